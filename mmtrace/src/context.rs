@@ -1,0 +1,109 @@
+//! What a stream of events was taken from: everything besides the events that a
+//! verdict depends on. A recording writes it into its manifest, so that replay
+//! judges with the same knowledge.
+
+use mmtrace_common::Kind;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The kernel, the probes and the limits of one recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Context {
+    /// The kernel that ran.
+    pub kernel: Kernel,
+    /// One entry per event of the catalogue.
+    pub probes: Vec<ProbeState>,
+    /// Struct offsets used, in bytes, as `struct.member`.
+    pub offsets: BTreeMap<String, u32>,
+    /// Enumerators of the kernel's enums that events carry: enum name → enumerator name → value.
+    pub enums: BTreeMap<String, BTreeMap<String, i64>>,
+    /// What was recorded, when not everything was.
+    pub filter: Option<String>,
+    /// When the last probe was attached, nanoseconds of `CLOCK_MONOTONIC`. Events before are judged as a start in mid-flight.
+    pub start: u64,
+}
+
+/// Identity of a kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// `uname -r`
+    pub release: String,
+    /// `uname -v`
+    pub version: String,
+    /// `uname -m`
+    pub machine: String,
+    /// CPUs the kernel may ever have.
+    pub cpus: u32,
+}
+
+impl Kernel {
+    /// (major, minor) of the release, (0, 0) where it does not start with two numbers.
+    #[must_use]
+    pub fn major_minor(&self) -> (u32, u32) {
+        let mut numbers = self.release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+}
+
+/// How a program hooks its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// BTF-typed raw tracepoint.
+    TpBtf,
+    /// Untyped raw tracepoint.
+    RawTp,
+}
+
+impl Form {
+    /// As the documentation calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TpBtf => "tp_btf",
+            Self::RawTp => "raw_tp",
+        }
+    }
+}
+
+/// What became of one probe of the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeState {
+    /// Event name, as in [`mmtrace_common::Spec::name`].
+    pub event: String,
+    /// How it was attached; `None` when it was not.
+    pub form: Option<Form>,
+    /// Columns that this kernel's event does not have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<String>,
+    /// Why it is not attached, or why not in the preferred form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Context {
+    /// Whether events of this kind were being delivered.
+    #[must_use]
+    pub fn has(&self, kind: Kind) -> bool {
+        self.probe(kind).is_some_and(|p| p.form.is_some())
+    }
+
+    /// What became of the probe for this kind.
+    #[must_use]
+    pub fn probe(&self, kind: Kind) -> Option<&ProbeState> {
+        let name = kind.name();
+        self.probes.iter().find(|p| p.event == name)
+    }
+
+    /// The enumerator's name for a value, without any common prefix removed.
+    #[must_use]
+    pub fn enumerator(&self, name: &str, value: i64) -> Option<&str> {
+        self.enums.get(name)?.iter().find(|(_, v)| **v == value).map(|(n, _)| n.as_str())
+    }
+
+    /// The value of an enumerator.
+    #[must_use]
+    pub fn value(&self, name: &str, enumerator: &str) -> Option<i64> {
+        self.enums.get(name)?.get(enumerator).copied()
+    }
+}
