@@ -12,4 +12,7 @@ mod record;
 mod spec;
 
 pub use record::{ARGS_MAX, HEADER_WORDS, LOST_KINDS, Record, header_word};
-pub use spec::{Column, Field, FieldType, Kind, MmFrom, OFFSETS, Offset, OffsetId, SPECS, Slot, Source, Spec, spec};
+pub use spec::{
+    ABSENT, Column, Field, FieldType, Kind, MmFrom, OFFSETS, Offset, OffsetId, POSITIONS, SPECS, Slot, Source, Spec,
+    spec,
+};

@@ -232,7 +232,7 @@ columns! {
     Vma "vma" FieldType::Hex, "VMA stored (kernel pointer); 0: the range was cleared";
     LostKind "lost_kind" FieldType::Kind, "kind of the events that are missing";
     Count "count" FieldType::Uint, "number of events missing, 0 when it cannot be known";
-    Since "since" FieldType::Time, "the loss happened at this time or later";
+    Until "until" FieldType::Time, "the loss happened between `ts` and this time";
 }
 
 /// One value of an event.
@@ -257,12 +257,12 @@ pub struct Spec {
     pub system: &'static str,
     /// Tracepoint name.
     pub name: &'static str,
-    /// Name of the eBPF program; the untyped twin has `_raw` appended.
-    pub program: &'static str,
     /// Where the mm comes from.
     pub mm: MmFrom,
     /// Values, in the order of the program's position table.
     pub fields: &'static [Field],
+    /// Parameters the program needs that are not recorded; their positions follow the fields'.
+    pub also: &'static [&'static str],
     /// Struct offsets the program needs beyond those its fields name.
     pub offsets: &'static [OffsetId],
     /// In one line: where it fires and what it means.
@@ -304,6 +304,7 @@ offsets! {
     MasTree "ma_state" "tree" "OFF_MAS_TREE";
     MasIndex "ma_state" "index" "OFF_MAS_INDEX";
     MasLast "ma_state" "last" "OFF_MAS_LAST";
+    RegsIp "pt_regs" "ip" "OFF_REGS_IP";
 }
 
 const fn arg(column: Column, name: &'static str, slot: u8) -> Field {
@@ -333,7 +334,8 @@ const fn user(column: Column, slot: u8) -> Field {
 use Column as C;
 use Kind as K;
 
-const FAULT: &[Field] = &[arg(C::Addr, "address", 0), arg(C::Ip, "regs", 1), aux(C::ErrorCode, "error_code", 0, 32)];
+const FAULT: &[Field] =
+    &[arg(C::Addr, "address", 0), member(C::Ip, "regs", OffsetId::RegsIp, 1), aux(C::ErrorCode, "error_code", 0, 32)];
 const MIGRATION_PTE: &[Field] = &[arg(C::Addr, "addr", 0), arg(C::Pte, "pte", 1), aux(C::Order, "order", 0, 32)];
 const MIGRATION_PMD: &[Field] = &[arg(C::Addr, "addr", 0), arg(C::Pmd, "pmd", 1)];
 
@@ -343,9 +345,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::PageFaultUser,
         system: "exceptions",
         name: "page_fault_user",
-        program: "page_fault_user",
         mm: MmFrom::Current,
         fields: FAULT,
+        also: &[],
         offsets: &[OffsetId::TaskMm],
         doc: "a fault taken in user mode; interrupts off, no lock held yet (arch/x86/mm/fault.c:handle_page_fault)",
     },
@@ -353,9 +355,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::PageFaultKernel,
         system: "exceptions",
         name: "page_fault_kernel",
-        program: "page_fault_kernel",
         mm: MmFrom::Current,
         fields: FAULT,
+        also: &[],
         offsets: &[OffsetId::TaskMm],
         doc: "a fault taken in kernel mode: user-space access by the kernel, or a kernel address",
     },
@@ -363,9 +365,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::StartLocking,
         system: "mmap_lock",
         name: "mmap_lock_start_locking",
-        program: "mmap_lock_start_locking",
         mm: MmFrom::Arg("mm"),
         fields: &[aux(C::Write, "write", 0, 1)],
+        also: &[],
         offsets: &[],
         doc: "before an mmap_lock acquisition or trylock (include/linux/mmap_lock.h)",
     },
@@ -373,9 +375,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::AcquireReturned,
         system: "mmap_lock",
         name: "mmap_lock_acquire_returned",
-        program: "mmap_lock_acquire_returned",
         mm: MmFrom::Arg("mm"),
         fields: &[aux(C::Write, "write", 0, 1), aux(C::Success, "success", 1, 1)],
+        also: &[],
         offsets: &[],
         doc: "after the acquisition; a downgrade shows as write=0 success=1 without start_locking",
     },
@@ -383,9 +385,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::Released,
         system: "mmap_lock",
         name: "mmap_lock_released",
-        program: "mmap_lock_released",
         mm: MmFrom::Arg("mm"),
         fields: &[aux(C::Write, "write", 0, 1)],
+        also: &[],
         offsets: &[],
         doc: "before the release",
     },
@@ -393,9 +395,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::SetMigrationPte,
         system: "migrate",
         name: "set_migration_pte",
-        program: "set_migration_pte",
         mm: MmFrom::None,
         fields: MIGRATION_PTE,
+        also: &[],
         offsets: &[],
         doc: "a migration entry has replaced a PTE; PTL held (mm/rmap.c:try_to_migrate_one)",
     },
@@ -403,9 +405,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::RemoveMigrationPte,
         system: "migrate",
         name: "remove_migration_pte",
-        program: "remove_migration_pte",
         mm: MmFrom::None,
         fields: MIGRATION_PTE,
+        also: &[],
         offsets: &[],
         doc: "a present PTE has replaced a migration entry; PTL held (mm/migrate.c:remove_migration_pte)",
     },
@@ -413,9 +415,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::SetMigrationPmd,
         system: "thp",
         name: "set_migration_pmd",
-        program: "set_migration_pmd",
         mm: MmFrom::None,
         fields: MIGRATION_PMD,
+        also: &[],
         offsets: &[],
         doc: "a migration entry has replaced a huge PMD (mm/huge_memory.c:set_pmd_migration_entry)",
     },
@@ -423,9 +425,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::RemoveMigrationPmd,
         system: "thp",
         name: "remove_migration_pmd",
-        program: "remove_migration_pmd",
         mm: MmFrom::None,
         fields: MIGRATION_PMD,
+        also: &[],
         offsets: &[],
         doc: "a huge PMD has replaced a migration entry (mm/huge_memory.c:remove_migration_pmd)",
     },
@@ -433,9 +435,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::MigratePagesStart,
         system: "migrate",
         name: "mm_migrate_pages_start",
-        program: "mm_migrate_pages_start",
         mm: MmFrom::None,
         fields: &[aux(C::Mode, "mode", 0, 8), aux(C::Reason, "reason", 8, 8)],
+        also: &[],
         offsets: &[],
         doc: "entry of mm/migrate.c:migrate_pages",
     },
@@ -443,7 +445,6 @@ pub const SPECS: &[Spec] = &[
         kind: K::MigratePages,
         system: "migrate",
         name: "mm_migrate_pages",
-        program: "mm_migrate_pages",
         mm: MmFrom::None,
         fields: &[
             arg(C::Succeeded, "succeeded", 0),
@@ -455,6 +456,7 @@ pub const SPECS: &[Spec] = &[
             aux(C::Mode, "mode", 0, 8),
             aux(C::Reason, "reason", 8, 8),
         ],
+        also: &[],
         offsets: &[],
         doc: "exit of mm/migrate.c:migrate_pages",
     },
@@ -462,7 +464,6 @@ pub const SPECS: &[Spec] = &[
         kind: K::ScanPmd,
         system: "huge_memory",
         name: "mm_khugepaged_scan_pmd",
-        program: "mm_khugepaged_scan_pmd",
         mm: MmFrom::Arg("mm"),
         fields: &[
             arg(C::Referenced, "referenced", 0),
@@ -470,6 +471,7 @@ pub const SPECS: &[Spec] = &[
             arg(C::Unmapped, "unmapped", 2),
             aux(C::Status, "status", 0, 32),
         ],
+        also: &[],
         offsets: &[],
         doc: "end of a PMD scan, after the collapse that it started (mm/khugepaged.c)",
     },
@@ -477,9 +479,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::KhugepagedScan,
         system: "huge_memory",
         name: "mm_khugepaged_scan",
-        program: "mm_khugepaged_scan",
         mm: MmFrom::Arg("mm"),
         fields: &[arg(C::Progress, "progress", 0), aux(C::FullScanFinished, "full_scan_finished", 0, 1)],
+        also: &[],
         offsets: &[],
         doc: "khugepaged has finished with one mm for now (7.x)",
     },
@@ -487,7 +489,6 @@ pub const SPECS: &[Spec] = &[
         kind: K::CollapseIsolate,
         system: "huge_memory",
         name: "mm_collapse_huge_page_isolate",
-        program: "mm_collapse_huge_page_isolate",
         mm: MmFrom::None,
         fields: &[
             arg(C::NoneOrZero, "none_or_zero", 0),
@@ -495,6 +496,7 @@ pub const SPECS: &[Spec] = &[
             aux(C::Status, "status", 0, 16),
             aux_opt(C::Order, "order", 16, 16),
         ],
+        also: &[],
         offsets: &[],
         doc: "pages isolated, mmap_lock held for write, old PMD cleared (mm/khugepaged.c:__collapse_huge_page_isolate)",
     },
@@ -502,9 +504,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::CollapseHugePage,
         system: "huge_memory",
         name: "mm_collapse_huge_page",
-        program: "mm_collapse_huge_page",
         mm: MmFrom::Arg("mm"),
         fields: &[arg(C::Isolated, "isolated", 0), aux(C::Status, "status", 0, 16), aux_opt(C::Order, "order", 16, 16)],
+        also: &[],
         offsets: &[],
         doc: "end of an anonymous collapse, after the mmap_lock's release (mm/khugepaged.c:collapse_huge_page)",
     },
@@ -512,7 +514,6 @@ pub const SPECS: &[Spec] = &[
         kind: K::CollapseSwapin,
         system: "huge_memory",
         name: "mm_collapse_huge_page_swapin",
-        program: "mm_collapse_huge_page_swapin",
         mm: MmFrom::Arg("mm"),
         fields: &[
             arg(C::SwappedIn, "swapped_in", 0),
@@ -520,6 +521,7 @@ pub const SPECS: &[Spec] = &[
             arg(C::Ret, "ret", 2),
             aux_opt(C::Order, "order", 0, 16),
         ],
+        also: &[],
         offsets: &[],
         doc: "swap-in before an anonymous collapse",
     },
@@ -527,9 +529,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::ScanFile,
         system: "huge_memory",
         name: "mm_khugepaged_scan_file",
-        program: "mm_khugepaged_scan_file",
         mm: MmFrom::Arg("mm"),
         fields: &[arg(C::Present, "present", 0), arg(C::Swap, "swap", 1), aux(C::Status, "result", 0, 32)],
+        also: &[],
         offsets: &[],
         doc: "end of a file range scan, after the collapse that it started",
     },
@@ -537,7 +539,6 @@ pub const SPECS: &[Spec] = &[
         kind: K::CollapseFile,
         system: "huge_memory",
         name: "mm_khugepaged_collapse_file",
-        program: "mm_khugepaged_collapse_file",
         mm: MmFrom::Arg("mm"),
         fields: &[
             arg(C::Index, "index", 0),
@@ -546,6 +547,7 @@ pub const SPECS: &[Spec] = &[
             arg(C::Nr, "nr", 3),
             aux(C::Status, "result", 0, 32),
         ],
+        also: &[],
         offsets: &[],
         doc: "end of a file collapse, after page tables were retracted; no mmap_lock held (mm/khugepaged.c:collapse_file)",
     },
@@ -553,9 +555,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::ExitMmap,
         system: "mmap",
         name: "exit_mmap",
-        program: "exit_mmap",
         mm: MmFrom::Arg("mm"),
         fields: &[],
+        also: &[],
         offsets: &[],
         doc: "page tables and VMAs are gone, mmap_lock still held for write (mm/mmap.c:exit_mmap)",
     },
@@ -563,12 +565,12 @@ pub const SPECS: &[Spec] = &[
         kind: K::Fork,
         system: "sched",
         name: "sched_process_fork",
-        program: "sched_process_fork",
         mm: MmFrom::TaskArg("child"),
         fields: &[
             member(C::ChildPid, "child", OffsetId::TaskTgid, 0),
             member(C::ChildTid, "child", OffsetId::TaskPid, 1),
         ],
+        also: &[],
         offsets: &[OffsetId::TaskMm],
         doc: "a task has been copied and not yet woken; mm is the child's (kernel/fork.c)",
     },
@@ -576,9 +578,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::Exec,
         system: "sched",
         name: "sched_process_exec",
-        program: "sched_process_exec",
         mm: MmFrom::Current,
         fields: &[arg(C::OldPid, "old_pid", 0)],
+        also: &[],
         offsets: &[OffsetId::TaskMm],
         doc: "an exec succeeded; mm is already the new one (fs/exec.c)",
     },
@@ -586,9 +588,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::Exit,
         system: "sched",
         name: "sched_process_exit",
-        program: "sched_process_exit",
         mm: MmFrom::Current,
         fields: &[aux_opt(C::GroupDead, "group_dead", 0, 1)],
+        also: &[],
         offsets: &[OffsetId::TaskMm],
         doc: "a task exits; before 6.18 its mm is already gone here (kernel/exit.c:do_exit)",
     },
@@ -596,9 +598,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::TlbFlush,
         system: "tlb",
         name: "tlb_flush",
-        program: "tlb_flush",
         mm: MmFrom::None,
         fields: &[arg(C::Pages, "pages", 0), aux(C::FlushReason, "reason", 0, 8)],
+        also: &[],
         offsets: &[],
         doc: "a TLB flush; for remote shootdowns the current task is unrelated (arch/x86/mm/tlb.c)",
     },
@@ -606,9 +608,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::CompactionBegin,
         system: "compaction",
         name: "mm_compaction_begin",
-        program: "mm_compaction_begin",
         mm: MmFrom::None,
         fields: &[arg(C::ZoneStart, "zone_start", 0), arg(C::ZoneEnd, "zone_end", 1), aux(C::Sync, "sync", 0, 1)],
+        also: &[],
         offsets: &[],
         doc: "one zone's compaction starts (mm/compaction.c:compact_zone)",
     },
@@ -616,7 +618,6 @@ pub const SPECS: &[Spec] = &[
         kind: K::CompactionEnd,
         system: "compaction",
         name: "mm_compaction_end",
-        program: "mm_compaction_end",
         mm: MmFrom::None,
         fields: &[
             arg(C::ZoneStart, "zone_start", 0),
@@ -624,6 +625,7 @@ pub const SPECS: &[Spec] = &[
             aux(C::Sync, "sync", 0, 1),
             aux(C::CompactResult, "status", 8, 8),
         ],
+        also: &[],
         offsets: &[],
         doc: "one zone's compaction ends",
     },
@@ -631,9 +633,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::ContentionBegin,
         system: "lock",
         name: "contention_begin",
-        program: "contention_begin",
         mm: MmFrom::LockArg("lock"),
         fields: &[arg(C::Lock, "lock", 0), aux(C::LockFlags, "flags", 0, 32)],
+        also: &[],
         offsets: &[OffsetId::TaskMm, OffsetId::MmMmapLock],
         doc: "the task is about to block on its own mm's mmap_lock (kernel/locking/rwsem.c slow paths)",
     },
@@ -641,9 +643,9 @@ pub const SPECS: &[Spec] = &[
         kind: K::ContentionEnd,
         system: "lock",
         name: "contention_end",
-        program: "contention_end",
         mm: MmFrom::LockArg("lock"),
         fields: &[arg(C::Lock, "lock", 0), aux(C::Ret, "ret", 0, 32)],
+        also: &[],
         offsets: &[OffsetId::TaskMm, OffsetId::MmMmapLock],
         doc: "the block has ended: 0 acquired, below 0 given up",
     },
@@ -651,13 +653,13 @@ pub const SPECS: &[Spec] = &[
         kind: K::MaWrite,
         system: "maple_tree",
         name: "ma_write",
-        program: "ma_write",
         mm: MmFrom::TreeArg("mas"),
         fields: &[
             member(C::Addr, "mas", OffsetId::MasIndex, 0),
             member(C::End, "mas", OffsetId::MasLast, 1),
             arg(C::Vma, "val", 2),
         ],
+        also: &["fn"],
         offsets: &[OffsetId::TaskMm, OffsetId::MmMt, OffsetId::MasTree],
         doc: "a VMA was stored in the current task's VMA tree (lib/maple_tree.c:mas_store_prealloc)",
     },
@@ -665,31 +667,31 @@ pub const SPECS: &[Spec] = &[
         kind: K::Loss,
         system: "",
         name: "loss",
-        program: "",
         mm: MmFrom::None,
-        fields: &[user(C::LostKind, 0), user(C::Count, 1), user(C::Since, 2)],
+        fields: &[user(C::LostKind, 0), user(C::Count, 1), user(C::Until, 2)],
+        also: &[],
         offsets: &[],
-        doc: "the ring buffer was full: events of one kind on one CPU were not delivered between `since` and `ts`",
+        doc: "the ring buffer was full: events of one kind on one CPU were not delivered between `ts` and `until`",
     },
     Spec {
         kind: K::Missed,
         system: "",
         name: "missed",
-        program: "",
         mm: MmFrom::None,
-        fields: &[user(C::LostKind, 0), user(C::Count, 1), user(C::Since, 2)],
+        fields: &[user(C::LostKind, 0), user(C::Count, 1), user(C::Until, 2)],
+        also: &[],
         offsets: &[],
-        doc: "the kernel skipped a probe that was already running on that CPU, between `since` and `ts`",
+        doc: "the kernel skipped a probe that was already running on that CPU, between `ts` and `until`",
     },
     Spec {
         kind: K::Gap,
         system: "",
         name: "gap",
-        program: "",
         mm: MmFrom::None,
-        fields: &[user(C::Count, 0), user(C::Since, 1)],
+        fields: &[user(C::Count, 0), user(C::Until, 1)],
+        also: &[],
         offsets: &[],
-        doc: "part of the capture is missing or damaged, between `since` and `ts`",
+        doc: "part of the capture is missing or damaged, between `ts` and `until`",
     },
 ];
 
@@ -714,6 +716,12 @@ pub const fn spec(kind: Kind) -> &'static Spec {
         None => panic!("every kind has a row"),
     }
 }
+
+/// Entries of a program's position table.
+pub const POSITIONS: usize = 12;
+
+/// In a position table: this kernel's event has no such parameter.
+pub const ABSENT: u8 = 0xff;
 
 impl Field {
     /// Its value in a record, as raw bits.

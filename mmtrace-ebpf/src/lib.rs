@@ -1,0 +1,29 @@
+//! mmtrace's eBPF programs.
+//!
+//! They run inside other people's page faults, so each does three things only:
+//! decide whether the event is wanted ([`filter`]), copy its arguments from where
+//! this kernel has them ([`args`]), and put one record into a ring ([`ring`]).
+//! Nothing is parsed, aggregated or judged here.
+//!
+//! Every program exists twice with the same body: as BTF-typed raw tracepoint
+//! (`tp_btf`), where the verifier knows the argument types and struct members are
+//! plain loads, and as untyped raw tracepoint (`NAME_raw`), where they go through
+//! a helper.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod args;
+mod filter;
+mod offsets;
+mod probes;
+mod ring;
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

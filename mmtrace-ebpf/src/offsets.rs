@@ -1,0 +1,32 @@
+//! Struct offsets of the running kernel, in bytes. The loader sets them from BTF
+//! before the programs are verified; the verifier then sees constants.
+
+use core::ptr::addr_of;
+
+macro_rules! offsets {
+    ($($global:ident $getter:ident $doc:literal;)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            static $global: u32 = 0;
+
+            #[doc = $doc]
+            #[inline(always)]
+            pub fn $getter() -> usize {
+                // SAFETY: a static of ours; volatile, since the loader changes it after compilation.
+                unsafe { addr_of!($global).read_volatile() as usize }
+            }
+        )*
+    };
+}
+
+offsets! {
+    OFF_TASK_MM task_mm "`task_struct.mm`";
+    OFF_TASK_PID task_pid "`task_struct.pid`";
+    OFF_TASK_TGID task_tgid "`task_struct.tgid`";
+    OFF_MM_MMAP_LOCK mm_mmap_lock "`mm_struct.mmap_lock`";
+    OFF_MM_MT mm_mt "`mm_struct.mm_mt`";
+    OFF_MAS_TREE mas_tree "`ma_state.tree`";
+    OFF_MAS_INDEX mas_index "`ma_state.index`";
+    OFF_MAS_LAST mas_last "`ma_state.last`";
+    OFF_REGS_IP regs_ip "`pt_regs.ip`";
+}

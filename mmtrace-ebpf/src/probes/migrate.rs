@@ -1,0 +1,73 @@
+//! `migrate:*` and `thp:*_migration_pmd`. None of them says which mm it is about.
+
+use mmtrace_common::Kind;
+
+use super::probe;
+use crate::{args::Args, filter::wanted, ring::emit};
+
+#[inline(always)]
+fn pte(args: Args, kind: Kind) {
+    if wanted(kind, 0) {
+        emit(kind, 0, args.field::<2>(), [args.field::<0>(), args.field::<1>()]);
+    }
+}
+
+#[inline(always)]
+fn pmd(args: Args, kind: Kind) {
+    if wanted(kind, 0) {
+        emit(kind, 0, 0, [args.field::<0>(), args.field::<1>()]);
+    }
+}
+
+#[inline(always)]
+fn set_pte<const TYPED: bool>(args: Args) {
+    pte(args, Kind::SetMigrationPte);
+}
+
+#[inline(always)]
+fn remove_pte<const TYPED: bool>(args: Args) {
+    pte(args, Kind::RemoveMigrationPte);
+}
+
+#[inline(always)]
+fn set_pmd<const TYPED: bool>(args: Args) {
+    pmd(args, Kind::SetMigrationPmd);
+}
+
+#[inline(always)]
+fn remove_pmd<const TYPED: bool>(args: Args) {
+    pmd(args, Kind::RemoveMigrationPmd);
+}
+
+#[inline(always)]
+fn start<const TYPED: bool>(args: Args) {
+    if wanted(Kind::MigratePagesStart, 0) {
+        emit(Kind::MigratePagesStart, 0, args.field::<0>() & 0xff | (args.field::<1>() & 0xff) << 8, []);
+    }
+}
+
+#[inline(always)]
+fn end<const TYPED: bool>(args: Args) {
+    if wanted(Kind::MigratePages, 0) {
+        emit(
+            Kind::MigratePages,
+            0,
+            args.field::<6>() & 0xff | (args.field::<7>() & 0xff) << 8,
+            [
+                args.field::<0>(),
+                args.field::<1>(),
+                args.field::<2>(),
+                args.field::<3>(),
+                args.field::<4>(),
+                args.field::<5>(),
+            ],
+        );
+    }
+}
+
+probe!(set_migration_pte, set_migration_pte_raw, POS_SET_MIGRATION_PTE, set_pte);
+probe!(remove_migration_pte, remove_migration_pte_raw, POS_REMOVE_MIGRATION_PTE, remove_pte);
+probe!(set_migration_pmd, set_migration_pmd_raw, POS_SET_MIGRATION_PMD, set_pmd);
+probe!(remove_migration_pmd, remove_migration_pmd_raw, POS_REMOVE_MIGRATION_PMD, remove_pmd);
+probe!(mm_migrate_pages_start, mm_migrate_pages_start_raw, POS_MM_MIGRATE_PAGES_START, start);
+probe!(mm_migrate_pages, mm_migrate_pages_raw, POS_MM_MIGRATE_PAGES, end);

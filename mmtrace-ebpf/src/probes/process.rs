@@ -1,0 +1,56 @@
+//! Processes and the end of their mm.
+
+use mmtrace_common::Kind;
+
+use super::probe;
+use crate::{
+    args::{Args, current_mm, member, member32},
+    filter::{forget, forget_process, fork as want_child, wanted},
+    offsets,
+    ring::emit,
+};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+
+#[inline(always)]
+fn exit_mm<const TYPED: bool>(args: Args) {
+    let mm = args.mm();
+    if wanted(Kind::ExitMmap, mm) {
+        emit(Kind::ExitMmap, mm, 0, []);
+        forget(mm);
+    }
+}
+
+#[inline(always)]
+fn fork<const TYPED: bool>(args: Args) {
+    let child = args.mm();
+    let mm = member::<TYPED>(child, offsets::task_mm());
+    let tgid = member32::<TYPED>(child, offsets::task_tgid());
+    if want_child(tgid as u32, mm) {
+        emit(Kind::Fork, mm, 0, [tgid, member32::<TYPED>(child, offsets::task_pid())]);
+    }
+}
+
+#[inline(always)]
+fn exec<const TYPED: bool>(args: Args) {
+    let mm = current_mm();
+    if wanted(Kind::Exec, mm) {
+        emit(Kind::Exec, mm, 0, [args.field::<0>()]);
+    }
+}
+
+#[inline(always)]
+fn exit<const TYPED: bool>(args: Args) {
+    let mm = current_mm();
+    if wanted(Kind::Exit, mm) {
+        emit(Kind::Exit, mm, args.field::<0>() & 1, []);
+        let who = bpf_get_current_pid_tgid();
+        if who as u32 == (who >> 32) as u32 {
+            forget_process(who as u32);
+        }
+    }
+}
+
+probe!(exit_mmap, exit_mmap_raw, POS_EXIT_MMAP, exit_mm);
+probe!(sched_process_fork, sched_process_fork_raw, POS_SCHED_PROCESS_FORK, fork);
+probe!(sched_process_exec, sched_process_exec_raw, POS_SCHED_PROCESS_EXEC, exec);
+probe!(sched_process_exit, sched_process_exit_raw, POS_SCHED_PROCESS_EXIT, exit);

@@ -1,0 +1,15 @@
+//! `tlb:tlb_flush`. Fires in IPI handlers, nesting over whatever ran.
+
+use mmtrace_common::Kind;
+
+use super::probe;
+use crate::{args::Args, filter::wanted, ring::emit};
+
+#[inline(always)]
+fn flush<const TYPED: bool>(args: Args) {
+    if wanted(Kind::TlbFlush, 0) {
+        emit(Kind::TlbFlush, 0, args.field::<1>() & 0xff, [args.field::<0>()]);
+    }
+}
+
+probe!(tlb_flush, tlb_flush_raw, POS_TLB_FLUSH, flush);

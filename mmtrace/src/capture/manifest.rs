@@ -1,0 +1,226 @@
+//! The small file beside the segments: everything a replay must know besides the events.
+
+use super::error::{CaptureError, NOTHING_READ};
+use crate::context::Context;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Its file name.
+pub(super) const FILE: &str = "manifest.json";
+/// The name it is written under before it replaces the old one.
+pub(super) const TEMP: &str = "manifest.json.tmp";
+
+const FORMAT: &str = "mmtrace-capture";
+const MAJOR: u32 = 1;
+const MINOR: u32 = 0;
+
+/// Largest manifest that is read, bytes. Ten thousand segments need a tenth of it.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Whether the recording came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The recorder is at work, or was interrupted.
+    Recording,
+    /// Everything was written.
+    Complete,
+}
+
+/// Version of the format. A reader refuses a newer major and takes a newer minor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Changes when old readers would misunderstand.
+    pub major: u32,
+    /// Changes when something is added.
+    pub minor: u32,
+}
+
+/// What `ts` counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// The kernel's name of the clock.
+    pub name: String,
+    /// `CLOCK_REALTIME` minus this clock, nanoseconds, when the recording began; `None` when it was not taken.
+    pub realtime_offset_ns: Option<i64>,
+}
+
+/// One sealed segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentEntry {
+    /// File name within the capture.
+    pub file: String,
+    /// Records in it.
+    pub rows: u64,
+    /// Smallest `ts` in it, nanoseconds.
+    pub first_ts: u64,
+    /// Largest `ts` in it, nanoseconds.
+    pub last_ts: u64,
+    /// Length of the file.
+    pub bytes: u64,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+    /// Records by kind.
+    #[serde(default)]
+    pub kinds: BTreeMap<String, u64>,
+    /// Events that the `loss` records in it say are missing.
+    #[serde(default)]
+    pub lost: u64,
+    /// Events that the `missed` records in it say are missing.
+    #[serde(default)]
+    pub missed: u64,
+}
+
+/// Sums over the sealed segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Records of every kind.
+    pub events: u64,
+    /// Events that a full ring buffer did not deliver.
+    pub lost: u64,
+    /// Events that the kernel skipped because the probe was already running.
+    pub missed: u64,
+}
+
+/// The manifest of a capture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Always `mmtrace-capture`.
+    pub format: String,
+    /// Of the format.
+    pub version: Version,
+    /// Version of the mmtrace that wrote it.
+    pub tool: String,
+    /// When the capture was created, nanoseconds since 1970 (UTC).
+    pub created: u64,
+    /// Whether the recording came to its end.
+    pub state: State,
+    /// How mmtrace was called.
+    pub command_line: Vec<String>,
+    /// What `ts` counts.
+    pub clock: Clock,
+    /// Kernel, probes, offsets and enums.
+    pub context: Context,
+    /// Sealed segments, in order.
+    pub segments: Vec<SegmentEntry>,
+    /// Sums over them.
+    pub totals: Totals,
+    /// When recording ended, nanoseconds of the clock; `None` while it has not.
+    pub end_ts: Option<u64>,
+}
+
+/// As much as any version of the format has.
+#[derive(Deserialize)]
+struct Probe {
+    format: Option<String>,
+    version: Option<Version>,
+    #[serde(default)]
+    tool: String,
+}
+
+impl Manifest {
+    /// The manifest of a recording that is about to begin.
+    #[must_use]
+    pub fn new(context: &Context, command_line: Vec<String>, created: u64, realtime_offset_ns: Option<i64>) -> Self {
+        Self {
+            format: FORMAT.to_owned(),
+            version: Version { major: MAJOR, minor: MINOR },
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+            created,
+            state: State::Recording,
+            command_line,
+            clock: Clock { name: "CLOCK_MONOTONIC".to_owned(), realtime_offset_ns },
+            context: context.clone(),
+            segments: Vec::new(),
+            totals: Totals::default(),
+            end_ts: None,
+        }
+    }
+
+    /// Adds a sealed segment and its sums.
+    pub(super) fn push(&mut self, entry: SegmentEntry) {
+        self.totals.events += entry.rows;
+        self.totals.lost = self.totals.lost.saturating_add(entry.lost);
+        self.totals.missed = self.totals.missed.saturating_add(entry.missed);
+        self.segments.push(entry);
+    }
+
+    /// Reads the manifest of the capture in `dir`. Fields that this build does not know are ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError::NotACapture`], [`CaptureError::NoManifest`], [`CaptureError::BadManifest`],
+    /// [`CaptureError::NewerFormat`], or an I/O error.
+    pub fn load(dir: &Path) -> Result<Self, CaptureError> {
+        let path = dir.join(FILE);
+        let not_a_capture = || CaptureError::NotACapture { path: dir.to_path_buf() };
+        let text = match read(&path) {
+            Ok(text) => text,
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                let orphans = fs::read_dir(dir).is_ok_and(|mut entries| {
+                    entries
+                        .any(|e| e.is_ok_and(|e| e.file_name().to_str().is_some_and(super::segment::is_segment_file)))
+                });
+                return Err(if orphans {
+                    CaptureError::NoManifest { path: dir.to_path_buf() }
+                } else {
+                    not_a_capture()
+                });
+            }
+            Err(e) => return Err(CaptureError::io(&path, "read the manifest", NOTHING_READ, e)),
+        };
+        let bad = |e: serde_json::Error| CaptureError::BadManifest { path: path.clone(), reason: e.to_string() };
+        // The version first: a newer format may have changed everything else.
+        let probe: Probe = serde_json::from_slice(&text).map_err(bad)?;
+        if probe.format.as_deref() != Some(FORMAT) {
+            return Err(not_a_capture());
+        }
+        if let Some(version) = probe.version
+            && version.major > MAJOR
+        {
+            return Err(CaptureError::NewerFormat { path, major: version.major, known: MAJOR, tool: probe.tool });
+        }
+        serde_json::from_slice(&text).map_err(bad)
+    }
+
+    /// Replaces the manifest in `dir` in one step: after a crash there is the old one or the new one.
+    pub(super) fn store(&self, dir: &Path, consequence: &'static str) -> Result<(), CaptureError> {
+        let (path, temp) = (dir.join(FILE), dir.join(TEMP));
+        let mut text = serde_json::to_vec_pretty(self).map_err(|e| CaptureError::Encode {
+            path: path.clone(),
+            reason: e.to_string(),
+            consequence,
+        })?;
+        text.push(b'\n');
+        let failed = |path: &PathBuf, doing, e| CaptureError::io(path, doing, consequence, e);
+        let mut file = create_private(&temp).map_err(|e| failed(&temp, "create the manifest", e))?;
+        file.write_all(&text).map_err(|e| failed(&temp, "write the manifest", e))?;
+        file.sync_all().map_err(|e| failed(&temp, "flush the manifest", e))?;
+        fs::rename(&temp, &path).map_err(|e| failed(&path, "replace the manifest", e))?;
+        sync_dir(dir).map_err(|e| CaptureError::io(dir, "flush the directory", consequence, e))
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() > MAX_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than any manifest"));
+    }
+    let mut text = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// A new file that only its owner can read.
+pub(super) fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Makes renames and new files in a directory survive a power cut.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

@@ -1,0 +1,38 @@
+//! Captures: writing, reading and recovering a stream of events on disk.
+//!
+//! A capture is a directory:
+//!
+//! | file | content |
+//! |---|---|
+//! | `manifest.json` | what a replay must know besides the events: [`Manifest`] |
+//! | `segment-000001.parquet` | a sealed segment, readable by any Parquet reader |
+//! | `segment-000002.arrows` | the open segment, as Arrow IPC streams (see [`stream`]) |
+//! | `segment-000002.parquet.part` | the open segment on its way to Parquet; of no use after a crash |
+//!
+//! The order of records in a capture is the order in which they were appended.
+//! Readers deliver them in that order, and put a [`Kind::Gap`](mmtrace_common::Kind::Gap)
+//! record wherever records are missing.
+
+mod batch;
+mod decode;
+mod error;
+mod manifest;
+mod names;
+mod place;
+mod reader;
+mod records;
+mod schema;
+mod sealed;
+mod segment;
+pub mod stream;
+mod writer;
+
+pub use batch::{BATCH_ROWS, Batch, BatchBuilder};
+pub use decode::{Decoded, decode};
+pub use error::CaptureError;
+pub use manifest::{Clock, Manifest, SegmentEntry, State, Totals};
+pub use names::Names;
+pub use place::make_room;
+pub use reader::{Capture, Condition, Problem, Records, Summary};
+pub use schema::{DictionaryKey, FIXED, schema, writer_properties};
+pub use writer::{CaptureWriter, FinalInfo, WriterOptions};

@@ -1,0 +1,66 @@
+//! Making room for a new capture.
+
+use super::error::{CaptureError, NOTHING_RECORDED};
+use super::manifest::{self, Manifest};
+use super::segment::is_segment_file;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What is at a path.
+enum Occupant {
+    Nothing,
+    EmptyDir,
+    Capture,
+    Other,
+}
+
+fn occupant(path: &Path) -> io::Result<Occupant> {
+    match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Occupant::Nothing),
+        Err(e) => return Err(e),
+        Ok(m) if !m.is_dir() => return Ok(Occupant::Other),
+        Ok(_) => {}
+    }
+    let mut ours = true;
+    let mut empty = true;
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        empty = false;
+        ours &= name.to_str().is_some_and(|n| n == manifest::FILE || n == manifest::TEMP || is_segment_file(n));
+    }
+    Ok(match Manifest::load(path) {
+        _ if empty => Occupant::EmptyDir,
+        // A directory with anything else in it is more than a capture, and not ours to move.
+        Ok(_) | Err(CaptureError::NewerFormat { .. }) if ours => Occupant::Capture,
+        _ => Occupant::Other,
+    })
+}
+
+/// Makes `path` free for a new capture: one that is there already is renamed to
+/// `<path>.old`, where it replaces an older one. Returns the new name, if something was renamed.
+///
+/// # Errors
+///
+/// [`CaptureError::Occupied`] when something else than a capture or an empty directory is at
+/// either name (nothing is touched then), or an I/O error.
+pub fn make_room(path: &Path) -> Result<Option<PathBuf>, CaptureError> {
+    let failed = |path: &Path, doing, e| CaptureError::io(path, doing, NOTHING_RECORDED, e);
+    match occupant(path).map_err(|e| failed(path, "look at it", e))? {
+        Occupant::Nothing | Occupant::EmptyDir => return Ok(None),
+        Occupant::Other => return Err(CaptureError::Occupied { path: path.to_path_buf() }),
+        Occupant::Capture => {}
+    }
+    let mut old = path.as_os_str().to_owned();
+    old.push(".old");
+    let old = PathBuf::from(old);
+    match occupant(&old).map_err(|e| failed(&old, "look at it", e))? {
+        Occupant::Nothing => {}
+        Occupant::EmptyDir | Occupant::Capture => {
+            fs::remove_dir_all(&old).map_err(|e| failed(&old, "remove the older capture", e))?;
+        }
+        Occupant::Other => return Err(CaptureError::Occupied { path: old }),
+    }
+    fs::rename(path, &old).map_err(|e| failed(path, "rename the older capture", e))?;
+    Ok(Some(old))
+}

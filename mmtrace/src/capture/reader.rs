@@ -1,0 +1,329 @@
+//! Opening a capture: which files hold its records, and what is wrong with it.
+
+use super::error::{CaptureError, NOTHING_READ};
+use super::manifest::{Manifest, SegmentEntry, State};
+use super::names::Names;
+use super::records::Source;
+use super::sealed::{SealedFile, sha256};
+use super::segment::{Form, file_name, parse_name};
+use crate::context::Context;
+use mmtrace_common::{Column, Kind};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+pub use super::records::Records;
+
+/// Part of a capture that could not be read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// File name within the capture.
+    pub file: String,
+    /// What is wrong with it, as a sentence about the file without its subject.
+    pub what: String,
+    /// Records missing because of it; `None` when it cannot be known.
+    pub missing: Option<u64>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.missing {
+            Some(n) => write!(f, "{}: {}; {n} events are missing", self.file, self.what),
+            None => write!(f, "{}: {}; an unknown number of events is missing", self.file, self.what),
+        }
+    }
+}
+
+/// In what condition a capture is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// The recording came to its end and everything is there.
+    Complete,
+    /// The recording was interrupted, or still runs; everything up to the last batch on disk is there.
+    Recovered,
+    /// Some of what was recorded is missing: see [`Capture::problems`].
+    Damaged,
+}
+
+impl Condition {
+    /// In one word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Recovered => "recovered",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+/// Sums over everything that can be read of a capture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Records.
+    pub events: u64,
+    /// Records by kind.
+    pub kinds: BTreeMap<String, u64>,
+    /// Smallest and largest `ts`, nanoseconds; `None` without records.
+    pub span: Option<(u64, u64)>,
+    /// Events that a full ring buffer did not deliver.
+    pub lost: u64,
+    /// Events that the kernel skipped because the probe was already running.
+    pub missed: u64,
+    /// Bytes on disk, manifest included.
+    pub bytes: u64,
+}
+
+/// One segment's worth of a capture.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// A whole sealed segment; `entry` is the manifest's, if it had time to take it up.
+    Sealed { path: PathBuf, entry: Option<SegmentEntry> },
+    /// A stream, as far as it goes.
+    Open { path: PathBuf },
+    /// Nothing that can be read.
+    Missing { rows: Option<u64>, last_ts: Option<u64> },
+}
+
+/// A capture opened for reading.
+#[derive(Debug)]
+pub struct Capture {
+    dir: PathBuf,
+    manifest: Manifest,
+    names: Names,
+    parts: Vec<Part>,
+    problems: Mutex<Vec<Problem>>,
+}
+
+impl Capture {
+    /// Opens the capture in `dir`, and checks every sealed segment against its checksum.
+    ///
+    /// Damaged segments are no error: they are named by [`Capture::problems`], and a
+    /// [`Kind::Gap`] record stands in their place.
+    ///
+    /// # Errors
+    ///
+    /// As [`Manifest::load`].
+    pub fn open(dir: &Path) -> Result<Self, CaptureError> {
+        let manifest = Manifest::load(dir)?;
+        let failed = |e| CaptureError::io(dir, "list the directory", NOTHING_READ, e);
+        let mut files: BTreeMap<u64, Vec<Form>> = BTreeMap::new();
+        for entry in fs::read_dir(dir).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            if let Some((number, form)) = name.to_str().and_then(parse_name) {
+                files.entry(number).or_default().push(form);
+            }
+        }
+        let mut capture = Self {
+            dir: dir.to_path_buf(),
+            names: Names::new(&manifest.context),
+            manifest,
+            parts: Vec::new(),
+            problems: Mutex::new(Vec::new()),
+        };
+        let mut listed = BTreeSet::new();
+        for i in 0..capture.manifest.segments.len() {
+            let entry = capture.manifest.segments[i].clone();
+            let number = parse_name(&entry.file).filter(|(_, form)| *form == Form::Parquet).map(|(n, _)| n);
+            if number.is_some_and(|n| !listed.insert(n)) {
+                capture.complain(&entry.file, "is listed twice; it is read once", Some(0));
+                continue;
+            }
+            let part = capture.listed(entry, number);
+            capture.parts.push(part);
+        }
+        // What follows the manifest's last word: at most one segment, unless somebody removed the manifest's.
+        let last = listed.last().copied().unwrap_or(0);
+        for (number, forms) in files.range(last + 1..) {
+            let part = capture.unlisted(*number, forms);
+            capture.parts.extend(part);
+        }
+        Ok(capture)
+    }
+
+    /// The part that an entry of the manifest stands for.
+    fn listed(&self, entry: SegmentEntry, number: Option<u64>) -> Part {
+        let Some(number) = number else {
+            // A name with a path in it would be read from elsewhere.
+            self.complain(&entry.file, "is no segment's name", Some(entry.rows));
+            return Part::Missing { rows: Some(entry.rows), last_ts: Some(entry.last_ts) };
+        };
+        let path = self.dir.join(&entry.file);
+        let what = match check(&path, &entry) {
+            Ok(()) => return Part::Sealed { path, entry: Some(entry) },
+            Err(what) => what,
+        };
+        // Before the crash that damaged it, its stream may not have been removed yet.
+        let stream = self.dir.join(file_name(number, Form::Arrows));
+        if stream.is_file() {
+            self.complain(&entry.file, &format!("{what}; its stream is read instead"), Some(0));
+            return Part::Open { path: stream };
+        }
+        self.complain(&entry.file, &what, Some(entry.rows));
+        Part::Missing { rows: Some(entry.rows), last_ts: Some(entry.last_ts) }
+    }
+
+    /// The part that a file stands for which the manifest does not have.
+    fn unlisted(&self, number: u64, forms: &[Form]) -> Option<Part> {
+        let stream = self.dir.join(file_name(number, Form::Arrows));
+        if forms.contains(&Form::Parquet) {
+            let name = file_name(number, Form::Parquet);
+            let path = self.dir.join(&name);
+            // It has its name only since it was complete and on disk; the stream may be neither.
+            match readable(&path) {
+                Ok(()) => return Some(Part::Sealed { path, entry: None }),
+                Err(what) if forms.contains(&Form::Arrows) => {
+                    self.complain(&name, &format!("{what}; its stream is read instead"), Some(0));
+                }
+                Err(what) => {
+                    self.complain(&name, &what, None);
+                    return Some(Part::Missing { rows: None, last_ts: None });
+                }
+            }
+        }
+        forms.contains(&Form::Arrows).then_some(Part::Open { path: stream })
+    }
+
+    /// The capture's directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What its events were taken from.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.manifest.context
+    }
+
+    /// The names of its kernel's enumerators.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// What could not be read back. Opening finds nearly everything; reading may add to it.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// In what condition it is, as far as it has been read.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        let harmless = |p: &Problem| p.missing == Some(0);
+        match self.manifest.state {
+            _ if !self.problems().iter().all(harmless) => Condition::Damaged,
+            State::Complete => Condition::Complete,
+            State::Recording => Condition::Recovered,
+        }
+    }
+
+    /// Every record, in the order in which they were written, with a [`Kind::Gap`] wherever some are missing.
+    #[must_use]
+    pub fn records(&self) -> Records<'_> {
+        self.records_between(0, u64::MAX)
+    }
+
+    /// The records from the first whose `ts` is at least `from` to the last before one whose `ts`
+    /// exceeds `to`, nanoseconds. A [`Kind::Gap`] at the front stands for those skipped.
+    #[must_use]
+    pub fn records_between(&self, from: u64, to: u64) -> Records<'_> {
+        Records::new(self, &self.parts, from, to)
+    }
+
+    /// Sums over what can be read. Takes them from the manifest where it has them, else reads the records.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let mut sum = Summary::default();
+        let mut seen = |first: u64, last: u64| {
+            let (a, b) = sum.span.unwrap_or((first, last));
+            sum.span = Some((a.min(first), b.max(last)));
+        };
+        for part in &self.parts {
+            match part {
+                Part::Sealed { entry: Some(entry), .. } => {
+                    if entry.rows > 0 {
+                        seen(entry.first_ts, entry.last_ts);
+                    }
+                    sum.events = sum.events.saturating_add(entry.rows);
+                    sum.lost = sum.lost.saturating_add(entry.lost);
+                    sum.missed = sum.missed.saturating_add(entry.missed);
+                    for (kind, n) in &entry.kinds {
+                        *sum.kinds.entry(kind.clone()).or_default() += n;
+                    }
+                }
+                Part::Missing { .. } => {}
+                _ => {
+                    for record in Records::stored(self, part) {
+                        seen(record.ts, record.ts);
+                        sum.events += 1;
+                        let count = record.get(Column::Count).unwrap_or(0);
+                        match record.kind() {
+                            Some(Kind::Loss) => sum.lost = sum.lost.saturating_add(count),
+                            Some(Kind::Missed) => sum.missed = sum.missed.saturating_add(count),
+                            _ => {}
+                        }
+                        if let Some(kind) = record.kind() {
+                            *sum.kinds.entry(kind.name().to_owned()).or_default() += 1;
+                        }
+                    }
+                }
+            }
+        }
+        sum.bytes = self.bytes();
+        sum
+    }
+
+    fn bytes(&self) -> u64 {
+        let length = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
+        let parts = self.parts.iter().map(|part| match part {
+            Part::Sealed { path, .. } | Part::Open { path } => length(path),
+            Part::Missing { .. } => 0,
+        });
+        length(&self.dir.join(super::manifest::FILE)) + parts.sum::<u64>()
+    }
+
+    pub(super) fn complain(&self, file: &str, what: &str, missing: Option<u64>) {
+        let problem = Problem { file: file.to_owned(), what: what.to_owned(), missing };
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        // The same damage is met again by every reading.
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+}
+
+fn check(path: &Path, entry: &SegmentEntry) -> Result<(), String> {
+    let unreadable = |e| format!("cannot be read ({e})");
+    match fs::symlink_metadata(path) {
+        Ok(m) if !m.is_file() => return Err("is no regular file".to_owned()),
+        Ok(m) if m.len() != entry.bytes => return Err(format!("has {} bytes instead of {}", m.len(), entry.bytes)),
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err("does not exist".to_owned()),
+        Err(e) => return Err(unreadable(e)),
+    }
+    if sha256(path).map_err(unreadable)? != entry.sha256 {
+        return Err("does not match its checksum".to_owned());
+    }
+    let (file, _) = SealedFile::open(path, 0)?;
+    if file.left() != entry.rows {
+        return Err(format!("has {} rows instead of {}", file.left(), entry.rows));
+    }
+    Ok(())
+}
+
+/// Whether a segment without a checksum can be read to its end.
+fn readable(path: &Path) -> Result<(), String> {
+    let mut source = Source::Sealed(Box::new(SealedFile::open(path, 0)?.0));
+    while source.next_batch()?.is_some() {}
+    Ok(())
+}

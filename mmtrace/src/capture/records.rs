@@ -1,0 +1,222 @@
+//! Iterating over a capture's records.
+
+use super::decode::decode;
+use super::reader::{Capture, Part};
+use super::sealed::SealedFile;
+use super::stream::StreamFile;
+use arrow_array::RecordBatch;
+use mmtrace_common::{Column, Kind, Record, spec};
+use std::path::Path;
+
+/// A file that batches come from.
+pub(super) enum Source {
+    Sealed(Box<SealedFile>),
+    Open(Box<StreamFile>),
+}
+
+impl Source {
+    pub(super) fn next_batch(&mut self) -> Result<Option<RecordBatch>, String> {
+        match self {
+            Self::Sealed(file) => file.next_batch(),
+            Self::Open(file) => file.next_batch(),
+        }
+    }
+
+    /// Rows still to come, where the file says so.
+    fn left(&self) -> Option<u64> {
+        match self {
+            Self::Sealed(file) => Some(file.left()),
+            Self::Open(_) => None,
+        }
+    }
+}
+
+/// Records that will not come before the next one.
+#[derive(Clone, Copy, Default)]
+struct Hole {
+    /// How many; `None` when it cannot be known.
+    rows: Option<u64>,
+    /// Whether damage made it, not the start of the time range.
+    damage: bool,
+}
+
+/// Iterator over a capture's records, batch by batch: memory does not grow with the capture.
+pub struct Records<'a> {
+    capture: &'a Capture,
+    parts: std::slice::Iter<'a, Part>,
+    source: Option<(Source, &'a Path)>,
+    buffer: Vec<Record>,
+    at: usize,
+    from: u64,
+    to: u64,
+    /// Whether `from` has been reached.
+    started: bool,
+    done: bool,
+    /// Whether to tell of holes.
+    gaps: bool,
+    hole: Option<Hole>,
+    /// Everything up to here was delivered, nanoseconds.
+    known: u64,
+    unknown: u64,
+    /// A record that waits for the gap before it to be taken.
+    held: Option<Record>,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn new(capture: &'a Capture, parts: &'a [Part], from: u64, to: u64) -> Self {
+        Self {
+            capture,
+            parts: parts.iter(),
+            source: None,
+            buffer: Vec::new(),
+            at: 0,
+            from,
+            to,
+            started: from == 0,
+            done: false,
+            gaps: true,
+            hole: None,
+            known: capture.context().start,
+            unknown: 0,
+            held: None,
+        }
+    }
+
+    /// Only what is stored in one part.
+    pub(super) fn stored(capture: &'a Capture, part: &'a Part) -> Self {
+        Self { gaps: false, ..Self::new(capture, std::slice::from_ref(part), 0, u64::MAX) }
+    }
+
+    /// Rows skipped so far because this build does not know their kind, or a name in them.
+    #[must_use]
+    pub fn unknown(&self) -> u64 {
+        self.unknown
+    }
+
+    fn skip(&mut self, rows: Option<u64>, damage: bool) {
+        if rows == Some(0) && !damage {
+            return;
+        }
+        let hole = self.hole.unwrap_or(Hole { rows: Some(0), damage: false });
+        let rows = hole.rows.zip(rows).map(|(a, b)| a.saturating_add(b));
+        self.hole = Some(Hole { rows, damage: hole.damage || damage });
+    }
+
+    /// The record that tells of a hole, between what was delivered and `until`.
+    fn gap(&self, hole: Hole, until: u64) -> Record {
+        // Records of several CPUs need not be in the order of their times.
+        let ts = self.known.min(until);
+        let mut gap = Record { ts, kind: Kind::Gap as u16, ..Record::default() };
+        for field in spec(Kind::Gap).fields {
+            match field.column {
+                Column::Count => field.set(&mut gap, hole.rows.unwrap_or(0)),
+                Column::Until => field.set(&mut gap, until),
+                _ => {}
+            }
+        }
+        gap
+    }
+
+    /// The next stored record, whatever its time.
+    fn stored_record(&mut self) -> Option<Record> {
+        loop {
+            if let Some(record) = self.buffer.get(self.at) {
+                self.at += 1;
+                return Some(*record);
+            }
+            self.refill()?;
+        }
+    }
+
+    /// Decodes the next batch; `None` at the end of the last part.
+    fn refill(&mut self) -> Option<()> {
+        self.buffer.clear();
+        self.at = 0;
+        let Some((source, path)) = &mut self.source else { return self.open_next() };
+        let batch = source.next_batch().and_then(|batch| {
+            let Some(batch) = batch else { return Ok(false) };
+            let decoded = decode(self.capture.names(), &batch, &mut self.buffer);
+            self.unknown += decoded?.unknown;
+            Ok(true)
+        });
+        match batch {
+            Ok(true) => {}
+            Ok(false) => self.source = None,
+            Err(what) => {
+                let (rows, path) = (source.left(), *path);
+                self.source = None;
+                self.damaged(path, &what, rows);
+            }
+        }
+        Some(())
+    }
+
+    fn open_next(&mut self) -> Option<()> {
+        let from = if self.started { 0 } else { self.from };
+        match self.parts.next()? {
+            Part::Sealed { entry: Some(entry), .. } if entry.last_ts < from => self.skip(Some(entry.rows), false),
+            Part::Sealed { path, entry } => match SealedFile::open(path, from) {
+                Ok((file, skipped)) => {
+                    self.skip(Some(skipped), false);
+                    self.source = Some((Source::Sealed(Box::new(file)), path));
+                }
+                Err(what) => self.damaged(path, &what, entry.as_ref().map(|e| e.rows)),
+            },
+            Part::Open { path } => match StreamFile::open(path) {
+                Ok(file) => self.source = Some((Source::Open(Box::new(file)), path)),
+                Err(what) => self.damaged(path, &what, None),
+            },
+            Part::Missing { rows, last_ts } => {
+                let early = last_ts.is_some_and(|ts| ts < from);
+                self.skip(*rows, !early);
+            }
+        }
+        Some(())
+    }
+
+    fn damaged(&mut self, path: &Path, what: &str, rows: Option<u64>) {
+        let file = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        self.capture.complain(&file, what, rows);
+        self.skip(rows, true);
+    }
+
+    /// The gap for damage that no record follows.
+    fn last_gap(&mut self) -> Option<Record> {
+        self.done = true;
+        let hole = self.hole.take().filter(|hole| hole.damage && self.gaps)?;
+        let end = self.capture.manifest().end_ts.unwrap_or(0);
+        let last = self.capture.manifest().segments.iter().map(|s| s.last_ts).max().unwrap_or(0);
+        Some(self.gap(hole, self.known.max(end).max(last).min(self.to)))
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Record;
+
+    fn next(&mut self) -> Option<Record> {
+        if let Some(record) = self.held.take() {
+            return Some(record);
+        }
+        if self.done {
+            return None;
+        }
+        loop {
+            let Some(record) = self.stored_record() else { return self.last_gap() };
+            if !self.started && record.ts < self.from {
+                self.skip(Some(1), false);
+                continue;
+            }
+            if record.ts > self.to {
+                return self.last_gap();
+            }
+            self.started = true;
+            let gap = self.hole.take().filter(|_| self.gaps).map(|hole| self.gap(hole, record.ts));
+            self.known = self.known.max(record.ts);
+            if gap.is_some() {
+                self.held = Some(record);
+                return gap;
+            }
+            return Some(record);
+        }
+    }
+}

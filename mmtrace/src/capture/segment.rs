@@ -1,0 +1,263 @@
+//! One segment while it is written: an Arrow stream that survives a crash, and
+//! the Parquet file that replaces it.
+
+use super::batch::Batch;
+use super::error::{CaptureError, RECORDING_STOPPED};
+use super::manifest::{SegmentEntry, create_private, sync_dir};
+use super::schema::{FIXED, schema, writer_properties};
+use arrow_array::{Array, RecordBatch};
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::ArrowError;
+use mmtrace_common::SPECS;
+use parquet::arrow::ArrowWriter;
+use parquet::errors::ParquetError;
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+const PARQUET: &str = ".parquet";
+const PART: &str = ".parquet.part";
+const ARROWS: &str = ".arrows";
+
+/// What a file of a segment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Sealed.
+    Parquet,
+    /// On its way to being sealed.
+    Part,
+    /// The open segment's stream.
+    Arrows,
+}
+
+/// The name of a segment's file.
+pub(super) fn file_name(number: u64, form: Form) -> String {
+    let suffix = match form {
+        Form::Parquet => PARQUET,
+        Form::Part => PART,
+        Form::Arrows => ARROWS,
+    };
+    format!("segment-{number:06}{suffix}")
+}
+
+/// The reverse of [`file_name`]; `None` for other files.
+pub(super) fn parse_name(name: &str) -> Option<(u64, Form)> {
+    let rest = name.strip_prefix("segment-")?;
+    let (digits, suffix) = rest.split_at_checked(rest.find('.')?)?;
+    let form = match suffix {
+        PARQUET => Form::Parquet,
+        PART => Form::Part,
+        ARROWS => Form::Arrows,
+        _ => return None,
+    };
+    let number = digits.parse().ok()?;
+    // One name per segment: no "segment-1.parquet" beside "segment-000001.parquet".
+    (file_name(number, form) == name).then_some((number, form))
+}
+
+pub(super) fn is_segment_file(name: &str) -> bool {
+    parse_name(name).is_some()
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A file being written, with its length and digest so far, and the error that ended it:
+/// the encoders pass that on only as text.
+struct Sink {
+    file: File,
+    bytes: u64,
+    digest: Sha256,
+    failure: Option<io::Error>,
+}
+
+impl Sink {
+    fn create(path: &Path) -> Result<Self, CaptureError> {
+        let file = create_private(path).map_err(|e| CaptureError::io(path, "create it", RECORDING_STOPPED, e))?;
+        Ok(Self { file, bytes: 0, digest: Sha256::new(), failure: None })
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self.file.write(buf) {
+            Ok(n) => {
+                self.bytes += n as u64;
+                self.digest.update(&buf[..n]);
+                Ok(n)
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(e),
+            Err(e) => {
+                let kind = e.kind();
+                self.failure = Some(e);
+                Err(kind.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// The open segment.
+pub(super) struct Segment {
+    dir: PathBuf,
+    number: u64,
+    arrows: File,
+    stream: Option<StreamWriter<Vec<u8>>>,
+    /// Columns in the current stream, as indices into the capture's schema.
+    columns: Vec<usize>,
+    parquet: ArrowWriter<Sink>,
+    opened: Instant,
+    entry: SegmentEntry,
+    kinds: Vec<u64>,
+}
+
+impl Segment {
+    pub(super) fn create(dir: &Path, number: u64) -> Result<Self, CaptureError> {
+        let arrows_path = dir.join(file_name(number, Form::Arrows));
+        let arrows = create_private(&arrows_path)
+            .map_err(|e| CaptureError::io(&arrows_path, "create it", RECORDING_STOPPED, e))?;
+        let part = dir.join(file_name(number, Form::Part));
+        let parquet = ArrowWriter::try_new(Sink::create(&part)?, schema(), Some(writer_properties()))
+            .map_err(|e| encode(&part, &e))?;
+        sync_dir(dir).map_err(|e| CaptureError::io(dir, "flush the directory", RECORDING_STOPPED, e))?;
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            number,
+            arrows,
+            stream: None,
+            columns: Vec::new(),
+            parquet,
+            opened: Instant::now(),
+            entry: SegmentEntry {
+                file: file_name(number, Form::Parquet),
+                rows: 0,
+                first_ts: u64::MAX,
+                last_ts: 0,
+                bytes: 0,
+                sha256: String::new(),
+                kinds: Default::default(),
+                lost: 0,
+                missed: 0,
+            },
+            kinds: vec![0; SPECS.len()],
+        })
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn rows(&self) -> u64 {
+        self.entry.rows
+    }
+
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Adds a batch: first to the stream, so that nothing is in Parquet that a crash would lose.
+    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), CaptureError> {
+        let path = self.dir.join(file_name(self.number, Form::Arrows));
+        let bytes = self.encode(&batch.rows).map_err(|e| encode(&path, &e))?;
+        self.arrows.write_all(&bytes).map_err(|e| CaptureError::io(&path, "write it", RECORDING_STOPPED, e))?;
+        if let Some(stream) = &mut self.stream {
+            // The buffer goes back, to be filled again.
+            let mut bytes = bytes;
+            bytes.clear();
+            *stream.get_mut() = bytes;
+        }
+
+        if let Err(e) = self.parquet.write(&batch.rows) {
+            return Err(self.parquet_error(&e));
+        }
+        self.entry.rows += batch.rows.num_rows() as u64;
+        self.entry.first_ts = self.entry.first_ts.min(batch.first_ts);
+        self.entry.last_ts = self.entry.last_ts.max(batch.last_ts);
+        self.entry.lost = self.entry.lost.saturating_add(batch.lost);
+        self.entry.missed = self.entry.missed.saturating_add(batch.missed);
+        for (sum, n) in self.kinds.iter_mut().zip(&batch.kinds) {
+            *sum += n;
+        }
+        Ok(())
+    }
+
+    /// The batch as stream messages. Columns that no event had yet are left out, as uncompressed
+    /// nulls are as large as values; the first event that has one starts a new stream.
+    fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+        let mut columns = self.columns.clone();
+        let used =
+            (0..batch.num_columns()).filter(|i| *i < FIXED.len() || batch.column(*i).null_count() < batch.num_rows());
+        columns.extend(used);
+        columns.sort_unstable();
+        columns.dedup();
+        let mut bytes = Vec::new();
+        if self.stream.is_none() || columns != self.columns {
+            if let Some(stream) = self.stream.take() {
+                bytes = stream.into_inner()?;
+            }
+            let schema = batch.schema().project(&columns)?;
+            self.stream = Some(StreamWriter::try_new(bytes, &schema)?);
+            self.columns = columns;
+        }
+        let Some(stream) = &mut self.stream else { return Ok(Vec::new()) };
+        stream.write(&batch.project(&self.columns)?)?;
+        Ok(std::mem::take(stream.get_mut()))
+    }
+
+    /// Makes what was written so far survive a power cut or a crash of the kernel.
+    pub(super) fn sync(&self) -> Result<(), CaptureError> {
+        let path = self.dir.join(file_name(self.number, Form::Arrows));
+        match self.arrows.sync_data() {
+            // Not every file system can.
+            Err(e) if e.kind() != io::ErrorKind::InvalidInput => {
+                Err(CaptureError::io(&path, "flush it", RECORDING_STOPPED, e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Completes the Parquet file and gives it its name. The stream stays until
+    /// [`remove_stream`]: between the two the manifest must take the entry up.
+    pub(super) fn seal(mut self) -> Result<SegmentEntry, CaptureError> {
+        let part = self.dir.join(file_name(self.number, Form::Part));
+        let sealed = self.dir.join(file_name(self.number, Form::Parquet));
+        if let Err(e) = self.parquet.finish() {
+            return Err(self.parquet_error(&e));
+        }
+        let failed = |path: &Path, doing, e| CaptureError::io(path, doing, RECORDING_STOPPED, e);
+        let sink = self.parquet.inner();
+        sink.file.sync_all().map_err(|e| failed(&part, "flush it", e))?;
+        let mut entry = self.entry;
+        entry.bytes = sink.bytes;
+        entry.sha256 = hex(&sink.digest.clone().finalize());
+        entry.kinds =
+            SPECS.iter().zip(&self.kinds).filter(|(_, n)| **n > 0).map(|(s, n)| (s.name.to_owned(), *n)).collect();
+        fs::rename(&part, &sealed).map_err(|e| failed(&sealed, "rename it", e))?;
+        sync_dir(&self.dir).map_err(|e| failed(&self.dir, "flush the directory", e))?;
+        Ok(entry)
+    }
+
+    fn parquet_error(&mut self, error: &ParquetError) -> CaptureError {
+        let path = self.dir.join(file_name(self.number, Form::Part));
+        match self.parquet.inner_mut().failure.take() {
+            Some(e) => CaptureError::io(&path, "write it", RECORDING_STOPPED, e),
+            None => encode(&path, error),
+        }
+    }
+}
+
+fn encode(path: &Path, error: &dyn std::error::Error) -> CaptureError {
+    CaptureError::Encode { path: path.to_path_buf(), reason: error.to_string(), consequence: RECORDING_STOPPED }
+}
+
+/// Removes the stream of a segment that the manifest has as Parquet.
+pub(super) fn remove_stream(dir: &Path, number: u64) -> Result<(), CaptureError> {
+    let path = dir.join(file_name(number, Form::Arrows));
+    fs::remove_file(&path).map_err(|e| CaptureError::io(&path, "remove it", RECORDING_STOPPED, e))
+}

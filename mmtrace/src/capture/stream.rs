@@ -1,0 +1,169 @@
+//! Reading the open segment's `.arrows` file.
+//!
+//! It is one or more Arrow IPC streams, back to back: a stream has only the columns that
+//! its events use, and a new one begins when an event brings another column. A reader
+//! opens a stream, reads to its end, and opens the next at that position until the file ends.
+//!
+//! The file may end anywhere, and may hold anything: every length is checked against the
+//! file and against a limit before it is believed.
+
+use super::sealed::{check_schema, guarded};
+use arrow_array::RecordBatch;
+use arrow_ipc::reader::StreamDecoder;
+use arrow_ipc::{MessageHeader, root_as_message};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+/// Largest message header, bytes; ours are a few thousand.
+const MAX_HEADER: u64 = 1 << 20;
+/// Largest message body, bytes; a full batch of ours is about 5 million.
+const MAX_BODY: u64 = 64 << 20;
+/// Most rows in a batch.
+const MAX_ROWS: i64 = 1 << 20;
+
+/// Reads batches up to the last complete one.
+pub struct StreamFile {
+    input: BufReader<File>,
+    left: u64,
+    decoder: StreamDecoder,
+    cut: bool,
+    done: bool,
+}
+
+/// What the next message turned out to be.
+enum Message {
+    Bytes(Vec<u8>),
+    EndOfStream,
+    EndOfFile,
+    Cut,
+}
+
+impl StreamFile {
+    /// Opens an `.arrows` file.
+    ///
+    /// # Errors
+    ///
+    /// A sentence when the file cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        let file = File::open(path).map_err(|e| format!("cannot be opened ({e})"))?;
+        let left = file.metadata().map_err(|e| format!("cannot be read ({e})"))?.len();
+        Ok(Self {
+            input: BufReader::with_capacity(1 << 18, file),
+            left,
+            decoder: StreamDecoder::new(),
+            cut: false,
+            done: false,
+        })
+    }
+
+    /// Whether the file ended within a message: what a recorder leaves that was stopped while writing.
+    #[must_use]
+    pub fn was_cut(&self) -> bool {
+        self.cut
+    }
+
+    /// The next batch; `None` at the end of the file or of its last complete batch.
+    ///
+    /// # Errors
+    ///
+    /// A sentence when the bytes are not what a recorder writes. Nothing can be read after that.
+    pub fn next_batch(&mut self) -> Result<Option<RecordBatch>, String> {
+        while !self.done {
+            let step = self.message().and_then(|message| match message {
+                Message::Bytes(bytes) => self.feed(bytes),
+                Message::EndOfStream => {
+                    self.decoder = StreamDecoder::new();
+                    Ok(None)
+                }
+                Message::EndOfFile => {
+                    self.done = true;
+                    Ok(None)
+                }
+                Message::Cut => {
+                    self.cut = true;
+                    self.done = true;
+                    Ok(None)
+                }
+            });
+            match step {
+                Ok(None) => {}
+                Ok(batch) => return Ok(batch),
+                Err(e) => {
+                    self.done = true;
+                    return Err(e);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn take(&mut self, out: &mut Vec<u8>, bytes: u64) -> Result<(), String> {
+        let from = out.len();
+        out.resize(from + bytes as usize, 0);
+        self.input.read_exact(&mut out[from..]).map_err(|e| format!("cannot be read ({e})"))?;
+        self.left -= bytes;
+        Ok(())
+    }
+
+    fn message(&mut self) -> Result<Message, String> {
+        match self.left {
+            0 => return Ok(Message::EndOfFile),
+            1..8 => return Ok(Message::Cut),
+            _ => {}
+        }
+        let mut bytes = Vec::new();
+        self.take(&mut bytes, 8)?;
+        let (mark, length) = bytes.split_at(4);
+        if mark != [0xff; 4] {
+            return Err("a message does not begin where one should".to_owned());
+        }
+        let header = u64::from(length.iter().rev().fold(0u32, |n, b| n << 8 | u32::from(*b)));
+        if header == 0 {
+            return Ok(Message::EndOfStream);
+        }
+        if header > MAX_HEADER {
+            return Err(format!("a message header of {header} bytes"));
+        }
+        if header > self.left {
+            return Ok(Message::Cut);
+        }
+        self.take(&mut bytes, header)?;
+        let message = root_as_message(&bytes[8..]).map_err(|e| format!("a message header is damaged ({e})"))?;
+        let body = u64::try_from(message.bodyLength()).ok().filter(|n| *n <= MAX_BODY);
+        let body = body.ok_or_else(|| format!("a message body of {} bytes", message.bodyLength()))?;
+        match message.header_type() {
+            MessageHeader::Schema if body == 0 => {
+                let schema = message.header_as_schema().ok_or("a schema is damaged")?;
+                // Converting a schema can fail in ways that the crate does not report.
+                guarded(|| arrow_ipc::convert::try_fb_to_schema(schema).map_err(|e| e.to_string()))
+                    .and_then(|schema| check_schema(&schema))?;
+            }
+            MessageHeader::RecordBatch if body > 0 => {
+                let batch = message.header_as_record_batch().ok_or("a batch is damaged")?;
+                if !(1..=MAX_ROWS).contains(&batch.length()) || batch.compression().is_some() {
+                    return Err(format!("a batch of {} rows", batch.length()));
+                }
+            }
+            MessageHeader::DictionaryBatch if body > 0 => {
+                let batch =
+                    message.header_as_dictionary_batch().and_then(|d| d.data()).ok_or("a dictionary is damaged")?;
+                if !(1..=MAX_ROWS).contains(&batch.length()) || batch.compression().is_some() {
+                    return Err(format!("a dictionary of {} entries", batch.length()));
+                }
+            }
+            other => return Err(format!("a message of type {other:?}")),
+        }
+        if body > self.left {
+            return Ok(Message::Cut);
+        }
+        self.take(&mut bytes, body)?;
+        Ok(Message::Bytes(bytes))
+    }
+
+    fn feed(&mut self, bytes: Vec<u8>) -> Result<Option<RecordBatch>, String> {
+        let mut buffer = bytes.into();
+        let decoder = &mut self.decoder;
+        guarded(|| decoder.decode(&mut buffer).map_err(|e| e.to_string()))
+    }
+}

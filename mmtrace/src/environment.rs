@@ -1,0 +1,193 @@
+//! What may and may not be done on this machine, as this user, right now: each
+//! fact checked, and where it stands in the way, with its consequence and a fix.
+//!
+//! Facts come from files and from asking the kernel, never from the user id: a
+//! process without uid 0 may hold `CAP_BPF`, and root in a container may not.
+//! Nothing here changes the machine; mounts that are needed to read one file are
+//! detached ones, which never appear in the mount tree.
+
+pub mod cgroup;
+mod facts;
+mod mount;
+mod permission;
+mod syscall;
+#[cfg(test)]
+mod tests;
+
+pub use facts::Lockdown;
+pub use mount::{Tracefs, tracepoint_exists};
+pub use permission::{Capabilities, Capability};
+use serde::Serialize;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// How much a fact stands in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// As it should be, or of no importance.
+    Ok,
+    /// Something works less well.
+    Warn,
+    /// Recording is impossible.
+    Fail,
+    /// Could not be found out.
+    Unknown,
+}
+
+impl Status {
+    /// As tables and JSON show it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One checked fact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was checked.
+    pub name: &'static str,
+    /// How it stands.
+    pub status: Status,
+    /// What was found.
+    pub value: String,
+    /// What it means for the user, a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consequence: Option<String>,
+    /// What to do about it: a command where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+impl Finding {
+    fn new(name: &'static str, status: Status, value: impl Into<String>) -> Self {
+        Self { name, status, value: value.into(), consequence: None, fix: None }
+    }
+
+    fn ok(name: &'static str, value: impl Into<String>) -> Self {
+        Self::new(name, Status::Ok, value)
+    }
+
+    fn consequence(mut self, text: impl Into<String>) -> Self {
+        self.consequence = Some(text.into());
+        self
+    }
+
+    fn fix(mut self, text: impl Into<String>) -> Self {
+        self.fix = Some(text.into());
+        self
+    }
+}
+
+impl fmt::Display for Finding {
+    /// Three lines at most: fact, consequence, fix.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.value)?;
+        if let Some(consequence) = &self.consequence {
+            write!(f, "\n  {consequence}")?;
+        }
+        if let Some(fix) = &self.fix {
+            write!(f, "\n  fix: {fix}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that was found out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Environment {
+    /// The facts, in the order in which a user should solve them.
+    pub findings: Vec<Finding>,
+    /// `uname -r`; empty when unknown.
+    pub release: String,
+    /// Whether this process is in the initial user namespace, the only one whose capabilities count for bpf(2).
+    pub initial_user_namespace: Option<bool>,
+    /// Whether process ids here are those that events carry.
+    pub initial_pid_namespace: Option<bool>,
+    /// What this process may do.
+    pub capabilities: Option<Capabilities>,
+    /// What the lockdown LSM forbids.
+    pub lockdown: Lockdown,
+    /// Whether the kernel, when asked, created a ring buffer and accepted a program that reads its memory.
+    pub bpf_permitted: bool,
+    /// Whether the kernel's BTF is there and sound.
+    pub btf: bool,
+    /// Whether `RLIMIT_MEMLOCK` limits maps and programs, as it does before 5.11.
+    pub memlock_matters: bool,
+    /// Where tracefs is mounted.
+    pub tracefs: Option<PathBuf>,
+    /// Where the cgroup v2 hierarchy is mounted.
+    pub cgroup2: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Looks at everything. Takes some milliseconds; leaves nothing behind.
+    #[must_use]
+    pub fn examine() -> Self {
+        let root = Path::new("/");
+        let (release, kernel) = facts::kernel(root);
+        let version = facts::major_minor(&release);
+        let status = permission::process_status(root);
+        let mounts = mount::mounts(root);
+        let capabilities = status.capabilities();
+        let (initial_user_namespace, user_namespace) = facts::user_namespace(root);
+        let (initial_pid_namespace, pid_namespace) = facts::pid_namespace(root);
+        let bpf = permission::check_bpf();
+        let read_lockdown = || mount::read_detached(c"securityfs", c"lockdown");
+        let (lockdown, lockdown_finding) = facts::lockdown(&mounts, read_lockdown, bpf.is_ok());
+        let (btf, btf_finding) = facts::btf(root);
+        let memlock_matters = version != (0, 0) && version < (5, 11);
+
+        let known =
+            permission::Circumstances { status: &status, initial_user_namespace, lockdown: &lockdown, memlock_matters };
+        let mut findings = vec![
+            kernel,
+            user_namespace,
+            permission::capabilities(&status, initial_user_namespace, &permission::own_name()),
+            lockdown_finding,
+            permission::bpf(&bpf, &known),
+            btf_finding,
+            facts::jit(root),
+        ];
+        if memlock_matters {
+            findings.push(permission::memlock(syscall::memlock_limit(), capabilities));
+        }
+        findings.extend(facts::selinux(root, version));
+        findings.push(pid_namespace);
+        let (tracefs, tracefs_finding) = facts::tracefs(&mounts);
+        let (cgroup2, cgroup_finding) = facts::cgroup2(&mounts);
+        findings.extend([tracefs_finding, cgroup_finding]);
+        findings.extend([facts::unprivileged_bpf(root), facts::perf_event_paranoid(root)]);
+        Self {
+            findings,
+            release,
+            initial_user_namespace,
+            initial_pid_namespace,
+            capabilities,
+            lockdown,
+            bpf_permitted: bpf.is_ok(),
+            btf,
+            memlock_matters,
+            tracefs,
+            cgroup2,
+        }
+    }
+
+    /// The first fact that makes recording impossible; the others may follow from it.
+    #[must_use]
+    pub fn blocking(&self) -> Option<&Finding> {
+        self.findings.iter().find(|f| f.status == Status::Fail)
+    }
+
+    /// (major, minor) of the kernel, (0, 0) when unknown.
+    #[must_use]
+    pub fn kernel(&self) -> (u32, u32) {
+        facts::major_minor(&self.release)
+    }
+}

@@ -1,0 +1,262 @@
+//! Facts that stand in files. Each function takes the directory that stands for `/`.
+
+use super::mount::{self, Mount, of_type};
+use super::{Finding, Status};
+use crate::btf::{Btf, BtfError, KERNEL_BTF};
+use serde::Serialize;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Inode of the initial user namespace, `PROC_USER_INIT_INO` (include/linux/proc_ns.h).
+const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
+/// Inode of the initial pid namespace, `PROC_PID_INIT_INO`.
+const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
+/// Inode of the initial cgroup namespace, `PROC_CGROUP_INIT_INO`.
+const INITIAL_CGROUP_NAMESPACE: u64 = 0xefff_fffb;
+
+fn read(root: &Path, path: &str) -> io::Result<String> {
+    fs::read_to_string(root.join(path)).map(|text| text.trim().to_owned())
+}
+
+/// A setting as shown, or why it is not.
+fn setting(root: &Path, path: &str) -> Result<String, String> {
+    read(root, path).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => format!("/{path} is not there"),
+        io::ErrorKind::PermissionDenied => format!("/{path} is not readable for this user"),
+        _ => format!("/{path}: {e}"),
+    })
+}
+
+/// (major, minor) of a release, (0, 0) where it does not start with two numbers.
+pub(super) fn major_minor(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+        _ => (0, 0),
+    }
+}
+
+/// `uname -r`, and whether this kernel is new enough.
+pub(super) fn kernel(root: &Path) -> (String, Finding) {
+    const NAME: &str = "kernel";
+    let release = match setting(root, "proc/sys/kernel/osrelease") {
+        Ok(release) => release,
+        Err(why) => return (String::new(), Finding::new(NAME, Status::Unknown, why)),
+    };
+    let finding = match major_minor(&release) {
+        (0, 0) => Finding::new(NAME, Status::Unknown, release.clone()),
+        version if version < (5, 8) => Finding::new(NAME, Status::Fail, release.clone())
+            .consequence("mmtrace needs BPF ring buffers, which came with Linux 5.8.")
+            .fix("boot a newer kernel"),
+        _ => Finding::ok(NAME, release.clone()),
+    };
+    (release, finding)
+}
+
+/// Inode of a namespace of this process, from the link `user:[4026531837]`.
+fn namespace(root: &Path, name: &str) -> Option<u64> {
+    let link = fs::read_link(root.join("proc/self/ns").join(name)).ok()?;
+    let link = link.to_str()?.strip_prefix(name)?.strip_prefix(":[")?.strip_suffix(']')?;
+    link.parse().ok()
+}
+
+/// Whether this process is in the initial cgroup namespace.
+pub(super) fn initial_cgroup_namespace(root: &Path) -> Option<bool> {
+    Some(namespace(root, "cgroup")? == INITIAL_CGROUP_NAMESPACE)
+}
+
+pub(super) fn user_namespace(root: &Path) -> (Option<bool>, Finding) {
+    const NAME: &str = "user namespace";
+    let initial = match namespace(root, "user") {
+        Some(inode) => Some(inode == INITIAL_USER_NAMESPACE),
+        // A map of less than everything is proof of a namespace; the whole map could be copied.
+        None => match read(root, "proc/self/uid_map") {
+            Ok(map) if !map.split_ascii_whitespace().eq(["0", "0", "4294967295"]) => Some(false),
+            _ => None,
+        },
+    };
+    let finding = match initial {
+        Some(true) => Finding::ok(NAME, "initial"),
+        Some(false) => Finding::new(NAME, Status::Fail, "not the initial one (rootless container, or unshare -U)")
+            .consequence("Capabilities count only inside that namespace; for bpf(2) this process has none.")
+            .fix("run mmtrace on the host, or in a container without user namespace: `sudo podman run --userns=host`, `docker run --userns=host`"),
+        None => Finding::new(NAME, Status::Unknown, "/proc/self/ns/user could not be read"),
+    };
+    (initial, finding)
+}
+
+pub(super) fn pid_namespace(root: &Path) -> (Option<bool>, Finding) {
+    const NAME: &str = "pid namespace";
+    let initial = namespace(root, "pid").map(|inode| inode == INITIAL_PID_NAMESPACE);
+    let finding = match initial {
+        Some(true) => Finding::ok(NAME, "initial"),
+        Some(false) => Finding::new(NAME, Status::Warn, "not the initial one (a container)")
+            .consequence("Events carry the host's process ids, which are not those that ps shows here.")
+            .fix("select by cgroup, or share the host's ids: docker or podman run --pid=host"),
+        None => Finding::new(NAME, Status::Unknown, "/proc/self/ns/pid could not be read")
+            .consequence("Events carry the host's process ids; in a container those that ps shows are others."),
+    };
+    (initial, finding)
+}
+
+/// What the lockdown LSM forbids (kernel_lockdown(7)).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lockdown {
+    /// Nothing.
+    None,
+    /// Changes to the running kernel. Reading it stays allowed.
+    Integrity,
+    /// Reading kernel memory as well, BPF's probe reads among it.
+    Confidentiality,
+    /// The kernel has no lockdown.
+    NotBuiltIn,
+    /// It could not be found out, for this reason.
+    Unknown(String),
+}
+
+/// From `none [integrity] confidentiality`.
+fn parse_lockdown(text: &str) -> Lockdown {
+    let selected = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    match selected.map(|(word, _)| word) {
+        Some("none") => Lockdown::None,
+        Some("integrity") => Lockdown::Integrity,
+        Some("confidentiality") => Lockdown::Confidentiality,
+        _ => Lockdown::Unknown(format!("`{}` is not understood", text.trim())),
+    }
+}
+
+/// `detached` reads the file through a mount of securityfs of its own, for where there is none.
+/// `may_read`: the kernel has accepted a program that reads its memory.
+pub(super) fn lockdown(
+    mounts: &[Mount],
+    detached: impl FnOnce() -> io::Result<String>,
+    may_read: bool,
+) -> (Lockdown, Finding) {
+    const NAME: &str = "lockdown";
+    let point = of_type(mounts, "securityfs").next().map(|m| m.point.as_path());
+    let text = point.map_or_else(detached, |point| fs::read_to_string(point.join("lockdown")));
+    let state = match (text, point) {
+        (Ok(text), _) => parse_lockdown(&text),
+        (Err(e), _) if e.kind() == io::ErrorKind::NotFound => Lockdown::NotBuiltIn,
+        // The kernel has no securityfs, and hence no lockdown either.
+        (Err(e), None) if e.raw_os_error() == Some(libc::ENODEV) => Lockdown::NotBuiltIn,
+        (Err(e), None) if e.raw_os_error() == Some(libc::EPERM) => {
+            Lockdown::Unknown("securityfs is not mounted, and mounting it needs CAP_SYS_ADMIN".to_owned())
+        }
+        (Err(e), None) => Lockdown::Unknown(format!("securityfs is not mounted, and could not be: {e}")),
+        (Err(e), Some(point)) => Lockdown::Unknown(format!("{}: {e}", point.join("lockdown").display())),
+    };
+    let finding = match &state {
+        Lockdown::None => Finding::ok(NAME, "none"),
+        Lockdown::NotBuiltIn => Finding::ok(NAME, "not built in"),
+        Lockdown::Integrity => Finding::ok(NAME, "integrity (allows all that mmtrace does)"),
+        Lockdown::Confidentiality => Finding::new(NAME, Status::Fail, "confidentiality")
+            .consequence("The kernel forbids BPF programs to read its memory; recording is impossible, for root too.")
+            .fix("boot with lockdown=integrity, or without lockdown= on the kernel command line; it cannot be lowered while the system runs"),
+        Lockdown::Unknown(why) if may_read => Finding::ok(
+            NAME,
+            format!("not confidentiality, since programs may read kernel memory (the file could not be read: {why})"),
+        ),
+        Lockdown::Unknown(why) => Finding::new(NAME, Status::Unknown, format!("could not be read: {why}"))
+            .consequence("Should it be `confidentiality`, recording is impossible.")
+            .fix("sudo mount -t securityfs securityfs /sys/kernel/security"),
+    };
+    (state, finding)
+}
+
+pub(super) fn btf(root: &Path) -> (bool, Finding) {
+    const NAME: &str = "BTF";
+    let path = root.join(KERNEL_BTF.trim_start_matches('/'));
+    let finding = match Btf::from_file(&path) {
+        Ok(btf) => return (true, Finding::ok(NAME, format!("{} types", btf.types()))),
+        Err(BtfError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Finding::new(
+            NAME,
+            Status::Fail,
+            format!("{KERNEL_BTF} is not there"),
+        )
+        .fix("boot a kernel built with CONFIG_DEBUG_INFO_BTF=y; where /sys is not mounted: mount -t sysfs sysfs /sys"),
+        Err(BtfError::Io { source, .. }) => {
+            Finding::new(NAME, Status::Fail, format!("{KERNEL_BTF} could not be read: {source}"))
+                .fix("allow this process to read it; on the host everyone may")
+        }
+        Err(e) => Finding::new(NAME, Status::Fail, format!("{KERNEL_BTF}: {e}")),
+    };
+    let why = "BTF describes this kernel's structs and events; without it mmtrace does not know where to read what.";
+    (false, finding.consequence(why))
+}
+
+pub(super) fn jit(root: &Path) -> Finding {
+    const NAME: &str = "BPF JIT";
+    match setting(root, "proc/sys/net/core/bpf_jit_enable") {
+        Ok(value) if value == "0" => Finding::new(NAME, Status::Warn, "off (net.core.bpf_jit_enable = 0)")
+            .consequence("Probes are interpreted, and slow the traced programs down several times as much.")
+            .fix("sudo sysctl net.core.bpf_jit_enable=1"),
+        Ok(value) => Finding::ok(NAME, format!("on (net.core.bpf_jit_enable = {value})")),
+        Err(why) => Finding::new(NAME, Status::Unknown, why)
+            .consequence("Matters for speed only: without it probes are interpreted."),
+    }
+}
+
+/// Said only where it applies: each probe read asked SELinux from 5.6 to 5.12.
+pub(super) fn selinux(root: &Path, version: (u32, u32)) -> Option<Finding> {
+    if !((5, 6)..=(5, 12)).contains(&version) || !root.join("sys/fs/selinux/enforce").exists() {
+        return None;
+    }
+    let finding = Finding::new("SELinux", Status::Warn, "active, on a kernel between 5.6 and 5.12")
+        .consequence(
+            "On these kernels each read of kernel memory by a probe may write an audit record, enough of them to \
+             exhaust the machine's memory.",
+        )
+        .fix("sudo auditctl -e 0 while recording, or a kernel from 5.13 on");
+    Some(finding)
+}
+
+pub(super) fn tracefs(mounts: &[Mount]) -> (Option<PathBuf>, Finding) {
+    const NAME: &str = "tracefs";
+    let Some(mount) = of_type(mounts, "tracefs").next() else {
+        return (None, Finding::ok(NAME, "not mounted (not needed to record)"));
+    };
+    let point = mount.point.clone();
+    let value = match fs::read_dir(point.join("events")) {
+        Ok(_) => point.display().to_string(),
+        Err(e) => format!("{}, not readable: {e} (not needed to record)", point.display()),
+    };
+    (Some(point), Finding::ok(NAME, value))
+}
+
+pub(super) fn cgroup2(mounts: &[Mount]) -> (Option<PathBuf>, Finding) {
+    const NAME: &str = "cgroup v2";
+    match mount::cgroup2(mounts) {
+        Some(mount) => (Some(mount.point.clone()), Finding::ok(NAME, mount.point.display().to_string())),
+        None => {
+            let finding = Finding::new(NAME, Status::Warn, "not mounted")
+                .consequence("Selecting by cgroup is not possible; everything else is.")
+                .fix("sudo mkdir -p /run/cgroup2 && sudo mount -t cgroup2 cgroup2 /run/cgroup2");
+            (None, finding)
+        }
+    }
+}
+
+pub(super) fn unprivileged_bpf(root: &Path) -> Finding {
+    const NAME: &str = "kernel.unprivileged_bpf_disabled";
+    match setting(root, "proc/sys/kernel/unprivileged_bpf_disabled") {
+        Ok(value) => Finding::ok(NAME, format!("{value} (no matter: probes need capabilities in any case)")),
+        Err(why) => Finding::ok(NAME, format!("{why} (no matter)")),
+    }
+}
+
+pub(super) fn perf_event_paranoid(root: &Path) -> Finding {
+    const NAME: &str = "kernel.perf_event_paranoid";
+    match setting(root, "proc/sys/kernel/perf_event_paranoid") {
+        Ok(value) => Finding::ok(NAME, format!("{value} (no matter: mmtrace opens no perf events)")),
+        Err(why) => Finding::ok(NAME, format!("{why} (no matter)")),
+    }
+}
+
+/// Inode number: for kernfs on 64 bits, the id that BPF reports for a cgroup.
+pub(super) fn inode(path: &Path) -> io::Result<u64> {
+    fs::metadata(path).map(|m| m.ino())
+}

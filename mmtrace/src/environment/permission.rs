@@ -1,0 +1,223 @@
+//! Whether this process may use bpf(2): its capabilities, and what the kernel says when asked.
+
+use super::{Finding, Lockdown, Status, syscall};
+use serde::Serialize;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// A capability that matters here (capabilities(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// `CAP_DAC_READ_SEARCH`: read files whatever their mode.
+    DacReadSearch = 2,
+    /// `CAP_SYS_ADMIN`: implies the next two.
+    SysAdmin = 21,
+    /// `CAP_SYS_RESOURCE`: raise resource limits.
+    SysResource = 24,
+    /// `CAP_PERFMON`: programs that read kernel memory, and that attach to tracepoints.
+    Perfmon = 38,
+    /// `CAP_BPF`: maps, programs, BTF.
+    Bpf = 39,
+}
+
+/// A set of capabilities, as in `CapEff` of `/proc/self/status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Capabilities(pub u64);
+
+impl Capabilities {
+    /// Whether this very capability is in the set.
+    #[must_use]
+    pub const fn has(self, capability: Capability) -> bool {
+        self.0 >> capability as u8 & 1 == 1
+    }
+
+    /// Whether the set suffices to load and attach the probes.
+    #[must_use]
+    pub const fn may_record(self) -> bool {
+        self.has(Capability::SysAdmin) || self.has(Capability::Bpf) && self.has(Capability::Perfmon)
+    }
+}
+
+/// What `/proc/self/status` says about permissions; a field is `None` where the file or the line is missing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ProcessStatus {
+    effective: Option<u64>,
+    bounding: Option<u64>,
+    no_new_privs: bool,
+    /// A seccomp filter is installed.
+    filtered: bool,
+}
+
+impl ProcessStatus {
+    pub(super) fn capabilities(&self) -> Option<Capabilities> {
+        self.effective.map(Capabilities)
+    }
+}
+
+pub(super) fn process_status(root: &Path) -> ProcessStatus {
+    let text = std::fs::read_to_string(root.join("proc/self/status")).unwrap_or_default();
+    let field = |name: &str| text.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()));
+    let set = |name| field(name).and_then(|value| u64::from_str_radix(value, 16).ok());
+    ProcessStatus {
+        effective: set("CapEff"),
+        bounding: set("CapBnd"),
+        no_new_privs: field("NoNewPrivs") == Some("1"),
+        filtered: field("Seccomp") == Some("2"),
+    }
+}
+
+/// How to call this program in a command that a user is to copy.
+pub(super) fn own_name() -> String {
+    std::env::current_exe().map_or_else(|_| "mmtrace".to_owned(), |path| path.display().to_string())
+}
+
+/// `program` is the path of the executable, for setcap.
+pub(super) fn capabilities(status: &ProcessStatus, initial_namespace: Option<bool>, program: &str) -> Finding {
+    const NAME: &str = "capabilities";
+    let Some(effective) = status.capabilities() else {
+        return Finding::new(NAME, Status::Unknown, "/proc/self/status could not be read")
+            .consequence("Whether this process may load programs shows below, at bpf(2).")
+            .fix("mount -t proc proc /proc");
+    };
+    if effective.may_record() {
+        let value = if effective.has(Capability::SysAdmin) {
+            "CAP_SYS_ADMIN, which includes CAP_BPF and CAP_PERFMON"
+        } else {
+            "CAP_BPF and CAP_PERFMON"
+        };
+        return if initial_namespace == Some(false) {
+            Finding::new(NAME, Status::Warn, format!("{value}, but only inside this user namespace"))
+        } else {
+            Finding::ok(NAME, value)
+        };
+    }
+    let value = match (effective.has(Capability::Bpf), effective.has(Capability::Perfmon)) {
+        (true, _) => "CAP_PERFMON is missing",
+        (_, true) => "CAP_BPF is missing",
+        _ => "CAP_BPF and CAP_PERFMON are missing",
+    };
+    let obtainable = status.bounding.is_none_or(|set| Capabilities(set).may_record());
+    let fix = if !obtainable {
+        "they are outside this process's bounding set, so neither sudo nor setcap can give them; grant them where the \
+         session was started: `docker run --cap-add BPF --cap-add PERFMON` for a container, CapabilityBoundingSet= and \
+         AmbientCapabilities= for a systemd unit"
+            .to_owned()
+    } else if status.no_new_privs {
+        "no_new_privs is set on this process, so neither sudo nor setcap has an effect; start mmtrace from a session \
+         without it (systemd: NoNewPrivileges=no; docker: without --security-opt no-new-privileges)"
+            .to_owned()
+    } else {
+        format!("run it with sudo, or grant them to the program once: sudo setcap cap_bpf,cap_perfmon+ep {program}")
+    };
+    Finding::new(NAME, Status::Fail, value)
+        .consequence("The kernel lets this process neither load programs nor read kernel memory with them.")
+        .fix(fix)
+}
+
+/// The step of [`check_bpf`] that the kernel refused.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) step: Step,
+    pub(super) errno: i32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    RingBuffer,
+    Program,
+    /// A program that calls `bpf_probe_read_kernel()`.
+    Reader,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RingBuffer => "create a ring buffer",
+            Self::Program => "load a program",
+            Self::Reader => "load a program that reads kernel memory",
+        })
+    }
+}
+
+/// Makes what a recording makes, as small as it gets, and drops it again. A plain
+/// array map would prove little: where `kernel.unprivileged_bpf_disabled` is 0,
+/// everyone may have one.
+pub(super) fn check_bpf() -> Result<(), Refusal> {
+    let refused = |step| move |e: io::Error| Refusal { step, errno: e.raw_os_error().unwrap_or(0) };
+    syscall::create_ring_buffer().map_err(refused(Step::RingBuffer))?;
+    syscall::load_program(syscall::IDLE).map_err(refused(Step::Program))?;
+    syscall::load_program(syscall::READER).map_err(refused(Step::Reader))?;
+    Ok(())
+}
+
+/// What else is known when bpf(2) refuses.
+pub(super) struct Circumstances<'a> {
+    pub(super) status: &'a ProcessStatus,
+    pub(super) initial_user_namespace: Option<bool>,
+    pub(super) lockdown: &'a Lockdown,
+    pub(super) memlock_matters: bool,
+}
+
+pub(super) fn bpf(result: &Result<(), Refusal>, known: &Circumstances<'_>) -> Finding {
+    const NAME: &str = "bpf(2)";
+    const UNCONFINED: &str = "docker or podman run --security-opt seccomp=unconfined";
+    let Err(Refusal { step, errno }) = result else {
+        return Finding::ok(NAME, "permitted: ring buffers, programs, reading kernel memory");
+    };
+    let error = io::Error::from_raw_os_error(*errno);
+    let finding = Finding::new(NAME, Status::Fail, format!("the kernel refuses to {step}: {error}"));
+    let status = known.status;
+    let may = status.capabilities().is_some_and(Capabilities::may_record);
+    match (*errno, *step) {
+        (libc::ENOSYS, _) if status.filtered => finding
+            .consequence("A seccomp filter, usually a container's, hides bpf(2), or the kernel was built without it.")
+            .fix(UNCONFINED),
+        (libc::ENOSYS, _) => {
+            finding.consequence("The kernel was built without bpf(2).").fix("boot a kernel with CONFIG_BPF_SYSCALL=y")
+        }
+        (libc::EINVAL, Step::RingBuffer) => finding
+            .consequence("The kernel has no BPF ring buffer; it came with Linux 5.8.")
+            .fix("boot a newer kernel"),
+        (_, Step::Reader) if *known.lockdown == Lockdown::Confidentiality => {
+            finding.consequence("This follows from lockdown, see above.")
+        }
+        (libc::EINVAL | libc::EACCES, Step::Reader) if matches!(known.lockdown, Lockdown::Unknown(_)) => finding
+            .consequence("This is what a kernel under lockdown=confidentiality does; recording is impossible.")
+            .fix("see lockdown above"),
+        (libc::EPERM | libc::EACCES, _) if known.initial_user_namespace == Some(false) => {
+            finding.consequence("This follows from the user namespace, see above.")
+        }
+        (libc::EPERM | libc::EACCES, _) if status.effective.is_some() && !may => {
+            finding.consequence("This follows from the missing capabilities, see above.")
+        }
+        (libc::EPERM | libc::EACCES, _) if status.filtered => finding
+            .consequence("The capabilities are there: the seccomp filter of a container or service forbids bpf(2).")
+            .fix(format!("{UNCONFINED}; for a systemd unit, SystemCallFilter=bpf")),
+        (libc::EPERM, Step::RingBuffer) if known.memlock_matters => finding
+            .consequence("The capabilities are there: the limit on locked memory is too low, or a security policy forbids bpf(2).")
+            .fix("ulimit -l unlimited"),
+        (libc::EPERM | libc::EACCES, _) => finding
+            .consequence("The capabilities are there: a security policy (SELinux, AppArmor or another) forbids bpf(2).")
+            .fix("look for denials of bpf: ausearch -m avc -ts recent, or journalctl -k -g denied"),
+        _ => finding.consequence("Recording needs it."),
+    }
+}
+
+/// Before 5.11 maps and programs are charged to `RLIMIT_MEMLOCK`. `limit` in bytes.
+pub(super) fn memlock(limit: io::Result<u64>, capabilities: Option<Capabilities>) -> Finding {
+    const NAME: &str = "locked memory";
+    /// Ring buffer and programs, with room.
+    const ENOUGH: u64 = 64 << 20;
+    match limit {
+        Err(e) => Finding::new(NAME, Status::Unknown, format!("limit could not be read: {e}")),
+        Ok(u64::MAX) => Finding::ok(NAME, "unlimited"),
+        Ok(bytes) if bytes >= ENOUGH => Finding::ok(NAME, format!("{} MiB", bytes >> 20)),
+        Ok(bytes) if capabilities.is_some_and(|set| set.has(Capability::SysResource)) => {
+            Finding::ok(NAME, format!("{} KiB, which CAP_SYS_RESOURCE allows to raise", bytes >> 10))
+        }
+        Ok(bytes) => Finding::new(NAME, Status::Warn, format!("limited to {} KiB", bytes >> 10))
+            .consequence("Before Linux 5.11 the ring buffer counts against this limit, and creating it may fail.")
+            .fix("ulimit -l unlimited"),
+    }
+}

@@ -1,0 +1,260 @@
+use super::cgroup::{CgroupError, resolve, resolve_in};
+use super::permission::{Circumstances, ProcessStatus, Refusal, Step};
+use super::*;
+use std::fs;
+use std::io;
+use tempfile::TempDir;
+
+/// A directory that stands for `/`.
+struct Root(TempDir);
+
+impl Root {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn file(self, path: &str, text: impl AsRef<[u8]>) -> Self {
+        let path = self.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    fn link(self, path: &str, target: &str) -> Self {
+        let path = self.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, path).unwrap();
+        self
+    }
+
+    fn status(&self) -> ProcessStatus {
+        permission::process_status(self.path())
+    }
+}
+
+fn failed(number: i32) -> io::Result<String> {
+    Err(io::Error::from_raw_os_error(number))
+}
+
+#[test]
+fn kernel_versions() {
+    let release = |release: &str| facts::kernel(Root::new().file("proc/sys/kernel/osrelease", release).path()).1.status;
+    assert_eq!(release("6.18.44-fc-v669\n"), Status::Ok);
+    assert_eq!(release("5.8.0"), Status::Ok);
+    assert_eq!(release("5.7.19-generic"), Status::Fail);
+    assert_eq!(release("next"), Status::Unknown);
+    assert_eq!(facts::kernel(Root::new().path()).1.status, Status::Unknown);
+    assert_eq!(facts::major_minor("6.1-rc3"), (6, 1));
+}
+
+#[test]
+fn namespaces() {
+    let user = |root: Root| facts::user_namespace(root.path()).0;
+    assert_eq!(user(Root::new().link("proc/self/ns/user", "user:[4026531837]")), Some(true));
+    assert_eq!(user(Root::new().link("proc/self/ns/user", "user:[4026532291]")), Some(false));
+    assert_eq!(user(Root::new().file("proc/self/uid_map", "         0       1000          1\n")), Some(false));
+    assert_eq!(user(Root::new().file("proc/self/uid_map", "         0          0 4294967295\n")), None);
+    assert_eq!(user(Root::new()), None);
+    let pid = |root: Root| facts::pid_namespace(root.path()).1.status;
+    assert_eq!(pid(Root::new().link("proc/self/ns/pid", "pid:[4026531836]")), Status::Ok);
+    assert_eq!(pid(Root::new().link("proc/self/ns/pid", "pid:[4026532300]")), Status::Warn);
+    assert_eq!(pid(Root::new()), Status::Unknown);
+}
+
+#[test]
+fn capability_sets() {
+    let finding = |status: &str| {
+        permission::capabilities(&Root::new().file("proc/self/status", status).status(), Some(true), "/bin/mmtrace")
+    };
+    let value = |effective: u64| finding(&format!("CapEff:\t{effective:016x}\nCapBnd:\t000001ffffffffff\n")).value;
+    assert!(value(1 << 21).starts_with("CAP_SYS_ADMIN"));
+    assert_eq!(value(1 << 38 | 1 << 39), "CAP_BPF and CAP_PERFMON");
+    assert_eq!(value(1 << 38), "CAP_BPF is missing");
+    assert_eq!(value(1 << 39), "CAP_PERFMON is missing");
+    assert_eq!(value(0), "CAP_BPF and CAP_PERFMON are missing");
+    let fix = |status| finding(status).fix.unwrap();
+    assert!(
+        fix("CapEff:\t0\nCapBnd:\t000001ffffffffff\n").ends_with("sudo setcap cap_bpf,cap_perfmon+ep /bin/mmtrace")
+    );
+    assert!(fix("CapEff:\t0\nCapBnd:\ta80425fb\n").contains("--cap-add BPF --cap-add PERFMON"));
+    assert!(fix("CapEff:\t0\nCapBnd:\t000001ffffffffff\nNoNewPrivs:\t1\n").contains("no_new_privs"));
+    assert_eq!(finding("CapEff:\tx\n").status, Status::Unknown);
+    assert_eq!(finding("").status, Status::Unknown);
+}
+
+#[test]
+fn refusals_of_bpf_name_their_cause() {
+    let full = "CapEff:\t000001ffffffffff\nSeccomp:\t0\n";
+    let filtered = "CapEff:\t000001ffffffffff\nSeccomp:\t2\n";
+    let none = "CapEff:\t0000000000000000\nSeccomp:\t2\n";
+    let ask = |step, errno, status: &str, initial_user_namespace, lockdown: &Lockdown, memlock_matters| {
+        let status = Root::new().file("proc/self/status", status).status();
+        let known = Circumstances { status: &status, initial_user_namespace, lockdown, memlock_matters };
+        let finding = permission::bpf(&Err(Refusal { step, errno }), &known);
+        assert_eq!(finding.status, Status::Fail);
+        finding.consequence.unwrap()
+    };
+    let plain = |step, errno, status| ask(step, errno, status, Some(true), &Lockdown::None, false);
+    let eperm = |status| plain(Step::Program, libc::EPERM, status);
+    assert!(ask(Step::Program, libc::EPERM, full, Some(false), &Lockdown::None, false).contains("user namespace"));
+    assert!(eperm(none).contains("missing capabilities"));
+    assert!(eperm(filtered).contains("seccomp"));
+    assert!(eperm(full).contains("security policy"));
+    assert!(ask(Step::RingBuffer, libc::EPERM, full, None, &Lockdown::None, true).contains("locked memory"));
+    assert!(plain(Step::RingBuffer, libc::EINVAL, full).contains("5.8"));
+    assert!(plain(Step::RingBuffer, libc::ENOSYS, full).contains("without bpf(2)"));
+    assert!(plain(Step::RingBuffer, libc::ENOSYS, filtered).contains("seccomp"));
+    let unknown = Lockdown::Unknown(String::new());
+    assert!(ask(Step::Reader, libc::EINVAL, full, None, &unknown, false).contains("lockdown=confidentiality"));
+    assert!(ask(Step::Reader, libc::EINVAL, full, None, &Lockdown::Confidentiality, false).contains("see above"));
+    assert!(plain(Step::Program, libc::E2BIG, full).contains("Recording needs it"));
+    let status = ProcessStatus::default();
+    let known = Circumstances {
+        status: &status,
+        initial_user_namespace: None,
+        lockdown: &Lockdown::NotBuiltIn,
+        memlock_matters: false,
+    };
+    assert_eq!(permission::bpf(&Ok(()), &known).status, Status::Ok);
+}
+
+#[test]
+fn lockdown_is_read_where_securityfs_is_mounted() {
+    let read = |text: &str| {
+        let root = Root::new().file("security/lockdown", text);
+        let line = format!("36 27 0:7 / {} rw - securityfs securityfs rw\n", root.path().join("security").display());
+        let root = root.file("proc/self/mountinfo", line);
+        facts::lockdown(&mount::mounts(root.path()), || unreachable!("it is mounted"), false)
+    };
+    assert_eq!(read("[none] integrity confidentiality\n").0, Lockdown::None);
+    assert_eq!(read("none [integrity] confidentiality\n").0, Lockdown::Integrity);
+    let (state, finding) = read("none integrity [confidentiality]\n");
+    assert_eq!((state, finding.status), (Lockdown::Confidentiality, Status::Fail));
+    let (state, finding) = read("none integrity\n");
+    assert!(matches!(state, Lockdown::Unknown(_)));
+    assert_eq!(finding.status, Status::Unknown);
+}
+
+#[test]
+fn lockdown_is_read_through_a_mount_of_its_own_elsewhere() {
+    let read = |result| facts::lockdown(&[], || result, false).0;
+    assert_eq!(read(Ok("none [integrity] confidentiality\n".into())), Lockdown::Integrity);
+    assert_eq!(read(failed(libc::ENOENT)), Lockdown::NotBuiltIn);
+    assert_eq!(read(failed(libc::ENODEV)), Lockdown::NotBuiltIn);
+    let Lockdown::Unknown(why) = read(failed(libc::EPERM)) else { panic!("guessed") };
+    assert_eq!(why, "securityfs is not mounted, and mounting it needs CAP_SYS_ADMIN");
+    let status = |may_read| facts::lockdown(&[], || failed(libc::EPERM), may_read).1.status;
+    assert_eq!((status(true), status(false)), (Status::Ok, Status::Unknown));
+}
+
+#[test]
+fn files_that_are_missing_or_forbid() {
+    let empty = Root::new();
+    let (there, finding) = facts::btf(empty.path());
+    assert!(!there);
+    assert_eq!((finding.status, finding.value.as_str()), (Status::Fail, "/sys/kernel/btf/vmlinux is not there"));
+    let junk = Root::new().file("sys/kernel/btf/vmlinux", "junk");
+    assert!(facts::btf(junk.path()).1.value.contains("not BTF"));
+
+    assert_eq!(facts::jit(empty.path()).status, Status::Unknown);
+    let jit = |value: &str| facts::jit(Root::new().file("proc/sys/net/core/bpf_jit_enable", value).path()).status;
+    assert_eq!((jit("0\n"), jit("1\n"), jit("2\n")), (Status::Warn, Status::Ok, Status::Ok));
+
+    let selinux = Root::new().file("sys/fs/selinux/enforce", "1");
+    assert!(facts::selinux(selinux.path(), (5, 10)).is_some());
+    assert!(facts::selinux(selinux.path(), (5, 13)).is_none());
+    assert!(facts::selinux(empty.path(), (5, 10)).is_none());
+
+    assert_eq!(permission::memlock(Ok(64 << 10), None).status, Status::Warn);
+    assert_eq!(permission::memlock(Ok(64 << 10), Some(Capabilities(1 << 24))).status, Status::Ok);
+    assert_eq!(permission::memlock(Ok(u64::MAX), None).status, Status::Ok);
+
+    assert_eq!(facts::tracefs(&[]).1.status, Status::Ok);
+    assert_eq!(facts::cgroup2(&[]).1.status, Status::Warn);
+}
+
+/// A hybrid setup under a temporary directory: v2 at `unified`, v1 at `memory`.
+fn hybrid() -> Root {
+    let root = Root::new();
+    let base = root.path().canonicalize().unwrap();
+    for dir in ["cg/unified/user.slice/a b.scope", "cg/memory/x", "elsewhere"] {
+        fs::create_dir_all(base.join(dir)).unwrap();
+    }
+    let base = base.display();
+    let mountinfo = format!(
+        "30 1 0:1 / / rw - ext4 /dev/root rw\n\
+         31 30 0:28 / {base}/cg rw,relatime shared:9 - tmpfs tmpfs rw\n\
+         35 31 0:32 / {base}/cg/memory rw - cgroup cgroup rw,memory\n\
+         41 31 0:38 /outer {base}/cg/unified rw shared:1 master:2 - cgroup2 cgroup2 rw,nsdelegate\n\
+         truncated line\n"
+    );
+    root.file("proc/self/mountinfo", mountinfo).file("cg/unified/cgroup.procs", "")
+}
+
+#[test]
+fn cgroups_by_name_and_by_path() {
+    let root = hybrid().link("proc/self/ns/cgroup", "cgroup:[4026531835]");
+    let base = root.path().canonicalize().unwrap();
+    let found = |name: &str| resolve_in(root.path(), Path::new(name)).unwrap();
+    let path = base.join("cg/unified/user.slice");
+    // The hierarchy's part that is mounted lies at level 1.
+    for name in ["user.slice", "/user.slice", "user.slice/", path.to_str().unwrap()] {
+        let cgroup = found(name);
+        assert_eq!((cgroup.level, &cgroup.path), (2, &path), "{name}");
+        assert_eq!(cgroup.id, facts::inode(&path).unwrap());
+    }
+    assert_eq!(found("user.slice/a b.scope").level, 3);
+    assert_eq!(found("/").level, 1);
+}
+
+#[test]
+fn cgroups_that_are_none() {
+    let root = hybrid().link("proc/self/ns/cgroup", "cgroup:[4026531835]");
+    let base = root.path().canonicalize().unwrap();
+    let refused = |name: &str| resolve_in(root.path(), Path::new(name)).unwrap_err();
+    assert!(matches!(refused("gone"), CgroupError::Absent { .. }));
+    assert!(matches!(refused("cgroup.procs"), CgroupError::NotADirectory(_)));
+    assert!(matches!(refused(base.join("elsewhere").to_str().unwrap()), CgroupError::Absent { .. }));
+    assert!(matches!(refused("../../elsewhere"), CgroupError::Outside { .. }));
+    let v1 = refused(base.join("cg/memory/x").to_str().unwrap()).to_string();
+    assert!(v1.contains("cgroup v1 directory (memory)"), "{v1}");
+    assert!(matches!(resolve_in(Root::new().path(), Path::new("/")), Err(CgroupError::NotMounted)));
+    // Without the initial namespace nobody knows what lies above the mount.
+    assert!(matches!(resolve_in(hybrid().path(), Path::new("/")), Err(CgroupError::Namespace(_))));
+}
+
+/// Prints what a user would read: run it as several users.
+#[test]
+fn this_machine() {
+    let start = std::time::Instant::now();
+    let environment = Environment::examine();
+    let elapsed = start.elapsed();
+    for finding in &environment.findings {
+        println!("{:7} {finding}", finding.status.name());
+    }
+    println!("{}", serde_json::to_string(&environment).unwrap());
+    println!("blocking: {:?}, {elapsed:?}", environment.blocking().map(|f| f.name));
+    println!("exceptions:page_fault_user {:?}", tracepoint_exists("exceptions", "page_fault_user"));
+    println!("exceptions:gone {:?}", tracepoint_exists("exceptions", "gone"));
+    for name in ["/", "gone", "/sys/fs/cgroup/memory", "/tmp"] {
+        match resolve(name) {
+            Ok(cgroup) => println!("{cgroup:?}"),
+            Err(e) => println!("{e}"),
+        }
+    }
+    if environment.blocking().is_none() {
+        assert!(environment.bpf_permitted);
+    }
+    // Others may mount something meanwhile, but hardly each time.
+    let unchanged = (0..3).any(|_| {
+        let before = fs::read("/proc/self/mountinfo").ok();
+        drop((Environment::examine(), tracepoint_exists("exceptions", "page_fault_user")));
+        before == fs::read("/proc/self/mountinfo").ok()
+    });
+    assert!(unchanged, "the mount tree changed");
+    assert_ne!(tracepoint_exists("exceptions", ".."), Some(true));
+}

@@ -1,0 +1,128 @@
+//! Durations that the events give: how long locks are waited for and held, how
+//! long migration entries stand.
+
+use hdrhistogram::Histogram;
+use mmtrace_common::Record;
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+use crate::verdict::{RuleId, Sink};
+
+/// Intervals in flight that are followed.
+const OPEN_MAX: usize = 1 << 14;
+
+/// The measured durations, in nanoseconds.
+#[derive(Debug, Default)]
+pub struct Measures {
+    waits: Open,
+    holds: Open,
+    collapsing: FxHashMap<u32, bool>,
+    done: [Option<Histogram<u64>>; 4],
+}
+
+/// Intervals that have begun: (tid, mm) → time.
+#[derive(Debug, Default)]
+struct Open(FxHashMap<(u32, u64), u64>);
+
+impl Open {
+    fn begin(&mut self, record: &Record) {
+        if self.0.len() >= OPEN_MAX {
+            self.0.clear();
+        }
+        self.0.insert((record.tid, record.mm), record.ts);
+    }
+
+    fn end(&mut self, record: &Record) -> Option<u64> {
+        self.0.remove(&(record.tid, record.mm)).map(|since| record.ts.saturating_sub(since))
+    }
+}
+
+/// The rules that measure, in the order of their histograms.
+const MEASURES: [RuleId; 4] = [RuleId::M04, RuleId::M05, RuleId::M06, RuleId::M08];
+
+/// A distribution of durations, in nanoseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Distribution {
+    /// Number of intervals.
+    pub count: u64,
+    /// Median.
+    pub p50_ns: u64,
+    /// 99 of 100 were not longer.
+    pub p99_ns: u64,
+    /// Longest.
+    pub max_ns: u64,
+    /// All together.
+    pub sum_ns: u64,
+}
+
+impl Measures {
+    fn add(&mut self, rule: RuleId, nanoseconds: u64, record: &Record, sink: &mut Sink) {
+        sink.held(rule, record.ts);
+        let Some(index) = MEASURES.iter().position(|m| *m == rule) else { return };
+        let histogram = self.done[index].get_or_insert_with(|| {
+            // Two digits, an hour at most: about 20 KiB.
+            Histogram::new_with_bounds(1, 3_600_000_000_000, 2).expect("constant bounds are valid")
+        });
+        histogram.saturating_record(nanoseconds.max(1));
+    }
+
+    /// An acquisition starts.
+    pub fn wait_begins(&mut self, record: &Record) {
+        self.waits.begin(record);
+    }
+
+    /// It has failed.
+    pub fn wait_fails(&mut self, record: &Record) {
+        self.waits.end(record);
+    }
+
+    /// It has succeeded.
+    pub fn wait_ends(&mut self, record: &Record, sink: &mut Sink) {
+        if let Some(ns) = self.waits.end(record) {
+            self.add(RuleId::M08, ns, record, sink);
+        }
+    }
+
+    /// A write hold begins.
+    pub fn hold_begins(&mut self, record: &Record) {
+        self.holds.begin(record);
+        self.collapsing.remove(&record.tid);
+    }
+
+    /// The task isolates pages for a collapse in its write hold.
+    pub fn isolated(&mut self, tid: u32) {
+        if self.collapsing.len() >= OPEN_MAX {
+            self.collapsing.clear();
+        }
+        self.collapsing.insert(tid, true);
+    }
+
+    /// A write hold ends, by release or downgrade.
+    pub fn hold_ends(&mut self, record: &Record, sink: &mut Sink) {
+        if let Some(ns) = self.holds.end(record) {
+            self.add(RuleId::M04, ns, record, sink);
+            if self.collapsing.remove(&record.tid).is_some() {
+                self.add(RuleId::M05, ns, record, sink);
+            }
+        }
+    }
+
+    /// A migration entry has stood for so long.
+    pub fn migration(&mut self, ns: u64, record: &Record, sink: &mut Sink) {
+        self.add(RuleId::M06, ns, record, sink);
+    }
+
+    /// What a measuring rule measured.
+    #[must_use]
+    pub fn distribution(&self, rule: RuleId) -> Option<Distribution> {
+        let index = MEASURES.iter().position(|m| *m == rule)?;
+        let histogram = self.done[index].as_ref()?;
+        Some(Distribution {
+            count: histogram.len(),
+            p50_ns: histogram.value_at_quantile(0.5),
+            p99_ns: histogram.value_at_quantile(0.99),
+            max_ns: histogram.max(),
+            sum_ns: histogram.iter_recorded().map(|v| v.value_iterated_to() * v.count_at_value()).sum(),
+        })
+    }
+}

@@ -1,0 +1,146 @@
+//! Migration entries and the calls that set and remove them.
+//!
+//! The events name neither mm nor folio. What can be said soundly is about one
+//! task within one call of `migrate_pages()`: it removes only what it has set,
+//! unless somebody else makes copies (fork), moves entries (mremap), or a huge PMD
+//! is split into migration entries without an event.
+
+use mmtrace_common::Record;
+use rustc_hash::FxHashMap;
+
+/// Addresses followed in one call.
+const ADDRESSES_MAX: usize = 1 << 14;
+
+/// Entries followed over all calls.
+const OUTSTANDING_MAX: usize = 1 << 16;
+
+/// One call of `migrate_pages()`.
+#[derive(Clone, Debug, Default)]
+pub struct Bracket {
+    /// When it began, nanoseconds of `CLOCK_MONOTONIC`.
+    pub since: u64,
+    /// Write acquisitions seen anywhere when it began.
+    pub writes_before: u64,
+    /// A write hold was open somewhere when it began.
+    pub writers_at_start: bool,
+    /// Entries set minus entries removed, by address.
+    balance: FxHashMap<u64, i32>,
+    /// Entries set and removed, over all addresses.
+    pub set: u64,
+    /// Entries removed.
+    pub removed: u64,
+    /// The first removal too many: address and time.
+    pub surplus: Option<(u64, u64)>,
+    /// More addresses than can be followed.
+    overflow: bool,
+}
+
+impl Bracket {
+    /// A call begins.
+    #[must_use]
+    pub fn new(since: u64, writes_before: u64, writers_at_start: bool) -> Self {
+        Self { since, writes_before, writers_at_start, ..Self::default() }
+    }
+
+    /// An entry has been set.
+    pub fn set(&mut self, addr: u64) {
+        self.set += 1;
+        if self.balance.len() == ADDRESSES_MAX && !self.balance.contains_key(&addr) {
+            self.overflow = true;
+            return;
+        }
+        *self.balance.entry(addr).or_default() += 1;
+    }
+
+    /// An entry has been removed.
+    pub fn remove(&mut self, record: &Record, addr: u64) {
+        self.removed += 1;
+        if self.overflow {
+            return;
+        }
+        let balance = self.balance.entry(addr).or_default();
+        *balance -= 1;
+        if *balance < 0 && self.surplus.is_none() {
+            self.surplus = Some((addr, record.ts));
+        }
+    }
+
+    /// Whether the addresses are complete.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        !self.overflow
+    }
+}
+
+/// Entries that have been set and not removed, by address: a hint only, since the
+/// events do not name the mm.
+#[derive(Clone, Debug, Default)]
+pub struct Outstanding {
+    entries: FxHashMap<u64, (u32, u64)>,
+}
+
+impl Outstanding {
+    /// An entry has been set.
+    pub fn set(&mut self, addr: u64, ts: u64) {
+        if self.entries.len() == OUTSTANDING_MAX {
+            // Entries that were zapped are never removed; start over.
+            self.entries.clear();
+        }
+        let entry = self.entries.entry(addr).or_insert((0, ts));
+        entry.0 += 1;
+    }
+
+    /// An entry has been removed; says for how long it was there, in nanoseconds, when that is known.
+    pub fn remove(&mut self, addr: u64, ts: u64) -> Option<u64> {
+        let entry = self.entries.get_mut(&addr)?;
+        entry.0 -= 1;
+        let since = entry.1;
+        if entry.0 == 0 {
+            self.entries.remove(&addr);
+        }
+        Some(ts.saturating_sub(since))
+    }
+
+    /// Whether an entry may be at this address.
+    #[must_use]
+    pub fn contains(&self, addr: u64) -> bool {
+        !self.entries.is_empty() && self.entries.contains_key(&addr)
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// None.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+}
+
+/// What an x86-64 entry says, as far as no kernel configuration matters
+/// (arch/x86/include/asm/pgtable_types.h, pgtable_64.h).
+pub mod x86_64 {
+    const PRESENT: u64 = 1 << 0;
+    const PROTNONE: u64 = 1 << 8;
+
+    /// Present to the kernel (`pte_present()`).
+    #[must_use]
+    pub const fn is_present(entry: u64) -> bool {
+        entry & (PRESENT | PROTNONE) != 0
+    }
+
+    /// Swap type of a non-present entry (`__swp_type()`). The numbers that mean
+    /// migration depend on the kernel's configuration.
+    #[must_use]
+    pub const fn swap_type(entry: u64) -> u8 {
+        (entry >> 59) as u8
+    }
+}

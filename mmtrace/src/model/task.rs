@@ -1,0 +1,104 @@
+//! One task, as far as its locks and its brackets are concerned.
+
+use super::migration::Bracket;
+
+/// Acquisitions a task can have in flight: its own, and those of interrupts on top of it.
+const PENDING_MAX: usize = 8;
+
+/// A task (thread), followed by its id from its first event on.
+#[derive(Clone, Debug, Default)]
+pub struct Task {
+    /// Acquisitions that have started and not returned: mm and whether for write.
+    /// Interrupts may start one within another.
+    pending: Vec<(u64, bool)>,
+    /// mms whose mmap_lock it was seen to take for write and not to release.
+    pub writes: Vec<u64>,
+    /// It has been seen, since recording began, at a place where it can hold no
+    /// mmap_lock for write and have no acquisition in flight: in user mode, or at
+    /// the end of a khugepaged scan. From then on its holds are known completely.
+    pub anchored: bool,
+    /// It released a write hold since it was last seen in user mode.
+    pub wrote: bool,
+    /// Open calls of `migrate_pages()`, outermost first.
+    pub brackets: Vec<Bracket>,
+    /// Open calls of `compact_zone()`; they do not nest.
+    pub compacting: bool,
+    /// Whether `compacting` is known.
+    pub compaction_known: bool,
+    /// The collapse that it is doing.
+    pub collapse: Collapse,
+    /// Its last user-mode fault: page address and time.
+    pub last_fault: (u64, u64),
+    /// It has exited; its id may be reused.
+    pub exited: bool,
+}
+
+/// What a task has shown of its current collapse.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Collapse {
+    /// Pages were isolated while it held this mm's mmap_lock for write.
+    pub isolated: Option<u64>,
+    /// A collapse ended since its last scan ended.
+    pub ended: bool,
+    /// What is said above is complete: an earlier scan or collapse of this task was seen to end.
+    pub known: bool,
+}
+
+impl Task {
+    /// A task that has just been forked: it holds nothing.
+    #[must_use]
+    pub fn newborn() -> Self {
+        Self { anchored: true, ..Self::default() }
+    }
+
+    /// An acquisition starts. `false` when there are more than can be.
+    pub fn start(&mut self, mm: u64, write: bool) -> bool {
+        if self.pending.len() == PENDING_MAX {
+            self.pending.clear();
+            self.anchored = false;
+            return false;
+        }
+        self.pending.push((mm, write));
+        true
+    }
+
+    /// An acquisition returns; `false` when none like it had started.
+    pub fn returned(&mut self, mm: u64, write: bool) -> bool {
+        match self.pending.iter().rposition(|p| *p == (mm, write)) {
+            Some(index) => {
+                self.pending.remove(index);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// It is seen in user mode.
+    pub fn in_user_mode(&mut self) {
+        self.anchored = true;
+        self.wrote = false;
+        if !self.pending.is_empty() {
+            self.pending.clear();
+        }
+        self.collapse = Collapse { known: true, ..Collapse::default() };
+        self.compacting = false;
+        self.compaction_known = true;
+        if !self.brackets.is_empty() {
+            self.brackets.clear();
+        }
+    }
+
+    /// No longer holds this mm's lock for write.
+    pub fn wrote(&mut self, mm: u64) {
+        if let Some(index) = self.writes.iter().rposition(|m| *m == mm) {
+            self.writes.swap_remove(index);
+        }
+        self.wrote = true;
+    }
+
+    /// Nothing that would be lost if this entry were forgotten.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.writes.is_empty() && self.brackets.is_empty() && self.pending.is_empty()
+    }
+}

@@ -1,0 +1,276 @@
+//! Loading the eBPF object, attaching its programs, and taking them off again.
+
+use std::{collections::BTreeMap, os::fd::AsFd};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, Program, ProgramError, ProgramFd, RawTracePoint},
+};
+use mmtrace_common::{Kind, LOST_KINDS, Spec};
+
+use super::{
+    filter::Filter,
+    plan::{Plan, Planned, offset_global, offset_name},
+    sys,
+};
+use crate::context::{Form, ProbeState};
+
+/// The compiled programs; `cargo xtask build-ebpf` makes them from `mmtrace-ebpf/`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/mmtrace.bpf.o");
+
+/// Rings that the object has; each CPU uses one.
+const RINGS: usize = 16;
+
+/// Smallest ring buffer, for those that no CPU uses.
+const UNUSED_RING_BYTES: u32 = 4096;
+
+/// Why the programs could not be brought into the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// The kernel refused a map, or the object as a whole.
+    #[error("the kernel refused mmtrace's maps: {}", chain(.0))]
+    Load(#[source] Box<aya::EbpfError>),
+    /// A part that the loader relies on is not in the object: the two were built from different sources.
+    #[error(
+        "the eBPF object lacks `{0}`: it does not belong to this mmtrace; rebuild it with `cargo xtask build-ebpf`"
+    )]
+    Missing(String),
+    /// A map did not take a value.
+    #[error("{what}: {source}")]
+    Map {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel said.
+        source: aya::maps::MapError,
+    },
+    /// BTF could not be read in the form the loader needs.
+    #[error("cannot read the kernel's type information (BTF): {0}")]
+    Btf(#[from] aya::BtfError),
+    /// mmtrace could not find out which mm is its own.
+    #[error("cannot run the program that tells mmtrace its own mm: {0}")]
+    Own(String),
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Programs in the kernel. Dropping it detaches them.
+pub struct Object {
+    ebpf: Ebpf,
+    btf: Btf,
+    rings: usize,
+    attached: Vec<(Kind, ProgramFd)>,
+}
+
+/// What the reader of events needs of an [`Object`].
+pub struct Streams {
+    /// Rings in use.
+    pub rings: Vec<RingBuf<MapData>>,
+    /// Records not delivered, by kind, per CPU.
+    pub lost: PerCpuArray<MapData, Lost>,
+    /// The attached programs, for their miss counters.
+    pub programs: Vec<(Kind, ProgramFd)>,
+}
+
+/// Value of the loss map.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct Lost(pub [u64; LOST_KINDS]);
+
+// SAFETY: an array of integers: every bit pattern is a value, there is no padding.
+unsafe impl aya::Pod for Lost {}
+
+impl Object {
+    /// Brings maps and programs in, sets their constants and tells them what is wanted.
+    ///
+    /// `ring_bytes` is the size of each ring in use: a power of two and at least a page.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn load(plan: &Plan, filter: &Filter, ring_bytes: u32) -> Result<Self, ObjectError> {
+        let cpus = aya::util::nr_cpus().map_or(1, |n| n.max(1));
+        let rings = cpus.next_power_of_two().min(RINGS);
+        let mut loader = EbpfLoader::new();
+        loader.verifier_log_level(VerifierLogLevel::STATS);
+
+        let ring_mask = rings as u32 - 1;
+        let ring_names: Vec<String> = (0..RINGS).map(|i| format!("RING_{i}")).collect();
+        for (i, name) in ring_names.iter().enumerate() {
+            loader.map_max_entries(name, if i < rings { ring_bytes } else { UNUSED_RING_BYTES });
+        }
+        loader.override_global("RING_MASK", &ring_mask, true);
+        for (id, offset) in &plan.offsets {
+            loader.override_global(offset_global(*id), offset, true);
+        }
+        let positions: Vec<(String, [u8; mmtrace_common::POSITIONS])> = plan
+            .probes
+            .iter()
+            .filter_map(|p| Some((format!("POS_{}", p.spec.name.to_uppercase()), *p.positions.as_ref().ok()?)))
+            .collect();
+        for (name, table) in &positions {
+            loader.override_global(name.as_str(), table, true);
+        }
+        let bits = filter.bits();
+        let comm = filter.comm_words();
+        let (cgroup, level) = filter.cgroup.as_ref().map_or((0, 0), |c| (c.id, c.level));
+        loader.override_global("FILTER", &bits, true);
+        loader.override_global("FILTER_COMM", &comm, true);
+        loader.override_global("FILTER_CGROUP", &cgroup, true);
+        loader.override_global("FILTER_CGROUP_LEVEL", &level, true);
+
+        let ebpf = loader.load(OBJECT).map_err(|e| ObjectError::Load(Box::new(e)))?;
+        let mut object = Self { ebpf, btf: Btf::from_sys_fs()?, rings, attached: Vec::new() };
+        object.learn_own_mm()?;
+        for pid in &filter.pids {
+            object.want_pid(*pid)?;
+        }
+        Ok(object)
+    }
+
+    fn learn_own_mm(&mut self) -> Result<(), ObjectError> {
+        let program = self.program::<RawTracePoint>("own_mm")?;
+        program.load().map_err(|e| ObjectError::Own(explain(&e)))?;
+        let fd = program.fd().map_err(|e| ObjectError::Own(e.to_string()))?.as_fd();
+        sys::run_once(fd).map_err(|e| ObjectError::Own(e.to_string()))
+    }
+
+    /// Adds a process to those wanted; it counts from its next event on.
+    ///
+    /// # Errors
+    /// The kernel did not take it.
+    pub fn want_pid(&mut self, pid: u32) -> Result<(), ObjectError> {
+        let map = self.ebpf.map_mut("WANTED_PIDS").ok_or_else(|| ObjectError::Missing("WANTED_PIDS".into()))?;
+        let what = "cannot add a process to the filter";
+        let mut pids: HashMap<_, u32, u8> =
+            HashMap::try_from(map).map_err(|source| ObjectError::Map { what, source })?;
+        pids.insert(pid, 0, 0).map_err(|source| ObjectError::Map { what, source })
+    }
+
+    fn program<'a, T>(&'a mut self, name: &str) -> Result<&'a mut T, ObjectError>
+    where
+        &'a mut T: TryFrom<&'a mut Program>,
+    {
+        let program = self.ebpf.program_mut(name).ok_or_else(|| ObjectError::Missing(name.to_owned()))?;
+        program.try_into().map_err(|_| ObjectError::Missing(format!("{name} of the right type")))
+    }
+
+    /// Attaches every planned probe in the best form that works, and says for each what became of it.
+    ///
+    /// # Errors
+    /// Only when the object itself is wrong; a probe that the kernel refuses is in the answer.
+    pub fn attach(&mut self, plan: &Plan) -> Result<Vec<ProbeState>, ObjectError> {
+        plan.probes.iter().map(|probe| self.attach_one(probe)).collect()
+    }
+
+    fn attach_one(&mut self, probe: &Planned) -> Result<ProbeState, ObjectError> {
+        let spec = probe.spec;
+        let absent = probe.absent.iter().map(|c| c.name().to_owned()).collect();
+        let mut state = ProbeState { event: spec.name.to_owned(), form: None, absent, reason: None };
+        if let Err(refusal) = &probe.positions {
+            state.reason = Some(refusal.to_string());
+        } else if !probe.wanted {
+            state.reason = Some("switched off with -e".to_owned());
+        } else {
+            match self.attach_typed(spec)? {
+                Ok(()) => state.form = Some(Form::TpBtf),
+                Err(typed) => match self.attach_raw(spec)? {
+                    Ok(()) => {
+                        state.form = Some(Form::RawTp);
+                        state.reason = Some(format!("tp_btf refused: {typed}"));
+                    }
+                    Err(raw) if raw == typed => state.reason = Some(format!("tp_btf and raw_tp refused: {raw}")),
+                    Err(raw) => state.reason = Some(format!("tp_btf refused: {typed}; raw_tp refused: {raw}")),
+                },
+            }
+        }
+        Ok(state)
+    }
+
+    fn attach_typed(&mut self, spec: &Spec) -> Result<Result<(), String>, ObjectError> {
+        let Self { ebpf, btf, attached, .. } = self;
+        let program = ebpf.program_mut(spec.name).ok_or_else(|| ObjectError::Missing(spec.name.to_owned()))?;
+        let program: &mut BtfTracePoint =
+            program.try_into().map_err(|_| ObjectError::Missing(format!("{} as tp_btf", spec.name)))?;
+        let done = program
+            .load(spec.name, btf)
+            .and_then(|()| program.attach())
+            .and_then(|_| program.fd()?.try_clone().map_err(ProgramError::IOError));
+        Ok(done.map(|fd| attached.push((spec.kind, fd))).map_err(|e| explain(&e)))
+    }
+
+    fn attach_raw(&mut self, spec: &Spec) -> Result<Result<(), String>, ObjectError> {
+        let name = format!("{}_raw", spec.name);
+        let Self { ebpf, attached, .. } = self;
+        let program = ebpf.program_mut(&name).ok_or_else(|| ObjectError::Missing(name.clone()))?;
+        let program: &mut RawTracePoint =
+            program.try_into().map_err(|_| ObjectError::Missing(format!("{name} as raw_tp")))?;
+        let done = program
+            .load()
+            .and_then(|()| program.attach(spec.name))
+            .and_then(|_| program.fd()?.try_clone().map_err(ProgramError::IOError));
+        Ok(done.map(|fd| attached.push((spec.kind, fd))).map_err(|e| explain(&e)))
+    }
+
+    /// Hands out the maps and counters that events are read from.
+    ///
+    /// # Errors
+    /// The object lacks one, or the kernel does not let it be mapped.
+    pub fn streams(&mut self) -> Result<Streams, ObjectError> {
+        let mut rings = Vec::with_capacity(self.rings);
+        for i in 0..self.rings {
+            let ring = RingBuf::try_from(self.take(&format!("RING_{i}"))?);
+            rings.push(ring.map_err(|source| ObjectError::Map { what: "cannot map a ring buffer", source })?);
+        }
+        let lost = PerCpuArray::try_from(self.take("LOST")?)
+            .map_err(|source| ObjectError::Map { what: "cannot use the loss counters", source })?;
+        Ok(Streams { rings, lost, programs: std::mem::take(&mut self.attached) })
+    }
+
+    fn take(&mut self, name: &str) -> Result<aya::maps::Map, ObjectError> {
+        self.ebpf.take_map(name).ok_or_else(|| ObjectError::Missing(name.to_owned()))
+    }
+
+    /// Takes every program off its event. Events may still lie in the rings.
+    pub fn detach(self) {
+        // The links live in the programs.
+        drop(self);
+    }
+
+    /// For `aya-log`: the programs' diagnostics.
+    pub fn ebpf_mut(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+}
+
+/// What the kernel said, without the verifier's whole log.
+fn explain(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let last = log.lines().map(str::trim).rfind(|l| !l.is_empty() && !l.starts_with("processed "));
+            match last {
+                Some(line) => format!("{io_error} ({line})"),
+                None => io_error.to_string(),
+            }
+        }
+        other => chain(other),
+    }
+}
+
+/// `struct.member` → bytes, for a capture's manifest.
+#[must_use]
+pub fn offsets(plan: &Plan) -> BTreeMap<String, u32> {
+    plan.offsets.iter().map(|(id, offset)| (offset_name(*id), *offset)).collect()
+}

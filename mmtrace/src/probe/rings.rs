@@ -1,0 +1,195 @@
+//! From many rings to one stream that can be judged.
+//!
+//! Each CPU writes to its own ring, and the rings are merged by time. What makes
+//! the order trustworthy is causality, not the clocks: a program reads the time,
+//! then reserves space, then writes, and only then does the traced code go on. If
+//! event A had to happen before event B could (A's thread released the lock that
+//! B's thread then took), A lies in its ring before B's time is read. So a pass
+//! takes the time T first, then looks into the rings, and hands out only what is
+//! not younger than T: everything that those events depend on has been seen. The
+//! same holds for the loss counters, which are read after T: a loss is reported in
+//! front of the first event that could depend on what is missing.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, RawFd},
+};
+
+use aya::programs::ProgramFd;
+use mmtrace_common::{Kind, LOST_KINDS, Record, SPECS};
+
+use super::{
+    object::{Lost, Streams},
+    sys,
+};
+
+/// Records taken from one ring in one pass. Bounds the memory of a pass.
+const PASS: usize = 1 << 16;
+
+/// Reads the rings of an attached object.
+pub struct Rings {
+    streams: Streams,
+    lost: Vec<Lost>,
+    missed: Vec<u64>,
+    pending: Vec<Record>,
+    /// Nothing before is of use: not all probes were attached.
+    start: u64,
+    /// Nothing after is of use: some probes were detached.
+    stop: u64,
+    watermark: u64,
+    totals: Totals,
+}
+
+/// What went through, and what did not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Records that no room was left for.
+    pub lost: u64,
+    /// Probe runs that the kernel skipped.
+    pub missed: u64,
+    /// Records that no program of ours can have written.
+    pub foreign: u64,
+}
+
+/// How a pass ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// All that was there when it began has been taken.
+    Drained,
+    /// There is more: come back at once.
+    More,
+}
+
+impl Rings {
+    /// Starts reading. All probes are attached now; what came earlier is dropped.
+    ///
+    /// # Errors
+    /// The loss counters cannot be read.
+    pub fn new(streams: Streams) -> io::Result<Self> {
+        let mut rings = Self {
+            lost: Vec::new(),
+            missed: vec![0; streams.programs.len()],
+            pending: Vec::with_capacity(PASS),
+            start: 0,
+            stop: u64::MAX,
+            watermark: 0,
+            totals: Totals::default(),
+            streams,
+        };
+        // What was lost or missed before the start is of no interest.
+        let mut before = Vec::new();
+        rings.read_losses(0, &mut before)?;
+        rings.totals = Totals::default();
+        rings.start = sys::monotonic_ns();
+        rings.watermark = rings.start;
+        Ok(rings)
+    }
+
+    /// When reading began, nanoseconds of `CLOCK_MONOTONIC`.
+    #[must_use]
+    pub const fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Up to when events have been handed out, nanoseconds of `CLOCK_MONOTONIC`.
+    #[must_use]
+    pub const fn watermark(&self) -> u64 {
+        self.watermark
+    }
+
+    /// Losses so far.
+    #[must_use]
+    pub const fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// File descriptors that become readable when records arrive at a reader that had caught up.
+    pub fn fds(&self) -> impl Iterator<Item = RawFd> + '_ {
+        self.streams.rings.iter().map(AsRawFd::as_raw_fd)
+    }
+
+    /// From now on events are of no use: the probes are about to be detached one by one.
+    pub fn stop(&mut self) {
+        self.stop = sys::monotonic_ns();
+    }
+
+    /// Appends what has arrived to `out`, in order, losses in front.
+    ///
+    /// # Errors
+    /// The kernel's counters cannot be read.
+    pub fn pass(&mut self, out: &mut Vec<Record>) -> io::Result<Pass> {
+        let now = sys::monotonic_ns();
+        self.read_losses(now, out)?;
+        let mut until = now;
+        let mut result = Pass::Drained;
+        for ring in &mut self.streams.rings {
+            let mut taken = 0;
+            while let Some(item) = ring.next() {
+                let Some(record) = Record::parse(&item) else {
+                    self.totals.foreign += 1;
+                    continue;
+                };
+                let ts = record.ts;
+                if ts >= self.start && ts <= self.stop {
+                    self.pending.push(record);
+                }
+                if ts > now {
+                    break;
+                }
+                taken += 1;
+                if taken == PASS {
+                    // What is still in this ring was reserved after `ts`.
+                    until = until.min(ts);
+                    result = Pass::More;
+                    break;
+                }
+            }
+        }
+        // Each ring is sorted but for neighbours, so this is a merge.
+        self.pending.sort_by_key(|r| r.ts);
+        let ready = self.pending.partition_point(|r| r.ts <= until);
+        out.extend(self.pending.drain(..ready));
+        self.watermark = self.watermark.max(until);
+        Ok(result)
+    }
+
+    /// Compares the kernel's counters with the last pass and reports what was added.
+    fn read_losses(&mut self, now: u64, out: &mut Vec<Record>) -> io::Result<()> {
+        let values = self.streams.lost.get(&0, 0).map_err(io::Error::other)?;
+        if self.lost.len() != values.len() {
+            self.lost = vec![Lost([0; LOST_KINDS]); values.len()];
+        }
+        for (cpu, (new, old)) in values.iter().zip(&mut self.lost).enumerate() {
+            if new.0 == old.0 {
+                continue;
+            }
+            for spec in SPECS.iter().filter(|s| !s.kind.is_synthetic()) {
+                let index = spec.kind as usize;
+                let count = new.0[index] - old.0[index];
+                if count > 0 {
+                    self.totals.lost += count;
+                    out.push(missing(Kind::Loss, spec.kind, cpu as u16, count, self.watermark, now));
+                }
+            }
+            *old = *new;
+        }
+        for ((kind, program), old) in self.streams.programs.iter().zip(&mut self.missed) {
+            let new = misses(program)?;
+            if new > *old {
+                self.totals.missed += new - *old;
+                out.push(missing(Kind::Missed, *kind, u16::MAX, new - *old, self.watermark, now));
+                *old = new;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn misses(program: &ProgramFd) -> io::Result<u64> {
+    sys::recursion_misses(program.as_fd())
+}
+
+/// A loss record: it stands where knowledge ends.
+fn missing(what: Kind, kind: Kind, cpu: u16, count: u64, from: u64, until: u64) -> Record {
+    Record { ts: from, kind: what as u16, cpu, args: [kind as u64, count, until, 0, 0, 0], ..Record::default() }
+}

@@ -1,0 +1,124 @@
+//! Which events a user wants: `-e +x,-y,only:z`.
+
+use std::{collections::BTreeSet, str::FromStr};
+
+use mmtrace_common::{Kind, SPECS};
+
+/// A set of events; all of them unless the user says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    wanted: BTreeSet<Kind>,
+    /// What was typed, for the record.
+    text: Option<String>,
+}
+
+impl Default for Selection {
+    fn default() -> Self {
+        Self { wanted: probed().map(|s| s.kind).collect(), text: None }
+    }
+}
+
+fn probed() -> impl Iterator<Item = &'static mmtrace_common::Spec> {
+    SPECS.iter().filter(|s| !s.kind.is_synthetic())
+}
+
+impl Selection {
+    /// Whether this event is in.
+    #[must_use]
+    pub fn wants(&self, kind: Kind) -> bool {
+        self.wanted.contains(&kind)
+    }
+
+    /// What was typed, if anything was.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+}
+
+/// Events that a name stands for: one event, or all of a trace system.
+fn named(name: &str) -> Result<Vec<Kind>, String> {
+    if name == "all" {
+        return Ok(probed().map(|s| s.kind).collect());
+    }
+    let (system, event) = name.split_once(':').map_or((None, name), |(s, e)| (Some(s), e));
+    let found: Vec<Kind> = probed()
+        .filter(|s| match system {
+            Some(system) => s.system == system && (event == "*" || s.name == event),
+            None => s.name == event || s.system == event,
+        })
+        .map(|s| s.kind)
+        .collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let near: Vec<&str> = probed().map(|s| s.name).filter(|n| n.contains(event) && !event.is_empty()).collect();
+    let hint = if near.is_empty() {
+        let systems: BTreeSet<&str> = probed().map(|s| s.system).collect();
+        format!("whole systems are {}; `mmtrace doctor` lists the events", Vec::from_iter(systems).join(", "))
+    } else {
+        format!("did you mean {}?", near.join(" or "))
+    };
+    Err(format!("no event or trace system is called `{name}`: {hint}"))
+}
+
+impl FromStr for Selection {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut selection = Self { text: Some(text.to_owned()), ..Self::default() };
+        let mut only = false;
+        for word in text.split(',').map(str::trim) {
+            if let Some(name) = word.strip_prefix("only:") {
+                if !only {
+                    selection.wanted.clear();
+                }
+                only = true;
+                selection.wanted.extend(named(name)?);
+            } else if let Some(name) = word.strip_prefix('+') {
+                selection.wanted.extend(named(name)?);
+            } else if let Some(name) = word.strip_prefix('-') {
+                for kind in named(name)? {
+                    selection.wanted.remove(&kind);
+                }
+            } else {
+                return Err(format!(
+                    "`{word}` needs a sign: +NAME adds, -NAME takes away, only:NAME starts from nothing"
+                ));
+            }
+        }
+        if selection.wanted.is_empty() {
+            return Err("nothing is left to record".to_owned());
+        }
+        Ok(selection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_taken_from_left_to_right() {
+        let s: Selection = "only:mmap_lock,+page_fault_user,-mmap_lock_released".parse().expect("valid");
+        assert_eq!(
+            s.wanted.iter().copied().collect::<Vec<_>>(),
+            [Kind::PageFaultUser, Kind::StartLocking, Kind::AcquireReturned]
+        );
+        let s: Selection = "-tlb_flush,-maple_tree:*".parse().expect("valid");
+        assert!(!s.wants(Kind::TlbFlush) && !s.wants(Kind::MaWrite) && s.wants(Kind::Fork));
+    }
+
+    #[test]
+    fn a_wrong_word_is_explained() {
+        for (text, says) in [
+            ("page_fault", "needs a sign"),
+            ("+page_falt", "no event or trace system"),
+            ("+page_fault", "did you mean page_fault_user or page_fault_kernel?"),
+            ("-all", "nothing is left"),
+        ] {
+            let error = text.parse::<Selection>().expect_err(text);
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+}

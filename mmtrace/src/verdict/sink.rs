@@ -1,0 +1,251 @@
+//! Where findings go, and what they add up to.
+
+use mmtrace_common::{Kind, Record};
+use serde::Serialize;
+
+use super::{
+    history::History,
+    rules::{RULES, Rule, RuleId, Severity},
+};
+use crate::context::Context;
+
+/// Violations kept with their events, per rule; more are only counted.
+const KEPT: usize = 8;
+
+/// What a recording says about a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Evaluated, never broken, nothing missing.
+    Held,
+    /// Broken at least once.
+    Violated,
+    /// Never evaluated, or events that it needs are missing.
+    Unknown,
+    /// This kernel or these probes cannot show it.
+    NotObservable,
+}
+
+impl Verdict {
+    /// As reports call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Violated => "violated",
+            Self::Unknown => "unknown",
+            Self::NotObservable => "not_observable",
+        }
+    }
+}
+
+/// One time that a rule was broken.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// Which.
+    pub rule: RuleId,
+    /// When it was noticed, nanoseconds of `CLOCK_MONOTONIC`.
+    pub ts: u64,
+    /// The mm, 0 where there is none.
+    pub mm: u64,
+    /// The tasks that took part, at most two.
+    pub tids: Vec<u32>,
+    /// What happened, in one sentence.
+    pub what: String,
+    /// The events that led to it, oldest first.
+    pub events: Vec<Record>,
+}
+
+/// What was found for one rule.
+#[derive(Clone, Debug, Default)]
+struct Tally {
+    evaluations: u64,
+    unjudged: u64,
+    violations: u64,
+    kept: Vec<Violation>,
+    last: u64,
+    /// Events that it needs are missing: how many.
+    missing: u64,
+}
+
+/// Collects findings; the model calls it.
+#[derive(Debug)]
+pub struct Sink {
+    tallies: Vec<Tally>,
+    blocked: Vec<Option<String>>,
+    history: History,
+}
+
+impl Sink {
+    /// Starts with what the context already decides: which rules cannot be observed here, and why.
+    #[must_use]
+    pub fn new(context: &Context) -> Self {
+        Self {
+            tallies: vec![Tally::default(); RULES.len()],
+            blocked: RULES.iter().map(|r| r.blocked(context)).collect(),
+            history: History::default(),
+        }
+    }
+
+    /// Why a rule cannot be observed here.
+    #[must_use]
+    pub fn blocked(&self, rule: RuleId) -> Option<&str> {
+        self.blocked[rule as usize].as_deref()
+    }
+
+    /// Whether findings for a rule are taken at all.
+    #[inline]
+    #[must_use]
+    pub fn is_open(&self, rule: RuleId) -> bool {
+        self.blocked[rule as usize].is_none()
+    }
+
+    /// Adds an event to what is shown with violations.
+    #[inline]
+    pub fn saw(&mut self, record: &Record) {
+        self.history.push(record);
+    }
+
+    /// The rule was evaluated and held.
+    #[inline]
+    pub fn held(&mut self, rule: RuleId, ts: u64) {
+        let tally = &mut self.tallies[rule as usize];
+        tally.evaluations += 1;
+        tally.last = ts;
+    }
+
+    /// The rule applied, but what it needs to know is not known.
+    #[inline]
+    pub fn unjudged(&mut self, rule: RuleId) {
+        self.tallies[rule as usize].unjudged += 1;
+    }
+
+    /// The rule was evaluated and was broken.
+    pub fn violated(&mut self, rule: RuleId, record: &Record, mm: u64, tids: &[u32], what: String) {
+        if !self.is_open(rule) {
+            return;
+        }
+        let tally = &mut self.tallies[rule as usize];
+        tally.evaluations += 1;
+        tally.violations += 1;
+        tally.last = record.ts;
+        if tally.kept.len() < KEPT {
+            let events = self.history.about(tids, mm);
+            let violation = Violation { rule, ts: record.ts, mm, tids: tids.to_vec(), what, events };
+            self.tallies[rule as usize].kept.push(violation);
+        }
+    }
+
+    /// Takes back violations of a rule since a time: what they rest on was not known after all.
+    pub fn withdraw(&mut self, rule: RuleId, until: u64) {
+        let tally = &mut self.tallies[rule as usize];
+        let before = tally.kept.len();
+        tally.kept.retain(|v| v.ts > until);
+        let gone = (before - tally.kept.len()) as u64;
+        tally.violations -= gone;
+        tally.evaluations -= gone;
+        tally.unjudged += gone;
+    }
+
+    /// Events of a kind are missing; `None`: of any kind.
+    pub fn missing(&mut self, kind: Option<Kind>, count: u64) {
+        for (rule, tally) in RULES.iter().zip(&mut self.tallies) {
+            if kind.is_none_or(|k| rule.needs.contains(&k)) {
+                tally.missing += count.max(1);
+            }
+        }
+    }
+
+    /// What it adds up to for one rule.
+    #[must_use]
+    pub fn verdict(&self, rule: RuleId) -> Verdict {
+        let tally = &self.tallies[rule as usize];
+        if self.blocked[rule as usize].is_some() {
+            Verdict::NotObservable
+        } else if tally.violations > 0 {
+            if rule.rule().severity.can_fail() { Verdict::Violated } else { Verdict::Held }
+        } else if tally.evaluations == 0 || tally.missing > 0 {
+            Verdict::Unknown
+        } else {
+            Verdict::Held
+        }
+    }
+
+    /// Why the verdict is not a plain "held" or "violated".
+    #[must_use]
+    pub fn reason(&self, rule: RuleId) -> Option<String> {
+        let tally = &self.tallies[rule as usize];
+        if let Some(why) = &self.blocked[rule as usize] {
+            return Some(why.clone());
+        }
+        if tally.missing > 0 {
+            return Some(format!("{} events that it needs are missing", tally.missing));
+        }
+        if tally.evaluations == 0 {
+            return Some(match tally.unjudged {
+                0 => "never evaluated: nothing that it is about happened".to_owned(),
+                n => format!("never evaluated: {n} times, what it needs to know had begun before recording"),
+            });
+        }
+        None
+    }
+
+    /// Times that the rule was evaluated.
+    #[must_use]
+    pub fn evaluations(&self, rule: RuleId) -> u64 {
+        self.tallies[rule as usize].evaluations
+    }
+
+    /// Times that the rule applied and could not be judged.
+    #[must_use]
+    pub fn not_judged(&self, rule: RuleId) -> u64 {
+        self.tallies[rule as usize].unjudged
+    }
+
+    /// Times that the rule was broken.
+    #[must_use]
+    pub fn violations(&self, rule: RuleId) -> u64 {
+        self.tallies[rule as usize].violations
+    }
+
+    /// When the rule was last evaluated, nanoseconds of `CLOCK_MONOTONIC`; 0 for never.
+    #[must_use]
+    pub fn last(&self, rule: RuleId) -> u64 {
+        self.tallies[rule as usize].last
+    }
+
+    /// Violations with their events, the first few of each rule, in the order of the rules.
+    pub fn kept(&self) -> impl Iterator<Item = &Violation> {
+        self.tallies.iter().flat_map(|t| &t.kept)
+    }
+
+    /// (held, violated, unknown, not observable) over all rules that judge.
+    #[must_use]
+    pub fn counts(&self) -> [usize; 4] {
+        let mut counts = [0; 4];
+        for rule in RULES.iter().filter(|r| r.severity != Severity::Measure) {
+            let index = match self.verdict(rule.id) {
+                Verdict::Held => 0,
+                Verdict::Violated => 1,
+                Verdict::Unknown => 2,
+                Verdict::NotObservable => 3,
+            };
+            counts[index] += 1;
+        }
+        counts
+    }
+
+    /// Whether anything that must hold was broken.
+    #[must_use]
+    pub fn any_violated(&self) -> bool {
+        RULES.iter().any(|r| self.verdict(r.id) == Verdict::Violated)
+    }
+}
+
+impl RuleId {
+    /// Its row.
+    #[must_use]
+    pub fn rule(self) -> &'static Rule {
+        &RULES[self as usize]
+    }
+}

@@ -1,0 +1,107 @@
+//! Every workload, each in a process of its own.
+
+use super::process::{die_with_parent, reap, terminate};
+use super::tally::{PathOutcome, Tally};
+use super::{Job, Outcome, WorkloadArgs, table};
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Makes the command that runs a workload with these arguments (those after `mmtrace workload`).
+pub(super) type Launch<'a> = &'a dyn Fn(&[OsString]) -> io::Result<Command>;
+
+/// How long a child that was told to end may take to set things back.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The program that is running now.
+pub(super) fn this_program(args: &[OsString]) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("workload").args(args);
+    Ok(command)
+}
+
+/// Half of the time each one alone, half of it all at once.
+pub(super) fn run(job: &Job<'_>, args: &WorkloadArgs, launch: Launch<'_>, tally: &Tally) {
+    let names: Vec<_> = table::parts().collect();
+    let left = || job.end.saturating_duration_since(Instant::now());
+    let slice = left() / 2 / names.len() as u32;
+    for name in &names {
+        phase(job, args, launch, tally, &[name], slice);
+    }
+    phase(job, args, launch, tally, &names, left());
+}
+
+/// Runs these at once for at most `length`.
+fn phase(
+    job: &Job<'_>,
+    args: &WorkloadArgs,
+    launch: Launch<'_>,
+    tally: &Tally,
+    names: &[&'static str],
+    length: Duration,
+) {
+    if !job.go() {
+        return;
+    }
+    let end = Instant::now() + length;
+    // Starting a process and giving memory back take their time as well.
+    let seconds = (length.as_secs_f64() * 0.9).max(0.05);
+    let memory = job.memory as u64 / names.len() as u64;
+    let mut children = Vec::new();
+    for name in names {
+        let mut words: Vec<OsString> = vec![(*name).into(), "--json".into()];
+        words.extend(["--seconds".into(), format!("{seconds:.3}").into()]);
+        words.extend(["--memory".into(), memory.to_string().into()]);
+        words.extend(["--threads".into(), job.threads.to_string().into()]);
+        if args.allow_swap {
+            words.push("--allow-swap".into());
+        }
+        match launch(&words).and_then(|mut command| start(&mut command)) {
+            Ok(child) => children.push((*name, child)),
+            Err(error) => failed(tally, name, format!("cannot be started: {error}")),
+        }
+    }
+    // Children end by themselves; if they do not, or we shall stop, they are told to.
+    let alive = |children: &mut Vec<(&str, Child)>| children.iter_mut().any(|(_, c)| matches!(c.try_wait(), Ok(None)));
+    while job.go() && Instant::now() < end && alive(&mut children) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for (_, child) in &mut children {
+        if matches!(child.try_wait(), Ok(None)) {
+            terminate(child);
+        }
+    }
+    let patience = Instant::now() + GRACE;
+    for (name, mut child) in children {
+        match finish(&mut child, patience) {
+            Ok(outcome) => outcome.paths.into_iter().for_each(|path| tally.merge(path)),
+            Err(reason) => failed(tally, name, reason),
+        }
+    }
+}
+
+fn start(command: &mut Command) -> io::Result<Child> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    die_with_parent(command, libc::SIGTERM).spawn()
+}
+
+fn failed(tally: &Tally, name: &str, reason: String) {
+    let path = "process".to_owned();
+    tally.merge(PathOutcome { workload: name.to_owned(), path, note: Some(reason), ..PathOutcome::default() });
+}
+
+/// Reaps a child and reads what it did. What it prints fits into the pipes, so it never waits for us.
+fn finish(child: &mut Child, patience: Instant) -> Result<Outcome, String> {
+    let status = reap(child, patience).map_err(|error| format!("lost: {error}"))?;
+    let Some(status) = status else { return Err("did not end when told to, and was killed".to_owned()) };
+    let (mut printed, mut errors) = (String::new(), String::new());
+    if let Some(pipe) = &mut child.stdout {
+        pipe.read_to_string(&mut printed).map_err(|error| error.to_string())?;
+    }
+    if let Some(pipe) = &mut child.stderr {
+        pipe.read_to_string(&mut errors).map_err(|error| error.to_string())?;
+    }
+    let outcome = printed.lines().find_map(|line| serde_json::from_str(line).ok());
+    outcome.ok_or_else(|| format!("ended with {status} and no outcome. {}", errors.trim()).trim().to_owned())
+}

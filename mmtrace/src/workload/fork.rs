@@ -1,0 +1,88 @@
+//! Processes and threads that come and go, and mappings that move.
+
+use super::Job;
+use super::process::{die_with_parent, fork_touching};
+use super::sys::{Advice, Backing, HUGE, Mapping, PAGE};
+use super::tally::Tally;
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Most memory that a thread shares with its children.
+const REGION: usize = 4 << 20;
+
+pub(super) fn run(job: &Job<'_>, tally: &Tally) {
+    // A child may copy all of it, and a moved mapping needs room for as much.
+    let region = (job.memory / job.threads / 4 / PAGE * PAGE).clamp(16 * PAGE, REGION);
+    std::thread::scope(|scope| {
+        for _ in 0..job.threads {
+            scope.spawn(move || {
+                if let Err(error) = thread(job, tally, region) {
+                    tally.note("fork", format!("a thread stopped early: {error}"));
+                }
+            });
+        }
+    });
+}
+
+fn thread(job: &Job<'_>, tally: &Tally, region: usize) -> io::Result<()> {
+    let (mut forks, mut execs) = (tally.local("fork"), tally.local("exec"));
+    let (mut threads, mut moves) = (tally.local("thread"), tally.local("mremap"));
+    let memory = Mapping::new(region, Backing::Anon)?;
+    memory.advise(Advice::NoHugePage)?;
+    let mut moved = Mapping::aligned(HUGE, Backing::Anon)?;
+    moved.advise(Advice::NoHugePage)?;
+    let mut round = 0_usize;
+    while job.go() {
+        let value = round as u8;
+        memory.fill(1, value);
+        if fork_touching(&memory, value)? {
+            forks.add("children that copied and exited", 1);
+        }
+        forks.add("pages written after fork", memory.fill(2, value));
+
+        // By fork and exec in one round, by vfork in the other.
+        let mut command = trivial();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let what = if round.is_multiple_of(2) {
+            die_with_parent(&mut command, libc::SIGKILL);
+            "fork and exec"
+        } else {
+            "vfork and exec"
+        };
+        command.spawn()?.wait()?;
+        execs.add(what, 1);
+
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| memory.scan(16));
+            }
+        });
+        threads.add("threads", 4);
+
+        // To 2 MiB boundaries whole page tables move, elsewhere entry by entry.
+        moved.fill(4, value);
+        moves.add("moves", 1);
+        let target = if round.is_multiple_of(3) {
+            Mapping::new(HUGE, Backing::Anon)?
+        } else {
+            Mapping::aligned(HUGE, Backing::Anon)?
+        };
+        moved = moved.move_to(target)?;
+        moves.add("pages read after the move", moved.scan(4));
+        round += 1;
+    }
+    Ok(())
+}
+
+/// A program that does nothing.
+fn trivial() -> Command {
+    for path in ["/bin/true", "/usr/bin/true"] {
+        if Path::new(path).exists() {
+            return Command::new(path);
+        }
+    }
+    let mut own = Command::new("/proc/self/exe");
+    own.args(["workload", "--list"]);
+    own
+}

@@ -1,0 +1,73 @@
+//! Kernel settings that are changed for a while.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A setting that gets its old value back when this is dropped.
+#[derive(Debug)]
+pub(super) struct Setting {
+    path: PathBuf,
+    old: String,
+    /// Held so that another workload does not take our value for the old one.
+    _lock: File,
+}
+
+impl Setting {
+    /// Writes `value` to a file of one value under /proc/sys or /sys.
+    pub(super) fn change(path: &Path, value: &str) -> io::Result<Self> {
+        let lock = File::open(path)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(io::Error::other("another workload has changed it")),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        let old = fs::read_to_string(path)?.trim().to_owned();
+        fs::write(path, value)?;
+        Ok(Self { path: path.to_owned(), old, _lock: lock })
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(&self.path, &self.old) {
+            eprintln!("mmtrace: cannot set {} back to {}: {error}", self.path.display(), self.old);
+        }
+    }
+}
+
+/// The nodes, CPUs, … of a list such as `0-1,3`.
+pub(super) fn number_list(text: &str) -> Vec<u32> {
+    let number = |s: &str| s.trim().parse::<u32>().ok();
+    text.split(',')
+        .filter_map(|part| match part.split_once('-') {
+            Some((from, to)) => Some(number(from)?..=number(to)?),
+            None => number(part).map(|n| n..=n),
+        })
+        .flatten()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_returns_and_is_not_taken_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("value");
+        fs::write(&path, "10000\n").unwrap();
+        let setting = Setting::change(&path, "1").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1");
+        assert!(Setting::change(&path, "2").is_err());
+        drop(setting);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "10000");
+    }
+
+    #[test]
+    fn lists() {
+        assert_eq!(number_list("0-2,5\n"), [0, 1, 2, 5]);
+        assert_eq!(number_list("0\n"), [0]);
+        assert_eq!(number_list("\n"), [0; 0]);
+    }
+}

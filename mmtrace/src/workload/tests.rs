@@ -1,0 +1,158 @@
+//! Every workload runs for a moment and leaves no trace.
+
+use super::*;
+use clap::Parser;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::process::Command;
+use std::sync::Mutex;
+
+/// The workloads share the machine's settings and memory: one at a time.
+static ONE: Mutex<()> = Mutex::new(());
+const CHILD: &str = "MMTRACE_TEST_WORKLOAD";
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    args: WorkloadArgs,
+}
+
+fn parse(words: &str) -> WorkloadArgs {
+    Cli::try_parse_from(std::iter::once("mmtrace").chain(words.split_whitespace())).unwrap().args
+}
+
+fn settings() -> BTreeMap<String, String> {
+    let folder = "/sys/kernel/mm/transparent_hugepage/khugepaged";
+    ["scan_sleep_millisecs", "alloc_sleep_millisecs", "pages_to_scan"]
+        .iter()
+        .map(|name| ((*name).to_owned(), fs::read_to_string(format!("{folder}/{name}")).unwrap_or_default()))
+        .collect()
+}
+
+fn try_out(words: &str) -> Outcome {
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let before = settings();
+    let mut printed = Vec::new();
+    let outcome = run(&parse(words), &AtomicBool::new(false), &mut printed).unwrap();
+    assert_eq!(before, settings(), "{words}");
+    let lines = String::from_utf8(printed).unwrap();
+    assert_eq!(lines.lines().count(), outcome.paths.len() + 1, "{lines}");
+    assert!(outcome.seconds < 10.0, "{lines}");
+    outcome
+}
+
+fn count(outcome: &Outcome, path: &str, what: &str) -> u64 {
+    let found = outcome.paths.iter().find(|p| p.path == path).and_then(|p| p.counts.get(what));
+    found.copied().unwrap_or_else(|| panic!("no {path}, {what} in {outcome:#?}"))
+}
+
+#[test]
+fn faults() {
+    let done = try_out("faults --seconds 0.2 --memory 32M");
+    let pages = count(&done, "anonymous", "pages filled");
+    assert!(count(&done, "process", "page faults by the kernel's own count") >= pages, "{done:#?}");
+    assert!(count(&done, "kernel", "bytes read into untouched pages") > 0);
+    assert!(count(&done, "file", "pages copied from the file") > 0);
+}
+
+#[test]
+fn mmap() {
+    let done = try_out("mmap --seconds 0.2 --memory 32M");
+    assert!(count(&done, "map", "mmap and munmap") > 0);
+    assert!(count(&done, "replace", "mmap over a mapping") > 0);
+    assert!(count(&done, "fault", "pages filled") > 0);
+}
+
+#[test]
+fn khugepaged() {
+    let done = try_out("khugepaged --seconds 0.2 --memory 32M");
+    assert!(count(&done, "collapse anonymous", "pages filled") > 0);
+    assert!(count(&done, "collapse shmem", "pages filled") > 0);
+}
+
+#[test]
+fn compaction() {
+    let done = try_out("compaction --seconds 0.2 --memory 32M");
+    assert!(count(&done, "compact", "pages scattered") > 0);
+    assert!(count(&done, "compact", "pages touched meanwhile") > 0);
+}
+
+#[test]
+fn fork() {
+    let done = try_out("fork --seconds 0.2 --memory 32M");
+    assert!(count(&done, "fork", "children that copied and exited") > 0);
+    assert!(count(&done, "exec", "fork and exec") > 0);
+    assert!(count(&done, "mremap", "pages read after the move") > 0);
+}
+
+/// Not a test of its own: `all` starts it as its child process.
+#[test]
+fn child_process() {
+    if let Ok(words) = std::env::var(CHILD) {
+        run(&parse(&words), &AtomicBool::new(false), &mut std::io::stdout()).unwrap();
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the signature of a launcher")]
+fn launch(args: &[OsString]) -> std::io::Result<Command> {
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["--exact", "workload::tests::child_process", "--nocapture", "--quiet"]);
+    command.env(CHILD, args.join(std::ffi::OsStr::new(" ")));
+    Ok(command)
+}
+
+#[test]
+fn all_has_every_workload_in_its_own_process() {
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let before = settings();
+    let args = parse("all --seconds 3 --memory 160M");
+    let done = execute(&args, &AtomicBool::new(false), &launch).unwrap();
+    assert_eq!(before, settings());
+    for name in table::parts() {
+        let own: Vec<_> = done.paths.iter().filter(|p| p.workload == name).collect();
+        assert!(own.iter().any(|p| p.counts.values().any(|n| *n > 0)), "{name}: {done:#?}");
+        assert!(own.iter().all(|p| p.path != "process" || p.note.is_none()), "{name}: {done:#?}");
+    }
+}
+
+#[test]
+fn stops_when_told() {
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let stop = AtomicBool::new(false);
+    let done = std::thread::scope(|scope| {
+        let running = scope.spawn(|| execute(&parse("all --seconds 60 --memory 80M"), &stop, &launch).unwrap());
+        std::thread::sleep(Duration::from_millis(300));
+        stop.store(true, Ordering::Relaxed);
+        running.join().unwrap()
+    });
+    assert!(done.interrupted && done.seconds < 8.0, "{done:#?}");
+}
+
+#[test]
+fn arguments() {
+    assert_eq!(parse("faults --memory 1G").memory, 1 << 30);
+    assert_eq!(parse("faults --memory 64MiB").memory, 64 << 20);
+    for wrong in
+        ["faults --memory 1M", "faults --memory x", "faults --seconds 0", "faults --seconds nan", "nothing", ""]
+    {
+        let words = std::iter::once("mmtrace").chain(wrong.split_whitespace());
+        assert!(Cli::try_parse_from(words).is_err(), "{wrong}");
+    }
+    assert!(parse("--list").list);
+}
+
+#[test]
+fn the_list_names_every_kernel_event_and_is_json_too() {
+    let print = |words: &str| {
+        let mut out = Vec::new();
+        run(&parse(words), &AtomicBool::new(false), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let text = print("--list");
+    for spec in mmtrace_common::SPECS.iter().filter(|s| !s.kind.is_synthetic()) {
+        assert!(text.contains(spec.name), "no workload provokes {}", spec.name);
+    }
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&print("--list --json")).unwrap();
+    assert_eq!(rows.len(), WORKLOADS.len());
+}
