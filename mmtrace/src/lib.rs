@@ -5,9 +5,16 @@
 
 pub mod btf;
 pub mod capture;
+pub mod catalogue;
+pub mod cli;
 pub mod context;
+pub mod doctor;
 pub mod environment;
 pub mod model;
 pub mod probe;
+pub mod record;
+pub mod replay;
+pub mod report;
 pub mod verdict;
+pub mod when;
 pub mod workload;

@@ -1,1 +1,100 @@
-fn main() {}
+//! The `mmtrace` command: parses arguments and dispatches; everything else is in the library.
+
+use std::{
+    io::{self, BufWriter, Write},
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use clap::Parser;
+use mmtrace::{
+    capture, catalogue,
+    cli::{Cli, Command},
+    doctor, record,
+    replay::command as replay,
+    report::Style,
+    workload,
+};
+
+/// Something was violated.
+const VIOLATED: u8 = 1;
+/// It did not work.
+const FAILED: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = BufWriter::new(io::stdout().lock());
+    let done = dispatch(&cli.command, &mut out).and_then(|code| {
+        out.flush()?;
+        Ok(code)
+    });
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // What is buffered belongs before the message, if it can still be written.
+            let _ = out.flush();
+            eprintln!("mmtrace: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let style = Style::for_stdout();
+    let verdict = |violated: bool| if violated { VIOLATED } else { 0 };
+    Ok(match command {
+        Command::Record(args) => verdict(record::run(args, out, style)?),
+        Command::Replay(args) => verdict(replay::run(args, out, style)?),
+        Command::Info(args) => {
+            capture::info(args, out)?;
+            0
+        }
+        Command::Dump(args) => {
+            capture::dump(args, out)?;
+            0
+        }
+        Command::Doctor(args) => {
+            if doctor::run(args, out, style)? {
+                0
+            } else {
+                FAILED
+            }
+        }
+        Command::Rules(args) => {
+            catalogue::list(args, out, style)?;
+            0
+        }
+        Command::Explain(args) => {
+            if catalogue::explain(args, out, style)? {
+                0
+            } else {
+                FAILED
+            }
+        }
+        Command::Workload(args) => {
+            let stop = stop_flag()?;
+            workload::run(args, &stop, out)?;
+            0
+        }
+    })
+}
+
+/// The reader has seen enough: that is success (`mmtrace dump | head`).
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+            || cause
+                .downcast_ref::<serde_json::Error>()
+                .is_some_and(|e| e.io_error_kind() == Some(io::ErrorKind::BrokenPipe))
+    })
+}
+
+/// Set on SIGINT or SIGTERM, so that a workload can undo what it changed.
+fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}

@@ -15,7 +15,10 @@
 
 mod batch;
 mod decode;
+mod dump;
 mod error;
+mod filter;
+mod info;
 mod manifest;
 mod names;
 mod place;
@@ -24,12 +27,16 @@ mod records;
 mod schema;
 mod sealed;
 mod segment;
+mod show;
 pub mod stream;
 mod writer;
 
 pub use batch::{BATCH_ROWS, Batch, BatchBuilder};
 pub use decode::{Decoded, decode};
-pub use error::CaptureError;
+pub use dump::{DumpArgs, Dumped, dump};
+pub use error::{CaptureError, ShowError};
+pub use filter::{Filter, FilterError};
+pub use info::{InfoArgs, info};
 pub use manifest::{Clock, Manifest, SegmentEntry, State, Totals};
 pub use names::Names;
 pub use place::make_room;

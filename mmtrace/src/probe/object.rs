@@ -7,7 +7,9 @@ use aya::{
     maps::{HashMap, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, Program, ProgramError, ProgramFd, RawTracePoint},
 };
+use aya_log::EbpfLogger;
 use mmtrace_common::{Kind, LOST_KINDS, Spec};
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     filter::Filter,
@@ -21,6 +23,11 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/mmtrace.bpf.o");
 
 /// Rings that the object has; each CPU uses one.
 const RINGS: usize = 16;
+
+/// `aya_log_common::Level`: warnings and errors.
+const LOG_WARN: u8 = 2;
+/// `aya_log_common::Level`: everything the programs have to say.
+const LOG_DEBUG: u8 = 4;
 
 /// Smallest ring buffer, for those that no CPU uses.
 const UNUSED_RING_BYTES: u32 = 4096;
@@ -111,6 +118,9 @@ impl Object {
             loader.map_max_entries(name, if i < rings { ring_bytes } else { UNUSED_RING_BYTES });
         }
         loader.override_global("RING_MASK", &ring_mask, true);
+        // What is logged below this level is not even formatted in the kernel.
+        let log_level = if std::env::var_os("MMTRACE_LOG").is_some() { LOG_DEBUG } else { LOG_WARN };
+        loader.override_global("AYA_LOG_LEVEL", &log_level, false);
         for (id, offset) in &plan.offsets {
             loader.override_global(offset_global(*id), offset, true);
         }
@@ -151,11 +161,22 @@ impl Object {
     /// # Errors
     /// The kernel did not take it.
     pub fn want_pid(&mut self, pid: u32) -> Result<(), ObjectError> {
-        let map = self.ebpf.map_mut("WANTED_PIDS").ok_or_else(|| ObjectError::Missing("WANTED_PIDS".into()))?;
         let what = "cannot add a process to the filter";
-        let mut pids: HashMap<_, u32, u8> =
-            HashMap::try_from(map).map_err(|source| ObjectError::Map { what, source })?;
-        pids.insert(pid, 0, 0).map_err(|source| ObjectError::Map { what, source })
+        self.wanted_pids()?.insert(pid, 0, 0).map_err(|source| ObjectError::Map { what, source })
+    }
+
+    /// Takes a process from those wanted; its children stay.
+    ///
+    /// # Errors
+    /// The kernel did not take it.
+    pub fn unwant_pid(&mut self, pid: u32) -> Result<(), ObjectError> {
+        let what = "cannot take a process from the filter";
+        self.wanted_pids()?.remove(&pid).map_err(|source| ObjectError::Map { what, source })
+    }
+
+    fn wanted_pids(&mut self) -> Result<HashMap<&mut MapData, u32, u8>, ObjectError> {
+        let map = self.ebpf.map_mut("WANTED_PIDS").ok_or_else(|| ObjectError::Missing("WANTED_PIDS".into()))?;
+        HashMap::try_from(map).map_err(|source| ObjectError::Map { what: "cannot use the filter", source })
     }
 
     fn program<'a, T>(&'a mut self, name: &str) -> Result<&'a mut T, ObjectError>
@@ -248,10 +269,38 @@ impl Object {
         drop(self);
     }
 
-    /// For `aya-log`: the programs' diagnostics.
-    pub fn ebpf_mut(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
+    /// Shows what the programs log, which is diagnostics only, for as long as it is awaited.
+    pub fn log(&mut self) -> impl Future<Output = ()> + use<> {
+        let logger = EbpfLogger::init_with_logger(&mut self.ebpf, Stderr);
+        async move {
+            // Without a log there is nothing to show; recording does not depend on it.
+            let Ok(logger) = logger else { return };
+            // SAFETY: the logger owns its descriptor and is never asked to give it up.
+            let Ok(mut logger) = (unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }) else {
+                return;
+            };
+            loop {
+                let Ok(mut guard) = logger.readable_mut().await else { return };
+                guard.get_inner_mut().flush();
+                guard.clear_ready();
+            }
+        }
     }
+}
+
+/// Where the programs' diagnostics go.
+struct Stderr;
+
+impl log::Log for Stderr {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        eprintln!("mmtrace: eBPF {}: {}", record.level().as_str().to_lowercase(), record.args());
+    }
+
+    fn flush(&self) {}
 }
 
 /// What the kernel said, without the verifier's whole log.

@@ -12,7 +12,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, RawFd},
+    os::fd::{AsFd, OwnedFd},
 };
 
 use aya::programs::ProgramFd;
@@ -104,8 +104,8 @@ impl Rings {
     }
 
     /// File descriptors that become readable when records arrive at a reader that had caught up.
-    pub fn fds(&self) -> impl Iterator<Item = RawFd> + '_ {
-        self.streams.rings.iter().map(AsRawFd::as_raw_fd)
+    pub fn fds(&self) -> impl Iterator<Item = io::Result<OwnedFd>> + '_ {
+        self.streams.rings.iter().map(|r| r.as_fd().try_clone_to_owned())
     }
 
     /// From now on events are of no use: the probes are about to be detached one by one.

@@ -1,0 +1,141 @@
+//! `mmtrace info`: what a capture is, without its events.
+
+use super::error::ShowError;
+use super::manifest::{State, Totals};
+use super::reader::{Capture, Condition, Summary};
+use super::show::{Seconds, clean, utc};
+use crate::context::{Form, ProbeState};
+use serde_json::json;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// Arguments of `mmtrace info`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct InfoArgs {
+    /// Capture to read: a directory with a manifest.json
+    #[arg(value_name = "CAPTURE")]
+    pub dir: PathBuf,
+    /// As JSON, with the manifest under "manifest"
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Shows what a capture is, and in what condition.
+///
+/// # Errors
+///
+/// When the capture cannot be opened or the output cannot be written.
+pub fn info(args: &InfoArgs, out: &mut dyn Write) -> Result<Condition, ShowError> {
+    let capture = Capture::open(&args.dir)?;
+    let summary = capture.summary();
+    let written = if args.json { as_json(&capture, &summary, out) } else { as_text(&capture, &summary, out) };
+    ShowError::unless_broken_pipe(written.and_then(|()| out.flush()))?;
+    Ok(capture.condition())
+}
+
+/// From when to when, nanoseconds: as the recorder says, else from the first event to the last.
+fn span(capture: &Capture, summary: &Summary) -> Option<(u64, u64)> {
+    let manifest = capture.manifest();
+    let start = Some(manifest.context.start).filter(|ts| *ts != 0).or(summary.span.map(|s| s.0))?;
+    let end = manifest.end_ts.filter(|ts| *ts != 0).or(summary.span.map(|s| s.1))?;
+    (start <= end).then_some((start, end))
+}
+
+fn meaning(condition: Condition, state: State) -> &'static str {
+    match (condition, state) {
+        (Condition::Complete, _) => "the recording came to its end and everything is there",
+        (Condition::Recovered, _) => {
+            "the recording was interrupted or still runs; everything up to its last batch on disk is there"
+        }
+        (Condition::Damaged, State::Complete) => {
+            "parts cannot be read back; a gap stands for each, and rules know nothing across it"
+        }
+        (Condition::Damaged, State::Recording) => {
+            "the recording was interrupted, and parts cannot be read back; a gap stands for each, and rules know nothing across it"
+        }
+    }
+}
+
+fn per_event(summary: &Summary) -> f64 {
+    if summary.events == 0 { 0.0 } else { summary.bytes as f64 / summary.events as f64 }
+}
+
+fn as_json(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
+    let problems: Vec<_> =
+        capture.problems().iter().map(|p| json!({ "file": p.file, "what": p.what, "missing": p.missing })).collect();
+    let totals = Totals { events: summary.events, lost: summary.lost, missed: summary.missed };
+    let condition = capture.condition();
+    let value = json!({
+        "condition": condition.name(),
+        "meaning": meaning(condition, capture.manifest().state),
+        "totals": totals,
+        "kinds": summary.kinds,
+        "bytes": summary.bytes,
+        "bytes_per_event": per_event(summary),
+        "duration_ns": span(capture, summary).map(|(start, end)| end - start),
+        "problems": problems,
+        "manifest": capture.manifest(),
+    });
+    serde_json::to_writer_pretty(&mut *out, &value)?;
+    writeln!(out)
+}
+
+fn as_text(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
+    let manifest = capture.manifest();
+    let context = &manifest.context;
+    let condition = capture.condition();
+    writeln!(out, "capture    {}", clean(&capture.dir().to_string_lossy()))?;
+    writeln!(out, "condition  {}: {}", condition.name(), meaning(condition, manifest.state))?;
+    for problem in capture.problems() {
+        writeln!(out, "           {}", clean(&problem.to_string()))?;
+    }
+    let kernel = &context.kernel;
+    let cpus = if kernel.cpus == 1 { "CPU" } else { "CPUs" };
+    writeln!(out, "kernel     {} {}, {} {cpus}", clean(&kernel.release), clean(&kernel.machine), kernel.cpus)?;
+    writeln!(out, "           {}", clean(&kernel.version))?;
+    writeln!(out, "recorded   {} by mmtrace {}", utc(manifest.created), clean(&manifest.tool))?;
+    writeln!(out, "command    {}", clean(&manifest.command_line.join(" ")))?;
+    if let Some(filter) = &context.filter {
+        writeln!(out, "filter     {}", clean(filter))?;
+    }
+    match span(capture, summary) {
+        Some((start, ts)) => writeln!(out, "duration   {} s", Seconds { ts, start })?,
+        None => writeln!(out, "duration   unknown")?,
+    }
+    writeln!(out, "size       {} bytes, {:.2} per event", summary.bytes, per_event(summary))?;
+    writeln!(
+        out,
+        "loss       {} not delivered (ring buffer full), {} skipped by the kernel",
+        summary.lost, summary.missed
+    )?;
+    writeln!(out, "events     {}", summary.events)?;
+    let mut kinds: Vec<_> = summary.kinds.iter().collect();
+    kinds.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    for (kind, n) in kinds {
+        let share = *n as f64 * 100.0 / summary.events.max(1) as f64;
+        writeln!(out, "           {n:>12} {share:>5.1} %  {}", clean(kind))?;
+    }
+    let attached = context.probes.iter().filter(|p| p.form.is_some()).count();
+    writeln!(out, "probes     {attached} of {} attached", context.probes.len())?;
+    for probe in &context.probes {
+        if let Some(remark) = remark(probe) {
+            writeln!(out, "           {}: {}", clean(&probe.event), clean(&remark))?;
+        }
+    }
+    Ok(())
+}
+
+/// What a reader should know of a probe; nothing when all is as it should be.
+fn remark(probe: &ProbeState) -> Option<String> {
+    let mut parts = Vec::new();
+    match probe.form {
+        None => parts.push("not attached".to_owned()),
+        Some(Form::TpBtf) => {}
+        Some(form) => parts.push(format!("attached as {}", form.name())),
+    }
+    parts.extend(probe.reason.clone());
+    if !probe.absent.is_empty() {
+        parts.push(format!("without {}", probe.absent.join(", ")));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}

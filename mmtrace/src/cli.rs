@@ -1,0 +1,42 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::{catalogue, doctor, record, replay::command, workload};
+
+/// Watches a live Linux kernel's page faults, migration, khugepaged and mmap_lock, and checks
+/// every event against an executable reference of the kernel's own rules.
+#[derive(Parser, Debug)]
+#[command(
+    name = "mmtrace",
+    version,
+    max_term_width = 100,
+    after_help = "Start with: sudo mmtrace doctor, then sudo mmtrace record --seconds 10 --workload all\n\
+                  Exit status: 0 nothing violated, 1 something was, 2 error"
+)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Record and judge what the kernel does now
+    Record(record::RecordArgs),
+    /// Judge a capture again, with the same code
+    Replay(command::ReplayArgs),
+    /// Say what a capture holds
+    Info(crate::capture::InfoArgs),
+    /// Print the events of a capture
+    Dump(crate::capture::DumpArgs),
+    /// Say what would work here, what not, why, and how to fix it
+    Doctor(doctor::DoctorArgs),
+    /// List the rules
+    Rules(catalogue::RulesArgs),
+    /// Explain a rule: what, why, where in the kernel, why it raises no false alarm
+    Explain(catalogue::ExplainArgs),
+    /// Drive one path of the kernel, with bounded time and memory
+    Workload(workload::WorkloadArgs),
+}

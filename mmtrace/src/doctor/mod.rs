@@ -1,0 +1,187 @@
+//! `mmtrace doctor`: what would work here, what not, why, and what to do about it.
+//! Nothing is attached.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::{
+    btf::Btf,
+    context::{Context, Form, ProbeState},
+    environment::{Environment, Finding, Status, Tracefs},
+    probe::{
+        object,
+        plan::{Plan, Refusal},
+        selection::Selection,
+    },
+    record,
+    report::Style,
+    verdict::RULES,
+};
+
+/// Arguments of `mmtrace doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What the doctor found.
+#[derive(Debug, Serialize)]
+struct Diagnosis {
+    /// Whether `mmtrace record` would work.
+    can_record: bool,
+    kernel: crate::context::Kernel,
+    environment: Vec<Finding>,
+    probes: Vec<ProbeLine>,
+    rules_off: Vec<RuleOff>,
+}
+
+#[derive(Debug, Serialize)]
+struct ProbeLine {
+    system: &'static str,
+    event: String,
+    /// How it would be attached.
+    form: Option<Form>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Values that this kernel's event does not have.
+    absent: Vec<String>,
+    /// Rules that need it.
+    feeds: Vec<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct RuleOff {
+    id: &'static str,
+    reason: String,
+}
+
+/// Examines and prints. Returns whether recording would work.
+///
+/// # Errors
+/// `out` cannot be written.
+pub fn run(args: &DoctorArgs, out: &mut dyn Write, style: Style) -> io::Result<bool> {
+    let diagnosis = examine();
+    if args.json {
+        serde_json::to_writer_pretty(&mut *out, &diagnosis)?;
+        writeln!(out)?;
+    } else {
+        print(&diagnosis, style, out)?;
+    }
+    Ok(diagnosis.can_record)
+}
+
+fn examine() -> Diagnosis {
+    let environment = Environment::examine();
+    let tracefs = Tracefs::open();
+    let plan = Btf::from_kernel().map(|btf| Plan::new(&btf, &Selection::default()));
+    let mut context = Context { kernel: record::running_kernel(), ..Context::default() };
+    match &plan {
+        Ok(plan) => {
+            context.enums.clone_from(&plan.enums);
+            context.offsets = object::offsets(plan);
+            context.probes = plan
+                .probes
+                .iter()
+                .map(|p| {
+                    let reason = p.positions.as_ref().err().map(|refusal| match refusal {
+                        // BTF and tracefs are two witnesses; say so when they differ.
+                        Refusal::NoEvent(_) if tracefs.has(p.spec.system, p.spec.name) == Some(true) => {
+                            format!("{refusal} in its BTF, though tracefs lists it: its arguments cannot be told")
+                        }
+                        other => other.to_string(),
+                    });
+                    ProbeState {
+                        event: p.spec.name.to_owned(),
+                        form: reason.is_none().then_some(Form::TpBtf),
+                        absent: p.absent.iter().map(|c| c.name().to_owned()).collect(),
+                        reason,
+                    }
+                })
+                .collect();
+        }
+        Err(error) => {
+            let probed = mmtrace_common::SPECS.iter().filter(|s| !s.kind.is_synthetic());
+            context.probes = probed
+                .map(|s| ProbeState {
+                    event: s.name.to_owned(),
+                    form: None,
+                    absent: Vec::new(),
+                    reason: Some(error.to_string()),
+                })
+                .collect();
+        }
+    }
+    let probes = context
+        .probes
+        .iter()
+        .zip(mmtrace_common::SPECS)
+        .map(|(state, spec)| ProbeLine {
+            system: spec.system,
+            event: state.event.clone(),
+            form: state.form,
+            reason: state.reason.clone(),
+            absent: state.absent.clone(),
+            feeds: RULES.iter().filter(|r| r.needs.contains(&spec.kind)).map(|r| r.name).collect(),
+        })
+        .collect();
+    let rules_off = RULES.iter().filter_map(|r| Some(RuleOff { id: r.name, reason: r.blocked(&context)? })).collect();
+    Diagnosis {
+        can_record: environment.blocking().is_none() && context.probes.iter().any(|p| p.form.is_some()),
+        kernel: context.kernel,
+        environment: environment.findings,
+        probes,
+        rules_off,
+    }
+}
+
+fn print(diagnosis: &Diagnosis, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}", style.bold("Environment"))?;
+    for finding in &diagnosis.environment {
+        let word = format!("{:<8}", finding.status.name());
+        let word = match finding.status {
+            Status::Ok => style.good(&word),
+            Status::Warn | Status::Unknown => style.doubtful(&word),
+            Status::Fail => style.bad(&word),
+        };
+        writeln!(out, "  {word} {:<22} {}", finding.name, finding.value)?;
+        for (label, text) in [("so", &finding.consequence), ("fix", &finding.fix)] {
+            if let Some(text) = text {
+                writeln!(out, "           {:<22} {label}: {text}", "")?;
+            }
+        }
+    }
+    writeln!(out, "\n{}", style.bold("Probes, as they would be attached"))?;
+    for probe in &diagnosis.probes {
+        let how = match probe.form {
+            Some(form) => style.good(&format!("{:<8}", form.name())),
+            None => style.bad(&format!("{:<8}", "no")),
+        };
+        write!(out, "  {how} {:<46}", format!("{}:{}", probe.system, probe.event))?;
+        if !probe.absent.is_empty() {
+            write!(out, " without {} (not in this kernel)", probe.absent.join(", "))?;
+        }
+        match &probe.reason {
+            Some(reason) => writeln!(out, " {reason}")?,
+            None => writeln!(out, "{}", style.dim(&format!(" {}", probe.feeds.join(" "))))?,
+        }
+    }
+    if diagnosis.rules_off.is_empty() {
+        writeln!(out, "\nEvery rule can be observed here.")?;
+    } else {
+        writeln!(out, "\n{}", style.bold("Rules that cannot be observed here"))?;
+        for rule in &diagnosis.rules_off {
+            writeln!(out, "  {:<4} {}", rule.id, rule.reason)?;
+        }
+    }
+    match diagnosis.environment.iter().find(|f| f.status == Status::Fail) {
+        _ if diagnosis.can_record => writeln!(out, "\nTo record: {}", style.bold("mmtrace record")),
+        Some(finding) => {
+            writeln!(out, "\n{}: start with \"{}\" above", style.bad("Recording is not possible here"), finding.name)
+        }
+        None => writeln!(out, "\n{}: no probe can be attached", style.bad("Recording is not possible here")),
+    }
+}

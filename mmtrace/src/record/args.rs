@@ -1,0 +1,84 @@
+//! What was typed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::probe::selection::Selection;
+
+/// Arguments of `mmtrace record`.
+#[derive(Args, Clone, Debug)]
+pub struct RecordArgs {
+    /// Folder for the capture; an earlier capture there is kept beside it as DIR.old
+    #[arg(short = 'o', long, value_name = "DIR", default_value = super::DEFAULT_DIR)]
+    pub output: PathBuf,
+
+    /// Stop after so many seconds [default: at Ctrl-C, or when the command ends]
+    #[arg(long, value_name = "N", value_parser = seconds)]
+    pub seconds: Option<f64>,
+
+    /// Record this process and the children it will have
+    ///
+    /// Everything that happens to its mm is recorded, whoever does it. May be given several times.
+    #[arg(short = 'p', long = "pid", value_name = "PID")]
+    pub pids: Vec<u32>,
+
+    /// Record the tasks of this cgroup (v2) and of those below it
+    ///
+    /// A path of the file system, or one below the cgroup2 root such as `system.slice`.
+    #[arg(short = 'G', long, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+
+    /// Record the tasks whose command name is NAME (the first 15 bytes of the file name)
+    #[arg(long, value_name = "NAME")]
+    pub comm: Option<String>,
+
+    /// Which events: +NAME adds, -NAME takes away, only:NAME starts from nothing
+    ///
+    /// NAME is an event (page_fault_user), a trace system (mmap_lock) or both (mmap_lock:*).
+    /// Rules that lack an event say so in the report. Example: -e -tlb_flush,-ma_write
+    #[arg(short = 'e', long = "events", value_name = "LIST", allow_hyphen_values = true)]
+    pub events: Option<Selection>,
+
+    /// Drive the kernel meanwhile: `mmtrace workload --list` names them
+    #[arg(long, value_name = "NAME", conflicts_with = "command")]
+    pub workload: Option<String>,
+
+    /// Write the capture only; judge it later with `mmtrace replay`
+    #[arg(long)]
+    pub no_validate: bool,
+
+    /// Judge only; write no capture
+    #[arg(long, conflicts_with_all = ["output", "no_validate"])]
+    pub no_capture: bool,
+
+    /// Print the closing report as JSON (the format of docs/report.md)
+    #[arg(long)]
+    pub json: bool,
+
+    /// With a command: record the whole system, not only the command
+    #[arg(short = 'a', long)]
+    pub all: bool,
+
+    /// MiB of ring buffer per CPU, a power of two
+    #[arg(long, value_name = "MIB", default_value = "32", value_parser = ring)]
+    pub ring: u32,
+
+    /// Run this command, record it and its children, and stop when it ends
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(n) if n > 0.0 && n <= 31_536_000.0 => Ok(n),
+        _ => Err("a number of seconds above 0, a year at most".to_owned()),
+    }
+}
+
+fn ring(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(n) if n.is_power_of_two() && n <= 1024 => Ok(n),
+        _ => Err("a power of two from 1 to 1024".to_owned()),
+    }
+}

@@ -1,0 +1,251 @@
+//! One recording from beginning to end.
+
+use std::{
+    io::Write,
+    os::fd::OwnedFd,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use mmtrace_common::Record;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+    time::{sleep, sleep_until},
+};
+
+use super::{RecordArgs, child::Recorded, kernel, status::Status};
+use crate::{
+    btf::Btf,
+    capture::{CaptureWriter, FinalInfo, WriterOptions, make_room},
+    context::Context,
+    environment::{Environment, cgroup},
+    probe::{
+        filter::Filter,
+        object::{self, Object},
+        plan::Plan,
+        rings::{Pass, Rings},
+        sys,
+    },
+    replay::Engine,
+    report::{Report, Style},
+};
+
+/// While events come, how long a pass waits for more of them.
+const PASS_EVERY: Duration = Duration::from_millis(10);
+/// While none come, how often losses and the clock are looked at.
+const IDLE_EVERY: Duration = Duration::from_millis(100);
+/// How often a half-filled batch goes to disk: what a killed recorder loses at most.
+const FLUSH_EVERY: Duration = Duration::from_millis(250);
+
+/// Records, and prints the report. Returns whether anything was violated.
+///
+/// # Errors
+/// The environment does not allow it, the kernel refuses the programs, or the capture cannot be written.
+pub fn run(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<bool> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot set up the event loop")?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, record(args, out, style))
+}
+
+async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<bool> {
+    // From the first moment on, so that Ctrl-C never leaves half a capture behind.
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+
+    let environment = Environment::examine();
+    if let Some(finding) = environment.blocking() {
+        bail!("cannot record here: {finding}\nsee: mmtrace doctor");
+    }
+    let filter = filter(args)?;
+    let selection = args.events.clone().unwrap_or_default();
+    let btf = Btf::from_kernel().context("cannot read the kernel's type information")?;
+    let plan = Plan::new(&btf, &selection);
+    drop(btf);
+
+    if !args.no_capture {
+        if let Some(old) = make_room(&args.output)? {
+            eprintln!("mmtrace: the earlier capture is now {}", old.display());
+        }
+    }
+    let mut object = Object::load(&plan, &filter, args.ring << 20)?;
+    let diagnostics = tokio::task::spawn_local(object.log());
+    let probes = object.attach(&plan)?;
+    let attached = probes.iter().filter(|p| p.form.is_some()).count();
+    if attached == 0 {
+        let why = probes.iter().find_map(|p| p.reason.as_deref()).unwrap_or("none was asked for");
+        bail!("no probe could be attached: {why}\nsee: mmtrace doctor");
+    }
+    let mut rings = Rings::new(object.streams()?).context("cannot read the loss counters")?;
+
+    let context = Context {
+        kernel: kernel::running(),
+        probes,
+        offsets: object::offsets(&plan),
+        enums: plan.enums.clone(),
+        filter: (filter.bits() != 0).then(|| filter.to_string()),
+        start: rings.start(),
+    };
+    let mut writer = None;
+    if !args.no_capture {
+        let options = WriterOptions { realtime_offset_ns: Some(sys::realtime_offset_ns()), ..WriterOptions::default() };
+        writer = Some(CaptureWriter::create(&args.output, &context, std::env::args().collect(), options)?);
+    }
+    let engine = Engine::new(context, !args.no_validate);
+    let mut live = Live { engine, writer, status: Status::new(), batch: Vec::new(), flushed: Instant::now() };
+
+    let mut child = start_child(args, &mut object)?;
+    let wake = Rc::new(Notify::new());
+    for ring in rings.fds() {
+        tokio::task::spawn_local(watch(ring?, Rc::clone(&wake)));
+    }
+    let deadline = args.seconds.map(|s| tokio::time::Instant::now() + Duration::from_secs_f64(s));
+    sys::raise_priority();
+
+    let mut result = Ok(());
+    loop {
+        match live.pass(&mut rings) {
+            Ok(Pass::More) => {}
+            Ok(Pass::Drained) => {
+                let busy = !live.batch.is_empty();
+                tokio::select! {
+                    biased;
+                    _ = interrupt.recv() => break,
+                    _ = terminate.recv() => break,
+                    () = until(deadline) => break,
+                    status = ended(child.as_mut()) => {
+                        live.status.clear();
+                        if let (Some(child), false) = (&child, status.success()) {
+                            eprintln!("mmtrace: {} ended with {status}", child.name());
+                        }
+                        child = None;
+                        break;
+                    }
+                    () = sleep(if busy { PASS_EVERY } else { IDLE_EVERY }) => {}
+                    () = wake.notified(), if !busy => sleep(PASS_EVERY).await,
+                }
+            }
+            Err(error) => {
+                result = Err(error);
+                break;
+            }
+        }
+    }
+
+    // Nothing after this moment counts; then the probes come off, so that nobody
+    // pays for them while the rest is written.
+    rings.stop();
+    object.detach();
+    diagnostics.abort();
+    while result.is_ok() {
+        match live.pass(&mut rings) {
+            Ok(Pass::More) => {}
+            Ok(Pass::Drained) => break,
+            Err(error) => result = Err(error),
+        }
+    }
+    live.status.clear();
+    if let Some(child) = child {
+        child.end().await;
+    }
+    result?;
+    live.close(args, rings.watermark(), out, style)
+}
+
+/// The recording as it goes.
+struct Live {
+    engine: Engine,
+    writer: Option<CaptureWriter>,
+    status: Status,
+    batch: Vec<Record>,
+    flushed: Instant,
+}
+
+impl Live {
+    /// Takes what has arrived: judges it, writes it.
+    fn pass(&mut self, rings: &mut Rings) -> Result<Pass> {
+        self.batch.clear();
+        let pass = rings.pass(&mut self.batch).context("cannot read what the probes have lost")?;
+        for record in &self.batch {
+            self.engine.apply(record);
+            if let Some(writer) = &mut self.writer {
+                writer.append(record)?;
+            }
+        }
+        if self.flushed.elapsed() >= FLUSH_EVERY {
+            self.flushed = Instant::now();
+            if let Some(writer) = &mut self.writer {
+                writer.flush()?;
+            }
+        }
+        self.status.tick(&self.engine);
+        Ok(pass)
+    }
+
+    /// Seals the capture and prints the report.
+    fn close(mut self, args: &RecordArgs, end_ts: u64, out: &mut dyn Write, style: Style) -> Result<bool> {
+        self.engine.finish();
+        if let Some(writer) = self.writer {
+            writer.finish(FinalInfo { end_ts })?;
+            if !args.json {
+                eprintln!("mmtrace: capture in {}; to judge it again: mmtrace replay {0}", args.output.display());
+            }
+        }
+        let report = Report::new(&self.engine);
+        report.print(args.json, style, out).context("cannot print the report")?;
+        Ok(report.is_violated())
+    }
+}
+
+fn filter(args: &RecordArgs) -> Result<Filter> {
+    for pid in &args.pids {
+        if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+            bail!("there is no process {pid}");
+        }
+    }
+    let cgroup = args.cgroup.as_ref().map(cgroup::resolve).transpose()?;
+    let mut filter = Filter { pids: args.pids.clone(), cgroup, comm: args.comm.clone() };
+    if !args.command.is_empty() && !args.all {
+        // The command inherits the wish at its fork; see `start_child`.
+        filter.pids.push(std::process::id());
+    }
+    Ok(filter)
+}
+
+/// Starts the command while mmtrace itself is wanted: the child is then wanted from
+/// its fork on, and nothing of it is missed. mmtrace's own mm is never recorded.
+fn start_child(args: &RecordArgs, object: &mut Object) -> Result<Option<Recorded>> {
+    let child = Recorded::start(args)?;
+    if !args.command.is_empty() && !args.all {
+        object.unwant_pid(std::process::id())?;
+    }
+    Ok(child)
+}
+
+async fn ended(child: Option<&mut Recorded>) -> std::process::ExitStatus {
+    match child {
+        Some(child) => child.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Passes a ring's wake-ups on. Without them (the descriptor cannot be watched) the
+/// loop still looks every [`IDLE_EVERY`].
+async fn watch(ring: OwnedFd, wake: Rc<Notify>) {
+    // SAFETY: an owned descriptor; it stays open, and the same, until it is dropped with the watcher.
+    let Ok(ring) = (unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }) else { return };
+    while let Ok(mut guard) = ring.readable().await {
+        guard.clear_ready();
+        wake.notify_one();
+    }
+}

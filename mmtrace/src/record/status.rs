@@ -1,0 +1,77 @@
+//! The live line on standard error.
+
+use std::{
+    io::{IsTerminal, Write},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    replay::Engine,
+    report::{Style, grouped},
+};
+
+/// How often the line is renewed on a terminal; elsewhere it is a line now and then.
+const ON_TERMINAL: Duration = Duration::from_millis(500);
+const ELSEWHERE: Duration = Duration::from_secs(10);
+
+/// Shows how it goes.
+pub(super) struct Status {
+    terminal: bool,
+    style: Style,
+    began: Instant,
+    next: Instant,
+    before: (Instant, u64),
+}
+
+impl Status {
+    /// Nothing shown yet.
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            terminal: std::io::stderr().is_terminal(),
+            style: Style::for_stderr(),
+            began: now,
+            next: now + ON_TERMINAL,
+            before: (now, 0),
+        }
+    }
+
+    /// Shows the state of things if it is time to.
+    pub(super) fn tick(&mut self, engine: &Engine) {
+        let now = Instant::now();
+        if now < self.next {
+            return;
+        }
+        self.next = now + if self.terminal { ON_TERMINAL } else { ELSEWHERE };
+        let total = engine.total();
+        let rate = (total - self.before.1) as f64 / now.duration_since(self.before.0).as_secs_f64();
+        self.before = (now, total);
+        let count = |n: u64, what: &str| {
+            let text = format!("{} {what}", grouped(n));
+            if n > 0 { self.style.bad(&text) } else { text }
+        };
+        let mut line = format!(
+            "{:.0} s: {} events, {}/s, {}, {}",
+            now.duration_since(self.began).as_secs_f64(),
+            grouped(total),
+            grouped(rate as u64),
+            count(engine.lost(), "lost"),
+            count(engine.missed(), "missed")
+        );
+        if let Some(sink) = engine.sink() {
+            let [held, violated, unknown, _] = sink.counts();
+            line = format!("{line}; rules: {held} held, {}, {unknown} unknown", count(violated as u64, "violated"));
+        }
+        let mut stderr = std::io::stderr().lock();
+        // A line that cannot be shown is no reason to stop recording.
+        let _ = if self.terminal { write!(stderr, "\r\x1b[K{line}") } else { writeln!(stderr, "mmtrace: {line}") };
+        let _ = stderr.flush();
+    }
+
+    /// Makes room for other text.
+    pub(super) fn clear(&self) {
+        if self.terminal {
+            eprint!("\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! `mmtrace replay DIR`.
+
+use std::{io::Write, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::Engine;
+use crate::{
+    capture::Capture,
+    report::{Report, Style},
+    when::When,
+};
+
+/// Arguments of `mmtrace replay`.
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// The capture: a folder that `mmtrace record` wrote
+    #[arg(value_name = "DIR", default_value = crate::record::DEFAULT_DIR)]
+    pub dir: PathBuf,
+    /// Begin here: seconds from the start of the capture, such as 1.5 or 250ms
+    ///
+    /// What happened before is then not known, as if recording had begun here.
+    #[arg(long, value_name = "T")]
+    pub from: Option<When>,
+    /// End here
+    #[arg(long, value_name = "T")]
+    pub to: Option<When>,
+    /// Print the report as JSON (the format of docs/report.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Replays a capture and prints the report. Returns whether anything was violated.
+///
+/// # Errors
+/// The capture cannot be read, or the report cannot be printed.
+pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<bool> {
+    let capture = Capture::open(&args.dir)?;
+    let start = capture.context().start;
+    let mut engine = Engine::new(capture.context().clone(), true);
+    let records = match (args.from, args.to) {
+        (None, None) => capture.records(),
+        (from, to) => {
+            capture.records_between(from.map_or(0, |t| t.after(start)), to.map_or(u64::MAX, |t| t.after(start)))
+        }
+    };
+    for record in records {
+        engine.apply(&record);
+    }
+    engine.finish();
+    for problem in capture.problems() {
+        eprintln!("mmtrace: {}: {problem}", args.dir.display());
+    }
+    let report = Report::new(&engine);
+    report.print(args.json, style, out).context("cannot print the report")?;
+    Ok(report.is_violated())
+}

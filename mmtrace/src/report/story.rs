@@ -1,0 +1,130 @@
+//! A violation, told: what was broken, by whom, and the events that led to it,
+//! one column per task.
+
+use std::io::{self, Write};
+
+use mmtrace_common::{Column, Field, FieldType, Kind, Record, spec};
+use serde::Serialize;
+
+use super::Style;
+use crate::{context::Context, verdict::Violation};
+
+/// Characters of one task's column.
+const COLUMN: usize = 44;
+
+/// A violation with its events.
+#[derive(Debug, Serialize)]
+pub struct Story {
+    /// The rule's name.
+    pub rule: &'static str,
+    /// What must be true.
+    pub statement: &'static str,
+    /// What happened.
+    pub what: String,
+    /// When, seconds after recording began.
+    pub seconds: f64,
+    /// The mm, as a kernel pointer; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mm: Option<String>,
+    /// The tasks that took part.
+    pub tids: Vec<u32>,
+    /// What led to it, oldest first.
+    pub events: Vec<Told>,
+}
+
+/// One event of a story.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    /// Nanoseconds before the violation was noticed, negative; 0 for the event that showed it.
+    pub ns: i64,
+    /// CPU.
+    pub cpu: u16,
+    /// Task.
+    pub tid: u32,
+    /// Process.
+    pub pid: u32,
+    /// The event with its values.
+    pub event: String,
+}
+
+impl Story {
+    /// Tells a violation.
+    #[must_use]
+    pub fn new(violation: &Violation, context: &Context) -> Self {
+        let rule = violation.rule.rule();
+        Self {
+            rule: rule.name,
+            statement: rule.statement,
+            what: violation.what.clone(),
+            seconds: violation.ts.saturating_sub(context.start) as f64 / 1e9,
+            mm: (violation.mm != 0).then(|| format!("{:#x}", violation.mm)),
+            tids: violation.tids.clone(),
+            events: violation
+                .events
+                .iter()
+                .map(|r| Told {
+                    ns: r.ts as i64 - violation.ts as i64,
+                    cpu: r.cpu,
+                    tid: r.tid,
+                    pid: r.tgid,
+                    event: describe(r, context),
+                })
+                .collect(),
+        }
+    }
+
+    /// Writes it for people.
+    ///
+    /// # Errors
+    /// `out` cannot be written.
+    pub fn print(&self, style: Style, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{} at {:.6} s: {}", style.bad(&format!("{} violated", self.rule)), self.seconds, self.what)?;
+        writeln!(out, "  rule: {}", self.statement)?;
+        if self.events.is_empty() {
+            return Ok(());
+        }
+        let mut head = format!("  {:>14}  {:>3}", "ns before", "cpu");
+        for tid in &self.tids {
+            head.push_str(&format!("  {:<COLUMN$}", format!("task {tid}")));
+        }
+        writeln!(out, "{}", style.bold(&format!("{head}  others")))?;
+        for told in &self.events {
+            let column = self.tids.iter().position(|t| *t == told.tid).unwrap_or(self.tids.len());
+            let indent = column * (COLUMN + 2);
+            let who = if column == self.tids.len() { format!("task {}: ", told.tid) } else { String::new() };
+            writeln!(out, "  {:>14}  {:>3}  {:indent$}{who}{}", told.ns, told.cpu, "", told.event)?;
+        }
+        writeln!(out, "  {}", style.dim(&format!("mmtrace explain {}", self.rule)))
+    }
+}
+
+/// An event with its values, short.
+fn describe(record: &Record, context: &Context) -> String {
+    let Some(kind) = record.kind() else { return format!("event {}", record.kind) };
+    let name = kind.name().trim_start_matches("mmap_lock_");
+    let mut text = name.to_owned();
+    if matches!(kind, Kind::StartLocking | Kind::AcquireReturned | Kind::Released) {
+        text.push_str(if record.get(Column::Write) == Some(1) { "(W)" } else { "(R)" });
+        if record.get(Column::Success) == Some(0) {
+            text.push_str(" failed");
+        }
+        return text;
+    }
+    for field in spec(kind).fields {
+        text.push_str(&format!(" {}={}", field.column.name(), value(field, record, context)));
+    }
+    text
+}
+
+/// A field's value as people read it.
+fn value(field: &Field, record: &Record, context: &Context) -> String {
+    let raw = field.get(record);
+    match field.column.ty() {
+        FieldType::Hex => format!("{raw:#x}"),
+        FieldType::Int => (raw as u32 as i32).to_string(),
+        FieldType::Bool => (raw != 0).to_string(),
+        FieldType::Enum(name) => context.enumerator(name, raw as i64).map_or_else(|| format!("#{raw}"), str::to_owned),
+        FieldType::Kind => Kind::from_u16(raw as u16).map_or_else(|| format!("#{raw}"), |k| k.name().to_owned()),
+        FieldType::Uint | FieldType::Time => raw.to_string(),
+    }
+}

@@ -1,0 +1,125 @@
+//! Colours that mean something, and numbers that can be read.
+
+use std::{env, io::IsTerminal};
+
+use crate::verdict::Verdict;
+
+/// Whether and how to colour.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    colour: bool,
+}
+
+impl Style {
+    /// For standard output: colours on a terminal, unless `NO_COLOR` is set to anything.
+    #[must_use]
+    pub fn for_stdout() -> Self {
+        Self::on(std::io::stdout().is_terminal())
+    }
+
+    /// For standard error.
+    #[must_use]
+    pub fn for_stderr() -> Self {
+        Self::on(std::io::stderr().is_terminal())
+    }
+
+    fn on(terminal: bool) -> Self {
+        let plain = env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        Self { colour: terminal && !plain && env::var_os("TERM").is_none_or(|t| t != "dumb") }
+    }
+
+    /// No colours.
+    #[must_use]
+    pub const fn plain() -> Self {
+        Self { colour: false }
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// Headings.
+    #[must_use]
+    pub fn bold(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    /// Beside the point.
+    #[must_use]
+    pub fn dim(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    /// Wrong, lost, broken.
+    #[must_use]
+    pub fn bad(self, text: &str) -> String {
+        self.paint("1;31", text)
+    }
+
+    /// Not known.
+    #[must_use]
+    pub fn doubtful(self, text: &str) -> String {
+        self.paint("33", text)
+    }
+
+    /// As it should be.
+    #[must_use]
+    pub fn good(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    /// In the colour of a verdict.
+    #[must_use]
+    pub fn verdict(self, verdict: Verdict, text: &str) -> String {
+        match verdict {
+            Verdict::Held => self.good(text),
+            Verdict::Violated => self.bad(text),
+            Verdict::Unknown => self.doubtful(text),
+            Verdict::NotObservable => self.dim(text),
+        }
+    }
+}
+
+/// A number with a comma after every three digits.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A duration of so many nanoseconds, with three digits and a unit.
+#[must_use]
+pub(super) fn duration(nanoseconds: u64) -> String {
+    let ns = nanoseconds as f64;
+    let (value, unit) = match nanoseconds {
+        0..1_000 => return format!("{nanoseconds} ns"),
+        1_000..1_000_000 => (ns / 1e3, "us"),
+        1_000_000..1_000_000_000 => (ns / 1e6, "ms"),
+        _ => (ns / 1e9, "s"),
+    };
+    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    format!("{value:.digits$} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_and_durations_have_units() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([7, 1_500, 42_000_000, 1_234_000_000].map(duration), ["7 ns", "1.50 us", "42.0 ms", "1.23 s"]);
+    }
+
+    #[test]
+    fn plain_is_plain() {
+        assert_eq!(Style::plain().bad("x"), "x");
+    }
+}

@@ -1,0 +1,103 @@
+//! The report for people.
+
+use std::io::{self, Write};
+
+use super::{Report, Style, grouped, style::duration};
+use crate::verdict::{Rule, Severity, Verdict};
+
+/// Writes it.
+pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let missing = |count: u64, what: &str| {
+        let text = format!("{} {what}", grouped(count));
+        if count > 0 { style.bad(&text) } else { text }
+    };
+    write!(
+        out,
+        "Linux {}, {} CPUs: {} events in {:.1} s, {}, {}",
+        report.kernel.release,
+        report.kernel.cpus,
+        grouped(report.events.total),
+        report.seconds,
+        missing(report.lost, "lost"),
+        missing(report.missed, "missed")
+    )?;
+    if report.gaps > 0 {
+        write!(out, ", {}", missing(report.gaps, "gaps in the capture"))?;
+    }
+    writeln!(out)?;
+    if let Some(filter) = &report.filter {
+        writeln!(out, "only {filter}")?;
+    }
+    writeln!(out)?;
+    let mut kinds: Vec<_> = report.events.by_kind.iter().collect();
+    kinds.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), **name));
+    for (name, count) in kinds {
+        writeln!(out, "  {:>14}  {name}", grouped(*count))?;
+    }
+    if !report.faults.is_empty() {
+        let mut causes: Vec<_> = report.faults.iter().collect();
+        causes.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), **name));
+        let causes: Vec<String> =
+            causes.iter().map(|(n, c)| format!("{} {}", grouped(**c), n.replace('_', " "))).collect();
+        writeln!(out, "\nfaults: {}", causes.join(", "))?;
+    }
+    let Some(verdict) = report.verdict else {
+        return writeln!(out, "\nnot validated: --no-validate was given");
+    };
+    rules(report, style, out)?;
+    for story in &report.violations {
+        writeln!(out)?;
+        story.print(style, out)?;
+    }
+    let count = |v| report.rules.iter().filter(|r| r.severity != Severity::Measure && r.verdict == v).count();
+    writeln!(
+        out,
+        "\n{}: {} rules held, {} violated, {} unknown, {} not observable here",
+        style.verdict(verdict, verdict.name()),
+        count(Verdict::Held),
+        count(Verdict::Violated),
+        count(Verdict::Unknown),
+        count(Verdict::NotObservable)
+    )
+}
+
+fn rules(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let head = format!("  {:<4} {:<14} {:>13} {:>10}  ", "rule", "verdict", "evaluated", "violated");
+    writeln!(out, "\n{}", style.bold(&head))?;
+    for rule in report.rules.iter().filter(|r| r.severity != Severity::Measure) {
+        let verdict = format!("{:<14}", rule.verdict.name().replace('_', " "));
+        let title = Rule::find(rule.id).map_or("", |r| r.title);
+        write!(
+            out,
+            "  {:<4} {} {:>13} {:>10}  {title}",
+            rule.id,
+            style.verdict(rule.verdict, &verdict),
+            grouped(rule.evaluations),
+            grouped(rule.violations)
+        )?;
+        match (&rule.reason, rule.severity) {
+            (Some(reason), _) => writeln!(out, " {}", style.dim(&format!("({reason})")))?,
+            (None, Severity::Hazard) => writeln!(out, " {}", style.dim("(counted; breaks nothing)"))?,
+            (None, _) => writeln!(out)?,
+        }
+    }
+    let measured: Vec<_> = report.rules.iter().filter_map(|r| Some((r, r.measured?))).collect();
+    if measured.is_empty() {
+        return Ok(());
+    }
+    let head = format!("  {:<4} {:>13} {:>10} {:>10} {:>10}  ", "", "count", "median", "p99", "longest");
+    writeln!(out, "\n{}", style.bold(&head))?;
+    for (rule, m) in measured {
+        let title = Rule::find(rule.id).map_or("", |r| r.title);
+        writeln!(
+            out,
+            "  {:<4} {:>13} {:>10} {:>10} {:>10}  {title}",
+            rule.id,
+            grouped(m.count),
+            duration(m.p50_ns),
+            duration(m.p99_ns),
+            duration(m.max_ns)
+        )?;
+    }
+    Ok(())
+}
