@@ -58,6 +58,17 @@ fn records(n: usize) -> Vec<Record> {
         .collect()
 }
 
+/// The first of the above, with few columns among them.
+fn few(n: usize) -> Vec<Record> {
+    let mut all = records(n * SPECS.len());
+    all.retain(|r| r.kind < 6);
+    all.truncate(n);
+    all
+}
+
+/// Every bit at once, the lowest, the highest.
+const MASKS: [u8; 3] = [0xff, 0x01, 0x80];
+
 fn small(segment_rows: u64) -> WriterOptions {
     WriterOptions { segment_rows, ..WriterOptions::default() }
 }
@@ -184,7 +195,9 @@ fn files_are_for_their_owner_only() {
 #[test]
 fn a_stream_cut_anywhere_gives_a_prefix() {
     let (temp, dir) = temp();
-    let all = records(90);
+    // The second batch brings columns that the first does not have, and thus a new stream.
+    let mut all = few(15);
+    all.extend(records(30));
     drop(start(&dir, &all, 15, small(1000)));
     let stream = fs::read(dir.join("segment-000001.arrows")).expect("stream");
     let cut = temp.path().join("cut");
@@ -198,36 +211,35 @@ fn a_stream_cut_anywhere_gives_a_prefix() {
         assert_eq!((capture.condition(), capture.problems().len()), (Condition::Recovered, 0), "cut to {length}");
         seen = back.len();
     }
-    assert_eq!(seen, 90);
+    assert_eq!(seen, 45);
 }
 
 #[test]
 fn a_flipped_byte_in_a_stream_never_panics() {
     let (temp, dir) = temp();
-    let all = records(64);
-    drop(start(&dir, &all, 32, small(1000)));
+    let all = few(24);
+    drop(start(&dir, &all, 12, small(1000)));
     let mut stream = fs::read(dir.join("segment-000001.arrows")).expect("stream");
     let bad = temp.path().join("bad");
     copy(&dir, &bad);
     let file = bad.join("segment-000001.arrows");
     for at in 0..stream.len() {
-        for mask in [0xff, 0x80, 0x01] {
-            stream[at] ^= mask;
-            fs::write(&file, &stream).expect("write");
-            let (back, capture) = read(&bad);
-            assert!(back.len() <= all.len() + 1, "byte {at}");
-            if !capture.problems().is_empty() {
-                assert!(back.last().is_some_and(is_gap), "byte {at}: a problem without a gap");
-            }
-            stream[at] ^= mask;
+        let mask = MASKS[at % MASKS.len()];
+        stream[at] ^= mask;
+        fs::write(&file, &stream).expect("write");
+        let (back, capture) = read(&bad);
+        assert!(back.len() <= all.len() + 1, "byte {at}");
+        if !capture.problems().is_empty() {
+            assert!(back.last().is_some_and(is_gap), "byte {at}: a problem without a gap");
         }
+        stream[at] ^= mask;
     }
 }
 
 #[test]
 fn a_flipped_byte_in_a_sealed_segment_is_noticed() {
     let (temp, dir) = temp();
-    let all = records(60);
+    let all = few(60);
     write(&dir, &all, 30, 1000);
     let bad = temp.path().join("bad");
     copy(&dir, &bad);
@@ -248,7 +260,7 @@ fn a_flipped_byte_in_a_sealed_segment_is_noticed() {
 #[test]
 fn a_hostile_segment_never_panics() {
     let (temp, dir) = temp();
-    let all = records(60);
+    let all = few(60);
     let writer = start(&dir, &all, 30, small(1000));
     let manifest = writer.finish(FinalInfo::default()).expect("finish");
     let bad = temp.path().join("bad");
@@ -259,16 +271,15 @@ fn a_hostile_segment_never_panics() {
     let name = bad.join("segment-000001.parquet");
     let mut file = fs::read(&name).expect("segment");
     for at in 0..file.len() {
-        for mask in [0xff, 0x01, 0x80] {
-            file[at] ^= mask;
-            fs::write(&name, &file).expect("write");
-            let (back, capture) = read(&bad);
-            assert!(back.len() <= all.len() + 1, "byte {at}");
-            assert!(capture.problems().is_empty() || back.iter().any(is_gap), "byte {at}");
-            file[at] ^= mask;
-        }
+        let mask = MASKS[at % MASKS.len()];
+        file[at] ^= mask;
+        fs::write(&name, &file).expect("write");
+        let (back, capture) = read(&bad);
+        assert!(back.len() <= all.len() + 1, "byte {at}");
+        assert!(capture.problems().is_empty() || back.iter().any(is_gap), "byte {at}");
+        file[at] ^= mask;
     }
-    for length in 0..file.len() {
+    for length in (0..file.len()).step_by(11) {
         fs::write(&name, &file[..length]).expect("write");
         let (back, capture) = read(&bad);
         assert!(back.len() == 1 && is_gap(&back[0]), "cut to {length}");
@@ -286,20 +297,19 @@ fn a_damaged_manifest_never_panics() {
     let name = bad.join("manifest.json");
     let mut text = fs::read(&name).expect("manifest");
     for at in 0..text.len() {
-        for mask in [0x01, 0x80] {
-            text[at] ^= mask;
-            fs::write(&name, &text).expect("write");
-            if let Ok(capture) = Capture::open(&bad) {
-                let back: Vec<_> = capture.records().collect();
-                if capture.problems().is_empty() {
-                    assert!(back.len() <= all.len(), "byte {at}");
-                } else {
-                    assert!(back.iter().any(is_gap), "byte {at}");
-                }
-                let _ = capture.summary();
+        let mask = MASKS[at % MASKS.len()];
+        text[at] ^= mask;
+        fs::write(&name, &text).expect("write");
+        if let Ok(capture) = Capture::open(&bad) {
+            let back: Vec<_> = capture.records().collect();
+            if capture.problems().is_empty() {
+                assert!(back.len() <= all.len(), "byte {at}");
+            } else {
+                assert!(back.iter().any(is_gap), "byte {at}");
             }
-            text[at] ^= mask;
+            let _ = capture.summary();
         }
+        text[at] ^= mask;
     }
     for length in 0..text.len() - 2 {
         fs::write(&name, &text[..length]).expect("write");

@@ -1,13 +1,13 @@
 //! Records to Arrow batches.
 
 use super::names::{Dictionary, Names, nameless};
-use super::schema::{DictionaryKey, schema};
+use super::schema::{DictionaryKey, FIXED, schema};
 use crate::context::Context;
 use arrow_array::builder::BooleanBufferBuilder;
 use arrow_array::new_null_array;
 use arrow_array::types::{ArrowPrimitiveType, Int32Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, BooleanArray, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::{ArrowError, Schema, SchemaRef};
 use mmtrace_common::{Column, FieldType, Kind, Record, SPECS, Slot};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -163,6 +163,16 @@ struct Plan {
     steps: Vec<Step>,
 }
 
+/// A column without values. A dictionary column has its names nevertheless: a stream would
+/// send them again after a batch that has others.
+fn new_nulls(schema: &Schema, column: Column, names: &Names, rows: usize) -> ArrayRef {
+    let nulls = new_null_array(schema.field(FIXED.len() + column as usize).data_type(), rows);
+    match (names.column(column), nulls.as_any().downcast_ref::<DictionaryArray<DictionaryKey>>()) {
+        (Some(names), Some(array)) => Arc::new(array.with_values(names.array())),
+        _ => nulls,
+    }
+}
+
 /// A finished batch, with what the manifest says about it.
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -215,8 +225,7 @@ impl BatchBuilder {
             let steps = present.map(|f| Step { column: f.column, slot: f.slot }).collect();
             plans[usize::from(spec.kind as u16)] = Some(Plan { key: key as i32, steps });
         }
-        let own = &schema.fields()[super::schema::FIXED.len()..];
-        let nulls = own.iter().map(|f| new_null_array(f.data_type(), BATCH_ROWS)).collect();
+        let nulls = Column::ALL.iter().map(|c| new_nulls(&schema, *c, &names, BATCH_ROWS)).collect();
         Self {
             names,
             plans,
@@ -322,14 +331,15 @@ impl BatchBuilder {
             Arc::new(PrimitiveArray::<UInt32Type>::new(tid.into(), None)),
             Arc::new(DictionaryArray::try_new(kind, self.names.kinds().array())?),
         ];
-        let none = |nulls: &ArrayRef| {
-            if rows <= nulls.len() { nulls.slice(0, rows) } else { new_null_array(nulls.data_type(), rows) }
-        };
         let (mm, valid) = (std::mem::take(&mut self.mm), std::mem::take(&mut self.mm_valid));
         columns.push(Arc::new(filled::<UInt64Type>(mm, valid, rows)));
         for (column, nulls) in Column::ALL.iter().zip(&self.nulls) {
             let cells = self.cells[*column as usize].finish(column.ty(), rows, self.names.column(*column))?;
-            columns.push(cells.unwrap_or_else(|| none(nulls)));
+            columns.push(match cells {
+                Some(cells) => cells,
+                None if rows <= nulls.len() => nulls.slice(0, rows),
+                None => new_nulls(&self.schema, *column, &self.names, rows),
+            });
         }
         let rows = RecordBatch::try_new(self.schema.clone(), columns)?;
         let lost = std::mem::take(&mut self.lost);

@@ -145,10 +145,11 @@ impl StreamFile {
                     return Err(format!("a batch of {} rows", batch.length()));
                 }
             }
-            MessageHeader::DictionaryBatch if body > 0 => {
+            // Empty where the kernel has no such enum.
+            MessageHeader::DictionaryBatch => {
                 let batch =
                     message.header_as_dictionary_batch().and_then(|d| d.data()).ok_or("a dictionary is damaged")?;
-                if !(1..=MAX_ROWS).contains(&batch.length()) || batch.compression().is_some() {
+                if !(0..=MAX_ROWS).contains(&batch.length()) || batch.compression().is_some() {
                     return Err(format!("a dictionary of {} entries", batch.length()));
                 }
             }

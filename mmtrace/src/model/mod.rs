@@ -371,6 +371,7 @@ impl Model {
         let known = mm.lock.is_complete();
         if mm.lock.downgrade(record) {
             sink.held(RuleId::L08, record.ts);
+            mm.space.unmapped();
             self.measures.hold_ends(record, sink);
             self.task(record.tid).wrote(record.mm);
             self.writers = self.writers.saturating_sub(1);

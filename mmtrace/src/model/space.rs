@@ -73,6 +73,8 @@ struct Vma {
     id: u64,
     /// Mapped while being watched, over a range known to be empty: an untouched page is known to be untouched.
     fresh: bool,
+    /// [`Space::unmaps`] when it was stored.
+    stored: u64,
 }
 
 /// The shadow. Empty means: nothing is known.
@@ -82,6 +84,10 @@ pub struct Space {
     touched: BTreeMap<u64, [u64; 8]>,
     /// The mm was seen from its exec on: a range that is not in `vmas` is not mapped.
     whole: bool,
+    /// How often something was unmapped. Tracepoints do not say what: the tree's
+    /// stores of nothing go through another function, which is silent when the
+    /// node stays. So from then on a VMA at a known address may be another object.
+    unmaps: u64,
 }
 
 impl Space {
@@ -120,6 +126,11 @@ impl Space {
         }
     }
 
+    /// Something has been unmapped: munmap has downgraded the mmap_lock.
+    pub fn unmapped(&mut self) {
+        self.unmaps += 1;
+    }
+
     fn vma(&self, addr: u64) -> Option<&Vma> {
         let (_, vma) = self.vmas.range(..=addr).next_back()?;
         (addr <= vma.end).then_some(vma)
@@ -135,7 +146,7 @@ impl Space {
         // still listed there was unmapped unseen, or is being split or merged.
         let overlapping: Vec<(u64, Vma)> =
             self.vmas.range(..=end).rev().take_while(|(_, v)| v.end >= start).map(|(s, v)| (*s, *v)).collect();
-        let own = overlapping.iter().find(|(_, v)| v.id == id).map(|(_, v)| v.fresh);
+        let own = overlapping.iter().find(|(_, v)| v.id == id && v.stored == self.unmaps).map(|(_, v)| v.fresh);
         let empty = overlapping.is_empty();
         for (old_start, old) in overlapping {
             self.vmas.remove(&old_start);
@@ -158,7 +169,7 @@ impl Space {
             // Pages of what was here before are not this VMA's, or are: not known.
             self.forget_pages(start, end);
         }
-        self.vmas.insert(start, Vma { end, id, fresh });
+        self.vmas.insert(start, Vma { end, id, fresh, stored: self.unmaps });
     }
 
     fn forget_pages(&mut self, start: u64, end: u64) {
@@ -218,6 +229,18 @@ mod tests {
         space.store(0x1000, 0x2fff, 8);
         assert_eq!(space.fault(0x1000, USER_WRITE), Cause::Unknown);
         assert_eq!(space.fault(0x3000, USER_WRITE), Cause::FirstTouch, "the rest of the old one");
+    }
+
+    #[test]
+    fn a_vma_at_the_address_of_one_that_may_be_gone_is_not_known() {
+        let mut space = Space::default();
+        space.begin();
+        space.store(0x1000, 0x4fff, 7);
+        space.fault(0x1000, USER_WRITE);
+        space.unmapped();
+        // The slab hands the same object out again, for a new mapping of the same range.
+        space.store(0x1000, 0x4fff, 7);
+        assert_eq!(space.fault(0x1000, USER_WRITE), Cause::Unknown);
     }
 
     #[test]

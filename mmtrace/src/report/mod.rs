@@ -45,8 +45,8 @@ pub struct Report {
     pub rules: Vec<RuleReport>,
     /// The first violations of each rule.
     pub violations: Vec<Story>,
-    /// `violated`: something was. `unknown`: nothing was, but events are missing, or
-    /// nothing was evaluated. `held`: neither. Absent with `--no-validate`.
+    /// `violated`: something was. `unknown`: nothing was, but events that a rule needs are
+    /// missing, or nothing was evaluated. `held`: neither. Absent with `--no-validate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
 }
@@ -103,12 +103,11 @@ impl Report {
                 })
                 .collect()
         });
-        let missing = engine.lost() + engine.missed() + engine.gaps() > 0;
         let verdict = engine.sink().map(|sink| {
             let [held, ..] = sink.counts();
             if sink.any_violated() {
                 Verdict::Violated
-            } else if missing || held == 0 {
+            } else if sink.any_missing() || held == 0 {
                 Verdict::Unknown
             } else {
                 Verdict::Held

@@ -235,6 +235,12 @@ impl Sink {
         counts
     }
 
+    /// Whether events are missing that a rule which can be observed needs.
+    #[must_use]
+    pub fn any_missing(&self) -> bool {
+        RULES.iter().any(|r| r.severity.can_fail() && self.is_open(r.id) && self.tallies[r.id as usize].missing > 0)
+    }
+
     /// Whether anything that must hold was broken.
     #[must_use]
     pub fn any_violated(&self) -> bool {
