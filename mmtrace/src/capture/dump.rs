@@ -5,7 +5,7 @@ use super::filter::Filter;
 use super::names::Names;
 use super::reader::{Capture, Problem};
 use super::schema::FIXED;
-use super::show::{Seconds, Shown};
+use super::show::{Seconds, Shown, clean};
 use crate::context::Context;
 use mmtrace_common::{Column, Field, Record, SPECS};
 use std::io::{self, BufWriter, Write};
@@ -165,7 +165,7 @@ impl<'a> Lines<'a> {
             if let Some(field) = self.fields(record).iter().find(|f| f.column == *column) {
                 match Shown::new(self.names, *column, field.get(record)) {
                     Shown::Name(name) if name.contains([',', '"', '\n', '\r']) => {
-                        write!(out, "\"{}\"", name.replace('"', "\"\""))?;
+                        write!(out, "\"{}\"", clean(&name).replace('"', "\"\""))?;
                     }
                     value => write!(out, "{value}")?,
                 }

@@ -50,6 +50,12 @@ pub enum CaptureError {
         /// What is in the way.
         path: PathBuf,
     },
+    /// Another recorder is at work there.
+    #[error("{} is being written by another mmtrace; choose another place or stop that one", path.display())]
+    InUse {
+        /// The capture.
+        path: PathBuf,
+    },
     /// There is nothing at that path, or no directory.
     #[error("{} is not a capture: a capture is a directory with a manifest.json", path.display())]
     NotACapture {

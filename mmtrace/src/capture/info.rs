@@ -41,11 +41,14 @@ fn span(capture: &Capture, summary: &Summary) -> Option<(u64, u64)> {
     (start <= end).then_some((start, end))
 }
 
-fn meaning(condition: Condition, state: State) -> &'static str {
-    match (condition, state) {
+fn meaning(capture: &Capture, condition: Condition) -> &'static str {
+    match (condition, capture.manifest().state) {
+        (Condition::Recovered, _) if capture.is_live() => {
+            "the recorder is still at work; everything up to its last batch on disk is there"
+        }
         (Condition::Complete, _) => "the recording came to its end and everything is there",
         (Condition::Recovered, _) => {
-            "the recording was interrupted or still runs; everything up to its last batch on disk is there"
+            "the recording was interrupted; everything up to its last batch on disk is there"
         }
         (Condition::Damaged, State::Complete) => {
             "parts cannot be read back; a gap stands for each, and rules know nothing across it"
@@ -67,7 +70,7 @@ fn as_json(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
     let condition = capture.condition();
     let value = json!({
         "condition": condition.name(),
-        "meaning": meaning(condition, capture.manifest().state),
+        "meaning": meaning(capture, condition),
         "totals": totals,
         "kinds": summary.kinds,
         "bytes": summary.bytes,
@@ -85,7 +88,7 @@ fn as_text(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
     let context = &manifest.context;
     let condition = capture.condition();
     writeln!(out, "capture    {}", clean(&capture.dir().to_string_lossy()))?;
-    writeln!(out, "condition  {}: {}", condition.name(), meaning(condition, manifest.state))?;
+    writeln!(out, "condition  {}: {}", condition.name(), meaning(capture, condition))?;
     for problem in capture.problems() {
         writeln!(out, "           {}", clean(&problem.to_string()))?;
     }

@@ -3,6 +3,7 @@
 use super::error::{CaptureError, NOTHING_READ};
 use super::manifest::{Manifest, SegmentEntry, State};
 use super::names::Names;
+use super::place::is_locked;
 use super::records::Source;
 use super::sealed::{SealedFile, sha256};
 use super::segment::{Form, file_name, parse_name};
@@ -95,6 +96,7 @@ pub struct Capture {
     names: Names,
     parts: Vec<Part>,
     problems: Mutex<Vec<Problem>>,
+    live: bool,
 }
 
 impl Capture {
@@ -107,6 +109,8 @@ impl Capture {
     ///
     /// As [`Manifest::load`].
     pub fn open(dir: &Path) -> Result<Self, CaptureError> {
+        // Asked first: a recorder that ends right now has then written everything.
+        let live = is_locked(dir);
         let manifest = Manifest::load(dir)?;
         let failed = |e| CaptureError::io(dir, "list the directory", NOTHING_READ, e);
         let mut files: BTreeMap<u64, Vec<Form>> = BTreeMap::new();
@@ -122,6 +126,7 @@ impl Capture {
             manifest,
             parts: Vec::new(),
             problems: Mutex::new(Vec::new()),
+            live,
         };
         let mut listed = BTreeSet::new();
         for i in 0..capture.manifest.segments.len() {
@@ -134,9 +139,8 @@ impl Capture {
             let part = capture.listed(entry, number);
             capture.parts.push(part);
         }
-        // What follows the manifest's last word: at most one segment, unless somebody removed the manifest's.
-        let last = listed.last().copied().unwrap_or(0);
-        for (number, forms) in files.range(last + 1..) {
+        // What came after the manifest's last word: at most one segment, unless somebody put in an older manifest.
+        for (number, forms) in files.iter().filter(|(number, _)| !listed.contains(number)) {
             let part = capture.unlisted(*number, forms);
             capture.parts.extend(part);
         }
@@ -227,6 +231,12 @@ impl Capture {
         }
     }
 
+    /// Whether a recorder was at work on it when it was opened. What it writes later is not read.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
     /// Every record, in the order in which they were written, with a [`Kind::Gap`] wherever some are missing.
     #[must_use]
     pub fn records(&self) -> Records<'_> {
@@ -258,7 +268,8 @@ impl Capture {
                     sum.lost = sum.lost.saturating_add(entry.lost);
                     sum.missed = sum.missed.saturating_add(entry.missed);
                     for (kind, n) in &entry.kinds {
-                        *sum.kinds.entry(kind.clone()).or_default() += n;
+                        let total = sum.kinds.entry(kind.clone()).or_default();
+                        *total = total.saturating_add(*n);
                     }
                 }
                 Part::Missing { .. } => {}

@@ -133,6 +133,7 @@ impl<'a> Records<'a> {
         self.buffer.clear();
         self.at = 0;
         let Some((source, path)) = &mut self.source else { return self.open_next() };
+        let rows = source.left();
         let batch = source.next_batch().and_then(|batch| {
             let Some(batch) = batch else { return Ok(false) };
             let decoded = decode(self.capture.names(), &batch, &mut self.buffer);
@@ -143,7 +144,7 @@ impl<'a> Records<'a> {
             Ok(true) => {}
             Ok(false) => self.source = None,
             Err(what) => {
-                let (rows, path) = (source.left(), *path);
+                let path = *path;
                 self.source = None;
                 self.damaged(path, &what, rows);
             }
@@ -164,7 +165,14 @@ impl<'a> Records<'a> {
             },
             Part::Open { path } => match StreamFile::open(path) {
                 Ok(file) => self.source = Some((Source::Open(Box::new(file)), path)),
-                Err(what) => self.damaged(path, &what, None),
+                // A recorder at work may have sealed it since the capture was opened.
+                Err(what) => match SealedFile::open(&path.with_extension("parquet"), from) {
+                    Ok((file, skipped)) => {
+                        self.skip(Some(skipped), false);
+                        self.source = Some((Source::Sealed(Box::new(file)), path));
+                    }
+                    Err(_) => self.damaged(path, &what, None),
+                },
             },
             Part::Missing { rows, last_ts } => {
                 let early = last_ts.is_some_and(|ts| ts < from);

@@ -15,10 +15,12 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-/// Largest message header, bytes; ours are a few thousand.
-const MAX_HEADER: u64 = 1 << 20;
+/// Largest message header, bytes; ours are at most ten thousand.
+const MAX_HEADER: u64 = 1 << 16;
 /// Largest message body, bytes; a full batch of ours is about 5 million.
 const MAX_BODY: u64 = 64 << 20;
+/// Buffers are padded to less than this, bytes.
+const MAX_PADDING: u64 = 128;
 /// Most rows in a batch.
 const MAX_ROWS: i64 = 1 << 20;
 
@@ -29,6 +31,14 @@ pub struct StreamFile {
     decoder: StreamDecoder,
     cut: bool,
     done: bool,
+}
+
+/// Whether a body ends where its last buffer does, up to padding. A length that is too large
+/// would otherwise pass for a file that was cut.
+fn fits(batch: arrow_ipc::RecordBatch<'_>, body: u64) -> bool {
+    let mut ends = batch.buffers().into_iter().flatten().map(|b| b.offset().checked_add(b.length()));
+    let end = ends.try_fold(0, |last, end| Some(end?.max(last))).and_then(|end| u64::try_from(end).ok());
+    end.is_some_and(|end| end <= body && body - end < MAX_PADDING)
 }
 
 /// What the next message turned out to be.
@@ -141,7 +151,7 @@ impl StreamFile {
             }
             MessageHeader::RecordBatch if body > 0 => {
                 let batch = message.header_as_record_batch().ok_or("a batch is damaged")?;
-                if !(1..=MAX_ROWS).contains(&batch.length()) || batch.compression().is_some() {
+                if !(1..=MAX_ROWS).contains(&batch.length()) || batch.compression().is_some() || !fits(batch, body) {
                     return Err(format!("a batch of {} rows", batch.length()));
                 }
             }
@@ -149,7 +159,7 @@ impl StreamFile {
             MessageHeader::DictionaryBatch => {
                 let batch =
                     message.header_as_dictionary_batch().and_then(|d| d.data()).ok_or("a dictionary is damaged")?;
-                if !(0..=MAX_ROWS).contains(&batch.length()) || batch.compression().is_some() {
+                if !(0..=MAX_ROWS).contains(&batch.length()) || batch.compression().is_some() || !fits(batch, body) {
                     return Err(format!("a dictionary of {} entries", batch.length()));
                 }
             }

@@ -3,10 +3,11 @@
 use super::batch::{BATCH_ROWS, Batch, BatchBuilder};
 use super::error::{CaptureError, NOTHING_RECORDED};
 use super::manifest::{Manifest, State};
+use super::place::lock;
 use super::segment::{Segment, remove_stream};
 use crate::context::Context;
 use mmtrace_common::Record;
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,9 @@ pub struct FinalInfo {
     pub end_ts: u64,
 }
 
+/// Shortest wait of the thread for something to do.
+const MIN_WAIT: Duration = Duration::from_millis(10);
+
 enum Job {
     Batch(Box<Batch>),
     Finish(FinalInfo),
@@ -62,6 +66,8 @@ pub struct CaptureWriter {
     builder: BatchBuilder,
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<Result<Manifest, CaptureError>>>,
+    /// Tells other mmtraces that the capture is being written.
+    _lock: File,
 }
 
 impl CaptureWriter {
@@ -70,7 +76,8 @@ impl CaptureWriter {
     ///
     /// # Errors
     ///
-    /// [`CaptureError::Occupied`] when something is there, or an I/O error.
+    /// [`CaptureError::Occupied`] when something is there, [`CaptureError::InUse`] when another
+    /// recorder is faster, or an I/O error.
     pub fn create(
         dir: &Path,
         context: &Context,
@@ -90,6 +97,7 @@ impl CaptureWriter {
             }
             other => other.map_err(|e| failed("create it", e))?,
         }
+        let lock = lock(dir)?;
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
         let manifest = Manifest::new(context, command_line, created, options.realtime_offset_ns);
         manifest.store(dir, NOTHING_RECORDED)?;
@@ -101,7 +109,8 @@ impl CaptureWriter {
             .name("capture".to_owned())
             .spawn(move || disk.run(&queue))
             .map_err(|e| failed("start the writer's thread", e))?;
-        Ok(Self { dir: dir.to_path_buf(), builder: BatchBuilder::new(context), jobs: Some(jobs), thread: Some(thread) })
+        let (jobs, thread) = (Some(jobs), Some(thread));
+        Ok(Self { dir: dir.to_path_buf(), builder: BatchBuilder::new(context), jobs, thread, _lock: lock })
     }
 
     /// Adds a record. Blocks while the disk is more than the queue behind. A record of a kind
@@ -198,7 +207,7 @@ struct Disk {
 impl Disk {
     fn run(mut self, queue: &Receiver<Job>) -> Result<Manifest, CaptureError> {
         loop {
-            match queue.recv_timeout(self.options.sync_every) {
+            match queue.recv_timeout(self.options.sync_every.max(MIN_WAIT)) {
                 Ok(Job::Batch(batch)) => self.write(&batch)?,
                 Ok(Job::Finish(info)) => {
                     self.seal()?;

@@ -706,7 +706,7 @@ impl Model {
 
     fn exec(&mut self, record: &Record) {
         if let Some(mm) = self.born(record.mm) {
-            // Its VMAs so far were stored before it was anybody's current mm.
+            // What it has mapped by now was not all seen.
             mm.space.begin();
         }
     }

@@ -61,17 +61,20 @@ const WRITE: u64 = 2;
 
 /// Regions of 2 MiB whose pages are followed, over one mm.
 const REGIONS_MAX: usize = 1 << 14;
-/// VMAs that are followed, over one mm.
-const VMAS_MAX: usize = 1 << 16;
+/// Ranges that are followed, over one mm.
+const PIECES_MAX: usize = 1 << 16;
 
 const PAGE_SHIFT: u32 = 12;
 const REGION_SHIFT: u32 = 21;
 
+/// A range that is mapped. A VMA may consist of several, which differ in what is known of them.
 #[derive(Clone, Copy, Debug)]
-struct Vma {
+struct Piece {
+    /// Last address, inclusive.
     end: u64,
+    /// The VMA.
     id: u64,
-    /// Mapped while being watched, over a range known to be empty: an untouched page is known to be untouched.
+    /// Mapped while being watched: an untouched page is known to be untouched.
     fresh: bool,
     /// [`Space::unmaps`] when it was stored.
     stored: u64,
@@ -80,20 +83,31 @@ struct Vma {
 /// The shadow. Empty means: nothing is known.
 #[derive(Clone, Debug, Default)]
 pub struct Space {
-    vmas: BTreeMap<u64, Vma>,
+    pieces: BTreeMap<u64, Piece>,
     touched: BTreeMap<u64, [u64; 8]>,
-    /// The mm was seen from its exec on: a range that is not in `vmas` is not mapped.
+    /// The mm was seen from its exec on: what is not in `pieces` is not mapped.
     whole: bool,
     /// How often something was unmapped. Tracepoints do not say what: the tree's
     /// stores of nothing go through another function, which is silent when the
-    /// node stays. So from then on a VMA at a known address may be another object.
+    /// node stays. So a VMA stored before may be gone, and its object in use elsewhere.
     unmaps: u64,
 }
 
+/// What a store into the VMA tree does to the pages below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// A VMA grows, shrinks, is split or merged: pages stay as they are.
+    Keeps,
+    /// A new mapping: no page of it has been touched.
+    Maps,
+    /// One of both; the tracepoints do not tell.
+    Unclear,
+}
+
 impl Space {
-    /// An exec has just made this mm.
+    /// An exec has just made this mm; what is mapped from now on is seen.
     pub fn begin(&mut self) {
-        *self = Self { whole: true, ..Self::default() };
+        self.whole = true;
     }
 
     /// What this fault is about; remembers that the page was touched.
@@ -120,8 +134,8 @@ impl Space {
         if before != 0 {
             return Cause::Refault;
         }
-        match self.vma(addr) {
-            Some(vma) if vma.fresh => Cause::FirstTouch,
+        match self.piece(addr) {
+            Some(piece) if piece.fresh => Cause::FirstTouch,
             _ => Cause::Unknown,
         }
     }
@@ -131,45 +145,87 @@ impl Space {
         self.unmaps += 1;
     }
 
-    fn vma(&self, addr: u64) -> Option<&Vma> {
-        let (_, vma) = self.vmas.range(..=addr).next_back()?;
-        (addr <= vma.end).then_some(vma)
+    fn piece(&self, addr: u64) -> Option<&Piece> {
+        let (_, piece) = self.pieces.range(..=addr).next_back()?;
+        (addr <= piece.end).then_some(piece)
     }
 
     /// The VMA tree now has `id` (0: nothing) over `[start, end]`.
     pub fn store(&mut self, start: u64, end: u64, id: u64) {
-        if end < start || self.vmas.len() >= VMAS_MAX {
+        if end < start || self.pieces.len() >= PIECES_MAX {
             *self = Self::default();
             return;
         }
-        // The same VMA may grow or shrink over its own range; any other one that is
-        // still listed there was unmapped unseen, or is being split or merged.
-        let overlapping: Vec<(u64, Vma)> =
-            self.vmas.range(..=end).rev().take_while(|(_, v)| v.end >= start).map(|(s, v)| (*s, *v)).collect();
-        let own = overlapping.iter().find(|(_, v)| v.id == id && v.stored == self.unmaps).map(|(_, v)| v.fresh);
-        let empty = overlapping.is_empty();
-        for (old_start, old) in overlapping {
-            self.vmas.remove(&old_start);
-            if old_start < start {
-                self.vmas.insert(old_start, Vma { end: start - 1, ..old });
-            }
-            if old.end > end {
-                self.vmas.insert(end + 1, old);
-            }
-        }
+        let below = self.cut_out(start, end);
         if id == 0 {
             self.forget_pages(start, end);
             return;
         }
-        let fresh = match own {
-            Some(fresh) => fresh,
-            None => empty && self.whole,
-        };
-        if own.is_none() {
-            // Pages of what was here before are not this VMA's, or are: not known.
+        let change = self.change(start, end, id, &below);
+        if change != Change::Keeps {
             self.forget_pages(start, end);
         }
-        self.vmas.insert(start, Vma { end, id, fresh, stored: self.unmaps });
+        let stored = self.unmaps;
+        let mut insert = |from: u64, to: u64, fresh: bool| {
+            self.pieces.insert(from, Piece { end: to, id, fresh, stored });
+        };
+        if change != Change::Keeps {
+            insert(start, end, change == Change::Maps && self.whole);
+            return;
+        }
+        // What was mapped stays as known as it was; what lies between is new.
+        let mut next = start;
+        for (from, piece) in below {
+            if next < from {
+                insert(next, from - 1, self.whole);
+            }
+            insert(from, piece.end, piece.fresh);
+            next = piece.end.saturating_add(1);
+        }
+        if next <= end && next >= start {
+            insert(next, end, self.whole);
+        }
+    }
+
+    /// Takes the pieces within `[start, end]` out, cut to that range, in order.
+    fn cut_out(&mut self, start: u64, end: u64) -> Vec<(u64, Piece)> {
+        let mut found: Vec<(u64, Piece)> =
+            self.pieces.range(..=end).rev().take_while(|(_, p)| p.end >= start).map(|(s, p)| (*s, *p)).collect();
+        found.reverse();
+        for (from, piece) in &mut found {
+            self.pieces.remove(from);
+            if *from < start {
+                self.pieces.insert(*from, Piece { end: start - 1, ..*piece });
+                *from = start;
+            }
+            if piece.end > end {
+                self.pieces.insert(end + 1, *piece);
+                piece.end = end;
+            }
+        }
+        found
+    }
+
+    /// What storing `id` over `[start, end]` does, where `below` was until now.
+    ///
+    /// Before it maps over something, the kernel splits VMAs at both ends (mm/vma.c:
+    /// vms_gather_munmap_vmas), so a new mapping always covers whole VMAs; and a
+    /// split always leaves a part.
+    fn change(&self, start: u64, end: u64, id: u64, below: &[(u64, Piece)]) -> Change {
+        let Some((_, first)) = below.first() else { return Change::Maps };
+        let current = below.iter().all(|(_, p)| p.stored == self.unmaps);
+        if below.iter().any(|(_, p)| p.id == id) {
+            return if current { Change::Keeps } else { Change::Unclear };
+        }
+        let before = start.checked_sub(1).and_then(|a| self.piece(a)).map(|p| p.id);
+        let after = end.checked_add(1).and_then(|a| self.piece(a)).map(|p| p.id);
+        let last = below.last().map_or(first, |(_, p)| p);
+        let part = before == Some(first.id) || after == Some(last.id);
+        match (part, current) {
+            (false, _) => Change::Maps,
+            (true, true) => Change::Keeps,
+            (true, false) => Change::Unclear,
+        }
     }
 
     fn forget_pages(&mut self, start: u64, end: u64) {
@@ -190,12 +246,6 @@ impl Space {
                 }
             }
         }
-    }
-
-    /// Number of VMAs that are followed.
-    #[must_use]
-    pub fn vmas(&self) -> usize {
-        self.vmas.len()
     }
 }
 
@@ -221,14 +271,42 @@ mod tests {
     }
 
     #[test]
-    fn another_vma_over_a_range_that_was_not_seen_to_go_is_not_known() {
+    fn a_split_keeps_pages_and_a_new_mapping_over_a_whole_vma_does_not() {
         let mut space = Space::default();
         space.begin();
         space.store(0x1000, 0x4fff, 7);
         space.fault(0x1000, USER_WRITE);
+        // mprotect of the first half.
+        space.store(0x1000, 0x2fff, 8);
+        assert_eq!(space.fault(0x1000, USER_WRITE), Cause::Refault);
+        assert_eq!(space.fault(0x3000, USER_WRITE), Cause::FirstTouch, "the rest of the old one");
+        // And back: merged.
+        space.store(0x1000, 0x4fff, 7);
+        assert_eq!(space.fault(0x1000, USER_WRITE), Cause::Refault);
+        // MAP_FIXED over all of it.
+        space.store(0x1000, 0x4fff, 9);
+        assert_eq!(space.fault(0x1000, USER_WRITE), Cause::FirstTouch);
+    }
+
+    #[test]
+    fn what_grows_beyond_what_was_known_is_known_there() {
+        let mut space = Space::default();
+        space.store(0x1000, 0x4fff, 7);
+        space.begin();
+        space.store(0x1000, 0x7fff, 7);
+        assert_eq!(space.fault(0x1000, USER_WRITE), Cause::Unknown);
+        assert_eq!(space.fault(0x5000, USER_WRITE), Cause::FirstTouch);
+    }
+
+    #[test]
+    fn after_something_was_unmapped_a_part_may_be_a_new_mapping() {
+        let mut space = Space::default();
+        space.begin();
+        space.store(0x1000, 0x4fff, 7);
+        space.fault(0x1000, USER_WRITE);
+        space.unmapped();
         space.store(0x1000, 0x2fff, 8);
         assert_eq!(space.fault(0x1000, USER_WRITE), Cause::Unknown);
-        assert_eq!(space.fault(0x3000, USER_WRITE), Cause::FirstTouch, "the rest of the old one");
     }
 
     #[test]
