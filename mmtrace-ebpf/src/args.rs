@@ -107,3 +107,12 @@ pub fn current_mm() -> u64 {
     let task = unsafe { bpf_get_current_task_btf() };
     member::<true>(task as u64, offsets::task_mm())
 }
+
+/// The current task's mm as a plain number: the verifier allows no arithmetic on a
+/// typed pointer, and writing it out as text is arithmetic.
+#[inline(always)]
+pub fn current_mm_number() -> u64 {
+    // SAFETY: always returns the current task.
+    let task = unsafe { bpf_get_current_task_btf() };
+    member::<false>(task as u64, offsets::task_mm())
+}

@@ -43,9 +43,14 @@ pub static mut OWN_MM: u64 = 0;
 #[map]
 static WANTED_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(1 << 16, 0);
 
-/// mms of wanted tasks, until their `exit_mmap`.
+/// mms of wanted tasks; [`LIVE`], or [`DYING`] from their `exit_mmap` to the release that ends it.
 #[map]
 static WANTED_MMS: HashMap<u64, u8> = HashMap::with_max_entries(1 << 16, 0);
+
+/// Value in [`WANTED_MMS`].
+const LIVE: u8 = 0;
+/// Value in [`WANTED_MMS`]: `exit_mmap` has been seen, its write hold is not over.
+const DYING: u8 = 1;
 
 #[inline(always)]
 fn filter() -> u32 {
@@ -117,7 +122,7 @@ pub fn wanted(kind: Kind, mm: u64) -> bool {
 
 #[inline(always)]
 fn want_mm(kind: Kind, mm: u64) {
-    if WANTED_MMS.insert(mm, 0, 0).is_err() {
+    if WANTED_MMS.insert(mm, LIVE, 0).is_err() {
         // Other tasks' events on this mm will be missing.
         count_lost(kind);
     }
@@ -142,10 +147,20 @@ pub fn fork(child_tgid: u32, child_mm: u64) -> bool {
     true
 }
 
-/// An mm is gone; its address may be reused by somebody who is not wanted.
+/// An mm is going. The release that ends `exit_mmap` is still to come, and wanted.
 #[inline(always)]
-pub fn forget(mm: u64) {
-    if filter() != 0 {
+pub fn dying(mm: u64) {
+    if filter() != 0 && WANTED_MMS.insert(mm, DYING, 0).is_err() {
+        count_lost(Kind::Released);
+    }
+}
+
+/// An mm's lock is about to be released for write: if that ends its `exit_mmap`, it is
+/// forgotten, since its address may be reused by somebody who is not wanted.
+#[inline(always)]
+pub fn forget_if_dying(mm: u64) {
+    // SAFETY: one byte, read at once.
+    if filter() != 0 && unsafe { WANTED_MMS.get(mm) }.is_some_and(|v| *v == DYING) {
         let _ = WANTED_MMS.remove(mm);
     }
 }

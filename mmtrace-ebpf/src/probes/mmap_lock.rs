@@ -3,7 +3,11 @@
 use mmtrace_common::Kind;
 
 use super::probe;
-use crate::{args::Args, filter::wanted, ring::emit};
+use crate::{
+    args::Args,
+    filter::{forget_if_dying, wanted},
+    ring::emit,
+};
 
 #[inline(always)]
 fn start_locking<const TYPED: bool>(args: Args) {
@@ -25,7 +29,11 @@ fn acquire_returned<const TYPED: bool>(args: Args) {
 fn released<const TYPED: bool>(args: Args) {
     let mm = args.mm();
     if wanted(Kind::Released, mm) {
-        emit(Kind::Released, mm, args.field::<0>() & 1, []);
+        let write = args.field::<0>() & 1;
+        emit(Kind::Released, mm, write, []);
+        if write != 0 {
+            forget_if_dying(mm);
+        }
     }
 }
 

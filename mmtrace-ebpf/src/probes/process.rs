@@ -5,7 +5,7 @@ use mmtrace_common::Kind;
 use super::probe;
 use crate::{
     args::{Args, current_mm, member, member32},
-    filter::{forget, forget_process, fork as want_child, wanted},
+    filter::{dying, forget_process, fork as want_child, wanted},
     offsets,
     ring::emit,
 };
@@ -16,7 +16,7 @@ fn exit_mm<const TYPED: bool>(args: Args) {
     let mm = args.mm();
     if wanted(Kind::ExitMmap, mm) {
         emit(Kind::ExitMmap, mm, 0, []);
-        forget(mm);
+        dying(mm);
     }
 }
 

@@ -47,9 +47,7 @@ fn meaning(capture: &Capture, condition: Condition) -> &'static str {
             "the recorder is still at work; everything up to its last batch on disk is there"
         }
         (Condition::Complete, _) => "the recording came to its end and everything is there",
-        (Condition::Recovered, _) => {
-            "the recording was interrupted; everything up to its last batch on disk is there"
-        }
+        (Condition::Recovered, _) => "the recording was interrupted; everything up to its last batch on disk is there",
         (Condition::Damaged, State::Complete) => {
             "parts cannot be read back; a gap stands for each, and rules know nothing across it"
         }

@@ -13,6 +13,9 @@ pub struct Filter {
     pub cgroup: Option<Cgroup>,
     /// Command name, at most 15 bytes.
     pub comm: Option<String>,
+    /// A command that is about to be started; what it is called in reports. Its
+    /// process is wanted through its parent, mmtrace itself.
+    pub command: Option<String>,
 }
 
 /// Bits of the eBPF side's `FILTER`.
@@ -25,7 +28,7 @@ impl Filter {
     #[must_use]
     pub fn bits(&self) -> u32 {
         let mut bits = 0;
-        if !self.pids.is_empty() {
+        if !self.pids.is_empty() || self.command.is_some() {
             bits |= BY_PID;
         }
         if self.cgroup.is_some() {
@@ -52,9 +55,12 @@ impl Filter {
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
+        if let Some(command) = &self.command {
+            parts.push(format!("the command {command} and its children"));
+        }
         if !self.pids.is_empty() {
             let pids: Vec<String> = self.pids.iter().map(u32::to_string).collect();
-            parts.push(format!("pid {} and children", pids.join(", ")));
+            parts.push(format!("pid {} and its children", pids.join(", ")));
         }
         if let Some(cgroup) = &self.cgroup {
             parts.push(format!("cgroup {}", cgroup.path.display()));

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, os::fd::AsFd};
 
 use aya::{
-    Btf, Ebpf, EbpfLoader, VerifierLogLevel,
+    Btf, Ebpf, EbpfLoader,
     maps::{HashMap, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, Program, ProgramError, ProgramFd, RawTracePoint},
 };
@@ -110,7 +110,6 @@ impl Object {
         let cpus = aya::util::nr_cpus().map_or(1, |n| n.max(1));
         let rings = cpus.next_power_of_two().min(RINGS);
         let mut loader = EbpfLoader::new();
-        loader.verifier_log_level(VerifierLogLevel::STATS);
 
         let ring_mask = rings as u32 - 1;
         let ring_names: Vec<String> = (0..RINGS).map(|i| format!("RING_{i}")).collect();
@@ -308,7 +307,10 @@ fn explain(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
-            let last = log.lines().map(str::trim).rfind(|l| !l.is_empty() && !l.starts_with("processed "));
+            // The reason is the last line before the statistics.
+            let statistics = ["processed ", "verification time ", "stack depth "];
+            let last =
+                log.lines().map(str::trim).rfind(|l| !l.is_empty() && !statistics.iter().any(|s| l.starts_with(s)));
             match last {
                 Some(line) => format!("{io_error} ({line})"),
                 None => io_error.to_string(),

@@ -207,21 +207,19 @@ fn filter(args: &RecordArgs) -> Result<Filter> {
         }
     }
     let cgroup = args.cgroup.as_ref().map(cgroup::resolve).transpose()?;
-    let mut filter = Filter { pids: args.pids.clone(), cgroup, comm: args.comm.clone() };
-    if !args.command.is_empty() && !args.all {
-        // The command inherits the wish at its fork; see `start_child`.
-        filter.pids.push(std::process::id());
-    }
-    Ok(filter)
+    let command = args.command.first().filter(|_| !args.all).cloned();
+    Ok(Filter { pids: args.pids.clone(), cgroup, comm: args.comm.clone(), command })
 }
 
 /// Starts the command while mmtrace itself is wanted: the child is then wanted from
 /// its fork on, and nothing of it is missed. mmtrace's own mm is never recorded.
 fn start_child(args: &RecordArgs, object: &mut Object) -> Result<Option<Recorded>> {
-    let child = Recorded::start(args)?;
-    if !args.command.is_empty() && !args.all {
-        object.unwant_pid(std::process::id())?;
+    if args.command.is_empty() || args.all {
+        return Recorded::start(args);
     }
+    object.want_pid(std::process::id())?;
+    let child = Recorded::start(args)?;
+    object.unwant_pid(std::process::id())?;
     Ok(child)
 }
 

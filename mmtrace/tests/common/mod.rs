@@ -1,0 +1,75 @@
+//! Real captures in memory, and what the model says of a stream.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use mmtrace::{
+    capture::{Capture, Condition},
+    context::Context,
+    replay::Engine,
+    verdict::{RULES, Verdict},
+};
+use mmtrace_common::Record;
+
+/// Where captures of real kernels are, each in `<name>/capture`.
+pub(crate) const TESTDATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata");
+
+/// A capture of a real kernel, with the report that was made when it was recorded.
+pub(crate) struct Golden {
+    /// Its folder's name in [`TESTDATA`].
+    pub(crate) name: String,
+    pub(crate) context: Context,
+    pub(crate) records: Vec<Record>,
+}
+
+/// Every capture in testdata.
+///
+/// # Panics
+/// There is none, or one cannot be read whole.
+pub(crate) fn goldens() -> &'static [Golden] {
+    static GOLDENS: OnceLock<Vec<Golden>> = OnceLock::new();
+    GOLDENS.get_or_init(|| {
+        let mut dirs: Vec<PathBuf> = fs::read_dir(TESTDATA)
+            .expect("testdata is part of the repository")
+            .map(|entry| entry.expect("testdata can be listed").path())
+            .filter(|dir| dir.join("capture").is_dir())
+            .collect();
+        dirs.sort();
+        assert!(!dirs.is_empty(), "no capture in testdata");
+        dirs.iter().map(|dir| load(dir)).collect()
+    })
+}
+
+fn load(dir: &Path) -> Golden {
+    let capture = Capture::open(&dir.join("capture")).expect("a capture");
+    let records: Vec<Record> = capture.records().collect();
+    assert_eq!(capture.condition(), Condition::Complete, "{}", dir.display());
+    assert!(!records.is_empty(), "{}", dir.display());
+    let name = dir.file_name().expect("a folder").to_string_lossy().into_owned();
+    Golden { name, context: capture.context().clone(), records }
+}
+
+/// Judges a stream from beginning to end.
+pub(crate) fn judge<'a>(context: &Context, records: impl IntoIterator<Item = &'a Record>) -> Engine {
+    let mut engine = Engine::new(context.clone(), true);
+    for record in records {
+        engine.apply(record);
+    }
+    engine.finish();
+    engine
+}
+
+/// The rules that were broken, and how.
+pub(crate) fn broken(engine: &Engine) -> Vec<(&'static str, String)> {
+    let sink = engine.sink().expect("it judges");
+    let rules = RULES.iter().filter(|r| sink.verdict(r.id) == Verdict::Violated);
+    rules
+        .map(|r| {
+            let first = sink.kept().find(|v| v.rule == r.id);
+            (r.name, first.map_or_else(String::new, |v| format!("{} (at {})", v.what, v.ts)))
+        })
+        .collect()
+}
