@@ -8,7 +8,8 @@ use std::{
 
 use clap::Parser;
 use mmtrace::{
-    capture, catalogue,
+    capture::{self, Condition},
+    catalogue,
     cli::{Cli, Command},
     doctor, record,
     replay::command as replay,
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // What is buffered belongs before the message, if it can still be written.
             let _ = out.flush();
-            eprintln!("mmtrace: {error:#}");
+            eprintln!("mmtrace: {}", causes(&error));
             ExitCode::from(FAILED)
         }
     }
@@ -47,12 +48,18 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<u8> {
         Command::Record(args) => verdict(record::run(args, out, style)?),
         Command::Replay(args) => verdict(replay::run(args, out, style)?),
         Command::Info(args) => {
-            capture::info(args, out)?;
-            0
+            let condition = capture::info(args, out)?;
+            if condition == Condition::Damaged { FAILED } else { 0 }
         }
         Command::Dump(args) => {
-            capture::dump(args, out)?;
-            0
+            let dumped = capture::dump(args, out)?;
+            for problem in &dumped.problems {
+                eprintln!("mmtrace: {problem}");
+            }
+            if dumped.unknown > 0 {
+                eprintln!("mmtrace: {} events are of kinds that this mmtrace does not know", dumped.unknown);
+            }
+            if dumped.problems.is_empty() { 0 } else { FAILED }
         }
         Command::Doctor(args) => {
             if doctor::run(args, out, style)? {
@@ -78,6 +85,17 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<u8> {
             0
         }
     })
+}
+
+/// The error with its causes, in one line; a cause that is already told is not told again.
+fn causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// The reader has seen enough: that is success (`mmtrace dump | head`).

@@ -6,7 +6,8 @@ use super::error::{CaptureError, RECORDING_STOPPED};
 use super::manifest::{SegmentEntry, create_private, sync_dir};
 use super::schema::{FIXED, schema, writer_properties};
 use arrow_array::{Array, RecordBatch};
-use arrow_ipc::writer::StreamWriter;
+use arrow_ipc::CompressionType;
+use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow_schema::ArrowError;
 use mmtrace_common::SPECS;
 use parquet::arrow::ArrowWriter;
@@ -187,8 +188,9 @@ impl Segment {
         Ok(())
     }
 
-    /// The batch as stream messages. Columns that no event had yet are left out, as uncompressed
-    /// nulls are as large as values; the first event that has one starts a new stream.
+    /// The batch as stream messages. Columns that no event had yet are left out, as nulls are as
+    /// large as values before compression; the first event that has one starts a new stream.
+    /// LZ4 makes a mixed batch six times smaller and costs less than writing it would.
     fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
         let mut columns = self.columns.clone();
         let used =
@@ -202,7 +204,8 @@ impl Segment {
                 bytes = stream.into_inner()?;
             }
             let schema = batch.schema().project(&columns)?;
-            self.stream = Some(StreamWriter::try_new(bytes, &schema)?);
+            let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
+            self.stream = Some(StreamWriter::try_new_with_options(bytes, &schema, options)?);
             self.columns = columns;
         }
         let Some(stream) = &mut self.stream else { return Ok(Vec::new()) };

@@ -41,6 +41,27 @@ fn fits(batch: arrow_ipc::RecordBatch<'_>, body: u64) -> bool {
     end.is_some_and(|end| end <= body && body - end < MAX_PADDING)
 }
 
+/// Checks what compressed buffers claim to become: the decoder reserves that much
+/// before it looks. `None` for a claim, or a codec, that no recorder of ours makes.
+fn inflates(batch: arrow_ipc::RecordBatch<'_>, body: &[u8]) -> Option<()> {
+    match batch.compression() {
+        None => return Some(()),
+        Some(how) if how.codec() == arrow_ipc::CompressionType::LZ4_FRAME => {}
+        Some(_) => return None,
+    }
+    let mut total = 0u64;
+    for buffer in batch.buffers().into_iter().flatten().filter(|b| b.length() > 0) {
+        let from = usize::try_from(buffer.offset()).ok()?;
+        let prefix: [u8; 8] = body.get(from..from.checked_add(8)?)?.try_into().ok()?;
+        let claim = i64::from_le_bytes(prefix);
+        // -1: stored as it is.
+        if claim != -1 {
+            total = total.checked_add(u64::try_from(claim).ok()?)?;
+        }
+    }
+    (total <= MAX_BODY).then_some(())
+}
+
 /// What the next message turned out to be.
 enum Message {
     Bytes(Vec<u8>),
@@ -151,7 +172,7 @@ impl StreamFile {
             }
             MessageHeader::RecordBatch if body > 0 => {
                 let batch = message.header_as_record_batch().ok_or("a batch is damaged")?;
-                if !(1..=MAX_ROWS).contains(&batch.length()) || batch.compression().is_some() || !fits(batch, body) {
+                if !(1..=MAX_ROWS).contains(&batch.length()) || !fits(batch, body) {
                     return Err(format!("a batch of {} rows", batch.length()));
                 }
             }
@@ -159,7 +180,7 @@ impl StreamFile {
             MessageHeader::DictionaryBatch => {
                 let batch =
                     message.header_as_dictionary_batch().and_then(|d| d.data()).ok_or("a dictionary is damaged")?;
-                if !(0..=MAX_ROWS).contains(&batch.length()) || batch.compression().is_some() || !fits(batch, body) {
+                if !(0..=MAX_ROWS).contains(&batch.length()) || !fits(batch, body) {
                     return Err(format!("a dictionary of {} entries", batch.length()));
                 }
             }
@@ -169,6 +190,12 @@ impl StreamFile {
             return Ok(Message::Cut);
         }
         self.take(&mut bytes, body)?;
+        let (header, body) = bytes.split_at(8 + header as usize);
+        let message = root_as_message(&header[8..]).map_err(|e| format!("a message header is damaged ({e})"))?;
+        let dictionary = message.header_as_dictionary_batch().and_then(|d| d.data());
+        if let Some(batch) = message.header_as_record_batch().or(dictionary) {
+            inflates(batch, body).ok_or("a batch that claims to be larger than any that was written")?;
+        }
         Ok(Message::Bytes(bytes))
     }
 

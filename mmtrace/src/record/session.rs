@@ -151,8 +151,10 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     if let Some(child) = child {
         child.end().await;
     }
+    // What was judged is worth a report, also when it could not all be written.
+    let closed = live.close(args, rings.watermark(), out, style);
     result?;
-    live.close(args, rings.watermark(), out, style)
+    closed
 }
 
 /// The recording as it goes.
@@ -188,14 +190,12 @@ impl Live {
     /// Seals the capture and prints the report.
     fn close(mut self, args: &RecordArgs, end_ts: u64, out: &mut dyn Write, style: Style) -> Result<bool> {
         self.engine.finish();
-        if let Some(writer) = self.writer {
-            writer.finish(FinalInfo { end_ts })?;
-            if !args.json {
-                eprintln!("mmtrace: capture in {}; to judge it again: mmtrace replay {0}", args.output.display());
-            }
-        }
+        let sealed = self.writer.map(|writer| writer.finish(FinalInfo { end_ts }));
         let report = Report::new(&self.engine);
         report.print(args.json, style, out).context("cannot print the report")?;
+        if sealed.transpose()?.is_some() && !args.json {
+            eprintln!("mmtrace: capture in {}; to judge it again: mmtrace replay {0}", args.output.display());
+        }
         Ok(report.is_violated())
     }
 }

@@ -1,6 +1,7 @@
 //! Real captures in memory, and what the model says of a stream.
 
 use std::{
+    borrow::Borrow,
     fs,
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -53,10 +54,10 @@ fn load(dir: &Path) -> Golden {
 }
 
 /// Judges a stream from beginning to end.
-pub(crate) fn judge<'a>(context: &Context, records: impl IntoIterator<Item = &'a Record>) -> Engine {
+pub(crate) fn judge<R: Borrow<Record>>(context: &Context, records: impl IntoIterator<Item = R>) -> Engine {
     let mut engine = Engine::new(context.clone(), true);
     for record in records {
-        engine.apply(record);
+        engine.apply(record.borrow());
     }
     engine.finish();
     engine

@@ -1,0 +1,604 @@
+//! What is missing never makes a rule cry: captures of real kernels with holes, begun in the
+//! middle, cut off, with clocks that differ; and streams that no kernel makes.
+
+mod common;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    process::Command,
+};
+
+use common::{Golden, broken, goldens, judge};
+use mmtrace::{
+    context::Context,
+    model::lock::EPSILON_NS,
+    replay::Engine,
+    report::{Report, Style},
+    verdict::{RULES, Verdict},
+};
+use mmtrace_common::{Column, Kind, Record, SPECS, spec};
+use proptest::{
+    prelude::{Just, Strategy, any, prop_oneof},
+    test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner},
+};
+
+/// As a pass of the recorder: losses are reported at the head of what arrived in so long.
+const PASS_NS: u64 = 10_000_000;
+
+/// The same numbers in every run (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
+
+    fn index(&mut self, n: usize) -> usize {
+        self.below(n as u64) as usize
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.index(from.len())]
+    }
+}
+
+/// Which of the events from a place on go missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    /// A run of all.
+    All,
+    /// Those of one CPU: its ring was full.
+    OfCpu(u16),
+    /// Here and there one.
+    Scattered,
+    /// Those of one kind, that of the first: a probe was skipped.
+    OfKind,
+}
+
+/// A hole.
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    at: usize,
+    len: usize,
+    which: Which,
+    /// As which kind of record it is reported.
+    told: Kind,
+    /// How much earlier than the first, and later than the last missing event it is said to
+    /// have been, nanoseconds.
+    before: u64,
+    after: u64,
+    seed: u64,
+}
+
+/// A stream with holes in it.
+struct Holed<'a> {
+    records: &'a [Record],
+    missing: Vec<bool>,
+    told: BTreeMap<usize, Vec<Record>>,
+    lost: BTreeMap<Kind, u64>,
+    holes: u64,
+}
+
+fn told(kind: Kind, values: &[(Column, u64)], ts: u64, cpu: u16) -> Record {
+    let mut record = Record { ts, cpu, kind: kind as u16, ..Record::default() };
+    for (column, value) in values {
+        let field = spec(kind).fields.iter().find(|f| f.column == *column).expect("a field of the record");
+        field.set(&mut record, *value);
+    }
+    record
+}
+
+impl<'a> Holed<'a> {
+    fn new(records: &'a [Record]) -> Self {
+        let missing = vec![false; records.len()];
+        Self { records, missing, told: BTreeMap::new(), lost: BTreeMap::new(), holes: 0 }
+    }
+
+    fn kind(&self, i: usize) -> Kind {
+        self.records[i].kind().expect("a known kind")
+    }
+
+    fn make(&mut self, hole: Hole) {
+        let mut random = Random(hole.seed);
+        let first = hole.at;
+        let reach = self.records.len().min(first + 4 * hole.len);
+        let chosen = |i: &usize, random: &mut Random| match hole.which {
+            Which::All => true,
+            Which::OfCpu(cpu) => self.records[*i].cpu == cpu,
+            Which::Scattered => random.below(3) == 0,
+            Which::OfKind => self.records[*i].kind == self.records[first].kind,
+        };
+        let gone: Vec<usize> = (first..reach)
+            .filter(|i| !self.missing[*i] && chosen(i, &mut random))
+            .take(hole.len)
+            .collect();
+        let (Some(first), Some(last)) = (gone.first().copied(), gone.last().copied()) else { return };
+        self.holes += 1;
+        let mut counts: BTreeMap<(Kind, u16), u64> = BTreeMap::new();
+        for i in gone {
+            self.missing[i] = true;
+            let kind = self.kind(i);
+            *self.lost.entry(kind).or_default() += 1;
+            let cpu = if hole.told == Kind::Loss { self.records[i].cpu } else { u16::MAX };
+            *counts.entry((kind, cpu)).or_default() += 1;
+        }
+        // What is not younger than `from` had been handed out.
+        let from = first.checked_sub(1).map_or(0, |i| self.records[i].ts).saturating_sub(hole.before);
+        let place = match hole.before {
+            0 => first,
+            _ => self.records.partition_point(|r| r.ts <= from),
+        };
+        let until = self.records[last].ts + hole.after;
+        let records = self.told.entry(place).or_default();
+        if hole.told == Kind::Gap {
+            let count = counts.values().sum();
+            records.push(told(Kind::Gap, &[(Column::Count, count), (Column::Until, until)], from, 0));
+            return;
+        }
+        for ((kind, cpu), count) in counts {
+            let values = [(Column::LostKind, kind as u64), (Column::Count, count), (Column::Until, until)];
+            records.push(told(hole.told, &values, from, cpu));
+        }
+    }
+
+    fn stream(&self) -> impl Iterator<Item = &Record> {
+        let here = |i: usize| (!self.missing[i]).then(|| &self.records[i]);
+        (0..self.records.len())
+            .flat_map(move |i| self.told.get(&i).into_iter().flatten().chain(here(i)))
+            .chain(self.told.get(&self.records.len()).into_iter().flatten())
+    }
+}
+
+/// Rules that need what is missing and do not say that they do not know.
+fn overconfident(engine: &Engine, lost: impl Fn(Kind) -> bool) -> Vec<&'static str> {
+    let sink = engine.sink().expect("it judges");
+    let concerned = RULES.iter().filter(|r| sink.is_open(r.id) && r.needs.iter().any(|k| lost(*k)));
+    concerned.filter(|r| sink.verdict(r.id) != Verdict::Unknown).map(|r| r.name).collect()
+}
+
+/// Every capture with many holes, one after another: after each the model starts from what
+/// it sees then. Returns how many holes there were.
+fn many_holes(tells: Kind, rounds: u64) -> u64 {
+    let mut holes = 0;
+    for golden in goldens() {
+        for round in 0..rounds {
+            let mut random = Random(round);
+            let mut holed = Holed::new(&golden.records);
+            let spacing = random.pick(&[300, 1000, 3000]);
+            let wide = random.below(4) > 0;
+            let mut at = random.index(2 * spacing);
+            while at < golden.records.len() {
+                let kinds =
+                    [Which::All, Which::OfCpu(random.below(2) as u16), Which::Scattered, Which::OfKind];
+                let which = random.pick(&kinds);
+                let edge = |random: &mut Random| {
+                    let most = random.pick(&[1, 1000, 100_000, PASS_NS / 2]);
+                    if wide { random.below(most) } else { 0 }
+                };
+                let (before, after) = (edge(&mut random), edge(&mut random));
+                let len = 1 + random.index(if tells == Kind::Gap { 3000 } else { 200 });
+                let seed = random.next();
+                holed.make(Hole { at, len, which, told: tells, before, after, seed });
+                at += len + 1 + random.index(2 * spacing);
+            }
+            let engine = judge(&golden.context, holed.stream());
+            assert_eq!(broken(&engine), [], "{}, round {round}", golden.name);
+            let any = tells == Kind::Gap;
+            let wrong = overconfident(&engine, |kind| any || holed.lost.contains_key(&kind));
+            assert_eq!(wrong, [""; 0], "{}, round {round}: {:?}", golden.name, holed.lost);
+            let sum: u64 = holed.lost.values().sum();
+            match tells {
+                Kind::Loss => assert_eq!(engine.lost(), sum),
+                Kind::Missed => assert_eq!(engine.missed(), sum),
+                _ => assert_eq!(engine.gaps(), holed.holes),
+            }
+            holes += holed.holes;
+        }
+    }
+    eprintln!("{tells:?}: {holes} holes");
+    holes
+}
+
+#[test]
+fn many_losses_are_no_violation() {
+    assert!(many_holes(Kind::Loss, 20) > 5000);
+}
+
+#[test]
+fn many_skipped_probes_are_no_violation() {
+    assert!(many_holes(Kind::Missed, 20) > 5000);
+}
+
+#[test]
+fn many_gaps_are_no_violation() {
+    assert!(many_holes(Kind::Gap, 12) > 500);
+}
+
+fn runner(cases: u32) -> TestRunner {
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
+}
+
+/// Some events around a place, and that place in them.
+fn around(golden: &Golden, place: u64, before: usize, after: usize) -> (&[Record], usize) {
+    let at = (u128::from(place) * golden.records.len() as u128 >> 64) as usize;
+    let from = at.saturating_sub(before);
+    (&golden.records[from..golden.records.len().min(at + after)], at - from)
+}
+
+/// One hole in some thousand events. Which kinds are missing is then few, so that it is seen
+/// whether just the rules that need them say so; and a failure shrinks to the smallest hole.
+fn one_hole(tells: Kind, cases: u32) {
+    let edge = prop_oneof![3 => Just(0), 1 => 0..100_000u64, 1 => 0..PASS_NS / 2];
+    let which = prop_oneof![
+        Just(Which::All),
+        (0..2u16).prop_map(Which::OfCpu),
+        Just(Which::Scattered),
+        Just(Which::OfKind)
+    ];
+    let goldens = goldens();
+    let strategy =
+        (0..goldens.len(), any::<u64>(), 1..200usize, which, (edge.clone(), edge), any::<u64>());
+    let result = runner(cases).run(&strategy, |(golden, place, len, which, (before, after), seed)| {
+        let golden = &goldens[golden];
+        let (records, at) = around(golden, place, 2000, 8000);
+        let mut holed = Holed::new(records);
+        holed.make(Hole { at, len, which, told: tells, before, after, seed });
+        let engine = judge(&golden.context, holed.stream());
+        let fail = |what: String| Err(TestCaseError::fail(format!("{}: {what}", golden.name)));
+        let broken = broken(&engine);
+        if !broken.is_empty() {
+            return fail(format!("{broken:?}"));
+        }
+        let any = tells == Kind::Gap;
+        let wrong = overconfident(&engine, |kind| any || holed.lost.contains_key(&kind));
+        if wrong.is_empty() { Ok(()) } else { fail(format!("{wrong:?} without {:?}", holed.lost)) }
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn a_loss_is_no_violation() {
+    one_hole(Kind::Loss, 1200);
+}
+
+#[test]
+fn a_skipped_probe_is_no_violation() {
+    one_hole(Kind::Missed, 1200);
+}
+
+#[test]
+fn a_gap_is_no_violation() {
+    one_hole(Kind::Gap, 600);
+}
+
+/// Recording begins where a stream is cut: what was in flight is not known.
+#[test]
+fn a_start_in_the_middle_is_no_violation() {
+    let mut random = Random(7);
+    for golden in goldens() {
+        for round in 0..300 {
+            let from = random.index(golden.records.len());
+            // Few to the end of the capture, most for as long as what was in flight lasts.
+            let length = if round < 10 { usize::MAX } else { 12_000 };
+            let records = &golden.records[from..golden.records.len().min(from.saturating_add(length))];
+            let context = Context { start: records[0].ts, ..golden.context.clone() };
+            assert_eq!(broken(&judge(&context, records)), [], "{} from {from}", golden.name);
+        }
+    }
+}
+
+/// The end comes anywhere: what is open then is not broken. Taking the end changes nothing as
+/// long as it finds nothing, so one stream may end many times.
+#[test]
+fn an_end_in_the_middle_is_no_violation() {
+    let mut random = Random(8);
+    for golden in goldens() {
+        let mut engine = Engine::new(golden.context.clone(), true);
+        let mut next = 0;
+        for (i, record) in golden.records.iter().enumerate() {
+            engine.apply(record);
+            if i == next {
+                engine.finish();
+                let sink = engine.sink().expect("it judges");
+                assert!(!sink.any_violated(), "{} up to {i}: {:?}", golden.name, broken(&engine));
+                next = i + 1 + random.index(80);
+            }
+        }
+        for _ in 0..10 {
+            let to = random.index(golden.records.len());
+            assert_eq!(broken(&judge(&golden.context, &golden.records[..to])), [], "{} up to {to}", golden.name);
+        }
+    }
+}
+
+/// Whether each task's events are still in the order in which it made them.
+fn causal(before: &[Record], after: &[Record]) -> bool {
+    let order = |records: &[Record]| {
+        let mut tasks: BTreeMap<u32, Vec<(u16, u64, [u64; 6])>> = BTreeMap::new();
+        for r in records {
+            tasks.entry(r.tid).or_default().push((r.kind, r.mm, r.args));
+        }
+        tasks
+    };
+    order(before) == order(after)
+}
+
+/// The clocks of two CPUs differ, by less than the model allows for.
+#[test]
+fn clocks_that_differ_are_no_violation() {
+    let mut tried = 0;
+    for golden in goldens() {
+        for skew in [40, 150, 300, 600, 900, 1200, 1500, 1800, EPSILON_NS - 1] {
+            for cpu in 0..2 {
+                let mut records = golden.records.clone();
+                for record in records.iter_mut().filter(|r| r.cpu == cpu) {
+                    record.ts += skew;
+                }
+                records.sort_by_key(|r| r.ts);
+                // A task that has just moved would seem to go back in time: no clocks differ so much
+                // that this could be seen.
+                if !causal(&golden.records, &records) {
+                    continue;
+                }
+                tried += 1;
+                let found = broken(&judge(&golden.context, &records));
+                assert_eq!(found, [], "{}: CPU {cpu} is {skew} ns ahead", golden.name);
+            }
+        }
+    }
+    eprintln!("{tried} skews");
+    assert!(tried > 20);
+}
+
+/// One CPU is late for a while, just where another one takes the lock that it has released
+/// (or downgraded): the release seems to come after the acquisition.
+#[test]
+fn a_release_that_seems_late_is_no_violation() {
+    let mut moved = 0;
+    for golden in goldens() {
+        let all = &golden.records;
+        let mut handovers = Vec::new();
+        for (i, release) in all.iter().enumerate() {
+            let lets_go = match release.kind() {
+                Some(Kind::Released) => true,
+                Some(Kind::AcquireReturned) => release.aux == 2,
+                _ => false,
+            };
+            if !lets_go {
+                continue;
+            }
+            let near = all[i + 1..].iter().take_while(|r| r.ts < release.ts + EPSILON_NS - 2);
+            let taken = near
+                .filter(|r| r.mm == release.mm && r.cpu != release.cpu && r.tid != release.tid)
+                .find(|r| r.kind() == Some(Kind::AcquireReturned) && r.aux & 2 != 0);
+            handovers.extend(taken.map(|taken| (i, taken.ts - release.ts)));
+        }
+        for round in 0..12 {
+            let mut random = Random(round);
+            let mut records = all.clone();
+            let mut free = 0;
+            for (i, apart) in &handovers {
+                let late = apart + 1 + random.below(EPSILON_NS - 2 - apart);
+                // All that its CPU does until it pauses for longer than that is late.
+                let cpu = all[*i].cpu;
+                let mut last = *i;
+                for (j, r) in all.iter().enumerate().skip(i + 1).filter(|(_, r)| r.cpu == cpu) {
+                    if r.ts > all[last].ts + late || j > i + 400 {
+                        break;
+                    }
+                    last = j;
+                }
+                if *i < free || last >= i + 400 || random.below(3) == 0 {
+                    continue;
+                }
+                free = last + 100;
+                let window = *i..(last + 100).min(all.len());
+                for r in records[window.start..=last].iter_mut().filter(|r| r.cpu == cpu) {
+                    r.ts += late;
+                }
+                records[window.clone()].sort_by_key(|r| r.ts);
+                if causal(&all[window.clone()], &records[window.clone()]) {
+                    moved += 1;
+                } else {
+                    records[window.clone()].copy_from_slice(&all[window]);
+                }
+            }
+            records.sort_by_key(|r| r.ts);
+            assert_eq!(broken(&judge(&golden.context, &records)), [], "{}, round {round}", golden.name);
+        }
+        eprintln!("{}: {} handovers", golden.name, handovers.len());
+    }
+    eprintln!("{moved} late releases");
+    assert!(moved > 1000);
+}
+
+/// Events that say nothing of locks may come twice, and change places.
+#[test]
+fn noise_beside_the_locks_is_no_violation() {
+    for golden in goldens() {
+        let mut random = Random(9);
+        let mut records = Vec::with_capacity(golden.records.len() * 2);
+        for record in &golden.records {
+            records.push(*record);
+            let harmless = matches!(
+                record.kind(),
+                Some(Kind::PageFaultUser | Kind::PageFaultKernel | Kind::ContentionEnd | Kind::CompactionEnd)
+            );
+            let failed = record.kind() == Some(Kind::AcquireReturned) && record.aux & 2 == 0;
+            if (harmless || failed) && random.below(4) == 0 {
+                records.push(*record);
+            }
+            if random.below(8) == 0 {
+                let flush = Record { kind: Kind::TlbFlush as u16, mm: 0, aux: 1, args: [1; 6], ..*record };
+                records.push(flush);
+            }
+        }
+        assert_eq!(broken(&judge(&golden.context, &records)), [], "{}", golden.name);
+    }
+}
+
+/// Numbers on which arithmetic fails.
+const EDGES: [u64; 16] = [
+    0,
+    1,
+    2,
+    3,
+    0xfff,
+    0x1000,
+    0x1fff,
+    1 << 31,
+    u32::MAX as u64,
+    1 << 62,
+    (1 << 63) - 1,
+    1 << 63,
+    u64::MAX - EPSILON_NS,
+    u64::MAX - 0xfff,
+    u64::MAX - 1,
+    u64::MAX,
+];
+
+fn hostile(random: &mut Random, narrow: bool, ts: &mut u64) -> Record {
+    let kind = match random.below(64) {
+        0 => random.next() as u16,
+        1..=3 => random.pick(&[Kind::Loss, Kind::Missed, Kind::Gap]) as u16,
+        // Rarely, or nothing is ever known.
+        _ => SPECS[random.index(SPECS.len() - 3)].kind as u16,
+    };
+    let mut word = |random: &mut Random| match random.below(3) {
+        0 => random.pick(&EDGES),
+        1 => random.below(8) << 12,
+        _ => random.next(),
+    };
+    *ts = match random.below(if narrow { 200 } else { 4 }) {
+        0 => word(random),
+        1 => ts.wrapping_sub(random.below(5000)),
+        _ => ts.wrapping_add(random.below(3000)),
+    };
+    let (tid, mm) = if narrow { (random.below(3) as u32, random.below(2)) } else { (word(random) as u32, word(random)) };
+    let aux = if narrow { random.below(4) as u32 } else { word(random) as u32 };
+    let args = std::array::from_fn(|_| word(random));
+    Record { ts: *ts, mm, tgid: tid, tid, kind, cpu: random.next() as u16, aux, args }
+}
+
+/// A capture can hold anything: it may come from anywhere.
+#[test]
+fn no_stream_makes_it_panic() {
+    let golden = &goldens()[0];
+    for round in 0..40 {
+        let mut random = Random(round);
+        let mut ts = random.pick(&EDGES);
+        let mut engine = Engine::new(golden.context.clone(), true);
+        for _ in 0..20_000 {
+            engine.apply(&hostile(&mut random, round % 2 == 0, &mut ts));
+        }
+        engine.finish();
+        let report = Report::new(&engine);
+        report.print(true, Style::plain(), &mut std::io::sink()).expect("nowhere");
+        report.print(false, Style::plain(), &mut std::io::sink()).expect("nowhere");
+    }
+}
+
+/// The same, short and from numbers at the edges, so that it shrinks.
+#[test]
+fn no_short_stream_makes_it_panic() {
+    let golden = &goldens()[0];
+    let number = || prop_oneof![2 => 0..4u64, 1 => proptest::sample::select(EDGES.as_slice()), 1 => any::<u64>()];
+    let kind = proptest::sample::select(SPECS.iter().map(|s| s.kind as u16).collect::<Vec<_>>());
+    let args = proptest::array::uniform6(number());
+    let record = (number(), number(), 0..3u32, kind, any::<u16>(), 0..4u32, args).prop_map(
+        |(ts, mm, tid, kind, cpu, aux, args)| Record { ts, mm, tgid: tid, tid, kind, cpu, aux, args },
+    );
+    let result = runner(3000).run(&proptest::collection::vec(record, 1..60), |records| {
+        let engine = judge(&golden.context, &records);
+        let _ = Report::new(&engine);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+/// An endless stream of one kind of record.
+type Flood = fn(u64) -> Record;
+
+fn event(kind: Kind, n: u64) -> Record {
+    Record { ts: n, kind: kind as u16, tid: 1, mm: 1, ..Record::default() }
+}
+
+/// Streams each of which makes the model remember something for ever, if it lets itself.
+const FLOODS: &[(&str, Flood)] = &[
+    ("calls that never end", |n| event(Kind::MigratePagesStart, n)),
+    ("write holds that never end", |n| Record { aux: 3, ..event(Kind::AcquireReturned, n) }),
+    ("write holds of ever new mms", |n| Record { aux: 3, mm: n, ..event(Kind::AcquireReturned, n) }),
+    ("write holds of ever new tasks", |n| {
+        Record { aux: 3, mm: n, tid: n as u32, ..event(Kind::AcquireReturned, n) }
+    }),
+    ("read holds that never end", |n| Record { aux: 2, ..event(Kind::AcquireReturned, n) }),
+    ("acquisitions that never return", |n| Record { mm: n, ..event(Kind::StartLocking, n) }),
+    ("acquisitions of ever new tasks", |n| Record { tid: n as u32, ..event(Kind::StartLocking, n) }),
+    ("entries that are never removed", |n| Record { args: [n << 12; 6], ..event(Kind::SetMigrationPte, n) }),
+    ("entries set in one call", |n| {
+        let kind = if n == 0 { Kind::MigratePagesStart } else { Kind::SetMigrationPte };
+        Record { args: [n << 12; 6], ..event(kind, n) }
+    }),
+    ("ever new VMAs", |n| {
+        Record { args: [n << 13, (n << 13) | 0xfff, n | 1, 0, 0, 0], ..event(Kind::MaWrite, n) }
+    }),
+    ("faults all over", |n| Record { args: [(n << 21) & (u64::MAX >> 1); 6], ..event(Kind::PageFaultUser, n) }),
+    ("faults of ever new tasks", |n| Record { tid: n as u32, mm: n, ..event(Kind::PageFaultUser, n) }),
+    ("mms that are born and never die", |n| Record { mm: n, args: [n; 6], ..event(Kind::Fork, n) }),
+    ("violations without end", |n| Record { args: [n, 1, 0, 0, 0, 0], ..event(Kind::SetMigrationPte, n) }),
+];
+
+/// How much a flood may add.
+const FLOOD_MIB: u64 = 96;
+const FLOOD_EVENTS: u64 = 4_000_000;
+const FLOOD_VARIABLE: &str = "MMTRACE_TEST_FLOOD";
+
+fn resident_mib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|l| l.starts_with("VmHWM:")).expect("a peak");
+    line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).expect("a number of KiB") >> 10
+}
+
+/// One flood, in a process of its own: its memory is nobody else's.
+#[test]
+fn memory_is_bounded() {
+    if let Some(number) = std::env::var(FLOOD_VARIABLE).ok().and_then(|n| n.parse::<usize>().ok()) {
+        let (what, flood) = FLOODS[number];
+        let context = goldens()[0].context.clone();
+        let before = resident_mib();
+        let mut engine = Engine::new(context, true);
+        for n in 0..FLOOD_EVENTS {
+            engine.apply(&flood(n));
+        }
+        engine.finish();
+        let added = resident_mib() - before;
+        assert!(added <= FLOOD_MIB, "{what}: {added} MiB for {FLOOD_EVENTS} events");
+        return;
+    }
+    let mut grown = BTreeSet::new();
+    for (number, (what, _)) in FLOODS.iter().enumerate() {
+        let mut test = Command::new(std::env::current_exe().expect("this test"));
+        test.args(["--exact", "memory_is_bounded", "--nocapture"]).env(FLOOD_VARIABLE, number.to_string());
+        let output = test.output().expect("it starts");
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            let line = errors.lines().find(|l| l.contains(" MiB for ")).unwrap_or(&errors);
+            grown.insert(format!("{what}: {line}"));
+        }
+    }
+    assert!(grown.is_empty(), "{grown:#?}");
+}
