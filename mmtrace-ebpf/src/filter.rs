@@ -47,6 +47,11 @@ static WANTED_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(1 << 16, 0);
 #[map]
 static WANTED_MMS: HashMap<u64, u8> = HashMap::with_max_entries(1 << 16, 0);
 
+/// `BPF_NOEXIST`
+const NO_EXIST: u64 = 1;
+/// What it fails with.
+const EEXIST: i32 = -17;
+
 /// Value in [`WANTED_MMS`].
 const LIVE: u8 = 0;
 /// Value in [`WANTED_MMS`]: `exit_mmap` has been seen, its write hold is not over.
@@ -122,7 +127,8 @@ pub fn wanted(kind: Kind, mm: u64) -> bool {
 
 #[inline(always)]
 fn want_mm(kind: Kind, mm: u64) {
-    if WANTED_MMS.insert(mm, LIVE, 0).is_err() {
+    // Not replaced when another task was faster: replacing hides the entry for a moment.
+    if WANTED_MMS.insert(mm, LIVE, NO_EXIST).is_err_and(|e| e != EEXIST) {
         // Other tasks' events on this mm will be missing.
         count_lost(kind);
     }
@@ -150,8 +156,12 @@ pub fn fork(child_tgid: u32, child_mm: u64) -> bool {
 /// An mm is going. The release that ends `exit_mmap` is still to come, and wanted.
 #[inline(always)]
 pub fn dying(mm: u64) {
-    if filter() != 0 && WANTED_MMS.insert(mm, DYING, 0).is_err() {
-        count_lost(Kind::Released);
+    if filter() == 0 {
+        return;
+    }
+    if let Some(state) = WANTED_MMS.get_ptr_mut(mm) {
+        // SAFETY: a byte of the map; the only other writer is a new entry for the same mm.
+        unsafe { *state = DYING };
     }
 }
 
@@ -165,10 +175,10 @@ pub fn forget_if_dying(mm: u64) {
     }
 }
 
-/// The last thread of a process is gone, its id free to be reused.
+/// The last thread of a process exits; its id will be free to be reused.
 #[inline(always)]
-pub fn forget_process(tid: u32) {
+pub fn forget_process() {
     if filter() & BY_PID != 0 {
-        let _ = WANTED_PIDS.remove(tid);
+        let _ = WANTED_PIDS.remove(tgid());
     }
 }

@@ -14,6 +14,7 @@ use std::{
 
 use common::{Golden, broken, goldens, judge};
 use mmtrace::{
+    context::Context,
     model::lock::EPSILON_NS,
     replay::Engine,
     report::{Report, Style},
@@ -25,6 +26,8 @@ use mmtrace_common::{Column, Kind, Record};
 const SPOTS: usize = 24;
 /// Events replayed behind the place of most faults; of the first, middle and last, all that come.
 const TAIL: usize = 20_000;
+/// How much earlier recording is said to have begun, nanoseconds.
+const HEAD_NS: u64 = 10_000_000_000;
 /// No place: not in this capture.
 const NONE: usize = usize::MAX;
 /// A task that is in no capture.
@@ -75,7 +78,11 @@ impl Edit {
     }
 
     /// Judges the stream with the fault in it, up to the record at `end`.
+    ///
+    /// As if recording had begun some seconds before its first event: rules that wait for what was
+    /// in flight at the start have waited.
     fn judge(&self, golden: &Golden, end: usize) -> Engine {
+        let context = Context { start: golden.context.start.saturating_sub(HEAD_NS), ..golden.context.clone() };
         let mut steps = self.0.clone();
         steps.sort_by_key(|(at, _)| *at);
         let mut stream: Vec<&[Record]> = Vec::new();
@@ -93,7 +100,7 @@ impl Edit {
             }
         }
         stream.push(&golden.records[at..end.max(at)]);
-        judge(&golden.context, stream.into_iter().flatten())
+        judge(&context, stream.into_iter().flatten())
     }
 }
 
@@ -556,8 +563,9 @@ fn call(s: &Stream, i: usize) -> Option<(usize, usize)> {
     (s.kind(start) == Kind::MigratePagesStart && s.kind(end) == Kind::MigratePages).then_some((start, end))
 }
 
-/// Only a call without huge pages is judged, and while nobody holds any mmap_lock for
-/// write: fork copies entries and mremap moves them.
+/// Only a call for compaction and without huge pages is judged, and while nobody holds any
+/// mmap_lock for write: fork copies entries and mremap moves them. If entries were zapped in
+/// the meantime, one removal too many is none too many in all.
 fn l40_removed_twice(s: &Stream, i: usize) -> Option<Edit> {
     if s.kind(i) != Kind::RemoveMigrationPte {
         return None;
@@ -567,7 +575,12 @@ fn l40_removed_twice(s: &Stream, i: usize) -> Option<Edit> {
     let quiet = a.writers == 0 && b.writers == 0 && a.writes == b.writes;
     let huge = [Column::ThpSucceeded, Column::ThpFailed, Column::ThpSplit];
     let small = huge.iter().all(|c| s.record(end).get(*c) == Some(0));
-    (quiet && small).then(|| Edit::default().add(i + 1, *s.record(i)))
+    let compaction = s.golden.context.value("migrate_reason", "MR_COMPACTION").map(|v| v as u64);
+    let calm = compaction.is_some() && s.record(start).get(Column::Reason) == compaction;
+    let own = || s.task_after(s.record(i).tid, start).iter().take_while(|at| **at < end);
+    let set = own().filter(|at| s.kind(**at) == Kind::SetMigrationPte).count();
+    let removed = own().filter(|at| s.kind(**at) == Kind::RemoveMigrationPte).count();
+    (quiet && small && calm && removed >= set).then(|| Edit::default().add(i + 1, *s.record(i)))
 }
 
 fn l41_with_bit(s: &Stream, i: usize, bit: u64) -> Option<Edit> {

@@ -9,7 +9,6 @@ use crate::{
     offsets,
     ring::emit,
 };
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
 #[inline(always)]
 fn exit_mm<const TYPED: bool>(args: Args) {
@@ -42,10 +41,11 @@ fn exec<const TYPED: bool>(args: Args) {
 fn exit<const TYPED: bool>(args: Args) {
     let mm = current_mm();
     if wanted(Kind::Exit, mm) {
-        emit(Kind::Exit, mm, args.field::<0>() & 1, []);
-        let who = bpf_get_current_pid_tgid();
-        if who as u32 == (who >> 32) as u32 {
-            forget_process(who as u32);
+        // Kernels that do not say which thread is the last keep the id; at worst its next owner is recorded.
+        let group_dead = args.field::<0>() & 1;
+        emit(Kind::Exit, mm, group_dead, []);
+        if group_dead != 0 {
+            forget_process();
         }
     }
 }

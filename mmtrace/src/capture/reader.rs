@@ -196,6 +196,13 @@ impl Capture {
         &self.dir
     }
 
+    /// Whether events are missing from it as it was recorded. A recording that has not
+    /// come to its end may have losses that the manifest does not know yet.
+    pub(super) fn is_lossy(&self) -> bool {
+        let totals = self.manifest.totals;
+        totals.lost + totals.missed > 0 || self.manifest.state != State::Complete
+    }
+
     /// Its manifest.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {

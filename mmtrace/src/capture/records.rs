@@ -58,9 +58,15 @@ pub struct Records<'a> {
     /// Everything up to here was delivered, nanoseconds.
     known: u64,
     unknown: u64,
+    /// Until when losses among the skipped records reach.
+    horizon: u64,
     /// A record that waits for the gap before it to be taken.
     held: Option<Record>,
 }
+
+/// How far a loss is taken to reach, nanoseconds, when its record cannot be read: a
+/// hundred passes of the recorder.
+const LOSS_REACH_NS: u64 = 1_000_000_000;
 
 impl<'a> Records<'a> {
     pub(super) fn new(capture: &'a Capture, parts: &'a [Part], from: u64, to: u64) -> Self {
@@ -78,6 +84,7 @@ impl<'a> Records<'a> {
             hole: None,
             known: capture.context().start,
             unknown: 0,
+            horizon: 0,
             held: None,
         }
     }
@@ -153,7 +160,8 @@ impl<'a> Records<'a> {
     }
 
     fn open_next(&mut self) -> Option<()> {
-        let from = if self.started { 0 } else { self.from };
+        // What is passed over unread may hold losses that reach beyond it.
+        let from = if self.started || self.capture.is_lossy() { 0 } else { self.from };
         match self.parts.next()? {
             Part::Sealed { entry: Some(entry), .. } if entry.last_ts < from => self.skip(Some(entry.rows), false),
             Part::Sealed { path, entry } => match SealedFile::open(path, from) {
@@ -186,6 +194,10 @@ impl<'a> Records<'a> {
         let file = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         self.capture.complain(&file, what, rows);
         self.skip(rows, true);
+        if self.capture.is_lossy() {
+            // A loss in there may reach further; how far cannot be read any more.
+            self.horizon = self.horizon.max(self.known.saturating_add(LOSS_REACH_NS));
+        }
     }
 
     /// The gap for damage that no record follows.
@@ -212,13 +224,15 @@ impl Iterator for Records<'_> {
             let Some(record) = self.stored_record() else { return self.last_gap() };
             if !self.started && record.ts < self.from {
                 self.skip(Some(1), false);
+                // A loss reaches beyond its own time.
+                self.horizon = self.horizon.max(record.get(Column::Until).unwrap_or(0));
                 continue;
             }
             if record.ts > self.to {
                 return self.last_gap();
             }
             self.started = true;
-            let gap = self.hole.take().filter(|_| self.gaps).map(|hole| self.gap(hole, record.ts));
+            let gap = self.hole.take().filter(|_| self.gaps).map(|hole| self.gap(hole, record.ts.max(self.horizon)));
             self.known = self.known.max(record.ts);
             if gap.is_some() {
                 self.held = Some(record);

@@ -119,6 +119,9 @@ impl MmapLock {
 
     /// A successful write acquisition. Says whether the holders were known before.
     pub fn acquire_write(&mut self, record: &Record) -> bool {
+        if self.overlapping_twice() {
+            return false;
+        }
         let known = self.complete && !self.tainted;
         let taker = hold(record);
         let overlap = if self.writer.is_some() {
@@ -139,6 +142,9 @@ impl MmapLock {
 
     /// A successful read acquisition, not a downgrade. Says whether the holders were known before.
     pub fn acquire_read(&mut self, record: &Record) -> bool {
+        if self.overlapping_twice() {
+            return false;
+        }
         let known = self.complete && !self.tainted;
         let taker = hold(record);
         if let Some(writer) = self.writer.take() {
@@ -149,6 +155,16 @@ impl MmapLock {
         }
         self.readers.push(taker);
         known
+    }
+
+    /// A second overlap within what clocks may differ by cannot be told from the first:
+    /// nothing is concluded.
+    fn overlapping_twice(&mut self) -> bool {
+        let twice = self.suspect.is_some();
+        if twice {
+            self.taint();
+        }
+        twice
     }
 
     /// The holder for write goes on holding it for read. `false` when that is not the task seen to hold it.

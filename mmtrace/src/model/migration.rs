@@ -19,6 +19,8 @@ const OUTSTANDING_MAX: usize = 1 << 16;
 pub struct Bracket {
     /// When it began, nanoseconds of `CLOCK_MONOTONIC`.
     pub since: u64,
+    /// `enum migrate_reason`, as the kernel numbers it.
+    pub reason: u64,
     /// Write acquisitions seen anywhere when it began.
     pub writes_before: u64,
     /// A write hold was open somewhere when it began.
@@ -38,8 +40,8 @@ pub struct Bracket {
 impl Bracket {
     /// A call begins.
     #[must_use]
-    pub fn new(since: u64, writes_before: u64, writers_at_start: bool) -> Self {
-        Self { since, writes_before, writers_at_start, ..Self::default() }
+    pub fn new(since: u64, reason: u64, writes_before: u64, writers_at_start: bool) -> Self {
+        Self { since, reason, writes_before, writers_at_start, ..Self::default() }
     }
 
     /// An entry has been set.
@@ -52,13 +54,11 @@ impl Bracket {
         *self.balance.entry(addr).or_default() += 1;
     }
 
-    /// An entry has been removed.
+    /// An entry has been removed. At an address where none was set it was made or moved
+    /// there by somebody else.
     pub fn remove(&mut self, record: &Record, addr: u64) {
         self.removed += 1;
-        if self.overflow {
-            return;
-        }
-        let balance = self.balance.entry(addr).or_default();
+        let Some(balance) = self.balance.get_mut(&addr) else { return };
         *balance -= 1;
         if *balance < 0 && self.surplus.is_none() {
             self.surplus = Some((addr, record.ts));

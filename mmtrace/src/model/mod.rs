@@ -22,12 +22,16 @@ use lock::{Breach, Meaning, MmapLock, Overlap};
 use measure::Measures;
 use migration::{Bracket, Outstanding, x86_64};
 use space::{Cause, Space};
-use task::{Collapse, Task};
+use task::{Collapse, NESTING_MAX, Task};
 
 /// Tasks followed; idle ones are forgotten beyond that.
 const TASKS_MAX: usize = 1 << 15;
 /// mms followed; those without a seen holder are forgotten beyond that.
 const MMS_MAX: usize = 1 << 14;
+/// A rule that a write hold from before recording would upset waits for this long, nanoseconds.
+const SETTLE_NS: u64 = 1_000_000_000;
+/// Entries about address spaces, over all mms: about 30 MiB.
+const SPACE_MAX: usize = 1 << 18;
 /// Two faults of a task on a page within this count as spurious refault (H07).
 const REFAULT_NS: u64 = 50_000;
 
@@ -58,6 +62,8 @@ enum Life {
 struct Values {
     succeeded: Option<u64>,
     for_compaction: Option<u64>,
+    /// Reasons to migrate whose allocations never reclaim.
+    without_reclaim: [Option<u64>; 2],
 }
 
 /// State of the whole system.
@@ -72,6 +78,10 @@ pub struct Model {
     writes: u64,
     /// Write holds open now, over all mms.
     writers: u64,
+    /// Entries kept about address spaces, over all mms; at times too many, never too few.
+    space: usize,
+    /// When recording began.
+    start: u64,
     /// Nothing is learned from events up to this time: some before it are missing.
     blind_until: u64,
     values: Values,
@@ -91,10 +101,13 @@ impl Model {
             migration_types: 0,
             writes: 0,
             writers: 0,
+            space: 0,
+            start: context.start,
             blind_until: 0,
             values: Values {
                 succeeded: value("scan_result", "SCAN_SUCCEED"),
                 for_compaction: value("migrate_reason", "MR_COMPACTION"),
+                without_reclaim: ["MR_COMPACTION", "MR_NUMA_MISPLACED"].map(|name| value("migrate_reason", name)),
             },
             causes: [0; Cause::ALL.len()],
             measures: Measures::default(),
@@ -139,12 +152,12 @@ impl Model {
             Kind::MigratePages => self.migrate_end(record, sink),
             Kind::CompactionBegin => {
                 let task = self.task(record.tid);
-                task.compacting = true;
+                task.compacting = task.compacting.saturating_add(1);
                 task.compaction_known = true;
             }
             Kind::CompactionEnd => {
                 let task = self.task(record.tid);
-                task.compacting = false;
+                task.compacting = task.compacting.saturating_sub(1);
                 task.compaction_known = true;
             }
             Kind::CollapseIsolate => self.isolate(record, sink),
@@ -177,6 +190,7 @@ impl Model {
             self.tasks.retain(|_, t| !t.is_idle());
             if self.tasks.len() >= TASKS_MAX {
                 self.tasks.clear();
+                self.writers = 0;
             }
         }
         self.tasks.entry(tid).or_default()
@@ -209,7 +223,9 @@ impl Model {
                 | Kind::PageFaultKernel
                 | Kind::TlbFlush
                 | Kind::ContentionBegin
-                | Kind::ContentionEnd,
+                | Kind::ContentionEnd
+                | Kind::KhugepagedScan
+                | Kind::CollapseSwapin,
             ) => {}
             Some(Kind::MaWrite) => {
                 for mm in self.mms.values_mut() {
@@ -231,10 +247,27 @@ impl Model {
         let cause = if self.outstanding.contains(addr & !0xfff) {
             Cause::Migration
         } else {
-            self.mm(record.mm).space.fault(addr, u64::from(record.aux))
+            self.with_space(record.mm, |space| space.fault(addr, u64::from(record.aux)))
         };
         self.causes[cause as usize] += 1;
         cause
+    }
+
+    /// Works on an mm's address space within the memory that all of them may use.
+    #[inline]
+    fn with_space<T>(&mut self, mm: u64, work: impl FnOnce(&mut Space) -> T) -> T {
+        let space = &mut self.mm(mm).space;
+        let before = space.len();
+        let result = work(space);
+        let after = space.len();
+        self.space = (self.space + after).saturating_sub(before);
+        if self.space > SPACE_MAX {
+            for mm in self.mms.values_mut() {
+                mm.space = Space::default();
+            }
+            self.space = 0;
+        }
+        result
     }
 
     fn user_fault(&mut self, record: &Record, sink: &mut Sink) {
@@ -300,7 +333,7 @@ impl Model {
                 task.anchored = false;
             }
         }
-        self.writers = 0;
+        self.count_writers();
         let (rule, how) = match overlap {
             Overlap::WriteWrite => (RuleId::L01, "holds it for write and another task got it for write"),
             Overlap::ReadWrite => (RuleId::L02, "and another task held it at once, one for read and one for write"),
@@ -344,7 +377,12 @@ impl Model {
             }
             let mm = self.mm(record.mm);
             let known = mm.lock.acquire_write(record);
-            self.task(record.tid).writes.push(record.mm);
+            let task = self.task(record.tid);
+            if task.writes.len() == NESTING_MAX {
+                // Their ends were not seen.
+                *task = Task::default();
+            }
+            task.writes.push(record.mm);
             self.writes += 1;
             self.writers += 1;
             self.measures.hold_begins(record);
@@ -408,8 +446,11 @@ impl Model {
             return;
         }
         let meaning = lock.release_write(record);
-        let task = self.task(record.tid);
-        task.wrote(record.mm);
+        if self.mm(record.mm).life == Life::Dead {
+            // The end of exit_mmap. Whoever gets this address next may not be recorded from the beginning.
+            self.mm(record.mm).lock = MmapLock::default();
+        }
+        self.task(record.tid).wrote(record.mm);
         match meaning {
             Meaning::Right => {
                 self.writers = self.writers.saturating_sub(1);
@@ -443,10 +484,15 @@ impl Model {
                 task.anchored = false;
             }
         }
+        self.count_writers();
+    }
+
+    fn count_writers(&mut self) {
         self.writers = self.tasks.values().map(|t| t.writes.len() as u64).sum();
     }
 
     fn contention(&mut self, record: &Record, sink: &mut Sink) {
+        self.settle(record, sink);
         let writer = self.mm(record.mm).lock.writer();
         if writer.is_some_and(|w| w.tid == record.tid) {
             self.mm(record.mm).lock.taint();
@@ -500,11 +546,17 @@ impl Model {
         let (writes, writers) = (self.writes, self.writers > 0);
         let for_compaction = self.values.for_compaction;
         let task = self.task(record.tid);
-        task.brackets.push(Bracket::new(record.ts, writes, writers));
-        if record.get(Column::Reason).is_some() && record.get(Column::Reason) == for_compaction {
+        if task.brackets.len() == NESTING_MAX {
+            // Their ends were not seen.
+            task.brackets.clear();
+            task.anchored = false;
+        }
+        let reason = record.get(Column::Reason).unwrap_or(u64::MAX);
+        task.brackets.push(Bracket::new(record.ts, reason, writes, writers));
+        if Some(reason) == for_compaction {
             if !task.compaction_known {
                 sink.unjudged(RuleId::L46);
-            } else if task.compacting {
+            } else if task.compacting > 0 {
                 sink.held(RuleId::L46, record.ts);
             } else {
                 task.compaction_known = false;
@@ -516,9 +568,10 @@ impl Model {
 
     fn migrate_end(&mut self, record: &Record, sink: &mut Sink) {
         let (writes, writers) = (self.writes, self.writers > 0);
+        let (without_reclaim, start) = (self.values.without_reclaim, self.start);
         let task = self.task(record.tid);
         let Some(bracket) = task.brackets.pop() else {
-            if task.anchored {
+            if task.anchored && sink.is_open(RuleId::L42) {
                 task.anchored = false;
                 let what = format!("task {} leaves migrate_pages() without having entered it", record.tid);
                 sink.violated(RuleId::L42, record, 0, &[record.tid], what);
@@ -532,14 +585,15 @@ impl Model {
             return;
         }
         let huge = [Column::ThpSucceeded, Column::ThpFailed, Column::ThpSplit];
+        let calm = without_reclaim.contains(&Some(bracket.reason)) && bracket.since >= start + SETTLE_NS;
         let quiet = bracket.writes_before == writes && !bracket.writers_at_start && !writers;
-        if !quiet || !bracket.is_complete() || huge.iter().any(|c| record.get(*c) != Some(0)) {
+        if !calm || !quiet || !bracket.is_complete() || huge.iter().any(|c| record.get(*c) != Some(0)) {
             sink.unjudged(RuleId::L40);
             return;
         }
         match bracket.surplus {
-            None => sink.held(RuleId::L40, record.ts),
-            Some((addr, ts)) => {
+            // Fewer removed than set: some were zapped meanwhile, or moved to another address.
+            Some((addr, ts)) if bracket.removed > bracket.set => {
                 let what = format!(
                     "task {} removed more migration entries at {addr:#x} than it set there, first {} ns before it left migrate_pages(); {} set and {} removed in all",
                     record.tid,
@@ -549,6 +603,7 @@ impl Model {
                 );
                 sink.violated(RuleId::L40, record, 0, &[record.tid], what);
             }
+            _ => sink.held(RuleId::L40, record.ts),
         }
     }
 
@@ -560,7 +615,7 @@ impl Model {
                 sink.held(RuleId::L35, record.ts);
                 self.measures.isolated(record.tid);
             }
-            None if task.anchored => {
+            None if task.anchored && sink.is_open(RuleId::L35) => {
                 task.anchored = false;
                 task.collapse = Collapse::default();
                 let what =
@@ -639,7 +694,7 @@ impl Model {
             let lock = &mut self.mm(record.mm).lock;
             if !lock.readers().is_empty() || lock.writer().is_some() {
                 sink.held(RuleId::L39, record.ts);
-            } else if lock.is_complete() && anchored {
+            } else if lock.is_complete() && anchored && sink.is_open(RuleId::L39) {
                 lock.taint();
                 let what = format!(
                     "task {} has scanned a range of mm {:#x} and nobody holds its mmap_lock",
@@ -665,11 +720,12 @@ impl Model {
         let writer = mm.lock.writer();
         let complete = mm.lock.is_complete();
         mm.life = Life::Dead;
-        mm.space = Space::default();
+        let gone = std::mem::take(&mut mm.space).len();
+        self.space = self.space.saturating_sub(gone);
         if writer.is_some_and(|w| w.tid == record.tid) {
             sink.held(RuleId::L43, record.ts);
         } else if complete {
-            mm.lock.taint();
+            self.mm(record.mm).lock.taint();
             let what = format!(
                 "task {} has freed the page tables of mm {:#x} without holding its mmap_lock for write",
                 record.tid, record.mm
@@ -701,6 +757,7 @@ impl Model {
     fn fork(&mut self, record: &Record) {
         self.born(record.mm);
         // The child's id may have been another task's.
+        self.forget_task(record.args[1] as u32);
         self.tasks.insert(record.args[1] as u32, Task::newborn());
     }
 
@@ -713,7 +770,6 @@ impl Model {
 
     fn exit(&mut self, record: &Record, sink: &mut Sink) {
         let task = self.task(record.tid);
-        task.exited = true;
         let leaked = std::mem::take(&mut task.writes);
         if leaked.is_empty() && task.wrote {
             sink.held(RuleId::L05, record.ts);
@@ -721,17 +777,25 @@ impl Model {
         for mm in leaked {
             self.leak(mm, record, sink, "exits");
         }
+        // What it does from here on is not anchored; its id may be reused without a fork event (io_uring).
+        self.forget_task(record.tid);
+    }
+
+    fn forget_task(&mut self, tid: u32) {
+        if let Some(task) = self.tasks.remove(&tid) {
+            self.writers = self.writers.saturating_sub(task.writes.len() as u64);
+        }
     }
 
     fn ma_write(&mut self, record: &Record, sink: &mut Sink) {
         self.settle(record, sink);
-        let mm = self.mm(record.mm);
         let (start, end, vma) = (record.args[0], record.args[1], record.args[2]);
-        mm.space.store(start, end, vma);
+        self.with_space(record.mm, |space| space.store(start, end, vma));
+        let mm = self.mm(record.mm);
         let writer = mm.lock.writer();
         if writer.is_some_and(|w| w.tid == record.tid) {
             sink.held(RuleId::L45, record.ts);
-        } else if mm.lock.is_complete() {
+        } else if mm.lock.is_complete() && sink.is_open(RuleId::L45) {
             mm.lock.taint();
             let what = format!(
                 "task {} stores VMA {vma:#x} over {start:#x}-{end:#x} without holding the mmap_lock of mm {:#x} for write",

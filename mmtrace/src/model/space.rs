@@ -145,6 +145,18 @@ impl Space {
         self.unmaps += 1;
     }
 
+    /// Entries kept, for a bound on the memory of all mms.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pieces.len() + self.touched.len()
+    }
+
+    /// Nothing is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     fn piece(&self, addr: u64) -> Option<&Piece> {
         let (_, piece) = self.pieces.range(..=addr).next_back()?;
         (addr <= piece.end).then_some(piece)

@@ -21,17 +21,18 @@ pub struct Task {
     pub wrote: bool,
     /// Open calls of `migrate_pages()`, outermost first.
     pub brackets: Vec<Bracket>,
-    /// Open calls of `compact_zone()`; they do not nest.
-    pub compacting: bool,
+    /// Depth of open calls of `compact_zone()`.
+    pub compacting: u8,
     /// Whether `compacting` is known.
     pub compaction_known: bool,
     /// The collapse that it is doing.
     pub collapse: Collapse,
     /// Its last user-mode fault: page address and time.
     pub last_fault: (u64, u64),
-    /// It has exited; its id may be reused.
-    pub exited: bool,
 }
+
+/// Open calls, or write holds, of one task; more cannot be.
+pub const NESTING_MAX: usize = 16;
 
 /// What a task has shown of its current collapse.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,7 +82,7 @@ impl Task {
             self.pending.clear();
         }
         self.collapse = Collapse { known: true, ..Collapse::default() };
-        self.compacting = false;
+        self.compacting = 0;
         self.compaction_known = true;
         if !self.brackets.is_empty() {
             self.brackets.clear();

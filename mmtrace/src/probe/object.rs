@@ -29,6 +29,11 @@ const LOG_WARN: u8 = 2;
 /// `aya_log_common::Level`: everything the programs have to say.
 const LOG_DEBUG: u8 = 4;
 
+/// Kernel memory for all rings together, if the user does not say.
+const RINGS_BYTES: u32 = 128 << 20;
+/// And at most for one of them.
+const RING_BYTES_MAX: u32 = 32 << 20;
+
 /// Smallest ring buffer, for those that no CPU uses.
 const UNUSED_RING_BYTES: u32 = 4096;
 
@@ -102,13 +107,15 @@ unsafe impl aya::Pod for Lost {}
 impl Object {
     /// Brings maps and programs in, sets their constants and tells them what is wanted.
     ///
-    /// `ring_bytes` is the size of each ring in use: a power of two and at least a page.
+    /// `ring_bytes` is the size of each ring in use: a power of two and at least a page;
+    /// by default [`RINGS_BYTES`] are shared out.
     ///
     /// # Errors
     /// See [`ObjectError`].
-    pub fn load(plan: &Plan, filter: &Filter, ring_bytes: u32) -> Result<Self, ObjectError> {
+    pub fn load(plan: &Plan, filter: &Filter, ring_bytes: Option<u32>) -> Result<Self, ObjectError> {
         let cpus = aya::util::nr_cpus().map_or(1, |n| n.max(1));
         let rings = cpus.next_power_of_two().min(RINGS);
+        let ring_bytes = ring_bytes.unwrap_or((RINGS_BYTES / rings as u32).min(RING_BYTES_MAX));
         let mut loader = EbpfLoader::new();
 
         let ring_mask = rings as u32 - 1;

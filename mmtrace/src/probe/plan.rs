@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use mmtrace_common::{
-    ABSENT, Column, Field, FieldType, MmFrom, OFFSETS, OffsetId, POSITIONS, SPECS, Slot, Source, Spec,
+    ABSENT, Column, Field, FieldType, Kind, MmFrom, OFFSETS, OffsetId, POSITIONS, SPECS, Slot, Source, Spec,
 };
 
 use super::selection::Selection;
@@ -75,6 +75,14 @@ pub enum Refusal {
 }
 
 impl Plan {
+    /// Makes sure that what a filter relies on is attached: without the end of its mms
+    /// it would go on recording whoever gets their addresses next.
+    pub fn serve_filter(&mut self) {
+        for probe in &mut self.probes {
+            probe.wanted |= matches!(probe.spec.kind, Kind::ExitMmap | Kind::Released);
+        }
+    }
+
     /// Looks everything up.
     #[must_use]
     pub fn new(btf: &Btf, selection: &Selection) -> Self {

@@ -9,6 +9,11 @@
 //! not younger than T: everything that those events depend on has been seen. The
 //! same holds for the loss counters, which are read after T: a loss is reported in
 //! front of the first event that could depend on what is missing.
+//!
+//! A program can be stopped between reserving and writing (an interrupt, a host that
+//! takes the CPU away, on 7.x another task), and what lies behind its record is then
+//! hidden although it is complete. A ring that has data and shows none lowers T to
+//! the last record that it did show.
 
 use std::{
     io,
@@ -29,6 +34,8 @@ const PASS: usize = 1 << 16;
 /// Reads the rings of an attached object.
 pub struct Rings {
     streams: Streams,
+    /// The rings' descriptors, to ask whether there is data.
+    fds: Vec<OwnedFd>,
     lost: Vec<Lost>,
     missed: Vec<u64>,
     pending: Vec<Record>,
@@ -37,6 +44,8 @@ pub struct Rings {
     /// Nothing after is of use: some probes were detached.
     stop: u64,
     watermark: u64,
+    /// Time of the last record of each ring.
+    shown: Vec<u64>,
     totals: Totals,
 }
 
@@ -58,6 +67,8 @@ pub enum Pass {
     Drained,
     /// There is more: come back at once.
     More,
+    /// There is more, and it is still being written: come back soon.
+    Held,
 }
 
 impl Rings {
@@ -67,21 +78,24 @@ impl Rings {
     /// The loss counters cannot be read.
     pub fn new(streams: Streams) -> io::Result<Self> {
         let mut rings = Self {
+            fds: streams.rings.iter().map(|r| r.as_fd().try_clone_to_owned()).collect::<io::Result<_>>()?,
             lost: Vec::new(),
             missed: vec![0; streams.programs.len()],
             pending: Vec::with_capacity(PASS),
             start: 0,
             stop: u64::MAX,
             watermark: 0,
+            shown: vec![0; streams.rings.len()],
             totals: Totals::default(),
             streams,
         };
         // What was lost or missed before the start is of no interest.
         let mut before = Vec::new();
-        rings.read_losses(0, &mut before)?;
+        rings.read_losses(&mut before)?;
         rings.totals = Totals::default();
         rings.start = sys::monotonic_ns();
         rings.watermark = rings.start;
+        rings.shown.fill(rings.start);
         Ok(rings)
     }
 
@@ -105,7 +119,7 @@ impl Rings {
 
     /// File descriptors that become readable when records arrive at a reader that had caught up.
     pub fn fds(&self) -> impl Iterator<Item = io::Result<OwnedFd>> + '_ {
-        self.streams.rings.iter().map(|r| r.as_fd().try_clone_to_owned())
+        self.fds.iter().map(OwnedFd::try_clone)
     }
 
     /// From now on events are of no use: the probes are about to be detached one by one.
@@ -119,17 +133,34 @@ impl Rings {
     /// The kernel's counters cannot be read.
     pub fn pass(&mut self, out: &mut Vec<Record>) -> io::Result<Pass> {
         let now = sys::monotonic_ns();
-        self.read_losses(now, out)?;
+        self.read_losses(out)?;
         let mut until = now;
         let mut result = Pass::Drained;
-        for ring in &mut self.streams.rings {
+        for ((ring, fd), shown) in self.streams.rings.iter_mut().zip(&self.fds).zip(&mut self.shown) {
             let mut taken = 0;
-            while let Some(item) = ring.next() {
+            let mut again = false;
+            loop {
+                let item = match ring.next() {
+                    Some(item) => item,
+                    None if !sys::is_readable(fd.as_fd()) => break,
+                    // It may have been completed between the look and the question.
+                    None if !again => {
+                        again = true;
+                        continue;
+                    }
+                    None => {
+                        until = until.min(*shown);
+                        result = Pass::Held;
+                        break;
+                    }
+                };
+                again = false;
                 let Some(record) = Record::parse(&item) else {
                     self.totals.foreign += 1;
                     continue;
                 };
                 let ts = record.ts;
+                *shown = (*shown).max(ts);
                 if ts >= self.start && ts <= self.stop {
                     self.pending.push(record);
                 }
@@ -140,7 +171,9 @@ impl Rings {
                 if taken == PASS {
                     // What is still in this ring was reserved after `ts`.
                     until = until.min(ts);
-                    result = Pass::More;
+                    if result == Pass::Drained {
+                        result = Pass::More;
+                    }
                     break;
                 }
             }
@@ -154,7 +187,8 @@ impl Rings {
     }
 
     /// Compares the kernel's counters with the last pass and reports what was added.
-    fn read_losses(&mut self, now: u64, out: &mut Vec<Record>) -> io::Result<()> {
+    fn read_losses(&mut self, out: &mut Vec<Record>) -> io::Result<()> {
+        let from = out.len();
         let values = self.streams.lost.get(&0, 0).map_err(io::Error::other)?;
         if self.lost.len() != values.len() {
             self.lost = vec![Lost([0; LOST_KINDS]); values.len()];
@@ -168,7 +202,7 @@ impl Rings {
                 let count = new.0[index] - old.0[index];
                 if count > 0 {
                     self.totals.lost += count;
-                    out.push(missing(Kind::Loss, spec.kind, cpu as u16, count, self.watermark, now));
+                    out.push(missing(Kind::Loss, spec.kind, cpu as u16, count, self.watermark));
                 }
             }
             *old = *new;
@@ -177,9 +211,14 @@ impl Rings {
             let new = misses(program)?;
             if new > *old {
                 self.totals.missed += new - *old;
-                out.push(missing(Kind::Missed, *kind, u16::MAX, new - *old, self.watermark, now));
+                out.push(missing(Kind::Missed, *kind, u16::MAX, new - *old, self.watermark));
                 *old = new;
             }
+        }
+        // All that was counted happened before now, be it after this pass began.
+        let until = sys::monotonic_ns();
+        for record in &mut out[from..] {
+            record.args[UNTIL] = until;
         }
         Ok(())
     }
@@ -189,7 +228,10 @@ fn misses(program: &ProgramFd) -> io::Result<u64> {
     sys::recursion_misses(program.as_fd())
 }
 
+/// Argument word of a loss record that holds `until`.
+const UNTIL: usize = 2;
+
 /// A loss record: it stands where knowledge ends.
-fn missing(what: Kind, kind: Kind, cpu: u16, count: u64, from: u64, until: u64) -> Record {
-    Record { ts: from, kind: what as u16, cpu, args: [kind as u64, count, until, 0, 0, 0], ..Record::default() }
+fn missing(what: Kind, kind: Kind, cpu: u16, count: u64, from: u64) -> Record {
+    Record { ts: from, kind: what as u16, cpu, args: [kind as u64, count, 0, 0, 0, 0], ..Record::default() }
 }

@@ -71,3 +71,11 @@ pub fn raise_priority() {
         }
     }
 }
+
+/// Whether a ring buffer holds data, complete or still being written. Does not wait.
+#[must_use]
+pub fn is_readable(ring: BorrowedFd<'_>) -> bool {
+    let mut poll = libc::pollfd { fd: ring.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, which outlives the call.
+    unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
+}

@@ -60,9 +60,11 @@ pub struct RecordArgs {
     #[arg(short = 'a', long)]
     pub all: bool,
 
-    /// MiB of ring buffer per CPU, a power of two
-    #[arg(long, value_name = "MIB", default_value = "32", value_parser = ring)]
-    pub ring: u32,
+    /// MiB of kernel memory for each ring buffer, a power of two [default: 32, less beyond 4 CPUs]
+    ///
+    /// Each CPU has a ring of its own, up to 16; more CPUs share. If events are lost, double this.
+    #[arg(long, value_name = "MIB", value_parser = ring)]
+    pub ring: Option<u32>,
 
     /// Run this command, record it and its children, and stop when it ends
     #[arg(last = true, value_name = "CMD")]

@@ -37,6 +37,8 @@ use crate::{
 const PASS_EVERY: Duration = Duration::from_millis(10);
 /// While none come, how often losses and the clock are looked at.
 const IDLE_EVERY: Duration = Duration::from_millis(100);
+/// At the end, how long a record that is still being written is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often a half-filled batch goes to disk: what a killed recorder loses at most.
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
 
@@ -63,15 +65,18 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     let filter = filter(args)?;
     let selection = args.events.clone().unwrap_or_default();
     let btf = Btf::from_kernel().context("cannot read the kernel's type information")?;
-    let plan = Plan::new(&btf, &selection);
+    let mut plan = Plan::new(&btf, &selection);
     drop(btf);
+    if filter.bits() != 0 {
+        plan.serve_filter();
+    }
 
     if !args.no_capture {
         if let Some(old) = make_room(&args.output)? {
             eprintln!("mmtrace: the earlier capture is now {}", old.display());
         }
     }
-    let mut object = Object::load(&plan, &filter, args.ring << 20)?;
+    let mut object = Object::load(&plan, &filter, args.ring.map(|mib| mib << 20))?;
     let diagnostics = tokio::task::spawn_local(object.log());
     let probes = object.attach(&plan)?;
     let attached = probes.iter().filter(|p| p.form.is_some()).count();
@@ -109,8 +114,8 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     loop {
         match live.pass(&mut rings) {
             Ok(Pass::More) => {}
-            Ok(Pass::Drained) => {
-                let busy = !live.batch.is_empty();
+            Ok(pass @ (Pass::Drained | Pass::Held)) => {
+                let busy = pass == Pass::Held || !live.batch.is_empty();
                 tokio::select! {
                     biased;
                     _ = interrupt.recv() => break,
@@ -140,10 +145,12 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     rings.stop();
     object.detach();
     diagnostics.abort();
+    let patience = Instant::now() + PATIENCE;
     while result.is_ok() {
         match live.pass(&mut rings) {
             Ok(Pass::More) => {}
-            Ok(Pass::Drained) => break,
+            Ok(Pass::Held) if Instant::now() < patience => sleep(PASS_EVERY).await,
+            Ok(Pass::Drained | Pass::Held) => break,
             Err(error) => result = Err(error),
         }
     }

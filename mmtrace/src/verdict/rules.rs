@@ -110,6 +110,9 @@ impl Rule {
     }
 }
 
+/// First kernel whose sources and events the rules were held against.
+const FIRST_EXAMINED: (u32, u32) = (6, 1);
+
 /// What was given, or else the default.
 macro_rules! first {
     ($given:expr, $default:expr) => {
@@ -160,7 +163,7 @@ macro_rules! rules {
             meaning: $meaning,
             example: $example,
             needs: &[$($kind),*],
-            since: first!($($since,)? (5, 8)),
+            since: first!($($since,)? FIRST_EXAMINED),
             before: option!($($before)?),
             whole_system: first!($($whole,)? false),
             x86_64: first!($($x86,)? false),
@@ -219,12 +222,12 @@ rules! {
         why: "One release too many lets a writer in beside a reader that is still there.",
         source: "include/linux/mmap_lock.h:mmap_read_unlock",
         sound: "Judged only once a write acquisition was seen (at that moment no reader is left, so the count is exact), and per mm, so that a non-owner release is fine.",
-        meaning: "Double unlock, as when VM_FAULT_RETRY or VM_FAULT_COMPLETED is misread (second seed).",
+        meaning: "Double unlock, as when VM_FAULT_RETRY or VM_FAULT_COMPLETED is misread as \"still locked\".",
         example: "T1 acquire_returned(R), released(R), released(R)",
         needs: [StartLocking, AcquireReturned, Released],
     }
     L07 Violation "mmap_lock: the writer does not wait for itself" {
-        statement: "A task that holds an mm's mmap_lock for write never blocks on the same lock.",
+        statement: "A task that holds its own mm's mmap_lock for write never blocks on the same lock.",
         why: "It waits for itself: the process hangs, and everybody who needs its mm.",
         source: "process_addrs.rst (7.2), deadlock rules",
         sound: "contention_begin of an rwsem is emitted only where the task is about to sleep; a failed trylock (vm_insert_page does one under the write lock) never gets there.",
@@ -244,7 +247,7 @@ rules! {
     L35 Violation "anonymous collapse: pages are isolated under the write lock" {
         statement: "mm_collapse_huge_page_isolate is emitted while its task holds an mmap_lock for write.",
         why: "The PMD is empty at that point and its pages are being moved: a fault would map a second page.",
-        source: "mm/khugepaged.c:collapse_huge_page, __collapse_huge_page_isolate; seed 4",
+        source: "mm/khugepaged.c:collapse_huge_page, __collapse_huge_page_isolate",
         sound: "Program order of one task: the event lies between its acquire_returned and released. Judged only for tasks whose write holds are known completely.",
         meaning: "A collapse without exclusion: lost updates.",
         example: "khugepaged mm_collapse_huge_page_isolate with no acquire_returned(W) before",
@@ -273,7 +276,7 @@ rules! {
     L38 Violation "file collapse: no write lock held" {
         statement: "At mm_khugepaged_collapse_file the task holds no mmap_lock for write.",
         why: "collapse_file sleeps on pages and walks every mapping of the file; holding an mmap_lock for write there inverts the lock order (mmap_lock is outside the page lock and i_mmap_rwsem).",
-        source: "mm/khugepaged.c:collapse_file, retract_page_tables; seed 4; mm/filemap.c lock order",
+        source: "mm/khugepaged.c:collapse_file, retract_page_tables; \"mm/khugepaged: retract_page_tables() without mmap or vma lock\" (linux-mm, 2023-05); mm/filemap.c lock order",
         sound: "Program order of one task; the hold was seen to begin and not to end.",
         meaning: "A deadlock is possible with any fault on the file.",
         example: "khugepaged acquire_returned(W) … mm_khugepaged_collapse_file",
@@ -288,12 +291,13 @@ rules! {
         example: "khugepaged mm_khugepaged_scan_pmd, nobody holds the mm's lock",
         needs: [StartLocking, AcquireReturned, Released, ScanPmd, CollapseHugePage],
         before: (7, 0),
+        whole_system: true,
     }
     L40 Violation "migration: entries are removed once" {
-        statement: "Within one migrate_pages(), no address has more migration entries removed than were set.",
+        statement: "Within one migrate_pages() for compaction or NUMA balancing, no address has more migration entries removed than were set, nor have all together.",
         why: "A second removal would overwrite whatever was mapped there since.",
-        source: "mm/migrate.c:remove_migration_pte, mm/rmap.c:try_to_migrate_one; seed 2",
-        sound: "Judged per call when no huge page took part (splitting one makes entries without an event) and nobody held any mmap_lock for write during it (fork copies entries, mremap moves them). Taken back when a write hold that began before recording shows up later.",
+        source: "mm/migrate.c:remove_migration_pte, mm/rmap.c:try_to_migrate_one",
+        sound: "Judged per call, only for reasons whose allocations never reclaim (reclaim may split a huge page, which makes entries without an event), when no huge page took part and nobody held any mmap_lock for write during it (fork copies entries, mremap moves them), and only a second after recording began. Taken back when a write hold that began before recording shows up later.",
         meaning: "A page-table entry was overwritten.",
         example: "T1 set_migration_pte(a), remove_migration_pte(a), remove_migration_pte(a)",
         needs: [StartLocking, AcquireReturned, Released, SetMigrationPte, RemoveMigrationPte, MigratePagesStart, MigratePages],
@@ -317,6 +321,7 @@ rules! {
         meaning: "Events were lost without being counted, or the kernel's tracepoints changed their place.",
         example: "T1 mm_migrate_pages without mm_migrate_pages_start",
         needs: [MigratePagesStart, MigratePages, PageFaultUser],
+        whole_system: true,
     }
     L43 Violation "exit: page tables are freed under the write lock" {
         statement: "exit_mmap is emitted while its task holds that mm's mmap_lock for write.",
@@ -326,7 +331,6 @@ rules! {
         meaning: "Use after free of page tables.",
         example: "T1 exit_mmap, T1 does not hold W",
         needs: [StartLocking, AcquireReturned, Released, ExitMmap],
-        since: (6, 1),
     }
     L44 Violation "dead mm: nobody runs on it" {
         statement: "After exit_mmap no user-mode fault happens on that mm, until a fork or exec makes a new one at the same address.",
@@ -336,6 +340,7 @@ rules! {
         meaning: "A task runs on freed page tables.",
         example: "exit_mmap(mm) … page_fault_user on mm, no fork or exec between",
         needs: [ExitMmap, Fork, Exec, PageFaultUser],
+        whole_system: true,
     }
     L45 Violation "VMA tree: stored to under the write lock" {
         statement: "A task stores into its own VMA tree only while it holds its mm's mmap_lock for write.",
@@ -355,6 +360,7 @@ rules! {
         meaning: "Events were lost without being counted, or the kernel's tracepoints changed their place.",
         example: "kcompactd mm_migrate_pages_start reason=compaction outside a bracket",
         needs: [MigratePagesStart, CompactionBegin, CompactionEnd],
+        whole_system: true,
     }
     H07 Hazard "spurious refault" {
         statement: "Counts user-mode faults of one task on one page within 50 us of each other.",
@@ -385,8 +391,8 @@ rules! {
     }
     M06 Measure "migration: time an entry stands" {
         statement: "Measures from set_migration_pte to remove_migration_pte at the same address.",
-        why: "A fault on the page waits that long, holding its VMA or mmap lock (second seed).",
-        source: "mm/migrate.c; seed 2",
+        why: "A fault on the page waits that long, holding its VMA or mmap lock.",
+        source: "mm/migrate.c; \"mm: drop VMA lock before waiting for migration\" (linux-mm, 2023-06)",
         sound: "A hint: the events do not name the mm, so two mms' entries at one address are not told apart.",
         meaning: "-",
         example: "-",
