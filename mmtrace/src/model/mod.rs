@@ -612,16 +612,11 @@ impl Model {
         match task.writes.last().copied() {
             Some(mm) => {
                 task.collapse.isolated = Some(mm);
+                task.collapse.alone = false;
                 sink.held(RuleId::L35, record.ts);
                 self.measures.isolated(record.tid);
             }
-            None if task.anchored && sink.is_open(RuleId::L35) => {
-                task.anchored = false;
-                task.collapse = Collapse::default();
-                let what =
-                    format!("task {} isolates the pages of a collapse and holds no mmap_lock for write", record.tid);
-                sink.violated(RuleId::L35, record, 0, &[record.tid], what);
-            }
+            None if task.anchored => task.collapse.alone = true,
             None => sink.unjudged(RuleId::L35),
         }
     }
@@ -629,7 +624,8 @@ impl Model {
     fn collapse_end(&mut self, record: &Record, sink: &mut Sink) {
         let succeeded = self.values.succeeded;
         let task = self.task(record.tid);
-        let collapse = std::mem::replace(&mut task.collapse, Collapse { ended: true, known: true, isolated: None });
+        let collapse =
+            std::mem::replace(&mut task.collapse, Collapse { ended: true, known: true, ..Collapse::default() });
         if task.writes.contains(&record.mm) {
             task.writes.retain(|m| *m != record.mm);
             task.anchored = false;
@@ -643,6 +639,15 @@ impl Model {
             return;
         }
         sink.held(RuleId::L36, record.ts);
+        if collapse.alone && sink.is_open(RuleId::L35) {
+            self.task(record.tid).anchored = false;
+            let what = format!(
+                "task {} has isolated the pages of a collapse in mm {:#x} and held no mmap_lock for write",
+                record.tid, record.mm
+            );
+            sink.violated(RuleId::L35, record, record.mm, &[record.tid], what);
+            return;
+        }
         if succeeded.is_none() || record.get(Column::Status) != succeeded {
             return;
         }
@@ -710,7 +715,7 @@ impl Model {
 
     /// A scan of khugepaged or MADV_COLLAPSE has ended.
     fn scan_end(&mut self, tid: u32) {
-        self.task(tid).collapse = Collapse { known: true, ended: false, isolated: None };
+        self.task(tid).collapse = Collapse { known: true, ..Collapse::default() };
         self.anchor(tid);
     }
 

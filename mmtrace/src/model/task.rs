@@ -39,6 +39,10 @@ pub const NESTING_MAX: usize = 16;
 pub struct Collapse {
     /// Pages were isolated while it held this mm's mmap_lock for write.
     pub isolated: Option<u64>,
+    /// Pages were isolated while it was seen to hold no mmap_lock for write. Whether
+    /// that is wrong shows at the end of the collapse: mmtrace's own mm is not
+    /// recorded, and khugepaged may be working on it.
+    pub alone: bool,
     /// A collapse ended since its last scan ended.
     pub ended: bool,
     /// What is said above is complete: an earlier scan or collapse of this task was seen to end.
@@ -60,6 +64,8 @@ impl Task {
             return false;
         }
         self.pending.push((mm, write));
+        // No lock is taken between the isolation and the end of a collapse.
+        self.collapse.alone = false;
         true
     }
 

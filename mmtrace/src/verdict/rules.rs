@@ -248,10 +248,10 @@ rules! {
         statement: "mm_collapse_huge_page_isolate is emitted while its task holds an mmap_lock for write.",
         why: "The PMD is empty at that point and its pages are being moved: a fault would map a second page.",
         source: "mm/khugepaged.c:collapse_huge_page, __collapse_huge_page_isolate",
-        sound: "Program order of one task: the event lies between its acquire_returned and released. Judged only for tasks whose write holds are known completely.",
+        sound: "Program order of one task: the event lies between its acquire_returned and released. Judged only for tasks whose write holds are known completely, and at the collapse's end, which names the mm: mmtrace's own, whose locks are not recorded, has none.",
         meaning: "A collapse without exclusion: lost updates.",
         example: "khugepaged mm_collapse_huge_page_isolate with no acquire_returned(W) before",
-        needs: [StartLocking, AcquireReturned, Released, CollapseIsolate, ScanPmd],
+        needs: [StartLocking, AcquireReturned, Released, CollapseIsolate, CollapseHugePage, ScanPmd],
         whole_system: true,
     }
     L36 Violation "anonymous collapse: ends with the lock released" {
