@@ -227,7 +227,7 @@ fn runner(cases: u32) -> TestRunner {
 
 /// Some events around a place, and that place in them.
 fn around(golden: &Golden, place: u64, before: usize, after: usize) -> (&[Record], usize) {
-    let at = (u128::from(place) * golden.records.len() as u128 >> 64) as usize;
+    let at = ((u128::from(place) * golden.records.len() as u128) >> 64) as usize;
     let from = at.saturating_sub(before);
     (&golden.records[from..golden.records.len().min(at + after)], at - from)
 }

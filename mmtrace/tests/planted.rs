@@ -131,7 +131,8 @@ struct Around {
     writers: u32,
     /// Write acquisitions until here, of all mms.
     writes: u32,
-    /// A write acquisition of its mm was seen since the mm was made: who holds its lock is known.
+    /// Who holds the lock of its mm is known: a write acquisition was seen since the mm was made,
+    /// and longer ago than clocks may differ.
     complete: bool,
     /// Its task was seen where it holds nothing: in user mode, newborn, at the end of a scan or collapse.
     anchored: bool,
@@ -164,7 +165,8 @@ fn is_acquired(record: &Record) -> bool {
 #[derive(Default)]
 struct MmState {
     open: Vec<usize>,
-    complete: bool,
+    /// Since when its holders are known.
+    complete: Option<u64>,
     dead: bool,
 }
 
@@ -205,19 +207,24 @@ impl Stream {
                         mm.open.push(stream.holds.len());
                         stream.holds.push(hold);
                         if write {
-                            mm.complete = true;
+                            mm.complete.get_or_insert(r.ts);
                             writers += 1;
                             writes += 1;
                         }
                     }
                 }
-                Kind::Released => writers -= stream.close(&mut mm.open, i, is_write(r)),
+                Kind::Released => {
+                    writers -= stream.close(&mut mm.open, i, is_write(r));
+                    if mm.dead {
+                        mm.complete = None;
+                    }
+                }
                 Kind::PageFaultUser => *task = (true, true),
                 Kind::ScanPmd | Kind::ScanFile | Kind::CollapseHugePage => task.0 = true,
                 Kind::ExitMmap => mm.dead = true,
                 Kind::Fork | Kind::Exec => {
                     if std::mem::take(&mut mm.dead) {
-                        mm.complete = false;
+                        mm.complete = None;
                     }
                     if r.kind() == Some(Kind::Fork) {
                         let child = r.get(Column::ChildTid).expect("a fork has a child") as u32;
@@ -234,7 +241,7 @@ impl Stream {
                 written: open().any(|h| h.write),
                 writers,
                 writes,
-                complete: mm.complete,
+                complete: mm.complete.is_some_and(|since| r.ts > since + EPSILON_NS),
                 anchored: task.0,
                 user: task.1,
             });
@@ -325,8 +332,7 @@ fn lock_event(kind: Kind, tid: u32, mm: u64, write: bool, like: &Record, ts: u64
 }
 
 /// A whole hold by nobody that the capture knows, so long that it cannot be a matter of
-/// clocks, inside `hold`. Nobody else may acquire or release the lock meanwhile: the
-/// model follows one doubtful overlap at a time.
+/// clocks, inside `hold`.
 fn intrude(s: &Stream, hold: Hold, write: bool) -> Option<Edit> {
     let from = s.record(hold.acquired);
     let begin = from.ts + 500;
@@ -335,10 +341,6 @@ fn intrude(s: &Stream, hold: Hold, write: bool) -> Option<Edit> {
         return None;
     }
     let (i, j) = (s.at(begin, hold.acquired), s.at(end, hold.acquired));
-    let busy = |at: &usize| is_acquired(s.record(*at)) || s.kind(*at) == Kind::Released;
-    if s.mm_after(from.mm, hold.acquired).iter().take_while(|at| **at <= j).any(busy) {
-        return None;
-    }
     let event = |kind, ts| lock_event(kind, STRANGER, from.mm, write, from, ts);
     Some(
         Edit::default()
@@ -348,30 +350,16 @@ fn intrude(s: &Stream, hold: Hold, write: bool) -> Option<Edit> {
     )
 }
 
-/// Takes the release at `i` away. It shows as an overlap when the next to get the lock is a
-/// writer, nobody else gets it before that has lasted, and the holder is not caught
-/// otherwise before: in user mode or waiting for the lock.
+/// Takes the release at `i` away. It shows as an overlap with the next to hold the lock for
+/// longer than clocks may differ; with the next writer, if it was a read hold. That must be a
+/// writer, or another rule is broken; and the holder must not be caught otherwise before: in
+/// user mode, waiting for the lock, or at the end of a collapse.
 fn forget_release(s: &Stream, i: usize) -> Option<Edit> {
-    let (tid, mm) = (s.record(i).tid, s.record(i).mm);
-    let mut next = s.mm_after(mm, i).iter().filter(|at| is_acquired(s.record(**at)));
-    let taken = *next.next()?;
-    if !is_write(s.record(taken)) {
-        return None;
-    }
-    let settled = |at: &&usize| {
-        let shows = matches!(
-            s.kind(**at),
-            Kind::StartLocking
-                | Kind::AcquireReturned
-                | Kind::Released
-                | Kind::ScanPmd
-                | Kind::ExitMmap
-                | Kind::MaWrite
-        );
-        shows && s.record(**at).ts > s.record(taken).ts + EPSILON_NS
-    };
-    let settled = *s.mm_after(mm, taken).iter().find(settled)?;
-    if next.next().is_some_and(|at| *at < settled) {
+    let (tid, mm, write) = (s.record(i).tid, s.record(i).mm, is_write(s.record(i)));
+    let long = |hold: &Hold| s.record(hold.released).ts > s.record(hold.acquired).ts + EPSILON_NS;
+    let mut next = s.mm_after(mm, i).iter().filter_map(|at| s.begins(*at));
+    let taker = next.find(|hold| long(hold) && (write || hold.write))?;
+    if !taker.write {
         return None;
     }
     let caught = [
@@ -381,8 +369,20 @@ fn forget_release(s: &Stream, i: usize) -> Option<Edit> {
         Kind::CollapseHugePage,
         Kind::CollapseFile,
         Kind::CollapseIsolate,
+        Kind::ScanPmd,
+        Kind::ExitMmap,
     ];
-    if caught.iter().any(|kind| s.has(*kind, tid, i, settled + 1)) {
+    if caught.iter().any(|kind| s.has(*kind, tid, i, taker.released + 1)) {
+        return None;
+    }
+    // Another read release of the task would end this hold.
+    let again = |at: &usize| s.kind(*at) == Kind::Released && !is_write(s.record(*at));
+    if !write && s.task_after(tid, i).iter().take_while(|at| **at < taker.acquired).any(again) {
+        return None;
+    }
+    // And nothing is left of it once the mm is another one.
+    let other = |at: &usize| matches!(s.kind(*at), Kind::ExitMmap | Kind::Fork | Kind::Exec);
+    if s.mm_after(mm, i).iter().take_while(|at| **at < taker.released).any(other) {
         return None;
     }
     Some(Edit::default().remove(i))
@@ -430,8 +430,10 @@ fn l03_missing_release(s: &Stream, i: usize) -> Option<Edit> {
     forget_release(s, i)
 }
 
+/// The holders of the lock are known.
 fn l04_released_by_another(s: &Stream, i: usize) -> Option<Edit> {
     s.ends(i).filter(|h| h.write)?;
+    s.around[i].complete.then_some(())?;
     Some(Edit::default().change(i, Record { tid: STRANGER, ..*s.record(i) }))
 }
 
@@ -655,10 +657,12 @@ fn l44_fault_before_reuse(s: &Stream, i: usize) -> Option<Edit> {
     Some(l44_fault(s, i, next, s.record(next).ts))
 }
 
+/// The holders of the lock are known.
 fn l45_store_after_release(s: &Stream, i: usize) -> Option<Edit> {
     let hold = if s.kind(i) == Kind::MaWrite { s.within_write(i)? } else { return None };
     let late = Record { ts: s.record(hold.released).ts, ..*s.record(i) };
-    Some(Edit::default().remove(i).add(hold.released + 1, late))
+    let known = s.around[hold.released].complete;
+    known.then(|| Edit::default().remove(i).add(hold.released + 1, late))
 }
 
 /// The holders of the lock were known before.

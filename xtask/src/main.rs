@@ -1,1 +1,61 @@
-fn main() {}
+//! `cargo xtask`: what a developer of mmtrace runs.
+
+/// `println!` that does not mind a reader who has seen enough (`cargo xtask ci | head`).
+macro_rules! say {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        // There is nobody left to tell.
+        let _ = writeln!(std::io::stdout(), $($arg)*);
+    }};
+}
+
+mod ci;
+mod docs;
+mod ebpf;
+mod process;
+mod record;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What a developer of mmtrace runs
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    BuildEbpf(ebpf::Args),
+    Setup(setup::Args),
+    Test(test::Args),
+    Record(record::Args),
+    Ci(ci::Args),
+    Docs(docs::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.task {
+        Task::BuildEbpf(args) => ebpf::run(args),
+        Task::Setup(args) => setup::command(args),
+        Task::Test(args) => test::command(args),
+        Task::Record(args) => record::command(args).map(|never| match never {}),
+        Task::Ci(args) => ci::command(args),
+        Task::Docs(args) => docs::command(args),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -10,8 +10,8 @@ use mmtrace_common::Record;
 /// than this: `bpf_ktime_get_ns()` of two CPUs may differ by a little.
 pub const EPSILON_NS: u64 = 2_000;
 
-/// Readers of one mm that are followed one by one; beyond that the lock's state is given up.
-const READERS_MAX: usize = 4096;
+/// Holds of one kind of one mm that are followed one by one; beyond that the lock's state is given up.
+const HOLDS_MAX: usize = 4096;
 
 /// One observed hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,33 +59,31 @@ pub enum Meaning {
     NotHeld,
 }
 
-/// An overlap that may still turn out to be two clocks that differ.
-#[derive(Clone, Copy, Debug)]
-struct Suspect {
-    overlap: Overlap,
-    taker: Hold,
-    /// The writer that the taker displaced, until its release is seen.
-    displaced: Option<Hold>,
-}
-
-/// The lock.
+/// The lock: the holds that are observed now.
+///
+/// Holds that exclude each other can be there at once for a moment: the clocks of
+/// two CPUs differ, and a whole short hold may seem to lie in another one. Two holds
+/// that are apart in truth overlap by no more than the clocks differ.
 #[derive(Clone, Debug, Default)]
 pub struct MmapLock {
-    writer: Option<Hold>,
+    writers: Vec<Hold>,
     readers: Vec<Hold>,
-    suspect: Option<Suspect>,
     /// The holders above are all there are: a write acquisition has been seen
     /// since recording began, or since the last loss.
     complete: bool,
+    /// Since when. What a holder from before does may still seem to come after.
+    complete_since: u64,
+    /// Time of the last event.
+    now: u64,
     /// A rule was broken here; nothing is concluded before the next write acquisition.
     tainted: bool,
 }
 
 impl MmapLock {
-    /// The task seen to hold it for write.
+    /// The task seen to hold it for write; of several, the first.
     #[must_use]
-    pub const fn writer(&self) -> Option<Hold> {
-        self.writer
+    pub fn writer(&self) -> Option<Hold> {
+        self.writers.first().copied()
     }
 
     /// Observed read holds, downgraded ones among them.
@@ -97,131 +95,118 @@ impl MmapLock {
     /// Whether the holders seen are all there are.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
-        self.complete && !self.tainted && self.suspect.is_none()
+        self.complete && !self.tainted && !self.overlaps() && is_over(self.complete_since, self.now)
+    }
+
+    /// There are holds that exclude each other: the clocks, or a breach.
+    const fn overlaps(&self) -> bool {
+        self.writers.len() > 1 || (!self.writers.is_empty() && !self.readers.is_empty())
     }
 
     /// A rule was broken on this lock; what follows from that is not worth saying.
     pub fn taint(&mut self) {
-        *self = Self { tainted: true, ..Self::default() };
+        *self = Self { tainted: true, now: self.now, ..Self::default() };
     }
 
     /// Must be called before any event on this lock at time `ts`: an overlap that
-    /// has lasted is real.
+    /// has lasted is real. Of several, the first.
     pub fn settle(&mut self, ts: u64) -> Option<Breach> {
-        let suspect = self.suspect?;
-        if ts <= suspect.taker.since + EPSILON_NS {
+        self.now = ts;
+        if !self.overlaps() {
             return None;
         }
-        let holder = suspect.displaced.or_else(|| self.readers.first().copied())?;
-        self.taint();
-        Some(Breach { overlap: suspect.overlap, holder, taker: suspect.taker })
+        // Both lists are in the order of time: the first to overlap are in front.
+        let writer = *self.writers.first()?;
+        let other = self.writers.get(1).map(|w| (*w, Overlap::WriteWrite));
+        let reader = self
+            .readers
+            .first()
+            .map(|r| (*r, if r.downgraded { Overlap::DowngradedWrite } else { Overlap::ReadWrite }));
+        let breaches = other.into_iter().chain(reader).map(|(other, overlap)| {
+            let (holder, taker) = if other.since <= writer.since { (other, writer) } else { (writer, other) };
+            Breach { overlap, holder, taker }
+        });
+        let first = breaches.filter(|b| is_over(b.taker.since, ts)).min_by_key(|b| b.taker.since);
+        if first.is_some() {
+            self.taint();
+        }
+        first
     }
 
     /// A successful write acquisition. Says whether the holders were known before.
     pub fn acquire_write(&mut self, record: &Record) -> bool {
-        if self.overlapping_twice() {
-            return false;
-        }
         let known = self.complete && !self.tainted;
-        let taker = hold(record);
-        let overlap = if self.writer.is_some() {
-            Some(Overlap::WriteWrite)
-        } else if self.readers.iter().any(|r| r.downgraded) {
-            Some(Overlap::DowngradedWrite)
-        } else if self.readers.is_empty() {
-            None
-        } else {
-            Some(Overlap::ReadWrite)
-        };
-        self.tainted = false;
-        self.suspect = overlap.map(|overlap| Suspect { overlap, taker, displaced: self.writer });
-        self.writer = Some(taker);
-        self.complete = true;
+        if self.writers.len() == HOLDS_MAX {
+            *self = Self::default();
+        }
+        self.writers.push(hold(record));
+        self.know(record.ts);
         known
+    }
+
+    /// Nobody else can hold it at this time.
+    fn know(&mut self, ts: u64) {
+        if !self.complete || self.tainted {
+            self.complete_since = ts;
+        }
+        self.complete = true;
+        self.tainted = false;
     }
 
     /// A successful read acquisition, not a downgrade. Says whether the holders were known before.
     pub fn acquire_read(&mut self, record: &Record) -> bool {
-        if self.overlapping_twice() {
-            return false;
-        }
         let known = self.complete && !self.tainted;
-        let taker = hold(record);
-        if let Some(writer) = self.writer.take() {
-            self.suspect = Some(Suspect { overlap: Overlap::ReadWrite, taker, displaced: Some(writer) });
-        }
-        if self.readers.len() == READERS_MAX {
+        if self.readers.len() == HOLDS_MAX {
             *self = Self::default();
         }
-        self.readers.push(taker);
+        self.readers.push(hold(record));
         known
-    }
-
-    /// A second overlap within what clocks may differ by cannot be told from the first:
-    /// nothing is concluded.
-    fn overlapping_twice(&mut self) -> bool {
-        let twice = self.suspect.is_some();
-        if twice {
-            self.taint();
-        }
-        twice
     }
 
     /// The holder for write goes on holding it for read. `false` when that is not the task seen to hold it.
     pub fn downgrade(&mut self, record: &Record) -> bool {
-        match self.writer {
-            Some(writer) if writer.tid == record.tid => {
-                self.writer = None;
-                self.readers.push(Hold { downgraded: true, ..hold(record) });
-                true
-            }
-            _ => false,
+        let held = self.end_write(record.tid);
+        if held {
+            self.readers.push(Hold { downgraded: true, ..hold(record) });
         }
+        held
+    }
+
+    fn end_write(&mut self, tid: u32) -> bool {
+        let own = self.writers.iter().rposition(|w| w.tid == tid);
+        own.map(|index| self.writers.remove(index)).is_some()
     }
 
     /// A write release, before it happens.
     pub fn release_write(&mut self, record: &Record) -> Meaning {
-        if let Some(suspect) = &mut self.suspect {
-            if suspect.displaced.is_some_and(|d| d.tid == record.tid) && suspect.taker.tid != record.tid {
-                // The holder was only late in saying so.
-                suspect.displaced = None;
-                self.absolve();
-                return Meaning::Right;
-            }
+        if self.end_write(record.tid) {
+            return Meaning::Right;
         }
-        if self.tainted {
-            return Meaning::Unknown;
+        if self.is_complete() {
+            let writer = self.writer();
+            self.taint();
+            return Meaning::NotOwner(writer);
         }
-        match self.writer {
-            Some(writer) if writer.tid == record.tid => {
-                self.writer = None;
-                Meaning::Right
-            }
-            Some(writer) => {
-                self.taint();
-                Meaning::NotOwner(Some(writer))
-            }
-            None if self.complete => {
-                self.taint();
-                Meaning::NotOwner(None)
-            }
-            None => {
-                // Nobody else can have held it.
-                self.readers.clear();
-                self.complete = true;
-                Meaning::Unknown
-            }
+        if self.writers.is_empty() && !self.tainted {
+            // Nobody else can have held it; who seems to is ahead of it, or gone.
+            self.readers.retain(|r| !is_over(r.since, record.ts));
+            self.know(record.ts);
         }
+        Meaning::Unknown
     }
 
     /// A read release, before it happens. The releasing task need not be the one
     /// that acquired (`mmap_read_unlock_non_owner`).
     pub fn release_read(&mut self, record: &Record) -> Meaning {
-        let own = self.readers.iter().position(|r| r.tid == record.tid);
-        match own.or(if self.readers.is_empty() { None } else { Some(0) }) {
+        let own = self.readers.iter().rposition(|r| r.tid == record.tid);
+        let other = || {
+            // Just after the holders became known it may also be one from before.
+            let early = self.complete && !is_over(self.complete_since, self.now);
+            (!early && !self.readers.is_empty()).then_some(0)
+        };
+        match own.or_else(other) {
             Some(index) => {
                 self.readers.remove(index);
-                self.absolve();
                 Meaning::Right
             }
             None if self.is_complete() => {
@@ -231,17 +216,11 @@ impl MmapLock {
             None => Meaning::Unknown,
         }
     }
+}
 
-    /// Drops a suspicion once everybody it was about has released.
-    fn absolve(&mut self) {
-        if let Some(suspect) = self.suspect {
-            let readers_gone =
-                suspect.overlap == Overlap::WriteWrite || self.writer.is_none() || self.readers.is_empty();
-            if suspect.displaced.is_none() && readers_gone {
-                self.suspect = None;
-            }
-        }
-    }
+/// Whether it is longer ago than clocks may differ.
+const fn is_over(since: u64, ts: u64) -> bool {
+    ts > since.saturating_add(EPSILON_NS)
 }
 
 fn hold(record: &Record) -> Hold {
@@ -296,7 +275,54 @@ mod tests {
         assert_eq!(lock.release_read(&at(1000, 1)), Meaning::Unknown);
         assert_eq!(lock.release_write(&at(2000, 1)), Meaning::Unknown);
         // But a write release says that nobody is left.
+        lock.settle(9000);
         assert!(lock.is_complete());
-        assert_eq!(lock.release_read(&at(3000, 1)), Meaning::NotHeld);
+        assert_eq!(lock.release_read(&at(9000, 1)), Meaning::NotHeld);
+    }
+
+    #[test]
+    fn a_holder_from_before_recording_may_seem_to_let_go_late() {
+        let mut lock = MmapLock::default();
+        lock.acquire_write(&at(1000, 2));
+        lock.settle(1600);
+        assert_eq!(lock.release_read(&at(1600, 1)), Meaning::Unknown);
+        assert_eq!(lock.release_write(&at(1600, 3)), Meaning::Unknown);
+        assert_eq!(lock.release_write(&at(1700, 2)), Meaning::Right);
+        lock.acquire_read(&at(1800, 4));
+        assert_eq!(lock.release_read(&at(1900, 1)), Meaning::Unknown);
+        lock.settle(9000);
+        assert_eq!(lock.release_read(&at(9000, 4)), Meaning::Right);
+        assert_eq!(lock.release_read(&at(9500, 4)), Meaning::NotHeld);
+    }
+
+    #[test]
+    fn a_short_hold_may_seem_to_lie_in_another() {
+        let mut lock = MmapLock::default();
+        lock.acquire_write(&at(1000, 1));
+        lock.acquire_write(&at(1100, 2));
+        assert_eq!(lock.release_write(&at(1300, 2)), Meaning::Right);
+        lock.acquire_read(&at(1400, 3));
+        assert_eq!(lock.release_read(&at(1500, 3)), Meaning::Right);
+        assert_eq!(lock.settle(9000), None);
+        assert_eq!(lock.release_write(&at(9000, 1)), Meaning::Right);
+        // And a downgrade may seem to come after the reader that it let in.
+        lock.acquire_write(&at(20_000, 1));
+        lock.acquire_read(&at(21_000, 2));
+        assert!(lock.downgrade(&at(21_500, 1)));
+        assert_eq!(lock.settle(40_000), None);
+    }
+
+    #[test]
+    fn who_never_lets_go_is_found_with_whoever_stays() {
+        let mut lock = MmapLock::default();
+        lock.acquire_write(&at(1000, 1));
+        for (ts, tid) in [(2000, 2), (3000, 3)] {
+            lock.acquire_write(&at(ts, tid));
+            assert_eq!(lock.settle(ts + 500), None);
+            lock.release_write(&at(ts + 500, tid));
+        }
+        lock.acquire_write(&at(4000, 4));
+        let breach = lock.settle(9000).expect("a breach");
+        assert_eq!((breach.overlap, breach.holder.tid, breach.taker.tid), (Overlap::WriteWrite, 1, 4));
     }
 }

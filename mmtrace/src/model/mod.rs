@@ -763,7 +763,7 @@ impl Model {
         self.born(record.mm);
         // The child's id may have been another task's.
         self.forget_task(record.args[1] as u32);
-        self.tasks.insert(record.args[1] as u32, Task::newborn());
+        *self.task(record.args[1] as u32) = Task::newborn();
     }
 
     fn exec(&mut self, record: &Record) {

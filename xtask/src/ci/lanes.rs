@@ -1,0 +1,149 @@
+//! The lanes that run one tool each.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::{Outcome, Run};
+use crate::{
+    docs as pages,
+    ebpf::{self, Rebuild, toolchain::Compiler},
+    process,
+    setup::{self as install, Step},
+    test as tester,
+    workspace::cargo,
+};
+
+/// What to say where this subcommand of cargo is not installed.
+fn missing(run: &Run, component: &str, subcommand: &str) -> Option<Outcome> {
+    if install::has_subcommand(&run.workspace, subcommand) {
+        return None;
+    }
+    Some(match run.setup.as_ref().map(|setup| &setup.lints) {
+        Some(step) if run.ci && is_failed(step) => Outcome::Failed(format!("no cargo {subcommand}: setup {step}")),
+        Some(step) => Outcome::NotRun(format!("no cargo {subcommand}: {step}")),
+        None => Outcome::NotRun(format!("no cargo {subcommand}: rustup component add {component}")),
+    })
+}
+
+/// rustfmt.
+pub(super) fn fmt(run: &mut Run) -> Result<Outcome> {
+    if let Some(outcome) = missing(run, "rustfmt", "fmt") {
+        return Ok(outcome);
+    }
+    let root = &run.workspace.root;
+    let own = process::succeeds(process::command(cargo(), root).args(["fmt", "--all", "--check"]))?;
+    let ebpf = ["fmt", "--manifest-path", "mmtrace-ebpf/Cargo.toml", "--check"];
+    let ebpf = process::succeeds(process::command(cargo(), root).args(ebpf))?;
+    Ok(match (own, ebpf) {
+        (true, true) => Outcome::Passed(String::new()),
+        (false, _) => Outcome::Failed("not formatted: cargo fmt --all".to_owned()),
+        (true, false) => Outcome::Failed("not formatted: cargo fmt --manifest-path mmtrace-ebpf/Cargo.toml".to_owned()),
+    })
+}
+
+/// What `cargo xtask setup` does. It fails no lane by itself: the lane that needs a thing says what its lack means.
+pub(super) fn setup(run: &mut Run) -> Outcome {
+    let setup = install::run(&run.workspace);
+    let lacking: Vec<&str> =
+        setup.steps().into_iter().filter(|(_, step)| !step.is_there()).map(|(name, _)| name).collect();
+    run.setup = Some(setup);
+    if lacking.is_empty() {
+        Outcome::Passed(String::new())
+    } else {
+        Outcome::NotRun(format!("without {}; the reasons stand above", lacking.join(", ")))
+    }
+}
+
+/// Clippy, with warnings as errors.
+pub(super) fn clippy(run: &mut Run) -> Result<Outcome> {
+    if let Some(outcome) = missing(run, "clippy", "clippy") {
+        return Ok(outcome);
+    }
+    let mut own = process::command(cargo(), &run.workspace.root);
+    own.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+    let own = process::succeeds(&mut own)?;
+    let ebpf = match Compiler::find(&run.workspace.root) {
+        Ok(compiler) if compiler.clippy().is_some() => {
+            if process::succeeds(ebpf_clippy(run, &compiler).args(["--", "-D", "warnings"]))? {
+                Outcome::Passed("mmtrace-ebpf too".to_owned())
+            } else {
+                Outcome::Failed("mmtrace-ebpf has warnings".to_owned())
+            }
+        }
+        Ok(compiler) => not_linted(run, &format!("{} came without clippy", compiler.rustc.display())),
+        Err(why) => not_linted(run, &why),
+    };
+    Ok(match ebpf {
+        ebpf if own => ebpf,
+        Outcome::Failed(ebpf) => Outcome::Failed(format!("the workspace has warnings; {ebpf}")),
+        _ => Outcome::Failed("the workspace has warnings".to_owned()),
+    })
+}
+
+fn ebpf_clippy(run: &Run, compiler: &Compiler) -> Command {
+    let mut cargo = ebpf::build::cargo(&run.workspace, compiler);
+    // cargo finds its subcommands, and clippy its driver, on PATH: rustup's would come first.
+    let mut folders: Vec<_> = compiler.cargo.parent().map(Into::into).into_iter().collect();
+    folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    if let Ok(path) = std::env::join_paths(folders) {
+        cargo.env("PATH", path);
+    }
+    cargo.args(["clippy", "--quiet", "--release"]);
+    cargo
+}
+
+fn not_linted(run: &Run, why: &str) -> Outcome {
+    let failed = run.setup.as_ref().and_then(|s| [&s.compiler, &s.clippy].into_iter().find(|s| is_failed(s)));
+    match failed {
+        Some(step) if run.ci => Outcome::Failed(format!("mmtrace-ebpf not linted: setup {step}")),
+        _ => Outcome::Passed(format!("without mmtrace-ebpf: {why} (cargo xtask setup)")),
+    }
+}
+
+/// Whether setup began to install it and could not.
+pub(super) const fn is_failed(step: &Step) -> bool {
+    matches!(step, Step::Failed(_))
+}
+
+/// The tests.
+pub(super) fn test(run: &mut Run) -> Result<Outcome> {
+    let sums = tester::run(&run.workspace, &[])?;
+    run.sums = Some(sums);
+    Ok(if sums.failed == 0 { Outcome::Passed(sums.to_string()) } else { Outcome::Failed(sums.to_string()) })
+}
+
+/// The eBPF object is what its sources give.
+pub(super) fn ebpf(run: &mut Run) -> Result<Outcome> {
+    let recorded = ebpf::check(&run.workspace)?;
+    let rebuild = ebpf::rebuild(&run.workspace)?;
+    if !recorded {
+        return Ok(Outcome::Failed(format!("sources or object are not those recorded: {}", ebpf::COMMAND)));
+    }
+    Ok(match rebuild {
+        Rebuild::Equal => Outcome::Passed("rebuilt, and equal".to_owned()),
+        Rebuild::Differs { other_tools } if other_tools.is_empty() => {
+            Outcome::Failed(format!("rebuilt, and different: {}", ebpf::COMMAND))
+        }
+        Rebuild::Differs { other_tools } => Outcome::Passed(format!(
+            "as recorded; rebuilt and different, which says nothing: {}",
+            other_tools.join("; ")
+        )),
+        Rebuild::NotDone(why) => {
+            let steps = run.setup.as_ref().map(|s| [&s.compiler, &s.linker]);
+            match steps.into_iter().flatten().find(|s| is_failed(s)) {
+                Some(step) if run.ci => Outcome::Failed(format!("not rebuilt: setup {step}")),
+                _ => Outcome::NotRun(format!("as recorded, and not rebuilt: {why}")),
+            }
+        }
+    })
+}
+
+/// The pages are what the tables say.
+pub(super) fn docs(run: &mut Run) -> Result<Outcome> {
+    Ok(if pages::check(&run.workspace)? {
+        Outcome::Passed(String::new())
+    } else {
+        Outcome::Failed("not up to date: cargo xtask docs".to_owned())
+    })
+}

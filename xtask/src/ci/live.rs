@@ -1,0 +1,169 @@
+//! The live lane: this kernel, under load.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use mmtrace_common::SPECS;
+use serde_json::Value;
+
+use super::{Outcome, Run};
+use crate::{process, workspace::cargo};
+
+/// Recording is to last so long.
+const SECONDS: u64 = 20;
+/// No command of the lane may take longer.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Records, judges, replays.
+pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
+    let workspace = &run.workspace;
+    let build = ["build", "--quiet", "--release", "--package", "mmtrace", "--bin", "mmtrace"];
+    process::run(process::command(cargo(), &workspace.root).args(build))?;
+    let mmtrace = workspace.target.join("release/mmtrace");
+    if let Some(reason) = refusal(&mmtrace, &workspace.root)? {
+        return Ok(Outcome::NotRun(reason));
+    }
+    let folder = workspace.target.join("ci");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let mut session = record_and_replay(&mmtrace, &workspace.root, &folder)?;
+    if session.only_lost {
+        // Others use the machine too: a burst of theirs is no finding, a second one is.
+        say!("lost {} events, and nothing else is wrong: once more", session.report["lost"]);
+        session = record_and_replay(&mmtrace, &workspace.root, &folder)?;
+    }
+    if session.wrong.is_empty() {
+        let events = &session.report["events"]["total"];
+        return Ok(Outcome::Passed(format!("{events} events, none lost; held; replay says the same")));
+    }
+    say!("the reports: {0}/record.json, {0}/replay.json", workspace.shown(&folder));
+    Ok(Outcome::Failed(session.wrong.join("; ")))
+}
+
+/// One recording and its replay.
+struct Session {
+    report: Value,
+    /// What is not accepted of it.
+    wrong: Vec<String>,
+    /// That is losses, and what follows from them.
+    only_lost: bool,
+}
+
+fn record_and_replay(mmtrace: &Path, root: &Path, folder: &Path) -> Result<Session> {
+    let capture = folder.join("capture");
+    for old in [&capture, &folder.join("capture.old")] {
+        if old.exists() {
+            fs::remove_dir_all(old).with_context(|| format!("cannot remove {}", old.display()))?;
+        }
+    }
+    let mut record = process::command(mmtrace, root);
+    record.args(["record", "--seconds", &SECONDS.to_string(), "--workload", "all", "--json", "-o"]).arg(&capture);
+    say!("mmtrace record --seconds {SECONDS} --workload all --json");
+    let recorded = process::within(LIMIT, &mut record)?;
+    fs::write(folder.join("record.json"), &recorded.stdout)?;
+    if recorded.stdout.is_empty() {
+        bail!("mmtrace record ended with {} and no report", recorded.status);
+    }
+    let report: Value = serde_json::from_slice(&recorded.stdout).context("what mmtrace record printed is no JSON")?;
+    tell(&report);
+
+    say!("mmtrace replay --json");
+    let mut replay = process::command(mmtrace, root);
+    let replayed = process::within(LIMIT, replay.args(["replay", "--json"]).arg(&capture))?;
+    fs::write(folder.join("replay.json"), &replayed.stdout)?;
+
+    let mut wrong = Vec::new();
+    if !recorded.status.success() {
+        wrong.push(format!("mmtrace record ended with {}", recorded.status));
+    }
+    if replayed.stdout != recorded.stdout {
+        wrong.push(format!("replay differs from record{}", first_difference(&recorded.stdout, &replayed.stdout)));
+    }
+    let lost = report["lost"].as_u64().is_some_and(|n| n > 0) && report["verdict"] == "unknown";
+    let only_lost = wrong.is_empty() && lost;
+    wrong.extend(problems(&report));
+    Ok(Session { report, wrong, only_lost })
+}
+
+/// Why nothing can be recorded here, in the doctor's words.
+fn refusal(mmtrace: &Path, root: &Path) -> Result<Option<String>> {
+    let doctor = process::within(LIMIT, process::command(mmtrace, root).args(["doctor", "--json"]))?;
+    if doctor.status.success() {
+        return Ok(None);
+    }
+    let report: Value = serde_json::from_slice(&doctor.stdout)
+        .with_context(|| format!("mmtrace doctor ended with {} and no report", doctor.status))?;
+    let findings = report["environment"].as_array().map_or(&[][..], Vec::as_slice);
+    let Some(finding) = findings.iter().find(|f| f["status"] == "fail") else {
+        return Ok(Some("mmtrace doctor: no probe can be attached".to_owned()));
+    };
+    let text = |field: &str| finding[field].as_str();
+    let mut reason = format!("mmtrace doctor: {}: {}", text("name").unwrap_or("?"), text("value").unwrap_or("?"));
+    for (label, field) in [("so", "consequence"), ("fix", "fix")] {
+        if let Some(more) = text(field) {
+            reason.push_str(&format!("; {label}: {more}"));
+        }
+    }
+    Ok(Some(reason))
+}
+
+/// Events per second, evaluations per rule, and what did not happen.
+fn tell(report: &Value) {
+    let total = report["events"]["total"].as_u64().unwrap_or(0);
+    let seconds = report["seconds"].as_f64().unwrap_or(0.0);
+    let rate = if seconds > 0.0 { total as f64 / seconds } else { 0.0 };
+    say!("  {total} events in {seconds:.1} s: {rate:.0} a second");
+    for rule in report["rules"].as_array().map_or(&[][..], Vec::as_slice) {
+        let text = |field: &str| rule[field].as_str().unwrap_or_default().to_owned();
+        let reason = rule["reason"].as_str().map_or_else(String::new, |r| format!("  ({r})"));
+        let evaluations = rule["evaluations"].as_u64().unwrap_or(0);
+        say!("  {:<4} {:<14} {evaluations:>12} evaluations{reason}", text("id"), text("verdict"));
+    }
+    let happened = |name: &str| report["events"]["by_kind"].get(name).is_some();
+    let absent: Vec<&str> =
+        SPECS.iter().filter(|s| !s.kind.is_synthetic() && !happened(s.name)).map(|s| s.name).collect();
+    say!("  did not occur: {}", if absent.is_empty() { "none".to_owned() } else { absent.join(", ") });
+}
+
+/// What the lane does not accept of a report.
+fn problems(report: &Value) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if report["lost"].as_u64() != Some(0) {
+        wrong.push(format!("lost {} events", report["lost"]));
+    }
+    if report["verdict"] != "held" {
+        wrong.push(format!("verdict {}", report["verdict"]));
+    }
+    for violation in report["violations"].as_array().map_or(&[][..], Vec::as_slice) {
+        wrong.push(format!("{} violated: {}", violation["rule"], violation["what"]));
+    }
+    wrong
+}
+
+fn first_difference(a: &[u8], b: &[u8]) -> String {
+    let (a, b) = (String::from_utf8_lossy(a), String::from_utf8_lossy(b));
+    match a.lines().zip(b.lines()).enumerate().find(|(_, (a, b))| a != b) {
+        Some((line, (a, b))) => format!(" at line {}: {} / {}", line + 1, a.trim(), b.trim()),
+        None => " in length".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_a_clean_report_is_accepted() {
+        let good = json!({"lost": 0, "verdict": "held", "violations": []});
+        assert!(problems(&good).is_empty());
+        let bad = json!({"lost": 3, "verdict": "violated", "violations": [{"rule": "L01", "what": "two writers"}]});
+        assert_eq!(problems(&bad), ["lost 3 events", "verdict \"violated\"", "\"L01\" violated: \"two writers\""]);
+        assert_eq!(problems(&json!({})).len(), 2);
+    }
+
+    #[test]
+    fn a_difference_is_shown_where_it_begins() {
+        assert_eq!(first_difference(b"{\n \"a\": 1\n}", b"{\n \"a\": 2\n}"), " at line 2: \"a\": 1 / \"a\": 2");
+        assert_eq!(first_difference(b"a", b"a\nb"), " in length");
+    }
+}

@@ -1,0 +1,127 @@
+//! `cargo xtask ci`: everything that CI runs, lane by lane.
+
+mod lanes;
+mod live;
+mod sql;
+
+use std::{env, time::Instant};
+
+use anyhow::Result;
+
+use crate::{setup::Setup, test::Sums, workspace::Workspace};
+
+/// Run everything that CI runs, lane by lane, and sum up
+///
+/// Exit status 1 if any lane failed. The lanes:
+///
+/// setup  what `cargo xtask setup` does
+/// fmt    rustfmt, workspace and mmtrace-ebpf
+/// clippy the workspace, and mmtrace-ebpf where its toolchain has clippy; warnings are errors
+/// test   the tests of the workspace
+/// ebpf   the eBPF object is what its sources give (`build-ebpf --check`)
+/// docs   docs/*.md are what the tables in the code say (`docs --check`)
+/// live   mmtrace records this kernel for 20 s under load: nothing lost (or not a second time),
+///        no rule violated, and replay says the same
+/// sql    the SQL in README.md runs in DuckDB over a capture of testdata/, and pyarrow reads
+///        every event
+///
+/// A lane, or part of one, that this machine cannot run is "not run here", with the reason. That
+/// is no failure, with one exception: with CI=true, what setup began to install and could not
+/// (other than for a network that does not deliver) fails the lane that needs it. A rebuilt eBPF object that differs fails its lane, unless
+/// the tools are not those that it was built with: then the difference says nothing.
+///
+/// The last line is the sum of the tests: "N passed, N failed, N skipped".
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// Only these lanes, in their usual order
+    #[arg(value_name = "LANE", value_parser = clap::builder::PossibleValuesParser::new(LANES))]
+    lanes: Vec<String>,
+}
+
+/// The lanes, in order.
+const LANES: [&str; 8] = ["setup", "fmt", "clippy", "test", "ebpf", "docs", "live", "sql"];
+
+/// What a lane came to.
+enum Outcome {
+    /// It ran and found nothing; what else there is to say.
+    Passed(String),
+    /// It found something, or could not run and should have.
+    Failed(String),
+    /// This machine cannot run it: why.
+    NotRun(String),
+}
+
+/// What lanes leave for others.
+struct Run {
+    workspace: Workspace,
+    /// In CI, what can be installed must be.
+    ci: bool,
+    setup: Option<Setup>,
+    sums: Option<Sums>,
+}
+
+/// Runs the command.
+pub(crate) fn command(args: &Args) -> Result<bool> {
+    let ci = env::var("CI").is_ok_and(|v| v == "true" || v == "1");
+    let mut run = Run { workspace: Workspace::find()?, ci, setup: None, sums: None };
+    let mut results = Vec::new();
+    for lane in LANES.into_iter().filter(|l| args.lanes.is_empty() || args.lanes.iter().any(|a| a == l)) {
+        say!("\n── {lane} ──");
+        let start = Instant::now();
+        let outcome = run.lane(lane).unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
+        let seconds = start.elapsed().as_secs_f64();
+        say!("── {lane}: {} ({seconds:.1} s)", outcome.told());
+        results.push((lane, seconds, outcome));
+    }
+    Ok(sum_up(&results, run.sums))
+}
+
+impl Run {
+    fn lane(&mut self, lane: &str) -> Result<Outcome> {
+        match lane {
+            "setup" => Ok(lanes::setup(self)),
+            "fmt" => lanes::fmt(self),
+            "clippy" => lanes::clippy(self),
+            "test" => lanes::test(self),
+            "ebpf" => lanes::ebpf(self),
+            "docs" => lanes::docs(self),
+            "live" => live::lane(self),
+            _ => sql::lane(self),
+        }
+    }
+}
+
+impl Outcome {
+    fn told(&self) -> String {
+        let (word, why) = match self {
+            Self::Passed(why) => ("passed", why),
+            Self::Failed(why) => ("failed", why),
+            Self::NotRun(why) => ("not run here", why),
+        };
+        // A table has lines; the rest of a message stands where the lane ran.
+        match why.lines().next() {
+            None => word.to_owned(),
+            Some(why) => format!("{word}: {why}"),
+        }
+    }
+}
+
+/// Prints the table and the sums. Whether no lane failed.
+fn sum_up(results: &[(&str, f64, Outcome)], sums: Option<Sums>) -> bool {
+    say!("\n── summary ──");
+    for (lane, seconds, outcome) in results {
+        say!("{lane:<8} {seconds:>7.1} s  {}", outcome.told());
+    }
+    let count = |which: fn(&Outcome) -> bool| results.iter().filter(|(_, _, outcome)| which(outcome)).count();
+    let failed = count(|o| matches!(o, Outcome::Failed(_)));
+    say!(
+        "lanes: {} passed, {failed} failed, {} not run here\n",
+        count(|o| matches!(o, Outcome::Passed(_))),
+        count(|o| matches!(o, Outcome::NotRun(_)))
+    );
+    if let Some(sums) = sums {
+        say!("{sums}");
+    }
+    failed == 0
+}

@@ -1,0 +1,85 @@
+//! The sql lane: captures are read without us.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context as _, Result};
+use mmtrace::record::DEFAULT_DIR;
+
+use super::{Outcome, Run, lanes};
+use crate::{process, setup::python_versions};
+
+/// The capture that the example runs over.
+const CAPTURE: &str = "testdata/6.18-mmap/capture";
+/// The line before an example in README.md.
+const MARK: &str = "<!-- test: sql -->";
+/// Runs the queries and counts the rows.
+const SCRIPT: &str = include_str!("sql.py");
+
+/// Runs the SQL of README.md, and counts the rows of a capture.
+pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
+    let workspace = &run.workspace;
+    let readme = fs::read_to_string(workspace.path("README.md")).unwrap_or_default();
+    let queries = queries(&readme);
+    if queries.is_empty() {
+        return Ok(Outcome::Failed(format!("README.md has no ```sql block after a line {MARK}")));
+    }
+    let Some(versions) = python_versions(workspace) else {
+        let step = run.setup.as_ref().map(|s| &s.python);
+        return Ok(match step {
+            Some(step) if run.ci && lanes::is_failed(step) => Outcome::Failed(format!("setup {step}")),
+            Some(step) => Outcome::NotRun(format!("no duckdb and pyarrow: {step}")),
+            None => Outcome::NotRun("no duckdb and pyarrow: cargo xtask setup".to_owned()),
+        });
+    };
+    say!("{versions}");
+    let events = events(&workspace.path(CAPTURE))?;
+    let mut python = process::command(workspace.venv().join("bin/python"), &workspace.root);
+    python.args(["-c", SCRIPT, CAPTURE, &events.to_string()]);
+    python.args(queries.iter().map(|query| query.replace(DEFAULT_DIR, CAPTURE)));
+    let finished = process::within(Duration::from_secs(300), &mut python)?;
+    say!("{}", String::from_utf8_lossy(&finished.stdout).trim_end());
+    Ok(if finished.status.success() {
+        Outcome::Passed(format!("{} of README.md over {CAPTURE}; {events} rows", plural(queries.len())))
+    } else {
+        Outcome::Failed(format!("the SQL of README.md, or the rows of {CAPTURE}: see above"))
+    })
+}
+
+fn plural(queries: usize) -> String {
+    if queries == 1 { "1 query".to_owned() } else { format!("{queries} queries") }
+}
+
+/// How many events the capture's manifest promises.
+fn events(capture: &Path) -> Result<u64> {
+    let manifest = capture.join("manifest.json");
+    let text = fs::read(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
+    let manifest: serde_json::Value = serde_json::from_slice(&text)?;
+    manifest["totals"]["events"].as_u64().with_context(|| format!("{CAPTURE}/manifest.json has no totals.events"))
+}
+
+/// The fenced SQL blocks that follow the mark.
+fn queries(readme: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut lines = readme.lines();
+    while lines.any(|line| line.trim() == MARK) {
+        let mut block = lines.by_ref().skip_while(|line| line.trim().is_empty());
+        if block.next().is_some_and(|line| line.trim() == "```sql") {
+            let query: Vec<&str> = block.take_while(|line| line.trim() != "```").collect();
+            found.push(query.join("\n"));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marked_blocks_are_found_and_others_are_not() {
+        let readme = "# x\n```sql\nno\n```\n<!-- test: sql -->\n```sql\nSELECT 1\nFROM a\n```\ntext\n\
+                      <!-- test: sql -->\n\n```sql\nSELECT 2\n```\n<!-- test: sql -->\n```sh\nno\n```\n";
+        assert_eq!(queries(readme), ["SELECT 1\nFROM a", "SELECT 2"]);
+        assert!(queries("").is_empty());
+    }
+}

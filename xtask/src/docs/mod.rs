@@ -1,0 +1,105 @@
+//! `cargo xtask docs`: the reference pages, from the tables in the code.
+
+mod events;
+mod report;
+mod rules;
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+use crate::workspace::Workspace;
+
+/// The command that writes them.
+const COMMAND: &str = "cargo xtask docs";
+
+/// Write docs/*.md from the tables in the code, or check that they are up to date
+///
+/// rules.md from mmtrace::verdict::RULES, events.md from mmtrace_common::SPECS, report.md from the
+/// fields of the report.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Write nothing; fail if a page is not what would be written
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs the command.
+pub(crate) fn command(args: &Args) -> Result<bool> {
+    let workspace = Workspace::find()?;
+    if args.check {
+        return check(&workspace);
+    }
+    fs::create_dir_all(workspace.path("docs")).context("cannot make the folder docs")?;
+    for (path, text) in pages() {
+        fs::write(workspace.path(path), &text).with_context(|| format!("cannot write {path}"))?;
+        say!("{path}: {} lines", text.lines().count());
+    }
+    Ok(true)
+}
+
+/// Whether every page is what would be written; says which is not.
+pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
+    let mut same = true;
+    for (path, text) in pages() {
+        match fs::read_to_string(workspace.path(path)) {
+            Ok(there) if there == text => say!("{path}: up to date"),
+            Ok(there) => {
+                let line = there.lines().zip(text.lines()).take_while(|(a, b)| a == b).count() + 1;
+                say!("{path}: not what the tables in the code say, from line {line} on. Write it anew: {COMMAND}");
+                same = false;
+            }
+            Err(error) => {
+                say!("{path}: cannot be read ({error}). Write it: {COMMAND}");
+                same = false;
+            }
+        }
+    }
+    Ok(same)
+}
+
+fn pages() -> [(&'static str, String); 3] {
+    [("docs/rules.md", rules::page()), ("docs/events.md", events::page()), ("docs/report.md", report::page())]
+}
+
+/// The start of a page.
+fn head(title: &str, of: &str) -> String {
+    format!("<!-- Written by `{COMMAND}` from {of}. Change that, then run it again. -->\n\n# {title}\n")
+}
+
+/// A Markdown table.
+fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let mut text = line(columns.iter().map(|c| (*c).to_owned()).collect());
+    text.push_str(&line(columns.iter().map(|_| "---".to_owned()).collect()));
+    for row in rows {
+        text.push_str(&line(row.into_iter().map(|cell| cell.replace('|', "\\|")).collect()));
+    }
+    text
+}
+
+/// A name as code.
+fn code(name: &str) -> String {
+    format!("`{name}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_have_every_rule_and_event() {
+        let [(_, rules), (_, events), _] = pages();
+        for rule in mmtrace::verdict::RULES {
+            assert!(rules.contains(&format!("## {} ", rule.name)), "{}", rule.name);
+        }
+        for spec in mmtrace_common::SPECS {
+            assert!(events.contains(&format!("### {}\n", spec.name)), "{}", spec.name);
+        }
+    }
+
+    #[test]
+    fn a_bar_does_not_end_a_cell() {
+        assert_eq!(table(&["a"], [vec!["x|y".to_owned()]].into_iter()), "| a |\n| --- |\n| x\\|y |\n");
+    }
+}

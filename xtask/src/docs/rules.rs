@@ -1,0 +1,93 @@
+//! docs/rules.md
+
+use std::fmt::Write as _;
+
+use mmtrace::verdict::{RULES, Rule, Severity};
+
+use super::{code, head, table};
+
+const INTRO: &str = "
+What mmtrace holds the events of a kernel against. `mmtrace rules` lists the same, and `mmtrace explain L01`
+prints one. A rule that was never evaluated is *unknown*, not held; one whose events the kernel does not have is
+*not observable*. Which events there are, and what they carry: [events.md](events.md).
+
+| severity | what breaking it means |
+| --- | --- |
+| violation | The kernel did what its own rules forbid. The run fails (exit status 1). |
+| consistency | Events contradict each other: the kernel, the probes or the model is wrong. The run fails. |
+| hazard | Something happened that is allowed and worth knowing. It is counted; nothing fails. |
+| measure | Nothing to break: a distribution is measured. |
+";
+
+/// The page.
+pub(super) fn page() -> String {
+    let mut text = head("Rules", "`mmtrace::verdict::RULES`, mmtrace/src/verdict/rules.rs");
+    text.push_str(INTRO);
+    text.push('\n');
+    text.push_str(&table(
+        &["rule", "severity", "title", "kernels"],
+        RULES.iter().map(|rule| {
+            let link = format!("[{}](#{})", rule.name, anchor(&format!("{} {}", rule.name, rule.title)));
+            vec![link, rule.severity.name().to_owned(), rule.title.to_owned(), kernels(rule)]
+        }),
+    ));
+    for rule in RULES {
+        section(rule, &mut text);
+    }
+    text
+}
+
+fn section(rule: &Rule, text: &mut String) {
+    let needs: Vec<String> = rule.needs.iter().map(|kind| code(kind.name())).collect();
+    let _ = writeln!(text, "\n## {} {}", rule.name, rule.title);
+    let mut add = |label: &str, what: &str| {
+        let _ = writeln!(text, "\n**{label}.** {what}");
+    };
+    let example = rule.example.replace('`', "'");
+    let mut limits = vec![kernels(rule)];
+    if rule.x86_64 {
+        limits.push("x86-64 only: it reads page-table entries".to_owned());
+    }
+    if rule.whole_system {
+        limits
+            .push("not with a filter (`--pid`, `--cgroup`, `--comm`): it needs the events of every process".to_owned());
+    }
+    let broken = match rule.severity {
+        Severity::Violation | Severity::Consistency => "If violated",
+        Severity::Hazard => "If met",
+        Severity::Measure => "What it tells",
+    };
+    add("Rule", rule.statement);
+    add("Why", rule.why);
+    add("Source", rule.source);
+    add("No false alarm", rule.sound);
+    add(broken, rule.meaning);
+    add("Example", &format!("`{example}`"));
+    add("Severity", rule.severity.name());
+    add("Observable", &format!("{}.", limits.join("; ")));
+    add("Needs", &format!("{}.", needs.join(", ")));
+}
+
+fn kernels(rule: &Rule) -> String {
+    let (major, minor) = rule.since;
+    match rule.before {
+        Some((m, n)) => format!("Linux {major}.{minor} to before {m}.{n}"),
+        None => format!("Linux {major}.{minor} and later"),
+    }
+}
+
+/// The anchor that Markdown renderers give a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect::<String>().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn anchors_are_those_of_renderers() {
+        assert_eq!(anchor("L01 mmap_lock: one writer at a time"), "l01-mmap_lock-one-writer-at-a-time");
+    }
+}

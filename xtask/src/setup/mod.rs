@@ -1,0 +1,135 @@
+//! `cargo xtask setup`: what CI needs besides a stable Rust.
+
+mod apt;
+mod steps;
+
+use std::fmt;
+
+use anyhow::Result;
+
+use crate::workspace::Workspace;
+pub(crate) use steps::{has_subcommand, python_versions};
+
+/// Install what `build-ebpf` and the ci lanes `ebpf` and `sql` need
+///
+/// What is there is left alone; what cannot be had is said, and is no failure of the rest.
+///
+/// Everywhere: rustfmt and clippy by rustup, and a Python environment with duckdb and pyarrow in
+/// target/venv. As root where apt is: the packages rustc-web, cargo-web, rust-web-src, rust-web-clippy
+/// and llvm-22-dev, then bpf-linker 0.13.0 by cargo install.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {}
+
+/// What one step came to.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// Nothing to do.
+    Present(String),
+    /// Done.
+    Installed(String),
+    /// This machine does not allow it, or the network does not deliver it.
+    Impossible(String),
+    /// It was begun and went wrong.
+    Failed(String),
+}
+
+impl Step {
+    /// Whether the thing is there now.
+    pub(crate) const fn is_there(&self) -> bool {
+        matches!(self, Self::Present(_) | Self::Installed(_))
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Present(what) => write!(f, "present: {what}"),
+            Self::Installed(what) => write!(f, "installed: {what}"),
+            Self::Impossible(why) => write!(f, "not possible here: {why}"),
+            Self::Failed(why) => write!(f, "failed: {why}"),
+        }
+    }
+}
+
+/// What all steps came to.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    /// rustfmt and clippy.
+    pub(crate) lints: Step,
+    /// A rustc with rust-src.
+    pub(crate) compiler: Step,
+    /// Clippy for it.
+    pub(crate) clippy: Step,
+    /// bpf-linker.
+    pub(crate) linker: Step,
+    /// duckdb and pyarrow.
+    pub(crate) python: Step,
+}
+
+/// Runs the command.
+pub(crate) fn command(_: &Args) -> Result<bool> {
+    let setup = run(&Workspace::find()?);
+    Ok(setup.steps().iter().all(|(_, step)| !matches!(step, Step::Failed(_))))
+}
+
+/// Goes through the steps, and says what each does and came to.
+pub(crate) fn run(workspace: &Workspace) -> Setup {
+    let step = |name: &str, run: &dyn Fn() -> Result<Step>| {
+        say!("{name}");
+        let step = run().unwrap_or_else(|error| Step::Failed(format!("{error:#}")));
+        say!("  {step}");
+        step
+    };
+    Setup {
+        lints: step("rustfmt and clippy", &|| steps::lints(workspace)),
+        compiler: step("a rustc with the sources of core, for the eBPF programs", &|| steps::compiler(workspace)),
+        clippy: step("its clippy", &|| steps::clippy(workspace)),
+        linker: step("bpf-linker", &|| steps::linker(workspace)),
+        python: step("duckdb and pyarrow, which read captures without us", &|| steps::python(workspace)),
+    }
+}
+
+impl Setup {
+    /// The steps with their names.
+    pub(crate) fn steps(&self) -> [(&'static str, &Step); 5] {
+        [
+            ("rustfmt and clippy", &self.lints),
+            ("compiler", &self.compiler),
+            ("its clippy", &self.clippy),
+            ("bpf-linker", &self.linker),
+            ("duckdb and pyarrow", &self.python),
+        ]
+    }
+}
+
+/// Whether what a program said is about a network that did not deliver, rather than about what was asked for.
+fn is_network(said: &str) -> bool {
+    const SIGNS: [&str; 12] = [
+        "Failed to fetch",
+        "Could not resolve",
+        "Could not connect",
+        "Temporary failure",
+        "Network is unreachable",
+        "Connection timed out",
+        "Connection refused",
+        "could not download",
+        "failed to download",
+        "download of",
+        "spurious network error",
+        "No matching distribution",
+    ];
+    SIGNS.iter().any(|sign| said.contains(sign))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_that_does_not_deliver_is_told_from_a_failure() {
+        assert!(is_network("E: Failed to fetch a.deb  Temporary failure resolving 'deb.example.org'"));
+        assert!(is_network("ERROR: No matching distribution found for duckdb"));
+        assert!(!is_network("error[E0433]: failed to resolve: use of undeclared crate"));
+    }
+}
