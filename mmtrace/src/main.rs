@@ -46,7 +46,11 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<u8> {
     let verdict = |violated: bool| if violated { VIOLATED } else { 0 };
     Ok(match command {
         Command::Record(args) => verdict(record::run(args, out, style)?),
-        Command::Replay(args) => verdict(replay::run(args, out, style)?),
+        Command::Replay(args) => match replay::run(args, out, style)? {
+            replay::Outcome::Clean => 0,
+            replay::Outcome::Violated => VIOLATED,
+            replay::Outcome::Damaged => FAILED,
+        },
         Command::Info(args) => {
             let condition = capture::info(args, out)?;
             if condition == Condition::Damaged { FAILED } else { 0 }

@@ -200,7 +200,7 @@ impl Capture {
     /// come to its end may have losses that the manifest does not know yet.
     pub(super) fn is_lossy(&self) -> bool {
         let totals = self.manifest.totals;
-        totals.lost + totals.missed > 0 || self.manifest.state != State::Complete
+        totals.lost > 0 || totals.missed > 0 || self.manifest.state != State::Complete
     }
 
     /// Its manifest.

@@ -286,10 +286,8 @@ impl Model {
             );
         }
         let leaked = std::mem::take(&mut task.writes);
-        if leaked.is_empty() {
-            if task.wrote {
-                sink.held(RuleId::L05, record.ts);
-            }
+        if leaked.is_empty() && task.wrote {
+            sink.held(RuleId::L05, record.ts);
         }
         task.in_user_mode();
         for mm in leaked {
@@ -399,9 +397,9 @@ impl Model {
             }
             let known = self.mm(record.mm).lock.acquire_read(record);
             if known {
-                sink.held(RuleId::L02, record.ts)
+                sink.held(RuleId::L02, record.ts);
             } else {
-                sink.unjudged(RuleId::L02)
+                sink.unjudged(RuleId::L02);
             }
             return;
         }
@@ -471,7 +469,7 @@ impl Model {
             Meaning::Unknown | Meaning::NotHeld => {
                 sink.unjudged(RuleId::L04);
                 // A write hold that nobody saw begin: it was there all the time.
-                sink.withdraw(RuleId::L40, record.ts);
+                sink.withdraw(RuleId::L40);
             }
         }
     }

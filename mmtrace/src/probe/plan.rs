@@ -101,10 +101,10 @@ impl Plan {
             .collect();
         let mut enums = BTreeMap::new();
         for column in Column::ALL {
-            if let FieldType::Enum(name) = column.ty() {
-                if let Ok(values) = btf.enum_values(name) {
-                    enums.insert(name.to_owned(), values);
-                }
+            if let FieldType::Enum(name) = column.ty()
+                && let Ok(values) = btf.enum_values(name)
+            {
+                enums.insert(name.to_owned(), values);
             }
         }
         Self { probes, offsets: offsets.into_iter().filter_map(|(id, o)| Some((id, o.ok()?))).collect(), enums }

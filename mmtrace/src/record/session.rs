@@ -71,10 +71,10 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         plan.serve_filter();
     }
 
-    if !args.no_capture {
-        if let Some(old) = make_room(&args.output)? {
-            eprintln!("mmtrace: the earlier capture is now {}", old.display());
-        }
+    if !args.no_capture
+        && let Some(old) = make_room(&args.output)?
+    {
+        eprintln!("mmtrace: the earlier capture is now {}", old.display());
     }
     let mut object = Object::load(&plan, &filter, args.ring.map(|mib| mib << 20))?;
     let diagnostics = tokio::task::spawn_local(object.log());

@@ -31,11 +31,22 @@ pub struct ReplayArgs {
     pub json: bool,
 }
 
-/// Replays a capture and prints the report. Returns whether anything was violated.
+/// How a replay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it was read, and nothing was violated.
+    Clean,
+    /// Something was violated.
+    Violated,
+    /// Nothing was, but part of the capture could not be read.
+    Damaged,
+}
+
+/// Replays a capture and prints the report.
 ///
 /// # Errors
 /// The capture cannot be read, or the report cannot be printed.
-pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<bool> {
+pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outcome> {
     let capture = Capture::open(&args.dir)?;
     let start = capture.context().start;
     let mut engine = Engine::new(capture.context().clone(), true);
@@ -49,10 +60,15 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<bool>
         engine.apply(&record);
     }
     engine.finish();
-    for problem in capture.problems() {
+    let problems = capture.problems();
+    for problem in &problems {
         eprintln!("mmtrace: {}: {problem}", args.dir.display());
     }
     let report = Report::new(&engine);
     report.print(args.json, style, out).context("cannot print the report")?;
-    Ok(report.is_violated())
+    Ok(match problems.is_empty() {
+        _ if report.is_violated() => Outcome::Violated,
+        true => Outcome::Clean,
+        false => Outcome::Damaged,
+    })
 }

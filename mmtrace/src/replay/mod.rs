@@ -56,8 +56,8 @@ impl Engine {
     fn count_missing(&mut self, record: &Record) {
         let count = record.get(Column::Count).unwrap_or(0);
         match record.kind() {
-            Some(Kind::Loss) => self.lost += count,
-            Some(Kind::Missed) => self.missed += count,
+            Some(Kind::Loss) => self.lost = self.lost.saturating_add(count),
+            Some(Kind::Missed) => self.missed = self.missed.saturating_add(count),
             Some(Kind::Gap) => self.gaps += 1,
             _ => {}
         }

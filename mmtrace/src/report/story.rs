@@ -63,7 +63,7 @@ impl Story {
                 .events
                 .iter()
                 .map(|r| Told {
-                    ns: r.ts as i64 - violation.ts as i64,
+                    ns: r.ts.wrapping_sub(violation.ts) as i64,
                     cpu: r.cpu,
                     tid: r.tid,
                     pid: r.tgid,

@@ -136,11 +136,9 @@ impl Sink {
         }
     }
 
-    /// Takes back violations of a rule since a time: what they rest on was not known after all.
-    pub fn withdraw(&mut self, rule: RuleId, until: u64) {
+    /// Takes back all violations of a rule so far: what they rest on was not known after all.
+    pub fn withdraw(&mut self, rule: RuleId) {
         let tally = &mut self.tallies[rule as usize];
-        // Findings come in the order of time: all so far are older.
-        debug_assert!(tally.kept.iter().all(|v| v.ts <= until));
         tally.kept.clear();
         let gone = std::mem::take(&mut tally.violations);
         tally.evaluations -= gone;
@@ -151,7 +149,7 @@ impl Sink {
     pub fn missing(&mut self, kind: Option<Kind>, count: u64) {
         for (rule, tally) in RULES.iter().zip(&mut self.tallies) {
             if kind.is_none_or(|k| rule.needs.contains(&k)) {
-                tally.missing += count.max(1);
+                tally.missing = tally.missing.saturating_add(count.max(1));
             }
         }
     }
@@ -162,8 +160,8 @@ impl Sink {
         let tally = &self.tallies[rule as usize];
         if self.blocked[rule as usize].is_some() {
             Verdict::NotObservable
-        } else if tally.violations > 0 {
-            if rule.rule().severity.can_fail() { Verdict::Violated } else { Verdict::Held }
+        } else if tally.violations > 0 && rule.rule().severity.can_fail() {
+            Verdict::Violated
         } else if tally.evaluations == 0 || tally.missing > 0 {
             Verdict::Unknown
         } else {
