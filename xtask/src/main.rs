@@ -9,6 +9,7 @@ macro_rules! say {
     }};
 }
 
+mod bench;
 mod ci;
 mod docs;
 mod ebpf;
@@ -37,6 +38,7 @@ enum Task {
     Test(test::Args),
     Record(record::Args),
     Ci(ci::Args),
+    Bench(bench::Args),
     Docs(docs::Args),
 }
 
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::command(args),
         Task::Record(args) => record::command(args).map(|never| match never {}),
         Task::Ci(args) => ci::command(args),
+        Task::Bench(args) => bench::command(args),
         Task::Docs(args) => docs::command(args),
     };
     match done {

@@ -1,0 +1,180 @@
+//! `cargo xtask bench`: what watching costs those who are watched.
+//!
+//! The same storm of page faults runs alone and under each recorder in turn, round
+//! after round, and the rates are set against each other. Recorders share the CPUs
+//! with the storm, so their own work counts as well as that of their probes.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::{
+    process,
+    workspace::{Workspace, cargo, program},
+};
+
+/// Measure what recording costs a storm of page faults, beside perf
+///
+/// Needs root. perf (Debian: linux-perf) is the peer; without it its row is missing.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How long each storm lasts, in seconds
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    seconds: u64,
+    /// How often everything is run in turn
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    rounds: u32,
+}
+
+/// Who watches.
+struct Recorder {
+    name: &'static str,
+    start: fn(&Bench) -> Result<Option<Child>>,
+    /// Rates, in faults per second.
+    rates: Vec<f64>,
+}
+
+struct Bench {
+    mmtrace: PathBuf,
+    perf: Option<PathBuf>,
+    folder: PathBuf,
+}
+
+const REPORT: &str = "report.json";
+
+impl Bench {
+    fn mmtrace(&self, args: &[&str]) -> Result<Option<Child>> {
+        let report = fs::File::create(self.folder.join(REPORT))?;
+        let mut command = Command::new(&self.mmtrace);
+        command.args(["record", "--json", "-o"]).arg(self.folder.join("capture")).args(args);
+        spawn(command.stdout(report))
+    }
+}
+
+fn spawn(command: &mut Command) -> Result<Option<Child>> {
+    let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
+    child.map(Some).with_context(|| format!("cannot run {}", process::typed(command)))
+}
+
+/// Runs everything and prints the ratios.
+pub(crate) fn command(args: &Args) -> Result<bool> {
+    let workspace = Workspace::find()?;
+    if process::line(process::command("id", &workspace.root).arg("-u")).as_deref() != Some("0") {
+        bail!("recording needs root: sudo -E cargo xtask bench");
+    }
+    let build = ["build", "--quiet", "--release", "--package", "mmtrace", "--bin", "mmtrace"];
+    process::run(process::command(cargo(), &workspace.root).args(build))?;
+    let folder = workspace.target.join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let bench = Bench { mmtrace: workspace.target.join("release/mmtrace"), perf: program("perf", &[]), folder };
+    let mut recorders = [
+        Recorder { name: "nobody", start: |_| Ok(None), rates: Vec::new() },
+        Recorder {
+            name: "mmtrace record -e only:page_fault_user",
+            start: |b| b.mmtrace(&["-e", "only:page_fault_user"]),
+            rates: Vec::new(),
+        },
+        Recorder { name: "mmtrace record", start: |b| b.mmtrace(&[]), rates: Vec::new() },
+        Recorder {
+            name: "perf record -a -e exceptions:page_fault_user",
+            start: |b| {
+                let Some(perf) = &b.perf else { return Ok(None) };
+                let mut command = Command::new(perf);
+                command.args(["record", "-q", "-a", "-e", "exceptions:page_fault_user", "-o"]);
+                spawn(command.arg(b.folder.join("perf.data")).stdout(Stdio::null()))
+            },
+            rates: Vec::new(),
+        },
+    ];
+    for round in 1..=args.rounds {
+        for recorder in &mut recorders {
+            if recorder.name.starts_with("perf") && bench.perf.is_none() {
+                continue;
+            }
+            let (rate, note) = once(&bench, recorder, args.seconds)?;
+            say!("round {round}: {rate:>10.0} faults/s watched by {}{note}", recorder.name);
+            recorder.rates.push(rate);
+        }
+    }
+    summary(&mut recorders);
+    Ok(true)
+}
+
+/// One storm under one recorder: its rate, and what the recorder lost.
+fn once(bench: &Bench, recorder: &Recorder, seconds: u64) -> Result<(f64, String)> {
+    let mut child = (recorder.start)(bench)?;
+    // Until its probes are attached.
+    thread::sleep(Duration::from_secs(2));
+    let mut storm = Command::new(&bench.mmtrace);
+    storm.args(["workload", "faults", "--json", "--seconds", &seconds.to_string()]);
+    let storm = process::within(Duration::from_secs(seconds + 60), &mut storm)?;
+    let outcome: Value = serde_json::from_slice(&storm.stdout).context("what the workload printed is no JSON")?;
+    let mut note = String::new();
+    if let Some(child) = &mut child {
+        let memory = resident(child.id());
+        stop(child)?;
+        if recorder.name.starts_with("mmtrace") {
+            let report = fs::read(bench.folder.join(REPORT))?;
+            let report: Value = serde_json::from_slice(&report).context("what mmtrace record printed is no JSON")?;
+            note = format!(
+                " ({} events, {} lost, {}, {memory} MiB resident)",
+                report["events"]["total"],
+                report["lost"],
+                report["verdict"].as_str().unwrap_or("no verdict")
+            );
+        }
+    }
+    Ok((rate(&outcome).context("the workload does not say how many faults it took")?, note))
+}
+
+/// Faults per second by the kernel's own count.
+fn rate(outcome: &Value) -> Option<f64> {
+    let seconds = outcome["seconds"].as_f64()?;
+    let paths = outcome["paths"].as_array()?;
+    let faults = paths.iter().find_map(|p| p["counts"]["page faults by the kernel's own count"].as_u64())?;
+    Some(faults as f64 / seconds)
+}
+
+/// MiB of memory that a process has, 0 when that cannot be told.
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kib| kib / 1024)
+}
+
+/// Ctrl-C, as a user would.
+fn stop(child: &mut Child) -> Result<()> {
+    process::run(Command::new("kill").args(["-INT", &child.id().to_string()]))?;
+    child.wait()?;
+    Ok(())
+}
+
+fn summary(recorders: &mut [Recorder]) {
+    let median = |rates: &mut Vec<f64>| {
+        rates.sort_by(f64::total_cmp);
+        rates.get(rates.len() / 2).copied()
+    };
+    let Some(alone) = recorders.first_mut().and_then(|r| median(&mut r.rates)) else { return };
+    say!("\n{:>12}  {:>8}  {:>14}  watched by", "faults/s", "ratio", "cost per fault");
+    let mut costs = Vec::new();
+    for recorder in recorders {
+        let Some(rate) = median(&mut recorder.rates) else { continue };
+        let cost = 1e9 / rate - 1e9 / alone;
+        say!("{rate:>12.0}  {:>8.2}  {cost:>11.0} ns  {}", rate / alone, recorder.name);
+        costs.push((recorder.name, cost));
+    }
+    let of = |start: &str| costs.iter().find(|(n, _)| n.starts_with(start)).map(|(_, c)| *c);
+    if let (Some(ours), Some(perf)) = (of("mmtrace record -e"), of("perf")) {
+        say!(
+            "\nThe same event recorded and judged by mmtrace costs {:.2} times what perf's recording costs.",
+            ours / perf
+        );
+    }
+}
