@@ -86,13 +86,13 @@ fn current_matches(filter: u32) -> bool {
             return true;
         }
     }
-    if filter & BY_COMM != 0 {
-        if let Ok(comm) = bpf_get_current_comm() {
-            // SAFETY: a static of ours; volatile, since the loader sets it.
-            let wanted = unsafe { addr_of!(FILTER_COMM).read_volatile() };
-            let (words, _) = comm.as_chunks::<8>();
-            return u64::from_ne_bytes(words[0]) == wanted[0] && u64::from_ne_bytes(words[1]) == wanted[1];
-        }
+    if filter & BY_COMM != 0
+        && let Ok(comm) = bpf_get_current_comm()
+    {
+        // SAFETY: a static of ours; volatile, since the loader sets it.
+        let wanted = unsafe { addr_of!(FILTER_COMM).read_volatile() };
+        let (words, _) = comm.as_chunks::<8>();
+        return u64::from_ne_bytes(words[0]) == wanted[0] && u64::from_ne_bytes(words[1]) == wanted[1];
     }
     false
 }

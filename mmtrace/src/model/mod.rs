@@ -53,7 +53,9 @@ enum Life {
     Born,
     /// In use since a birth that was seen.
     Alive,
-    /// `exit_mmap` was seen.
+    /// `exit_mmap` was seen; the write hold that it ends with is still open.
+    Dying,
+    /// And that hold is over.
     Dead,
 }
 
@@ -299,7 +301,7 @@ impl Model {
                 mm.life = Life::Alive;
                 sink.held(RuleId::L44, record.ts);
             }
-            Life::Dead => {
+            Life::Dying | Life::Dead => {
                 mm.life = Life::Unknown;
                 let what = format!("task {} runs on an mm after its exit_mmap", record.tid);
                 sink.violated(RuleId::L44, record, record.mm, &[record.tid], what);
@@ -444,9 +446,11 @@ impl Model {
             return;
         }
         let meaning = lock.release_write(record);
-        if self.mm(record.mm).life == Life::Dead {
-            // The end of exit_mmap. Whoever gets this address next may not be recorded from the beginning.
-            self.mm(record.mm).lock = MmapLock::default();
+        if self.mm(record.mm).life == Life::Dying {
+            // Whoever gets this address next may not be recorded from the beginning.
+            let mm = self.mm(record.mm);
+            mm.lock = MmapLock::default();
+            mm.life = Life::Dead;
         }
         self.task(record.tid).wrote(record.mm);
         match meaning {
@@ -722,7 +726,7 @@ impl Model {
         let mm = self.mm(record.mm);
         let writer = mm.lock.writer();
         let complete = mm.lock.is_complete();
-        mm.life = Life::Dead;
+        mm.life = Life::Dying;
         let gone = std::mem::take(&mut mm.space).len();
         self.space = self.space.saturating_sub(gone);
         if writer.is_some_and(|w| w.tid == record.tid) {
@@ -747,7 +751,7 @@ impl Model {
             return None;
         }
         let entry = self.mm(mm);
-        if entry.life == Life::Dead {
+        if matches!(entry.life, Life::Dying | Life::Dead) {
             // Another mm at the same address.
             *entry = Mm::default();
         }
