@@ -1,0 +1,120 @@
+//! khugepaged and MADV_COLLAPSE.
+
+use mmtrace_common::{Column, Record};
+
+use super::{Model, task::Collapse};
+use crate::verdict::{RuleId, Sink};
+
+impl Model {
+    pub(super) fn isolate(&mut self, record: &Record, sink: &mut Sink) {
+        let task = self.task(record.tid);
+        match task.writes.last().copied() {
+            Some(mm) => {
+                task.collapse.isolated = Some(mm);
+                task.collapse.alone = false;
+                sink.held(RuleId::L35, record.ts);
+                self.measures.isolated(record.tid);
+            }
+            None if task.anchored => task.collapse.alone = true,
+            None => sink.unjudged(RuleId::L35),
+        }
+    }
+
+    pub(super) fn collapse_end(&mut self, record: &Record, sink: &mut Sink) {
+        let succeeded = self.values.succeeded;
+        let task = self.task(record.tid);
+        let collapse =
+            std::mem::replace(&mut task.collapse, Collapse { ended: true, known: true, ..Collapse::default() });
+        if task.writes.contains(&record.mm) {
+            task.writes.retain(|m| *m != record.mm);
+            task.anchored = false;
+            self.mm(record.mm).lock.taint();
+            self.writers = self.writers.saturating_sub(1);
+            let what = format!(
+                "task {} has ended a collapse and still holds the mmap_lock of mm {:#x} for write",
+                record.tid, record.mm
+            );
+            sink.violated(RuleId::L36, record, record.mm, &[record.tid], what);
+            return;
+        }
+        sink.held(RuleId::L36, record.ts);
+        if collapse.alone && sink.is_open(RuleId::L35) {
+            self.task(record.tid).anchored = false;
+            let what = format!(
+                "task {} has isolated the pages of a collapse in mm {:#x} and held no mmap_lock for write",
+                record.tid, record.mm
+            );
+            sink.violated(RuleId::L35, record, record.mm, &[record.tid], what);
+            return;
+        }
+        if succeeded.is_none() || record.get(Column::Status) != succeeded {
+            return;
+        }
+        if collapse.isolated == Some(record.mm) {
+            sink.held(RuleId::L37, record.ts);
+        } else if collapse.known && task.anchored {
+            let what = format!(
+                "task {} has collapsed a range of mm {:#x} without isolating its pages under the write lock",
+                record.tid, record.mm
+            );
+            sink.violated(RuleId::L37, record, record.mm, &[record.tid], what);
+        } else {
+            sink.unjudged(RuleId::L37);
+        }
+        // After the unlock, and before the next lock: it holds nothing for write.
+        self.anchor(record.tid);
+    }
+
+    /// The task is at a place in the kernel where it holds no mmap_lock for write.
+    pub(super) fn anchor(&mut self, tid: u32) {
+        let task = self.task(tid);
+        if task.writes.is_empty() {
+            task.anchored = true;
+        }
+    }
+
+    pub(super) fn collapse_file(&mut self, record: &Record, sink: &mut Sink) {
+        let task = self.task(record.tid);
+        if task.writes.contains(&record.mm) {
+            task.writes.retain(|m| *m != record.mm);
+            task.anchored = false;
+            self.mm(record.mm).lock.taint();
+            self.writers = self.writers.saturating_sub(1);
+            let what = format!(
+                "task {} has collapsed a file range while it holds the mmap_lock of mm {:#x} for write",
+                record.tid, record.mm
+            );
+            sink.violated(RuleId::L38, record, record.mm, &[record.tid], what);
+        } else {
+            sink.held(RuleId::L38, record.ts);
+        }
+    }
+
+    pub(super) fn scan_pmd(&mut self, record: &Record, sink: &mut Sink) {
+        self.settle(record, sink);
+        let collapse = self.task(record.tid).collapse;
+        let anchored = self.task(record.tid).anchored;
+        if collapse.known && !collapse.ended {
+            let lock = &mut self.mm(record.mm).lock;
+            if !lock.readers().is_empty() || lock.writer().is_some() {
+                sink.held(RuleId::L39, record.ts);
+            } else if lock.is_complete() && anchored && sink.is_open(RuleId::L39) {
+                lock.taint();
+                let what = format!(
+                    "task {} has scanned a range of mm {:#x} and nobody holds its mmap_lock",
+                    record.tid, record.mm
+                );
+                sink.violated(RuleId::L39, record, record.mm, &[record.tid], what);
+            } else {
+                sink.unjudged(RuleId::L39);
+            }
+        }
+        self.scan_end(record.tid);
+    }
+
+    /// A scan of khugepaged or MADV_COLLAPSE has ended.
+    pub(super) fn scan_end(&mut self, tid: u32) {
+        self.task(tid).collapse = Collapse { known: true, ..Collapse::default() };
+        self.anchor(tid);
+    }
+}

@@ -1,0 +1,89 @@
+//! Page faults: why they happened, and what they say about the task.
+
+use mmtrace_common::Record;
+
+use super::{
+    Life, Model, REFAULT_NS, SPACE_MAX,
+    space::{Cause, Space},
+};
+use crate::verdict::{RuleId, Sink};
+
+impl Model {
+    pub(super) fn cause(&mut self, record: &Record) -> Cause {
+        let addr = record.args[0];
+        let cause = if self.outstanding.contains(addr & !0xfff) {
+            Cause::Migration
+        } else {
+            self.with_space(record.mm, |space| space.fault(addr, u64::from(record.aux)))
+        };
+        self.causes[cause as usize] += 1;
+        cause
+    }
+
+    /// Works on an mm's address space within the memory that all of them may use.
+    #[inline]
+    pub(super) fn with_space<T>(&mut self, mm: u64, work: impl FnOnce(&mut Space) -> T) -> T {
+        let space = &mut self.mm(mm).space;
+        let before = space.len();
+        let result = work(space);
+        let after = space.len();
+        self.space = (self.space + after).saturating_sub(before);
+        if self.space > SPACE_MAX {
+            for mm in self.mms.values_mut() {
+                mm.space = Space::default();
+            }
+            self.space = 0;
+        }
+        result
+    }
+
+    pub(super) fn user_fault(&mut self, record: &Record, sink: &mut Sink) {
+        let page = record.args[0] & !0xfff;
+        let task = self.task(record.tid);
+        let again = task.last_fault.0 == page && record.ts.saturating_sub(task.last_fault.1) <= REFAULT_NS;
+        task.last_fault = (page, record.ts);
+        sink.held(RuleId::H07, record.ts);
+        if again {
+            sink.violated(
+                RuleId::H07,
+                record,
+                0,
+                &[record.tid],
+                format!("task {} faults again on {page:#x}", record.tid),
+            );
+        }
+        let leaked = std::mem::take(&mut task.writes);
+        if leaked.is_empty() && task.wrote {
+            sink.held(RuleId::L05, record.ts);
+        }
+        task.in_user_mode();
+        for mm in leaked {
+            self.leak(mm, record, sink, "is in user mode");
+        }
+        let mm = self.mm(record.mm);
+        match mm.life {
+            Life::Born => {
+                mm.life = Life::Alive;
+                sink.held(RuleId::L44, record.ts);
+            }
+            Life::Dying | Life::Dead => {
+                mm.life = Life::Unknown;
+                let what = format!("task {} runs on an mm after its exit_mmap", record.tid);
+                sink.violated(RuleId::L44, record, record.mm, &[record.tid], what);
+            }
+            Life::Alive | Life::Unknown => {}
+        }
+        self.cause(record);
+    }
+
+    /// A task cannot hold this lock any more, and has not released it.
+    pub(super) fn leak(&mut self, mm: u64, record: &Record, sink: &mut Sink, place: &str) {
+        self.mm(mm).lock.taint();
+        self.writers = self.writers.saturating_sub(1);
+        let what = format!(
+            "task {} {place} and has not released the mmap_lock of mm {mm:#x} that it took for write",
+            record.tid
+        );
+        sink.violated(RuleId::L05, record, mm, &[record.tid], what);
+    }
+}

@@ -1,0 +1,104 @@
+//! Processes, their mms, and the VMA tree.
+
+use mmtrace_common::Record;
+
+use super::{Life, Mm, Model, task::Task};
+use crate::verdict::{RuleId, Sink};
+
+impl Model {
+    pub(super) fn exit_mmap(&mut self, record: &Record, sink: &mut Sink) {
+        self.settle(record, sink);
+        let mm = self.mm(record.mm);
+        let writer = mm.lock.writer();
+        let complete = mm.lock.is_complete();
+        mm.life = Life::Dying;
+        let gone = std::mem::take(&mut mm.space).len();
+        self.space = self.space.saturating_sub(gone);
+        if writer.is_some_and(|w| w.tid == record.tid) {
+            sink.held(RuleId::L43, record.ts);
+        } else if complete {
+            self.mm(record.mm).lock.taint();
+            let what = format!(
+                "task {} has freed the page tables of mm {:#x} without holding its mmap_lock for write",
+                record.tid, record.mm
+            );
+            let mut tids = vec![record.tid];
+            tids.extend(writer.map(|w| w.tid));
+            self.forget_writes(record.mm);
+            sink.violated(RuleId::L43, record, record.mm, &tids, what);
+        } else {
+            sink.unjudged(RuleId::L43);
+        }
+    }
+
+    pub(super) fn born(&mut self, mm: u64) -> Option<&mut Mm> {
+        if mm == 0 {
+            return None;
+        }
+        let entry = self.mm(mm);
+        if matches!(entry.life, Life::Dying | Life::Dead) {
+            // Another mm at the same address.
+            *entry = Mm::default();
+        }
+        if entry.life == Life::Unknown {
+            entry.life = Life::Born;
+        }
+        Some(entry)
+    }
+
+    pub(super) fn fork(&mut self, record: &Record) {
+        self.born(record.mm);
+        // The child's id may have been another task's.
+        self.forget_task(record.args[1] as u32);
+        *self.task(record.args[1] as u32) = Task::newborn();
+    }
+
+    pub(super) fn exec(&mut self, record: &Record) {
+        if let Some(mm) = self.born(record.mm) {
+            // What it has mapped by now was not all seen.
+            mm.space.begin();
+        }
+    }
+
+    pub(super) fn exit(&mut self, record: &Record, sink: &mut Sink) {
+        let task = self.task(record.tid);
+        let leaked = std::mem::take(&mut task.writes);
+        if leaked.is_empty() && task.wrote {
+            sink.held(RuleId::L05, record.ts);
+        }
+        for mm in leaked {
+            self.leak(mm, record, sink, "exits");
+        }
+        // What it does from here on is not anchored; its id may be reused without a fork event (io_uring).
+        self.forget_task(record.tid);
+    }
+
+    pub(super) fn forget_task(&mut self, tid: u32) {
+        if let Some(task) = self.tasks.remove(&tid) {
+            self.writers = self.writers.saturating_sub(task.writes.len() as u64);
+        }
+    }
+
+    pub(super) fn ma_write(&mut self, record: &Record, sink: &mut Sink) {
+        self.settle(record, sink);
+        let (start, end, vma) = (record.args[0], record.args[1], record.args[2]);
+        self.with_space(record.mm, |space| space.store(start, end, vma));
+        let mm = self.mm(record.mm);
+        let writer = mm.lock.writer();
+        if writer.is_some_and(|w| w.tid == record.tid) {
+            sink.held(RuleId::L45, record.ts);
+        } else if mm.lock.is_complete() && sink.is_open(RuleId::L45) {
+            mm.lock.taint();
+            let what = format!(
+                "task {} stores VMA {vma:#x} over {start:#x}-{end:#x} without holding the mmap_lock of mm {:#x} for write",
+                record.tid, record.mm
+            );
+            let mut tids = vec![record.tid];
+            tids.extend(writer.map(|w| w.tid));
+            self.forget_writes(record.mm);
+            sink.violated(RuleId::L45, record, record.mm, &tids, what);
+        } else {
+            sink.unjudged(RuleId::L45);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! mmap_lock events: who holds it, and whether that may be.
+
+use mmtrace_common::{Kind, Record};
+
+use super::{
+    Life, Model,
+    lock::{Breach, Meaning, MmapLock, Overlap},
+    task::{NESTING_MAX, Task},
+};
+use crate::verdict::{RuleId, Sink};
+
+impl Model {
+    /// Reports an overlap on this event's mm that has lasted.
+    pub(super) fn settle(&mut self, record: &Record, sink: &mut Sink) {
+        let Some(mm) = self.mms.get_mut(&record.mm) else { return };
+        let Some(Breach { overlap, holder, taker }) = mm.lock.settle(record.ts) else { return };
+        for tid in [holder.tid, taker.tid] {
+            if let Some(task) = self.tasks.get_mut(&tid) {
+                task.writes.retain(|m| *m != record.mm);
+                // Releases that belong to this are still to come.
+                task.anchored = false;
+            }
+        }
+        self.count_writers();
+        let (rule, how) = match overlap {
+            Overlap::WriteWrite => (RuleId::L01, "holds it for write and another task got it for write"),
+            Overlap::ReadWrite => (RuleId::L02, "and another task held it at once, one for read and one for write"),
+            Overlap::DowngradedWrite => (RuleId::L03, "holds it downgraded and another task got it for write"),
+        };
+        let what = format!(
+            "mmap_lock of mm {:#x}: task {} {how}: task {}, {} ns later",
+            record.mm,
+            holder.tid,
+            taker.tid,
+            taker.since.saturating_sub(holder.since)
+        );
+        sink.violated(rule, record, record.mm, &[holder.tid, taker.tid], what);
+    }
+
+    pub(super) fn mmap_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+        self.settle(record, sink);
+        let write = record.aux & 1 != 0;
+        match kind {
+            Kind::StartLocking => {
+                self.task(record.tid).start(record.mm, write);
+                self.measures.wait_begins(record);
+            }
+            Kind::AcquireReturned if record.aux & 2 == 0 => {
+                // A failed trylock or a killed wait: nothing is held.
+                self.task(record.tid).returned(record.mm, write);
+                self.measures.wait_fails(record);
+            }
+            Kind::AcquireReturned => self.acquired(record, write, sink),
+            _ => self.released(record, write, sink),
+        }
+    }
+
+    pub(super) fn acquired(&mut self, record: &Record, write: bool, sink: &mut Sink) {
+        let task = self.task(record.tid);
+        let announced = task.returned(record.mm, write);
+        let anchored = task.anchored;
+        if write {
+            if announced {
+                self.measures.wait_ends(record, sink);
+            }
+            let mm = self.mm(record.mm);
+            let known = mm.lock.acquire_write(record);
+            let task = self.task(record.tid);
+            if task.writes.len() == NESTING_MAX {
+                // Their ends were not seen.
+                *task = Task::default();
+            }
+            task.writes.push(record.mm);
+            self.writes += 1;
+            self.writers += 1;
+            self.measures.hold_begins(record);
+            for rule in [RuleId::L01, RuleId::L02, RuleId::L03] {
+                if known { sink.held(rule, record.ts) } else { sink.unjudged(rule) }
+            }
+            return;
+        }
+        let writer = self.mm(record.mm).lock.writer();
+        let downgrade = !announced && (anchored || writer.is_some_and(|w| w.tid == record.tid));
+        if !downgrade {
+            if announced {
+                self.measures.wait_ends(record, sink);
+            }
+            let known = self.mm(record.mm).lock.acquire_read(record);
+            if known {
+                sink.held(RuleId::L02, record.ts);
+            } else {
+                sink.unjudged(RuleId::L02);
+            }
+            return;
+        }
+        let mm = self.mm(record.mm);
+        let known = mm.lock.is_complete();
+        if mm.lock.downgrade(record) {
+            sink.held(RuleId::L08, record.ts);
+            mm.space.unmapped();
+            self.measures.hold_ends(record, sink);
+            self.task(record.tid).wrote(record.mm);
+            self.writers = self.writers.saturating_sub(1);
+        } else if known {
+            mm.lock.taint();
+            let what = format!(
+                "task {} downgrades the mmap_lock of mm {:#x} without holding it for write",
+                record.tid, record.mm
+            );
+            let mut tids = vec![record.tid];
+            tids.extend(writer.map(|w| w.tid));
+            self.forget_writes(record.mm);
+            sink.violated(RuleId::L08, record, record.mm, &tids, what);
+        } else {
+            sink.unjudged(RuleId::L08);
+        }
+    }
+
+    pub(super) fn released(&mut self, record: &Record, write: bool, sink: &mut Sink) {
+        let lock = &mut self.mm(record.mm).lock;
+        if !write {
+            match lock.release_read(record) {
+                Meaning::Right => sink.held(RuleId::L06, record.ts),
+                Meaning::NotHeld => {
+                    self.forget_writes(record.mm);
+                    let what = format!(
+                        "task {} releases the mmap_lock of mm {:#x} for read, and nobody holds it for read",
+                        record.tid, record.mm
+                    );
+                    sink.violated(RuleId::L06, record, record.mm, &[record.tid], what);
+                }
+                Meaning::Unknown | Meaning::NotOwner(_) => sink.unjudged(RuleId::L06),
+            }
+            return;
+        }
+        let meaning = lock.release_write(record);
+        if self.mm(record.mm).life == Life::Dying {
+            // Whoever gets this address next may not be recorded from the beginning.
+            let mm = self.mm(record.mm);
+            mm.lock = MmapLock::default();
+            mm.life = Life::Dead;
+        }
+        self.task(record.tid).wrote(record.mm);
+        match meaning {
+            Meaning::Right => {
+                self.writers = self.writers.saturating_sub(1);
+                self.measures.hold_ends(record, sink);
+                sink.held(RuleId::L04, record.ts);
+            }
+            Meaning::NotOwner(writer) => {
+                self.forget_writes(record.mm);
+                let whose = writer.map_or_else(|| "nobody".to_owned(), |w| format!("task {}", w.tid));
+                let what = format!(
+                    "task {} releases the mmap_lock of mm {:#x} for write, which {whose} holds",
+                    record.tid, record.mm
+                );
+                let mut tids = vec![record.tid];
+                tids.extend(writer.map(|w| w.tid));
+                sink.violated(RuleId::L04, record, record.mm, &tids, what);
+            }
+            Meaning::Unknown | Meaning::NotHeld => {
+                sink.unjudged(RuleId::L04);
+                // A write hold that nobody saw begin: it was there all the time.
+                sink.withdraw(RuleId::L40);
+            }
+        }
+    }
+
+    /// After a violation on this lock nothing is concluded from who held it.
+    pub(super) fn forget_writes(&mut self, mm: u64) {
+        for task in self.tasks.values_mut() {
+            if task.writes.contains(&mm) {
+                task.writes.retain(|m| *m != mm);
+                task.anchored = false;
+            }
+        }
+        self.count_writers();
+    }
+
+    pub(super) fn count_writers(&mut self) {
+        self.writers = self.tasks.values().map(|t| t.writes.len() as u64).sum();
+    }
+
+    pub(super) fn contention(&mut self, record: &Record, sink: &mut Sink) {
+        self.settle(record, sink);
+        let writer = self.mm(record.mm).lock.writer();
+        if writer.is_some_and(|w| w.tid == record.tid) {
+            self.mm(record.mm).lock.taint();
+            self.forget_writes(record.mm);
+            let what = format!(
+                "task {} waits for the mmap_lock of mm {:#x}, which it holds for write itself",
+                record.tid, record.mm
+            );
+            sink.violated(RuleId::L07, record, record.mm, &[record.tid], what);
+        } else {
+            sink.held(RuleId::L07, record.ts);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Migration events: entries set and removed, calls that nest.
+
+use mmtrace_common::{Column, Kind, Record};
+
+use super::{
+    Model, SETTLE_NS,
+    migration::{Bracket, x86_64},
+    task::NESTING_MAX,
+};
+use crate::verdict::{RuleId, Sink};
+
+impl Model {
+    pub(super) fn set_migration(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+        let (addr, entry) = (record.args[0], record.args[1]);
+        if x86_64::is_present(entry) {
+            let what = format!("{} at {addr:#x} stores {entry:#x}, which is present", kind.name());
+            sink.violated(RuleId::L41, record, 0, &[record.tid], what);
+        } else {
+            self.migration_types |= 1 << x86_64::swap_type(entry);
+            sink.held(RuleId::L41, record.ts);
+        }
+        if kind == Kind::SetMigrationPte {
+            self.outstanding.set(addr & !0xfff, record.ts);
+            if let Some(bracket) = self.task(record.tid).brackets.last_mut() {
+                bracket.set(addr);
+            }
+        }
+    }
+
+    pub(super) fn remove_migration(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+        let (addr, entry) = (record.args[0], record.args[1]);
+        if !x86_64::is_present(entry) && self.migration_types & 1 << x86_64::swap_type(entry) != 0 {
+            let what = format!("{} at {addr:#x} leaves {entry:#x}, which is a migration entry", kind.name());
+            sink.violated(RuleId::L41, record, 0, &[record.tid], what);
+        } else {
+            sink.held(RuleId::L41, record.ts);
+        }
+        if kind == Kind::RemoveMigrationPte {
+            if let Some(span) = self.outstanding.remove(addr & !0xfff, record.ts) {
+                self.measures.migration(span, record, sink);
+            }
+            if let Some(bracket) = self.task(record.tid).brackets.last_mut() {
+                bracket.remove(record, addr);
+            }
+        }
+    }
+
+    pub(super) fn migrate_start(&mut self, record: &Record, sink: &mut Sink) {
+        let (writes, writers) = (self.writes, self.writers > 0);
+        let for_compaction = self.values.for_compaction;
+        let task = self.task(record.tid);
+        if task.brackets.len() == NESTING_MAX {
+            // Their ends were not seen.
+            task.brackets.clear();
+            task.anchored = false;
+        }
+        let reason = record.get(Column::Reason).unwrap_or(u64::MAX);
+        task.brackets.push(Bracket::new(record.ts, reason, writes, writers));
+        if Some(reason) == for_compaction {
+            if !task.compaction_known {
+                sink.unjudged(RuleId::L46);
+            } else if task.compacting > 0 {
+                sink.held(RuleId::L46, record.ts);
+            } else {
+                task.compaction_known = false;
+                let what = format!("task {} migrates for compaction and does not compact", record.tid);
+                sink.violated(RuleId::L46, record, 0, &[record.tid], what);
+            }
+        }
+    }
+
+    pub(super) fn migrate_end(&mut self, record: &Record, sink: &mut Sink) {
+        let (writes, writers) = (self.writes, self.writers > 0);
+        let (without_reclaim, start) = (self.values.without_reclaim, self.start);
+        let task = self.task(record.tid);
+        let Some(bracket) = task.brackets.pop() else {
+            if task.anchored && sink.is_open(RuleId::L42) {
+                task.anchored = false;
+                let what = format!("task {} leaves migrate_pages() without having entered it", record.tid);
+                sink.violated(RuleId::L42, record, 0, &[record.tid], what);
+            } else {
+                sink.unjudged(RuleId::L42);
+            }
+            return;
+        };
+        sink.held(RuleId::L42, record.ts);
+        if bracket.set + bracket.removed == 0 {
+            return;
+        }
+        let huge = [Column::ThpSucceeded, Column::ThpFailed, Column::ThpSplit];
+        let calm = without_reclaim.contains(&Some(bracket.reason)) && bracket.since >= start + SETTLE_NS;
+        let quiet = bracket.writes_before == writes && !bracket.writers_at_start && !writers;
+        if !calm || !quiet || !bracket.is_complete() || huge.iter().any(|c| record.get(*c) != Some(0)) {
+            sink.unjudged(RuleId::L40);
+            return;
+        }
+        match bracket.surplus {
+            // Fewer removed than set: some were zapped meanwhile, or moved to another address.
+            Some((addr, ts)) if bracket.removed > bracket.set => {
+                let what = format!(
+                    "task {} removed more migration entries at {addr:#x} than it set there, first {} ns before it left migrate_pages(); {} set and {} removed in all",
+                    record.tid,
+                    record.ts.saturating_sub(ts),
+                    bracket.set,
+                    bracket.removed
+                );
+                sink.violated(RuleId::L40, record, 0, &[record.tid], what);
+            }
+            _ => sink.held(RuleId::L40, record.ts),
+        }
+    }
+}
