@@ -443,6 +443,26 @@ fn time_ranges_start_with_a_gap() {
 }
 
 #[test]
+fn a_kill_at_any_moment_loses_at_most_the_open_batch() {
+    const BATCH: usize = 16_384;
+    let (_temp, dir) = temp();
+    let all = few(3 * BATCH);
+    let mut writer = start(&dir, &[], 1, WriterOptions::default());
+    for (i, record) in all.iter().enumerate() {
+        writer.append(record).expect("append");
+        let appended = i + 1;
+        if appended % BATCH < 2 || appended % 5_000 == 0 {
+            // A kill leaves what is in the files at that moment; so does a copy of them.
+            let killed = dir.with_extension(appended.to_string());
+            copy(&dir, &killed);
+            let mut found = read(&killed).0;
+            found.retain(|r| !is_gap(r));
+            assert_eq!(found, all[..appended / BATCH * BATCH], "after {appended}");
+        }
+    }
+}
+
+#[test]
 fn an_interrupted_recording_is_recovered() {
     let (_temp, dir) = temp();
     let all = records(250);

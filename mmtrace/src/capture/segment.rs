@@ -1,5 +1,6 @@
 //! One segment while it is written: an Arrow stream that survives a crash, and
-//! the Parquet file that replaces it.
+//! the Parquet file that replaces it. The stream is written by the thread that records,
+//! so that no queue holds what a crash would lose; Parquet by a thread of its own.
 
 use super::batch::Batch;
 use super::error::{CaptureError, RECORDING_STOPPED};
@@ -104,87 +105,51 @@ impl Write for Sink {
     }
 }
 
-/// The open segment.
-pub(super) struct Segment {
-    dir: PathBuf,
+/// The open segment's stream: what a reader finds after a crash.
+pub(super) struct OpenSegment {
+    path: PathBuf,
     number: u64,
-    arrows: File,
+    file: File,
     stream: Option<StreamWriter<Vec<u8>>>,
     /// Columns in the current stream, as indices into the capture's schema.
     columns: Vec<usize>,
-    parquet: ArrowWriter<Sink>,
     opened: Instant,
-    entry: SegmentEntry,
-    kinds: Vec<u64>,
+    rows: u64,
 }
 
-impl Segment {
+impl OpenSegment {
     pub(super) fn create(dir: &Path, number: u64) -> Result<Self, CaptureError> {
-        let arrows_path = dir.join(file_name(number, Form::Arrows));
-        let arrows = create_private(&arrows_path)
-            .map_err(|e| CaptureError::io(&arrows_path, "create it", RECORDING_STOPPED, e))?;
-        let part = dir.join(file_name(number, Form::Part));
-        let parquet = ArrowWriter::try_new(Sink::create(&part)?, schema(), Some(writer_properties()))
-            .map_err(|e| encode(&part, &e))?;
-        sync_dir(dir).map_err(|e| CaptureError::io(dir, "flush the directory", RECORDING_STOPPED, e))?;
-        Ok(Self {
-            dir: dir.to_path_buf(),
-            number,
-            arrows,
-            stream: None,
-            columns: Vec::new(),
-            parquet,
-            opened: Instant::now(),
-            entry: SegmentEntry {
-                file: file_name(number, Form::Parquet),
-                rows: 0,
-                first_ts: u64::MAX,
-                last_ts: 0,
-                bytes: 0,
-                sha256: String::new(),
-                kinds: Default::default(),
-                lost: 0,
-                missed: 0,
-            },
-            kinds: vec![0; SPECS.len()],
-        })
-    }
-
-    pub(super) fn number(&self) -> u64 {
-        self.number
+        let path = dir.join(file_name(number, Form::Arrows));
+        let file = create_private(&path).map_err(|e| CaptureError::io(&path, "create it", RECORDING_STOPPED, e))?;
+        Ok(Self { path, number, file, stream: None, columns: Vec::new(), opened: Instant::now(), rows: 0 })
     }
 
     pub(super) fn rows(&self) -> u64 {
-        self.entry.rows
+        self.rows
     }
 
     pub(super) fn opened(&self) -> Instant {
         self.opened
     }
 
-    /// Adds a batch: first to the stream, so that nothing is in Parquet that a crash would lose.
-    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), CaptureError> {
-        let path = self.dir.join(file_name(self.number, Form::Arrows));
-        let bytes = self.encode(&batch.rows).map_err(|e| encode(&path, &e))?;
-        self.arrows.write_all(&bytes).map_err(|e| CaptureError::io(&path, "write it", RECORDING_STOPPED, e))?;
+    /// The stream's file for another thread, which makes it survive a crash of the kernel.
+    pub(super) fn flusher(&self) -> Result<Flusher, CaptureError> {
+        let failed = |e| CaptureError::io(&self.path, "open it again", RECORDING_STOPPED, e);
+        let file = self.file.try_clone().map_err(failed)?;
+        Ok(Flusher { path: self.path.clone(), number: self.number, file })
+    }
+
+    /// Adds a batch. When this returns, the batch survives the end of this process.
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), CaptureError> {
+        let bytes = self.encode(batch).map_err(|e| encode(&self.path, &e))?;
+        self.file.write_all(&bytes).map_err(|e| CaptureError::io(&self.path, "write it", RECORDING_STOPPED, e))?;
         if let Some(stream) = &mut self.stream {
             // The buffer goes back, to be filled again.
             let mut bytes = bytes;
             bytes.clear();
             *stream.get_mut() = bytes;
         }
-
-        if let Err(e) = self.parquet.write(&batch.rows) {
-            return Err(self.parquet_error(&e));
-        }
-        self.entry.rows += batch.rows.num_rows() as u64;
-        self.entry.first_ts = self.entry.first_ts.min(batch.first_ts);
-        self.entry.last_ts = self.entry.last_ts.max(batch.last_ts);
-        self.entry.lost = self.entry.lost.saturating_add(batch.lost);
-        self.entry.missed = self.entry.missed.saturating_add(batch.missed);
-        for (sum, n) in self.kinds.iter_mut().zip(&batch.kinds) {
-            *sum += n;
-        }
+        self.rows += batch.num_rows() as u64;
         Ok(())
     }
 
@@ -212,24 +177,86 @@ impl Segment {
         stream.write(&batch.project(&self.columns)?)?;
         Ok(std::mem::take(stream.get_mut()))
     }
+}
 
+/// Brings an open segment's stream from the page cache to the disk.
+pub(super) struct Flusher {
+    path: PathBuf,
+    number: u64,
+    file: File,
+}
+
+impl Flusher {
     /// Makes what was written so far survive a power cut or a crash of the kernel.
-    pub(super) fn sync(&self) -> Result<(), CaptureError> {
-        let path = self.dir.join(file_name(self.number, Form::Arrows));
-        match self.arrows.sync_data() {
+    pub(super) fn flush(&self) -> Result<(), CaptureError> {
+        match self.file.sync_data() {
             // Not every file system can.
             Err(e) if e.kind() != io::ErrorKind::InvalidInput => {
-                Err(CaptureError::io(&path, "flush it", RECORDING_STOPPED, e))
+                Err(CaptureError::io(&self.path, "flush it", RECORDING_STOPPED, e))
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// A segment on its way to being sealed: the Parquet file that replaces the stream.
+pub(super) struct SealingSegment {
+    dir: PathBuf,
+    flusher: Flusher,
+    parquet: ArrowWriter<Sink>,
+    entry: SegmentEntry,
+    kinds: Vec<u64>,
+}
+
+impl SealingSegment {
+    pub(super) fn create(dir: &Path, flusher: Flusher) -> Result<Self, CaptureError> {
+        let part = dir.join(file_name(flusher.number, Form::Part));
+        let parquet = ArrowWriter::try_new(Sink::create(&part)?, schema(), Some(writer_properties()))
+            .map_err(|e| encode(&part, &e))?;
+        sync_dir(dir).map_err(|e| CaptureError::io(dir, "flush the directory", RECORDING_STOPPED, e))?;
+        let entry = SegmentEntry {
+            file: file_name(flusher.number, Form::Parquet),
+            rows: 0,
+            first_ts: u64::MAX,
+            last_ts: 0,
+            bytes: 0,
+            sha256: String::new(),
+            kinds: Default::default(),
+            lost: 0,
+            missed: 0,
+        };
+        Ok(Self { dir: dir.to_path_buf(), flusher, parquet, entry, kinds: vec![0; SPECS.len()] })
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.flusher.number
+    }
+
+    pub(super) fn flush(&self) -> Result<(), CaptureError> {
+        self.flusher.flush()
+    }
+
+    /// Adds a batch that the stream already has.
+    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), CaptureError> {
+        if let Err(e) = self.parquet.write(&batch.rows) {
+            return Err(self.parquet_error(&e));
+        }
+        self.entry.rows += batch.rows.num_rows() as u64;
+        self.entry.first_ts = self.entry.first_ts.min(batch.first_ts);
+        self.entry.last_ts = self.entry.last_ts.max(batch.last_ts);
+        self.entry.lost = self.entry.lost.saturating_add(batch.lost);
+        self.entry.missed = self.entry.missed.saturating_add(batch.missed);
+        for (sum, n) in self.kinds.iter_mut().zip(&batch.kinds) {
+            *sum += n;
+        }
+        Ok(())
     }
 
     /// Completes the Parquet file and gives it its name. The stream stays until
     /// [`remove_stream`]: between the two the manifest must take the entry up.
     pub(super) fn seal(mut self) -> Result<SegmentEntry, CaptureError> {
-        let part = self.dir.join(file_name(self.number, Form::Part));
-        let sealed = self.dir.join(file_name(self.number, Form::Parquet));
+        let part = self.dir.join(file_name(self.number(), Form::Part));
+        let sealed = self.dir.join(file_name(self.number(), Form::Parquet));
         if let Err(e) = self.parquet.finish() {
             return Err(self.parquet_error(&e));
         }
@@ -247,7 +274,7 @@ impl Segment {
     }
 
     fn parquet_error(&mut self, error: &ParquetError) -> CaptureError {
-        let path = self.dir.join(file_name(self.number, Form::Part));
+        let path = self.dir.join(file_name(self.number(), Form::Part));
         match self.parquet.inner_mut().failure.take() {
             Some(e) => CaptureError::io(&path, "write it", RECORDING_STOPPED, e),
             None => encode(&path, error),

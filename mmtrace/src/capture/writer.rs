@@ -4,7 +4,7 @@ use super::batch::{BATCH_ROWS, Batch, BatchBuilder};
 use super::error::{CaptureError, NOTHING_RECORDED};
 use super::manifest::{Manifest, State};
 use super::place::lock;
-use super::segment::{Segment, remove_stream};
+use super::segment::{Flusher, OpenSegment, SealingSegment, remove_stream};
 use crate::context::Context;
 use mmtrace_common::Record;
 use std::fs::{DirBuilder, File};
@@ -24,7 +24,7 @@ pub struct WriterOptions {
     pub segment_age: Duration,
     /// How often the open segment is made to survive a crash of the kernel.
     pub sync_every: Duration,
-    /// Batches that may wait for the disk before [`CaptureWriter::append`] blocks. One takes about a megabyte.
+    /// Batches that may wait to become Parquet before [`CaptureWriter::append`] blocks. One takes about a megabyte.
     pub queue: usize,
     /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, nanoseconds, for the manifest.
     pub realtime_offset_ns: Option<i64>,
@@ -53,17 +53,23 @@ pub struct FinalInfo {
 const MIN_WAIT: Duration = Duration::from_millis(10);
 
 enum Job {
+    Open(Flusher),
     Batch(Box<Batch>),
+    Seal,
     Finish(FinalInfo),
 }
 
-/// Writes a capture. Records are collected here; a thread of its own brings them to disk.
+/// Writes a capture. Records are collected here into batches; a full batch is in the open
+/// segment's file before the next record is taken, so that a recorder that is killed loses
+/// the batch it was filling and nothing else. A thread of its own makes Parquet of the batches.
 ///
 /// A writer that is dropped without [`CaptureWriter::finish`] leaves a capture that reads as interrupted.
-#[derive(Debug)]
 pub struct CaptureWriter {
     dir: PathBuf,
     builder: BatchBuilder,
+    options: WriterOptions,
+    open: Option<OpenSegment>,
+    segments: u64,
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<Result<Manifest, CaptureError>>>,
     /// Tells other mmtraces that the capture is being written.
@@ -103,29 +109,31 @@ impl CaptureWriter {
         manifest.store(dir, NOTHING_RECORDED)?;
 
         let (jobs, queue) = sync_channel(options.queue);
+        let sync_every = options.sync_every;
         let disk =
-            Disk { dir: dir.to_path_buf(), manifest, options, segment: None, synced: Instant::now(), dirty: false };
+            Disk { dir: dir.to_path_buf(), manifest, sync_every, segment: None, synced: Instant::now(), dirty: false };
         let thread = std::thread::Builder::new()
             .name("capture".to_owned())
             .spawn(move || disk.run(&queue))
             .map_err(|e| failed("start the writer's thread", e))?;
         let (jobs, thread) = (Some(jobs), Some(thread));
-        Ok(Self { dir: dir.to_path_buf(), builder: BatchBuilder::new(context), jobs, thread, _lock: lock })
+        let builder = BatchBuilder::new(context);
+        Ok(Self { dir: dir.to_path_buf(), builder, options, open: None, segments: 0, jobs, thread, _lock: lock })
     }
 
-    /// Adds a record. Blocks while the disk is more than the queue behind. A record of a kind
+    /// Adds a record. Blocks while Parquet is more than the queue behind. A record of a kind
     /// that this build does not know is dropped and counted: [`CaptureWriter::unknown`].
     ///
     /// # Errors
     ///
-    /// What went wrong on disk, at the latest a queue's length after it did; [`CaptureError::Stopped`] after that.
+    /// What went wrong on disk; [`CaptureError::Stopped`] after that.
     #[inline]
     pub fn append(&mut self, record: &Record) -> Result<(), CaptureError> {
         self.builder.append(record);
         if self.builder.rows() >= BATCH_ROWS { self.flush() } else { Ok(()) }
     }
 
-    /// Hands the records so far to the disk, so that a reader, or a recovery, sees them. Does not wait for it.
+    /// Writes the records so far, so that a reader, or a recovery, sees them.
     ///
     /// # Errors
     ///
@@ -137,9 +145,34 @@ impl CaptureWriter {
             consequence: super::error::RECORDING_STOPPED,
         })?;
         match batch {
-            Some(batch) => self.send(Job::Batch(Box::new(batch))),
+            Some(batch) => self.write(batch)?,
             // With nothing to send, a failed disk would go unnoticed until the next event.
-            None if self.thread.as_ref().is_none_or(JoinHandle::is_finished) => Err(self.failure()),
+            None if self.thread.as_ref().is_none_or(JoinHandle::is_finished) => return Err(self.failure()),
+            None => {}
+        }
+        let full = self.open.as_ref().is_some_and(|open| {
+            open.rows() >= self.options.segment_rows || open.opened().elapsed() >= self.options.segment_age
+        });
+        if full { self.seal() } else { Ok(()) }
+    }
+
+    fn write(&mut self, batch: Batch) -> Result<(), CaptureError> {
+        if self.open.is_none() {
+            let open = OpenSegment::create(&self.dir, self.segments + 1)?;
+            self.segments += 1;
+            let flusher = open.flusher()?;
+            self.open = Some(open);
+            self.send(Job::Open(flusher))?;
+        }
+        if let Some(open) = &mut self.open {
+            open.write(&batch.rows)?;
+        }
+        self.send(Job::Batch(Box::new(batch)))
+    }
+
+    fn seal(&mut self) -> Result<(), CaptureError> {
+        match self.open.take() {
+            Some(_) => self.send(Job::Seal),
             None => Ok(()),
         }
     }
@@ -157,6 +190,7 @@ impl CaptureWriter {
     /// As [`CaptureWriter::append`]. The capture is then as after an interruption.
     pub fn finish(mut self, info: FinalInfo) -> Result<Manifest, CaptureError> {
         self.flush()?;
+        self.seal()?;
         self.send(Job::Finish(info))?;
         self.join()
     }
@@ -198,8 +232,8 @@ impl Drop for CaptureWriter {
 struct Disk {
     dir: PathBuf,
     manifest: Manifest,
-    options: WriterOptions,
-    segment: Option<Segment>,
+    sync_every: Duration,
+    segment: Option<SealingSegment>,
     synced: Instant,
     dirty: bool,
 }
@@ -207,10 +241,16 @@ struct Disk {
 impl Disk {
     fn run(mut self, queue: &Receiver<Job>) -> Result<Manifest, CaptureError> {
         loop {
-            match queue.recv_timeout(self.options.sync_every.max(MIN_WAIT)) {
-                Ok(Job::Batch(batch)) => self.write(&batch)?,
+            match queue.recv_timeout(self.sync_every.max(MIN_WAIT)) {
+                Ok(Job::Open(flusher)) => self.segment = Some(SealingSegment::create(&self.dir, flusher)?),
+                Ok(Job::Batch(batch)) => {
+                    self.dirty = true;
+                    if let Some(segment) = &mut self.segment {
+                        segment.write(&batch)?;
+                    }
+                }
+                Ok(Job::Seal) => self.seal()?,
                 Ok(Job::Finish(info)) => {
-                    self.seal()?;
                     self.manifest.state = State::Complete;
                     self.manifest.end_ts = Some(info.end_ts);
                     self.store()?;
@@ -219,7 +259,7 @@ impl Disk {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     if let Some(segment) = &self.segment {
-                        segment.sync()?;
+                        segment.flush()?;
                     }
                     return Ok(self.manifest);
                 }
@@ -228,22 +268,12 @@ impl Disk {
         }
     }
 
-    fn write(&mut self, batch: &Batch) -> Result<(), CaptureError> {
-        let segment = match &mut self.segment {
-            Some(segment) => segment,
-            None => self.segment.insert(Segment::create(&self.dir, self.manifest.segments.len() as u64 + 1)?),
-        };
-        self.dirty = true;
-        segment.write(batch)
-    }
-
     fn upkeep(&mut self) -> Result<(), CaptureError> {
-        let Some(segment) = &self.segment else { return Ok(()) };
-        if segment.rows() >= self.options.segment_rows || segment.opened().elapsed() >= self.options.segment_age {
-            return self.seal();
-        }
-        if self.dirty && self.synced.elapsed() >= self.options.sync_every {
-            segment.sync()?;
+        if let Some(segment) = &self.segment
+            && self.dirty
+            && self.synced.elapsed() >= self.sync_every
+        {
+            segment.flush()?;
             self.synced = Instant::now();
             self.dirty = false;
         }

@@ -1,6 +1,12 @@
 //! The live lane: this kernel, under load.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail};
 use mmtrace_common::SPECS;
@@ -13,6 +19,12 @@ use crate::{process, workspace::cargo};
 const SECONDS: u64 = 20;
 /// No command of the lane may take longer.
 const LIMIT: Duration = Duration::from_secs(300);
+/// So many recorders are killed.
+const KILLS: u32 = 20;
+/// How long after its capture begins the first one is killed.
+const FIRST_KILL: Duration = Duration::from_millis(3);
+/// How much later than the one before each next one is.
+const NEXT_KILL: Duration = Duration::from_millis(67);
 
 /// Records, judges, replays.
 pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
@@ -31,9 +43,12 @@ pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
         say!("lost {} events, and nothing else is wrong: once more", session.report["lost"]);
         session = record_and_replay(&mmtrace, &workspace.root, &folder)?;
     }
+    session.wrong.extend(kills(&mmtrace, &workspace.root, &folder)?);
     if session.wrong.is_empty() {
         let events = &session.report["events"]["total"];
-        return Ok(Outcome::Passed(format!("{events} events, none lost; held; replay says the same")));
+        return Ok(Outcome::Passed(format!(
+            "{events} events, none lost; held; replay says the same; {KILLS} killed recorders left captures that replay"
+        )));
     }
     say!("the reports: {0}/record.json, {0}/replay.json", workspace.shown(&folder));
     Ok(Outcome::Failed(session.wrong.join("; ")))
@@ -82,6 +97,40 @@ fn record_and_replay(mmtrace: &Path, root: &Path, folder: &Path) -> Result<Sessi
     let only_lost = wrong.is_empty() && lost;
     wrong.extend(problems(&report));
     Ok(Session { report, wrong, only_lost })
+}
+
+/// Kills recorders at all sorts of moments, under load; says which captures do not replay.
+fn kills(mmtrace: &Path, root: &Path, folder: &Path) -> Result<Vec<String>> {
+    say!("kill -9 of {KILLS} recorders, after {FIRST_KILL:?} and {NEXT_KILL:?} more each");
+    let capture = folder.join("killed");
+    let mut load = process::command(mmtrace, root);
+    let mut load =
+        load.args(["workload", "mmap", "--seconds", "120", "--memory", "64M"]).stdout(Stdio::null()).spawn()?;
+    let mut wrong = Vec::new();
+    for kill in 0..KILLS {
+        if capture.exists() {
+            fs::remove_dir_all(&capture).with_context(|| format!("cannot remove {}", capture.display()))?;
+        }
+        let mut record = process::command(mmtrace, root);
+        let mut record = record.args(["record", "--json", "-o"]).arg(&capture).stdout(Stdio::null()).spawn()?;
+        // Until there is a capture, there is nothing to lose.
+        let patience = Instant::now() + LIMIT;
+        while !capture.join("manifest.json").exists() && Instant::now() < patience && record.try_wait()?.is_none() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        thread::sleep(FIRST_KILL + NEXT_KILL * kill);
+        record.kill()?;
+        record.wait()?;
+        let replayed =
+            process::within(LIMIT, process::command(mmtrace, root).args(["replay", "--json"]).arg(&capture))?;
+        if !replayed.status.success() {
+            wrong.push(format!("the capture of killed recorder {} replays with {}", kill + 1, replayed.status));
+        }
+    }
+    // It may have ended by itself.
+    let _ = load.kill();
+    load.wait()?;
+    Ok(wrong)
 }
 
 /// Why nothing can be recorded here, in the doctor's words.
