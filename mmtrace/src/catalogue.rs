@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::{
-    report::Style,
+    report::{Style, wrap},
     verdict::{RULES, Rule, Severity},
 };
 
@@ -122,19 +122,4 @@ pub fn explain(args: &ExplainArgs, out: &mut dyn Write, style: Style) -> io::Res
         }
     }
     Ok(true)
-}
-
-/// Breaks a text into lines of at most `width` characters, at spaces.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{catalogue, doctor, record, replay::command, workload};
+use crate::{catalogue, doctor, explore, record, replay::command, workload};
 
 /// Watches a live Linux kernel's page faults, migration, khugepaged and mmap_lock, and checks
 /// every event against an executable reference of the kernel's own rules.
@@ -37,6 +37,8 @@ pub enum Command {
     Rules(catalogue::RulesArgs),
     /// Explain a rule: what, why, where in the kernel, why it raises no false alarm
     Explain(catalogue::ExplainArgs),
+    /// Run a protocol's threads in every order: proof, or the shortest schedule that breaks it
+    Explore(explore::command::ExploreArgs),
     /// Drive one path of the kernel, with bounded time and memory
     Workload(workload::WorkloadArgs),
 }

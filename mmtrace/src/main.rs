@@ -11,7 +11,9 @@ use mmtrace::{
     capture::{self, Condition},
     catalogue,
     cli::{Cli, Command},
-    doctor, record,
+    doctor,
+    explore::command as explore,
+    record,
     replay::command as replay,
     report::Style,
     workload,
@@ -83,6 +85,7 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<u8> {
                 FAILED
             }
         }
+        Command::Explore(args) => verdict(explore::run(args, out, style)? == explore::Outcome::Broken),
         Command::Workload(args) => {
             let stop = stop_flag()?;
             workload::run(args, &stop, out)?;

@@ -6,7 +6,10 @@
 //! starts unknown, and goes back to unknown after a loss and after a violation.
 
 mod collapsing;
+pub mod entry;
+pub mod exclusion;
 mod fault;
+pub mod invariant;
 mod life;
 pub mod lock;
 mod locking;
@@ -14,6 +17,7 @@ pub mod measure;
 mod migrating;
 pub mod migration;
 pub mod space;
+pub mod table;
 pub mod task;
 
 use mmtrace_common::{Column, Kind, Record};

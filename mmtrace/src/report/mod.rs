@@ -19,7 +19,8 @@ use crate::{
 };
 
 pub use story::Story;
-pub use style::{Style, grouped};
+pub(crate) use style::duration;
+pub use style::{Style, grouped, wrap};
 
 /// The closing report. As JSON its fields are stable: docs/report.md.
 #[derive(Debug, Serialize)]

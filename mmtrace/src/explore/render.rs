@@ -1,0 +1,108 @@
+//! An execution as the events that a kernel would have emitted: the bridge to the live rules.
+
+use std::path::Path;
+
+use anyhow::Result;
+use mmtrace_common::{Record, SPECS, spec};
+
+use crate::{
+    capture::{CaptureWriter, FinalInfo, WriterOptions, make_room},
+    context::{Context, Kernel, ProbeState},
+    protocol::{World, world::Tid},
+};
+
+use super::{
+    schedule::{self, Execution},
+    search::Move,
+};
+
+/// Between two steps: longer than clocks of CPUs may differ, so that order is never in doubt.
+const STEP_NS: u64 = 1_000_000;
+/// When the execution begins: well after recording did.
+const START_NS: u64 = 10_000_000_000;
+/// Addresses of mms.
+const MM: u64 = 0xffff_8880_0000_1000;
+/// The first thread's number.
+const TID: u32 = 1000;
+
+/// What a recording of it would know besides the events: every probe attached.
+#[must_use]
+pub fn context() -> Context {
+    let probes = SPECS.iter().filter(|s| !s.kind.is_synthetic()).map(|s| ProbeState {
+        event: s.name.to_owned(),
+        form: Some(crate::context::Form::TpBtf),
+        absent: Vec::new(),
+        reason: None,
+    });
+    Context {
+        kernel: Kernel {
+            release: "6.18.0-explorer".to_owned(),
+            machine: "x86_64".to_owned(),
+            cpus: crate::protocol::world::THREADS_MAX as u32,
+            ..Kernel::default()
+        },
+        probes: probes.collect(),
+        ..Context::default()
+    }
+}
+
+/// The events of an execution.
+#[must_use]
+pub fn records(execution: &Execution) -> Vec<Record> {
+    let mut records = Vec::new();
+    for (number, line) in execution.lines.iter().enumerate() {
+        for (nth, event) in line.events.iter().enumerate() {
+            let tid = TID + u32::from(line.tid);
+            let mut record = Record {
+                ts: START_NS + STEP_NS * number as u64 + nth as u64,
+                mm: event.mm.map_or(0, |mm| MM + u64::from(mm) * 0x1000),
+                tgid: tid,
+                tid,
+                kind: event.kind as u16,
+                cpu: u16::from(line.tid),
+                ..Record::default()
+            };
+            for (column, value) in &event.fields {
+                let spec = spec(event.kind);
+                if let Some(field) = spec.fields.iter().find(|f| f.column == *column) {
+                    field.set(&mut record, *value);
+                }
+            }
+            records.push(record);
+        }
+    }
+    records
+}
+
+/// Some execution to its end: whoever can go on does, the first thread first.
+#[must_use]
+pub fn some(world: &World) -> Vec<Move> {
+    let mut state = *world.initial();
+    let mut moves = Vec::new();
+    while moves.len() < 10_000 && (0..world.threads() as Tid).any(|t| world.must_finish(t) && !world.is_done(&state, t))
+    {
+        let Some(by) = schedule::enabled(world, &state).next() else { break };
+        world.step(&mut state, by.tid, by.choice, None);
+        moves.push(by);
+    }
+    moves
+}
+
+/// Writes an execution as a capture.
+///
+/// # Errors
+///
+/// The schedule cannot be run, or the capture not be written.
+pub fn write(world: &World, moves: &[Move], dir: &Path) -> Result<()> {
+    let execution = schedule::run(world, moves)?;
+    if let Some(old) = make_room(dir)? {
+        eprintln!("mmtrace: the earlier capture is now {}", old.display());
+    }
+    let context = context();
+    let mut writer = CaptureWriter::create(dir, &context, std::env::args().collect(), WriterOptions::default())?;
+    for record in records(&execution) {
+        writer.append(&record)?;
+    }
+    writer.finish(FinalInfo { end_ts: START_NS + STEP_NS * (execution.lines.len() as u64 + 1) })?;
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! The scenarios, one module for each thread.
+
+use super::scenario::Scenario;
+
+mod cross;
+mod seed0;
+mod seed1;
+mod seed2;
+mod seed3;
+mod seed4;
+
+/// By seed; the ones about several last.
+pub const ALL: &[&[Scenario]] =
+    &[seed0::SCENARIOS, seed1::SCENARIOS, seed2::SCENARIOS, seed3::SCENARIOS, seed4::SCENARIOS, cross::SCENARIOS];

@@ -1,0 +1,6 @@
+//! Seed 0: `vma_pgtable_walk_begin/end()`: stabilising hugetlb page tables.
+
+use crate::explore::scenario::Scenario;
+
+/// The scenarios.
+pub(super) const SCENARIOS: &[Scenario] = &[];

@@ -1,0 +1,463 @@
+//! The search itself: breadth-first for the shortest counterexample, depth-first with
+//! partial-order reduction for proof.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    model::invariant::Invariant,
+    protocol::{
+        State, World,
+        kernel::{Broken, Outcome},
+        world::Tid,
+    },
+};
+
+use super::{
+    footprint::Footprints,
+    store::{Grow, Packer, Store},
+};
+
+/// A transition: which thread, and which way if its step has several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The thread.
+    pub tid: Tid,
+    /// The way.
+    pub choice: u8,
+}
+
+/// How to search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Level by level: a counterexample is the shortest there is.
+    Breadth,
+    /// Path by path, every interleaving.
+    Depth,
+    /// Path by path; of steps that do not touch what others touch, one order only.
+    Reduced,
+}
+
+/// Bounds of a search, and who watches.
+pub struct Limits<'a> {
+    /// Bytes that the states may take.
+    pub memory: usize,
+    /// Called now and then with the number of states.
+    pub progress: &'a mut dyn FnMut(usize, usize),
+}
+
+/// Default for [`Limits::memory`]: two GiB.
+pub const MEMORY: usize = 2 << 30;
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The invariant that a schedule breaks; `None`: no schedule breaks any.
+    pub broken: Option<(Vec<Move>, Broken)>,
+    /// Distinct states.
+    pub states: usize,
+    /// Steps taken.
+    pub transitions: usize,
+    /// Longest path that was looked at, steps.
+    pub depth: usize,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// *Sometimes* properties that were reached, bit by number.
+    pub reached: u32,
+    /// Bytes that the states took.
+    pub bytes: usize,
+    /// Bytes of one state.
+    pub state_bytes: usize,
+}
+
+/// Why a search did not end.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// It needs more memory than it may have.
+    #[error(
+        "the states take more than {limit} MiB after {states} of them, and the search is not over: it proves nothing; \
+         allow more with --memory MIB, or look at a smaller scenario"
+    )]
+    Memory {
+        /// What it may have, MiB.
+        limit: usize,
+        /// How far it came.
+        states: usize,
+    },
+}
+
+enum Stop {
+    Grow(Grow),
+    Error(SearchError),
+}
+
+impl From<Grow> for Stop {
+    fn from(grow: Grow) -> Self {
+        Self::Grow(grow)
+    }
+}
+
+/// Looks at every interleaving of the world's threads.
+///
+/// # Errors
+///
+/// [`SearchError::Memory`].
+pub fn search(world: &World, order: Order, limits: &mut Limits<'_>) -> Result<Found, SearchError> {
+    let start = Instant::now();
+    let mut packer = Packer::new(world.initial());
+    let mut footprints = Footprints::new();
+    warm_up(world, &mut packer, &mut footprints);
+    loop {
+        footprints.settle();
+        let mut run = Run {
+            world,
+            store: Store::new(packer),
+            found: Found {
+                broken: None,
+                states: 0,
+                transitions: 0,
+                depth: 0,
+                elapsed: Duration::ZERO,
+                reached: 0,
+                bytes: 0,
+                state_bytes: 0,
+            },
+            limits,
+        };
+        let stop = match order {
+            Order::Breadth => run.breadth(),
+            Order::Depth => run.depth(None),
+            Order::Reduced => run.depth(Some(&mut footprints)),
+        };
+        match stop {
+            Err(Stop::Grow(grow)) => {
+                packer = run.store.into_packer();
+                packer.grow(grow);
+            }
+            Err(Stop::Error(error)) => return Err(error),
+            // A counterexample is one, whatever was known.
+            Ok(()) if order == Order::Reduced && footprints.has_grown() && run.found.broken.is_none() => {
+                packer = run.store.into_packer();
+            }
+            Ok(()) => {
+                let mut found = run.found;
+                found.states = run.store.len();
+                found.bytes = run.store.bytes();
+                found.state_bytes = run.store.state_bytes();
+                found.elapsed = start.elapsed();
+                return Ok(found);
+            }
+        }
+    }
+}
+
+/// Runs a few schedules at random, so that most of what there is to learn is known.
+fn warm_up(world: &World, packer: &mut Packer, footprints: &mut Footprints) {
+    let mut bits = 0x2545_f491_4f6c_dd1d_u64;
+    for _ in 0..64 {
+        let mut state = *world.initial();
+        for _ in 0..400 {
+            let mut any = false;
+            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let first = (bits >> 33) as usize;
+            for i in 0..world.threads() {
+                let tid = ((first + i) % world.threads()) as Tid;
+                let choices = world.choices(&state, tid);
+                if choices == 0 {
+                    continue;
+                }
+                let mut next = state;
+                let outcome = take(world, &mut next, tid, (first % usize::from(choices)) as u8, Some(footprints));
+                if !outcome.blocked {
+                    packer.learn(&next);
+                    state = next;
+                    any = outcome.broken.is_none();
+                    break;
+                }
+            }
+            if !any {
+                break;
+            }
+        }
+    }
+    packer.lay_out();
+}
+
+#[inline]
+fn take(world: &World, state: &mut State, tid: Tid, choice: u8, learn: Option<&mut Footprints>) -> Outcome {
+    let pc = world.pc(state, tid);
+    let outcome = world.step(state, tid, choice, None);
+    if let Some(footprints) = learn {
+        let next = if outcome.blocked { pc } else { world.pc(state, tid) };
+        footprints.learn(tid, pc, outcome.footprint, next);
+    }
+    outcome
+}
+
+/// How many states between two looks at the limits.
+const EVERY: usize = 1 << 14;
+/// A thread that does so many steps alone and is not done goes round in circles.
+const ALONE: usize = 2000;
+
+struct Run<'w, 'l, 'p> {
+    world: &'w World,
+    store: Store,
+    found: Found,
+    limits: &'l mut Limits<'p>,
+}
+
+/// Where a state was reached from.
+#[derive(Clone, Copy)]
+struct Origin {
+    parent: u32,
+    by: Move,
+    depth: u32,
+}
+
+struct Frame {
+    state: State,
+    id: u32,
+    /// Moves still to be taken.
+    todo: Vec<Move>,
+    /// The one that led here.
+    by: Move,
+}
+
+impl Run<'_, '_, '_> {
+    fn breadth(&mut self) -> Result<(), Stop> {
+        let none = Move { tid: 0, choice: 0 };
+        let mut origins = vec![Origin { parent: 0, by: none, depth: 0 }];
+        self.store.insert(self.world.initial())?;
+        let mut id = 0;
+        while (id as usize) < self.store.len() {
+            let state = self.store.get(id);
+            let depth = origins[id as usize].depth;
+            let mut enabled = false;
+            for tid in 0..self.world.threads() as Tid {
+                for choice in 0..self.world.choices(&state, tid) {
+                    let mut next = state;
+                    let outcome = take(self.world, &mut next, tid, choice, None);
+                    if outcome.blocked {
+                        continue;
+                    }
+                    enabled = true;
+                    let by = Move { tid, choice };
+                    self.found.transitions += 1;
+                    self.found.reached |= outcome.reached;
+                    let broken = outcome.broken.or_else(|| alone(self.world, &state, &next, tid));
+                    if let Some(broken) = broken {
+                        self.found.depth = depth as usize + 1;
+                        self.found.broken = Some((path(&origins, id, Some(by)), broken));
+                        return Ok(());
+                    }
+                    let (_, new) = self.store.insert(&next)?;
+                    if new {
+                        origins.push(Origin { parent: id, by, depth: depth + 1 });
+                        self.check(origins.capacity() * size_of::<Origin>())?;
+                    }
+                }
+            }
+            self.found.depth = depth as usize;
+            if !enabled && let Some(broken) = stuck(self.world, &state) {
+                self.found.broken = Some((path(&origins, id, None), broken));
+                return Ok(());
+            }
+            id += 1;
+        }
+        Ok(())
+    }
+
+    fn depth(&mut self, mut reduce: Option<&mut Footprints>) -> Result<(), Stop> {
+        let none = Move { tid: 0, choice: 0 };
+        let initial = *self.world.initial();
+        let (id, _) = self.store.insert(&initial)?;
+        let mut on_stack = vec![0u64; 1];
+        let mut stack = vec![Frame { state: initial, id, todo: Vec::new(), by: none }];
+        set(&mut on_stack, id, true);
+        let Some(broken) = self.expand(&mut stack, reduce.as_deref_mut(), &on_stack)? else {
+            return self.descend(stack, reduce, on_stack);
+        };
+        self.found.broken = Some((Vec::new(), broken));
+        Ok(())
+    }
+
+    fn descend(
+        &mut self,
+        mut stack: Vec<Frame>,
+        mut reduce: Option<&mut Footprints>,
+        mut on_stack: Vec<u64>,
+    ) -> Result<(), Stop> {
+        while let Some(frame) = stack.last_mut() {
+            let Some(by) = frame.todo.pop() else {
+                set(&mut on_stack, frame.id, false);
+                stack.pop();
+                continue;
+            };
+            let before = frame.state;
+            let mut next = before;
+            let outcome = take(self.world, &mut next, by.tid, by.choice, reduce.as_deref_mut());
+            self.found.transitions += 1;
+            self.found.reached |= outcome.reached;
+            let broken = outcome.broken.or_else(|| alone(self.world, &before, &next, by.tid));
+            if let Some(broken) = broken {
+                let moves = stack.iter().skip(1).map(|f| f.by).chain([by]).collect();
+                self.found.broken = Some((moves, broken));
+                return Ok(());
+            }
+            let (id, new) = self.store.insert(&next)?;
+            if !new {
+                continue;
+            }
+            set(&mut on_stack, id, true);
+            stack.push(Frame { state: next, id, todo: Vec::new(), by });
+            self.found.depth = self.found.depth.max(stack.len() - 1);
+            self.check(stack.capacity() * size_of::<Frame>())?;
+            if let Some(broken) = self.expand(&mut stack, reduce.as_deref_mut(), &on_stack)? {
+                self.found.broken = Some((stack.iter().skip(1).map(|f| f.by).collect(), broken));
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Determines what is to be tried from the state on top of the stack.
+    fn expand(
+        &mut self,
+        stack: &mut [Frame],
+        mut reduce: Option<&mut Footprints>,
+        on_stack: &[u64],
+    ) -> Result<Option<Broken>, Stop> {
+        let Some(frame) = stack.last_mut() else { return Ok(None) };
+        let threads = self.world.threads() as Tid;
+        if let Some(footprints) = reduce.as_deref_mut() {
+            // The one that ran last goes on if it may: fewer switches, and shorter stacks.
+            for i in 0..threads {
+                let tid = (frame.by.tid + i) % threads;
+                if self.may_go_alone(&frame.state, tid, footprints, on_stack, &mut frame.todo)? {
+                    return Ok(None);
+                }
+            }
+        }
+        frame.todo.clear();
+        for tid in (0..threads).rev() {
+            for choice in 0..self.world.choices(&frame.state, tid) {
+                let mut next = frame.state;
+                if !take(self.world, &mut next, tid, choice, reduce.as_deref_mut()).blocked {
+                    frame.todo.push(Move { tid, choice });
+                }
+            }
+        }
+        Ok(if frame.todo.is_empty() { stuck(self.world, &frame.state) } else { None })
+    }
+
+    /// Whether it is enough to look at this thread's next step alone: nothing that others may
+    /// ever do depends on it or it on them, and it does not close a circle in which they
+    /// would be forgotten.
+    fn may_go_alone(
+        &mut self,
+        state: &State,
+        tid: Tid,
+        footprints: &mut Footprints,
+        on_stack: &[u64],
+        todo: &mut Vec<Move>,
+    ) -> Result<bool, Stop> {
+        todo.clear();
+        for choice in 0..self.world.choices(state, tid) {
+            let mut next = *state;
+            let outcome = take(self.world, &mut next, tid, choice, Some(footprints));
+            if outcome.blocked {
+                // It may become possible through others: their order matters.
+                return Ok(false);
+            }
+            let independent = (0..self.world.threads() as Tid).filter(|other| *other != tid).all(|other| {
+                let pc = self.world.pc(state, other);
+                !footprints.future(other, pc).conflicts(outcome.footprint)
+            });
+            if !independent {
+                return Ok(false);
+            }
+            if let Some(id) = self.store.find(&next)?
+                && get(on_stack, id)
+            {
+                return Ok(false);
+            }
+            todo.push(Move { tid, choice });
+        }
+        Ok(!todo.is_empty())
+    }
+
+    fn check(&mut self, beside: usize) -> Result<(), Stop> {
+        let states = self.store.len();
+        if states.is_multiple_of(EVERY) {
+            (self.limits.progress)(states, self.found.transitions);
+            if self.store.bytes() + beside > self.limits.memory {
+                return Err(Stop::Error(SearchError::Memory { limit: self.limits.memory >> 20, states }));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn get(bits: &[u64], id: u32) -> bool {
+    bits.get(id as usize / 64).is_some_and(|w| w >> (id % 64) & 1 != 0)
+}
+
+fn set(bits: &mut Vec<u64>, id: u32, value: bool) {
+    let word = id as usize / 64;
+    if word >= bits.len() {
+        bits.resize(word * 2 + 1, 0);
+    }
+    if value {
+        bits[word] |= 1 << (id % 64);
+    } else {
+        bits[word] &= !(1 << (id % 64));
+    }
+}
+
+fn path(origins: &[Origin], mut id: u32, last: Option<Move>) -> Vec<Move> {
+    let mut moves: Vec<Move> = last.into_iter().collect();
+    while id != 0 {
+        let origin = origins[id as usize];
+        moves.push(origin.by);
+        id = origin.parent;
+    }
+    moves.reverse();
+    moves
+}
+
+/// Nobody can go on: is anybody missing?
+pub(super) fn stuck(world: &World, state: &State) -> Option<Broken> {
+    let waiting: Vec<String> = (0..world.threads() as Tid)
+        .filter(|tid| world.must_finish(*tid) && !world.is_done(state, *tid))
+        .filter_map(|tid| {
+            let (function, text) = world.next_step(state, tid)?;
+            Some(format!("{} waits in {function}: {text}", world.thread_name(tid)))
+        })
+        .collect();
+    if waiting.is_empty() {
+        return world.check_end(state);
+    }
+    Some(Broken { invariant: Invariant::Dead, why: format!("nobody can go on: {}", waiting.join("; ")) })
+}
+
+/// After a step back: does the thread go round for ever if nobody else runs (G-RETRY)?
+fn alone(world: &World, before: &State, after: &State, tid: Tid) -> Option<Broken> {
+    if world.pc(after, tid) > world.pc(before, tid) || !world.must_finish(tid) {
+        return None;
+    }
+    let mut state = *after;
+    for _ in 0..ALONE {
+        // A step that may go several ways waits for something that may happen.
+        if world.choices(&state, tid) != 1 {
+            return None;
+        }
+        let outcome = world.step(&mut state, tid, 0, None);
+        if outcome.blocked || outcome.broken.is_some() {
+            return None;
+        }
+        if state == *after {
+            let why = format!("{} goes round in circles although nobody else runs", world.thread_name(tid));
+            return Some(Broken { invariant: Invariant::Retry, why });
+        }
+    }
+    None
+}

@@ -1,0 +1,152 @@
+//! How a search and an execution are shown.
+
+use std::{fmt::Write as _, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{
+    protocol::{World, kernel::Broken, world::Tid},
+    report::{Style, grouped, wrap},
+};
+
+use super::{
+    scenario::{Expect, Scenario, Variant},
+    schedule::{self, Execution},
+    search::{Found, Move},
+};
+
+/// Width that a table is made for when nobody says how wide the terminal is.
+const WIDTH: usize = 120;
+/// Narrowest useful column.
+const COLUMN: usize = 18;
+
+fn width() -> usize {
+    std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).filter(|c| *c >= 40).unwrap_or(WIDTH)
+}
+
+/// The execution as a table: one column for each thread that does anything, time downward,
+/// and the locks that are held beside it.
+#[must_use]
+pub fn table(world: &World, execution: &Execution, style: Style) -> String {
+    let threads: Vec<Tid> =
+        (0..world.threads() as Tid).filter(|t| execution.lines.iter().any(|l| l.tid == *t)).collect();
+    let columns = threads.len() + 1;
+    let each = ((width().saturating_sub(5 + 2 * columns)) / columns).max(COLUMN);
+    let mut out = String::new();
+    let head: Vec<String> =
+        threads.iter().map(|t| world.thread_name(*t).to_owned()).chain(["held".to_owned()]).collect();
+    let head: Vec<String> = head.iter().map(|h| format!("{h:<each$}")).collect();
+    let _ = writeln!(out, "{}", style.bold(format!("  #  {}", head.join("  ")).trim_end()));
+    let mut function: Vec<&str> = vec![""; world.threads()];
+    for (number, line) in execution.lines.iter().enumerate() {
+        let mut cell = Vec::new();
+        if function[usize::from(line.tid)] != line.function {
+            function[usize::from(line.tid)] = line.function;
+            cell.push(format!("{}:", line.function));
+        }
+        cell.extend(wrap(&line.text, each.saturating_sub(1)).into_iter().map(|l| format!(" {l}")));
+        cell.extend(line.notes.iter().flat_map(|n| wrap(n, each.saturating_sub(5))).map(|n| format!("   > {n}")));
+        let held = line.held.iter().map(|(t, locks)| format!("{}: {}", world.thread_name(*t), locks.join(", ")));
+        let held = wrap(&held.collect::<Vec<_>>().join("; "), each);
+        let column = threads.iter().position(|t| *t == line.tid).unwrap_or(0);
+        for row in 0..cell.len().max(held.len()) {
+            let number = if row == 0 { format!("{:>3}", number + 1) } else { "   ".to_owned() };
+            let mut text = format!("{number}  ");
+            for at in 0..threads.len() {
+                let part = if at == column { cell.get(row).map_or("", String::as_str) } else { "" };
+                let _ = write!(text, "{part:<each$}  ");
+            }
+            text.push_str(held.get(row).map_or("", String::as_str));
+            let _ = writeln!(out, "{}", text.trim_end());
+        }
+    }
+    out
+}
+
+/// The broken invariant in two lines.
+#[must_use]
+pub fn broken(broken: &Broken, style: Style) -> String {
+    let statement = broken.invariant.statement();
+    format!(
+        "{} broken: {}\n  the rule: {} ({})\n",
+        style.bad(statement.id),
+        broken.why,
+        statement.statement,
+        statement.source
+    )
+}
+
+/// A duration for people.
+pub(super) fn took(elapsed: Duration) -> String {
+    crate::report::duration(elapsed.as_nanos() as u64)
+}
+
+/// What was expected, in a word.
+#[must_use]
+pub fn expected(expect: Expect) -> String {
+    match expect {
+        Expect::Safe => "safe".to_owned(),
+        Expect::Breaks(invariant) => invariant.id().to_owned(),
+    }
+}
+
+/// What came out, in a word.
+#[must_use]
+pub fn verdict(found: &Found) -> String {
+    found.broken.as_ref().map_or_else(|| "safe".to_owned(), |(_, b)| b.invariant.id().to_owned())
+}
+
+/// The whole result for scripts.
+#[must_use]
+pub fn json(scenario: &Scenario, variant: &Variant, world: &World, found: &Found, as_expected: bool) -> Value {
+    let mut value = json!({
+        "scenario": scenario.id,
+        "variant": variant.id,
+        "verdict": verdict(found),
+        "expected": expected(variant.expect),
+        "as_expected": as_expected,
+        "why": variant.why,
+        "states": found.states,
+        "transitions": found.transitions,
+        "depth": found.depth,
+        "seconds": found.elapsed.as_secs_f64(),
+    });
+    if let Some((moves, broken)) = &found.broken {
+        value["broken"] = json!({
+            "invariant": broken.invariant.id(),
+            "statement": broken.invariant.statement().statement,
+            "why": broken.why,
+        });
+        value["schedule"] = json!(schedule::print(world, moves));
+        value["steps"] = steps(world, moves);
+    }
+    value
+}
+
+fn steps(world: &World, moves: &[Move]) -> Value {
+    let Ok(execution) = schedule::run(world, moves) else { return Value::Null };
+    let lines = execution.lines.iter().map(|line| {
+        let held: serde_json::Map<String, Value> =
+            line.held.iter().map(|(t, locks)| (world.thread_name(*t).to_owned(), json!(locks))).collect();
+        json!({
+            "thread": world.thread_name(line.tid),
+            "function": line.function,
+            "text": line.text,
+            "notes": line.notes,
+            "held": held,
+        })
+    });
+    Value::Array(lines.collect())
+}
+
+/// How much was looked at.
+#[must_use]
+pub fn effort(found: &Found) -> String {
+    format!(
+        "{} states, {} transitions, depth {}, {}",
+        grouped(found.states as u64),
+        grouped(found.transitions as u64),
+        found.depth,
+        took(found.elapsed)
+    )
+}

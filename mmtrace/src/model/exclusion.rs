@@ -1,0 +1,70 @@
+//! Which holds of a lock exclude each other, and in which order locks are taken.
+
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Shared.
+    Read,
+    /// Shared, after it was exclusive (`mmap_write_downgrade`).
+    Downgraded,
+    /// Exclusive. Spinlocks and folio locks have only this one.
+    Write,
+}
+
+impl Mode {
+    /// Whether two holds of one lock cannot be there at once
+    /// (Documentation/mm/process_addrs.rst, "mmap_lock"). A downgraded hold excludes
+    /// another one because both had to be exclusive first.
+    #[must_use]
+    pub const fn excludes(self, other: Self) -> bool {
+        !matches!((self, other), (Self::Read, Self::Read | Self::Downgraded) | (Self::Downgraded, Self::Read))
+    }
+}
+
+/// A place in the lock order, outermost lowest (mm/rmap.c and mm/filemap.c, the comments on
+/// lock ordering, 6.12 and 7.2). The numbers are ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Rank {
+    /// `mmap_lock`.
+    MmapLock = 20,
+    /// `hugetlb_fault_mutex`.
+    HugetlbFaultMutex = 24,
+    /// The hugetlb vma lock, or `resv_map.rw_sema`.
+    HugetlbVmaLock = 26,
+    /// `mapping->invalidate_lock`.
+    InvalidateLock = 30,
+    /// The folio lock.
+    FolioLock = 40,
+    /// The VMA lock, for write.
+    VmaWrite = 46,
+    /// `i_mmap_rwsem`.
+    ImmapRwsem = 50,
+    /// The root anon_vma's rwsem.
+    AnonVma = 60,
+    /// `page_table_lock` and PML.
+    PageTableLock = 70,
+    /// PTL.
+    Ptl = 72,
+    /// A second PTL.
+    PtlNested = 74,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Mode::{Downgraded, Read, Write};
+
+    #[test]
+    fn the_table_of_process_addrs() {
+        for (a, b, excludes) in [
+            (Read, Read, false),
+            (Read, Downgraded, false),
+            (Read, Write, true),
+            (Downgraded, Downgraded, true),
+            (Downgraded, Write, true),
+            (Write, Write, true),
+        ] {
+            assert_eq!((a.excludes(b), b.excludes(a)), (excludes, excludes), "{a:?} {b:?}");
+        }
+    }
+}
