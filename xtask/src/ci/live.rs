@@ -112,7 +112,8 @@ fn kills(mmtrace: &Path, root: &Path, folder: &Path) -> Result<Vec<String>> {
             fs::remove_dir_all(&capture).with_context(|| format!("cannot remove {}", capture.display()))?;
         }
         let mut record = process::command(mmtrace, root);
-        let mut record = record.args(["record", "--json", "-o"]).arg(&capture).stdout(Stdio::null()).spawn()?;
+        record.args(["record", "--json", "-o"]).arg(&capture).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut record = record.spawn()?;
         // Until there is a capture, there is nothing to lose.
         let patience = Instant::now() + LIMIT;
         while !capture.join("manifest.json").exists() && Instant::now() < patience && record.try_wait()?.is_none() {
