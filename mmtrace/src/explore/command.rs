@@ -183,7 +183,7 @@ fn show(
     writeln!(out, "{}", indent(variant.why))?;
     if let Some((moves, broken)) = &found.broken {
         let execution = schedule::run(world, moves)?;
-        writeln!(out, "\n{}", view::table(world, &execution, style))?;
+        writeln!(out, "\n{}", view::table(world, &execution, style, view::width()))?;
         write!(out, "{}", view::broken(broken, style))?;
         writeln!(out, "  schedule: {}", schedule::print(world, moves))?;
     }
@@ -229,7 +229,7 @@ fn replay(
         writeln!(out, "{}", serde_json::to_string_pretty(&json!({ "results": [value] }))?)?;
     } else {
         writeln!(out, "{} {}, this schedule:\n", style.bold(scenario.id), variant.id)?;
-        write!(out, "{}", view::table(&world, &execution, style))?;
+        write!(out, "{}", view::table(&world, &execution, style, view::width()))?;
         match &execution.broken {
             Some(broken) => write!(out, "\n{}", view::broken(broken, style))?,
             None => writeln!(out, "\n{}", style.good("nothing is broken by it"))?,

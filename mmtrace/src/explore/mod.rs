@@ -5,10 +5,12 @@
 
 pub mod command;
 mod footprint;
+pub mod mutation;
 pub mod render;
 pub mod scenario;
 pub mod scenarios;
 pub mod schedule;
 pub mod search;
+pub mod seeds;
 mod store;
 pub mod view;

@@ -16,22 +16,26 @@ use super::{
 };
 
 /// Width that a table is made for when nobody says how wide the terminal is.
-const WIDTH: usize = 120;
+pub const WIDTH: usize = 120;
 /// Narrowest useful column.
 const COLUMN: usize = 18;
 
-fn width() -> usize {
-    std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).filter(|c| *c >= 40).unwrap_or(WIDTH)
+/// How wide a table may be: the terminal, or `COLUMNS`, or [`WIDTH`].
+#[must_use]
+pub fn width() -> usize {
+    let named = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    let terminal = || terminal_size::terminal_size().map(|(w, _)| usize::from(w.0));
+    named.or_else(terminal).filter(|c| *c >= 40).unwrap_or(WIDTH)
 }
 
 /// The execution as a table: one column for each thread that does anything, time downward,
 /// and the locks that are held beside it.
 #[must_use]
-pub fn table(world: &World, execution: &Execution, style: Style) -> String {
+pub fn table(world: &World, execution: &Execution, style: Style, width: usize) -> String {
     let threads: Vec<Tid> =
         (0..world.threads() as Tid).filter(|t| execution.lines.iter().any(|l| l.tid == *t)).collect();
     let columns = threads.len() + 1;
-    let each = ((width().saturating_sub(5 + 2 * columns)) / columns).max(COLUMN);
+    let each = (width.saturating_sub(5 + 2 * columns) / columns).max(COLUMN);
     let mut out = String::new();
     let head: Vec<String> =
         threads.iter().map(|t| world.thread_name(*t).to_owned()).chain(["held".to_owned()]).collect();

@@ -29,7 +29,7 @@ impl Marker {
 pub enum Pmd {
     /// `pmd_none()`.
     None,
-    /// Points to the table with this number, 0 to 30.
+    /// Points to the table with this number, 0 to 62.
     Table(u8),
     /// `pmd_trans_huge()`: maps this folio, 0 to 15.
     Huge(u8),
@@ -45,7 +45,7 @@ impl Pmd {
     pub const fn encode(self) -> u8 {
         match self {
             Self::None => 0,
-            Self::Table(t) => 1 + (t & 0x1f),
+            Self::Table(t) => 1 + (t & 0x3f),
             Self::Huge(f) => 0x40 | (f & 0xf),
             Self::Migration(f) => 0x50 | (f & 0xf),
             Self::Invalid(f) => 0x60 | (f & 0xf),

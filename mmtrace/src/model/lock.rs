@@ -6,6 +6,8 @@
 
 use mmtrace_common::Record;
 
+use super::exclusion::Mode;
+
 /// Two intervals observed on different CPUs overlap only if they do so by more
 /// than this: `bpf_ktime_get_ns()` of two CPUs may differ by a little.
 pub const EPSILON_NS: u64 = 2_000;
@@ -20,30 +22,25 @@ pub struct Hold {
     pub tid: u32,
     /// When, in nanoseconds of `CLOCK_MONOTONIC`.
     pub since: u64,
-    /// It was a write hold before (`mmap_write_downgrade`).
-    pub downgraded: bool,
-}
-
-/// Which row of the exclusivity table (process_addrs.rst, "mmap_lock") was broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overlap {
-    /// Two writers.
-    WriteWrite,
-    /// A reader and a writer.
-    ReadWrite,
-    /// A downgraded hold and a writer.
-    DowngradedWrite,
+    /// How.
+    pub mode: Mode,
 }
 
 /// An overlap that is real.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Breach {
-    /// Which.
-    pub overlap: Overlap,
     /// Who had the lock.
     pub holder: Hold,
     /// Who got it all the same.
     pub taker: Hold,
+}
+
+impl Breach {
+    /// How the holder and the taker hold it: the row of the exclusivity table that is broken.
+    #[must_use]
+    pub const fn modes(&self) -> (Mode, Mode) {
+        (self.holder.mode, self.taker.mode)
+    }
 }
 
 /// What an acquisition or release meant.
@@ -98,7 +95,8 @@ impl MmapLock {
         self.complete && !self.tainted && !self.overlaps() && is_over(self.complete_since, self.now)
     }
 
-    /// There are holds that exclude each other: the clocks, or a breach.
+    /// There are holds that exclude each other: the clocks, or a breach. That is to say a writer
+    /// and anybody else ([`Mode::excludes`]): two downgraded holds had a writer between them.
     const fn overlaps(&self) -> bool {
         self.writers.len() > 1 || (!self.writers.is_empty() && !self.readers.is_empty())
     }
@@ -117,14 +115,10 @@ impl MmapLock {
         }
         // Both lists are in the order of time: the first to overlap are in front.
         let writer = *self.writers.first()?;
-        let other = self.writers.get(1).map(|w| (*w, Overlap::WriteWrite));
-        let reader = self
-            .readers
-            .first()
-            .map(|r| (*r, if r.downgraded { Overlap::DowngradedWrite } else { Overlap::ReadWrite }));
-        let breaches = other.into_iter().chain(reader).map(|(other, overlap)| {
-            let (holder, taker) = if other.since <= writer.since { (other, writer) } else { (writer, other) };
-            Breach { overlap, holder, taker }
+        let others = self.writers.get(1).into_iter().chain(self.readers.first());
+        let breaches = others.filter(|other| writer.mode.excludes(other.mode)).map(|other| {
+            let (holder, taker) = if other.since <= writer.since { (*other, writer) } else { (writer, *other) };
+            Breach { holder, taker }
         });
         let first = breaches.filter(|b| is_over(b.taker.since, ts)).min_by_key(|b| b.taker.since);
         if first.is_some() {
@@ -139,7 +133,7 @@ impl MmapLock {
         if self.writers.len() == HOLDS_MAX {
             *self = Self::default();
         }
-        self.writers.push(hold(record));
+        self.writers.push(hold(record, Mode::Write));
         self.know(record.ts);
         known
     }
@@ -159,7 +153,7 @@ impl MmapLock {
         if self.readers.len() == HOLDS_MAX {
             *self = Self::default();
         }
-        self.readers.push(hold(record));
+        self.readers.push(hold(record, Mode::Read));
         known
     }
 
@@ -167,7 +161,7 @@ impl MmapLock {
     pub fn downgrade(&mut self, record: &Record) -> bool {
         let held = self.end_write(record.tid);
         if held {
-            self.readers.push(Hold { downgraded: true, ..hold(record) });
+            self.readers.push(hold(record, Mode::Downgraded));
         }
         held
     }
@@ -223,8 +217,8 @@ const fn is_over(since: u64, ts: u64) -> bool {
     ts > since.saturating_add(EPSILON_NS)
 }
 
-fn hold(record: &Record) -> Hold {
-    Hold { tid: record.tid, since: record.ts, downgraded: false }
+fn hold(record: &Record, mode: Mode) -> Hold {
+    Hold { tid: record.tid, since: record.ts, mode }
 }
 
 #[cfg(test)]
@@ -252,7 +246,7 @@ mod tests {
         lock.acquire_read(&at(1000, 1));
         lock.acquire_write(&at(2000, 2));
         let breach = lock.settle(2000 + EPSILON_NS + 1).expect("a breach");
-        assert_eq!((breach.overlap, breach.holder.tid, breach.taker.tid), (Overlap::ReadWrite, 1, 2));
+        assert_eq!((breach.modes(), breach.holder.tid, breach.taker.tid), ((Mode::Read, Mode::Write), 1, 2));
         // What follows from it is not reported again.
         assert_eq!(lock.release_read(&at(6000, 1)), Meaning::Unknown);
         assert_eq!(lock.release_write(&at(7000, 2)), Meaning::Unknown);
@@ -266,7 +260,7 @@ mod tests {
         lock.acquire_read(&at(3000, 2));
         assert_eq!(lock.settle(9000), None);
         lock.acquire_write(&at(9000, 3));
-        assert_eq!(lock.settle(20_000).expect("a breach").overlap, Overlap::DowngradedWrite);
+        assert_eq!(lock.settle(20_000).expect("a breach").modes(), (Mode::Downgraded, Mode::Write));
     }
 
     #[test]
@@ -323,6 +317,6 @@ mod tests {
         }
         lock.acquire_write(&at(4000, 4));
         let breach = lock.settle(9000).expect("a breach");
-        assert_eq!((breach.overlap, breach.holder.tid, breach.taker.tid), (Overlap::WriteWrite, 1, 4));
+        assert_eq!((breach.modes(), breach.holder.tid, breach.taker.tid), ((Mode::Write, Mode::Write), 1, 4));
     }
 }

@@ -4,7 +4,8 @@ use mmtrace_common::{Kind, Record};
 
 use super::{
     Life, Model,
-    lock::{Breach, Meaning, MmapLock, Overlap},
+    exclusion::Mode,
+    lock::{Meaning, MmapLock},
     task::{NESTING_MAX, Task},
 };
 use crate::verdict::{RuleId, Sink};
@@ -13,7 +14,8 @@ impl Model {
     /// Reports an overlap on this event's mm that has lasted.
     pub(super) fn settle(&mut self, record: &Record, sink: &mut Sink) {
         let Some(mm) = self.mms.get_mut(&record.mm) else { return };
-        let Some(Breach { overlap, holder, taker }) = mm.lock.settle(record.ts) else { return };
+        let Some(breach) = mm.lock.settle(record.ts) else { return };
+        let (holder, taker) = (breach.holder, breach.taker);
         for tid in [holder.tid, taker.tid] {
             if let Some(task) = self.tasks.get_mut(&tid) {
                 task.writes.retain(|m| *m != record.mm);
@@ -22,10 +24,12 @@ impl Model {
             }
         }
         self.count_writers();
-        let (rule, how) = match overlap {
-            Overlap::WriteWrite => (RuleId::L01, "holds it for write and another task got it for write"),
-            Overlap::ReadWrite => (RuleId::L02, "and another task held it at once, one for read and one for write"),
-            Overlap::DowngradedWrite => (RuleId::L03, "holds it downgraded and another task got it for write"),
+        let (rule, how) = match breach.modes() {
+            (Mode::Write, Mode::Write) => (RuleId::L01, "holds it for write and another task got it for write"),
+            (Mode::Downgraded, _) | (_, Mode::Downgraded) => {
+                (RuleId::L03, "holds it downgraded and another task got it for write")
+            }
+            _ => (RuleId::L02, "and another task held it at once, one for read and one for write"),
         };
         let what = format!(
             "mmap_lock of mm {:#x}: task {} {how}: task {}, {} ns later",

@@ -7,7 +7,7 @@ use crate::model::{
 
 use super::{
     kernel::{Broken, Kernel},
-    program::{Local, Program},
+    program::{Local, Program, Site},
     state::{CELLS, Cell, SHARED, State},
 };
 
@@ -252,6 +252,11 @@ impl World {
     #[must_use]
     pub fn must_finish(&self, tid: Tid) -> bool {
         !self.threads[usize::from(tid)].daemon
+    }
+
+    /// Protections of all threads, in the order of their code.
+    pub fn sites(&self) -> impl Iterator<Item = &Site> {
+        self.threads.iter().flat_map(|t| t.program.sites())
     }
 
     /// What must be true when everybody is done.

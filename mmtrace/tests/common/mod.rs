@@ -1,17 +1,17 @@
 //! Real captures in memory, and what the model says of a stream.
 
+mod judging;
+
 use std::{
-    borrow::Borrow,
     fs,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
 
+pub(crate) use judging::{broken, judge};
 use mmtrace::{
     capture::{Capture, Condition},
     context::Context,
-    replay::Engine,
-    verdict::{RULES, Verdict},
 };
 use mmtrace_common::Record;
 
@@ -51,26 +51,4 @@ fn load(dir: &Path) -> Golden {
     assert!(!records.is_empty(), "{}", dir.display());
     let name = dir.file_name().expect("a folder").to_string_lossy().into_owned();
     Golden { name, context: capture.context().clone(), records }
-}
-
-/// Judges a stream from beginning to end.
-pub(crate) fn judge<R: Borrow<Record>>(context: &Context, records: impl IntoIterator<Item = R>) -> Engine {
-    let mut engine = Engine::new(context.clone(), true);
-    for record in records {
-        engine.apply(record.borrow());
-    }
-    engine.finish();
-    engine
-}
-
-/// The rules that were broken, and how.
-pub(crate) fn broken(engine: &Engine) -> Vec<(&'static str, String)> {
-    let sink = engine.sink().expect("it judges");
-    let rules = RULES.iter().filter(|r| sink.verdict(r.id) == Verdict::Violated);
-    rules
-        .map(|r| {
-            let first = sink.kept().find(|v| v.rule == r.id);
-            (r.name, first.map_or_else(String::new, |v| format!("{} (at {})", v.what, v.ts)))
-        })
-        .collect()
 }

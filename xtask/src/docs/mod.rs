@@ -1,8 +1,10 @@
 //! `cargo xtask docs`: the reference pages, from the tables in the code.
 
 mod events;
+mod protections;
 mod report;
 mod rules;
+mod seeds;
 
 use std::fs;
 
@@ -16,7 +18,7 @@ const COMMAND: &str = "cargo xtask docs";
 /// Write docs/*.md from the tables in the code, or check that they are up to date
 ///
 /// rules.md from mmtrace::verdict::RULES, events.md from mmtrace_common::SPECS, report.md from the
-/// fields of the report.
+/// fields of the report, seeds.md and protections.md from runs of the explorer.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Write nothing; fail if a page is not what would be written
@@ -31,7 +33,7 @@ pub(crate) fn command(args: &Args) -> Result<bool> {
         return check(&workspace);
     }
     fs::create_dir_all(workspace.path("docs")).context("cannot make the folder docs")?;
-    for (path, text) in pages() {
+    for (path, text) in pages()? {
         fs::write(workspace.path(path), &text).with_context(|| format!("cannot write {path}"))?;
         say!("{path}: {} lines", text.lines().count());
     }
@@ -41,7 +43,7 @@ pub(crate) fn command(args: &Args) -> Result<bool> {
 /// Whether every page is what would be written; says which is not.
 pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
     let mut same = true;
-    for (path, text) in pages() {
+    for (path, text) in pages()? {
         match fs::read_to_string(workspace.path(path)) {
             Ok(there) if there == text => say!("{path}: up to date"),
             Ok(there) => {
@@ -58,8 +60,14 @@ pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
     Ok(same)
 }
 
-fn pages() -> [(&'static str, String); 3] {
-    [("docs/rules.md", rules::page()), ("docs/events.md", events::page()), ("docs/report.md", report::page())]
+fn pages() -> Result<[(&'static str, String); 5]> {
+    Ok([
+        ("docs/rules.md", rules::page()),
+        ("docs/events.md", events::page()),
+        ("docs/report.md", report::page()),
+        ("docs/seeds.md", seeds::page()?),
+        ("docs/protections.md", protections::page()?),
+    ])
 }
 
 /// The start of a page.
@@ -89,7 +97,7 @@ mod tests {
 
     #[test]
     fn pages_have_every_rule_and_event() {
-        let [(_, rules), (_, events), _] = pages();
+        let (rules, events) = (rules::page(), events::page());
         for rule in mmtrace::verdict::RULES {
             assert!(rules.contains(&format!("## {} ", rule.name)), "{}", rule.name);
         }

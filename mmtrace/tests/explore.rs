@@ -1,0 +1,163 @@
+//! The explorer and its scenarios: verdicts, in every order of search; what random schedules
+//! and left-out protections do; and what the live rules say of the executions.
+
+#[path = "common/judging.rs"]
+mod judging;
+
+use judging::{broken, judge};
+use mmtrace::{
+    explore::{
+        command::as_expected,
+        mutation, render,
+        scenario::{Expect, Live, Scenario, Variant, find, scenarios},
+        schedule,
+        search::{Found, Limits, MEMORY, Move, Order, SearchError, search},
+    },
+    protocol::World,
+};
+use proptest::prelude::*;
+
+fn found(world: &World, order: Order) -> Found {
+    search(world, order, &mut Limits { memory: MEMORY, progress: &mut |_, _| {} }).expect("it fits")
+}
+
+fn variants() -> impl Iterator<Item = (&'static Scenario, &'static Variant)> {
+    scenarios().flat_map(|s| s.variants.iter().map(move |v| (s, v)))
+}
+
+#[test]
+fn every_verdict_is_the_expected_one() {
+    let wrong: Vec<String> = variants()
+        .filter_map(|(s, v)| {
+            let found = found(&v.world(), Order::Breadth);
+            let what = found.broken.as_ref().map(|(_, b)| (b.invariant.id(), &b.why));
+            (!as_expected(s, v, &found)).then(|| format!("{} {}: {what:?}, reached {:b}", s.id, v.id, found.reached))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn orders_of_search_agree() {
+    for (s, v) in variants() {
+        let world = v.world();
+        let [breadth, depth, reduced] = [Order::Breadth, Order::Depth, Order::Reduced].map(|o| found(&world, o));
+        let name = format!("{} {}", s.id, v.id);
+        match v.expect {
+            Expect::Safe => {
+                assert!(depth.broken.is_none(), "{name}: depth-first {:?}", depth.broken);
+                assert!(reduced.broken.is_none(), "{name}: reduced {:?}", reduced.broken);
+                assert_eq!((breadth.states, breadth.transitions), (depth.states, depth.transitions), "{name}");
+                assert!(reduced.states <= depth.states, "{name}");
+                assert_eq!(reduced.reached, depth.reached, "{name}: the reduction must not hide what occurs");
+            }
+            Expect::Breaks(_) => {
+                let shortest = breadth.broken.expect("it breaks").0.len();
+                for other in [depth.broken, reduced.broken] {
+                    // Another order may meet another violation first, never a shorter one.
+                    let (moves, _) = other.unwrap_or_else(|| panic!("{name}: only breadth-first sees it break"));
+                    assert!(moves.len() >= shortest, "{name}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_counterexample_can_be_printed_read_and_run_again() {
+    for (s, v) in variants() {
+        let world = v.world();
+        if let Some((moves, broken)) = found(&world, Order::Breadth).broken {
+            let text = schedule::print(&world, &moves);
+            let again = schedule::parse(&world, &text).expect("it was just printed");
+            assert_eq!(again, moves, "{} {}", s.id, v.id);
+            let execution = schedule::run(&world, &again).expect("it can be run");
+            assert_eq!(execution.broken, Some(broken), "{} {}", s.id, v.id);
+        }
+    }
+}
+
+#[test]
+fn every_seed_has_good_and_bad_variants() {
+    for seed in 0..5 {
+        let of = |expect: fn(Expect) -> bool| variants().any(|(s, v)| s.seed == Some(seed) && expect(v.expect));
+        assert!(of(|e| e == Expect::Safe) && of(|e| e != Expect::Safe), "seed {seed}");
+    }
+}
+
+#[test]
+fn every_protection_is_needed_or_said_why_not() {
+    let rows = mutation::table().expect("they fit");
+    let unexplained: Vec<String> = rows
+        .iter()
+        .filter(|r| r.caught.is_empty() && r.reason().is_none())
+        .map(|r| format!("{}: {} ({:?})", r.site.function, r.site.text, r.survived))
+        .collect();
+    assert!(unexplained.is_empty(), "nothing breaks without:\n{}", unexplained.join("\n"));
+    for (function, text, _) in mutation::REDUNDANT {
+        let row = rows.iter().find(|r| r.site.function == *function && r.site.text == *text);
+        let row = row.unwrap_or_else(|| panic!("{function}: {text} is not there any more"));
+        assert!(row.caught.is_empty(), "{function}: {text} is said to be redundant, and {:?} needs it", row.caught);
+    }
+}
+
+/// Takes steps as the numbers say, until nobody can go on.
+fn random(world: &World, choices: &[u16]) -> Vec<Move> {
+    let mut state = *world.initial();
+    let mut moves = Vec::new();
+    for choice in choices {
+        let enabled: Vec<Move> = schedule::enabled(world, &state).collect();
+        let Some(by) = enabled.get(usize::from(*choice) % enabled.len().max(1)) else { break };
+        moves.push(*by);
+        world.step(&mut state, by.tid, by.choice, None);
+    }
+    moves
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// No schedule breaks a good variant; each can be run again from its printed form; and the
+    /// live rules find nothing in its events.
+    #[test]
+    fn random_schedules_of_good_variants(choices in proptest::collection::vec(any::<u16>(), 150)) {
+        for (s, v) in variants().filter(|(_, v)| v.expect == Expect::Safe) {
+            let world = v.world();
+            let moves = random(&world, &choices);
+            let execution = schedule::run(&world, &moves).expect("it can be run");
+            prop_assert_eq!(&execution.broken, &None, "{} {}", s.id, v.id);
+            let again = schedule::parse(&world, &schedule::print(&world, &moves)).expect("it was just printed");
+            prop_assert_eq!(&again, &moves);
+            prop_assert_eq!(schedule::run(&world, &again).expect("again").state, execution.state);
+            let engine = judge(&render::context(), render::records(&execution));
+            prop_assert_eq!(broken(&engine), vec![], "{} {}", s.id, v.id);
+        }
+    }
+}
+
+#[test]
+fn live_rules_see_what_they_can_of_each_counterexample() {
+    for (s, v) in variants() {
+        let world = v.world();
+        let Some((moves, _)) = found(&world, Order::Breadth).broken else {
+            assert_eq!(v.live, Live::Quiet, "{} {}", s.id, v.id);
+            continue;
+        };
+        let execution = schedule::run(&world, &moves).expect("it can be run");
+        let engine = judge(&render::context(), render::records(&execution));
+        let rules: Vec<&str> = broken(&engine).iter().map(|(rule, _)| *rule).collect();
+        match v.live {
+            Live::Rule(rule) => assert_eq!(rules, [rule], "{} {}", s.id, v.id),
+            Live::Unseen(_) => assert!(rules.is_empty(), "{} {}: {rules:?}", s.id, v.id),
+            Live::Quiet => panic!("{} {} breaks, and says nothing of the live rules", s.id, v.id),
+        }
+    }
+}
+
+#[test]
+fn too_little_memory_is_said_and_proves_nothing() {
+    let world = find("SC-1.1").and_then(|s| s.variant("m.rw+pmd")).expect("it is there").world();
+    let small = search(&world, Order::Breadth, &mut Limits { memory: 0, progress: &mut |_, _| {} });
+    // It is looked at only now and then: a small search is over before.
+    assert!(matches!(small, Ok(_) | Err(SearchError::Memory { .. })));
+}

@@ -1,0 +1,49 @@
+//! docs/protections.md
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use mmtrace::explore::mutation;
+
+use super::{code, head, table};
+
+const INTRO: &str = "
+Every lock, recheck, RCU section and wait in a variant that is [safe](seeds.md) was left out, one at a time, and every
+interleaving looked at again. What breaks then is what the protection is there for. Where nothing breaks, the reason
+is given: a protection without either fails the tests.
+";
+
+/// The page.
+///
+/// # Errors
+///
+/// A scenario that does not fit into memory.
+pub(super) fn page() -> Result<String> {
+    let mut text = head("What each protection is there for", "runs of every safe variant in mmtrace/src/explore");
+    text.push_str(INTRO);
+    let rows = mutation::table()?;
+    let (needed, redundant): (Vec<_>, Vec<_>) = rows.iter().partition(|r| !r.caught.is_empty());
+    let _ = writeln!(text, "\n## Needed: {}\n", needed.len());
+    text.push_str(&table(
+        &["function", "protection", "without it", "in", "steps"],
+        needed.into_iter().flat_map(|row| {
+            row.caught.iter().map(|c| {
+                vec![
+                    code(&row.site.function),
+                    code(&row.site.text),
+                    c.broken.id().to_owned(),
+                    format!("{} {}", c.scenario, code(c.variant)),
+                    c.steps.to_string(),
+                ]
+            })
+        }),
+    ));
+    let _ = writeln!(text, "\n## Not needed by any scenario: {}\n", redundant.len());
+    text.push_str(&table(
+        &["function", "protection", "why nothing breaks"],
+        redundant.into_iter().map(|row| {
+            vec![code(&row.site.function), code(&row.site.text), row.reason().unwrap_or("not known").to_owned()]
+        }),
+    ));
+    Ok(text)
+}
