@@ -17,6 +17,7 @@ pub mod protocol;
 pub mod record;
 pub mod replay;
 pub mod report;
+pub mod stats;
 pub mod verdict;
 pub mod when;
 pub mod workload;

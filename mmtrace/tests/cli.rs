@@ -1,6 +1,9 @@
 //! The command as a user meets it: what it prints, where, and its exit status.
 
-mod common;
+#[path = "common/golden.rs"]
+mod golden;
+#[path = "common/judging.rs"]
+mod judging;
 
 use std::{
     fs,
@@ -13,7 +16,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use common::{TESTDATA, broken, goldens, judge};
+use golden::{TESTDATA, goldens};
+use judging::{broken, judge};
 use mmtrace::{
     capture::{CaptureWriter, FinalInfo, WriterOptions},
     context::Context,

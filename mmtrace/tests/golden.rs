@@ -1,10 +1,14 @@
 //! Captures of real kernels are judged today as they were when they were recorded.
 
-mod common;
+#[path = "common/golden.rs"]
+mod golden;
+#[path = "common/judging.rs"]
+mod judging;
 
 use std::{fs, path::Path};
 
-use common::{TESTDATA, broken, goldens, judge};
+use golden::{TESTDATA, goldens};
+use judging::{broken, judge};
 use mmtrace::report::{Report, Style};
 
 /// As `mmtrace replay --json` prints it. If a change of the model is meant to change

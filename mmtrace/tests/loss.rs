@@ -1,7 +1,10 @@
 //! What is missing never makes a rule cry: captures of real kernels with holes, begun in the
 //! middle, cut off, with clocks that differ; and streams that no kernel makes.
 
-mod common;
+#[path = "common/golden.rs"]
+mod golden;
+#[path = "common/judging.rs"]
+mod judging;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +12,8 @@ use std::{
     process::Command,
 };
 
-use common::{Golden, broken, goldens, judge};
+use golden::{Golden, goldens};
+use judging::{broken, judge};
 use mmtrace::{
     context::Context,
     model::lock::EPSILON_NS,

@@ -5,14 +5,18 @@
 //! Not every place shows the fault; the comment at each fault says which do, and the
 //! search for places asks for just that.
 
-mod common;
+#[path = "common/golden.rs"]
+mod golden;
+#[path = "common/judging.rs"]
+mod judging;
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::OnceLock,
 };
 
-use common::{Golden, broken, goldens, judge};
+use golden::{Golden, goldens};
+use judging::{broken, judge};
 use mmtrace::{
     context::Context,
     model::lock::EPSILON_NS,

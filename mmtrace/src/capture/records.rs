@@ -94,6 +94,33 @@ impl<'a> Records<'a> {
         Self { gaps: false, ..Self::new(capture, std::slice::from_ref(part), 0, u64::MAX) }
     }
 
+    /// Goes on after the first `n` records: as if they had been taken, but they are not decoded
+    /// where that can be helped. For captures without damage; with it, they are taken.
+    pub(super) fn after(capture: &'a Capture, parts: &'a [Part], n: u64) -> Self {
+        let mut records = Self::new(capture, parts, 0, u64::MAX);
+        let mut left = n;
+        if capture.condition() == super::Condition::Complete {
+            while let Some(Part::Sealed { path, entry: Some(entry) }) = records.parts.clone().next() {
+                if left < entry.rows {
+                    if let Ok(file) = SealedFile::open_at(path, left) {
+                        records.parts.next();
+                        records.source = Some((Source::Sealed(Box::new(file)), path));
+                        left = 0;
+                    }
+                    break;
+                }
+                left -= entry.rows;
+                records.parts.next();
+            }
+        }
+        for _ in 0..left {
+            if records.next().is_none() {
+                break;
+            }
+        }
+        records
+    }
+
     /// Rows skipped so far because this build does not know their kind, or a name in them.
     #[must_use]
     pub fn unknown(&self) -> u64 {

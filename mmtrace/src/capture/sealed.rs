@@ -86,19 +86,52 @@ impl SealedFile {
     pub(super) fn open(path: &Path, from: u64) -> Result<(Self, u64), String> {
         let file = File::open(path).map_err(|e| format!("cannot be opened ({e})"))?;
         guarded(|| {
-            let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
-            check_footer(builder.metadata())?;
-            check_schema(builder.schema())?;
+            let builder = Self::builder(file)?;
             let groups = builder.metadata().row_groups();
             let early = groups.iter().take_while(|g| last_ts(g).is_some_and(|ts| ts < from)).count();
-            let rows = |groups: &[RowGroupMetaData]| groups.iter().map(|g| g.num_rows() as u64).sum::<u64>();
-            let (skipped, left) = (rows(&groups[..early]), rows(&groups[early..]));
-            let wanted = (early..groups.len()).collect();
-            let used = (0..builder.parquet_schema().num_columns()).filter(|i| !groups.iter().all(|g| all_null(g, *i)));
-            let mask = ProjectionMask::leaves(builder.parquet_schema(), used);
-            let reader = builder.with_batch_size(BATCH_ROWS).with_row_groups(wanted).with_projection(mask).build();
-            Ok((Self { reader: reader.map_err(|e| e.to_string())?, left }, skipped))
+            let skipped = groups[..early].iter().map(|g| g.num_rows() as u64).sum();
+            Ok((Self::read(builder, early, 0)?, skipped))
         })
+    }
+
+    /// Opens a segment at a row: what comes before is not decoded.
+    pub(super) fn open_at(path: &Path, row: u64) -> Result<Self, String> {
+        let file = File::open(path).map_err(|e| format!("cannot be opened ({e})"))?;
+        guarded(|| {
+            let builder = Self::builder(file)?;
+            let groups = builder.metadata().row_groups();
+            let mut before = 0;
+            let early = groups.iter().take_while(|g| {
+                let end = before + g.num_rows() as u64;
+                let whole = end <= row;
+                if whole {
+                    before = end;
+                }
+                whole
+            });
+            let early = early.count();
+            Self::read(builder, early, row - before)
+        })
+    }
+
+    fn builder(file: File) -> Result<ParquetRecordBatchReaderBuilder<File>, String> {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
+        check_footer(builder.metadata())?;
+        check_schema(builder.schema())?;
+        Ok(builder)
+    }
+
+    /// Reads from a row group on, without its first rows.
+    fn read(builder: ParquetRecordBatchReaderBuilder<File>, group: usize, offset: u64) -> Result<Self, String> {
+        let groups = builder.metadata().row_groups();
+        let rows: u64 = groups[group..].iter().map(|g| g.num_rows() as u64).sum();
+        let wanted = (group..groups.len()).collect();
+        let used = (0..builder.parquet_schema().num_columns()).filter(|i| !groups.iter().all(|g| all_null(g, *i)));
+        let mask = ProjectionMask::leaves(builder.parquet_schema(), used);
+        let reader = builder.with_batch_size(BATCH_ROWS).with_row_groups(wanted).with_projection(mask);
+        let reader = if offset > 0 { reader.with_offset(offset as usize) } else { reader };
+        let reader = reader.build().map_err(|e| e.to_string())?;
+        Ok(Self { reader, left: rows.saturating_sub(offset) })
     }
 
     /// Rows still to come, as the file's footer has it.

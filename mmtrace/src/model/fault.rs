@@ -17,6 +17,7 @@ impl Model {
             self.with_space(record.mm, |space| space.fault(addr, u64::from(record.aux)))
         };
         self.causes[cause as usize] += 1;
+        self.last_cause = Some(cause);
         cause
     }
 

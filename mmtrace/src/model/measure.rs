@@ -12,7 +12,7 @@ use crate::verdict::{RuleId, Sink};
 const OPEN_MAX: usize = 1 << 14;
 
 /// The measured durations, in nanoseconds.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Measures {
     waits: Open,
     holds: Open,
@@ -21,7 +21,7 @@ pub struct Measures {
 }
 
 /// Intervals that have begun: (tid, mm) → time.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Open(FxHashMap<(u32, u64), u64>);
 
 impl Open {

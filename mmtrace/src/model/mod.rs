@@ -75,7 +75,7 @@ struct Values {
 }
 
 /// State of the whole system.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Model {
     mms: FxHashMap<u64, Mm>,
     tasks: FxHashMap<u32, Task>,
@@ -94,6 +94,7 @@ pub struct Model {
     blind_until: u64,
     values: Values,
     causes: [u64; Cause::ALL.len()],
+    last_cause: Option<Cause>,
     measures: Measures,
 }
 
@@ -118,6 +119,7 @@ impl Model {
                 without_reclaim: ["MR_COMPACTION", "MR_NUMA_MISPLACED"].map(|name| value("migrate_reason", name)),
             },
             causes: [0; Cause::ALL.len()],
+            last_cause: None,
             measures: Measures::default(),
         }
     }
@@ -126,6 +128,18 @@ impl Model {
     #[must_use]
     pub const fn causes(&self) -> &[u64; Cause::ALL.len()] {
         &self.causes
+    }
+
+    /// Why the last fault happened.
+    #[must_use]
+    pub const fn last_cause(&self) -> Option<Cause> {
+        self.last_cause
+    }
+
+    /// Migration entries that stand now, as far as is known.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.outstanding.len()
     }
 
     /// Durations measured.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use mmtrace_common::{Column, Kind, LOST_KINDS, Record};
 
-use crate::{context::Context, model::Model, verdict::Sink};
+use crate::{context::Context, model::Model, stats::Stats, verdict::Sink};
 
 pub mod command;
+pub mod timeline;
 
-/// Judges a stream.
-#[derive(Debug)]
+/// Judges a stream. A copy is a checkpoint to go on from later.
+#[derive(Clone, Debug)]
 pub struct Engine {
     context: Context,
     /// `None`: events are only counted.
@@ -22,18 +23,36 @@ pub struct Engine {
     span: Option<(u64, u64)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Judge {
     model: Model,
     sink: Sink,
+    /// Kept only for those who look.
+    stats: Option<Box<Stats>>,
 }
 
 impl Engine {
     /// Starts with what is known besides the events.
     #[must_use]
     pub fn new(context: Context, validate: bool) -> Self {
-        let judge = validate.then(|| Box::new(Judge { model: Model::new(&context), sink: Sink::new(&context) }));
+        let judge =
+            validate.then(|| Box::new(Judge { model: Model::new(&context), sink: Sink::new(&context), stats: None }));
         Self { context, judge, counts: [0; LOST_KINDS], lost: 0, missed: 0, gaps: 0, span: None }
+    }
+
+    /// Keeps statistics from now on.
+    #[must_use]
+    pub fn with_stats(mut self) -> Self {
+        if let Some(judge) = &mut self.judge {
+            judge.stats = Some(Box::default());
+        }
+        self
+    }
+
+    /// Statistics; `None` unless they were asked for.
+    #[must_use]
+    pub fn stats(&self) -> Option<&Stats> {
+        self.judge.as_ref().and_then(|j| j.stats.as_deref())
     }
 
     /// Takes the next event.
@@ -50,6 +69,9 @@ impl Engine {
         }
         if let Some(judge) = &mut self.judge {
             judge.model.apply(record, &mut judge.sink);
+            if let Some(stats) = &mut judge.stats {
+                stats.apply(record, &judge.model);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ const KEPT: usize = 1 << 15;
 const SHOWN: usize = 24;
 
 /// A ring of the last events.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct History {
     events: Vec<Record>,
     next: usize,

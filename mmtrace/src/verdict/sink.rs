@@ -69,7 +69,7 @@ struct Tally {
 }
 
 /// Collects findings; the model calls it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sink {
     tallies: Vec<Tally>,
     blocked: Vec<Option<String>>,

@@ -1,6 +1,4 @@
-//! Real captures in memory, and what the model says of a stream.
-
-mod judging;
+//! Real captures in memory.
 
 use std::{
     fs,
@@ -8,7 +6,6 @@ use std::{
     sync::OnceLock,
 };
 
-pub(crate) use judging::{broken, judge};
 use mmtrace::{
     capture::{Capture, Condition},
     context::Context,

@@ -1,0 +1,54 @@
+//! Statistics over the same stream that the model judges: what the views show.
+//!
+//! Everything is bounded and can be copied: a copy is a checkpoint to travel back to.
+
+use mmtrace_common::{Column, Kind, Record};
+
+use crate::model::{Model, space::Cause};
+
+pub mod faults;
+pub mod locks;
+pub mod rates;
+pub mod work;
+
+use faults::Faults;
+use locks::Locks;
+use rates::Rates;
+use work::Work;
+
+/// What the views show.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Events per second, by class.
+    pub rates: Rates,
+    /// The mmap_locks.
+    pub locks: Locks,
+    /// Page faults.
+    pub faults: Faults,
+    /// Collapse, migration, compaction.
+    pub work: Work,
+}
+
+impl Stats {
+    /// Takes an event that the model has just taken.
+    #[inline]
+    pub fn apply(&mut self, record: &Record, model: &Model) {
+        let Some(kind) = record.kind() else { return };
+        self.rates.add(kind, record.ts);
+        match kind {
+            Kind::PageFaultUser | Kind::PageFaultKernel => {
+                self.faults.add(record, model.last_cause().unwrap_or(Cause::Unknown));
+            }
+            Kind::StartLocking | Kind::AcquireReturned | Kind::Released => self.locks.add(kind, record),
+            Kind::ExitMmap => self.locks.forget(record.mm),
+            Kind::Exit if record.tgid == record.tid => self.faults.exit(record.tgid),
+            Kind::Loss | Kind::Missed | Kind::Gap => self.locks.lost(),
+            _ => self.work.add(kind, record),
+        }
+    }
+}
+
+/// The value of a column, or 0.
+fn value(record: &Record, column: Column) -> u64 {
+    record.get(column).unwrap_or(0)
+}

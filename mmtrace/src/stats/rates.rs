@@ -1,0 +1,161 @@
+//! Events per second, by class, over the last minutes.
+
+use mmtrace_common::Kind;
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Page faults.
+    Fault,
+    /// mmap_lock.
+    Lock,
+    /// Migration and compaction.
+    Migration,
+    /// khugepaged and MADV_COLLAPSE.
+    Collapse,
+    /// The VMA tree.
+    Layout,
+    /// Processes and mms.
+    Life,
+    /// TLB flushes.
+    Tlb,
+    /// Lost, missed, unreadable.
+    Loss,
+}
+
+impl Class {
+    /// Every class, in the order of views.
+    pub const ALL: [Self; 8] =
+        [Self::Fault, Self::Lock, Self::Migration, Self::Collapse, Self::Layout, Self::Life, Self::Tlb, Self::Loss];
+
+    /// As views call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fault => "page faults",
+            Self::Lock => "mmap_lock",
+            Self::Migration => "migration",
+            Self::Collapse => "collapse",
+            Self::Layout => "VMA tree",
+            Self::Life => "processes",
+            Self::Tlb => "TLB flushes",
+            Self::Loss => "lost",
+        }
+    }
+
+    /// Of a kind.
+    #[must_use]
+    pub const fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::PageFaultUser | Kind::PageFaultKernel => Self::Fault,
+            Kind::StartLocking
+            | Kind::AcquireReturned
+            | Kind::Released
+            | Kind::ContentionBegin
+            | Kind::ContentionEnd => Self::Lock,
+            Kind::SetMigrationPte
+            | Kind::RemoveMigrationPte
+            | Kind::SetMigrationPmd
+            | Kind::RemoveMigrationPmd
+            | Kind::MigratePagesStart
+            | Kind::MigratePages
+            | Kind::CompactionBegin
+            | Kind::CompactionEnd => Self::Migration,
+            Kind::ScanPmd
+            | Kind::KhugepagedScan
+            | Kind::CollapseIsolate
+            | Kind::CollapseHugePage
+            | Kind::CollapseSwapin
+            | Kind::ScanFile
+            | Kind::CollapseFile => Self::Collapse,
+            Kind::MaWrite => Self::Layout,
+            Kind::ExitMmap | Kind::Fork | Kind::Exec | Kind::Exit => Self::Life,
+            Kind::TlbFlush => Self::Tlb,
+            Kind::Loss | Kind::Missed | Kind::Gap => Self::Loss,
+        }
+    }
+}
+
+/// Length of an interval, nanoseconds.
+pub const INTERVAL_NS: u64 = 1_000_000_000;
+/// Intervals kept.
+pub const INTERVALS: usize = 240;
+
+/// Events in each of the last intervals.
+#[derive(Clone, Debug)]
+pub struct Rates {
+    /// By interval, newest at `newest % INTERVALS`.
+    counts: Vec<[u32; Class::ALL.len()]>,
+    /// Number of the newest interval; `None` before the first event.
+    newest: Option<u64>,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self { counts: vec![[0; Class::ALL.len()]; INTERVALS], newest: None }
+    }
+}
+
+impl Rates {
+    /// Counts an event.
+    #[inline]
+    pub fn add(&mut self, kind: Kind, ts: u64) {
+        let interval = ts / INTERVAL_NS;
+        match self.newest {
+            Some(newest) if interval <= newest => {
+                // Records of several CPUs need not be in the order of their times.
+                if newest - interval >= INTERVALS as u64 {
+                    return;
+                }
+            }
+            newest => {
+                let passed = newest.map_or(0, |n| (interval - n).min(INTERVALS as u64));
+                for i in 0..passed {
+                    self.counts[((interval - i) % INTERVALS as u64) as usize] = [0; Class::ALL.len()];
+                }
+                self.newest = Some(interval);
+            }
+        }
+        let count = &mut self.counts[(interval % INTERVALS as u64) as usize][Class::of(kind) as usize];
+        *count = count.saturating_add(1);
+    }
+
+    /// Events of a class in the last `n` intervals, oldest first.
+    #[must_use]
+    pub fn last(&self, class: Class, n: usize) -> Vec<u64> {
+        let n = n.min(INTERVALS);
+        let Some(newest) = self.newest else { return vec![0; n] };
+        let at = |back: u64| match newest.checked_sub(back) {
+            Some(interval) => u64::from(self.counts[(interval % INTERVALS as u64) as usize][class as usize]),
+            None => 0,
+        };
+        (0..n as u64).rev().map(at).collect()
+    }
+
+    /// Events of a class in the last interval that is over: the rate.
+    #[must_use]
+    pub fn now(&self, class: Class) -> u64 {
+        self.last(class, 2).first().copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_pass() {
+        let mut rates = Rates::default();
+        for (ts, n) in [(10, 3), (11, 5), (14, 1)] {
+            for _ in 0..n {
+                rates.add(Kind::PageFaultUser, ts * INTERVAL_NS);
+            }
+        }
+        assert_eq!(rates.last(Class::Fault, 6), [0, 3, 5, 0, 0, 1]);
+        rates.add(Kind::PageFaultUser, 12 * INTERVAL_NS);
+        assert_eq!(rates.last(Class::Fault, 3), [1, 0, 1]);
+        rates.add(Kind::PageFaultUser, 10_000 * INTERVAL_NS);
+        assert_eq!(rates.last(Class::Fault, 5), [0, 0, 0, 0, 1]);
+        assert_eq!(rates.last(Class::Fault, INTERVALS).iter().sum::<u64>(), 1);
+    }
+}

@@ -1,0 +1,55 @@
+//! What khugepaged, MADV_COLLAPSE, migration and compaction do.
+
+use std::collections::BTreeMap;
+
+use mmtrace_common::{Column, Kind, Record};
+
+use super::value;
+
+/// Collapse and migration so far.
+#[derive(Clone, Debug, Default)]
+pub struct Work {
+    /// Results of scans of anonymous ranges, by `scan_result`.
+    pub scans: BTreeMap<u64, u64>,
+    /// Results of scans of files.
+    pub file_scans: BTreeMap<u64, u64>,
+    /// Results of collapses of anonymous ranges.
+    pub collapses: BTreeMap<u64, u64>,
+    /// Results of collapses of files.
+    pub file_collapses: BTreeMap<u64, u64>,
+    /// Calls of `migrate_pages()` that are over, by `migrate_reason`.
+    pub migrations: BTreeMap<u64, u64>,
+    /// Pages migrated.
+    pub migrated: u64,
+    /// Pages that could not be.
+    pub failed: u64,
+    /// Migration entries set.
+    pub set: u64,
+    /// Migration entries removed.
+    pub removed: u64,
+    /// Zones compacted: calls of `compact_zone()` that are over.
+    pub compactions: u64,
+}
+
+impl Work {
+    pub(super) fn add(&mut self, kind: Kind, record: &Record) {
+        let mut count = |results: fn(&mut Self) -> &mut BTreeMap<u64, u64>, column| {
+            *results(self).entry(value(record, column)).or_default() += 1;
+        };
+        match kind {
+            Kind::ScanPmd => count(|w| &mut w.scans, Column::Status),
+            Kind::ScanFile => count(|w| &mut w.file_scans, Column::Status),
+            Kind::CollapseHugePage => count(|w| &mut w.collapses, Column::Status),
+            Kind::CollapseFile => count(|w| &mut w.file_collapses, Column::Status),
+            Kind::MigratePages => {
+                count(|w| &mut w.migrations, Column::Reason);
+                self.migrated += value(record, Column::Succeeded);
+                self.failed += value(record, Column::Failed);
+            }
+            Kind::SetMigrationPte | Kind::SetMigrationPmd => self.set += 1,
+            Kind::RemoveMigrationPte | Kind::RemoveMigrationPmd => self.removed += 1,
+            Kind::CompactionEnd => self.compactions += 1,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Travelling in a capture: wherever one jumps, the state is that of a replay that stops there.
+
+#[path = "common/golden.rs"]
+mod golden;
+
+use golden::{Golden, TESTDATA, goldens};
+use mmtrace::{
+    capture::Capture,
+    replay::{Engine, timeline::Timeline},
+    report::Report,
+};
+use mmtrace_common::Record;
+
+fn state(engine: &Engine) -> String {
+    let report = serde_json::to_string(&Report::new(engine)).expect("a report");
+    format!("{report}\n{:?}", engine.stats())
+}
+
+fn fresh<'a>(golden: &'a Golden, records: impl Iterator<Item = &'a Record>) -> String {
+    let mut engine = Engine::new(golden.context.clone(), true).with_stats();
+    for record in records {
+        engine.apply(record);
+    }
+    state(&engine)
+}
+
+#[test]
+fn a_jump_ends_where_a_replay_would() {
+    for golden in goldens() {
+        let capture = Capture::open(&std::path::Path::new(TESTDATA).join(&golden.name).join("capture")).expect("open");
+        let mut timeline = Timeline::new(&capture);
+        let n = golden.records.len();
+        let mut bits = 0x9e37_79b9_u64;
+        for _ in 0..12 {
+            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let ts = golden.records[(bits >> 33) as usize % n].ts;
+            timeline.seek(ts);
+            let expected = fresh(golden, golden.records.iter().take_while(|r| r.ts <= ts));
+            assert!(state(timeline.engine()) == expected, "{} at {ts}", golden.name);
+            let taken = (bits >> 17) as usize % n;
+            timeline.seek_taken(taken as u64);
+            assert_eq!(timeline.taken(), taken as u64);
+            assert!(
+                state(timeline.engine()) == fresh(golden, golden.records[..taken].iter()),
+                "{} after {taken}",
+                golden.name
+            );
+        }
+    }
+}
