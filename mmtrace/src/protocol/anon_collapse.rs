@@ -11,6 +11,7 @@ use crate::model::{
 };
 
 use super::{
+    anon_fault::set_pmd_locked,
     kernel::Kernel,
     mm::{drop, mmap_write_lock, mmap_write_unlock, take},
     program::{Flow, Guard, Label, Local, Program, Protection},
@@ -195,7 +196,7 @@ fn pmd_lock(p: &mut Program, c: AnonCollapse, text: &'static str, body: impl FnO
 /// Takes the table that the PMD points to out of the tree. The right to is looked at when the
 /// locks for it are meant to be held.
 fn flush(k: &mut Kernel<'_>, c: AnonCollapse, to: Local) {
-    let Some(number) = k.pmd(c.pmd).map() else {
+    let Some(number) = Pmd::decode(k.read_entry(c.pmd)).map() else {
         k.violate(
             Invariant::BadPmd,
             "the PMD that was found to point to a table does not any more: nothing to collapse",
@@ -217,7 +218,8 @@ fn flush(k: &mut Kernel<'_>, c: AnonCollapse, to: Local) {
     } else {
         let table = k.table(number);
         k.access(table, "the unlinking");
-        k.set_pmd(c.pmd, Pmd::None);
+        k.pmd(c.pmd);
+        set_pmd_locked(k, c.pmd, Pmd::None);
         k.set_table_state(table, TableState::Unlinked);
     }
 }
@@ -233,7 +235,7 @@ fn relink(k: &mut Kernel<'_>, pmd: Slot, table: Local) {
     let table = k.table(k.local(table));
     k.access(table, "the table is linked again");
     k.set_table_state(table, TableState::Linked);
-    k.set_pmd(pmd, Pmd::Table(table.number()));
+    set_pmd_locked(k, pmd, Pmd::Table(table.number()));
 }
 
 fn own_table(k: &Kernel<'_>, held: Held) -> Table {
@@ -296,7 +298,7 @@ fn under_pml(p: &mut Program, c: AnonCollapse, held: Held, failed: Label) {
         if c.then == Then::Relink {
             let ptl = p.function("spin_lock_nested", |p| pte_lock(p, held, "spin_lock_nested(pte_ptl)"));
             p.run("BUG_ON(!pmd_none(*pmd)); pmd_populate(mm, pmd, pmd_pgtable(_pmd))", move |k| {
-                relink(k, c.pmd, held.table)
+                relink(k, c.pmd, held.table);
             });
             p.run("map_anon_folio_pte_nopf(folio, pte, vma, start_addr)", move |k| map_new(k, c, held));
             pte_unlock(p, held, ptl);
@@ -306,7 +308,7 @@ fn under_pml(p: &mut Program, c: AnonCollapse, held: Held, failed: Label) {
                 expect_none(k, c.pmd);
                 let table = own_table(k, held);
                 k.set_table_state(table, TableState::Deposited);
-                k.set_pmd(c.pmd, Pmd::Huge(NEW));
+                set_pmd_locked(k, c.pmd, Pmd::Huge(NEW));
             });
         }
     });
@@ -395,7 +397,7 @@ fn under_both(p: &mut Program, c: AnonCollapse, held: Held) {
         p.run("_pmd = pmdp_collapse_flush(vma, address, pmd)", move |k| flush(k, c, held.table));
         p.run("ptep_clear(vma->vm_mm, address, _pte)", move |k| clear_entries(k, held));
         p.run("BUG_ON(!pmd_none(*pmd)); pmd_populate(mm, pmd, pmd_pgtable(_pmd))", move |k| {
-            relink(k, c.pmd, held.table)
+            relink(k, c.pmd, held.table);
         });
         p.run("map_anon_folio_pte_nopf(folio, pte, vma, start_addr)", move |k| map_new(k, c, held));
         pte_unlock(p, held, ptl);

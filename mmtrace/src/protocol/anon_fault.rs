@@ -4,12 +4,14 @@
 use crate::model::{
     entry::{Pmd, Pte},
     exclusion::Mode,
+    invariant::Invariant,
     table::TableState,
 };
 
 use super::{
+    kernel::Kernel,
     nolock::set_pte_seen,
-    program::{Label, Program},
+    program::{Flow, Label, Program},
     walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
     world::{Lock, Slot, Table},
 };
@@ -29,8 +31,15 @@ pub struct Fault {
     pub page: u8,
     /// The table that the allocator hands out.
     pub fresh: Table,
-    /// Bit of [`super::Kernel::reach`] for "the entry is filled".
+    /// Bit of [`Kernel::reach`] for "the entry is filled".
     pub reach: u8,
+}
+
+/// Sets a PMD; its lock must be held (I-WLOCK).
+pub fn set_pmd_locked(k: &mut Kernel<'_>, at: Slot, pmd: Pmd) {
+    let locked = k.holds(k.ptl(at.table)).is_some();
+    k.require(locked, Invariant::Wlock, "a PMD is set without its PML");
+    k.set_pmd(at, pmd);
 }
 
 /// `pte_alloc(mm, pmd)`: goes on when `*pmd` is not none any more.
@@ -38,7 +47,7 @@ pub fn pte_alloc(
     p: &mut Program,
     pmd: Slot,
     pml: Lock,
-    fresh: impl Fn(&mut super::Kernel<'_>) -> Option<Table> + Send + Sync + 'static,
+    fresh: impl Fn(&mut Kernel<'_>) -> Option<Table> + Send + Sync + 'static,
     none: Label,
 ) {
     let done = p.label();
@@ -51,12 +60,12 @@ pub fn pte_alloc(
                     if guard.is_active() {
                         k.unlock(pml);
                     }
-                    return super::Flow::Goto(none);
+                    return Flow::Goto(none);
                 };
                 k.set_table_state(table, TableState::Linked);
-                k.set_pmd(pmd, Pmd::Table(table.number()));
+                set_pmd_locked(k, pmd, Pmd::Table(table.number()));
             }
-            super::Flow::Next
+            Flow::Next
         });
         p.release(guard, "spin_unlock(ptl)", move |k| k.unlock(pml));
     });

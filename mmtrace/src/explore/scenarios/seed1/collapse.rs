@@ -54,12 +54,15 @@ fn walk_and_collapse(s: &Setup<'_>, who: Walker, recheck: Recheck, heavy: bool, 
         };
     }
     let mut p = s.program();
-    under(&mut p, regime, |p| {
-        let n = Nolock::new(Api::Rw, t.pmd, recheck);
-        match who {
-            Walker::Rmap => map_pte(p, n, WRITABLE),
-            Walker::Mmap | Walker::Vma => handle_pte_fault(p, n, WRITABLE),
-        }
+    let caller = if who == Walker::Rmap { "rmap_walk_anon" } else { "do_user_addr_fault" };
+    p.function(caller, |p| {
+        under(p, regime, |p| {
+            let n = Nolock::new(Api::Rw, t.pmd, recheck);
+            match who {
+                Walker::Rmap => map_pte(p, n, WRITABLE),
+                Walker::Mmap | Walker::Vma => handle_pte_fault(p, n, WRITABLE),
+            }
+        });
     });
     w.thread("T", p);
     let mut p = s.program();
@@ -170,9 +173,9 @@ struct Span {
     vma_write: bool,
 }
 
-fn sc_1_7(s: &Setup<'_>, span: Span, then: Then) -> World {
+fn sc_1_7(s: &Setup<'_>, span: Span, entry: Pte, then: Then) -> World {
     let mut w = World::new();
-    let t = tables(&mut w, Pte::None);
+    let t = tables(&mut w, entry);
     let b = fresh(&mut w, "B");
     let mm = Mm::new(&mut w, 0, "");
     let vma = Vma::new(&mut w, mm, "vma");
@@ -194,14 +197,18 @@ fn sc_1_7(s: &Setup<'_>, span: Span, then: Then) -> World {
     collapse_huge_page(&mut p, collapse(t, Some(heavy), Clear::Pml, then));
     w.thread("C", p);
     let mut p = s.program();
-    under(&mut p, Regime::Vma(other, FLAVOUR), |p| {
-        let f = Fault { function: "do_anonymous_page", pmd: t.pmd, pml: t.pml, index: 0, page: 3, fresh: b, reach: 0 };
-        fault(p, f);
+    p.function("do_user_addr_fault", |p| {
+        under(p, Regime::Vma(other, FLAVOUR), |p| {
+            let f =
+                Fault { function: "do_anonymous_page", pmd: t.pmd, pml: t.pml, index: 0, page: 3, fresh: b, reach: 0 };
+            fault(p, f);
+        })
     });
     w.thread("F", p);
     w
 }
 
+const NEIGHBOUR: Span = Span { spans: false, check: false, vma_write: true };
 const MERGED: Span = Span { spans: true, check: true, vma_write: true };
 
 /// A fault that finds the PMD empty.
@@ -209,8 +216,8 @@ pub(super) const SC_1_7: Scenario = Scenario {
     id: "SC-1.7",
     seed: Some(1),
     title: "a fault finds the PMD that a collapse has cleared",
-    question: "C has cleared the PMD and comes back to set it; F faults under the lock of a VMA in the same PMD range \
-               and finds none. What keeps F from installing a table of its own?",
+    question: "C has cleared the PMD and comes back to set it; F faults, under the lock of a VMA in the same PMD \
+               range, because it finds none. What keeps F from installing a table of its own?",
     source: "mm/khugepaged.c:collapse_huge_page, BUG_ON(!pmd_none(*pmd)); hugepage_vma_revalidate, 7.2: why the VMA \
              must span the PMD even for smaller orders",
     sometimes: &["the page is faulted in", "the collapse succeeds", "the collapse fails"],
@@ -222,7 +229,7 @@ pub(super) const SC_1_7: Scenario = Scenario {
             why: "the lock of one VMA says nothing about a neighbour in the same PMD range",
             never: &[],
             live: L28,
-            build: |s| sc_1_7(s, Span { spans: false, check: false, vma_write: true }, Then::Deposit),
+            build: |s| sc_1_7(s, NEIGHBOUR, OLD, Then::Deposit),
         },
         Variant {
             id: "neighbour,mthp",
@@ -231,7 +238,7 @@ pub(super) const SC_1_7: Scenario = Scenario {
             why: "the table that is linked again takes the place of the one that the neighbour has installed",
             never: &[],
             live: L28,
-            build: |s| sc_1_7(s, Span { spans: false, check: false, vma_write: true }, Then::Relink),
+            build: |s| sc_1_7(s, NEIGHBOUR, OLD, Then::Relink),
         },
         Variant {
             id: "no-vma-write",
@@ -240,7 +247,7 @@ pub(super) const SC_1_7: Scenario = Scenario {
             why: "a fault under the VMA lock does not need the mmap_lock, so holding it for write excludes nothing",
             never: &[],
             live: L28,
-            build: |s| sc_1_7(s, Span { vma_write: false, ..MERGED }, Then::Deposit),
+            build: |s| sc_1_7(s, Span { vma_write: false, ..MERGED }, OLD, Then::Deposit),
         },
         Variant {
             id: "merged",
@@ -249,7 +256,7 @@ pub(super) const SC_1_7: Scenario = Scenario {
             why: "the VMA spans the PMD and is locked for write: nobody else can fault there",
             never: &[],
             live: Live::Quiet,
-            build: |s| sc_1_7(s, MERGED, Then::Deposit),
+            build: |s| sc_1_7(s, MERGED, Pte::None, Then::Deposit),
         },
         Variant {
             id: "merged,mthp",
@@ -258,7 +265,7 @@ pub(super) const SC_1_7: Scenario = Scenario {
             why: "the same for a smaller order: the VMA must span the PMD all the same",
             never: &[],
             live: Live::Quiet,
-            build: |s| sc_1_7(s, MERGED, Then::Relink),
+            build: |s| sc_1_7(s, MERGED, Pte::None, Then::Relink),
         },
         Variant {
             id: "merged,neighbour",
@@ -267,7 +274,7 @@ pub(super) const SC_1_7: Scenario = Scenario {
             why: "the VMA does not span the PMD: it is not collapsed",
             never: &[1, 2],
             live: Live::Quiet,
-            build: |s| sc_1_7(s, Span { spans: false, ..MERGED }, Then::Deposit),
+            build: |s| sc_1_7(s, Span { spans: false, ..MERGED }, Pte::None, Then::Deposit),
         },
     ],
 };
