@@ -24,7 +24,7 @@ use super::{
 /// When the PMD is looked at again under the mmap_lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// `check_pmd_still_valid()`, then `vma_start_write()`: 6.4 to 6.14.
+    /// `check_pmd_still_valid()`, then `vma_start_write()`: 6.12.
     CheckThenLock,
     /// `vma_start_write()`, then `check_pmd_still_valid()`: 6.18, 7.2.
     LockThenCheck,

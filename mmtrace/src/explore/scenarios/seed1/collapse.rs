@@ -202,7 +202,7 @@ fn sc_1_7(s: &Setup<'_>, span: Span, entry: Pte, then: Then) -> World {
             let f =
                 Fault { function: "do_anonymous_page", pmd: t.pmd, pml: t.pml, index: 0, page: 3, fresh: b, reach: 0 };
             fault(p, f);
-        })
+        });
     });
     w.thread("F", p);
     w
@@ -242,7 +242,7 @@ pub(super) const SC_1_7: Scenario = Scenario {
         },
         Variant {
             id: "no-vma-write",
-            status: "what if: the VMA is not locked for write; 6.4 without vma_start_write() here",
+            status: "what if: collapse without vma_start_write()",
             expect: Breaks(Invariant::Clobber),
             why: "a fault under the VMA lock does not need the mmap_lock, so holding it for write excludes nothing",
             never: &[],
@@ -251,7 +251,7 @@ pub(super) const SC_1_7: Scenario = Scenario {
         },
         Variant {
             id: "merged",
-            status: "6.4 to 7.2",
+            status: "6.18, 7.2",
             expect: Safe,
             why: "the VMA spans the PMD and is locked for write: nobody else can fault there",
             never: &[],
@@ -269,7 +269,7 @@ pub(super) const SC_1_7: Scenario = Scenario {
         },
         Variant {
             id: "merged,neighbour",
-            status: "6.4 to 7.2",
+            status: "6.18, 7.2",
             expect: Safe,
             why: "the VMA does not span the PMD: it is not collapsed",
             never: &[1, 2],

@@ -193,7 +193,7 @@ pub(super) const SC_1_5: Scenario = Scenario {
         },
         Variant {
             id: "m.legacy",
-            status: "6.9 to 6.12",
+            status: "6.12",
             expect: Safe,
             why: "the same mechanics under the older name",
             never: &[2],
