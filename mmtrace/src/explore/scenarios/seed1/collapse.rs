@@ -35,18 +35,32 @@ enum Walker {
     Rmap,
 }
 
-/// T walks and changes the entry, C collapses. `heavy`: C takes the locks, T those that go with them.
-fn walk_and_collapse(s: &Setup<'_>, who: Walker, recheck: Recheck, heavy: bool, clear: Clear, then: Then) -> World {
+/// Which of the heavy locks C takes; T takes the one that goes with them, if any are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Locks {
+    All,
+    AllButVma,
+    None,
+}
+
+/// T walks and changes the entry, C collapses.
+fn walk_and_collapse(s: &Setup<'_>, who: Walker, recheck: Recheck, heavy: Locks, clear: Clear, then: Then) -> World {
     let mut w = World::new();
     let t = tables(&mut w, OLD);
     let mut locks = None;
     let mut regime = Regime::Unmodelled;
-    if heavy {
+    if heavy != Locks::None {
         let mm = Mm::new(&mut w, 0, "");
         let vma = Vma::new(&mut w, mm, "vma");
         let anon_vma = w.lock("anon_vma", Some(Rank::AnonVma));
-        locks =
-            Some(Heavy { vma, flavour: FLAVOUR, vma_write: true, spans: None, anon_vma, order: Order::LockThenCheck });
+        locks = Some(Heavy {
+            vma,
+            flavour: FLAVOUR,
+            vma_write: heavy == Locks::All,
+            spans: None,
+            anon_vma,
+            order: Order::LockThenCheck,
+        });
         regime = match who {
             Walker::Mmap => Regime::Mmap(mm),
             Walker::Vma => Regime::Vma(vma, FLAVOUR),
@@ -75,7 +89,7 @@ const fn collapse(t: Tables, heavy: Option<Heavy>, clear: Clear, then: Then) -> 
     AnonCollapse { pmd: t.pmd, pml: t.pml, heavy, clear, then, sync: true, page: None, reach: [1, 2] }
 }
 
-fn sc_1_6(s: &Setup<'_>, who: Walker, recheck: Recheck, heavy: bool) -> World {
+fn sc_1_6(s: &Setup<'_>, who: Walker, recheck: Recheck, heavy: Locks) -> World {
     walk_and_collapse(s, who, recheck, heavy, Clear::Pml, Then::Deposit)
 }
 
@@ -102,7 +116,7 @@ pub(super) const SC_1_6: Scenario = Scenario {
             why: "the entry is the same, the table is not linked: it was unlinked with entries in it",
             never: &[],
             live: L23,
-            build: |s| sc_1_6(s, Walker::Mmap, Recheck::PteSame, false),
+            build: |s| sc_1_6(s, Walker::Mmap, Recheck::PteSame, Locks::None),
         },
         Variant {
             id: "m.rw+pmd,nolocks",
@@ -111,7 +125,7 @@ pub(super) const SC_1_6: Scenario = Scenario {
             why: "pmd_same() under the PTL passes, and then C clears the PMD under PML, which T does not hold",
             never: &[],
             live: L23,
-            build: |s| sc_1_6(s, Walker::Mmap, Recheck::PmdSame, false),
+            build: |s| sc_1_6(s, Walker::Mmap, Recheck::PmdSame, Locks::None),
         },
         Variant {
             id: "m.rw+pte+pmd,nolocks",
@@ -120,7 +134,7 @@ pub(super) const SC_1_6: Scenario = Scenario {
             why: "two looks that are over when the PMD is cleared are no better than one",
             never: &[],
             live: L23,
-            build: |s| sc_1_6(s, Walker::Mmap, Recheck::Both, false),
+            build: |s| sc_1_6(s, Walker::Mmap, Recheck::Both, Locks::None),
         },
         Variant {
             id: "m.rw+pte,mmap",
@@ -129,7 +143,7 @@ pub(super) const SC_1_6: Scenario = Scenario {
             why: "the mmap_lock for write excludes a fault that has it for read",
             never: &[],
             live: Live::Quiet,
-            build: |s| sc_1_6(s, Walker::Mmap, Recheck::PteSame, true),
+            build: |s| sc_1_6(s, Walker::Mmap, Recheck::PteSame, Locks::All),
         },
         Variant {
             id: "m.rw+pte,vma",
@@ -138,7 +152,16 @@ pub(super) const SC_1_6: Scenario = Scenario {
             why: "the VMA lock for write excludes a fault that has it for read",
             never: &[],
             live: Live::Quiet,
-            build: |s| sc_1_6(s, Walker::Vma, Recheck::PteSame, true),
+            build: |s| sc_1_6(s, Walker::Vma, Recheck::PteSame, Locks::All),
+        },
+        Variant {
+            id: "m.rw+pte,vma,noVW",
+            status: "what if: collapse without vma_start_write()",
+            expect: Breaks(Invariant::Lost),
+            why: "a fault under the VMA lock does not care who has the mmap_lock",
+            never: &[],
+            live: Live::Unseen("needs the probes on lock_vma_under_rcu and pmdp_collapse_flush; no rule has it"),
+            build: |s| sc_1_6(s, Walker::Vma, Recheck::PteSame, Locks::AllButVma),
         },
         Variant {
             id: "m.rw+pmd,rmap",
@@ -148,7 +171,7 @@ pub(super) const SC_1_6: Scenario = Scenario {
                   that the walk finds no table",
             never: &[],
             live: Live::Quiet,
-            build: |s| sc_1_6(s, Walker::Rmap, Recheck::PmdSame, true),
+            build: |s| sc_1_6(s, Walker::Rmap, Recheck::PmdSame, Locks::All),
         },
         Variant {
             id: "m.rw+none,mmap",
@@ -157,7 +180,7 @@ pub(super) const SC_1_6: Scenario = Scenario {
             why: "the locks carry it, the second look adds nothing",
             never: &[],
             live: Live::Quiet,
-            build: |s| sc_1_6(s, Walker::Mmap, Recheck::None, true),
+            build: |s| sc_1_6(s, Walker::Mmap, Recheck::None, Locks::All),
         },
     ],
 };
@@ -279,7 +302,7 @@ pub(super) const SC_1_7: Scenario = Scenario {
     ],
 };
 
-fn sc_1_10(s: &Setup<'_>, recheck: Recheck, heavy: bool, clear: Clear) -> World {
+fn sc_1_10(s: &Setup<'_>, recheck: Recheck, heavy: Locks, clear: Clear) -> World {
     walk_and_collapse(s, Walker::Mmap, recheck, heavy, clear, Then::Relink)
 }
 
@@ -301,7 +324,7 @@ pub(super) const SC_1_10: Scenario = Scenario {
             why: "before the table comes back it is gone, and PML alone does not keep T out of it (SC-1.6)",
             never: &[],
             live: L23,
-            build: |s| sc_1_10(s, Recheck::PmdSame, false, Clear::Pml),
+            build: |s| sc_1_10(s, Recheck::PmdSame, Locks::None, Clear::Pml),
         },
         Variant {
             id: "m.rw+pmd,ptl",
@@ -310,7 +333,7 @@ pub(super) const SC_1_10: Scenario = Scenario {
             why: "the PMD has the value that it had, and the entry has not",
             never: &[],
             live: L23,
-            build: |s| sc_1_10(s, Recheck::PmdSame, false, Clear::PmlAndPtl),
+            build: |s| sc_1_10(s, Recheck::PmdSame, Locks::None, Clear::PmlAndPtl),
         },
         Variant {
             id: "m.rw+pte,ptl",
@@ -319,7 +342,7 @@ pub(super) const SC_1_10: Scenario = Scenario {
             why: "the entry is what T acts on, and T has looked at it under the PTL",
             never: &[2],
             live: Live::Quiet,
-            build: |s| sc_1_10(s, Recheck::PteSame, false, Clear::PmlAndPtl),
+            build: |s| sc_1_10(s, Recheck::PteSame, Locks::None, Clear::PmlAndPtl),
         },
         Variant {
             id: "m.rw+pte+pmd,ptl",
@@ -328,7 +351,7 @@ pub(super) const SC_1_10: Scenario = Scenario {
             why: "pte_same() tells what pmd_same() cannot",
             never: &[2],
             live: Live::Quiet,
-            build: |s| sc_1_10(s, Recheck::Both, false, Clear::PmlAndPtl),
+            build: |s| sc_1_10(s, Recheck::Both, Locks::None, Clear::PmlAndPtl),
         },
         Variant {
             id: "m.rw+pmd",
@@ -337,7 +360,7 @@ pub(super) const SC_1_10: Scenario = Scenario {
             why: "T holds the mmap_lock from before it reads the entry until it has written it: C comes before or after",
             never: &[],
             live: Live::Quiet,
-            build: |s| sc_1_10(s, Recheck::PmdSame, true, Clear::Pml),
+            build: |s| sc_1_10(s, Recheck::PmdSame, Locks::All, Clear::Pml),
         },
     ],
 };
