@@ -5,11 +5,17 @@
 //! step, in the kernel's order and words; a [`Kernel`] is what a step may do. The
 //! [explorer](crate::explore) interleaves the programs.
 
+pub mod anon_collapse;
+pub mod anon_fault;
 pub mod event;
+pub mod gup;
 pub mod kernel;
 pub mod mm;
+pub mod nolock;
 pub mod program;
+pub mod pt_reclaim;
 pub mod rcu;
+pub mod regime;
 pub mod state;
 pub mod unmap;
 pub mod vma;

@@ -3,6 +3,7 @@
 use super::scenario::Scenario;
 
 mod cross;
+mod gup;
 mod seed0;
 mod seed1;
 mod seed2;
@@ -10,5 +11,14 @@ mod seed3;
 mod seed4;
 
 /// By seed; the ones about several last.
-pub const ALL: &[&[Scenario]] =
-    &[seed0::SCENARIOS, seed1::SCENARIOS, seed2::SCENARIOS, seed3::SCENARIOS, seed4::SCENARIOS, cross::SCENARIOS];
+pub const ALL: &[&[Scenario]] = &[
+    seed0::SCENARIOS,
+    seed1::SCENARIOS,
+    seed2::SCENARIOS,
+    seed3::SCENARIOS,
+    seed4::SCENARIOS,
+    gup::SCENARIOS,
+    cross::SCENARIOS,
+];
+
+pub use seed1::enlarged;
