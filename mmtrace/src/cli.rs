@@ -25,6 +25,8 @@ pub struct Cli {
 pub enum Command {
     /// Record and judge what the kernel does now
     Record(record::RecordArgs),
+    /// Watch the kernel in a dashboard; nothing is written
+    Top(record::TopArgs),
     /// Judge a capture again, with the same code
     Replay(command::ReplayArgs),
     /// Say what a capture holds

@@ -18,6 +18,7 @@ pub mod record;
 pub mod replay;
 pub mod report;
 pub mod stats;
+pub mod tui;
 pub mod verdict;
 pub mod when;
 pub mod workload;

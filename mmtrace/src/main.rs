@@ -48,6 +48,7 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<u8> {
     let verdict = |violated: bool| if violated { VIOLATED } else { 0 };
     Ok(match command {
         Command::Record(args) => verdict(record::run(args, out, style)?),
+        Command::Top(args) => verdict(record::run(&args.into(), out, style)?),
         Command::Replay(args) => match replay::run(args, out, style)? {
             replay::Outcome::Clean => 0,
             replay::Outcome::Violated => VIOLATED,

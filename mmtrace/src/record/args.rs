@@ -6,13 +6,9 @@ use clap::Args;
 
 use crate::probe::selection::Selection;
 
-/// Arguments of `mmtrace record`.
+/// What to watch: common to `mmtrace record` and `mmtrace top`.
 #[derive(Args, Clone, Debug)]
-pub struct RecordArgs {
-    /// Folder for the capture; an earlier capture there is kept beside it as DIR.old
-    #[arg(short = 'o', long, value_name = "DIR", default_value = super::DEFAULT_DIR)]
-    pub output: PathBuf,
-
+pub struct WatchArgs {
     /// Stop after so many seconds [default: at Ctrl-C, or when the command ends]
     #[arg(long, value_name = "N", value_parser = seconds)]
     pub seconds: Option<f64>,
@@ -44,18 +40,6 @@ pub struct RecordArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "command")]
     pub workload: Option<String>,
 
-    /// Write the capture only; judge it later with `mmtrace replay`
-    #[arg(long)]
-    pub no_validate: bool,
-
-    /// Judge only; write no capture
-    #[arg(long, conflicts_with_all = ["output", "no_validate"])]
-    pub no_capture: bool,
-
-    /// Print the closing report as JSON (the format of docs/report.md)
-    #[arg(long)]
-    pub json: bool,
-
     /// With a command: record the whole system, not only the command
     #[arg(short = 'a', long)]
     pub all: bool,
@@ -69,6 +53,56 @@ pub struct RecordArgs {
     /// Run this command, record it and its children, and stop when it ends
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
+}
+
+/// Arguments of `mmtrace record`.
+#[derive(Args, Clone, Debug)]
+pub struct RecordArgs {
+    /// What to watch.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+
+    /// Folder for the capture; an earlier capture there is kept beside it as DIR.old
+    #[arg(short = 'o', long, value_name = "DIR", default_value = super::DEFAULT_DIR)]
+    pub output: PathBuf,
+
+    /// Write the capture only; judge it later with `mmtrace replay`
+    #[arg(long)]
+    pub no_validate: bool,
+
+    /// Judge only; write no capture
+    #[arg(long, conflicts_with_all = ["output", "no_validate"])]
+    pub no_capture: bool,
+
+    /// Print the closing report as JSON (the format of docs/report.md)
+    #[arg(long)]
+    pub json: bool,
+
+    /// Show the dashboard meanwhile
+    #[arg(long, conflicts_with_all = ["json", "no_validate"])]
+    pub tui: bool,
+}
+
+/// Arguments of `mmtrace top`.
+#[derive(Args, Clone, Debug)]
+pub struct TopArgs {
+    /// What to watch.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+}
+
+impl From<&TopArgs> for RecordArgs {
+    /// A recording that writes nothing.
+    fn from(top: &TopArgs) -> Self {
+        Self {
+            watch: top.watch.clone(),
+            output: super::DEFAULT_DIR.into(),
+            no_validate: false,
+            no_capture: true,
+            json: false,
+            tui: true,
+        }
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -16,17 +16,17 @@ pub(super) struct Recorded {
 impl Recorded {
     /// Starts what the arguments ask for, if they do.
     pub(super) fn start(args: &RecordArgs) -> Result<Option<Self>> {
-        let (mut command, name) = if let Some(workload) = &args.workload {
+        let (mut command, name) = if let Some(workload) = &args.watch.workload {
             let own = std::env::current_exe().context("cannot find mmtrace's own file to run the workload")?;
             let mut command = Command::new(own);
             command.arg("workload").arg(workload);
-            if let Some(seconds) = args.seconds {
+            if let Some(seconds) = args.watch.seconds {
                 command.arg("--seconds").arg(seconds.to_string());
             }
             // Its account is beside the point here; the report is on standard output.
             command.stdout(Stdio::null()).stdin(Stdio::null());
             (command, format!("workload {workload}"))
-        } else if let Some((program, rest)) = args.command.split_first() {
+        } else if let Some((program, rest)) = args.watch.command.split_first() {
             let mut command = Command::new(program);
             command.args(rest);
             (command, program.clone())

@@ -16,7 +16,12 @@ use tokio::{
     time::{sleep, sleep_until},
 };
 
-use super::{RecordArgs, child::Recorded, kernel, status::Status};
+use super::{
+    RecordArgs,
+    child::Recorded,
+    kernel,
+    status::{Face, Status},
+};
 use crate::{
     btf::Btf,
     capture::{CaptureWriter, FinalInfo, WriterOptions, make_room},
@@ -31,6 +36,7 @@ use crate::{
     },
     replay::Engine,
     report::{Report, Style},
+    tui::watch::Watch,
 };
 
 /// While events come, how long a pass waits for more of them.
@@ -63,7 +69,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         bail!("cannot record here: {finding}\nsee: mmtrace doctor");
     }
     let filter = filter(args)?;
-    let selection = args.events.clone().unwrap_or_default();
+    let selection = args.watch.events.clone().unwrap_or_default();
     let btf = Btf::from_kernel().context("cannot read the kernel's type information")?;
     let mut plan = Plan::new(&btf, &selection);
     drop(btf);
@@ -76,7 +82,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     {
         eprintln!("mmtrace: the earlier capture is now {}", old.display());
     }
-    let mut object = Object::load(&plan, &filter, args.ring.map(|mib| mib << 20))?;
+    let mut object = Object::load(&plan, &filter, args.watch.ring.map(|mib| mib << 20))?;
     let diagnostics = tokio::task::spawn_local(object.log());
     let probes = object.attach(&plan)?;
     let attached = probes.iter().filter(|p| p.form.is_some()).count();
@@ -100,18 +106,23 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         writer = Some(CaptureWriter::create(&args.output, &context, std::env::args().collect(), options)?);
     }
     let engine = Engine::new(context, !args.no_validate);
-    let mut live = Live { engine, writer, status: Status::new(), batch: Vec::new(), flushed: Instant::now() };
+    let (engine, face) = if args.tui {
+        (engine.with_stats(), Face::Dashboard(Box::new(Watch::new()?)))
+    } else {
+        (engine, Face::Line(Status::new()))
+    };
+    let mut live = Live { engine, writer, face, batch: Vec::new(), flushed: Instant::now() };
 
     let mut child = start_child(args, &mut object)?;
     let wake = Rc::new(Notify::new());
     for ring in rings.fds() {
         tokio::task::spawn_local(watch(ring?, Rc::clone(&wake)));
     }
-    let deadline = args.seconds.map(|s| tokio::time::Instant::now() + Duration::from_secs_f64(s));
+    let deadline = args.watch.seconds.map(|s| tokio::time::Instant::now() + Duration::from_secs_f64(s));
     sys::raise_priority();
 
     let mut result = Ok(());
-    loop {
+    while !live.has_seen_enough() {
         match live.pass(&mut rings) {
             Ok(Pass::More) => {}
             Ok(pass @ (Pass::Drained | Pass::Held)) => {
@@ -122,7 +133,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
                     _ = terminate.recv() => break,
                     () = until(deadline) => break,
                     status = ended(child.as_mut()) => {
-                        live.status.clear();
+                        live.face.clear();
                         if let (Some(child), false) = (&child, status.success()) {
                             eprintln!("mmtrace: {} ended with {status}", child.name());
                         }
@@ -154,7 +165,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
             Err(error) => result = Err(error),
         }
     }
-    live.status.clear();
+    live.face.close();
     if let Some(child) = child {
         child.end().await;
     }
@@ -168,12 +179,17 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
 struct Live {
     engine: Engine,
     writer: Option<CaptureWriter>,
-    status: Status,
+    face: Face,
     batch: Vec<Record>,
     flushed: Instant,
 }
 
 impl Live {
+    /// The user has closed the dashboard.
+    fn has_seen_enough(&self) -> bool {
+        matches!(&self.face, Face::Dashboard(watch) if watch.is_over())
+    }
+
     /// Takes what has arrived: judges it, writes it.
     fn pass(&mut self, rings: &mut Rings) -> Result<Pass> {
         self.batch.clear();
@@ -190,7 +206,7 @@ impl Live {
                 writer.flush()?;
             }
         }
-        self.status.tick(&self.engine);
+        self.face.tick(&self.engine)?;
         Ok(pass)
     }
 
@@ -208,20 +224,20 @@ impl Live {
 }
 
 fn filter(args: &RecordArgs) -> Result<Filter> {
-    for pid in &args.pids {
+    for pid in &args.watch.pids {
         if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
             bail!("there is no process {pid}");
         }
     }
-    let cgroup = args.cgroup.as_ref().map(cgroup::resolve).transpose()?;
-    let command = args.command.first().filter(|_| !args.all).cloned();
-    Ok(Filter { pids: args.pids.clone(), cgroup, comm: args.comm.clone(), command })
+    let cgroup = args.watch.cgroup.as_ref().map(cgroup::resolve).transpose()?;
+    let command = args.watch.command.first().filter(|_| !args.watch.all).cloned();
+    Ok(Filter { pids: args.watch.pids.clone(), cgroup, comm: args.watch.comm.clone(), command })
 }
 
 /// Starts the command while mmtrace itself is wanted: the child is then wanted from
 /// its fork on, and nothing of it is missed. mmtrace's own mm is never recorded.
 fn start_child(args: &RecordArgs, object: &mut Object) -> Result<Option<Recorded>> {
-    if args.command.is_empty() || args.all {
+    if args.watch.command.is_empty() || args.watch.all {
         return Recorded::start(args);
     }
     object.want_pid(std::process::id())?;

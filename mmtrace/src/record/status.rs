@@ -1,18 +1,61 @@
-//! The live line on standard error.
+//! How a recording shows itself: a line on standard error, or the dashboard.
 
 use std::{
     io::{IsTerminal, Write},
     time::{Duration, Instant},
 };
 
+use anyhow::Result;
+
 use crate::{
     replay::Engine,
     report::{Style, grouped},
+    tui::watch::Watch,
 };
 
 /// How often the line is renewed on a terminal; elsewhere it is a line now and then.
 const ON_TERMINAL: Duration = Duration::from_millis(500);
 const ELSEWHERE: Duration = Duration::from_secs(10);
+
+/// What the user sees of a recording.
+pub(super) enum Face {
+    /// The line.
+    Line(Status),
+    /// The dashboard.
+    Dashboard(Box<Watch>),
+    /// Nothing any more: the terminal has been given back.
+    Closed,
+}
+
+impl Face {
+    /// Shows the state of things if it is time to.
+    pub(super) fn tick(&mut self, engine: &Engine) -> Result<()> {
+        match self {
+            Self::Line(status) => status.tick(engine),
+            Self::Dashboard(watch) => watch.tick(engine)?,
+            Self::Closed => {}
+        }
+        Ok(())
+    }
+
+    /// Makes room for other text.
+    pub(super) fn clear(&mut self) {
+        match self {
+            Self::Line(status) => status.clear(),
+            // Text would stand in the middle of a view.
+            Self::Dashboard(_) => self.close(),
+            Self::Closed => {}
+        }
+    }
+
+    /// Gives the terminal back.
+    pub(super) fn close(&mut self) {
+        if let Self::Line(status) = self {
+            status.clear();
+        }
+        *self = Self::Closed;
+    }
+}
 
 /// Shows how it goes.
 pub(super) struct Status {

@@ -29,6 +29,9 @@ pub struct ReplayArgs {
     /// Print the report as JSON (the format of docs/report.md)
     #[arg(long)]
     pub json: bool,
+    /// Look at it in the dashboard: play, pause, step, jump to any time
+    #[arg(long, conflicts_with_all = ["json", "from", "to"])]
+    pub tui: bool,
 }
 
 /// How a replay ended.
@@ -47,6 +50,10 @@ pub enum Outcome {
 /// # Errors
 /// The capture cannot be read, or the report cannot be printed.
 pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outcome> {
+    if args.tui {
+        let violated = crate::tui::player::run(&args.dir)?;
+        return Ok(if violated { Outcome::Violated } else { Outcome::Clean });
+    }
     let capture = Capture::open(&args.dir)?;
     let start = capture.context().start;
     let mut engine = Engine::new(capture.context().clone(), true);

@@ -147,6 +147,13 @@ impl<'a> Timeline<'a> {
         while self.taken < taken && self.step().is_some() {}
     }
 
+    /// Goes to the first position of which this is true. What is true once must stay so.
+    pub fn seek_first(&mut self, reached: impl Fn(&Engine) -> bool) {
+        let before = self.checkpoints.iter().rposition(|c| !reached(&c.engine)).unwrap_or(0);
+        self.restore(before);
+        while !reached(&self.engine) && self.step().is_some() {}
+    }
+
     fn restore(&mut self, checkpoint: usize) {
         let checkpoint = &self.checkpoints[checkpoint];
         self.engine = checkpoint.engine.clone();

@@ -99,7 +99,8 @@ impl Story {
 }
 
 /// An event with its values, short.
-fn describe(record: &Record, context: &Context) -> String {
+#[must_use]
+pub fn describe(record: &Record, context: &Context) -> String {
     let Some(kind) = record.kind() else { return format!("event {}", record.kind) };
     let name = kind.name().trim_start_matches("mmap_lock_");
     let mut text = name.to_owned();

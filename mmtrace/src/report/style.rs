@@ -28,6 +28,12 @@ impl Style {
         Self { colour: terminal && !plain && env::var_os("TERM").is_none_or(|t| t != "dumb") }
     }
 
+    /// Whether there are colours.
+    #[must_use]
+    pub const fn has_colour(self) -> bool {
+        self.colour
+    }
+
     /// No colours.
     #[must_use]
     pub const fn plain() -> Self {

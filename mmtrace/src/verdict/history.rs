@@ -33,6 +33,14 @@ impl History {
         self.next = (self.next + 1) % KEPT;
     }
 
+    /// The last `n` events, oldest first.
+    #[must_use]
+    pub fn recent(&self, n: usize) -> Vec<Record> {
+        let len = self.events.len();
+        let first = if len < KEPT { 0 } else { self.next };
+        (len - n.min(len)..len).map(|i| self.events[(first + i) % len]).collect()
+    }
+
     /// The last events of these tasks or about this mm, oldest first.
     #[must_use]
     pub fn about(&self, tids: &[u32], mm: u64) -> Vec<Record> {

@@ -100,6 +100,12 @@ impl Sink {
         self.blocked[rule as usize].is_none()
     }
 
+    /// The last `n` events, oldest first.
+    #[must_use]
+    pub fn recent(&self, n: usize) -> Vec<Record> {
+        self.history.recent(n)
+    }
+
     /// Adds an event to what is shown with violations.
     #[inline]
     pub fn saw(&mut self, record: &Record) {

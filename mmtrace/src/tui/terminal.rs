@@ -1,0 +1,90 @@
+//! The terminal: taken over and given back, whatever happens.
+
+use std::{
+    io::{self, IsTerminal, Stdout},
+    sync::{
+        Arc, Once,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use ratatui::{
+    Terminal,
+    backend::CrosstermBackend,
+    crossterm::{
+        event::{self, DisableMouseCapture, EnableMouseCapture, Event},
+        execute,
+        terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+    },
+};
+
+/// How long the input thread waits before it looks whether it is still wanted.
+const POLL: Duration = Duration::from_millis(50);
+
+/// The terminal while the dashboard has it. Dropping it gives it back.
+pub struct Screen {
+    /// To draw on.
+    pub terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// Keys, mouse, new sizes.
+    pub input: Receiver<Event>,
+    stop: Arc<AtomicBool>,
+}
+
+fn restore() {
+    // There is nobody left to tell if this fails.
+    let _ = execute!(io::stdout(), LeaveAlternateScreen, DisableMouseCapture);
+    let _ = disable_raw_mode();
+}
+
+impl Screen {
+    /// Takes the terminal over.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it refuses.
+    pub fn new() -> Result<Self> {
+        if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+            bail!("the dashboard needs a terminal, and this is none; for scripts there is --json");
+        }
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            let before = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                restore();
+                before(panic);
+            }));
+        });
+        enable_raw_mode().context("cannot take the terminal over")?;
+        execute!(io::stdout(), EnterAlternateScreen, EnableMouseCapture).inspect_err(|_| restore())?;
+        let terminal = Terminal::new(CrosstermBackend::new(io::stdout())).inspect_err(|_| restore())?;
+        let (send, input) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        thread::Builder::new().name("input".to_owned()).spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let event = match event::poll(POLL) {
+                    Ok(true) => event::read(),
+                    Ok(false) => continue,
+                    Err(e) => Err(e),
+                };
+                // The terminal is gone, or nobody listens.
+                let Ok(event) = event else { return };
+                if send.send(event).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { terminal, input, stop })
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        restore();
+    }
+}
