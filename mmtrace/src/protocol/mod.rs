@@ -6,7 +6,9 @@
 //! [explorer](crate::explore) interleaves the programs.
 
 pub mod event;
+pub mod fault;
 pub mod kernel;
+pub mod migrate;
 pub mod mm;
 pub mod program;
 pub mod rcu;
