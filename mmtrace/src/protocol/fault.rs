@@ -5,7 +5,7 @@ use crate::model::{entry::Pte, exclusion::Mode, invariant::Invariant};
 
 use super::{
     kernel::Kernel,
-    migrate::{EntryWait, Folio, folio_unlock, io_schedule, is_migration, migration_entry_wait},
+    migrate::{EntryWait, Folio, Until, folio_unlock, io_schedule, is_migration, migration_entry_wait},
     mm::{Mm, mmap_read_lock, mmap_read_unlock},
     program::{Flow, Guard, Label, Local, Program, Protection},
     vma::{Flavour, Vma, lock_vma_under_rcu},
@@ -47,8 +47,8 @@ pub enum MigrationWait {
     DropEarly,
     /// It is dropped once the PTL is held and the entry seen.
     DropUnderPtl,
-    /// It is dropped early, within an RCU section that lasts until the PTL is held.
-    DropUnderRcu,
+    /// It is dropped early, within an RCU section that lasts until the PTL is held, or until it is dropped.
+    DropUnderRcu(Until),
 }
 
 /// What the producers of a fault's result promise about the VMA lock.
@@ -236,23 +236,23 @@ pub fn do_user_addr_fault(p: &mut Program, f: Fault) {
         };
         p.branch(text, done, move |k| f.signal == Signal::Pending || k.local(fault) & vm_fault::RETRY == 0);
         p.bind(mmap);
-        with_mmap_lock(p, f, fault, done);
+        with_mmap_lock(p, f, fault, done, Release::UnlessRetryOrCompleted);
         p.bind(done);
         back_to_user(p, f);
     });
 }
 
-/// [`do_user_addr_fault`] where the VMA lock is not to be had: a kernel without it, or before.
+/// [`do_user_addr_fault`] where the VMA lock is not to be had: the convention is about the mmap_lock then.
 pub fn do_user_addr_fault_mmap(p: &mut Program, f: Fault) {
     p.function("do_user_addr_fault", |p| {
         let (fault, done) = (p.local("fault", 0), p.label());
-        with_mmap_lock(p, f, fault, done);
+        with_mmap_lock(p, f, fault, done, f.convention.release);
         p.bind(done);
         back_to_user(p, f);
     });
 }
 
-fn with_mmap_lock(p: &mut Program, f: Fault, fault: Local, done: Label) {
+fn with_mmap_lock(p: &mut Program, f: Fault, fault: Local, done: Label, release: Release) {
     let tried = p.local("FAULT_FLAG_TRIED", 0);
     let retry = p.mark();
     let (found, out) = (p.label(), p.label());
@@ -270,7 +270,7 @@ fn with_mmap_lock(p: &mut Program, f: Fault, fault: Local, done: Label) {
     });
     p.bind(found);
     handle_mm_fault(p, f, Flags { lock: FaultLock::Mmap(guard), tried: Some(tried), nowait: false }, fault);
-    if f.convention.release != Release::Always {
+    if release != Release::Always {
         p.branch("if (fault & VM_FAULT_COMPLETED) return", done, move |k| k.local(fault) & vm_fault::COMPLETED != 0);
         p.step("if (fault & VM_FAULT_RETRY) { flags |= FAULT_FLAG_TRIED; goto retry }", move |k| {
             if k.local(fault) & vm_fault::RETRY == 0 {
@@ -351,8 +351,10 @@ fn wait_for_migration(p: &mut Program, f: Fault, flags: Flags, fault: Local) {
         match f.wait {
             MigrationWait::Hold => {}
             MigrationWait::DropUnderPtl => wait.end_read = Some((f.vma, fault, f.completed())),
-            MigrationWait::DropEarly | MigrationWait::DropUnderRcu => {
-                wait.rcu = (f.wait == MigrationWait::DropUnderRcu).then(|| p.rcu_read_lock());
+            MigrationWait::DropEarly | MigrationWait::DropUnderRcu(_) => {
+                if let MigrationWait::DropUnderRcu(until) = f.wait {
+                    wait.rcu = Some((p.rcu_read_lock(), until));
+                }
                 p.run("vma_end_read(vma)", move |k| {
                     f.vma.end_read_now(k);
                     k.set_local(fault, f.completed());

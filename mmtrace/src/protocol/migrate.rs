@@ -203,6 +203,15 @@ pub const fn is_migration(pte: Pte) -> bool {
     matches!(pte, Pte::Migration { .. })
 }
 
+/// Until when an outer RCU section lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The PTL is held.
+    Locked,
+    /// The PTL is dropped.
+    Unlocked,
+}
+
 /// How to wait for a migration entry.
 #[derive(Clone, Copy, Debug)]
 pub struct EntryWait {
@@ -212,8 +221,8 @@ pub struct EntryWait {
     pub folio: Folio,
     /// This VMA's lock is dropped once the entry is seen under the PTL; the variable is set to the byte then.
     pub end_read: Option<(Vma, Local, u8)>,
-    /// An RCU section that was entered before, to be left once the PTL is held.
-    pub rcu: Option<Guard>,
+    /// An RCU section that was entered before, and until when it lasts.
+    pub rcu: Option<(Guard, Until)>,
     /// The *sometimes* property that it sleeps.
     pub reached: u8,
 }
@@ -224,12 +233,20 @@ pub fn migration_entry_wait(p: &mut Program, wait: EntryWait) {
     p.function("migration_entry_wait", |p| {
         let EntryWait { pmd, folio, end_read, rcu, reached } = wait;
         let (to, null, done, other) = (Mapped::new(p), p.label(), p.label(), p.label());
+        let pte = p.local("pte", 0);
+        let leave = move |p: &mut Program, at: &[Until]| {
+            if let Some((rcu, _)) = rcu.filter(|(_, until)| at.contains(until)) {
+                p.rcu_read_unlock(rcu);
+            }
+        };
         let locked = pte_offset_map_lock(p, pmd, to, null);
-        if let Some(rcu) = rcu {
-            p.rcu_read_unlock(rcu);
-        }
+        leave(p, &[Until::Locked]);
+        p.run("pte = ptep_get(ptep)", move |k| {
+            let seen = k.pte(at(k, to));
+            k.set_local(pte, seen.encode());
+        });
         walk::pte_unmap(p, locked.rcu);
-        p.recheck("is_migration_entry(pte_to_swp_entry(pte))", other, move |k| is_migration(k.pte(at(k, to))));
+        p.recheck("is_migration_entry(pte_to_swp_entry(pte))", other, move |k| is_migration(Pte::decode(k.local(pte))));
         if let Some((vma, local, value)) = end_read {
             p.run("vma_end_read(vma)", move |k| {
                 vma.end_read_now(k);
@@ -243,14 +260,13 @@ pub fn migration_entry_wait(p: &mut Program, wait: EntryWait) {
             });
             p.bind(other);
             walk::unlock_ptl(p, to, locked.ptl);
+            leave(p, &[Until::Unlocked]);
             p.step("io_schedule(): until the folio is unlocked", move |k| {
                 if folio.is_woken(k) { Flow::Goto(done) } else { Flow::Block }
             });
         });
         p.bind(null);
-        if let Some(rcu) = rcu {
-            p.rcu_read_unlock(rcu);
-        }
+        leave(p, &[Until::Locked, Until::Unlocked]);
         p.bind(done);
     });
 }

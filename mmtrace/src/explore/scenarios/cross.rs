@@ -10,8 +10,8 @@ use crate::{
         Flow, Kernel, Program, World,
         mm::{Mm, mmap_read_lock, mmap_read_unlock, mmap_write_downgrade, mmap_write_lock, mmap_write_unlock},
         vma::{
-            Flavour, Reading, Test, Vma, Waits, lock_vma_under_rcu_with, vma_end_read, vma_mark_attached,
-            vma_mark_detached_with, vma_start_write, vma_start_write_with,
+            Flavour, Reading, Test, Vma, Waits, lock_vma_under_rcu_with, vma_mark_attached, vma_mark_detached_with,
+            vma_start_write, vma_start_write_with,
         },
     },
 };
@@ -128,7 +128,7 @@ fn mmap(p: &mut Program, v: Vma, flavour: Flavour, start: u8) {
             if !v.is_free(k, flavour) {
                 return true;
             }
-            if k.rcu_readers() != 0 {
+            if k.get(v.grace) != 0 {
                 k.reach(2);
             }
             v.reuse_now(k, start);
@@ -348,7 +348,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         source: "7.2: include/linux/mmap_lock.h:vma_start_read, mm/mmap_lock.c:lock_vma_under_rcu (SLAB_TYPESAFE_BY_RCU)",
         sometimes: &[
             "the fault has the VMA lock",
-            "the fault has the mmap_lock and finds a VMA",
+            "the fault has the mmap_lock",
             "the memory is another VMA while R looks at it",
         ],
         variants: &[
@@ -357,7 +357,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 status: "7.2",
                 expect: Safe,
                 why: "with the reference the VMA stays what it is, and its mm is looked at again",
-                never: &[],
+                never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_x_2(s, REFCOUNT, Reuse::OtherMm),
             },
@@ -366,7 +366,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 status: "7.2",
                 expect: Safe,
                 why: "with the reference the VMA stays what it is, and its range is looked at again",
-                never: &[],
+                never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_x_2(s, REFCOUNT, Reuse::Elsewhere),
             },
@@ -375,7 +375,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 status: "6.4 to 6.14",
                 expect: Safe,
                 why: "the VMA is freed after a grace period: what R has found is that VMA or a detached one",
-                never: &[2],
+                never: &[1, 2],
                 live: Live::Quiet,
                 build: |s| sc_x_2(s, RWSEM, Reuse::OtherMm),
             },
@@ -384,7 +384,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 status: "6.4 to 6.14",
                 expect: Safe,
                 why: "as i.6.12-other-mm",
-                never: &[2],
+                never: &[1, 2],
                 live: Live::Quiet,
                 build: |s| sc_x_2(s, RWSEM, Reuse::Elsewhere),
             },
@@ -415,14 +415,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         question: "R has taken the lock word and not yet looked at the sequence again; U detaches the VMA and downgrades \
                    the mmap_lock, which ends every VMA write lock. Can R still be granted the lock?",
         source: "7.2: mm/mmap_lock.c:__vma_exclude_readers_for_detach; 6.12: mm/memory.c:lock_vma_under_rcu",
-        sometimes: &["the fault has the VMA lock", "the fault has the mmap_lock and finds a VMA"],
+        sometimes: &["the fault has the VMA lock", "the fault has the mmap_lock"],
         variants: &[
             Variant {
                 id: "d.7.2",
                 status: "7.2",
                 expect: Safe,
                 why: "who detaches waits until nobody has a reference; from none nobody gets one",
-                never: &[],
+                never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_x_3(s, REFCOUNT, Waits::ForReaders),
             },
@@ -431,7 +431,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 status: "6.4 to 6.14",
                 expect: Safe,
                 why: "the reader looks at the detached flag once it has the lock",
-                never: &[],
+                never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_x_3(s, RWSEM, Waits::ForReaders),
             },

@@ -10,7 +10,7 @@ use crate::{
     protocol::{
         World,
         fault::{Convention, MigrationWait, do_user_addr_fault, do_user_addr_fault_mmap},
-        migrate::{self, migrate_folio},
+        migrate::{self, Until, migrate_folio},
         mm::{drop, mmap_write_lock, mmap_write_unlock, take},
         unmap::TableFree,
         vma::{Flavour, vma_start_write},
@@ -214,20 +214,30 @@ pub(super) const SC_2_2: Scenario = Scenario {
             id: "w.drop-rcu-imm",
             status: "exploration only",
             expect: Breaks(Invariant::UafPt),
-            why: "an RCU section keeps nothing that is not freed by RCU",
+            why: "an RCU section keeps nothing that is not freed by RCU, however long it lasts",
             never: &[],
             live: Live::Unseen(UNSEEN_TABLES),
-            build: |s| sc_2_2(s, MigrationWait::DropUnderRcu, TableFree::Immediately),
+            build: |s| sc_2_2(s, MigrationWait::DropUnderRcu(Until::Unlocked), TableFree::Immediately),
         },
         Variant {
             id: "w.drop-rcu",
             status: "exploration only",
+            expect: Breaks(Invariant::UafPt),
+            why: "the section ends once the PTL is held, but a held PTL keeps the table only from a zap that is still \
+                  to come: if the zap was first, free_pgtables() asks nobody, and T drops the lock of a freed table",
+            never: &[],
+            live: Live::Unseen(UNSEEN_TABLES),
+            build: |s| sc_2_2(s, MigrationWait::DropUnderRcu(Until::Locked), TableFree::Rcu),
+        },
+        Variant {
+            id: "w.drop-rcu-unlock",
+            status: "exploration only",
             expect: Safe,
-            why: "PMD pages that are freed by RCU stay for the section, which lasts until the PTL is held or the PMD \
-                  is seen empty",
+            why: "tables that are freed by RCU, the page with the PMD entry too, stay for a section that lasts until \
+                  the PTL is dropped or the PMD is seen empty",
             never: &[1],
             live: Live::Quiet,
-            build: |s| sc_2_2(s, MigrationWait::DropUnderRcu, TableFree::Rcu),
+            build: |s| sc_2_2(s, MigrationWait::DropUnderRcu(Until::Unlocked), TableFree::Rcu),
         },
     ],
 };
