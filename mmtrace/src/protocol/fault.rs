@@ -129,6 +129,8 @@ pub struct Fault {
     pub signal: Signal,
     /// The *sometimes* property that it waits for the folio.
     pub waits: u8,
+    /// The task may stay in user mode for ever, and the question is who waits for what it left locked.
+    pub stays: bool,
     /// `sanitize_fault_flags()` refuses `FAULT_FLAG_VMA_LOCK` with `FAULT_FLAG_RETRY_NOWAIT`.
     pub sanitized: bool,
 }
@@ -286,8 +288,7 @@ fn with_mmap_lock(p: &mut Program, f: Fault, fault: Local, done: Label, release:
 
 fn back_to_user(p: &mut Program, f: Fault) {
     p.run("return to user mode", move |k| {
-        // Of one that may stay here for ever, the question is who waits for it.
-        if f.vma.is_granted(k) && k.must_finish() {
+        if f.vma.is_granted(k) && !f.stays {
             k.violate(Invariant::HeldForever, "the VMA lock is still held, and nobody is there to release it");
         }
     });

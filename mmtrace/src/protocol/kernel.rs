@@ -137,12 +137,6 @@ impl Kernel<'_> {
         self.me
     }
 
-    /// Whether this thread has to come to its end.
-    #[must_use]
-    pub fn must_finish(&self) -> bool {
-        self.world.must_finish(self.me)
-    }
-
     /// Which way the step goes.
     #[must_use]
     pub const fn choice(&self) -> u8 {
@@ -382,24 +376,12 @@ impl Kernel<'_> {
         if self.peek(self.world.rcu) & 1 << self.me != 0 || self.peek(self.world.irq) & 1 << self.me != 0 {
             return;
         }
-        for table in &self.world.tables {
-            let waiting = self.peek(table.grace);
-            if waiting & 1 << self.me != 0 {
-                self.set(table.grace, waiting & !(1 << self.me));
-            }
-        }
         for cell in &self.world.graces {
             let waiting = self.peek(*cell);
             if waiting & 1 << self.me != 0 {
                 self.set(*cell, waiting & !(1 << self.me));
             }
         }
-    }
-
-    /// An object is given to RCU: it stays for those who are in a section now, until they leave it.
-    pub fn begin_grace(&mut self, grace: Cell) {
-        let readers = self.rcu_readers();
-        self.set(grace, readers);
     }
 
     /// Threads in a section now: what a grace period that begins here waits for.

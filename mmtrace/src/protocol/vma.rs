@@ -7,6 +7,7 @@ use super::{
     kernel::Kernel,
     mm::Mm,
     program::{Flow, Guard, Label, Program, Protection},
+    rcu,
     state::Cell,
     world::{Lock, World},
 };
@@ -209,7 +210,7 @@ impl Vma {
     /// after a grace period, 7.2's slab keeps the memory a VMA.
     pub fn free_now(self, k: &mut Kernel<'_>) {
         k.set(self.freed, 1);
-        k.begin_grace(self.grace);
+        rcu::begin_grace(k, self.grace);
     }
 
     /// Whether `vm_area_alloc()` may return this memory: 7.2 as soon as it is freed, 6.12 after the grace period.
@@ -329,7 +330,7 @@ fn lock_7_2(p: &mut Program, v: Vma, r: Reading, fail: Label) {
     let rcu = p.rcu_read_lock();
     look_up(p, v, r, inval);
     p.function("vma_start_read", |p| {
-        let text = "__refcount_inc_not_zero_limited_acquire(&vma->vm_refcnt)";
+        let text = "refcount_inc_not_zero(&vma->vm_refcnt)";
         if p.protect(Protection::Lock, text).is_active() {
             p.step(text, move |k| {
                 v.access(k, "vm_refcnt");
@@ -404,7 +405,7 @@ pub fn vma_start_write_with(p: &mut Program, v: Vma, flavour: Flavour, waits: Wa
                 let detached = p.label();
                 exclude_readers(p, v, detached);
                 p.run(store, entered);
-                let end = "refcount_sub(VM_REFCNT_EXCLUDE_READERS_FLAG, &vma->vm_refcnt)";
+                let end = "refcount_sub(EXCLUDE, &vma->vm_refcnt)";
                 p.step(end, move |k| {
                     k.set(v.exclude, 0);
                     Flow::Goto(done)
@@ -421,7 +422,7 @@ pub fn vma_start_write_with(p: &mut Program, v: Vma, flavour: Flavour, waits: Wa
 /// `refcount_add_not_zero()` of the exclude bit, and the wait for those who have a reference.
 /// Goes to `zero` if there is nobody and nothing.
 fn exclude_readers(p: &mut Program, v: Vma, zero: Label) {
-    let add = "refcount_add_not_zero(VM_REFCNT_EXCLUDE_READERS_FLAG, &vma->vm_refcnt)";
+    let add = "refcount_add_not_zero(EXCLUDE, &vma->vm_refcnt)";
     p.step(add, move |k| {
         if v.is_unreferenced(k) {
             return Flow::Goto(zero);
@@ -429,7 +430,7 @@ fn exclude_readers(p: &mut Program, v: Vma, zero: Label) {
         k.set(v.exclude, 1);
         Flow::Next
     });
-    let wait = "rcuwait_wait_event(&mm->vma_writer_wait, no readers)";
+    let wait = "rcuwait_wait_event(no readers)";
     if p.protect(Protection::Wait, wait).is_active() {
         p.step(wait, move |k| if k.readers(v.lock) == 0 { Flow::Next } else { Flow::Block });
     }
@@ -455,7 +456,7 @@ pub fn vma_mark_detached_with(p: &mut Program, v: Vma, flavour: Flavour, waits: 
                 v.is_unreferenced(k)
             });
             exclude_readers(p, v, done);
-            let end = "refcount_sub_and_test(VM_REFCNT_EXCLUDE_READERS_FLAG, &vma->vm_refcnt)";
+            let end = "refcount_sub_and_test(EXCLUDE, &vma->vm_refcnt)";
             p.run(end, move |k| k.set(v.exclude, 0));
             p.bind(done);
         }

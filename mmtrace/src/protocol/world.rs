@@ -87,7 +87,7 @@ pub struct World {
     pub(crate) threads: Vec<Thread>,
     pub(crate) rcu: Cell,
     pub(crate) irq: Cell,
-    /// RCU readers, bit by thread, for whom an object that is no table stays.
+    /// RCU readers, bit by thread, for whom an object stays: of each table, and of each other one.
     pub(crate) graces: Vec<Cell>,
     pub(crate) initial: State,
     pub(crate) len: usize,
@@ -137,7 +137,7 @@ impl World {
         cell
     }
 
-    /// A cell for the RCU readers that an object's memory stays for: [`Kernel::begin_grace`] fills it.
+    /// A cell for the RCU readers that an object's memory stays for: [`rcu::begin_grace`](super::rcu::begin_grace) fills it.
     pub fn grace(&mut self, name: impl Into<String>) -> Cell {
         let cell = self.cell(name, 0);
         self.graces.push(cell);
@@ -174,7 +174,7 @@ impl World {
     /// A table under an existing lock: PMD tables under their PML, PTE tables without split locks.
     pub fn table_with(&mut self, name: &str, entries: u8, state: TableState, ptl: Lock) -> Table {
         let state = self.cell(format!("{name}.state"), state as u8);
-        let grace = self.cell(format!("{name}.grace"), 0);
+        let grace = self.grace(format!("{name}.grace"));
         let first = self.cell(format!("{name}[0]"), 0);
         for i in 1..entries {
             self.cell(format!("{name}[{i}]"), 0);

@@ -70,7 +70,7 @@ fn change(k: &mut Kernel<'_>, v: Vma) {
 }
 
 /// Names of threads.
-const READERS: [&str; 4] = ["R", "R2", "R3", "R4"];
+const READERS: [&str; 5] = ["R", "R2", "R3", "R4", "R5"];
 const WRITERS: [&str; 3] = ["W", "W2", "W3"];
 
 fn sc_x_1(s: &Setup<'_>, r: Reading, waits: Waits, readers: usize, writers: usize) -> World {
@@ -90,8 +90,17 @@ fn sc_x_1(s: &Setup<'_>, r: Reading, waits: Waits, readers: usize, writers: usiz
     w
 }
 
-/// SC-X.1 (`v.7.2`) with more threads, for measuring the search: up to 4 `readers` that fault on
-/// one VMA and up to 3 `writers` that change it, 6 threads in all at most.
+/// SC-X.1 (`v.7.2`) with more threads, for measuring the search: up to 5 `readers` that fault on
+/// one VMA and up to 3 `writers` that change it, 6 threads in all at most. It is safe, and all of its states are
+/// looked at:
+///
+/// | readers | writers | states | transitions | states, reduced |
+/// |---|---|---|---|---|
+/// | 3 | 2 | 77,632 | 260,866 | 50,068 |
+/// | 3 | 3 | 228,341 | 782,472 | 160,117 |
+/// | 4 | 1 | 304,103 | 1,233,377 | 131,041 |
+/// | 4 | 2 | 1,178,130 | 4,948,574 | 649,935 |
+/// | 5 | 1 | 4,736,991 | 23,258,230 | 1,485,293 |
 #[must_use]
 pub fn enlarged(readers: usize, writers: usize) -> World {
     sc_x_1(&Setup::default(), Reading::new(Flavour::Refcount), Waits::ForReaders, readers, writers)
@@ -494,3 +503,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ],
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::enlarged;
+    use crate::explore::search::{Limits, MEMORY, Order, search};
+
+    #[test]
+    fn the_large_world_is_as_large_as_it_says() {
+        let mut limits = Limits { memory: MEMORY, progress: &mut |_, _| {} };
+        let found = search(&enlarged(3, 2), Order::Breadth, &mut limits).expect("enough memory");
+        assert!(found.broken.is_none());
+        assert_eq!((found.states, found.transitions), (77_632, 260_866));
+    }
+}

@@ -57,6 +57,7 @@ impl Area {
             convention,
             signal: Signal::None,
             waits: 0,
+            stays: false,
             sanitized: true,
         }
     }

@@ -40,7 +40,7 @@ const NAIVE: Convention = Convention { release: Release::UnlessRetryOrCompleted,
 /// One producer was forgotten.
 const ONE_LEFT: Convention = Convention { retry: Retry::Keeps, ..Convention::MERGED };
 
-/// Reads the folio in: it is locked from the beginning. `after` says what must have happened before.
+/// Reads the folio in: it is locked from the beginning. That may take longer than the munmap.
 fn io(s: &Setup<'_>, w: &mut World, area: Area, after_munmap: bool) {
     let mut p = s.program();
     p.function("end_swap_bio_read", |p| {
@@ -111,8 +111,7 @@ fn sc_2_6(s: &Setup<'_>, convention: Convention, signal: Signal) -> World {
             w.thread("T", fault(s, f));
         }
         Signal::None => {
-            // It may stay in user mode for ever.
-            w.daemon("T", fault(s, f));
+            w.daemon("T", fault(s, Fault { stays: true, ..f }));
             w.thread("U", area.unmap(s, FLAVOUR, TableFree::Immediately));
         }
     }
