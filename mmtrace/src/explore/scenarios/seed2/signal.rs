@@ -432,7 +432,7 @@ pub(super) const SC_2_7: Scenario = Scenario {
     variants: &[
         Variant {
             id: "f.huge-early",
-            status: "6.11 and before: vmf_anon_prepare() drops it",
+            status: "before 6.12: vmf_anon_prepare() drops it",
             expect: Breaks(Invariant::UafVma),
             why: "the VMA has no hugetlb lock (a private one in a fork child), so nothing holds munmap up once the VMA \
                   lock is dropped, and hugetlb_vma_unlock_read() looks into a freed VMA to find that out",
@@ -442,7 +442,7 @@ pub(super) const SC_2_7: Scenario = Scenario {
         },
         Variant {
             id: "f.huge-early+resv",
-            status: "6.11 and before, in the task that owns the reservation",
+            status: "before 6.12, in the task that owns the reservation",
             expect: Safe,
             why: "munmap waits in __hugetlb_zap_begin() for the lock of the reservation, so the VMA is there until T \
                   has released that",
