@@ -426,8 +426,9 @@ fn path(origins: &[Origin], mut id: u32, last: Option<Move>) -> Vec<Move> {
 
 /// Nobody can go on: is anybody missing?
 pub(super) fn stuck(world: &World, state: &State) -> Option<Broken> {
+    let waits = |tid: &Tid| world.must_finish(*tid) && !world.is_done(state, *tid);
     let waiting: Vec<String> = (0..world.threads() as Tid)
-        .filter(|tid| world.must_finish(*tid) && !world.is_done(state, *tid))
+        .filter(waits)
         .filter_map(|tid| {
             let (function, text) = world.next_step(state, tid)?;
             Some(format!("{} waits in {function}: {text}", world.thread_name(tid)))
@@ -436,7 +437,9 @@ pub(super) fn stuck(world: &World, state: &State) -> Option<Broken> {
     if waiting.is_empty() {
         return world.check_end(state);
     }
-    Some(Broken { invariant: Invariant::Dead, why: format!("nobody can go on: {}", waiting.join("; ")) })
+    let writers = (0..world.threads() as Tid).filter(waits).all(|tid| world.is_writer(tid));
+    let invariant = if writers { Invariant::Writer } else { Invariant::Dead };
+    Some(Broken { invariant, why: format!("nobody can go on: {}", waiting.join("; ")) })
 }
 
 /// After a step back: does the thread go round for ever if nobody else runs (G-RETRY)?

@@ -376,10 +376,10 @@ impl Kernel<'_> {
         if self.peek(self.world.rcu) & 1 << self.me != 0 || self.peek(self.world.irq) & 1 << self.me != 0 {
             return;
         }
-        for table in &self.world.tables {
-            let waiting = self.peek(table.grace);
+        for cell in &self.world.graces {
+            let waiting = self.peek(*cell);
             if waiting & 1 << self.me != 0 {
-                self.set(table.grace, waiting & !(1 << self.me));
+                self.set(*cell, waiting & !(1 << self.me));
             }
         }
     }

@@ -50,6 +50,23 @@ impl Mm {
         k.set(self.lock_seq, seq.wrapping_add(1));
     }
 
+    /// The event of a read release, without a release: negative tests.
+    pub fn says_released(self, k: &mut Kernel<'_>) {
+        k.emit(|| self.event(Kind::Released, false, None));
+    }
+
+    /// A fault in user mode: nothing is held there.
+    pub fn user_fault(self, k: &mut Kernel<'_>) {
+        k.emit(|| Event { kind: Kind::PageFaultUser, mm: Some(self.id), fields: Vec::new() });
+    }
+
+    /// `mmap_write_downgrade()`, as part of a step.
+    pub fn downgrade_now(self, k: &mut Kernel<'_>) {
+        k.emit(|| self.event(Kind::AcquireReturned, false, Some(true)));
+        self.bump(k);
+        k.downgrade(self.mmap_lock);
+    }
+
     /// `mmap_read_unlock()`, as part of a step.
     pub fn read_unlock_now(self, k: &mut Kernel<'_>) {
         k.emit(|| self.event(Kind::Released, false, None));
@@ -117,11 +134,7 @@ pub fn mmap_write_unlock(p: &mut Program, mm: Mm, guard: Guard) {
 /// `mmap_write_downgrade(mm)`: ends every VMA write lock, and goes on for read. It is
 /// released by [`mmap_read_unlock`].
 pub fn mmap_write_downgrade(p: &mut Program, mm: Mm, guard: Guard) {
-    p.release(guard, "mmap_write_downgrade(mm)", move |k| {
-        k.emit(|| mm.event(Kind::AcquireReturned, false, Some(true)));
-        mm.bump(k);
-        k.downgrade(mm.mmap_lock);
-    });
+    p.release(guard, "mmap_write_downgrade(mm)", move |k| mm.downgrade_now(k));
 }
 
 /// A lock that is taken and released by name: rmap, folio, PML.

@@ -8,8 +8,10 @@
 pub mod anon_collapse;
 pub mod anon_fault;
 pub mod event;
+pub mod fault;
 pub mod gup;
 pub mod kernel;
+pub mod migrate;
 pub mod mm;
 pub mod nolock;
 pub mod program;

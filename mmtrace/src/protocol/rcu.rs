@@ -1,6 +1,12 @@
 //! The grace-period engine.
 
-use super::{Flow, Program, Table, World};
+use super::{Cell, Flow, Kernel, Program, Table, World};
+
+/// An object is given to RCU: it stays for those who are in a section now, until they leave it.
+pub fn begin_grace(k: &mut Kernel<'_>, grace: Cell) {
+    let readers = k.rcu_readers();
+    k.set(grace, readers);
+}
 
 /// Adds the thread that ends grace periods and frees what waits for them. Call it last.
 pub fn grace_periods(w: &mut World) {

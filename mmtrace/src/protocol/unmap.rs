@@ -10,7 +10,7 @@ use crate::model::{
 use super::{
     mm::{Mm, drop, mmap_read_unlock, mmap_write_downgrade, mmap_write_lock, take},
     program::Program,
-    vma::{Flavour, Vma, vma_mark_detached, vma_start_write},
+    vma::{Flavour, Vma, Waits, vma_mark_detached_with, vma_start_write},
     walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
     world::{Lock, Slot},
 };
@@ -108,16 +108,21 @@ pub const RMAP_BOTH: &[(&str, &str)] = &[
 /// `do_vmi_munmap()` of one whole VMA: write-lock and detach it, downgrade, zap, unlink from
 /// rmap, free the tables, free the VMA.
 pub fn munmap(p: &mut Program, m: Munmap) {
+    munmap_with(p, m, Waits::ForReaders);
+}
+
+/// [`munmap`], where 7.2's detaching may leave out the wait for temporary references.
+pub fn munmap_with(p: &mut Program, m: Munmap, waits: Waits) {
     p.function("do_vmi_munmap", |p| {
         let mmap = mmap_write_lock(p, m.mm);
         vma_start_write(p, m.vma, m.flavour);
-        vma_mark_detached(p, m.vma, m.flavour);
+        vma_mark_detached_with(p, m.vma, m.flavour, waits);
         p.run("vma_iter_clear_gfp(&vmi)", move |k| k.set(m.vma.in_tree, 0));
         mmap_write_downgrade(p, m.mm, mmap);
         zap_pte_range(p, m.pmd, 0);
         unlink_from_rmap(p, m);
         free_pgtables(p, m.pmd, m.free, m.with_pmd_page);
-        p.run("vm_area_free(vma)", move |k| k.set(m.vma.freed, 1));
+        p.run("vm_area_free(vma)", move |k| m.vma.free_now(k));
         mmap_read_unlock(p, m.mm, mmap);
     });
 }

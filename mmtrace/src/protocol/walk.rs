@@ -60,8 +60,10 @@ pub fn pte_unmap(p: &mut Program, rcu: Guard) {
 pub struct Locked {
     /// Which table.
     pub to: Mapped,
-    rcu: Guard,
-    ptl: Guard,
+    /// The section.
+    pub rcu: Guard,
+    /// The lock.
+    pub ptl: Guard,
 }
 
 /// `spin_lock(ptl)` of the mapped table.

@@ -72,6 +72,8 @@ pub(crate) struct Thread {
     pub(crate) locals: u8,
     /// It need not finish, and may hold locks for ever: the grace-period engine, a migrator that is stuck.
     pub(crate) daemon: bool,
+    /// When it cannot finish, that is about writers (G-WRITER).
+    pub(crate) writer: bool,
 }
 
 /// A look at a state.
@@ -85,6 +87,8 @@ pub struct World {
     pub(crate) threads: Vec<Thread>,
     pub(crate) rcu: Cell,
     pub(crate) irq: Cell,
+    /// RCU readers, bit by thread, for whom an object stays: of each table, and of each other one.
+    pub(crate) graces: Vec<Cell>,
     pub(crate) initial: State,
     pub(crate) len: usize,
     shared: usize,
@@ -108,6 +112,7 @@ impl World {
             threads: Vec::new(),
             rcu: Cell(0),
             irq: Cell(0),
+            graces: Vec::new(),
             initial: State::default(),
             len: SHARED,
             shared: 0,
@@ -129,6 +134,13 @@ impl World {
         self.shared += 1;
         self.names.push(name.into());
         self.initial.0[usize::from(cell.0)] = value;
+        cell
+    }
+
+    /// A cell for the RCU readers that an object's memory stays for: [`rcu::begin_grace`](super::rcu::begin_grace) fills it.
+    pub fn grace(&mut self, name: impl Into<String>) -> Cell {
+        let cell = self.cell(name, 0);
+        self.graces.push(cell);
         cell
     }
 
@@ -162,7 +174,7 @@ impl World {
     /// A table under an existing lock: PMD tables under their PML, PTE tables without split locks.
     pub fn table_with(&mut self, name: &str, entries: u8, state: TableState, ptl: Lock) -> Table {
         let state = self.cell(format!("{name}.state"), state as u8);
-        let grace = self.cell(format!("{name}.grace"), 0);
+        let grace = self.grace(format!("{name}.grace"));
         let first = self.cell(format!("{name}[0]"), 0);
         for i in 1..entries {
             self.cell(format!("{name}[{i}]"), 0);
@@ -220,8 +232,28 @@ impl World {
         for (local, value) in program.initial() {
             self.initial.0[pc + 2 + usize::from(local.0)] = value;
         }
-        self.threads.push(Thread { name, program, pc: pc as u8, nest: pc as u8 + 1, locals: pc as u8 + 2, daemon });
+        self.threads.push(Thread {
+            name,
+            program,
+            pc: pc as u8,
+            nest: pc as u8 + 1,
+            locals: pc as u8 + 2,
+            daemon,
+            writer: false,
+        });
         self.threads.len() as Tid - 1
+    }
+
+    /// This thread wants a lock for write, and the question is for whom it may have to wait: if
+    /// it waits for ever, G-WRITER is broken, not G-DEAD.
+    pub fn writer(&mut self, tid: Tid) {
+        self.threads[usize::from(tid)].writer = true;
+    }
+
+    /// Whether it is.
+    #[must_use]
+    pub fn is_writer(&self, tid: Tid) -> bool {
+        self.threads[usize::from(tid)].writer
     }
 
     /// The number that the next thread will have.

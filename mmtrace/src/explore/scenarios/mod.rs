@@ -2,7 +2,7 @@
 
 use super::scenario::Scenario;
 
-mod cross;
+pub mod cross;
 mod gup;
 mod seed0;
 mod seed1;
