@@ -6,6 +6,7 @@
 //! [explorer](crate::explore) interleaves the programs.
 
 pub mod event;
+pub mod hugetlb;
 pub mod kernel;
 pub mod mm;
 pub mod program;
