@@ -7,10 +7,12 @@
 
 pub mod event;
 pub mod hugetlb;
+
 pub mod kernel;
 pub mod mm;
 pub mod program;
 pub mod rcu;
+pub mod spf;
 pub mod state;
 pub mod unmap;
 pub mod vma;
