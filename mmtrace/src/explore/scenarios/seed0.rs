@@ -16,8 +16,11 @@ use crate::{
         hugetlb::{
             Hold, HugeVma, Pool, Serial, Sharing, VmaLock,
             fault::{Fault, Partner, Wait, finish_migration, hugetlb_fault},
-            folio_walk,
-            unmap::{LockFree, Munmap, ZapEnd, munmap, rmap_unshare, vmdelete_list, zap_private},
+            folio_walk, gup_fast, hold_vma_lock,
+            unmap::{
+                LockFree, Munmap, Punch, ZapEnd, munmap, munmap_and_reuse, rmap_unshare, unmap_file_folio,
+                vmdelete_list, zap_private,
+            },
         },
         mm::{Mm, mmap_read_lock, mmap_read_unlock},
         rcu,
@@ -44,7 +47,7 @@ impl File {
         for (to, v) in puds.iter_mut().zip(vmas) {
             *to = Some(v.pud);
         }
-        Sharing { i_mmap: self.i_mmap, table: self.table, count: self.count, puds }
+        Sharing { i_mmap: self.i_mmap, table: self.table, count: self.count, puds, sync: false }
     }
 }
 
@@ -80,7 +83,7 @@ fn sc_walk(s: &Setup<'_>, held: Held, stale: bool) -> World {
     mmap_read_unlock(&mut p, mm_a, mmap);
     w.thread("T1", p);
     let mut p = s.program();
-    rmap_unshare(&mut p, a, sharing, [2, 3]);
+    rmap_unshare(&mut p, a, sharing, [Some(2), Some(3)]);
     w.thread("T2", p);
     let mut p = s.program();
     munmap(&mut p, Munmap { mm: mm_b, vma: b, sharing, order: LockFree::BeforeImmap, shows: 4 });
@@ -170,7 +173,7 @@ fn sc_0_8(s: &Setup<'_>, wait: Wait) -> World {
     hugetlb_fault(&mut p, fault);
     w.thread("T1", p);
     let mut p = s.program();
-    rmap_unshare(&mut p, a, sharing, [1, 2]);
+    rmap_unshare(&mut p, a, sharing, [Some(1), Some(2)]);
     w.thread("T2", p);
     let mut p = s.program();
     munmap(&mut p, Munmap { mm: mm_b, vma: b, sharing, order: LockFree::BeforeImmap, shows: 3 });
@@ -180,6 +183,44 @@ fn sc_0_8(s: &Setup<'_>, wait: Wait) -> World {
     w.held(folio, w.next_tid(), Mode::Write);
     w.thread("M", p);
     w.at_end(move |k| sharing.check_count(k));
+    rcu::grace_periods(&mut w);
+    w
+}
+
+fn sc_0_9(s: &Setup<'_>, sync: bool) -> World {
+    let mut w = World::new();
+    let file = File::new(&mut w, 2, Pte::present(1));
+    let mm_b = Mm::new(&mut w, 2, "b ");
+    let a = HugeVma::shareable(&mut w, "a", Some(file.table));
+    let b = HugeVma::shareable(&mut w, "b", Some(file.table));
+    let sharing = Sharing { sync, ..file.sharing(&[a, b]) };
+    let mut p = s.program();
+    gup_fast(&mut p, a, 0);
+    w.thread("G", p);
+    let mut p = s.program();
+    rmap_unshare(&mut p, a, sharing, [None, Some(1)]);
+    w.thread("T2", p);
+    let mut p = s.program();
+    munmap_and_reuse(&mut p, Munmap { mm: mm_b, vma: b, sharing, order: LockFree::BeforeImmap, shows: 2 });
+    w.thread("T3", p);
+    w
+}
+
+fn sc_0_10(s: &Setup<'_>, punch: Punch) -> World {
+    let mut w = World::new();
+    let file = File::new(&mut w, 1, Pte::present(1));
+    let mm = Mm::new(&mut w, 1, "");
+    let b = HugeVma::shareable(&mut w, "b", Some(file.table));
+    let sharing = file.sharing(&[b]);
+    let mut p = s.program();
+    munmap(&mut p, Munmap { mm, vma: b, sharing, order: LockFree::BeforeImmap, shows: 1 });
+    w.thread("T1", p);
+    let mut p = s.program();
+    unmap_file_folio(&mut p, b, sharing, punch, [2, 0]);
+    w.thread("T2", p);
+    let mut p = s.program();
+    hold_vma_lock(&mut p, mm, b);
+    w.thread("T3", p);
     rcu::grace_periods(&mut w);
     w
 }
@@ -464,6 +505,74 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                     "tracepoints show neither hugetlb locks nor page tables; with probes, L32 sees the order",
                 ),
                 build: |s| sc_0_8(s, Wait::DropBeforePtl),
+            },
+        ],
+    },
+    Scenario {
+        id: "SC-0.9",
+        seed: Some(0),
+        title: "gup-fast in a table that is unshared and then used for something else",
+        question: "G looks up a huge page of a without any lock, with interrupts off; T2 unshares a; T3 unmaps b, keeps \
+                   the table, and maps a page of its own in it. May T2 let go of the table before G is done?",
+        source: "1013af4f585f; mm/hugetlb.c:huge_pmd_unshare; mm/gup.c:gup_fast",
+        sometimes: &["gup-fast returns a page", "the rmap walk takes the PUD entry away", "T3 uses the table"],
+        variants: &[
+            Variant {
+                id: "g.nosync",
+                status: "before 6.16 and its stable backports",
+                expect: Breaks(Invariant::Pin),
+                why: "gup-fast looks again at the PMD entry, not at the PUD entry: it returns a page of another mm",
+                never: &[],
+                live: Live::Unseen("tracepoints show neither page tables nor gup-fast"),
+                build: |s| sc_0_9(s, false),
+            },
+            Variant {
+                id: "g.sync",
+                status: "merged for 6.16",
+                expect: Safe,
+                why: "T2 waits with i_mmap_rwsem held for every CPU whose interrupts are off, and b cannot be unmapped \
+                      without i_mmap_rwsem",
+                never: &[],
+                live: Live::Quiet,
+                build: |s| sc_0_9(s, true),
+            },
+        ],
+    },
+    Scenario {
+        id: "SC-0.10",
+        seed: Some(0),
+        title: "a hole punch waits for a vma_lock",
+        question: "T2 punches a hole and finds b's vma_lock busy (T3 faults); it drops i_mmap_rwsem to wait for it, and \
+                   T1 unmaps b meanwhile. What keeps the lock, and how does T2 know that b is gone?",
+        source: "fs/hugetlbfs/inode.c:hugetlb_unmap_file_folio",
+        sometimes: &["the VMA is gone when the lock is had", "munmap frees the table", "the VMA is there"],
+        variants: &[
+            Variant {
+                id: "k.ref",
+                status: "merged for 6.1, in 6.12 and 7.2",
+                expect: Safe,
+                why: "the reference keeps the lock, and vma_lock->vma says whether it still belongs to a VMA",
+                never: &[],
+                live: Live::Quiet,
+                build: |s| sc_0_10(s, Punch { reference: true, look_again: true }),
+            },
+            Variant {
+                id: "k.noref",
+                status: "what-if: no reference is taken",
+                expect: Breaks(Invariant::UafHl),
+                why: "T1 frees the lock while T2 waits for it",
+                never: &[],
+                live: UNSEEN_LOCK,
+                build: |s| sc_0_10(s, Punch { reference: false, look_again: true }),
+            },
+            Variant {
+                id: "k.nolook",
+                status: "what-if: vma_lock->vma is not looked at",
+                expect: Breaks(Invariant::UafVma),
+                why: "T2 has the lock of a VMA that is freed, and walks it",
+                never: &[],
+                live: UNSEEN_LOCK,
+                build: |s| sc_0_10(s, Punch { reference: true, look_again: false }),
             },
         ],
     },

@@ -4,12 +4,12 @@
 use crate::{
     model::{entry::Pte, exclusion::Mode, invariant::Invariant, table::TableState},
     protocol::{
-        Flow, Guard, Kernel, Local, Lock, Program, Table,
+        Flow, Guard, Local, Lock, Program, Table,
         mm::{Mm, drop, mmap_read_lock, mmap_read_unlock, take},
     },
 };
 
-use super::{HugeVma, Pool, Sharing, first, huge_pte_lock, huge_pte_unlock, hugetlb_walk, vma_lock, vma_unlock};
+use super::{HugeVma, Pool, Sharing, first, huge_pte_lock, huge_pte_unlock, hugetlb_walk, show, vma_lock, vma_unlock};
 
 /// Whom a fault may share a table with.
 #[derive(Clone, Copy, Debug)]
@@ -52,12 +52,6 @@ pub struct Fault {
     pub wait: Option<(Wait, Lock)>,
     /// What it shows: a page is mapped, it waits for a page that is moved, it shares a table.
     pub shows: [Option<u8>; 3],
-}
-
-fn show(k: &mut Kernel<'_>, number: Option<u8>) {
-    if let Some(number) = number {
-        k.reach(number);
-    }
 }
 
 /// `hugetlb_fault()`.

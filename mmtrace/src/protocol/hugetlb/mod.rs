@@ -8,6 +8,7 @@ pub mod fault;
 pub mod unmap;
 
 use crate::model::{
+    entry::Pte,
     exclusion::{Mode, Rank},
     invariant::Invariant,
     table::TableState,
@@ -15,7 +16,7 @@ use crate::model::{
 
 use super::{
     kernel::Kernel,
-    mm::{drop, take},
+    mm::{Mm, drop, mmap_read_lock, mmap_read_unlock, take},
     program::{Flow, Guard, Label, Local, Program, Protection},
     state::Cell,
     world::{Lock, Slot, Table, World},
@@ -82,8 +83,12 @@ pub struct HugeVma {
     pub private_data: Cell,
     /// `*pud` of its range.
     pub pud: Cell,
+    /// In the mm's tree.
+    pub in_tree: Cell,
     /// In the file's interval tree.
     pub in_rmap: Cell,
+    /// Freed.
+    pub freed: Cell,
 }
 
 impl HugeVma {
@@ -94,7 +99,9 @@ impl HugeVma {
             lock,
             private_data: w.cell(format!("{name}.vm_private_data"), u8::from(!matches!(lock, Serial::Nothing))),
             pud: w.cell(format!("pud({name})"), table.map_or(0, |t| t.number() + 1)),
+            in_tree: w.cell(format!("{name}.in_tree"), 1),
             in_rmap: w.cell(format!("{name}.in_rmap"), 1),
+            freed: w.cell(format!("{name}.freed"), 0),
         }
     }
 
@@ -131,6 +138,9 @@ impl HugeVma {
 
     /// The table that `*pud` points to.
     pub fn table(self, k: &mut Kernel<'_>) -> Option<Table> {
+        if k.get(self.freed) != 0 {
+            k.violate(Invariant::UafVma, format!("a walk in VMA {}, which is freed", self.name));
+        }
         let pud = k.get(self.pud);
         let table = (pud != 0).then(|| k.table(pud - 1));
         let name = table.map_or_else(|| "none".to_owned(), |t| k.table_name(t));
@@ -157,6 +167,8 @@ pub struct Sharing {
     pub count: Cell,
     /// PUD entries that may point to it.
     pub puds: [Option<Cell>; 2],
+    /// `huge_pmd_unshare()` waits for gup-fast before it gives up its use of the table.
+    pub sync: bool,
 }
 
 impl Sharing {
@@ -254,6 +266,13 @@ fn hugetlb_walk(p: &mut Program, text: &'static str, v: HugeVma, ptep: Local, no
     });
 }
 
+/// A *sometimes* property, if the scenario has it.
+fn show(k: &mut Kernel<'_>, number: Option<u8>) {
+    if let Some(number) = number {
+        k.reach(number);
+    }
+}
+
 fn first(k: &Kernel<'_>, ptep: Local) -> Slot {
     Slot { table: k.table(k.local(ptep)), index: 0 }
 }
@@ -315,6 +334,50 @@ pub fn folio_walk(p: &mut Program, v: HugeVma, s: Sharing, hold: Hold, stale: bo
             }
             _ => {}
         }
+    });
+}
+
+/// `gup_fast()` of one huge page of the shared table: interrupts off, no lock. The page must be
+/// the file's, which is page 1 (I-PIN).
+pub fn gup_fast(p: &mut Program, v: HugeVma, shows: u8) {
+    p.function("gup_fast", |p| {
+        let (out, pmdp, pmd) = (p.label(), p.local("pmdp", 0), p.local("pmd", 0));
+        let irq = p.protect(Protection::Rcu, "local_irq_save(flags)");
+        if irq.is_active() {
+            p.run("local_irq_save(flags)", |k| k.irq_disable());
+        }
+        p.function("gup_fast_pud_range", |p| hugetlb_walk(p, "pud = READ_ONCE(*pudp)", v, pmdp, out));
+        p.function("gup_fast_pmd_leaf", |p| {
+            p.step("pmd = pmdp_get_lockless(pmdp)", move |k| {
+                let pte = k.pte(first(k, pmdp));
+                k.set_local(pmd, pte.encode());
+                if pte.is_none() { Flow::Goto(out) } else { Flow::Next }
+            });
+            p.recheck("pmd_val(pmd) == pmd_val(*pmdp), folio grabbed", out, move |k| {
+                k.pte(first(k, pmdp)).encode() == k.local(pmd)
+            });
+            p.run("folio_set_referenced(folio)", move |k| {
+                k.reach(shows);
+                if k.local(pmd) != Pte::present(1).encode() {
+                    k.violate(Invariant::Pin, "gup-fast returns a page that was never mapped in its mm");
+                }
+            });
+        });
+        p.bind(out);
+        p.release(irq, "local_irq_restore(flags)", |k| k.irq_enable());
+    });
+}
+
+/// A fault that has its VMA's hugetlb lock for a while, and nothing else to do.
+pub fn hold_vma_lock(p: &mut Program, mm: Mm, v: HugeVma) {
+    p.function("hugetlb_fault", |p| {
+        let out = p.label();
+        let mmap = mmap_read_lock(p, mm);
+        p.branch("find_vma(mm, address): none", out, move |k| k.get(v.in_tree) == 0);
+        let lock = vma_lock(p, v, Mode::Read);
+        vma_unlock(p, v, Mode::Read, lock);
+        p.bind(out);
+        mmap_read_unlock(p, mm, mmap);
     });
 }
 

@@ -200,7 +200,7 @@ fn read_sequence(p: &mut Program, f: Spf, vmf: Vmf, unlock: Label) {
     p.step("seq = raw_read_seqcount(&vma->vm_sequence), odd: out", move |k| {
         let seq = v.read(k, v.seq, "vm_sequence");
         k.set_local(vmf.seq, seq);
-        if seq % 2 == 0 {
+        if seq.is_multiple_of(2) {
             return Flow::Next;
         }
         if f.ask_spec && k.get(v.writers) == 0 {
