@@ -289,9 +289,9 @@ pub fn unmap_file_folio(p: &mut Program, v: HugeVma, s: Sharing, punch: Punch, s
                 k.get(lock.vma) != 0
             });
         }
-        p.run("the VMA is there", move |k| k.reach(shows[0]));
         unmap_hugepage_range(p, v, s);
-        let put = move |k: &mut Kernel<'_>| {
+        let put = move |k: &mut Kernel<'_>, shown: u8| {
+            k.reach(shown);
             if punch.reference {
                 lock.put(k);
             }
@@ -300,13 +300,12 @@ pub fn unmap_file_folio(p: &mut Program, v: HugeVma, s: Sharing, punch: Punch, s
             lock.access(k, "rw_sema");
             k.unlock(lock.sem);
         };
-        p.run("kref_put(&vma_lock->refs, hugetlb_vma_lock_release)", put);
+        p.run("kref_put(&vma_lock->refs, hugetlb_vma_lock_release)", move |k| put(k, shows[0]));
         p.release(sem, format!("hugetlb_vma_unlock_write({})", v.name), up);
         p.goto("goto retry", retry);
         p.bind(gone);
-        p.run("!vma", move |k| k.reach(shows[1]));
         p.release(sem, "up_write(&vma_lock->rw_sema)", up);
-        p.run("kref_put(&vma_lock->refs, hugetlb_vma_lock_release)", put);
+        p.run("kref_put(&vma_lock->refs, hugetlb_vma_lock_release)", move |k| put(k, shows[1]));
         p.goto("goto retry", retry);
         p.bind(done);
         drop(p, "i_mmap_unlock_write(mapping)", s.i_mmap, immap);
