@@ -139,7 +139,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         variants: &[
             Variant {
                 id: "wrap.final",
-                status: "as posted, RFC v5 04/11 and 08/11; and v9 to v12",
+                status: "as posted, RFC v5 04/11 and 08/11; and later postings to v12",
                 expect: Safe,
                 why: "erased and sequence are looked at together under the PTL; the zap comes after",
                 never: &[],
@@ -248,7 +248,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             },
             Variant {
                 id: "v12",
-                status: "v9 to v12: also pmd_same() before the PTL",
+                status: "later postings to v12: also pmd_same() before the PTL",
                 expect: Safe,
                 why: "as next.yes",
                 never: &[],
@@ -285,7 +285,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             },
             Variant {
                 id: "v12",
-                status: "v9 to v12: also pmd_same() before the PTL",
+                status: "later postings to v12: also pmd_same() before the PTL",
                 expect: Safe,
                 why: "as next.yes",
                 never: &[],
@@ -313,7 +313,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             },
             Variant {
                 id: "trylock",
-                status: "RFC v5 09/11, and v6 to v12",
+                status: "RFC v5 09/11, and later postings to v12",
                 expect: Safe,
                 why: "T1 gives up instead of waiting",
                 never: &[],
@@ -327,7 +327,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seed: Some(3),
         title: "a pointer to a PMD entry kept with interrupts on",
         question: "T1 walks to the PMD entry with interrupts off and keeps the pointer; T2 unmaps the range and frees the PMD page. When must T1 read the entries?",
-        source: "RFC v5 08/11, handle_speculative_fault(), handle_pte_fault(); v6 to v12",
+        source: "RFC v5 08/11, handle_speculative_fault(), handle_pte_fault(); later postings to v12",
         sometimes: MAPPED,
         variants: &[
             Variant {
@@ -340,8 +340,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 build: |s| unmapping(s, true, Switches { read: ReadEntry::Outside, ..Switches::SEQUENCE }, true),
             },
             Variant {
-                id: "v6",
-                status: "v6 to v8: read in the section",
+                id: "inside",
+                status: "what-if: read in the section, no PMD value compared",
                 expect: Safe,
                 why: "all reads of tables are in a section with interrupts off; the second one looks at tree and sequence first",
                 never: &[],
@@ -350,9 +350,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             },
             Variant {
                 id: "v12",
-                status: "v9 to v12: also pmd_same() before the PTL",
+                status: "later postings to v12: also pmd_same() before the PTL",
                 expect: Safe,
-                why: "as v6: the PMD page is read again only after tree and sequence were found unchanged",
+                why: "as inside: the PMD page is read again only after tree and sequence were found unchanged",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| unmapping(s, true, Switches::V12, true),
@@ -364,7 +364,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seed: Some(3),
         title: "__vma_adjust() removes a VMA",
         question: "T2 merges two VMAs and removes one, whose write section is open; T1 faults in the one that stays. When must the sections end, and how often?",
-        source: "seed 3, the hunks of __vma_adjust(); v11 and v12",
+        source: "seed 3, the hunks of __vma_adjust(); later postings to v12",
         sometimes: SAVED,
         variants: &[
             Variant {
@@ -387,7 +387,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             },
             Variant {
                 id: "v12",
-                status: "v11 and v12",
+                status: "later postings to v12",
                 expect: Safe,
                 why: "the section ends before the VMA is freed",
                 never: &[],
@@ -414,7 +414,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             },
             Variant {
                 id: "v12.alias",
-                status: "v11 and v12 when vma itself is removed",
+                status: "later postings to v12, when vma itself is removed",
                 expect: Safe,
                 why: "next is ended only if it is not vma",
                 never: &[],
@@ -479,7 +479,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             },
             Variant {
                 id: "v12",
-                status: "v9 to v12: pmd_same() and then pte_lockptr(mm, vmf->pmd)",
+                status: "later postings to v12, and the RFC of 2021: pmd_same() and then pte_lockptr(mm, vmf->pmd)",
                 expect: Breaks(Invariant::BadPmd),
                 why: "pmd_same() makes the window smaller: *pmd is read again after it",
                 never: &[],

@@ -38,7 +38,7 @@ pub enum PtlBy {
 pub enum ReadEntry {
     /// After `local_irq_enable()`, through the pointer to the PMD entry: v5.
     Outside,
-    /// In the first section with interrupts off: v6 and later.
+    /// In the first section with interrupts off: later postings.
     Inside,
 }
 
@@ -60,7 +60,7 @@ pub struct Switches {
     pub ptl: PtlBy,
     /// When entries are read.
     pub read: ReadEntry,
-    /// `pmd_same()` before the PTL is taken: v9 and later, with THP.
+    /// `pmd_same()` before the PTL is taken: later postings, with THP.
     pub pmd_same: bool,
     /// Where the PTL comes from.
     pub lock_of: LockOf,

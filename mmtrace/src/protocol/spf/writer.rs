@@ -251,7 +251,7 @@ pub enum Removed {
 pub enum Ends {
     /// After it is freed, as posted.
     AfterFree,
-    /// Before, as in v11 and v12.
+    /// Before, as in later postings.
     BeforeFree,
 }
 
