@@ -7,7 +7,6 @@
 
 pub mod event;
 pub mod hugetlb;
-
 pub mod kernel;
 pub mod mm;
 pub mod program;
