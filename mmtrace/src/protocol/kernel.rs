@@ -576,10 +576,15 @@ impl Kernel<'_> {
         }
     }
 
+    /// Whether the readers that a table's freeing waits for are gone.
+    pub fn grace_over(&mut self, table: Table) -> bool {
+        let info = &self.world.tables[usize::from(table.0)];
+        self.get(info.state) == TableState::Pending as u8 && self.get(info.grace) == 0
+    }
+
     /// The grace period of a table that waits for one is over: frees it. `false` if it is not, or none is waited for.
     pub fn grace_period(&mut self, table: Table) -> bool {
-        let info = &self.world.tables[usize::from(table.0)];
-        let over = self.get(info.state) == TableState::Pending as u8 && self.get(info.grace) == 0;
+        let over = self.grace_over(table);
         if over {
             self.free_now(table);
         }
