@@ -5,12 +5,20 @@
 //! step, in the kernel's order and words; a [`Kernel`] is what a step may do. The
 //! [explorer](crate::explore) interleaves the programs.
 
+pub mod alloc;
 pub mod event;
+pub mod file;
+pub mod guard;
 pub mod kernel;
+pub mod khugepaged;
 pub mod mm;
+pub mod mremap;
+pub mod page_cache;
 pub mod program;
+pub mod promise;
 pub mod rcu;
 pub mod state;
+pub mod uffd;
 pub mod unmap;
 pub mod vma;
 pub mod walk;
@@ -18,5 +26,6 @@ pub mod world;
 
 pub use kernel::Kernel;
 pub use program::{Flow, Guard, Label, Local, Program, Protection, Site};
+pub use promise::Promise;
 pub use state::{Cell, Footprint, State};
 pub use world::{Lock, Slot, Table, Tid, World};
