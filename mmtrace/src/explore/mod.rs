@@ -5,6 +5,7 @@
 
 pub mod command;
 mod footprint;
+pub mod matrix;
 pub mod render;
 pub mod scenario;
 pub mod scenarios;

@@ -37,7 +37,7 @@ impl Fresh {
 /// `pte_alloc()`: makes sure that there is something under this PMD entry.
 pub fn pte_alloc(p: &mut Program, pmd: Slot, pml: Lock, fresh: Fresh) {
     let done = p.label();
-    p.branch("pte_alloc(mm, pmd): !pmd_none(*pmd)", done, move |k| k.pmd(pmd) != Pmd::None);
+    p.branch("pte_alloc(mm, pmd): if (pmd_none(*pmd))", done, move |k| k.pmd(pmd) != Pmd::None);
     p.function("__pte_alloc", |p| {
         p.step("new = pte_alloc_one(mm)", move |k| {
             let Some(table) = fresh.find(k, TableState::Free) else { return Flow::Block };

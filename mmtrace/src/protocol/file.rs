@@ -67,7 +67,16 @@ pub struct FileVma {
 impl FileVma {
     /// Whether one of these flags is set.
     pub fn flag(self, k: &mut Kernel<'_>, flags: u8) -> bool {
-        k.get(self.vm_flags) & flags != 0
+        let now = k.get(self.vm_flags);
+        k.note(|| format!("vm_flags = {}", names(now)));
+        now & flags != 0
+    }
+
+    /// Whether `vma->anon_vma` is set.
+    pub fn has_anon_vma(self, k: &mut Kernel<'_>) -> bool {
+        let set = k.get(self.anon_vma) != 0;
+        k.note(|| format!("anon_vma is {}", if set { "set" } else { "NULL" }));
+        set
     }
 
     /// Sets flags.
@@ -94,6 +103,18 @@ impl FileVma {
             torn_down: false,
         }
     }
+}
+
+fn names(flags: u8) -> String {
+    let all = [
+        (UFFD_WP, "uffd-wp"),
+        (UFFD_MINOR, "uffd-minor"),
+        (UFFD_MISSING, "uffd-missing"),
+        (MAYBE_GUARD, "maybe guard"),
+        (MAYBE_POISON, "maybe poison"),
+    ];
+    let set: Vec<&str> = all.iter().filter(|(f, _)| flags & f != 0).map(|(_, n)| *n).collect();
+    if set.is_empty() { "none".to_owned() } else { set.join(", ") }
 }
 
 /// One address in a VMA, and the tables that can be allocated for it.
@@ -128,7 +149,12 @@ pub enum Access {
 pub fn file_fault(p: &mut Program, at: At, access: Access) {
     let (area, mapping) = (at.area, at.area.mapping);
     let mm = area.vma.mm;
-    let mmap = p.function("do_user_addr_fault", |p| mmap_read_lock(p, mm));
+    let bad = p.label();
+    let mmap = p.function("do_user_addr_fault", |p| {
+        let mmap = mmap_read_lock(p, mm);
+        p.branch("vma = find_vma(mm, address), else bad_area", bad, move |k| k.get(area.vma.in_tree) == 0);
+        mmap
+    });
     let name = if access == Access::Cow { "do_cow_fault" } else { "do_read_fault" };
     p.function(name, |p| {
         if access == Access::Cow {
@@ -138,6 +164,7 @@ pub fn file_fault(p: &mut Program, at: At, access: Access) {
         finish_fault(p, at, access);
         p.release(folio, "folio_unlock(folio)", move |k| k.unlock(mapping.folio));
     });
+    p.bind(bad);
     p.function("do_user_addr_fault", |p| mmap_read_unlock(p, mm, mmap));
 }
 
@@ -150,7 +177,7 @@ pub fn finish_fault(p: &mut Program, at: At, access: Access) {
             Access::Cow => pte_alloc(p, area.pmd, area.pml, at.fresh),
             Access::Read => {
                 let table = p.label();
-                p.branch("!pmd_none(*vmf->pmd)", table, move |k| k.pmd(area.pmd) != Pmd::None);
+                p.branch("if (pmd_none(*vmf->pmd))", table, move |k| k.pmd(area.pmd) != Pmd::None);
                 let pml = p.lock("do_set_pmd: vmf->ptl = pmd_lock(mm, pmd)", move |k| k.lock(area.pml, Mode::Write));
                 p.run("if (pmd_none(*vmf->pmd)) set_pmd_at(…)", move |k| {
                     if k.pmd(area.pmd) == Pmd::None {
@@ -164,6 +191,7 @@ pub fn finish_fault(p: &mut Program, at: At, access: Access) {
         let locked = pte_offset_map_lock(p, area.pmd, mapped, out);
         let changed = p.label();
         let slot = move |k: &Kernel<'_>| Slot { table: k.table(k.local(mapped.table)), index: at.index };
+        // What the fault saw when it began was none.
         p.recheck("pte_none(ptep_get(vmf->pte))", changed, move |k| {
             let slot = slot(k);
             k.pte(slot).is_none()
@@ -190,7 +218,7 @@ fn rmap_walk(
     p.function(function, |p| {
         let (out, mapped) = (p.label(), Mapped::new(p));
         let i_mmap = take(p, "i_mmap_lock_read(mapping)", area.mapping.i_mmap, Mode::Read);
-        p.branch("vma_interval_tree_foreach(vma): none", out, move |k| k.get(area.vma.in_rmap) == 0);
+        p.branch("vma_interval_tree_foreach(vma, &mapping->i_mmap)", out, move |k| k.get(area.vma.in_rmap) == 0);
         let locked = p.function("page_vma_mapped_walk", |p| pte_offset_map_lock(p, area.pmd, mapped, out));
         p.run(text, move |k| {
             let slot = Slot { table: k.table(k.local(mapped.table)), index: at.index };
@@ -245,7 +273,7 @@ pub fn unmap_mapping_pages(p: &mut Program, area: FileVma) {
     p.function("unmap_mapping_pages", |p| {
         let out = p.label();
         let i_mmap = take(p, "i_mmap_lock_read(mapping)", area.mapping.i_mmap, Mode::Read);
-        p.branch("vma_interval_tree_foreach(vma): none", out, move |k| k.get(area.vma.in_rmap) == 0);
+        p.branch("vma_interval_tree_foreach(vma, &mapping->i_mmap)", out, move |k| k.get(area.vma.in_rmap) == 0);
         zap_pte_range(p, area.pmd, 7);
         p.bind(out);
         drop(p, "i_mmap_unlock_read(mapping)", area.mapping.i_mmap, i_mmap);
@@ -255,7 +283,7 @@ pub fn unmap_mapping_pages(p: &mut Program, area: FileVma) {
 /// Takes a huge PMD of a file away; there is nothing under it.
 pub fn drop_huge_pmd(p: &mut Program, area: FileVma, text: &'static str) {
     let done = p.label();
-    p.branch("!pmd_trans_huge(*pmd)", done, move |k| !matches!(k.pmd(area.pmd), Pmd::Huge(_)));
+    p.branch("if (pmd_trans_huge(*pmd))", done, move |k| !matches!(k.pmd(area.pmd), Pmd::Huge(_)));
     let pml = p.lock("ptl = pmd_lock(mm, pmd)", move |k| k.lock(area.pml, Mode::Write));
     p.step(text, move |k| {
         if matches!(k.pmd(area.pmd), Pmd::Huge(_)) {

@@ -1,7 +1,11 @@
 //! Page tables that khugepaged and `MADV_COLLAPSE` remove (mm/khugepaged.c; until 6.5, 6.6 to
 //! 6.12, 7.2).
 
-use crate::model::{entry::Pte, exclusion::Mode, invariant::Invariant};
+use crate::model::{
+    entry::{Pmd, Pte},
+    exclusion::Mode,
+    invariant::Invariant,
+};
 
 use super::{
     file::{FileVma, MAYBE_GUARD, MAYBE_POISON, Mapping, PAGE, UFFD_ARMED, UFFD_WP},
@@ -39,7 +43,7 @@ impl Tests {
     pub const POISON: Self = Self { anon_vma: true, vm_flags: UFFD_WP | MAYBE_GUARD | MAYBE_POISON };
 
     fn pass(self, k: &mut Kernel<'_>, area: FileVma) -> bool {
-        !(self.anon_vma && k.get(area.anon_vma) != 0) && !area.flag(k, self.vm_flags)
+        !(area.flag(k, self.vm_flags) || self.anon_vma && area.has_anon_vma(k))
     }
 
     fn text(self) -> &'static str {
@@ -142,7 +146,7 @@ fn scan(p: &mut Program, pmd: Slot, otherwise: Label) {
 }
 
 fn flush(k: &mut Kernel<'_>, area: FileVma, removed: Local) {
-    let Some(number) = k.pmd(area.pmd).map() else {
+    let Some(number) = Pmd::decode(k.read_entry(area.pmd)).map() else {
         k.violate(Invariant::BadPmd, "pmdp_collapse_flush() of a PMD that does not point to a table");
         return;
     };
@@ -166,7 +170,7 @@ pub fn retract_page_tables(p: &mut Program, rules: Retract, mapping: Mapping, ar
         for area in areas {
             let next = p.label();
             let area = *area;
-            p.branch("vma_interval_tree_foreach(vma): not in the tree", next, move |k| k.get(area.vma.in_rmap) == 0);
+            p.branch("vma_interval_tree_foreach(vma, &mapping->i_mmap)", next, move |k| k.get(area.vma.in_rmap) == 0);
             early(p, rules, area, next);
             if rules.mmap_trylock {
                 retract_exclusively(p, rules, area, removed, next);
@@ -181,7 +185,7 @@ pub fn retract_page_tables(p: &mut Program, rules: Retract, mapping: Mapping, ar
 
 fn early(p: &mut Program, rules: Retract, area: FileVma, next: Label) {
     let find = |p: &mut Program| {
-        p.branch("find_pmd_or_thp_or_none(mm, addr, &pmd) != SCAN_SUCCEED", next, move |k| {
+        p.branch("if (find_pmd_or_thp_or_none(mm, addr, &pmd) != SCAN_SUCCEED) continue", next, move |k| {
             k.pmd(area.pmd).map().is_none()
         });
     };
@@ -189,13 +193,13 @@ fn early(p: &mut Program, rules: Retract, area: FileVma, next: Label) {
     if rules.check_pmd {
         find(p);
         let early = rules.early;
-        p.branch("!file_backed_vma_is_retractable(vma)", next, move |k| !early.pass(k, area));
+        p.branch("if (!file_backed_vma_is_retractable(vma)) continue", next, move |k| !early.pass(k, area));
     } else {
-        p.branch("READ_ONCE(vma->anon_vma)", next, move |k| k.get(area.anon_vma) != 0);
+        p.branch("if (READ_ONCE(vma->anon_vma)) continue", next, move |k| area.has_anon_vma(k));
         find(p);
         let flags = rules.early.vm_flags;
         if flags != 0 {
-            p.branch("userfaultfd_wp(vma)", next, move |k| area.flag(k, flags));
+            p.branch("if (userfaultfd_wp(vma)) continue", next, move |k| area.flag(k, flags));
         }
     }
     if rules.scan == Scan::Unlocked {
@@ -336,11 +340,14 @@ pub fn collapse_pte_mapped_thp(p: &mut Program, rules: CollapsePte, area: FileVm
     let name = if rules.pmd_same { "try_collapse_pte_mapped_thp" } else { "collapse_pte_mapped_thp" };
     p.function(name, |p| {
         let (out, drop_folio) = (p.label(), p.label());
-        p.branch("userfaultfd_wp(vma)", out, move |k| area.flag(k, UFFD_WP));
+        p.branch("vma = vma_lookup(mm, haddr), else SCAN_VMA_CHECK", out, move |k| k.get(area.vma.in_tree) == 0);
+        p.branch("if (userfaultfd_wp(vma)) return SCAN_PTE_UFFD_WP", out, move |k| area.flag(k, UFFD_WP));
         let folio = p.lock("filemap_lock_folio(mapping, pgoff)", move |k| k.lock(area.mapping.folio, Mode::Write));
-        p.branch("find_pmd_or_thp_or_none(mm, haddr, &pmd) != SCAN_SUCCEED", drop_folio, move |k| {
-            k.pmd(area.pmd).map().is_none()
-        });
+        p.branch(
+            "if (find_pmd_or_thp_or_none(mm, haddr, &pmd) != SCAN_SUCCEED) goto drop_folio",
+            drop_folio,
+            move |k| k.pmd(area.pmd).map().is_none(),
+        );
         first_scan(p, area, drop_folio);
         let work = Work { rules, area, mapped: Mapped::new(p), pml: p.local("pml", 0), drop_folio };
         second_scan(p, work);
@@ -361,7 +368,7 @@ fn of_folio(k: &mut Kernel<'_>, table: Table) -> bool {
 fn first_scan(p: &mut Program, area: FileVma, drop_folio: Label) {
     let (mapped, abort, on) = (Mapped::new(p), p.label(), p.label());
     let locked = pte_offset_map_lock(p, area.pmd, mapped, drop_folio);
-    p.branch("step 1: a PTE does not map the folio", abort, move |k| {
+    p.branch("step 1: every PTE is none or maps the folio, else abort", abort, move |k| {
         let table = k.table(k.local(mapped.table));
         !of_folio(k, table)
     });
@@ -429,7 +436,9 @@ fn second_scan(p: &mut Program, w: Work) {
         pte_unmap(p, rcu);
     }
     let (locked, flush_it) = (p.label(), p.label());
-    if rules.trylock {
+    if rules.pml_first == PmlFirst::Always {
+        // Both are held since before the scan.
+    } else if rules.trylock {
         p.branch("if (pml)", locked, move |k| k.local(pml) != 0);
         p.step("pmd_trylock(mm, pmd), else abort", move |k| {
             if k.trylock(area.pml, Mode::Write) { Flow::Next } else { Flow::Goto(late) }
@@ -450,8 +459,8 @@ fn second_scan(p: &mut Program, w: Work) {
             Last::Tests(tests) => p.recheck(tests.text(), late, move |k| tests.pass(k, area)),
             Last::Scan => scan(p, area.pmd, late),
         }
-        p.bind(flush_it);
     }
+    p.bind(flush_it);
     p.bind(locked);
     let removed = p.local("pgt_pmd", 0);
     p.run("pgt_pmd = pmdp_collapse_flush(vma, haddr, pmd)", move |k| flush(k, area, removed));

@@ -22,7 +22,7 @@ use super::{
 /// *Sometimes*: something was moved.
 pub const MOVED: u8 = PROMISED;
 
-/// A VMA, and where it goes. The new one is not in the rmap tree yet.
+/// A VMA, and where it goes. The new one is not in the trees yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Move {
     /// From.
@@ -50,6 +50,7 @@ fn begin(p: &mut Program, m: Move) -> Guard {
             if m.old.flag(k, MAYBE_GUARD) {
                 m.new.set_flag(k, MAYBE_GUARD);
             }
+            k.set(m.new.vma.in_tree, 1);
             k.set(m.new.vma.in_rmap, 1);
         });
         drop(p, "i_mmap_unlock_write(mapping)", m.old.mapping.i_mmap, i_mmap);
@@ -64,7 +65,7 @@ pub fn move_normal_pmd(p: &mut Program, m: Move, rules: MovePmd) {
         let mmap = begin(p, m);
         p.function("move_page_tables", |p| {
             let done = p.label();
-            p.branch("get_old_pmd(mm, old_addr): pmd_none(*pmd)", done, move |k| k.pmd(old.pmd).map().is_none());
+            p.branch("old_pmd = get_old_pmd(mm, old_addr), or continue", done, move |k| k.pmd(old.pmd).map().is_none());
             let rmap = rules.rmap_locks.then(|| {
                 p.function("take_rmap_locks", |p| {
                     take(p, "i_mmap_lock_write(mapping)", old.mapping.i_mmap, Mode::Write)
@@ -117,7 +118,9 @@ pub fn move_ptes(p: &mut Program, m: Move, fresh: Fresh, rules: MovePtes, promis
         p.function("move_page_tables", |p| {
             let (from, to) = (Mapped::new(p), Mapped::new(p));
             let again = p.mark();
-            p.branch("get_old_pmd(mm, old_addr): pmd_none(*pmd)", moved, move |k| k.pmd(old.pmd).map().is_none());
+            p.branch("old_pmd = get_old_pmd(mm, old_addr), or continue", moved, move |k| {
+                k.pmd(old.pmd).map().is_none()
+            });
             pte_alloc(p, new.pmd, new.pml, fresh);
             p.function("move_ptes", |p| {
                 let rmap = rules.rmap_locks.then(|| take(p, "take_rmap_locks(vma)", old.mapping.i_mmap, Mode::Write));

@@ -47,7 +47,7 @@ pub fn writeprotect(p: &mut Program, at: At, promise: Promise) {
     p.function("mwriteprotect_range", |p| {
         let (unlock, mapped) = (p.label(), Mapped::new(p));
         let mmap = mmap_read_lock(p, area.vma.mm);
-        p.branch("!userfaultfd_wp(dst_vma)", unlock, move |k| !area.flag(k, UFFD_WP));
+        p.branch("if (!userfaultfd_wp(dst_vma)) return -ENOENT", unlock, move |k| !area.flag(k, UFFD_WP));
         p.function("change_pmd_range", |p| {
             let again = p.mark();
             drop_huge_pmd(p, area, "__split_huge_pmd(vma, pmd, addr): of a file, it goes");
@@ -104,7 +104,7 @@ pub fn mfill_atomic(p: &mut Program, at: At, fill: Fill) {
     p.function("mfill_atomic", |p| {
         let (unlock, mapped) = (p.label(), Mapped::new(p));
         let mmap = mmap_read_lock(p, area.vma.mm);
-        p.branch("!dst_vma->vm_userfaultfd_ctx.ctx", unlock, move |k| !area.flag(k, UFFD_ARMED));
+        p.branch("if (!dst_vma->vm_userfaultfd_ctx.ctx) return -ENOENT", unlock, move |k| !area.flag(k, UFFD_ARMED));
         if !area.shared {
             p.run("anon_vma_prepare(dst_vma)", move |k| k.set(area.anon_vma, 1));
         }
@@ -115,7 +115,9 @@ pub fn mfill_atomic(p: &mut Program, at: At, fill: Fill) {
             flag(p);
         }
         pte_alloc(p, area.pmd, area.pml, at.fresh);
-        p.branch("pmd_trans_huge(*dst_pmd): -EFAULT", unlock, move |k| matches!(k.pmd(area.pmd), Pmd::Huge(_)));
+        p.branch("if (pmd_trans_huge(*dst_pmd)) return -EFAULT", unlock, move |k| {
+            matches!(k.pmd(area.pmd), Pmd::Huge(_))
+        });
         let (name, text) = match fill {
             Fill::CopyPrivate => ("mfill_atomic_install_pte", "set_pte_at(dst_mm, dst_addr, dst_pte, _dst_pte)"),
             _ => ("mfill_atomic_pte_poison", "set_pte_at(dst_mm, dst_addr, dst_pte, marker)"),

@@ -25,8 +25,7 @@ use crate::{
 fn move_pmd(s: &Setup<'_>, rules: Retract, how: MovePmd) -> World {
     let mut b = Base::new(2);
     let old = b.area("old", Some("A"), 1, true);
-    let new = b.area("new", None, 1, true);
-    b.w.set(new.vma.in_rmap, 0);
+    let new = b.unborn("new", 1);
     b.khugepaged(s, rules, &[old, new]);
     let mut p = s.program();
     move_normal_pmd(&mut p, Move { old, new }, how);
@@ -101,8 +100,7 @@ fn move_entries(s: &Setup<'_>, rules: Retract, how: MovePtes, marker: Option<Mar
     let mut b = Base::new(2);
     let old = b.area("old", Some("A"), 1, true);
     let a = b.first_table();
-    let new = b.area("new", None, 1, true);
-    b.w.set(new.vma.in_rmap, 0);
+    let new = b.unborn("new", 1);
     b.w.set(old.vm_flags, flags);
     // Of uffd-wp nothing is promised any more once the VMA moves.
     let promise = marker.filter(|m| *m != Marker::UFFD_WP).map(|m| {

@@ -67,6 +67,14 @@ impl Base {
         }
     }
 
+    /// A VMA at the next PMD entry that mremap has still to make.
+    pub(in crate::explore) fn unborn(&mut self, name: &str, entries: u8) -> FileVma {
+        let area = self.area(name, None, entries, true);
+        self.w.set(area.vma.in_tree, 0);
+        self.w.set(area.vma.in_rmap, 0);
+        area
+    }
+
     /// Tables for one thread.
     pub(in crate::explore) fn fresh(&mut self, names: &[&str], entries: u8) -> Fresh {
         Fresh::new(&mut self.w, names, entries, &[self.mm.mmap_lock])
