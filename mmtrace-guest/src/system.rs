@@ -43,12 +43,14 @@ fn mount(kind: &str, folder: &str, options: &str) -> io::Result<()> {
 pub(crate) fn kill_all_others() {
     for _ in 0..250 {
         // SAFETY: no memory is involved. For the first process, -1 means all others.
-        let none = unsafe { libc::kill(-1, libc::SIGKILL) } != 0;
-        // SAFETY: a null status is allowed. Nobody else waits for children of the first process at this point.
-        while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
-        if none {
-            return;
-        }
+        unsafe { libc::kill(-1, libc::SIGKILL) };
+        // Whoever loses its parent becomes a child of the first process, so without children there is nobody.
+        // SAFETY: a null status is allowed. No other thread waits for children.
+        while match unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } {
+            0 => false,
+            -1 => return,
+            _ => true,
+        } {}
         thread::sleep(Duration::from_millis(20));
     }
 }

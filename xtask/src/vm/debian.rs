@@ -78,7 +78,7 @@ impl<'a> Apt<'a> {
                     .to_owned(),
             ));
         };
-        for folder in ["lists/partial", "cache/archives/partial"] {
+        for folder in ["lists/partial", "cache/archives/partial", "none"] {
             let folder = self.folder.join(folder);
             fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         }
@@ -131,9 +131,9 @@ impl<'a> Apt<'a> {
             ("Dir::State::status", own("status")),
             ("Dir::Cache", own("cache")),
             ("Dir::Etc::sourcelist", own("sources.list")),
-            ("Dir::Etc::sourceparts", "-".to_owned()),
-            ("Dir::Etc::preferences", "-".to_owned()),
-            ("Dir::Etc::preferencesparts", "-".to_owned()),
+            ("Dir::Etc::sourceparts", own("none")),
+            ("Dir::Etc::preferences", own("preferences")),
+            ("Dir::Etc::preferencesparts", own("none")),
             ("Acquire::Languages", "none".to_owned()),
             // Our folder need not be readable to the user that apt would become.
             ("APT::Sandbox::User", String::new()),

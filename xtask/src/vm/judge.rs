@@ -48,6 +48,20 @@ pub(super) fn judge(results: &Contents) -> Judgement {
     judgement
 }
 
+/// Shows what one step printed; says what is wrong with how it ended.
+pub(super) fn show(results: &Contents, step: &str) -> Option<String> {
+    for name in [STDOUT, STDERR] {
+        let printed = String::from_utf8_lossy(file(results, step, name).unwrap_or_default());
+        if !printed.is_empty() {
+            say!("{}", printed.trim_end());
+        }
+    }
+    let done = file(results, step, DONE).and_then(|done| serde_json::from_slice::<Done>(done).ok());
+    let Some(done) = done else { return Some("it was not done".to_owned()) };
+    let failed = || (done.status != Some(0)).then(|| format!("it ended with {}", done.status.unwrap_or(-1)));
+    done.trouble.clone().or_else(failed)
+}
+
 fn file<'r>(results: &'r Contents, test: &str, name: &str) -> Option<&'r [u8]> {
     let path = format!("{test}/{name}");
     results.files.iter().find(|(p, _)| *p == path).map(|(_, content)| content.as_slice())

@@ -121,7 +121,18 @@ impl Machine<'_> {
 
     fn start(&self, accelerator: Accelerator, disk: &Path, console: &Path) -> Result<Child> {
         let mut qemu = process::command(QEMU, self.folder);
-        qemu.args(["-machine", "q35", "-cpu", "max", "-accel", accelerator.option(), "-smp", "2", "-m", "2G"]);
+        qemu.args([
+            "-machine",
+            "q35",
+            "-cpu",
+            "max",
+            "-accel",
+            accelerator.option(),
+            "-smp",
+            "2,sockets=2",
+            "-m",
+            "2G",
+        ]);
         for node in 0..2 {
             qemu.arg("-object").arg(format!("memory-backend-ram,id=m{node},size=1G"));
             qemu.arg("-numa").arg(format!("node,memdev=m{node},cpus={node}"));

@@ -43,8 +43,12 @@ pub(crate) struct Args {
     kernels: Vec<String>,
 
     /// Write what the probes are resolved to into testdata/probes/, instead of comparing it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "mmtrace")]
     write_probes: bool,
+
+    /// Arguments of one mmtrace to run instead of the tests, such as: -- workload compaction
+    #[arg(last = true, value_name = "ARGS")]
+    mmtrace: Vec<String>,
 }
 
 fn series(text: &str) -> Result<String, String> {
@@ -53,6 +57,17 @@ fn series(text: &str) -> Result<String, String> {
         Some((major, minor)) if is_number(major) && is_number(minor) => Ok(text.to_owned()),
         _ => Err("a major and a minor number, such as 6.12".to_owned()),
     }
+}
+
+/// What to do with a kernel.
+#[derive(Clone, Copy)]
+pub(crate) enum Task<'a> {
+    /// The tests of the table.
+    Test,
+    /// The same, and what the probes are resolved to becomes what is expected.
+    WriteProbes,
+    /// One command of the user's.
+    Command(&'a [String]),
 }
 
 /// What all the kernels came to.
@@ -69,7 +84,12 @@ pub(crate) struct Session {
 /// Runs the command.
 pub(crate) fn command(args: &Args) -> Result<bool> {
     let kernels: Vec<&str> = args.kernels.iter().map(String::as_str).collect();
-    let session = run(&Workspace::find()?, &kernels, args.write_probes)?;
+    let task = match (&args.mmtrace[..], args.write_probes) {
+        ([], false) => Task::Test,
+        ([], true) => Task::WriteProbes,
+        (args, _) => Task::Command(args),
+    };
+    let session = run(&Workspace::find()?, &kernels, task)?;
     for reason in &session.not_run {
         say!("not run: {reason}");
     }
@@ -83,7 +103,7 @@ pub(crate) fn command(args: &Args) -> Result<bool> {
 }
 
 /// Boots one kernel after the other.
-pub(crate) fn run(workspace: &Workspace, kernels: &[&str], write_probes: bool) -> Result<Session> {
+pub(crate) fn run(workspace: &Workspace, kernels: &[&str], task: Task<'_>) -> Result<Session> {
     let mut session = Session::default();
     if let Err(why) = machine::qemu() {
         session.not_run.push(why);
@@ -100,7 +120,7 @@ pub(crate) fn run(workspace: &Workspace, kernels: &[&str], write_probes: bool) -
                     Some(programs) => programs,
                     none => none.insert(Programs::build(workspace)?),
                 };
-                let wrong = boot(workspace, series, &kernel, programs, &mut accelerator, write_probes)?;
+                let wrong = boot(workspace, series, &kernel, programs, &mut accelerator, task)?;
                 if wrong.is_empty() {
                     session.passed.push(format!("{series} ({})", kernel.version));
                 }
@@ -118,13 +138,16 @@ fn boot(
     kernel: &debian::Kernel,
     programs: &Programs,
     accelerator: &mut Accelerator,
-    write_probes: bool,
+    task: Task<'_>,
 ) -> Result<Vec<String>> {
     let folder = workspace.target.join("vm").join(series);
     let (initramfs, results) = (folder.join("initramfs"), folder.join("results"));
     debian::remove(&results)?;
     fs::create_dir_all(&results).with_context(|| format!("cannot make the folder {}", results.display()))?;
-    let plan = table::plan();
+    let plan = match task {
+        Task::Test | Task::WriteProbes => table::plan(),
+        Task::Command(args) => table::single(args),
+    };
     programs.pack(&plan, &initramfs)?;
     let limit = BESIDE_STEPS + Duration::from_secs(plan.steps.iter().map(|step| step.limit).sum());
     let start = Instant::now();
@@ -133,7 +156,7 @@ fn boot(
     let remains = machine.run(accelerator)?;
     fs::remove_file(&initramfs)?;
     judge::store(&remains.results, &results)?;
-    let wrong = tell(workspace, series, &remains, write_probes)?;
+    let wrong = tell(workspace, series, &remains, task)?;
     say!(
         "{series}: {} in {:.1} s with {}; {}",
         if wrong.is_empty() { "nothing wrong" } else { "something wrong" },
@@ -145,18 +168,22 @@ fn boot(
 }
 
 /// Says what is known of a machine, and returns what is wrong.
-fn tell(workspace: &Workspace, series: &str, remains: &Remains, write_probes: bool) -> Result<Vec<String>> {
-    let mut judgement = judge::judge(&remains.results);
-    for line in &judgement.told {
-        say!("  {line}");
-    }
+fn tell(workspace: &Workspace, series: &str, remains: &Remains, task: Task<'_>) -> Result<Vec<String>> {
     let mut wrong = Vec::new();
     wrong.extend(remains.trouble.iter().cloned());
     wrong.extend(machine::alarms(&remains.console).into_iter().map(|line| format!("the kernel says: {line}")));
-    wrong.append(&mut judgement.wrong);
-    if let Some(doctor) = &judgement.doctor {
-        let table = probes::table(doctor, judgement.manifest.as_ref());
-        wrong.extend(compare(workspace, series, &table, write_probes)?);
+    if let Task::Command(_) = task {
+        wrong.extend(judge::show(&remains.results, table::COMMAND));
+    } else {
+        let mut judgement = judge::judge(&remains.results);
+        for line in &judgement.told {
+            say!("  {line}");
+        }
+        wrong.append(&mut judgement.wrong);
+        if let Some(doctor) = &judgement.doctor {
+            let table = probes::table(doctor, judgement.manifest.as_ref());
+            wrong.extend(compare(workspace, series, &table, matches!(task, Task::WriteProbes))?);
+        }
     }
     for what in &wrong {
         say!("  wrong: {what}");

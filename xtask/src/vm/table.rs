@@ -38,7 +38,7 @@ pub(super) const TESTS: &[Test] = &[
     Test { name: "doctor", args: &["doctor", "--json"], settings: &[], limit: 30, keep: &[], expect: Expect::Doctor },
     Test {
         name: "record",
-        args: &["record", "--seconds", "10", "--workload", "all", "--json", "-o", "/run/record"],
+        args: &["record", "--seconds", "20", "--workload", "all", "--json", "-o", "/run/record"],
         settings: &[(THP, "madvise")],
         limit: 120,
         keep: &["/run/record"],
@@ -81,6 +81,23 @@ pub(super) fn plan() -> Plan {
         keep: owned(test.keep),
     };
     Plan { disk: DISK.to_owned(), steps: TESTS.iter().map(step).collect() }
+}
+
+/// Seconds that a command of the user's may take.
+const COMMAND_LIMIT: u64 = 600;
+/// The name of its step.
+pub(super) const COMMAND: &str = "command";
+
+/// A plan for one command of the user's.
+pub(super) fn single(args: &[String]) -> Plan {
+    let step = Step {
+        name: COMMAND.to_owned(),
+        settings: Vec::new(),
+        command: [&[MMTRACE.to_owned()], args].concat(),
+        limit: COMMAND_LIMIT,
+        keep: vec![format!("/root/{}", mmtrace::record::DEFAULT_DIR)],
+    };
+    Plan { disk: DISK.to_owned(), steps: vec![step] }
 }
 
 #[cfg(test)]
