@@ -159,7 +159,9 @@ impl<'a> Apt<'a> {
         let names = String::from_utf8_lossy(&names);
         let Some(package) = newest(&names, series) else {
             let have = all_series(&names).join(", ");
-            return Ok(Err(format!("Debian has no cloud kernel {series} any more: choose from those it has: {have}")));
+            return Ok(Err(format!(
+                "no suite of Debian that was looked at has a cloud kernel {series}, so it is not tested; choose from: {have}"
+            )));
         };
         let show = process::output(self.command("apt-cache").args(["show", "--no-all-versions", package]))?;
         let show = String::from_utf8_lossy(&show);

@@ -180,8 +180,9 @@ fn tell(workspace: &Workspace, series: &str, remains: &Remains, task: Task<'_>) 
             say!("  {line}");
         }
         wrong.append(&mut judgement.wrong);
-        if let Some(doctor) = &judgement.doctor {
-            let table = probes::table(doctor, judgement.manifest.as_ref());
+        // Without a capture it is not known what was attached; that there is none is wrong enough.
+        if let (Some(doctor), Some(manifest)) = (&judgement.doctor, &judgement.manifest) {
+            let table = probes::table(doctor, manifest);
             wrong.extend(compare(workspace, series, &table, matches!(task, Task::WriteProbes))?);
         }
     }

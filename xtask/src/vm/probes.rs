@@ -24,11 +24,11 @@ pub(super) enum Drift {
     Some { lines: Vec<String>, lost: Vec<String> },
 }
 
-/// The table from what the doctor said; forms are those of a capture's manifest, if there is one: what was attached.
-pub(super) fn table(doctor: &Value, manifest: Option<&Value>) -> Value {
+/// The table from what the doctor said and a capture's manifest, which knows what was attached, and how.
+pub(super) fn table(doctor: &Value, manifest: &Value) -> Value {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let attached = |event: &Value| {
-        let probes = list(&manifest?["context"]["probes"]);
+        let probes = list(&manifest["context"]["probes"]);
         probes.into_iter().find(|p| p["event"] == *event).map(|p| (p["form"].clone(), p["reason"].clone()))
     };
     let mut probes = Map::new();
@@ -57,7 +57,7 @@ pub(super) fn table(doctor: &Value, manifest: Option<&Value>) -> Value {
     json!({
         "probes": probes,
         "offsets": doctor["offsets"],
-        "enums": manifest.map_or(Value::Null, |m| m["context"]["enums"].clone()),
+        "enums": manifest["context"]["enums"],
         "rules_not_observable": off,
     })
 }
@@ -139,7 +139,7 @@ mod tests {
             "probes": [{"event": "x", "form": "raw_tp", "reason": "tp_btf refused: no"}],
             "enums": {"migrate_mode": {"MIGRATE_ASYNC": 0}},
         }});
-        let table = table(&doctor(), Some(&manifest));
+        let table = table(&doctor(), &manifest);
         assert_eq!(
             table["probes"]["a:x"],
             json!({"form": "raw_tp", "reason": "tp_btf refused: no", "arguments": {"mm": 0}})
@@ -150,12 +150,12 @@ mod tests {
 
     #[test]
     fn drift_is_shown_value_by_value_and_a_lost_probe_is_named() {
-        let known = table(&doctor(), None);
+        let known = table(&doctor(), &Value::Null);
         assert_eq!(drift(&known, &known), Drift::None);
         let mut doctor = doctor();
         doctor["offsets"]["task_struct.mm"] = json!(2400);
         doctor["probes"][0]["form"] = Value::Null;
-        let Drift::Some { lines, lost } = drift(&known, &table(&doctor, None)) else { panic!("it differs") };
+        let Drift::Some { lines, lost } = drift(&known, &table(&doctor, &Value::Null)) else { panic!("it differs") };
         assert_eq!(
             lines,
             ["- offsets task_struct.mm: 2336", "+ offsets task_struct.mm: 2400", "- probes a:x form: \"tp_btf\""]
