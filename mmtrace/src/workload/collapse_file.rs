@@ -111,11 +111,13 @@ fn collapsing(job: &Job<'_>, tally: &Tally, file: &File, memory: &Mapping, len: 
         }
         let (before, since) = (collapsed(), Instant::now());
         let huge = (len / HUGE) as u64;
+        // Twice: the first marks the VMA, and only then a file's mm may be registered with khugepaged.
+        advised.advise(Advice::HugePage)?;
         advised.advise(Advice::HugePage)?;
         while collapsed() < before + huge && since.elapsed() < PATIENCE && job.pause(Duration::from_millis(2)) {}
         advised.advise(Advice::NoHugePage)?;
         scans.add("rounds", 1);
-        scans.add("huge pages collapsed", collapsed().saturating_sub(before));
+        scans.add("collapses on the whole machine", collapsed().saturating_sub(before));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Markers in page tables that a collapse removes: what rule I-MARKER forbids, looked for on this kernel.
 
 use super::Job;
-use super::inspect::{Pagemap, Peek};
+use super::inspect::{Pagemap, Peek, resident};
 use super::khugepaged::collapse;
 use super::sys::{Advice, Backing, HUGE, Mapping, PAGE, memfd};
 use super::tally::Tally;
@@ -9,6 +9,10 @@ use super::uffd::{MINOR_SHMEM, Mode, POISON, Uffd};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// Threads that walk the page table, each for a moment and often. The collapse lets go of the table's lock between two
+/// looks; that moment gets longer when somebody waits for the lock, or is woken just then.
+const WALKERS: usize = 4;
 
 /// A poison marker in a mapping of a file that is collapsed through another mapping. No race is needed.
 pub(super) fn poison_collapse(job: &Job<'_>, tally: &Tally) {
@@ -77,6 +81,18 @@ fn against_collapse(
                 }
             }
         });
+        for _ in 0..WALKERS {
+            scope.spawn(move || {
+                let mut counts = tally.local("walk");
+                while job.go() && !done.load(Ordering::Relaxed) {
+                    if let Err(error) = resident(memory, 0, memory.len()) {
+                        return tally.note("walk", format!("stopped early: {error}"));
+                    }
+                    counts.add("mincore", 1);
+                    std::thread::sleep(Duration::from_micros(5));
+                }
+            });
+        }
         let result = body(memory);
         done.store(true, Ordering::Relaxed);
         result
