@@ -33,7 +33,8 @@ fn drive(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
     // Each process has its own page tables for the file, which a collapse takes away.
     let (read, pages) = (Step::Read { memory: &memory, pages: memory.pages(), step: STEP }, memory.pages());
     let write = Step::Write { memory: &memory, pages, step: 16 * STEP };
-    let nap = Step::Nap(Duration::from_micros(100));
+    // Not more events than a recorder takes.
+    let nap = Step::Nap(Duration::from_micros(400));
     let unmap = Step::Unmap(&memory, &file);
     let (closed, open) = (Step::Protect(&memory, Access::Read), Step::Protect(&memory, Access::Write));
     let mut children = [

@@ -79,6 +79,8 @@ fn against_collapse(
                 if let Err(error) = collapse(memory, &mut counts) {
                     return tally.note("collapse", format!("stopped early: {error}"));
                 }
+                // Not more events than a recorder takes.
+                std::thread::sleep(Duration::from_micros(5));
             }
         });
         for _ in 0..WALKERS {
@@ -97,6 +99,13 @@ fn against_collapse(
         done.store(true, Ordering::Relaxed);
         result
     })
+}
+
+/// Now and then a pause: not more events than a recorder takes.
+fn breathe(job: &Job<'_>, page: usize) {
+    if page.is_multiple_of(16) {
+        job.pause(Duration::from_micros(20));
+    }
 }
 
 /// Guard pages in a mapping that is collapsed at the same time.
@@ -123,6 +132,7 @@ fn guarding(job: &Job<'_>, tally: &Tally, memory: &Mapping) -> io::Result<()> {
         counts.add("guards installed", 1);
         counts.add("guard_pages_read", u64::from(peek.read(memory, page)?.is_some()));
         memory.advise_range(page * PAGE, PAGE, Advice::Unguard)?;
+        breathe(job, page);
     }
     Ok(())
 }
@@ -160,6 +170,7 @@ fn poisoning(job: &Job<'_>, tally: &Tally, memory: &Mapping) -> io::Result<()> {
         }
         // Takes the marker away, or the huge page.
         memory.advise_range(page * PAGE, PAGE, Advice::DontNeed)?;
+        breathe(job, page);
     }
     Ok(())
 }

@@ -51,6 +51,8 @@ fn moving(job: &Job<'_>, tally: &Tally, backing: Backing<'_>) -> io::Result<()> 
         if round % 16 == 15 {
             collapse(&memory, &mut collapses)?;
         }
+        // Not more events than a recorder takes.
+        job.pause(Duration::from_micros(50));
     }
     Ok(())
 }

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// Of so many pages the file has one, and every second of those is mapped.
 const STEP: usize = 4;
 
+/// Pages that are protected by one call, round by round.
+const PIECES: [usize; 4] = [1, 8, 2, 64];
+
 pub(super) fn run(job: &Job<'_>, tally: &Tally) {
     if let Err(error) = drive(job, tally) {
         tally.note("protect", format!("stopped early: {error}"));
@@ -35,9 +38,8 @@ fn drive(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
                     if let Err(error) = collapse(other, &mut counts) {
                         return tally.note("collapse", format!("stopped early: {error}"));
                     }
-                } else {
-                    std::thread::sleep(Duration::from_micros(20));
                 }
+                std::thread::sleep(Duration::from_micros(20));
             }
         });
         scope.spawn(move || {
@@ -78,22 +80,19 @@ fn protecting(
             std::thread::sleep(Duration::from_micros(round as u64 % 16 * 30));
         }
         uffd.register(watched, Mode::Wp)?;
-        let mut protected = 0;
-        for page in 0..watched.pages() {
-            if page % 64 == 0 && !job.go() {
-                break;
-            }
-            match uffd.write_protect(watched, page * PAGE, PAGE, true) {
-                Ok(()) => {}
+        let (mut protected, piece) = (0, PIECES[round % PIECES.len()]);
+        for (i, page) in (0..watched.pages()).step_by(piece).enumerate() {
+            match uffd.write_protect(watched, page * PAGE, piece * PAGE, true) {
+                Ok(()) => protected = page + piece,
                 Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {
                     counts.add("protections refused", 1);
                     break;
                 }
                 Err(error) => return Err(error),
             }
-            protected += 1;
-            if !pagemap.entry(watched, page)?.is_uffd_wp() {
-                counts.add("pages unprotected at once", 1);
+            // Let the collapse come in between; and not more events than a recorder takes.
+            if i % 16 == 15 && !job.pause(Duration::from_micros(20)) {
+                break;
             }
         }
         let entries = pagemap.entries(watched, 0, protected)?;
