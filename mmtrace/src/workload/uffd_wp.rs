@@ -34,10 +34,10 @@ fn drive(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
         scope.spawn(move || {
             let mut counts = tally.local("collapse");
             while job.go() {
-                if collapsing.load(Ordering::Acquire) {
-                    if let Err(error) = collapse(other, &mut counts) {
-                        return tally.note("collapse", format!("stopped early: {error}"));
-                    }
+                if collapsing.load(Ordering::Acquire)
+                    && let Err(error) = collapse(other, &mut counts)
+                {
+                    return tally.note("collapse", format!("stopped early: {error}"));
                 }
                 std::thread::sleep(Duration::from_micros(20));
             }
