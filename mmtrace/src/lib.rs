@@ -11,6 +11,7 @@ pub mod context;
 pub mod doctor;
 pub mod environment;
 pub mod explore;
+pub mod export;
 pub mod model;
 pub mod probe;
 pub mod protocol;

@@ -112,6 +112,15 @@ impl Measures {
         self.add(RuleId::M06, ns, record, sink);
     }
 
+    /// How many of the intervals were not longer than each bound, their sum and number, in nanoseconds.
+    #[must_use]
+    pub fn cumulative(&self, rule: RuleId, bounds_ns: &[u64]) -> Option<(Vec<u64>, u64, u64)> {
+        let index = MEASURES.iter().position(|m| *m == rule)?;
+        let histogram = self.done[index].as_ref()?;
+        let upto = bounds_ns.iter().map(|bound| histogram.count_between(0, *bound)).collect();
+        Some((upto, self.distribution(rule)?.sum_ns, histogram.len()))
+    }
+
     /// What a measuring rule measured.
     #[must_use]
     pub fn distribution(&self, rule: RuleId) -> Option<Distribution> {

@@ -104,7 +104,7 @@ impl World {
             reached: 0,
             log,
         };
-        let flow = (step.run)(&mut kernel);
+        let flow = step.take(&mut kernel);
         if flow == Flow::Block {
             return Outcome { footprint: kernel.footprint, broken: None, blocked: true, reached: 0 };
         }

@@ -23,8 +23,19 @@ pub enum Flow {
     Block,
 }
 
-/// A step's effect.
-type Run = Box<dyn Fn(&mut Kernel<'_>) -> Flow + Send + Sync>;
+/// What a step does. One box and one call for each: the explorer runs millions of them.
+enum Run {
+    /// Decides where to go.
+    Step(Box<dyn Fn(&mut Kernel<'_>) -> Flow + Send + Sync>),
+    /// Goes on.
+    Run(Box<dyn Fn(&mut Kernel<'_>) + Send + Sync>),
+    /// Goes to the label if it is so (true), or if it is not.
+    Test(Box<dyn Fn(&mut Kernel<'_>) -> bool + Send + Sync>, bool, Label),
+    /// Waits until it is so.
+    Wait(Box<dyn Fn(&mut Kernel<'_>) -> bool + Send + Sync>),
+    /// Goes to the label.
+    Goto(Label),
+}
 
 /// What a step protects from: the sites that the mutation table switches off one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,9 +66,38 @@ pub(crate) struct Step {
     pub(crate) function: &'static str,
     /// The line of code.
     pub(crate) text: Cow<'static, str>,
-    pub(crate) run: Run,
+    run: Run,
     /// Ways that it can go.
     pub(crate) choices: u8,
+}
+
+impl Step {
+    /// Takes it.
+    #[inline]
+    pub(crate) fn take(&self, k: &mut Kernel<'_>) -> Flow {
+        match &self.run {
+            Run::Step(step) => step(k),
+            Run::Run(run) => {
+                run(k);
+                Flow::Next
+            }
+            Run::Test(test, jump, target) => {
+                if test(k) == *jump {
+                    Flow::Goto(*target)
+                } else {
+                    Flow::Next
+                }
+            }
+            Run::Wait(ready) => {
+                if ready(k) {
+                    Flow::Next
+                } else {
+                    Flow::Block
+                }
+            }
+            Run::Goto(target) => Flow::Goto(*target),
+        }
+    }
 }
 
 /// A thread's code.
@@ -157,16 +197,17 @@ impl Program {
         choices: u8,
         run: impl Fn(&mut Kernel<'_>) -> Flow + Send + Sync + 'static,
     ) {
-        assert!(self.steps.len() < 250, "a program has more steps than a byte counts");
-        self.steps.push(Step { function: self.here(), text: text.into(), run: Box::new(run), choices });
+        self.push(text.into(), choices, Run::Step(Box::new(run)));
     }
 
     /// A step that always goes on to the next one.
     pub fn run(&mut self, text: impl Into<Cow<'static, str>>, run: impl Fn(&mut Kernel<'_>) + Send + Sync + 'static) {
-        self.step(text, move |k| {
-            run(k);
-            Flow::Next
-        });
+        self.push(text.into(), 1, Run::Run(Box::new(run)));
+    }
+
+    fn push(&mut self, text: Cow<'static, str>, choices: u8, run: Run) {
+        assert!(self.steps.len() < 250, "a program has more steps than a byte counts");
+        self.steps.push(Step { function: self.here(), text, run, choices });
     }
 
     /// A step of this kind stands here: says whether it is there, and notes the site.
@@ -186,7 +227,7 @@ impl Program {
     ) {
         let text = text.into();
         if self.protect(Protection::Recheck, &text).active {
-            self.step(text, move |k| if check(k) { Flow::Next } else { Flow::Goto(otherwise) });
+            self.push(text, 1, Run::Test(Box::new(check), false, otherwise));
         }
     }
 
@@ -197,12 +238,12 @@ impl Program {
         target: Label,
         test: impl Fn(&mut Kernel<'_>) -> bool + Send + Sync + 'static,
     ) {
-        self.step(text, move |k| if test(k) { Flow::Goto(target) } else { Flow::Next });
+        self.push(text.into(), 1, Run::Test(Box::new(test), true, target));
     }
 
     /// Goes elsewhere.
     pub fn goto(&mut self, text: impl Into<Cow<'static, str>>, target: Label) {
-        self.step(text, move |_| Flow::Goto(target));
+        self.push(text.into(), 1, Run::Goto(target));
     }
 
     /// Takes a lock, waiting for it. A protection.
@@ -214,7 +255,7 @@ impl Program {
         let text = text.into();
         let guard = self.protect(Protection::Lock, &text);
         if guard.active {
-            self.step(text, move |k| if take(k) { Flow::Next } else { Flow::Block });
+            self.push(text, 1, Run::Wait(Box::new(take)));
         }
         guard
     }

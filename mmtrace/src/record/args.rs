@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::probe::selection::Selection;
+use crate::{export::serve::Address, probe::selection::Selection};
 
 /// What to watch: common to `mmtrace record` and `mmtrace top`.
 #[derive(Args, Clone, Debug)]
@@ -49,6 +49,10 @@ pub struct WatchArgs {
     /// Each CPU has a ring of its own, up to 16; more CPUs share. If events are lost, double this.
     #[arg(long, value_name = "MIB", value_parser = ring)]
     pub ring: Option<u32>,
+
+    /// Offer Prometheus metrics at http://ADDR/metrics; a port alone means this machine only
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<Address>,
 
     /// Run this command, record it and its children, and stop when it ends
     #[arg(last = true, value_name = "CMD")]

@@ -1,6 +1,7 @@
 //! One recording from beginning to end.
 
 use std::{
+    cell::RefCell,
     io::Write,
     os::fd::OwnedFd,
     rc::Rc,
@@ -11,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use mmtrace_common::Record;
 use tokio::{
     io::{Interest, unix::AsyncFd},
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::Notify,
     time::{sleep, sleep_until},
@@ -27,6 +29,10 @@ use crate::{
     capture::{CaptureWriter, FinalInfo, WriterOptions, make_room},
     context::Context,
     environment::{Environment, cgroup},
+    export::{
+        metrics,
+        serve::{Address, serve},
+    },
     probe::{
         filter::Filter,
         object::{self, Object},
@@ -45,6 +51,8 @@ const PASS_EVERY: Duration = Duration::from_millis(10);
 const IDLE_EVERY: Duration = Duration::from_millis(100);
 /// At the end, how long a record that is still being written is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often metrics are made anew.
+const METRICS_EVERY: Duration = Duration::from_secs(1);
 /// How often a half-filled batch goes to disk: what a killed recorder loses at most.
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
 
@@ -111,7 +119,11 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     } else {
         (engine, Face::Line(Status::new()))
     };
-    let mut live = Live { engine, writer, face, batch: Vec::new(), flushed: Instant::now() };
+    let metrics = match args.watch.metrics {
+        Some(address) => Some(Metrics::offer(address).await?),
+        None => None,
+    };
+    let mut live = Live { engine, writer, face, metrics, batch: Vec::new(), flushed: Instant::now() };
 
     let mut child = start_child(args, &mut object)?;
     let wake = Rc::new(Notify::new());
@@ -180,6 +192,7 @@ struct Live {
     engine: Engine,
     writer: Option<CaptureWriter>,
     face: Face,
+    metrics: Option<Metrics>,
     batch: Vec<Record>,
     flushed: Instant,
 }
@@ -207,6 +220,9 @@ impl Live {
             }
         }
         self.face.tick(&self.engine)?;
+        if let Some(metrics) = &mut self.metrics {
+            metrics.tick(&self.engine);
+        }
         Ok(pass)
     }
 
@@ -220,6 +236,30 @@ impl Live {
             eprintln!("mmtrace: capture in {}; to judge it again: mmtrace replay {0}", args.output.display());
         }
         Ok(report.is_violated())
+    }
+}
+
+/// The metrics, as they are offered.
+struct Metrics {
+    text: Rc<RefCell<String>>,
+    made: Option<Instant>,
+}
+
+impl Metrics {
+    async fn offer(Address(address): Address) -> Result<Self> {
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("cannot offer metrics at {address}"))?;
+        let text = Rc::default();
+        tokio::task::spawn_local(serve(listener, Rc::clone(&text)));
+        Ok(Self { text, made: None })
+    }
+
+    /// Makes them anew if it is time to.
+    fn tick(&mut self, engine: &Engine) {
+        if self.made.is_none_or(|made| made.elapsed() >= METRICS_EVERY) {
+            self.made = Some(Instant::now());
+            self.text.replace(metrics::text(engine));
+        }
     }
 }
 

@@ -1,0 +1,207 @@
+//! The metrics, from the engine's state.
+
+use std::fmt;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text::encode},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::{Registry, Unit},
+};
+
+use crate::{
+    model::space::Cause,
+    replay::Engine,
+    verdict::{RULES, RuleId, Verdict},
+};
+
+/// A metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// As Prometheus has it, with its unit and `_total`.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+}
+
+const fn metric(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Metric {
+    Metric { name, help, labels }
+}
+
+/// Every metric.
+pub const METRICS: &[Metric] = &[
+    metric("mmtrace_info", "what is recorded: always 1", &["version", "kernel"]),
+    metric("mmtrace_events_total", "events, by kind", &["kind"]),
+    metric("mmtrace_lost_events_total", "events that the rings had no room for", &[]),
+    metric("mmtrace_missed_runs_total", "probe runs that the kernel skipped", &[]),
+    metric("mmtrace_rule_evaluations_total", "how often a rule was evaluated", &["rule"]),
+    metric(
+        "mmtrace_rule_violations_total",
+        "how often a rule was broken; of a hazard, how often it was met",
+        &["rule", "severity"],
+    ),
+    metric("mmtrace_rule_verdict", "1 for the verdict that a rule has", &["rule", "verdict"]),
+    metric("mmtrace_faults_total", "page faults, by cause", &["cause"]),
+    metric("mmtrace_mmap_lock_wait_seconds", "time that the mmap_lock was waited for", &[]),
+    metric("mmtrace_mmap_lock_write_hold_seconds", "time that the mmap_lock was held for write", &[]),
+    metric("mmtrace_collapse_hold_seconds", "time that the mmap_lock was held for write by a collapse", &[]),
+    metric("mmtrace_migration_entry_seconds", "time that a migration entry stood", &[]),
+];
+
+/// Histograms, and the rules that measure them.
+const HISTOGRAMS: [(&str, RuleId); 4] = [
+    ("mmtrace_mmap_lock_wait_seconds", RuleId::M08),
+    ("mmtrace_mmap_lock_write_hold_seconds", RuleId::M04),
+    ("mmtrace_collapse_hold_seconds", RuleId::M05),
+    ("mmtrace_migration_entry_seconds", RuleId::M06),
+];
+
+/// Upper bounds of the buckets, nanoseconds: a microsecond to ten seconds.
+pub const BOUNDS_NS: [u64; 8] =
+    [1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000];
+
+const VERDICTS: [Verdict; 4] = [Verdict::Held, Verdict::Violated, Verdict::Unknown, Verdict::NotObservable];
+
+/// The metrics as text, in the format that Prometheus scrapes.
+#[must_use]
+pub fn text(engine: &Engine) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Snapshot::new(engine)));
+    let mut text = String::new();
+    // Writing into a string does not fail.
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+/// One sample: labels and value.
+type Sample = (Vec<(&'static str, String)>, u64);
+
+/// The state, copied: a collector may outlive what it was made from.
+#[derive(Debug)]
+struct Snapshot {
+    counters: Vec<(&'static str, Vec<Sample>)>,
+    gauges: Vec<(&'static str, Vec<Sample>)>,
+    histograms: Vec<(&'static str, Vec<u64>, u64, u64)>,
+}
+
+impl Snapshot {
+    fn new(engine: &Engine) -> Self {
+        let context = engine.context();
+        let info = vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("kernel", context.kernel.release.clone())];
+        let mut counters = vec![
+            (
+                "mmtrace_events_total",
+                engine.by_kind().into_iter().map(|(k, n)| (vec![("kind", k.to_owned())], n)).collect(),
+            ),
+            ("mmtrace_lost_events_total", vec![(Vec::new(), engine.lost())]),
+            ("mmtrace_missed_runs_total", vec![(Vec::new(), engine.missed())]),
+        ];
+        let mut gauges = vec![("mmtrace_info", vec![(info, 1)])];
+        let mut histograms = Vec::new();
+        if let Some(sink) = engine.sink() {
+            let rule = |r: &crate::verdict::Rule| ("rule", r.name.to_owned());
+            let evaluations = RULES.iter().map(|r| (vec![rule(r)], sink.evaluations(r.id)));
+            counters.push(("mmtrace_rule_evaluations_total", evaluations.collect()));
+            let violations = RULES
+                .iter()
+                .map(|r| (vec![rule(r), ("severity", r.severity.name().to_owned())], sink.violations(r.id)));
+            counters.push(("mmtrace_rule_violations_total", violations.collect()));
+            let verdicts = RULES.iter().flat_map(|r| {
+                VERDICTS.iter().map(move |v| {
+                    (vec![rule(r), ("verdict", v.name().to_owned())], u64::from(sink.verdict(r.id) == *v))
+                })
+            });
+            gauges.push(("mmtrace_rule_verdict", verdicts.collect()));
+        }
+        if let Some(model) = engine.model() {
+            let causes = Cause::ALL.iter().zip(model.causes());
+            let causes = causes.map(|(cause, n)| (vec![("cause", cause.name().to_owned())], *n)).collect();
+            counters.push(("mmtrace_faults_total", causes));
+            for (name, rule) in HISTOGRAMS {
+                if let Some((buckets, sum, count)) = model.measures().cumulative(rule, &BOUNDS_NS) {
+                    histograms.push((name, buckets, sum, count));
+                }
+            }
+        }
+        Self { counters, gauges, histograms }
+    }
+}
+
+fn help(name: &str) -> &'static str {
+    METRICS.iter().find(|m| m.name == name).map_or("", |m| m.help)
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, samples) in &self.counters {
+            // The encoder adds `_total` itself.
+            let bare = name.strip_suffix("_total").unwrap_or(name);
+            let mut family = encoder.encode_descriptor(bare, help(name), None, MetricType::Counter)?;
+            for (labels, value) in samples {
+                ConstCounter::new(*value).encode(family.encode_family(labels)?)?;
+            }
+        }
+        for (name, samples) in &self.gauges {
+            let mut family = encoder.encode_descriptor(name, help(name), None, MetricType::Gauge)?;
+            for (labels, value) in samples {
+                ConstGauge::new(*value as i64).encode(family.encode_family(labels)?)?;
+            }
+        }
+        for (name, buckets, sum, count) in &self.histograms {
+            // And the unit.
+            let bare = name.strip_suffix("_seconds").unwrap_or(name);
+            let mut one = encoder.encode_descriptor(bare, help(name), Some(&Unit::Seconds), MetricType::Histogram)?;
+            let mut before = 0;
+            let mut each: Vec<(f64, u64)> = Vec::new();
+            for (bound, upto) in BOUNDS_NS.iter().zip(buckets) {
+                each.push((*bound as f64 / 1e9, upto - before));
+                before = *upto;
+            }
+            each.push((f64::MAX, count - before));
+            one.encode_histogram::<NoLabelSet>(*sum as f64 / 1e9, *count, &each, None)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::Context;
+
+    /// Names with `mmtrace_` in a text.
+    fn names(text: &str) -> Vec<String> {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+        text.split(|c: char| !is_name(c)).filter(|w| w.starts_with("mmtrace_")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_metric_is_exported_under_its_name() {
+        let text = text(&Engine::new(Context::default(), true));
+        for metric in METRICS.iter().filter(|m| !HISTOGRAMS.iter().any(|(name, _)| *name == m.name)) {
+            assert!(
+                names(&text).iter().any(|n| n == metric.name) || metric.name == "mmtrace_events_total",
+                "{}",
+                metric.name
+            );
+        }
+    }
+
+    #[test]
+    fn dashboards_and_alerts_name_only_what_there_is() {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dashboards");
+        for file in ["grafana.json", "prometheus-rules.yml"] {
+            let text = std::fs::read_to_string(dir.join(file)).expect("it is part of the repository");
+            let found = names(&text);
+            assert!(found.len() > 5, "{file}");
+            for name in found {
+                let base = ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s)).unwrap_or(&name);
+                assert!(METRICS.iter().any(|m| m.name == base), "{file}: there is no metric {name}");
+            }
+        }
+        let grafana = std::fs::read_to_string(dir.join("grafana.json")).expect("it is there");
+        serde_json::from_str::<serde_json::Value>(&grafana).expect("it is JSON");
+    }
+}

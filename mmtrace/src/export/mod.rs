@@ -1,0 +1,4 @@
+//! Numbers for others: Prometheus metrics of a recording.
+
+pub mod metrics;
+pub mod serve;
