@@ -174,18 +174,13 @@ fn header(show: &Show<'_>) -> Line<'static> {
         Place::Live => ("LIVE".to_owned(), Tone::Good),
         Place::Paused { behind } => (format!("PAUSED {} ago", seconds(behind)), Tone::Doubt),
         Place::Capture { playing, speed, at, of } => {
-            let of = of.map_or_else(String::new, |of| format!(" of {}", seconds(of)));
-            let state = if playing { format!("REPLAY x{speed}") } else { "REPLAY paused".to_owned() };
-            (format!("{state} {}{of}", seconds(at)), if playing { Tone::Good } else { Tone::Doubt })
+            let of = of.map_or_else(String::new, |of| format!("/{}", short(of)));
+            let state = if playing { format!("REPLAY x{speed}") } else { "STOPPED".to_owned() };
+            (format!("{state} {}{of}", short(at)), if playing { Tone::Good } else { Tone::Doubt })
         }
     };
     let engine = show.engine;
-    let mut spans = vec![
-        show.span("mmtrace ", Tone::Strong),
-        show.span(place, tone),
-        show.span(format!("  Linux {}  ", engine.context().kernel.release), Tone::Dim),
-        show.span(format!("{} events", grouped(engine.total())), Tone::Plain),
-    ];
+    let mut spans = vec![show.span("mmtrace ", Tone::Strong), show.span(place, tone)];
     for (n, what) in [(engine.lost(), "lost"), (engine.missed(), "missed"), (engine.gaps(), "gaps")] {
         let tone = if n > 0 { Tone::Bad } else { Tone::Dim };
         if n > 0 || what != "gaps" {
@@ -199,6 +194,8 @@ fn header(show: &Show<'_>) -> Line<'static> {
             spans.push(show.span(format!("  {violated} rules VIOLATED"), Tone::Bad));
         }
     }
+    spans.push(show.span(format!("  {} events", grouped(engine.total())), Tone::Plain));
+    spans.push(show.span(format!("  Linux {}", engine.context().kernel.release), Tone::Dim));
     Line::from(spans)
 }
 
@@ -244,6 +241,12 @@ fn help(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>) {
     frame.render_widget(Clear, place);
     let block = Block::new().borders(Borders::ALL).title(" keys; any of them closes this ");
     frame.render_widget(Paragraph::new(lines).block(block), place);
+}
+
+/// Seconds, with as many digits as matter.
+fn short(ns: u64) -> String {
+    let s = ns as f64 / 1e9;
+    if s < 10.0 { format!("{s:.2}s") } else { format!("{s:.1}s") }
 }
 
 /// Seconds with three digits.
