@@ -52,7 +52,7 @@ pub enum Invariant {
     Down,
     /// Locks are taken in order.
     Order,
-    /// Fields are written under the documented locks.
+    /// VMAs and their trees: under the documented locks.
     State,
     /// The share count is right.
     Share,
@@ -152,7 +152,7 @@ pub const INVARIANTS: &[Statement] = &[
     row(
         I::Wlock,
         "I-WLOCK",
-        "the entries of a table change only under its own PTL",
+        "an entry changes only under its lock: a PTE under the PTL of its own table, a PMD under PML, a PUD under page_table_lock or what huge_pmd_unshare() asserts, the page cache under xa_lock",
         "Documentation/mm/process_addrs.rst, page table locks",
     ),
     row(
@@ -204,7 +204,7 @@ pub const INVARIANTS: &[Statement] = &[
     row(
         I::State,
         "I-STATE",
-        "VMA fields are written under the documented locks",
+        "VMA fields are written, and the trees that VMAs are in changed and walked, under the documented locks",
         "Documentation/mm/process_addrs.rst, VMA fields",
     ),
     row(

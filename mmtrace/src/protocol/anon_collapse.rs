@@ -11,7 +11,6 @@ use crate::model::{
 };
 
 use super::{
-    anon_fault::set_pmd_locked,
     kernel::Kernel,
     mm::{drop, mmap_write_lock, mmap_write_unlock, take},
     program::{Flow, Guard, Label, Local, Program, Protection},
@@ -72,7 +71,7 @@ pub enum Then {
 pub struct Page {
     /// Who has a reference besides the mapping, bit by thread.
     pub pins: Cell,
-    /// [`Page::MAPPED`], [`Page::REPLACED`] or [`Page::FREED`].
+    /// [`Page::MAPPED`], [`Page::REPLACED`], [`Page::FREED`] or [`Page::REUSED`].
     pub state: Cell,
 }
 
@@ -83,6 +82,8 @@ impl Page {
     pub const REPLACED: u8 = 1;
     /// The last reference is gone.
     pub const FREED: u8 = 2;
+    /// It is some other page now, with references of others.
+    pub const REUSED: u8 = 3;
 
     /// A mapped one.
     pub fn new(w: &mut World) -> Self {
@@ -219,7 +220,7 @@ fn flush(k: &mut Kernel<'_>, c: AnonCollapse, to: Local) {
         let table = k.table(number);
         k.access(table, "the unlinking");
         k.pmd(c.pmd);
-        set_pmd_locked(k, c.pmd, Pmd::None);
+        k.set_pmd(c.pmd, Pmd::None);
         k.set_table_state(table, TableState::Unlinked);
     }
 }
@@ -235,7 +236,7 @@ fn relink(k: &mut Kernel<'_>, pmd: Slot, table: Local) {
     let table = k.table(k.local(table));
     k.access(table, "the table is linked again");
     k.set_table_state(table, TableState::Linked);
-    set_pmd_locked(k, pmd, Pmd::Table(table.number()));
+    k.set_pmd(pmd, Pmd::Table(table.number()));
 }
 
 fn own_table(k: &Kernel<'_>, held: Held) -> Table {
@@ -308,7 +309,7 @@ fn under_pml(p: &mut Program, c: AnonCollapse, held: Held, failed: Label) {
                 expect_none(k, c.pmd);
                 let table = own_table(k, held);
                 k.set_table_state(table, TableState::Deposited);
-                set_pmd_locked(k, c.pmd, Pmd::Huge(NEW));
+                k.set_pmd(c.pmd, Pmd::Huge(NEW));
             });
         }
     });

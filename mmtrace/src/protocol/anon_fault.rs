@@ -4,7 +4,6 @@
 use crate::model::{
     entry::{Pmd, Pte},
     exclusion::Mode,
-    invariant::Invariant,
     table::TableState,
 };
 
@@ -35,13 +34,6 @@ pub struct Fault {
     pub reach: u8,
 }
 
-/// Sets a PMD; its lock must be held (I-WLOCK).
-pub fn set_pmd_locked(k: &mut Kernel<'_>, at: Slot, pmd: Pmd) {
-    let locked = k.holds(k.ptl(at.table)).is_some();
-    k.require(locked, Invariant::Wlock, "a PMD is set without its PML");
-    k.set_pmd(at, pmd);
-}
-
 /// `pte_alloc(mm, pmd)`: goes on when `*pmd` is not none any more.
 pub fn pte_alloc(
     p: &mut Program,
@@ -63,7 +55,7 @@ pub fn pte_alloc(
                     return Flow::Goto(none);
                 };
                 k.set_table_state(table, TableState::Linked);
-                set_pmd_locked(k, pmd, Pmd::Table(table.number()));
+                k.set_pmd(pmd, Pmd::Table(table.number()));
             }
             Flow::Next
         });

@@ -7,6 +7,7 @@ use super::{
     kernel::Kernel,
     migrate::{EntryWait, Folio, Until, folio_unlock, io_schedule, is_migration, migration_entry_wait},
     mm::{Mm, mmap_read_lock, mmap_read_unlock},
+    nolock::set_pte_seen,
     program::{Flow, Guard, Label, Local, Program, Protection},
     vma::{Flavour, Vma, lock_vma_under_rcu},
     walk::{self, Mapped, pte_offset_map_lock, pte_unmap_unlock},
@@ -260,7 +261,7 @@ fn with_mmap_lock(p: &mut Program, f: Fault, fault: Local, done: Label, release:
     let (found, out) = (p.label(), p.label());
     let guard = p.function("lock_mm_and_find_vma", |p| {
         let guard = mmap_read_lock(p, f.mm);
-        p.branch("vma = find_vma(mm, addr)", found, move |k| f.vma.is_found(k, 0));
+        p.branch("vma = find_vma(mm, addr)", found, move |k| f.vma.find(k, 0));
         // No VMA: SIGSEGV.
         p.step("mmap_read_unlock(mm); return NULL", move |k| {
             if guard.is_active() {
@@ -424,7 +425,7 @@ fn swap_in(p: &mut Program, f: Fault, flags: Flags, fault: Local, orig: Local, o
     let pte = pte_offset_map_lock(p, f.pmd, to, null);
     let at = move |k: &Kernel<'_>| Slot { table: k.table(k.local(to.table)), index: 0 };
     p.recheck("pte_same(ptep_get(vmf->pte), vmf->orig_pte)", nomap, move |k| k.pte(at(k)).encode() == k.local(orig));
-    p.run("set_pte_at(vmf->pte)", move |k| k.set_pte(at(k), Pte::present(0)));
+    p.run("set_pte_at(vmf->pte)", move |k| set_pte_seen(k, at(k), k.local(orig), Pte::present(0)));
     p.bind(nomap);
     pte_unmap_unlock(p, pte);
     p.bind(null);

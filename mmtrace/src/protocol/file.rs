@@ -11,6 +11,7 @@ use super::{
     alloc::{Fresh, pte_alloc},
     kernel::Kernel,
     mm::{drop, mmap_read_lock, mmap_read_unlock, take},
+    nolock::set_pte_seen,
     program::{Flow, Program},
     promise::Place,
     state::Cell,
@@ -152,7 +153,7 @@ pub fn file_fault(p: &mut Program, at: At, access: Access) {
     let bad = p.label();
     let mmap = p.function("do_user_addr_fault", |p| {
         let mmap = mmap_read_lock(p, mm);
-        p.branch("vma = find_vma(mm, address), else bad_area", bad, move |k| k.get(area.vma.in_tree) == 0);
+        p.branch("vma = find_vma(mm, address), else bad_area", bad, move |k| !area.vma.find(k, 0));
         mmap
     });
     let name = if access == Access::Cow { "do_cow_fault" } else { "do_read_fault" };
@@ -198,7 +199,7 @@ pub fn finish_fault(p: &mut Program, at: At, access: Access) {
         });
         p.run("set_pte_range(vmf, folio, page, 1, addr)", move |k| {
             let slot = slot(k);
-            k.set_pte(slot, Pte::present(if access == Access::Cow { 3 } else { PAGE }));
+            set_pte_seen(k, slot, 0, Pte::present(if access == Access::Cow { 3 } else { PAGE }));
         });
         p.bind(changed);
         pte_unmap_unlock(p, locked);
@@ -218,7 +219,9 @@ fn rmap_walk(
     p.function(function, |p| {
         let (out, mapped) = (p.label(), Mapped::new(p));
         let i_mmap = take(p, "i_mmap_lock_read(mapping)", area.mapping.i_mmap, Mode::Read);
-        p.branch("vma_interval_tree_foreach(vma, &mapping->i_mmap)", out, move |k| k.get(area.vma.in_rmap) == 0);
+        p.branch("vma_interval_tree_foreach(vma, &mapping->i_mmap)", out, move |k| {
+            !area.vma.is_in_rmap(k, area.mapping.i_mmap)
+        });
         let locked = p.function("page_vma_mapped_walk", |p| pte_offset_map_lock(p, area.pmd, mapped, out));
         p.run(text, move |k| {
             let slot = Slot { table: k.table(k.local(mapped.table)), index: at.index };
@@ -273,7 +276,9 @@ pub fn unmap_mapping_pages(p: &mut Program, area: FileVma) {
     p.function("unmap_mapping_pages", |p| {
         let out = p.label();
         let i_mmap = take(p, "i_mmap_lock_read(mapping)", area.mapping.i_mmap, Mode::Read);
-        p.branch("vma_interval_tree_foreach(vma, &mapping->i_mmap)", out, move |k| k.get(area.vma.in_rmap) == 0);
+        p.branch("vma_interval_tree_foreach(vma, &mapping->i_mmap)", out, move |k| {
+            !area.vma.is_in_rmap(k, area.mapping.i_mmap)
+        });
         zap_pte_range(p, area.pmd, 7);
         p.bind(out);
         drop(p, "i_mmap_unlock_read(mapping)", area.mapping.i_mmap, i_mmap);

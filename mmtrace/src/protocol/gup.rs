@@ -5,6 +5,7 @@ use crate::model::{entry::Pte, invariant::Invariant};
 use super::{
     anon_collapse::Page,
     program::{Flow, Program, Protection},
+    unmap,
     world::Slot,
 };
 
@@ -67,12 +68,14 @@ pub fn gup_fast(p: &mut Program, g: GupFast) {
             });
             p.run("pages[*nr] = page", move |k| {
                 k.reach(g.reach[0]);
-                let replaced = k.get(g.page.state) != Page::MAPPED;
-                k.require(
-                    !replaced,
-                    Invariant::Pin,
-                    "gup-fast returns a page whose contents are already being moved to the new folio",
-                );
+                match k.get(g.page.state) {
+                    Page::MAPPED => {}
+                    Page::REUSED => k.violate(Invariant::Pin, "gup-fast returns a page that belongs to others by now"),
+                    _ => k.violate(
+                        Invariant::Pin,
+                        "gup-fast returns a page whose contents are already being moved to the new folio",
+                    ),
+                }
             });
             p.goto("ret = 1", out);
             p.bind(put);
@@ -84,5 +87,27 @@ pub fn gup_fast(p: &mut Program, g: GupFast) {
         });
         p.bind(out);
         p.release(irqs, "local_irq_restore(flags)", |k| k.irq_enable());
+    });
+}
+
+/// MADV_DONTNEED of the page: it is freed if there is no other reference, and somebody gets it (`reused`).
+pub fn zap_and_reuse(p: &mut Program, pmd: Slot, page: Page, reused: u8) {
+    p.function("madvise_dontneed_single_vma", |p| {
+        unmap::zap_pte_range(p, pmd, 0);
+        p.function("tlb_finish_mmu", |p| {
+            p.run("free_pages_and_swap_cache(): the last reference", move |k| {
+                if k.get(page.pins) == 0 {
+                    k.set(page.state, Page::FREED);
+                }
+            });
+        });
+    });
+    p.function("alloc_pages", |p| {
+        p.run("the page is somebody else's", move |k| {
+            if k.get(page.state) == Page::FREED {
+                k.set(page.state, Page::REUSED);
+                k.reach(reused);
+            }
+        });
     });
 }

@@ -170,7 +170,9 @@ pub fn retract_page_tables(p: &mut Program, rules: Retract, mapping: Mapping, ar
         for area in areas {
             let next = p.label();
             let area = *area;
-            p.branch("vma_interval_tree_foreach(vma, &mapping->i_mmap)", next, move |k| k.get(area.vma.in_rmap) == 0);
+            p.branch("vma_interval_tree_foreach(vma, &mapping->i_mmap)", next, move |k| {
+                !area.vma.is_in_rmap(k, mapping.i_mmap)
+            });
             early(p, rules, area, next);
             if rules.mmap_trylock {
                 retract_exclusively(p, rules, area, removed, next);
@@ -340,7 +342,7 @@ pub fn collapse_pte_mapped_thp(p: &mut Program, rules: CollapsePte, area: FileVm
     let name = if rules.pmd_same { "try_collapse_pte_mapped_thp" } else { "collapse_pte_mapped_thp" };
     p.function(name, |p| {
         let (out, drop_folio) = (p.label(), p.label());
-        p.branch("vma = vma_lookup(mm, haddr), else SCAN_VMA_CHECK", out, move |k| k.get(area.vma.in_tree) == 0);
+        p.branch("vma = vma_lookup(mm, haddr), else SCAN_VMA_CHECK", out, move |k| !area.vma.find(k, 0));
         p.branch("if (userfaultfd_wp(vma)) return SCAN_PTE_UFFD_WP", out, move |k| area.flag(k, UFFD_WP));
         let folio = p.lock("filemap_lock_folio(mapping, pgoff)", move |k| k.lock(area.mapping.folio, Mode::Write));
         p.branch(

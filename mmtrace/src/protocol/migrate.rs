@@ -5,6 +5,7 @@ use mmtrace_common::{Column, Kind};
 use crate::model::{
     entry::Pte,
     exclusion::{Mode, Rank},
+    invariant::Invariant,
 };
 
 use super::{
@@ -132,7 +133,7 @@ pub fn migrate_for_ever(p: &mut Program) {
 fn rmap_walk(p: &mut Program, m: Migration, one: impl FnOnce(&mut Program, Label)) {
     let out = p.label();
     let guard = take(p, "anon_vma_lock_read(anon_vma)", m.anon_vma, Mode::Read);
-    p.branch("anon_vma_interval_tree_foreach: no VMA is left", out, move |k| k.get(m.vma.in_rmap) == 0);
+    p.branch("anon_vma_interval_tree_foreach: no VMA is left", out, move |k| !m.vma.is_in_rmap(k, m.anon_vma));
     one(p, out);
     p.bind(out);
     drop(p, "anon_vma_unlock_read(anon_vma)", m.anon_vma, guard);
@@ -203,6 +204,12 @@ pub const fn is_migration(pte: Pte) -> bool {
     matches!(pte, Pte::Migration { .. })
 }
 
+/// Who waits for a migration has no reference to the folio: the entry must still be there (I-STALE).
+pub fn wait_is_for(k: &mut Kernel<'_>, now: Pte) {
+    let why = "a folio is waited for without a reference, and the migration entry that kept it is gone";
+    k.require(is_migration(now), Invariant::Stale, why);
+}
+
 /// Until when an outer RCU section lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
@@ -255,6 +262,8 @@ pub fn migration_entry_wait(p: &mut Program, wait: EntryWait) {
         }
         p.function("migration_entry_wait_on_locked", |p| {
             p.run("__add_wait_queue_entry_tail(q, wait)", move |k| {
+                let now = k.read_entry(at(k, to));
+                wait_is_for(k, Pte::decode(now));
                 folio.enqueue(k);
                 k.reach(reached);
             });

@@ -50,8 +50,8 @@ fn begin(p: &mut Program, m: Move) -> Guard {
             if m.old.flag(k, MAYBE_GUARD) {
                 m.new.set_flag(k, MAYBE_GUARD);
             }
-            k.set(m.new.vma.in_tree, 1);
-            k.set(m.new.vma.in_rmap, 1);
+            m.new.vma.set_in_tree(k, true);
+            m.new.vma.set_in_rmap(k, m.new.mapping.i_mmap, true);
         });
         drop(p, "i_mmap_unlock_write(mapping)", m.old.mapping.i_mmap, i_mmap);
     });

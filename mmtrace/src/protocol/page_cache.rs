@@ -1,10 +1,14 @@
 //! One index of a file's page cache while the range is collapsed (mm/khugepaged.c:
 //! `collapse_file`, mm/shmem.c, mm/filemap.c; 6.6 to 7.2).
 
-use crate::model::exclusion::{Mode, Rank};
+use crate::model::{
+    exclusion::{Mode, Rank},
+    invariant::Invariant,
+};
 
 use super::{
     file::{Access, At, FileVma, Mapping, PAGE, finish_fault, migrate, try_to_unmap},
+    kernel::Kernel,
     khugepaged::{Retract, retract_page_tables},
     mm::{drop, mmap_read_lock, mmap_read_unlock, take},
     program::{Flow, Program},
@@ -34,6 +38,13 @@ pub struct PageCache {
 }
 
 impl PageCache {
+    /// `xas_store()`: under xa_lock (I-WLOCK).
+    fn store(self, k: &mut Kernel<'_>, value: u8) {
+        let locked = k.holds(self.xa_lock).is_some();
+        k.require(locked, Invariant::Wlock, "the page cache is changed without xa_lock");
+        k.set(self.slot, value);
+    }
+
     /// With this at first: [`HOLE`] or [`SMALL`].
     pub fn new(w: &mut World, mapping: Mapping, slot: u8) -> Self {
         Self {
@@ -89,7 +100,7 @@ pub fn collapse_file(p: &mut Program, cache: PageCache, at: At, rules: Holes, re
         if rules.retry {
             p.run("if (!xas_next(&xas)) xas_store(&xas, XA_RETRY_ENTRY)", move |k| {
                 if k.get(cache.slot) == HOLE {
-                    k.set(cache.slot, RETRY);
+                    cache.store(k, RETRY);
                 }
             });
         }
@@ -101,7 +112,7 @@ pub fn collapse_file(p: &mut Program, cache: PageCache, at: At, rules: Holes, re
             let _again = p.lock("xas_lock_irq(&xas), again", move |k| k.lock(cache.xa_lock, Mode::Write));
         }
         p.bind(store);
-        p.run("xas_store(&xas, new_folio)", move |k| k.set(cache.slot, HUGE));
+        p.run("xas_store(&xas, new_folio)", move |k| cache.store(k, HUGE));
         p.run("xas_unlock_irq(&xas)", move |k| {
             if k.holds(cache.xa_lock).is_some() {
                 k.unlock(cache.xa_lock);
@@ -145,6 +156,10 @@ pub fn shmem_fault(p: &mut Program, cache: PageCache, at: At) {
         let lock = take(p, "folio_lock(folio)", cache.small, Mode::Write);
         let gone = p.label();
         p.recheck("folio->mapping == inode->i_mapping", gone, move |k| k.get(cache.slot) == SMALL);
+        p.run("vmf->page = folio_file_page(folio, vmf->pgoff)", move |k| {
+            let current = k.get(cache.slot) == SMALL;
+            k.require(current, Invariant::Stale, "a page is mapped that is no longer in the page cache");
+        });
         finish_fault(p, at, Access::Read);
         drop(p, "folio_unlock(folio)", cache.small, lock);
         p.goto("the page is mapped", done);
@@ -157,7 +172,7 @@ pub fn shmem_fault(p: &mut Program, cache: PageCache, at: At) {
             let xa = p.lock("xas_lock_irq(&xas)", move |k| k.lock(cache.xa_lock, Mode::Write));
             p.recheck("no conflict: the slot is empty, else -EEXIST", exists, move |k| k.get(cache.slot) == HOLE);
             p.run("xas_store(&xas, folio): new, and locked", move |k| {
-                k.set(cache.slot, SMALL);
+                cache.store(k, SMALL);
                 k.trylock(cache.small, Mode::Write);
             });
             drop(p, "xas_unlock_irq(&xas)", cache.xa_lock, xa);

@@ -10,6 +10,7 @@ use super::{
     file::{At, FileVma, UFFD_ARMED, UFFD_WP, drop_huge_pmd},
     kernel::Kernel,
     mm::{mmap_read_lock, mmap_read_unlock, mmap_write_lock, mmap_write_unlock},
+    nolock::set_pte_seen,
     program::{Flow, Program},
     promise::Promise,
     vma::{Flavour, vma_start_write},
@@ -136,7 +137,7 @@ pub fn mfill_atomic(p: &mut Program, at: At, fill: Fill) {
                     Fill::CopyPrivate => Pte::Present { page: COPY, write: true, uffd_wp: false },
                     _ => Pte::Marker(Marker::POISONED),
                 };
-                k.set_pte(slot, new);
+                set_pte_seen(k, slot, 0, new);
             });
             pte_unmap_unlock(p, locked);
             if matches!(fill, Fill::PoisonFlag(_, false)) {

@@ -117,7 +117,7 @@ pub fn munmap_with(p: &mut Program, m: Munmap, waits: Waits) {
         let mmap = mmap_write_lock(p, m.mm);
         vma_start_write(p, m.vma, m.flavour);
         vma_mark_detached_with(p, m.vma, m.flavour, waits);
-        p.run("vma_iter_clear_gfp(&vmi)", move |k| k.set(m.vma.in_tree, 0));
+        p.run("vma_iter_clear_gfp(&vmi)", move |k| m.vma.set_in_tree(k, false));
         mmap_write_downgrade(p, m.mm, mmap);
         zap_pte_range(p, m.pmd, 0);
         unlink_from_rmap(p, m);
@@ -136,7 +136,11 @@ pub fn unlink_from_rmap(p: &mut Program, m: Munmap) {
             .zip(m.rmap_locks.iter().flatten())
             .map(|((lock, unlock), l)| (*unlock, *l, take(p, lock, *l, Mode::Write)))
             .collect();
-        p.run("vma_interval_tree_remove(vma)", move |k| k.set(m.vma.in_rmap, 0));
+        p.run("vma_interval_tree_remove(vma)", move |k| {
+            for lock in m.rmap_locks.into_iter().flatten() {
+                m.vma.set_in_rmap(k, lock, false);
+            }
+        });
         for (text, lock, guard) in guards.into_iter().rev() {
             drop(p, text, lock, guard);
         }

@@ -148,6 +148,30 @@ impl Vma {
         k.get(self.owner) == self.mm.id
     }
 
+    /// `find_vma()`, `vma_lookup()`: with the mmap_lock held (I-STATE).
+    pub fn find(self, k: &mut Kernel<'_>, addr: u8) -> bool {
+        k.needs(self.mm.mmap_lock, "the tree of VMAs is walked");
+        self.is_found(k, addr)
+    }
+
+    /// Enters or leaves the mm's tree.
+    pub fn set_in_tree(self, k: &mut Kernel<'_>, inside: bool) {
+        k.needs_write(self.mm.mmap_lock, "the tree of VMAs is changed");
+        k.set(self.in_tree, u8::from(inside));
+    }
+
+    /// Whether a walk of the rmap tree under this lock finds it.
+    pub fn is_in_rmap(self, k: &mut Kernel<'_>, lock: Lock) -> bool {
+        k.needs(lock, "the rmap tree is walked");
+        k.get(self.in_rmap) != 0
+    }
+
+    /// Enters or leaves the rmap tree under this lock.
+    pub fn set_in_rmap(self, k: &mut Kernel<'_>, lock: Lock, inside: bool) {
+        k.needs_write(lock, "the rmap tree is changed");
+        k.set(self.in_rmap, u8::from(inside));
+    }
+
     /// Whether a walk of the mm's tree finds it at this address.
     pub fn is_found(self, k: &mut Kernel<'_>, addr: u8) -> bool {
         k.get(self.in_tree) != 0 && self.is_of_mm(k) && self.covers(k, addr)

@@ -35,7 +35,7 @@ fn fault(p: &mut Program, v: Vma, r: Reading, reached: u8) {
         });
         p.bind(mmap);
         let guard = mmap_read_lock(p, v.mm);
-        p.branch("vma = find_vma(mm, addr): none", bad, move |k| !v.is_found(k, r.addr));
+        p.branch("vma = find_vma(mm, addr): none", bad, move |k| !v.find(k, r.addr));
         p.run("handle_mm_fault(vma, …)", move |k| {
             k.reach(reached + 1);
             v.access(k, "handle_mm_fault()");
@@ -121,7 +121,7 @@ fn munmap(p: &mut Program, v: Vma, flavour: Flavour, waits: Waits) {
         let guard = mmap_write_lock(p, v.mm);
         vma_start_write(p, v, flavour);
         vma_mark_detached_with(p, v, flavour, waits);
-        p.run("vma_iter_clear_gfp(&vmi)", move |k| k.set(v.in_tree, 0));
+        p.run("vma_iter_clear_gfp(&vmi)", move |k| v.set_in_tree(k, false));
         mmap_write_downgrade(p, v.mm, guard);
         p.run("vm_area_free(vma)", move |k| v.free_now(k));
         mmap_read_unlock(p, v.mm, guard);
@@ -145,7 +145,7 @@ fn mmap(p: &mut Program, v: Vma, flavour: Flavour, start: u8) {
         });
         vma_start_write(p, v, flavour);
         vma_mark_attached(p, v, flavour);
-        p.run("vma_iter_store_new(&vmi, vma)", move |k| k.set(v.in_tree, 1));
+        p.run("vma_iter_store_new(&vmi, vma)", move |k| v.set_in_tree(k, true));
         p.bind(other);
         mmap_write_unlock(p, v.mm, guard);
     });

@@ -14,7 +14,7 @@ use crate::{
     protocol::{
         Slot, World,
         anon_collapse::{AnonCollapse, Clear, Heavy, Order, Page, Then, collapse_huge_page},
-        gup::{GupFast, gup_fast},
+        gup::{GupFast, gup_fast, zap_and_reuse},
         mm::Mm,
         rcu::grace_periods,
         unmap::TableFree,
@@ -48,12 +48,33 @@ fn sc_4_11(s: &Setup<'_>, recheck_pmd: bool, sync: bool, then: Then) -> World {
     w
 }
 
+fn sc_4_12(s: &Setup<'_>) -> World {
+    let mut w = World::new();
+    let pml = w.lock("PML", Some(Rank::PageTableLock));
+    let d = w.table_with("D", 1, TableState::Linked, pml);
+    let a = w.table("A", 1, TableState::Linked);
+    let pmd = Slot { table: d, index: 0 };
+    w.entry(pmd, Pmd::Table(a.number()).encode());
+    w.entry(Slot { table: a, index: 0 }, Pte::present(1).encode());
+    let page = Page::new(&mut w);
+    let mut p = s.program();
+    gup_fast(&mut p, GupFast { pmd, index: 0, recheck_pmd: true, page, reach: [0, 1] });
+    w.thread("G", p);
+    let mut p = s.program();
+    zap_and_reuse(&mut p, pmd, page, 2);
+    w.thread("Z", p);
+    w
+}
+
 const NOW: Then = Then::Free(TableFree::Immediately);
 const RCU: Then = Then::Free(TableFree::Rcu);
 const UNSEEN: Live = Live::Unseen("gup-fast takes no lock and has no tracepoint; no rule can see it");
 
 /// The scenarios.
-pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
+pub(super) const SCENARIOS: &[Scenario] = &[SC_4_11, SC_4_12];
+
+/// The table goes.
+const SC_4_11: Scenario = Scenario {
     id: "SC-4.11",
     seed: Some(4),
     title: "gup-fast while the table is collapsed",
@@ -153,4 +174,25 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
             build: |s| sc_4_11(s, true, false, RCU),
         },
     ],
-}];
+};
+
+/// The page goes.
+const SC_4_12: Scenario = Scenario {
+    id: "SC-4.12",
+    seed: Some(4),
+    title: "gup-fast while the page is zapped and used again",
+    question: "G reads an entry and is about to take a reference to its page; Z zaps the entry and frees the page, and \
+               somebody else gets it. The table stays. Does G return a page that is not its own?",
+    source: "found missing; mm/gup.c:gup_fast_pte_range, try_grab_folio_fast",
+    sometimes: &["gup-fast returns a page", "gup-fast drops a reference again", "the page is used again"],
+    variants: &[Variant {
+        id: "merged",
+        status: "6.12, 7.2, where the TLB flush is not an IPI",
+        expect: Safe,
+        why: "the entry is compared once there is a reference: if it is the same, the page cannot have been freed since; \
+              if not, the reference is dropped",
+        never: &[],
+        live: Live::Quiet,
+        build: sc_4_12,
+    }],
+};

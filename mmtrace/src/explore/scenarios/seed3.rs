@@ -77,7 +77,7 @@ fn sc_3_4(s: &Setup<'_>, ptl: PtlBy) -> World {
     let vma = SpfVma::new(&mut w, "vma", Range(0, 2, 10), false);
     thread(&mut w, s, fault(mm, vma, 0, 10, Switches { ptl, ..Switches::V12 }));
     let mut p = s.program();
-    wp_page_copy(&mut p, mm, 1);
+    wp_page_copy(&mut p, mm, vma, 1);
     w.thread("Z", p);
     w
 }
@@ -115,6 +115,19 @@ fn dropping(s: &Setup<'_>, wrap: bool) -> World {
     let mut p = s.program();
     madvise_dontneed(&mut p, mm, vma, 1, wrap);
     w.thread("T2", p);
+    w
+}
+
+/// T1 and T2 fault on the same page.
+fn twice(s: &Setup<'_>) -> World {
+    let mut w = World::new();
+    let mm = SpfMm::new(&mut w, 1);
+    let vma = SpfVma::new(&mut w, "vma", Range(0, 1, 10), false);
+    for name in ["T1", "T2"] {
+        let mut p = s.program();
+        speculative_fault(&mut p, fault(mm, vma, 0, 10, Switches::V12));
+        w.thread(name, p);
+    }
     w
 }
 
@@ -496,5 +509,22 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 build: |s| unmapping(s, true, Switches::SEQUENCE, false),
             },
         ],
+    },
+    Scenario {
+        id: "SC-3.9",
+        seed: Some(3),
+        title: "two speculative faults on the same page",
+        question: "T1 and T2 fault speculatively on one page, and nobody changes the VMA: the sequence says nothing. What keeps the slower one from mapping a second page over the first?",
+        source: "found missing; do_anonymous_page() of the series, pte_none() under the PTL",
+        sometimes: MAPPED,
+        variants: &[Variant {
+            id: "v12",
+            status: "as posted, RFC v5; later postings to v12",
+            expect: Safe,
+            why: "the entry is looked at under the PTL, as in every fault: the sequence is for the VMA only",
+            never: &[],
+            live: Live::Quiet,
+            build: twice,
+        }],
     },
 ];

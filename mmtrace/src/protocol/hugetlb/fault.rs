@@ -5,6 +5,7 @@ use crate::{
     model::{entry::Pte, exclusion::Mode, invariant::Invariant, table::TableState},
     protocol::{
         Flow, Guard, Local, Lock, Program, Table,
+        migrate::wait_is_for,
         mm::{Mm, drop, mmap_read_lock, mmap_read_unlock, take},
     },
 };
@@ -61,6 +62,7 @@ pub fn hugetlb_fault(p: &mut Program, f: Fault) {
         let mmap = mmap_read_lock(p, f.mm);
         let (ptep, orig) = (p.local("vmf.pte", 0), p.local("vmf.orig_pte", 0));
         let (out, unmap, no_page) = (p.label(), p.label(), p.label());
+        p.branch("vma = find_vma(mm, address): none", out, move |k| !v.find(k, f.mm));
         let mutex = take(p, "mutex_lock(&hugetlb_fault_mutex_table[hash])", f.mutex, Mode::Write);
         let lock = vma_lock(p, v, Mode::Read);
         p.function("huge_pte_alloc", |p| {
@@ -105,12 +107,12 @@ fn no_page_steps(p: &mut Program, f: Fault, ptep: Local, orig: Local) {
         p.run("folio = alloc_hugetlb_folio(vma, vmf->address, 0)", move |k| {
             let free = k.get(pool.free);
             if free == 0 {
-                let batch = k.get(pool.batch);
-                k.require(
-                    batch == 0,
-                    Invariant::Pool,
-                    "the pool is empty although a page is reserved: it is unmapped and not freed yet; SIGBUS",
-                );
+                let why = if k.get(pool.batch) == 0 {
+                    "the pool is empty although a page is reserved: another fault has it; SIGBUS"
+                } else {
+                    "the pool is empty although a page is reserved: it is unmapped and not freed yet; SIGBUS"
+                };
+                k.violate(Invariant::Pool, why);
             }
             k.set(pool.free, free.saturating_sub(1));
         });
@@ -135,7 +137,7 @@ fn huge_pmd_share(p: &mut Program, f: Fault, partner: Partner, ptep: Local) {
         let (alone, out) = (p.label(), p.label());
         let immap = take(p, "i_mmap_lock_read(mapping)", s.i_mmap, Mode::Read);
         p.step(format!("vma_interval_tree_foreach({})", b.name), move |k| {
-            if k.get(b.in_rmap) != 0 { Flow::Next } else { Flow::Goto(alone) }
+            if b.is_in_rmap(k, s) { Flow::Next } else { Flow::Goto(alone) }
         });
         if partner.needs_lock {
             p.recheck(format!("page_table_shareable(): {}->vm_private_data", b.name), alone, move |k| {
@@ -150,6 +152,8 @@ fn huge_pmd_share(p: &mut Program, f: Fault, partner: Partner, ptep: Local) {
         });
         let lock = take(p, "spin_lock(&mm->page_table_lock)", partner.page_table_lock, Mode::Write);
         p.run("pud_none(*pud): pud_populate(mm, pud, spte & PAGE_MASK)", move |k| {
+            let locked = k.holds(partner.page_table_lock).is_some();
+            k.require(locked, Invariant::Wlock, "a PUD entry is set without page_table_lock");
             if k.get(v.pud) == 0 {
                 show(k, f.shows[2]);
                 v.set_table(k, Some(k.table(k.local(ptep))));
@@ -186,6 +190,10 @@ fn migration_entry_wait_huge(p: &mut Program, f: Fault, wait: Wait, folio: Lock,
             vma_unlock(p, f.vma, Mode::Read, lock);
         }
         p.function("migration_entry_wait_on_locked", |p| {
+            p.run("__add_wait_queue_entry_tail(q, wait)", move |k| {
+                let now = k.read_entry(first(k, ptep));
+                wait_is_for(k, Pte::decode(now));
+            });
             huge_pte_unlock(p, ptep, ptl);
             p.step("io_schedule() until the folio is unlocked", move |k| {
                 if k.readers(folio) != 0 {
@@ -213,7 +221,7 @@ pub fn finish_migration(p: &mut Program, vmas: &[HugeVma], s: Sharing, folio: Lo
         for v in vmas.iter().copied() {
             let next = p.label();
             p.step(format!("vma_interval_tree_foreach({})", v.name), move |k| {
-                if k.get(v.in_rmap) != 0 { Flow::Next } else { Flow::Goto(next) }
+                if v.is_in_rmap(k, s) { Flow::Next } else { Flow::Goto(next) }
             });
             hugetlb_walk(p, "pvmw->pte = hugetlb_walk", v, ptep, next);
             let ptl = huge_pte_lock(p, "pvmw->ptl = huge_pte_lock(hstate, mm, pvmw->pte)", ptep);

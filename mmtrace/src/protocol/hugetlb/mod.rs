@@ -148,6 +148,18 @@ impl HugeVma {
         table
     }
 
+    /// `find_vma()`, `vma_lookup()`: with the mmap_lock held (I-STATE).
+    pub fn find(self, k: &mut Kernel<'_>, mm: Mm) -> bool {
+        k.needs(mm.mmap_lock, "the tree of VMAs is walked");
+        k.get(self.in_tree) != 0
+    }
+
+    /// Whether a walk of the file's interval tree finds it.
+    fn is_in_rmap(self, k: &mut Kernel<'_>, s: Sharing) -> bool {
+        k.needs(s.i_mmap, "the rmap tree is walked");
+        k.get(self.in_rmap) != 0
+    }
+
     /// Sets `*pud`.
     pub fn set_table(self, k: &mut Kernel<'_>, table: Option<Table>) {
         let name = table.map_or_else(|| "none".to_owned(), |t| k.table_name(t));
@@ -373,7 +385,7 @@ pub fn hold_vma_lock(p: &mut Program, mm: Mm, v: HugeVma) {
     p.function("hugetlb_fault", |p| {
         let out = p.label();
         let mmap = mmap_read_lock(p, mm);
-        p.branch("find_vma(mm, address): none", out, move |k| k.get(v.in_tree) == 0);
+        p.branch("find_vma(mm, address): none", out, move |k| !v.find(k, mm));
         let lock = vma_lock(p, v, Mode::Read);
         vma_unlock(p, v, Mode::Read, lock);
         p.bind(out);

@@ -22,6 +22,7 @@ fn huge_pmd_unshare(p: &mut Program, v: HugeVma, s: Sharing, last: Label) {
     p.function("huge_pmd_unshare", |p| {
         p.branch("!ptdesc_pmd_pts_count(ptep)", last, move |k| {
             k.access(s.table, "the share count is read");
+            assert_locked(k, v, s);
             k.get(s.count) == 0
         });
         p.run(format!("pud_clear(pud({}))", v.name), move |k| v.set_table(k, None));
@@ -40,6 +41,22 @@ fn huge_pmd_unshare(p: &mut Program, v: HugeVma, s: Sharing, last: Label) {
     });
 }
 
+/// What `huge_pmd_unshare()` asserts, and asks for in its comment (I-WLOCK).
+fn assert_locked(k: &mut Kernel<'_>, v: HugeVma, s: Sharing) {
+    let by_vma = match v.lock {
+        Serial::Shareable(lock) if k.get(v.private_data) != 0 => k.holds(lock.sem).is_some(),
+        _ => true,
+    };
+    let missing = [
+        (k.holds(s.i_mmap) == Some(Mode::Write), "i_mmap_rwsem held for write"),
+        (by_vma, "the VMA's hugetlb lock"),
+        (k.holds(k.ptl(s.table)).is_some(), "the lock of the table"),
+    ];
+    for (held, what) in missing {
+        k.require(held, Invariant::Wlock, &format!("a PUD entry is taken away without {what}"));
+    }
+}
+
 /// `try_to_migrate()` of a page of the shared table, in one VMA: unshares it if it can have
 /// the VMA's lock. Shows: lock busy, entry taken away.
 pub fn rmap_unshare(p: &mut Program, v: HugeVma, s: Sharing, shows: [Option<u8>; 2]) {
@@ -47,7 +64,7 @@ pub fn rmap_unshare(p: &mut Program, v: HugeVma, s: Sharing, shows: [Option<u8>;
     p.function("try_to_migrate", |p| {
         let immap = take(p, "i_mmap_lock_write(mapping)", s.i_mmap, Mode::Write);
         p.step(format!("vma_interval_tree_foreach({})", v.name), move |k| {
-            if k.get(v.in_rmap) != 0 { Flow::Next } else { Flow::Goto(done) }
+            if v.is_in_rmap(k, s) { Flow::Next } else { Flow::Goto(done) }
         });
         let ptl = p.function("page_vma_mapped_walk", |p| {
             hugetlb_walk(p, "pvmw->pte = hugetlb_walk", v, ptep, done);
@@ -157,7 +174,10 @@ pub fn munmap(p: &mut Program, m: Munmap) {
     let Munmap { mm, vma: v, sharing: s, order, shows } = m;
     p.function("do_vmi_munmap", |p| {
         let mmap = mmap_write_lock(p, mm);
-        p.run("vma_iter_clear_gfp(&vmi)", move |k| k.set(v.in_tree, 0));
+        p.run("vma_iter_clear_gfp(&vmi)", move |k| {
+            k.needs_write(mm.mmap_lock, "the tree of VMAs is changed");
+            k.set(v.in_tree, 0);
+        });
         mmap_write_downgrade(p, mm, mmap);
         zap_final(p, v, s, order);
         unlink_file_vma(p, v, s);
@@ -191,7 +211,10 @@ pub fn munmap(p: &mut Program, m: Munmap) {
 fn unlink_file_vma(p: &mut Program, v: HugeVma, s: Sharing) {
     p.function("unlink_file_vma", |p| {
         let immap = take(p, "i_mmap_lock_write(mapping)", s.i_mmap, Mode::Write);
-        p.run(format!("vma_interval_tree_remove({})", v.name), move |k| k.set(v.in_rmap, 0));
+        p.run(format!("vma_interval_tree_remove({})", v.name), move |k| {
+            k.needs_write(s.i_mmap, "the rmap tree is changed");
+            k.set(v.in_rmap, 0);
+        });
         drop(p, "i_mmap_unlock_write(mapping)", s.i_mmap, immap);
     });
 }
@@ -206,6 +229,7 @@ pub fn munmap_and_reuse(p: &mut Program, m: Munmap) {
         unlink_file_vma(p, v, s);
         mmap_write_unlock(p, mm, mmap);
     });
+    let again = p.function("do_user_addr_fault", |p| mmap_read_lock(p, mm));
     p.function("do_huge_pmd_anonymous_page", |p| {
         let out = p.label();
         p.branch(format!("*pud({}) points to another table", v.name), out, move |k| v.table(k) != Some(s.table));
@@ -217,6 +241,7 @@ pub fn munmap_and_reuse(p: &mut Program, m: Munmap) {
         p.release(ptl, "spin_unlock(vmf->ptl)", move |k| k.unlock(k.ptl(s.table)));
         p.bind(out);
     });
+    p.function("do_user_addr_fault", |p| mmap_read_unlock(p, mm, again));
 }
 
 /// `hugetlb_vmdelete_list()`: truncation of the file. It looks at every VMA of the interval
@@ -226,7 +251,7 @@ pub fn vmdelete_list(p: &mut Program, v: HugeVma, s: Sharing, shows: [u8; 2]) {
         let done = p.label();
         let immap = take(p, "i_mmap_lock_write(mapping)", s.i_mmap, Mode::Write);
         p.step(format!("vma_interval_tree_foreach({})", v.name), move |k| {
-            if k.get(v.in_rmap) != 0 { Flow::Next } else { Flow::Goto(done) }
+            if v.is_in_rmap(k, s) { Flow::Next } else { Flow::Goto(done) }
         });
         let tried = vma_trylock_write(p, v, done);
         p.run("hugetlb_vma_trylock_write() succeeded", move |k| {
@@ -258,7 +283,7 @@ pub fn unmap_file_folio(p: &mut Program, v: HugeVma, s: Sharing, punch: Punch, s
         let immap = take(p, "i_mmap_lock_write(mapping)", s.i_mmap, Mode::Write);
         let retry = p.mark();
         p.step(format!("vma_interval_tree_foreach({})", v.name), move |k| {
-            if k.get(v.in_rmap) != 0 { Flow::Next } else { Flow::Goto(done) }
+            if v.is_in_rmap(k, s) { Flow::Next } else { Flow::Goto(done) }
         });
         p.step(format!("hugetlb_vma_maps_page({})", v.name), move |k| {
             let Some(table) = v.table(k) else { return Flow::Goto(done) };
@@ -324,7 +349,8 @@ pub enum ZapEnd {
 /// MADV_DONTNEED of a huge page of a private VMA. Shows: a page is freed to the pool.
 pub fn zap_private(p: &mut Program, mm: Mm, (v, s): (HugeVma, Sharing), pool: Pool, end: ZapEnd, shows: u8) {
     p.function("zap_page_range_single", |p| {
-        let mmap = mmap_read_lock(p, mm);
+        let (mmap, gone) = (mmap_read_lock(p, mm), p.label());
+        p.branch("vma = find_vma(mm, start): none", gone, move |k| !v.find(k, mm));
         let (lock, immap) = p.function("__hugetlb_zap_begin", |p| {
             let lock = vma_lock(p, v, Mode::Write);
             (lock, take(p, "i_mmap_lock_write(mapping)", s.i_mmap, Mode::Write))
@@ -363,6 +389,7 @@ pub fn zap_private(p: &mut Program, mm: Mm, (v, s): (HugeVma, Sharing), pool: Po
         if end == ZapEnd::AfterFlush {
             zap_end(p);
         }
+        p.bind(gone);
         mmap_read_unlock(p, mm, mmap);
     });
 }

@@ -6,7 +6,7 @@ use crate::{
         exclusion::Mode,
         invariant::Invariant,
     },
-    protocol::{Cell, Flow, Guard, Kernel, Label, Local, Program, Protection, Slot, Table},
+    protocol::{Cell, Flow, Guard, Kernel, Label, Local, Program, Protection, Slot, Table, nolock::set_pte_seen},
 };
 
 use super::{SpfMm, SpfVma};
@@ -333,7 +333,7 @@ fn map(p: &mut Program, f: Spf, vmf: Vmf, changed: Label) {
         if f.write && k.get(f.mm.denied) != 0 {
             k.violate(Invariant::Prot, "a writable entry is made after mprotect has denied writing and returned");
         }
-        k.set_pte(Slot { table, index: f.entry }, Pte::Present { page: 1, write: f.write, uffd_wp: false });
+        set_pte_seen(k, Slot { table, index: f.entry }, 0, Pte::Present { page: 1, write: f.write, uffd_wp: false });
     });
     p.bind(present);
     p.release(ptl, "pte_unmap_unlock(vmf->pte, vmf->ptl)", move |k| k.unlock(k.ptl(table_of(k, vmf))));

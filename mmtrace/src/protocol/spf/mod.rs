@@ -78,6 +78,20 @@ impl SpfVma {
     }
 }
 
+impl SpfMm {
+    /// `find_vma()`, with mmap_sem held (I-STATE).
+    pub fn find(self, k: &mut Kernel<'_>, v: SpfVma) -> bool {
+        k.needs(self.mmap_sem, "the tree of VMAs is walked");
+        k.get(v.erased) == 0
+    }
+
+    /// Writes a field of a VMA, or takes it out of the tree (I-STATE).
+    fn write(self, k: &mut Kernel<'_>, field: Cell, value: u8) {
+        k.needs_write(self.mmap_sem, "a VMA is changed");
+        k.set(field, value);
+    }
+}
+
 /// What all faults and writers of an mm share.
 #[derive(Clone, Copy, Debug)]
 pub struct SpfMm {

@@ -106,7 +106,7 @@ pub fn munmap(p: &mut Program, mm: SpfMm, v: SpfVma, wrap: bool, with_pmd_page: 
     p.function("do_munmap", |p| {
         let sem = down_write(p, mm);
         p.function("detach_vmas_to_be_unmapped", |p| {
-            p.run(format!("vma_rb_erase({}, &mm->mm_rb)", v.name), move |k| k.set(v.erased, 1));
+            p.run(format!("vma_rb_erase({}, &mm->mm_rb)", v.name), move |k| mm.write(k, v.erased, 1));
         });
         unmap_page_range(p, mm, v, Zap::All, wrap);
         free_pgtables(p, mm, with_pmd_page);
@@ -161,8 +161,10 @@ fn free_pgtables(p: &mut Program, mm: SpfMm, with_pmd_page: bool) {
 /// MADV_DONTNEED of one page.
 pub fn madvise_dontneed(p: &mut Program, mm: SpfMm, v: SpfVma, entry: u8, wrap: bool) {
     p.function("madvise_dontneed_single_vma", |p| {
-        let sem = take(p, "down_read(&mm->mmap_sem)", mm.mmap_sem, Mode::Read);
+        let (sem, out) = (take(p, "down_read(&mm->mmap_sem)", mm.mmap_sem, Mode::Read), p.label());
+        p.branch("vma = find_vma(current->mm, start): none", out, move |k| !mm.find(k, v));
         unmap_page_range(p, mm, v, Zap::One(entry), wrap);
+        p.bind(out);
         p.run("up_read(&mm->mmap_sem)", move |k| {
             leave(k, v);
             if sem.is_active() {
@@ -199,15 +201,15 @@ pub fn mprotect_merge(p: &mut Program, m: Merge) {
             }
             p.run("vma->vm_end = end", move |k| {
                 let end = k.get(vma.end);
-                k.set(vma.end, end + 1);
+                mm.write(k, vma.end, end + 1);
             });
             p.run("next->vm_start += adjust_next << PAGE_SHIFT", move |k| {
                 let start = k.get(next.start);
-                k.set(next.start, start + 1);
+                mm.write(k, next.start, start + 1);
             });
             p.run("next->vm_pgoff += adjust_next", move |k| {
                 let pgoff = k.get(next.pgoff);
-                k.set(next.pgoff, pgoff + 1);
+                mm.write(k, next.pgoff, pgoff + 1);
             });
             if bump_next {
                 write_end(p, next);
@@ -285,20 +287,20 @@ pub fn remove(p: &mut Program, r: Remove) {
             match removed {
                 Removed::Next => p.run("vma->vm_end = end", move |k| {
                     let end = k.get(goes.end);
-                    k.set(stays.end, end);
+                    mm.write(k, stays.end, end);
                 }),
                 Removed::Itself { .. } => {
                     p.run("vma->vm_start = start", move |k| {
                         let start = k.get(goes.start);
-                        k.set(stays.start, start);
+                        mm.write(k, stays.start, start);
                     });
                     p.run("vma->vm_pgoff = pgoff", move |k| {
                         let pgoff = k.get(goes.pgoff);
-                        k.set(stays.pgoff, pgoff);
+                        mm.write(k, stays.pgoff, pgoff);
                     });
                 }
             }
-            p.run(format!("__vma_unlink({})", goes.name), move |k| k.set(goes.erased, 1));
+            p.run(format!("__vma_unlink({})", goes.name), move |k| mm.write(k, goes.erased, 1));
             if ends == Ends::BeforeFree {
                 write_end(p, goes);
             }
@@ -322,10 +324,15 @@ pub fn remove(p: &mut Program, r: Remove) {
 }
 
 /// `wp_page_copy()` of another page of the table: it flushes other CPUs with the PTL held.
-pub fn wp_page_copy(p: &mut Program, mm: SpfMm, entry: u8) {
+pub fn wp_page_copy(p: &mut Program, mm: SpfMm, v: SpfVma, entry: u8) {
+    let bad_area = p.label();
+    let sem = p.function("__do_page_fault", |p| {
+        let sem = take(p, "down_read(&mm->mmap_sem)", mm.mmap_sem, Mode::Read);
+        p.branch("vma = find_vma(mm, address): none", bad_area, move |k| !mm.find(k, v));
+        sem
+    });
     p.function("wp_page_copy", |p| {
         let slot = Slot { table: mm.table, index: entry };
-        let sem = take(p, "down_read(&mm->mmap_sem)", mm.mmap_sem, Mode::Read);
         let ptl = lock_ptl(p, mm.table);
         p.run("ptep_get_and_clear(mm, address, ptep)", move |k| k.set_pte(slot, Pte::None));
         p.step("flush_tlb_page(vma, address): every CPU has answered the IPI", |k| {
@@ -333,6 +340,7 @@ pub fn wp_page_copy(p: &mut Program, mm: SpfMm, entry: u8) {
         });
         p.run("set_pte_at_notify(mm, address, pte, entry)", move |k| k.set_pte(slot, Pte::present(2)));
         unlock_ptl(p, mm.table, ptl);
-        drop(p, "up_read(&mm->mmap_sem)", mm.mmap_sem, sem);
     });
+    p.bind(bad_area);
+    p.function("__do_page_fault", |p| drop(p, "up_read(&mm->mmap_sem)", mm.mmap_sem, sem));
 }

@@ -18,6 +18,7 @@ use crate::{
     },
 };
 
+mod reclaim;
 mod signal;
 mod wait;
 
@@ -27,6 +28,7 @@ struct Area {
     mm: Mm,
     vma: Vma,
     pmd: Slot,
+    pml: Lock,
     anon_vma: Lock,
     folio: Folio,
 }
@@ -43,7 +45,7 @@ impl Area {
         let pmd = Slot { table: d, index: 0 };
         w.entry(pmd, Pmd::Table(a.number()).encode());
         w.entry(Slot { table: a, index: 0 }, entry.encode());
-        Self { mm, vma, pmd, anon_vma, folio: Folio::new(w) }
+        Self { mm, vma, pmd, pml, anon_vma, folio: Folio::new(w) }
     }
 
     const fn fault(self, flavour: Flavour, wait: MigrationWait, convention: Convention) -> Fault {
@@ -115,4 +117,5 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     signal::SC_2_7,
     wait::SC_2_8,
     signal::SC_2_9,
+    reclaim::SC_2_10,
 ];

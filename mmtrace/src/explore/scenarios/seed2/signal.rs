@@ -41,7 +41,7 @@ const NAIVE: Convention = Convention { release: Release::UnlessRetryOrCompleted,
 const ONE_LEFT: Convention = Convention { retry: Retry::Keeps, ..Convention::MERGED };
 
 /// Reads the folio in: it is locked from the beginning. That may take longer than the munmap.
-fn io(s: &Setup<'_>, w: &mut World, area: Area, after_munmap: bool) {
+pub(super) fn io(s: &Setup<'_>, w: &mut World, area: Area, after_munmap: bool) {
     let mut p = s.program();
     p.function("end_swap_bio_read", |p| {
         p.step("folio_unlock(folio)", move |k| {
@@ -156,7 +156,7 @@ fn sc_2_7(s: &Setup<'_>, drops: Drops, owner: bool) -> World {
         let mmap = mmap_write_lock(p, mm);
         vma_start_write(p, vma, FLAVOUR);
         vma_mark_detached(p, vma, FLAVOUR);
-        p.run("vma_iter_clear_gfp(&vmi)", move |k| k.set(vma.in_tree, 0));
+        p.run("vma_iter_clear_gfp(&vmi)", move |k| vma.set_in_tree(k, false));
         mmap_write_downgrade(p, mm, mmap);
         p.function("__hugetlb_zap_begin", |p| {
             if let Some(resv) = resv {
@@ -243,11 +243,14 @@ fn sc_2_9(s: &Setup<'_>, caller: Caller) -> World {
     p.function("__get_user_pages_locked", |p| {
         let (fault, done) = (p.local("ret", 0), p.label());
         let guard = mmap_read_lock(p, area.mm);
+        let gone = p.label();
+        p.branch("vma = gup_vma_lookup(mm, start): none", gone, move |k| !area.vma.find(k, 0));
         let flags = Flags { lock: FaultLock::Mmap(guard), tried: None, nowait: true };
         handle_mm_fault(p, area.fault(FLAVOUR, MigrationWait::Hold, Convention::MERGED), flags, fault);
         if caller == Caller::TakesRetryForDropped {
             p.branch("if (ret & VM_FAULT_RETRY) *locked = 0", done, move |k| k.local(fault) & vm_fault::RETRY != 0);
         }
+        p.bind(gone);
         mmap_read_unlock(p, area.mm, guard);
         p.bind(done);
         p.run("return", |_| {});

@@ -112,6 +112,7 @@ fn sc_2_8(s: &Setup<'_>, order: WriterOrder, wait: MigrationWait) -> World {
             if area.folio.has_waiters(k) {
                 k.reach(1);
             }
+            k.needs_write(area.anon_vma, "the range of a VMA changes");
             if !area.vma.is_write_locked(k) {
                 k.violate(Invariant::State, "the range changes without the VMA locked for write");
             }

@@ -85,7 +85,10 @@ pub(super) const SC_4_9: Scenario = Scenario {
             &[],
             |s| collapse_against(s, CollapsePte::V7_2, Installer::Poison, false),
         ),
-        safe("r.7.2 copy", "7.2", "the case that PML is taken first for: UFFDIO_COPY, private", &[], |s| {
+        safe("r.6.6 copy", "6.6 to 6.12", "the case that PML is taken first for: UFFDIO_COPY, private", &[], |s| {
+            collapse_against(s, CollapsePte::V6_12, Installer::Copy, false)
+        }),
+        safe("r.7.2 copy", "7.2", "as r.6.6 copy", &[], |s| {
             collapse_against(s, CollapsePte::V7_2, Installer::Copy, false)
         }),
         safe(

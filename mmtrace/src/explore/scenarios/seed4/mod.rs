@@ -3,6 +3,7 @@
 use crate::explore::scenario::{Live, Scenario};
 
 mod collapse;
+mod fill;
 mod moves;
 mod others;
 mod retract;
@@ -33,6 +34,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     others::SC_4_8,
     collapse::SC_4_9,
     others::SC_4_10,
+    fill::SC_4_13,
+    fill::SC_4_14,
+    fill::SC_4_15,
     moves::SC_X_4,
 ];
 

@@ -144,6 +144,15 @@ pub(super) const SC_4_8: Scenario = Scenario {
             build: |s| cached(s, HOLE, Holes::MERGED, Retract::V6_6, Other::Fault),
         },
         Variant {
+            id: "small folio",
+            status: "6.6 to 7.2; the page is there, and so there is no hole",
+            expect: Safe,
+            why: "K and F lock the small folio; who comes second looks whether it still is in the page cache",
+            never: &[1],
+            live: Live::Quiet,
+            build: |s| cached(s, SMALL, Holes::MERGED, Retract::V6_6, Other::Fault),
+        },
+        Variant {
             id: "no-retry",
             status: "what xa_lock does alone",
             expect: Safe,

@@ -1,5 +1,7 @@
 //! Seed 0: `vma_pgtable_walk_begin/end()`: stabilising hugetlb page tables.
 
+mod pool;
+
 use crate::{
     explore::scenario::{
         Expect::{Breaks, Safe},
@@ -14,13 +16,10 @@ use crate::{
     protocol::{
         Cell, Lock, Program, Slot, Table, World,
         hugetlb::{
-            Hold, HugeVma, Pool, Serial, Sharing, VmaLock,
+            Hold, HugeVma, Serial, Sharing, VmaLock,
             fault::{Fault, Partner, Wait, finish_migration, hugetlb_fault},
             folio_walk, gup_fast, hold_vma_lock,
-            unmap::{
-                LockFree, Munmap, Punch, ZapEnd, munmap, munmap_and_reuse, rmap_unshare, unmap_file_folio,
-                vmdelete_list, zap_private,
-            },
+            unmap::{LockFree, Munmap, Punch, munmap, munmap_and_reuse, rmap_unshare, unmap_file_folio, vmdelete_list},
         },
         mm::{Mm, mmap_read_lock, mmap_read_unlock},
         rcu,
@@ -78,9 +77,13 @@ fn sc_walk(s: &Setup<'_>, held: Held, stale: bool) -> World {
     };
     let sharing = file.sharing(&[a, b]);
     let mut p = s.program();
-    let mmap = mmap_read_lock(&mut p, mm_a);
-    folio_walk(&mut p, a, sharing, hold, stale, [0, 1]);
-    mmap_read_unlock(&mut p, mm_a, mmap);
+    p.function("do_pages_stat_array", |p| {
+        let (mmap, out) = (mmap_read_lock(p, mm_a), p.label());
+        p.branch("vma = vma_lookup(mm, addr): none", out, move |k| !a.find(k, mm_a));
+        folio_walk(p, a, sharing, hold, stale, [0, 1]);
+        p.bind(out);
+        mmap_read_unlock(p, mm_a, mmap);
+    });
     w.thread("T1", p);
     let mut p = s.program();
     rmap_unshare(&mut p, a, sharing, [Some(2), Some(3)]);
@@ -90,30 +93,6 @@ fn sc_walk(s: &Setup<'_>, held: Held, stale: bool) -> World {
     w.thread("T3", p);
     w.at_end(move |k| sharing.check_count(k));
     rcu::grace_periods(&mut w);
-    w
-}
-
-fn sc_0_5(s: &Setup<'_>, locked: bool, end: ZapEnd) -> World {
-    let mut w = World::new();
-    let file = File::new(&mut w, 1, Pte::present(0));
-    let mm = Mm::new(&mut w, 1, "");
-    let lock = if locked {
-        Serial::Reservation(w.lock("resv_map->rw_sema", Some(Rank::HugetlbVmaLock)))
-    } else {
-        Serial::Nothing
-    };
-    let vma = HugeVma::new(&mut w, "vma", lock, Some(file.table));
-    let pool = Pool { free: w.cell("free_huge_pages", 0), batch: w.cell("batch", 0) };
-    let mutex = w.lock("hugetlb_fault_mutex", Some(Rank::HugetlbFaultMutex));
-    let sharing = file.sharing(&[vma]);
-    let mut p = s.program();
-    zap_private(&mut p, mm, (vma, sharing), pool, end, 0);
-    w.thread("T1", p);
-    let mut p = s.program();
-    let fault =
-        Fault { mm, vma, sharing, mutex, partner: None, pool: Some(pool), wait: None, shows: [Some(1), None, None] };
-    hugetlb_fault(&mut p, fault);
-    w.thread("T2", p);
     w
 }
 
@@ -352,54 +331,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             },
         ],
     },
-    Scenario {
-        id: "SC-0.5",
-        seed: Some(0),
-        title: "MADV_DONTNEED of a private huge page, and a fault on it, with no page to spare",
-        question: "T1 drops a private huge page with MADV_DONTNEED; T2 faults on it. The pool has exactly the one \
-                   reserved page. Does T2 ever find the pool empty?",
-        source: "bf4916922c and 2820b0f09be9; mm/hugetlb.c:__hugetlb_zap_begin",
-        sometimes: &["the zapped page goes back to the pool", "the fault maps a page"],
-        variants: &[
-            Variant {
-                id: "hp.none",
-                status: "before 6.6",
-                expect: Breaks(Invariant::Pool),
-                why: "the page is unmapped and still on the gather batch while the fault looks for one: SIGBUS",
-                never: &[],
-                live: Live::Unseen("tracepoints do not show the pool of huge pages"),
-                build: |s| sc_0_5(s, false, ZapEnd::BeforeFlush),
-            },
-            Variant {
-                id: "hp.early",
-                status: "bf4916922c without 2820b0f09be9",
-                expect: Breaks(Invariant::Pool),
-                why: "the reservation's lock is released before the batch is freed",
-                never: &[],
-                live: Live::Unseen("tracepoints do not show the pool of huge pages"),
-                build: |s| sc_0_5(s, true, ZapEnd::BeforeFlush),
-            },
-            Variant {
-                id: "hp.resv",
-                status: "merged for 6.6",
-                expect: Safe,
-                why: "the fault waits for the reservation's rw_sema until the batch is freed",
-                never: &[],
-                live: Live::Quiet,
-                build: |s| sc_0_5(s, true, ZapEnd::AfterFlush),
-            },
-            Variant {
-                id: "hp.child",
-                status: "6.12 and 7.2, in a child of fork: known limitation",
-                expect: Breaks(Invariant::Pool),
-                why: "fork does not copy the reservation, so the lock is nothing: reservations are not guaranteed to \
-                      children",
-                never: &[],
-                live: Live::Unseen("tracepoints do not show the pool of huge pages"),
-                build: |s| sc_0_5(s, false, ZapEnd::AfterFlush),
-            },
-        ],
-    },
+    pool::SC_0_5,
     Scenario {
         id: "SC-0.6",
         seed: Some(0),
@@ -576,4 +508,5 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             },
         ],
     },
+    pool::SC_0_11,
 ];
