@@ -1,0 +1,47 @@
+/*
+ * SC-1.1: T moves a page to an entry that is none, R zaps the range and removes its table.
+ *
+ * m.rw+none                    -
+ * m.rw+pte, m.legacy+reclaim   RECHECK_PTE
+ * m.rw+pmd                     RECHECK_PMD
+ * m.rw+pte+pmd                 RECHECK_PTE RECHECK_PMD
+ * m.legacy                     RECHECK_PTE KEEP_TABLES
+ */
+
+#define TABLES          1
+#define FORGET_GRACE    grace[1] = grace[1] & OTHERS
+#define IS_EMPTY(t)     (pte == 0)
+#define CLEAR(t)        pte = 0
+
+#include "kernel.h"
+byte life[2] = {0, 1};
+#include "table.h"
+#include "uffd-move.h"
+#include "reclaim.h"
+
+byte pte = 0;                   /* the entry */
+
+active proctype T()
+{
+    byte v, t, o;
+    MOVE_PAGES_PTE(v, t, o, pte, busy, again, end, end, v = 0; t = 0; o = 0, v = 0; t = 0; o = 0);
+end:
+    false
+}
+
+active proctype R()
+{
+    byte v, t;
+    bool d;
+    ZAP(v, t, d, again, busy, found, none, freed, end, v = 0; t = 0; d = false);
+end:
+    false
+}
+
+active proctype RCU()
+{
+end:
+    do
+    :: GRACE_PERIOD(1)
+    od
+}
