@@ -9,11 +9,12 @@
  */
 
 #define TABLES          1
-#define FORGET_GRACE    grace[1] = grace[1] & OTHERS
+#define PMD             pmd
 #define IS_EMPTY(t)     (pte == 0)
 #define CLEAR(t)        pte = 0
 
 #include "kernel.h"
+byte pmd = 1;
 byte life[2] = {0, 1};
 #include "table.h"
 #include "uffd-move.h"

@@ -1,6 +1,6 @@
 /*
- * One PMD, the PTE tables that it may point to, and the operations of semantics 2.4 on them.
- * Tables have numbers, 1 to TABLES; 0 is none. pmd_same() compares the number and nothing else.
+ * PTE tables, and the operations of semantics 2.4 on them. Tables have numbers, 1 to TABLES;
+ * 0 is none. pmd_same() compares the number and nothing else. PMD is the thread's PMD entry.
  */
 
 /* The life of a table. */
@@ -9,13 +9,27 @@
 #define UNLINKED        2       /* the PMD does not any more */
 #define PENDING         3       /* is freed when a grace period is over */
 #define FREED           4
+#define NEW             5       /* allocated, and its owner's alone */
 
 #define IS_THERE(t)     (life[t] != FREED && life[t] != NEVER)
 
-byte pmd = 1;
-byte pml = 0;                   /* the lock of the PMD */
+byte pml = 0;                   /* the lock of the PMD entries */
 byte ptl[TABLES + 1] = 0;       /* the lock of each table */
 byte grace[TABLES + 1] = 0;     /* who was in an RCU section when it was given to RCU, and still is */
+
+/* Who leaves the section is waited for no longer, whatever the table. */
+#define NOT_FOR_ME(t)           grace[t] = grace[t] & OTHERS
+#if TABLES == 1
+#define FORGET_GRACE            NOT_FOR_ME(1)
+#elif TABLES == 2
+#define FORGET_GRACE            NOT_FOR_ME(1); NOT_FOR_ME(2)
+#elif TABLES == 3
+#define FORGET_GRACE            NOT_FOR_ME(1); NOT_FOR_ME(2); NOT_FOR_ME(3)
+#elif TABLES == 4
+#define FORGET_GRACE            NOT_FOR_ME(1); NOT_FOR_ME(2); NOT_FOR_ME(3); NOT_FOR_ME(4)
+#else
+#define FORGET_GRACE            NOT_FOR_ME(1); NOT_FOR_ME(2); NOT_FOR_ME(3); NOT_FOR_ME(4); NOT_FOR_ME(5)
+#endif
 
 INVARIANT(I_UAF_PT)
 INVARIANT(I_LOST)
@@ -35,8 +49,8 @@ INVARIANT(I_BADPMD)
 /* The read of OP-MAP; the section ends with it when there is no table. */
 #define READ_PMD(v, t, null, also)                                              \
     if                                                                          \
-    :: d_step { pmd != 0 -> v = pmd; t = pmd }                                  \
-    :: d_step { pmd == 0 -> v = 0; LEAVE_RCU; also }; goto null                 \
+    :: d_step { PMD != 0 -> v = PMD; t = PMD }                                  \
+    :: d_step { PMD == 0 -> v = 0; LEAVE_RCU; also }; goto null                 \
     fi
 
 #define LOCK_PTL(t)                                                             \
@@ -51,8 +65,8 @@ again:                                                                          
     READ_PMD(v, t, null, also);                                                 \
     LOCK_PTL(t);                                                                \
     if                                                                          \
-    :: pmd == v                                                                 \
-    :: d_step { pmd != v -> DROP_WRITE(ptl[t]); LEAVE_RCU }; goto again         \
+    :: PMD == v                                                                 \
+    :: d_step { PMD != v -> DROP_WRITE(ptl[t]); LEAVE_RCU }; goto again         \
     fi
 
 #define LOCK_PML                STEP(IS_FREE(pml) -> TAKE_WRITE(pml))
@@ -60,10 +74,10 @@ again:                                                                          
 
 /* Under PML and PTL: I-UNLINK holds by construction, I-EMPTY is looked at. */
 #define PMD_CLEAR(t)                                                            \
-    REQUIRE(I_BADPMD, pmd == t);                                                \
+    REQUIRE(I_BADPMD, PMD == t);                                                \
     REQUIRE(I_UAF_PT, IS_THERE(t));                                             \
     REQUIRE(I_EMPTY, IS_EMPTY(t));                                              \
-    pmd = 0;                                                                    \
+    PMD = 0;                                                                    \
     life[t] = UNLINKED
 
 #define FREE_RCU(t)             life[t] = PENDING; grace[t] = rcu

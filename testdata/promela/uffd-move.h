@@ -15,8 +15,8 @@
 #ifdef RECHECK_PMD
 #define PMD_SAME(v, again)                                                      \
     if                                                                          \
-    :: pmd == v                                                                 \
-    :: pmd != v -> goto again                                                   \
+    :: PMD == v                                                                 \
+    :: PMD != v -> goto again                                                   \
     fi;
 #else
 #define PMD_SAME(v, again)
