@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::report::{Style, grouped, wrap};
 
 use super::{
+    enlarged, matrix,
     scenario::{self, Expect, Scenario, Variant},
     schedule,
     search::{self, Found, Limits, Order, search},
@@ -24,11 +25,12 @@ use super::{
     mmtrace explore --list                         what there is\n  \
     mmtrace explore SC-4.1                         every variant of one scenario\n  \
     mmtrace explore SC-4.1 --variant r.posted      the shortest schedule that breaks it\n  \
-    mmtrace explore --all                          every scenario; 0 if each verdict is the expected one\n\n\
+    mmtrace explore --all                          every scenario; 0 if each verdict is the expected one\n  \
+    mmtrace explore --matrix                       what removes page tables against what is put into them\n\n\
     Exit status: 0 safe (with --all: as expected), 1 an invariant is broken, 2 error")]
 pub struct ExploreArgs {
     /// Which one: SC-4.1, or 4.1
-    #[arg(required_unless_present_any = ["all", "list"], conflicts_with_all = ["all", "list"])]
+    #[arg(required_unless_present_any = ["all", "list", "matrix", "enlarged"], conflicts_with_all = ["all", "list", "matrix", "enlarged"])]
     pub scenario: Option<String>,
     /// Only this variant
     #[arg(long, requires = "scenario")]
@@ -36,6 +38,12 @@ pub struct ExploreArgs {
     /// Every scenario, with its expected verdict
     #[arg(long, conflicts_with = "list")]
     pub all: bool,
+    /// Every remover of page tables against everything that is put into them; 1 if something breaks that is not known
+    #[arg(long, conflicts_with_all = ["all", "list"])]
+    pub matrix: bool,
+    /// A scenario made larger, to see how fast this is; without NAME: which there are
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["all", "list", "matrix"])]
+    pub enlarged: Option<String>,
     /// List scenarios and variants
     #[arg(long)]
     pub list: bool,
@@ -84,6 +92,12 @@ pub fn run(args: &ExploreArgs, out: &mut dyn Write, style: Style) -> Result<Outc
     if args.list {
         list(args.json, out, style)?;
         return Ok(Outcome::Safe);
+    }
+    if args.matrix {
+        return matrix(args, out, style);
+    }
+    if let Some(name) = &args.enlarged {
+        return enlarged(args, name, out, style);
     }
     let Some(id) = &args.scenario else { return all(args, out, style) };
     let Some(scenario) = scenario::find(id) else { bail!("there is no scenario {id}; see: mmtrace explore --list") };
@@ -285,6 +299,65 @@ fn all(args: &ExploreArgs, out: &mut dyn Write, style: Style) -> Result<Outcome>
         writeln!(out, "\n{}", if wrong == 0 { style.good(&summary) } else { style.bad(&summary) })?;
     }
     Ok(if wrong == 0 { Outcome::Safe } else { Outcome::Broken })
+}
+
+fn matrix(args: &ExploreArgs, out: &mut dyn Write, style: Style) -> Result<Outcome> {
+    let start = std::time::Instant::now();
+    let mut limits = Limits { memory: args.memory << 20, progress: &mut |_, _| {} };
+    let rows = matrix::run(args.search, &mut limits)?;
+    let broken = rows.iter().filter(|r| r.invariant.is_some()).count();
+    let candidates = rows.iter().filter(|r| r.is_candidate()).count();
+    if args.json {
+        let json: Vec<_> = rows.iter().map(matrix::Row::json).collect();
+        writeln!(out, "{}", serde_json::to_string_pretty(&json!({ "rows": json, "candidates": candidates }))?)?;
+    } else {
+        write!(out, "{}", matrix::table(&rows))?;
+        let states: usize = rows.iter().map(|r| r.states).sum();
+        let summary = format!(
+            "{} compositions, {} states, {}: {broken} break something, {candidates} of them not known",
+            rows.len(),
+            grouped(states as u64),
+            view::took(start.elapsed())
+        );
+        writeln!(out, "\n{}", if candidates == 0 { style.good(&summary) } else { style.bad(&summary) })?;
+    }
+    Ok(if candidates == 0 { Outcome::Safe } else { Outcome::Broken })
+}
+
+fn enlarged(args: &ExploreArgs, name: &str, out: &mut dyn Write, style: Style) -> Result<Outcome> {
+    if name.is_empty() {
+        for row in enlarged::ALL {
+            writeln!(out, "{} {}", style.bold(&format!("{:<14}", row.name)), row.what)?;
+        }
+        return Ok(Outcome::Safe);
+    }
+    let Some(row) = enlarged::find(name) else { bail!("there is no {name}; see: mmtrace explore --enlarged") };
+    let found = find(args, &(row.build)())?;
+    let seconds = found.elapsed.as_secs_f64().max(1e-9);
+    if args.json {
+        let value = json!({
+            "name": row.name,
+            "verdict": view::verdict(&found),
+            "states": found.states,
+            "transitions": found.transitions,
+            "depth": found.depth,
+            "seconds": seconds,
+            "state_bytes": found.state_bytes,
+            "bytes": found.bytes,
+        });
+        writeln!(out, "{}", serde_json::to_string_pretty(&value)?)?;
+    } else {
+        writeln!(out, "{}: {}\n{}: {}", style.bold(row.name), row.what, view::verdict(&found), view::effort(&found))?;
+        writeln!(
+            out,
+            "{} transitions/s, {} states/s, {} bytes a state, {} MiB for all",
+            grouped((found.transitions as f64 / seconds) as u64),
+            grouped((found.states as f64 / seconds) as u64),
+            found.state_bytes,
+            found.bytes >> 20,
+        )?;
+    }
+    Ok(if found.broken.is_some() { Outcome::Broken } else { Outcome::Safe })
 }
 
 fn list(json: bool, out: &mut dyn Write, style: Style) -> Result<()> {

@@ -4,7 +4,9 @@
 //! checks the [invariants](crate::model::invariant) at every step; [`schedule`] shows how one is broken.
 
 pub mod command;
+pub mod enlarged;
 mod footprint;
+pub mod matrix;
 pub mod mutation;
 pub mod render;
 pub mod scenario;

@@ -94,7 +94,7 @@ impl Unlinker {
     ///
     /// The invariant that is broken.
     pub const fn may(self, occupied: bool) -> Result<(), Invariant> {
-        if self.torn_down || (self.pml && self.mmap_write && self.vma_write && self.rmap_write) {
+        if self.torn_down || (self.mmap_write && self.vma_write && self.rmap_write) {
             return Ok(());
         }
         if !(self.pml && self.ptl) {

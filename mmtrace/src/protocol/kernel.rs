@@ -36,7 +36,7 @@ pub struct Log {
 
 /// A step while it runs.
 pub struct Kernel<'a> {
-    world: &'a World,
+    pub(super) world: &'a World,
     state: &'a mut State,
     me: Tid,
     choice: u8,
@@ -474,6 +474,7 @@ impl Kernel<'_> {
             self.note(|| format!("*pmd := {name}"));
         }
         self.write_entry(slot, pmd.encode());
+        self.check_promises(|place| place.pmd == slot);
     }
 
     fn pmd_name(&self, pmd: Pmd) -> String {
@@ -517,6 +518,7 @@ impl Kernel<'_> {
         let name = self.log.is_some().then(|| self.table_name(slot.table));
         self.note(|| format!("{}[{}] := {pte}", name.unwrap_or_default(), slot.index));
         self.set(cell, pte.encode());
+        self.check_promises(|place| place.index == slot.index);
     }
 
     /// Clears a PTE of a table that this thread has unlinked: its own business.

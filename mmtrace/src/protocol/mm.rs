@@ -122,6 +122,23 @@ pub fn mmap_write_lock(p: &mut Program, mm: Mm) -> Guard {
     })
 }
 
+/// `mmap_write_trylock(mm)` (until 6.5): goes to `busy` when it is not to be had.
+pub fn mmap_write_trylock(p: &mut Program, mm: Mm, busy: Label) -> Guard {
+    let guard = p.protect(Protection::Lock, "mmap_write_trylock(mm)");
+    if guard.is_active() {
+        p.step("mmap_write_trylock(mm)", move |k| {
+            if k.trylock(mm.mmap_lock, Mode::Write) {
+                mm.took(k, true);
+                return Flow::Next;
+            }
+            k.emit(|| mm.event(Kind::StartLocking, true, None));
+            k.emit(|| mm.event(Kind::AcquireReturned, true, Some(false)));
+            Flow::Goto(busy)
+        });
+    }
+    guard
+}
+
 /// `mmap_write_unlock(mm)`: ends every VMA write lock (`vma_end_write_all`).
 pub fn mmap_write_unlock(p: &mut Program, mm: Mm, guard: Guard) {
     p.release(guard, "mmap_write_unlock(mm)", move |k| {

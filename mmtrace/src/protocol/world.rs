@@ -85,6 +85,7 @@ pub struct World {
     pub(crate) locks: Vec<LockInfo>,
     pub(crate) tables: Vec<TableInfo>,
     pub(crate) threads: Vec<Thread>,
+    pub(crate) promises: Vec<super::promise::PromiseInfo>,
     pub(crate) rcu: Cell,
     pub(crate) irq: Cell,
     /// RCU readers, bit by thread, for whom an object stays: of each table, and of each other one.
@@ -110,6 +111,7 @@ impl World {
             locks: Vec::new(),
             tables: Vec::new(),
             threads: Vec::new(),
+            promises: Vec::new(),
             rcu: Cell(0),
             irq: Cell(0),
             graces: Vec::new(),

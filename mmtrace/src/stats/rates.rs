@@ -77,8 +77,10 @@ impl Class {
 }
 
 /// Length of an interval, nanoseconds.
-pub const INTERVAL_NS: u64 = 1_000_000_000;
-/// Intervals kept.
+pub const INTERVAL_NS: u64 = 250_000_000;
+/// Intervals in a second.
+const SECOND: usize = 4;
+/// Intervals kept: a minute.
 pub const INTERVALS: usize = 240;
 
 /// Events in each of the last intervals.
@@ -132,10 +134,12 @@ impl Rates {
         (0..n as u64).rev().map(at).collect()
     }
 
-    /// Events of a class in the last interval that is over: the rate.
+    /// Events of a class per second: those of the last second that is over, or of what there is.
     #[must_use]
     pub fn now(&self, class: Class) -> u64 {
-        self.last(class, 2).first().copied().unwrap_or(0)
+        let last = self.last(class, SECOND + 1);
+        let over: u64 = last.iter().take(SECOND).sum();
+        if over > 0 { over } else { last.last().copied().unwrap_or(0) }
     }
 }
 

@@ -102,7 +102,7 @@ fn sc_x_1(s: &Setup<'_>, r: Reading, waits: Waits, readers: usize, writers: usiz
 /// | 4 | 2 | 1,178,130 | 4,948,574 | 649,935 |
 /// | 5 | 1 | 4,736,991 | 23,258,230 | 1,485,293 |
 #[must_use]
-pub fn enlarged(readers: usize, writers: usize) -> World {
+pub(in crate::explore) fn enlarged(readers: usize, writers: usize) -> World {
     sc_x_1(&Setup::default(), Reading::new(Flavour::Refcount), Waits::ForReaders, readers, writers)
 }
 

@@ -2,13 +2,13 @@
 
 use super::scenario::Scenario;
 
-pub mod cross;
+pub(in crate::explore) mod cross;
 mod gup;
 mod seed0;
-mod seed1;
+pub(in crate::explore) mod seed1;
 mod seed2;
 mod seed3;
-mod seed4;
+pub(in crate::explore) mod seed4;
 
 /// By seed; the ones about several last.
 pub const ALL: &[&[Scenario]] = &[
@@ -20,5 +20,3 @@ pub const ALL: &[&[Scenario]] = &[
     gup::SCENARIOS,
     cross::SCENARIOS,
 ];
-
-pub use seed1::enlarged;

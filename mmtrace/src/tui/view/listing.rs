@@ -99,6 +99,21 @@ fn arrange(mut rows: Vec<Row>, how: &Rows) -> Vec<Row> {
     rows
 }
 
+/// Which columns there is room for. Those at the right go first; the first two and the one that
+/// takes what is left stay.
+fn fitting(columns: &[Column], room: u16) -> Vec<usize> {
+    const LEFT_OVER: u16 = 16;
+    let mut kept: Vec<usize> = (0..columns.len()).collect();
+    let needed = |kept: &[usize]| -> u16 {
+        kept.iter().map(|i| if columns[*i].width == 0 { LEFT_OVER } else { columns[*i].width } + 1).sum()
+    };
+    while needed(&kept) > room {
+        let Some(last) = kept.iter().rposition(|i| *i > 1 && columns[*i].width > 0) else { break };
+        kept.remove(last);
+    }
+    kept
+}
+
 /// Draws a list.
 pub fn draw(
     frame: &mut Frame<'_>,
@@ -117,19 +132,24 @@ pub fn draw(
     let pad = |text: &str, c: &Column| {
         if c.right { format!("{text:>width$}", width = usize::from(c.width)) } else { text.to_owned() }
     };
+    let kept = fitting(columns, area.width);
     let visible = rows.iter().skip(first).take(page).map(|row| {
-        let cells = row.cells.iter().zip(columns);
+        let cells = kept.iter().filter_map(|i| Some((row.cells.get(*i)?, &columns[*i])));
         DrawableRow::new(cells.map(|(cell, c)| Drawable::new(pad(&cell.text, c)).style(show.style(cell.tone))))
     });
-    let head = columns.iter().enumerate().map(|(i, c)| {
-        let mark = match (how.sort == Some(i), how.reverse) {
+    let head = kept.iter().map(|i| {
+        let c = &columns[*i];
+        let mark = match (how.sort == Some(*i), how.reverse) {
             (true, false) => "v",
             (true, true) => "^",
             _ => "",
         };
         Drawable::new(pad(&format!("{}{mark}", c.name), c))
     });
-    let widths = columns.iter().map(|c| if c.width == 0 { Constraint::Fill(1) } else { Constraint::Length(c.width) });
+    let widths = kept.iter().map(|i| match columns[*i].width {
+        0 => Constraint::Fill(1),
+        width => Constraint::Length(width),
+    });
     let table = Table::new(visible.collect::<Vec<_>>(), widths)
         .header(DrawableRow::new(head).style(show.style(Tone::Strong)))
         .row_highlight_style(ratatui::style::Style::new().add_modifier(Modifier::REVERSED))

@@ -21,7 +21,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, _: &State) -> Dr
     let lines = Class::ALL.len() as u16 + 1;
     let [top, bottom] = Layout::vertical([Constraint::Length(lines.min(area.height)), Constraint::Min(0)]).areas(area);
     frame.render_widget(Paragraph::new(rates(show, top.width)), top);
-    let [left, right] = Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).areas(bottom);
+    let [left, right] =
+        Layout::horizontal([Constraint::Percentage(55), Constraint::Percentage(45)]).spacing(2).areas(bottom);
     frame.render_widget(Paragraph::new(verdicts(show)), left);
     frame.render_widget(Paragraph::new(causes_and_locks(show)), right);
     Drawn { page: usize::from(area.height), ..Drawn::default() }

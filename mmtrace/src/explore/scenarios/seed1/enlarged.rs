@@ -53,7 +53,7 @@ const TABLES: [&str; 4] = ["A", "B", "C", "E"];
 ///
 /// When a number is out of range.
 #[must_use]
-pub fn enlarged(writers: usize, slots: u8, tables: u8) -> World {
+pub(in crate::explore) fn enlarged(writers: usize, slots: u8, tables: u8) -> World {
     assert!((1..=WRITERS.len()).contains(&writers), "1 to 4 writers");
     assert!((1..=4).contains(&slots) && (1..=4).contains(&tables), "1 to 4 slots, 1 to 4 tables");
     let mut w = World::new();

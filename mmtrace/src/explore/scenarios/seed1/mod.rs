@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-pub use enlarged::enlarged;
+pub(in crate::explore) use enlarged::enlarged;
 
 /// The scenarios.
 pub(super) const SCENARIOS: &[Scenario] = &[

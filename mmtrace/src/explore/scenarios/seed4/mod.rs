@@ -1,0 +1,39 @@
+//! Seed 4: `retract_page_tables()` without mmap or vma lock.
+
+use crate::explore::scenario::{Live, Scenario};
+
+mod collapse;
+mod moves;
+mod others;
+mod retract;
+pub(in crate::explore) mod worlds;
+
+/// Why the live rules do not see a table that is removed with something in it.
+const L25: Live = Live::Unseen("tracepoints do not show page tables; with probes, L25 looks into the table");
+/// Why they do not see a PMD that is not what it was taken for.
+const NO_RULE: Live = Live::Unseen("tracepoints do not show page tables; no rule would see it");
+
+/// What must occur where a table is removed and something is put into it.
+const SOMETIMES: &[&str] = &[
+    "the table is removed",
+    "user space is told that it is done",
+    "a new table is allocated",
+    "the remover gives up once it has the locks",
+];
+
+/// The scenarios.
+pub(super) const SCENARIOS: &[Scenario] = &[
+    retract::SC_4_1,
+    others::SC_4_2,
+    retract::SC_4_3,
+    retract::SC_4_4,
+    retract::SC_4_5,
+    moves::SC_4_6,
+    others::SC_4_7,
+    others::SC_4_8,
+    collapse::SC_4_9,
+    others::SC_4_10,
+    moves::SC_X_4,
+];
+
+pub(in crate::explore) use retract::enlarged;
