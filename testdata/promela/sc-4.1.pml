@@ -7,8 +7,8 @@
  * r.6.6                        RECHECK_VMA
  * r.7.2                        RECHECK_VMA RECHECK_PMD
  *
- * Enlarged, for measuring: RECHECK_VMA FIRST=n SECOND=m, n threads in one VMA and m in
- * another one, each with an entry of its own.
+ * Enlarged, for measuring: RECHECK_VMA FIRST=n SECOND=m ENTRIES=e, n threads in one VMA and m
+ * in another one; the entries go round.
  */
 
 #ifndef FIRST
@@ -16,6 +16,9 @@
 #endif
 #ifndef SECOND
 #define SECOND  0
+#endif
+#ifndef ENTRIES
+#define ENTRIES 1
 #endif
 #define USERS   (FIRST + SECOND)
 
@@ -29,7 +32,7 @@
 
 /* K is thread 0, the users come next: whose VMA, which entry, which table is theirs to link. */
 #define MY_VMA          (_pid > FIRST)
-#define MY_ENTRY        (1 << (_pid - 1))
+#define MY_ENTRY        (1 << ((_pid - 1 - MY_VMA * FIRST) % ENTRIES))
 #define MY_TABLE        (VMAS + _pid)
 #define PMD             pmd[MY_VMA]
 #define IS_EMPTY(t)     true            /* markers do not count: I_MARKER is about them */

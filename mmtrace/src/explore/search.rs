@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::{
     model::invariant::Invariant,
     protocol::{
-        State, World,
+        Footprint, State, World,
         kernel::{Broken, Outcome},
         world::Tid,
     },
@@ -213,20 +213,39 @@ struct Origin {
     depth: u32,
 }
 
+/// A step that can be taken, and has been on trial.
+struct Successor {
+    by: Move,
+    /// What it leads to.
+    state: State,
+    /// The number of that; `None`: it was not looked up yet.
+    id: Option<u32>,
+    outcome: Outcome,
+}
+
 struct Frame {
     state: State,
     id: u32,
-    /// Moves still to be taken.
-    todo: Vec<Move>,
-    /// The one that led here.
+    /// The move that led here.
     by: Move,
+    /// Where its successors begin among those that are still to be looked at; they end where
+    /// those of the next frame begin.
+    first: usize,
+}
+
+/// A path, with what is still to be tried from each of its states.
+struct Path {
+    frames: Vec<Frame>,
+    successors: Vec<Successor>,
+    /// Which states are on it, bit by number.
+    on_it: Vec<u64>,
 }
 
 impl Run<'_, '_, '_> {
     fn breadth(&mut self) -> Result<(), Stop> {
         let none = Move { tid: 0, choice: 0 };
         let mut origins = vec![Origin { parent: 0, by: none, depth: 0 }];
-        self.store.insert(self.world.initial())?;
+        self.store.first();
         let mut id = 0;
         while (id as usize) < self.store.len() {
             let state = self.store.get(id);
@@ -249,7 +268,7 @@ impl Run<'_, '_, '_> {
                         self.found.broken = Some((path(&origins, id, Some(by)), broken));
                         return Ok(());
                     }
-                    let (_, new) = self.store.insert(&next)?;
+                    let (_, new) = self.store.insert(id, &state, &next)?;
                     if new {
                         origins.push(Origin { parent: id, by, depth: depth + 1 });
                         self.check(origins.capacity() * size_of::<Origin>())?;
@@ -267,122 +286,146 @@ impl Run<'_, '_, '_> {
     }
 
     fn depth(&mut self, mut reduce: Option<&mut Footprints>) -> Result<(), Stop> {
-        let none = Move { tid: 0, choice: 0 };
-        let initial = *self.world.initial();
-        let (id, _) = self.store.insert(&initial)?;
-        let mut on_stack = vec![0u64; 1];
-        let mut stack = vec![Frame { state: initial, id, todo: Vec::new(), by: none }];
-        set(&mut on_stack, id, true);
-        let Some(broken) = self.expand(&mut stack, reduce.as_deref_mut(), &on_stack)? else {
-            return self.descend(stack, reduce, on_stack);
-        };
-        self.found.broken = Some((Vec::new(), broken));
-        Ok(())
-    }
-
-    fn descend(
-        &mut self,
-        mut stack: Vec<Frame>,
-        mut reduce: Option<&mut Footprints>,
-        mut on_stack: Vec<u64>,
-    ) -> Result<(), Stop> {
-        while let Some(frame) = stack.last_mut() {
-            let Some(by) = frame.todo.pop() else {
-                set(&mut on_stack, frame.id, false);
-                stack.pop();
+        self.store.first();
+        let mut path = Path { frames: Vec::new(), successors: Vec::new(), on_it: vec![0; 1] };
+        path.push(Frame { state: *self.world.initial(), id: 0, by: Move { tid: 0, choice: 0 }, first: 0 });
+        let mut broken = self.expand(&mut path, reduce.as_deref_mut())?;
+        while broken.is_none() {
+            let Some(frame) = path.frames.last() else { return Ok(()) };
+            if path.successors.len() == frame.first {
+                path.pop();
                 continue;
+            }
+            let Some(next) = path.successors.last() else { return Ok(()) };
+            let (state, by) = (next.state, next.by);
+            let id = match next.id {
+                Some(id) => Some(id),
+                None => {
+                    let (id, new) = self.store.insert(frame.id, &frame.state, &next.state)?;
+                    new.then_some(id)
+                }
             };
-            let before = frame.state;
-            let mut next = before;
-            let outcome = take(self.world, &mut next, by.tid, by.choice, reduce.as_deref_mut());
-            self.found.transitions += 1;
-            self.found.reached |= outcome.reached;
-            let broken = outcome.broken.or_else(|| alone(self.world, &before, &next, by.tid));
-            if let Some(broken) = broken {
-                let moves = stack.iter().skip(1).map(|f| f.by).chain([by]).collect();
-                self.found.broken = Some((moves, broken));
-                return Ok(());
-            }
-            let (id, new) = self.store.insert(&next)?;
-            if !new {
-                continue;
-            }
-            set(&mut on_stack, id, true);
-            stack.push(Frame { state: next, id, todo: Vec::new(), by });
-            self.found.depth = self.found.depth.max(stack.len() - 1);
-            self.check(stack.capacity() * size_of::<Frame>())?;
-            if let Some(broken) = self.expand(&mut stack, reduce.as_deref_mut(), &on_stack)? {
-                self.found.broken = Some((stack.iter().skip(1).map(|f| f.by).collect(), broken));
-                return Ok(());
-            }
+            path.successors.pop();
+            let Some(id) = id else { continue };
+            path.push(Frame { state, id, by, first: path.successors.len() });
+            self.found.depth = self.found.depth.max(path.frames.len() - 1);
+            self.check(path.bytes())?;
+            broken = self.expand(&mut path, reduce.as_deref_mut())?;
         }
+        self.found.broken = broken.map(|(last, broken)| {
+            let moves = path.frames.iter().skip(1).map(|f| f.by).chain(last);
+            (moves.collect(), broken)
+        });
         Ok(())
     }
 
-    /// Determines what is to be tried from the state on top of the stack.
+    /// Determines what is to be tried from the last state of the path. What a step breaks is
+    /// found here, with the move that breaks it, and so is a state that nobody can leave.
     fn expand(
         &mut self,
-        stack: &mut [Frame],
-        mut reduce: Option<&mut Footprints>,
-        on_stack: &[u64],
-    ) -> Result<Option<Broken>, Stop> {
-        let Some(frame) = stack.last_mut() else { return Ok(None) };
+        path: &mut Path,
+        reduce: Option<&mut Footprints>,
+    ) -> Result<Option<(Option<Move>, Broken)>, Stop> {
+        let Path { frames, successors, on_it } = path;
+        let Some(frame) = frames.last() else { return Ok(None) };
         let threads = self.world.threads() as Tid;
-        if let Some(footprints) = reduce.as_deref_mut() {
+        let reduced = reduce.is_some();
+        if let Some(footprints) = reduce {
             // The one that ran last goes on if it may: fewer switches, and shorter stacks.
             for i in 0..threads {
                 let tid = (frame.by.tid + i) % threads;
-                if self.may_go_alone(&frame.state, tid, footprints, on_stack, &mut frame.todo)? {
-                    return Ok(None);
+                let from = successors.len();
+                let free = self.try_steps(&frame.state, tid, successors, Some(footprints));
+                if free && self.may_go_alone(frame, tid, &successors[from..], footprints, on_it)? {
+                    successors.drain(frame.first..from);
+                    break;
                 }
             }
-        }
-        frame.todo.clear();
-        for tid in (0..threads).rev() {
-            for choice in 0..self.world.choices(&frame.state, tid) {
-                let mut next = frame.state;
-                if !take(self.world, &mut next, tid, choice, reduce.as_deref_mut()).blocked {
-                    frame.todo.push(Move { tid, choice });
-                }
+            successors[frame.first..].sort_by_key(|s| std::cmp::Reverse(s.by.tid));
+        } else {
+            for tid in (0..threads).rev() {
+                self.try_steps(&frame.state, tid, successors, None);
             }
         }
-        Ok(if frame.todo.is_empty() { stuck(self.world, &frame.state) } else { None })
+        if successors.len() == frame.first {
+            return Ok(stuck(self.world, &frame.state).map(|broken| (None, broken)));
+        }
+        self.found.transitions += successors.len() - frame.first;
+        for next in &mut successors[frame.first..] {
+            self.found.reached |= next.outcome.reached;
+            let broken = next.outcome.broken.take();
+            let broken = broken.or_else(|| alone(self.world, &frame.state, &next.state, next.by.tid));
+            if let Some(broken) = broken {
+                return Ok(Some((Some(next.by), broken)));
+            }
+        }
+        // With every interleaving the order does not matter, and all are looked up at once: the
+        // memory that the one needs comes while the other is being looked for.
+        if !reduced {
+            let mut kept = frame.first;
+            for at in frame.first..successors.len() {
+                let (id, new) = self.store.insert(frame.id, &frame.state, &successors[at].state)?;
+                if new {
+                    successors[at].id = Some(id);
+                    successors.swap(kept, at);
+                    kept += 1;
+                }
+            }
+            successors.truncate(kept);
+        }
+        Ok(None)
+    }
+
+    /// Takes every way of a thread's next step. Whether there is one, and none has to wait.
+    #[inline]
+    fn try_steps(
+        &self,
+        state: &State,
+        tid: Tid,
+        successors: &mut Vec<Successor>,
+        mut learn: Option<&mut Footprints>,
+    ) -> bool {
+        let choices = self.world.choices(state, tid);
+        let mut free = choices != 0;
+        for choice in 0..choices {
+            let mut next = *state;
+            let outcome = take(self.world, &mut next, tid, choice, learn.as_deref_mut());
+            if outcome.blocked {
+                free = false;
+            } else {
+                successors.push(Successor { by: Move { tid, choice }, state: next, id: None, outcome });
+            }
+        }
+        free
     }
 
     /// Whether it is enough to look at this thread's next step alone: nothing that others may
     /// ever do depends on it or it on them, and it does not close a circle in which they
-    /// would be forgotten.
+    /// would be forgotten. A step that has to wait may become possible through others, so
+    /// their order matters; it does not get here.
     fn may_go_alone(
         &mut self,
-        state: &State,
+        frame: &Frame,
         tid: Tid,
-        footprints: &mut Footprints,
-        on_stack: &[u64],
-        todo: &mut Vec<Move>,
+        steps: &[Successor],
+        footprints: &Footprints,
+        on_path: &[u64],
     ) -> Result<bool, Stop> {
-        todo.clear();
-        for choice in 0..self.world.choices(state, tid) {
-            let mut next = *state;
-            let outcome = take(self.world, &mut next, tid, choice, Some(footprints));
-            if outcome.blocked {
-                // It may become possible through others: their order matters.
-                return Ok(false);
-            }
-            let independent = (0..self.world.threads() as Tid).filter(|other| *other != tid).all(|other| {
-                let pc = self.world.pc(state, other);
-                !footprints.future(other, pc).conflicts(outcome.footprint)
-            });
-            if !independent {
-                return Ok(false);
-            }
-            if let Some(id) = self.store.find(&next)?
-                && get(on_stack, id)
+        let others = (0..self.world.threads() as Tid).filter(|other| *other != tid).fold(
+            Footprint::default(),
+            |all, other| all.union(footprints.future(other, self.world.pc(&frame.state, other))),
+        );
+        if steps.iter().any(|step| others.conflicts(step.outcome.footprint)) {
+            return Ok(false);
+        }
+        for step in steps {
+            if let Some(id) = self.store.find(frame.id, &frame.state, &step.state)?
+                && get(on_path, id)
             {
                 return Ok(false);
             }
-            todo.push(Move { tid, choice });
         }
-        Ok(!todo.is_empty())
+        Ok(true)
     }
 
     fn check(&mut self, beside: usize) -> Result<(), Stop> {
@@ -394,6 +437,27 @@ impl Run<'_, '_, '_> {
             }
         }
         Ok(())
+    }
+}
+
+impl Path {
+    #[inline]
+    fn push(&mut self, frame: Frame) {
+        set(&mut self.on_it, frame.id, true);
+        self.frames.push(frame);
+    }
+
+    #[inline]
+    fn pop(&mut self) {
+        if let Some(frame) = self.frames.pop() {
+            set(&mut self.on_it, frame.id, false);
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.frames.capacity() * size_of::<Frame>()
+            + self.successors.capacity() * size_of::<Successor>()
+            + self.on_it.capacity() * size_of::<u64>()
     }
 }
 

@@ -1,8 +1,6 @@
 //! The states that were seen: exact, bit-packed, found by hash.
 
 use hashbrown::HashTable;
-use rustc_hash::FxHasher;
-use std::hash::Hasher;
 
 use crate::protocol::state::{CELLS, State};
 
@@ -13,9 +11,9 @@ pub(super) struct Grow {
     value: u8,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// Where a cell stands in a packed state. No width: nowhere, it never changes.
+#[derive(Clone, Copy, Debug, Default)]
 struct Field {
-    cell: u8,
     width: u8,
     word: u8,
     shift: u8,
@@ -28,17 +26,13 @@ struct Field {
 pub(super) struct Packer {
     base: State,
     max: [u8; CELLS],
-    fields: Vec<Field>,
+    fields: [Field; CELLS],
     words: usize,
-    /// Bytes that may differ from the base.
-    active: [u8; CELLS],
 }
 
 impl Packer {
     pub(super) fn new(base: &State) -> Self {
-        let mut packer = Self { base: *base, max: [0; CELLS], fields: Vec::new(), words: 1, active: [0; CELLS] };
-        packer.lay_out();
-        packer
+        Self { base: *base, max: [0; CELLS], fields: [Field::default(); CELLS], words: 1 }
     }
 
     /// Makes room for a value.
@@ -57,54 +51,52 @@ impl Packer {
     }
 
     pub(super) fn lay_out(&mut self) {
-        self.fields.clear();
         let (mut word, mut shift) = (0, 0);
-        for (cell, max) in self.max.iter().enumerate().filter(|(_, m)| **m != 0) {
+        for (field, max) in self.fields.iter_mut().zip(&self.max).filter(|(_, m)| **m != 0) {
             let width = (u8::BITS - max.leading_zeros()) as u8;
             if shift + width > 64 {
                 word += 1;
                 shift = 0;
             }
-            self.fields.push(Field { cell: cell as u8, width, word, shift });
-            self.active[cell] = u8::MAX;
+            *field = Field { width, word, shift };
             shift += width;
         }
         self.words = usize::from(word) + 1;
     }
 
-    fn pack(&self, state: &State, out: &mut [u64]) -> Result<(), Grow> {
-        out.fill(0);
-        let mut over = 0;
-        for f in &self.fields {
-            let value = state.0[usize::from(f.cell)];
-            over |= u16::from(value) >> f.width;
-            out[usize::from(f.word)] |= u64::from(value) << f.shift;
+    /// `out` is `before`, packed; makes it `after`. Looks at every cell, and packs those that differ.
+    #[inline]
+    fn repack(&self, before: &State, after: &State, out: &mut [u64]) -> Result<(), Grow> {
+        let (was, is) = (before.0.as_chunks::<8>().0, after.0.as_chunks::<8>().0);
+        for (at, (was, is)) in was.iter().zip(is).enumerate() {
+            let mut changed = u64::from_le_bytes(*was) ^ u64::from_le_bytes(*is);
+            while changed != 0 {
+                let byte = changed.trailing_zeros() as usize / 8;
+                let (cell, value) = (at * 8 + byte, is[byte]);
+                let field = self.fields[cell];
+                if field.width == 0 || u16::from(value) >> field.width != 0 {
+                    return Err(Grow { cell, value });
+                }
+                out[usize::from(field.word)] ^= u64::from(value ^ was[byte]) << field.shift;
+                changed &= !(0xff << (byte * 8));
+            }
         }
-        let mut changed = 0;
-        let chunks = state.0.chunks_exact(8).zip(self.base.0.chunks_exact(8)).zip(self.active.chunks_exact(8));
-        for ((s, b), a) in chunks {
-            let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
-            changed |= (word(s) ^ word(b)) & !word(a);
-        }
-        if over == 0 && changed == 0 { Ok(()) } else { Err(self.misfit(state)) }
+        Ok(())
     }
 
-    fn misfit(&self, state: &State) -> Grow {
-        let outgrown = self.fields.iter().map(|f| (usize::from(f.cell), f.width));
-        let inactive = (0..CELLS).filter(|c| self.active[*c] == 0).map(|c| (c, 0));
-        let misfit = outgrown.chain(inactive).find(|(cell, width)| {
-            let (value, base) = (state.0[*cell], self.base.0[*cell]);
-            if *width == 0 { value != base } else { u16::from(value) >> width != 0 }
-        });
-        let cell = misfit.map_or(0, |(cell, _)| cell);
-        Grow { cell, value: state.0[cell] }
+    /// The base, packed.
+    fn pack_base(&self, out: &mut [u64]) {
+        out.fill(0);
+        for (field, value) in self.fields.iter().zip(&self.base.0).filter(|(f, _)| f.width != 0) {
+            out[usize::from(field.word)] |= u64::from(*value) << field.shift;
+        }
     }
 
     fn unpack(&self, words: &[u64]) -> State {
         let mut state = self.base;
-        for f in &self.fields {
-            let mask = (1u64 << f.width) - 1;
-            state.0[usize::from(f.cell)] = (words[usize::from(f.word)] >> f.shift & mask) as u8;
+        for (value, field) in state.0.iter_mut().zip(&self.fields).filter(|(_, f)| f.width != 0) {
+            let mask = (1u64 << field.width) - 1;
+            *value = (words[usize::from(field.word)] >> field.shift & mask) as u8;
         }
         state
     }
@@ -119,12 +111,19 @@ pub(super) struct Store {
     scratch: Vec<u64>,
 }
 
+/// Every bit of the words moves every bit of this: fields are narrow, and the table looks at
+/// the lowest bits and the highest.
+#[inline]
 fn hash(words: &[u64]) -> u64 {
-    let mut hasher = FxHasher::default();
-    for word in words {
-        hasher.write_u64(*word);
-    }
-    hasher.finish()
+    words.iter().fold(0x243f_6a88_85a3_08d3, |hash, word| {
+        let product = u128::from(hash ^ word) * 0x9e37_79b9_7f4a_7c15;
+        product as u64 ^ (product >> 64) as u64
+    })
+}
+
+#[inline]
+fn same(a: &[u64], b: &[u64]) -> bool {
+    a.iter().zip(b).all(|(a, b)| a == b)
 }
 
 impl Store {
@@ -133,36 +132,59 @@ impl Store {
         Self { packer, arena: Vec::new(), index: HashTable::new(), scratch }
     }
 
-    /// Its number, and whether it is new.
-    #[inline]
-    pub(super) fn insert(&mut self, state: &State) -> Result<(u32, bool), Grow> {
+    fn packed(&self, id: u32) -> &[u64] {
         let words = self.packer.words;
-        self.packer.pack(state, &mut self.scratch)?;
+        &self.arena[id as usize * words..(id as usize + 1) * words]
+    }
+
+    /// The first state, the packer's base.
+    pub(super) fn first(&mut self) {
+        self.packer.pack_base(&mut self.scratch);
+        self.put();
+    }
+
+    /// Leaves `next` in the scratch: a state that a step has made of `state`, which has this number.
+    #[inline]
+    fn pack(&mut self, id: u32, state: &State, next: &State) -> Result<(), Grow> {
+        let words = self.packer.words;
+        self.scratch.copy_from_slice(&self.arena[id as usize * words..(id as usize + 1) * words]);
+        self.packer.repack(state, next, &mut self.scratch)
+    }
+
+    #[inline]
+    fn put(&mut self) -> (u32, bool) {
+        let words = self.packer.words;
         let (arena, scratch) = (&mut self.arena, &self.scratch);
         let at = |id: u32| id as usize * words..(id as usize + 1) * words;
-        let found = self.index.entry(hash(scratch), |id| arena[at(*id)] == **scratch, |id| hash(&arena[at(*id)]));
+        let found = self.index.entry(hash(scratch), |id| same(&arena[at(*id)], scratch), |id| hash(&arena[at(*id)]));
         match found {
-            hashbrown::hash_table::Entry::Occupied(entry) => Ok((*entry.get(), false)),
+            hashbrown::hash_table::Entry::Occupied(entry) => (*entry.get(), false),
             hashbrown::hash_table::Entry::Vacant(entry) => {
                 let id = (arena.len() / words) as u32;
                 entry.insert(id);
                 arena.extend_from_slice(scratch);
-                Ok((id, true))
+                (id, true)
             }
         }
     }
 
-    /// Its number, if it was seen.
-    pub(super) fn find(&mut self, state: &State) -> Result<Option<u32>, Grow> {
-        self.packer.pack(state, &mut self.scratch)?;
-        let (words, scratch) = (self.packer.words, &self.scratch);
-        let equal = |id: &u32| self.arena[*id as usize * words..(*id as usize + 1) * words] == **scratch;
-        Ok(self.index.find(hash(scratch), equal).copied())
+    /// The number of `next`, which a step has made of `state`, which has the number `id`; and whether it is new.
+    #[inline]
+    pub(super) fn insert(&mut self, id: u32, state: &State, next: &State) -> Result<(u32, bool), Grow> {
+        self.pack(id, state, next)?;
+        Ok(self.put())
+    }
+
+    /// The number of `next`, which a step has made of `state`, which has the number `id`; if it was seen.
+    #[inline]
+    pub(super) fn find(&mut self, id: u32, state: &State, next: &State) -> Result<Option<u32>, Grow> {
+        self.pack(id, state, next)?;
+        let scratch = &self.scratch;
+        Ok(self.index.find(hash(scratch), |id| same(self.packed(*id), scratch)).copied())
     }
 
     pub(super) fn get(&self, id: u32) -> State {
-        let words = self.packer.words;
-        self.packer.unpack(&self.arena[id as usize * words..(id as usize + 1) * words])
+        self.packer.unpack(self.packed(id))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -203,7 +225,13 @@ mod tests {
             }
             let store = loop {
                 let mut store = Store::new(packer.clone());
-                match states.iter().try_for_each(|s| store.insert(s).map(|_| ())) {
+                store.first();
+                let mut last = (0, base);
+                let inserted = states.iter().try_for_each(|s| {
+                    last = (store.insert(last.0, &last.1, s)?.0, *s);
+                    Ok(())
+                });
+                match inserted {
                     Ok(()) => break store,
                     Err(grow) => packer.grow(grow),
                 }
