@@ -14,7 +14,7 @@ use crate::{
 
 use super::{
     footprint::Footprints,
-    store::{Grow, Packer, Store},
+    store::{Packer, Store},
 };
 
 /// A transition: which thread, and which way if its step has several.
@@ -85,15 +85,11 @@ pub enum SearchError {
     },
 }
 
+/// Why a search is not over yet.
 enum Stop {
-    Grow(Grow),
+    /// Something was learned on the way that would have made it another search.
+    Learned,
     Error(SearchError),
-}
-
-impl From<Grow> for Stop {
-    fn from(grow: Grow) -> Self {
-        Self::Grow(grow)
-    }
 }
 
 /// Looks at every interleaving of the world's threads.
@@ -105,7 +101,7 @@ pub fn search(world: &World, order: Order, limits: &mut Limits<'_>) -> Result<Fo
     let start = Instant::now();
     let mut packer = Packer::new(world.initial());
     let mut footprints = Footprints::new();
-    warm_up(world, &mut packer, &mut footprints);
+    warm_up(world, &mut packer, &mut footprints, if order == Order::Reduced { IN_VAIN } else { 16 });
     loop {
         footprints.settle();
         let mut run = Run {
@@ -129,10 +125,7 @@ pub fn search(world: &World, order: Order, limits: &mut Limits<'_>) -> Result<Fo
             Order::Reduced => run.depth(Some(&mut footprints)),
         };
         match stop {
-            Err(Stop::Grow(grow)) => {
-                packer = run.store.into_packer();
-                packer.grow(grow);
-            }
+            Err(Stop::Learned) => packer = run.store.into_packer(),
             Err(Stop::Error(error)) => return Err(error),
             // A counterexample is one, whatever was known.
             Ok(()) if order == Order::Reduced && footprints.has_grown() && run.found.broken.is_none() => {
@@ -150,15 +143,25 @@ pub fn search(world: &World, order: Order, limits: &mut Limits<'_>) -> Result<Fo
     }
 }
 
-/// Runs a few schedules at random, so that most of what there is to learn is known.
-fn warm_up(world: &World, packer: &mut Packer, footprints: &mut Footprints) {
+/// Runs schedules at random, until nothing was learned for a while: a search that learns much
+/// has to be repeated. Some switch threads at every step, some seldom.
+fn warm_up(world: &World, packer: &mut Packer, footprints: &mut Footprints, patience: usize) {
     let mut bits = 0x2545_f491_4f6c_dd1d_u64;
-    for _ in 0..64 {
+    let mut random = move || {
+        bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (bits >> 33) as usize
+    };
+    let mut in_vain = 0;
+    for walk in 0..WALKS {
         let mut state = *world.initial();
-        for _ in 0..400 {
+        let mut first = random();
+        let mut learned = false;
+        for _ in 0..WALK {
             let mut any = false;
-            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let first = (bits >> 33) as usize;
+            let chance = random();
+            if chance & ((1 << (walk % 5)) - 1) == 0 {
+                first = random();
+            }
             for i in 0..world.threads() {
                 let tid = ((first + i) % world.threads()) as Tid;
                 let choices = world.choices(&state, tid);
@@ -166,9 +169,10 @@ fn warm_up(world: &World, packer: &mut Packer, footprints: &mut Footprints) {
                     continue;
                 }
                 let mut next = state;
-                let outcome = take(world, &mut next, tid, (first % usize::from(choices)) as u8, Some(footprints));
+                let choice = (chance >> 8) % usize::from(choices);
+                let outcome = take(world, &mut next, tid, choice as u8, Some(footprints));
                 if !outcome.blocked {
-                    packer.learn(&next);
+                    learned |= packer.learn(&next);
                     state = next;
                     any = outcome.broken.is_none();
                     break;
@@ -178,9 +182,22 @@ fn warm_up(world: &World, packer: &mut Packer, footprints: &mut Footprints) {
                 break;
             }
         }
+        learned |= footprints.has_grown();
+        footprints.look();
+        in_vain = if learned { 0 } else { in_vain + 1 };
+        if in_vain > patience {
+            break;
+        }
     }
     packer.lay_out();
 }
+
+/// Schedules at random, at most.
+const WALKS: usize = 10_000;
+/// Steps of one, at most.
+const WALK: usize = 400;
+/// So many in a row that teach nothing are enough.
+const IN_VAIN: usize = 256;
 
 #[inline]
 fn take(world: &World, state: &mut State, tid: Tid, choice: u8, learn: Option<&mut Footprints>) -> Outcome {
@@ -245,7 +262,6 @@ impl Run<'_, '_, '_> {
     fn breadth(&mut self) -> Result<(), Stop> {
         let none = Move { tid: 0, choice: 0 };
         let mut origins = vec![Origin { parent: 0, by: none, depth: 0 }];
-        self.store.first();
         let mut id = 0;
         while (id as usize) < self.store.len() {
             let state = self.store.get(id);
@@ -268,7 +284,7 @@ impl Run<'_, '_, '_> {
                         self.found.broken = Some((path(&origins, id, Some(by)), broken));
                         return Ok(());
                     }
-                    let (_, new) = self.store.insert(id, &state, &next)?;
+                    let (_, new) = self.store.insert(id, &state, &next);
                     if new {
                         origins.push(Origin { parent: id, by, depth: depth + 1 });
                         self.check(origins.capacity() * size_of::<Origin>())?;
@@ -286,10 +302,9 @@ impl Run<'_, '_, '_> {
     }
 
     fn depth(&mut self, mut reduce: Option<&mut Footprints>) -> Result<(), Stop> {
-        self.store.first();
         let mut path = Path { frames: Vec::new(), successors: Vec::new(), on_it: vec![0; 1] };
         path.push(Frame { state: *self.world.initial(), id: 0, by: Move { tid: 0, choice: 0 }, first: 0 });
-        let mut broken = self.expand(&mut path, reduce.as_deref_mut())?;
+        let mut broken = self.expand(&mut path, reduce.as_deref_mut());
         while broken.is_none() {
             let Some(frame) = path.frames.last() else { return Ok(()) };
             if path.successors.len() == frame.first {
@@ -301,7 +316,7 @@ impl Run<'_, '_, '_> {
             let id = match next.id {
                 Some(id) => Some(id),
                 None => {
-                    let (id, new) = self.store.insert(frame.id, &frame.state, &next.state)?;
+                    let (id, new) = self.store.insert(frame.id, &frame.state, &next.state);
                     new.then_some(id)
                 }
             };
@@ -310,7 +325,11 @@ impl Run<'_, '_, '_> {
             path.push(Frame { state, id, by, first: path.successors.len() });
             self.found.depth = self.found.depth.max(path.frames.len() - 1);
             self.check(path.bytes())?;
-            broken = self.expand(&mut path, reduce.as_deref_mut())?;
+            // Better now than at the end.
+            if self.store.len().is_power_of_two() && reduce.as_ref().is_some_and(|f| f.has_grown()) {
+                return Err(Stop::Learned);
+            }
+            broken = self.expand(&mut path, reduce.as_deref_mut());
         }
         self.found.broken = broken.map(|(last, broken)| {
             let moves = path.frames.iter().skip(1).map(|f| f.by).chain(last);
@@ -321,13 +340,9 @@ impl Run<'_, '_, '_> {
 
     /// Determines what is to be tried from the last state of the path. What a step breaks is
     /// found here, with the move that breaks it, and so is a state that nobody can leave.
-    fn expand(
-        &mut self,
-        path: &mut Path,
-        reduce: Option<&mut Footprints>,
-    ) -> Result<Option<(Option<Move>, Broken)>, Stop> {
+    fn expand(&mut self, path: &mut Path, reduce: Option<&mut Footprints>) -> Option<(Option<Move>, Broken)> {
         let Path { frames, successors, on_it } = path;
-        let Some(frame) = frames.last() else { return Ok(None) };
+        let frame = frames.last()?;
         let threads = self.world.threads() as Tid;
         let reduced = reduce.is_some();
         if let Some(footprints) = reduce {
@@ -336,7 +351,7 @@ impl Run<'_, '_, '_> {
                 let tid = (frame.by.tid + i) % threads;
                 let from = successors.len();
                 let free = self.try_steps(&frame.state, tid, successors, Some(footprints));
-                if free && self.may_go_alone(frame, tid, &successors[from..], footprints, on_it)? {
+                if free && self.may_go_alone(frame, tid, &successors[from..], footprints, on_it) {
                     successors.drain(frame.first..from);
                     break;
                 }
@@ -348,7 +363,7 @@ impl Run<'_, '_, '_> {
             }
         }
         if successors.len() == frame.first {
-            return Ok(stuck(self.world, &frame.state).map(|broken| (None, broken)));
+            return stuck(self.world, &frame.state).map(|broken| (None, broken));
         }
         self.found.transitions += successors.len() - frame.first;
         for next in &mut successors[frame.first..] {
@@ -356,7 +371,7 @@ impl Run<'_, '_, '_> {
             let broken = next.outcome.broken.take();
             let broken = broken.or_else(|| alone(self.world, &frame.state, &next.state, next.by.tid));
             if let Some(broken) = broken {
-                return Ok(Some((Some(next.by), broken)));
+                return Some((Some(next.by), broken));
             }
         }
         // With every interleaving the order does not matter, and all are looked up at once: the
@@ -364,16 +379,18 @@ impl Run<'_, '_, '_> {
         if !reduced {
             let mut kept = frame.first;
             for at in frame.first..successors.len() {
-                let (id, new) = self.store.insert(frame.id, &frame.state, &successors[at].state)?;
+                let (id, new) = self.store.insert(frame.id, &frame.state, &successors[at].state);
                 if new {
                     successors[at].id = Some(id);
-                    successors.swap(kept, at);
+                    if kept != at {
+                        successors.swap(kept, at);
+                    }
                     kept += 1;
                 }
             }
             successors.truncate(kept);
         }
-        Ok(None)
+        None
     }
 
     /// Takes every way of a thread's next step. Whether there is one, and none has to wait.
@@ -388,12 +405,19 @@ impl Run<'_, '_, '_> {
         let choices = self.world.choices(state, tid);
         let mut free = choices != 0;
         for choice in 0..choices {
-            let mut next = *state;
-            let outcome = take(self.world, &mut next, tid, choice, learn.as_deref_mut());
-            if outcome.blocked {
+            // In place: a state is large to be moved about.
+            let at = successors.len();
+            successors.push(Successor {
+                by: Move { tid, choice },
+                state: *state,
+                id: None,
+                outcome: Outcome::default(),
+            });
+            let next = &mut successors[at];
+            next.outcome = take(self.world, &mut next.state, tid, choice, learn.as_deref_mut());
+            if next.outcome.blocked {
                 free = false;
-            } else {
-                successors.push(Successor { by: Move { tid, choice }, state: next, id: None, outcome });
+                successors.truncate(at);
             }
         }
         free
@@ -410,22 +434,22 @@ impl Run<'_, '_, '_> {
         steps: &[Successor],
         footprints: &Footprints,
         on_path: &[u64],
-    ) -> Result<bool, Stop> {
-        let others = (0..self.world.threads() as Tid).filter(|other| *other != tid).fold(
-            Footprint::default(),
-            |all, other| all.union(footprints.future(other, self.world.pc(&frame.state, other))),
-        );
+    ) -> bool {
+        let others =
+            (0..self.world.threads() as Tid).filter(|other| *other != tid).fold(Footprint::default(), |all, other| {
+                all.union(footprints.future(other, self.world.pc(&frame.state, other)))
+            });
         if steps.iter().any(|step| others.conflicts(step.outcome.footprint)) {
-            return Ok(false);
+            return false;
         }
         for step in steps {
-            if let Some(id) = self.store.find(frame.id, &frame.state, &step.state)?
+            if let Some(id) = self.store.find(frame.id, &frame.state, &step.state)
                 && get(on_path, id)
             {
-                return Ok(false);
+                return false;
             }
         }
-        Ok(true)
+        true
     }
 
     fn check(&mut self, beside: usize) -> Result<(), Stop> {
