@@ -17,6 +17,7 @@ mod process;
 mod record;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ enum Task {
     Ci(ci::Args),
     Bench(bench::Args),
     Docs(docs::Args),
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Task::Ci(args) => ci::command(args),
         Task::Bench(args) => bench::command(args),
         Task::Docs(args) => docs::command(args),
+        Task::Vm(args) => vm::command(args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

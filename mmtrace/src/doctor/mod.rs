@@ -1,7 +1,10 @@
 //! `mmtrace doctor`: what would work here, what not, why, and what to do about it.
 //! Nothing is attached.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
 use clap::Args;
 use serde::Serialize;
@@ -36,6 +39,8 @@ struct Diagnosis {
     kernel: crate::context::Kernel,
     environment: Vec<Finding>,
     probes: Vec<ProbeLine>,
+    /// Struct offsets that the programs would use, in bytes, as `struct.member`.
+    offsets: BTreeMap<String, u32>,
     rules_off: Vec<RuleOff>,
 }
 
@@ -47,6 +52,9 @@ struct ProbeLine {
     form: Option<Form>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// Parameters that are read, with their positions.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    arguments: BTreeMap<&'static str, u8>,
     /// Values that this kernel's event does not have.
     absent: Vec<String>,
     /// Rules that need it.
@@ -124,6 +132,7 @@ fn examine() -> Diagnosis {
             event: state.event.clone(),
             form: state.form,
             reason: state.reason.clone(),
+            arguments: plan.as_ref().map_or_else(|_| BTreeMap::new(), |plan| plan.arguments(spec.kind)),
             absent: state.absent.clone(),
             feeds: RULES.iter().filter(|r| r.needs.contains(&spec.kind)).map(|r| r.name).collect(),
         })
@@ -134,6 +143,7 @@ fn examine() -> Diagnosis {
         kernel: context.kernel,
         environment: environment.findings,
         probes,
+        offsets: context.offsets,
         rules_off,
     }
 }

@@ -83,6 +83,17 @@ impl Plan {
         }
     }
 
+    /// The parameters that the program of an event reads, by name, with the position of each; none when it is refused.
+    #[must_use]
+    pub fn arguments(&self, kind: Kind) -> BTreeMap<&'static str, u8> {
+        let Some(probe) = self.probes.iter().find(|p| p.spec.kind == kind) else { return BTreeMap::new() };
+        let Ok(positions) = &probe.positions else { return BTreeMap::new() };
+        names(probe.spec)
+            .zip(positions)
+            .filter_map(|(name, position)| Some((name?, *position)).filter(|(_, p)| *p != ABSENT))
+            .collect()
+    }
+
     /// Looks everything up.
     #[must_use]
     pub fn new(btf: &Btf, selection: &Selection) -> Self {
@@ -151,6 +162,19 @@ fn resolve(btf: &Btf, spec: &'static Spec, offsets: &[(OffsetId, Result<u32, Str
         }
     }
     Ok((positions, absent))
+}
+
+/// The parameters that an event's program reads, in the order of its position table.
+fn names(spec: &'static Spec) -> impl Iterator<Item = Option<&'static str>> {
+    let mm = match spec.mm {
+        MmFrom::Arg(name) | MmFrom::TaskArg(name) | MmFrom::TreeArg(name) | MmFrom::LockArg(name) => Some(name),
+        MmFrom::Current | MmFrom::None => None,
+    };
+    let fields = spec.fields.iter().map(|field| match field.source {
+        Source::Arg(name) | Source::Member(name, _) => Some(name),
+        Source::User => None,
+    });
+    std::iter::once(mm).chain(fields).chain(spec.also.iter().copied().map(Some))
 }
 
 /// The event's own parameters, by name.

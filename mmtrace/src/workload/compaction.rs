@@ -119,18 +119,24 @@ fn compact(job: &Job<'_>, tally: &Tally, memory: &Mapping, kept: &AtomicUsize, c
     Ok(())
 }
 
-/// Fills the memory and gives every other page back, or as many as a quarter of the time that is left allows: each
-/// may interrupt every CPU.
+/// Fills the memory and gives every other page back, or as many as a quarter of the time that is left allows, half of
+/// it for each: a fault may take long, and each page that is given back may interrupt every CPU.
 fn scatter(job: &Job<'_>, memory: &Mapping, keep: usize) -> io::Result<u64> {
-    let until = Instant::now() + job.end.saturating_duration_since(Instant::now()) / 4;
-    memory.fill(1, 1);
-    for (i, page) in (1 - keep..memory.pages()).step_by(2).enumerate() {
-        if i % 64 == 0 && (!job.go() || Instant::now() >= until) {
-            return Ok(i as u64);
+    let now = Instant::now();
+    let share = job.end.saturating_duration_since(now) / 8;
+    let over = |page: usize, until| page.is_multiple_of(64) && (!job.go() || Instant::now() >= until);
+    let filled =
+        (0..memory.pages()).take_while(|page| !over(*page, now + share)).inspect(|page| memory.write(*page, 1));
+    let filled = filled.count();
+    let mut scattered = 0;
+    for page in (1 - keep..filled).step_by(2) {
+        if over(page & !1, now + share * 2) {
+            break;
         }
         memory.advise_range(page * PAGE, PAGE, Advice::DontNeed)?;
+        scattered += 1;
     }
-    Ok(memory.pages() as u64 / 2)
+    Ok(scattered)
 }
 
 /// Moves small and huge pages to and fro while a thread touches them.
@@ -171,6 +177,18 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicBool;
     use std::time::Instant;
+
+    /// Where a fault takes long, what is done before compaction must not take all the time.
+    #[test]
+    fn scattering_ends_in_time() {
+        let stop = AtomicBool::new(false);
+        let length = Duration::from_millis(400);
+        let end = Instant::now() + length;
+        let job = Job { stop: &stop, end, threads: 1, memory: 0, allow_swap: false, cpus: Vec::new() };
+        let memory = Mapping::new(1 << 30, Backing::Anon).unwrap();
+        let scattered = scatter(&job, &memory, 0).unwrap();
+        assert!(scattered > 0 && Instant::now() < end, "{scattered}");
+    }
 
     /// With the same node twice nothing moves, but every system call is made.
     #[test]

@@ -1,12 +1,15 @@
 //! Processes and threads that come and go, and mappings that move.
 
 use super::Job;
+use super::children::{Child, Step};
 use super::process::{die_with_parent, fork_touching};
 use super::sys::{Advice, Backing, HUGE, Mapping, PAGE};
 use super::tally::Tally;
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// Most memory that a thread shares with its children.
 const REGION: usize = 4 << 20;
@@ -71,6 +74,69 @@ fn thread(job: &Job<'_>, tally: &Tally, region: usize) -> io::Result<()> {
         moved = moved.move_to(target)?;
         moves.add("pages read after the move", moved.scan(4));
         round += 1;
+    }
+    Ok(())
+}
+
+/// Children that are alive at a time, of each thread.
+const ALIVE: usize = 4;
+
+/// Children by the dozen, which share and copy pages that the parent's threads touch and give back meanwhile.
+pub(super) fn storm(job: &Job<'_>, tally: &Tally) {
+    let most = 2 + job.threads * ALIVE;
+    let region = (job.memory / most / PAGE * PAGE).clamp(16 * PAGE, REGION);
+    let memory = Mapping::new(region, Backing::Anon).and_then(|memory| {
+        memory.advise(Advice::NoHugePage)?;
+        Ok(memory)
+    });
+    let memory = match &memory {
+        Ok(memory) => memory,
+        Err(error) => return tally.note("fork", format!("no memory: {error}")),
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..job.threads {
+            scope.spawn(move || {
+                if let Err(error) = forking(job, tally, memory) {
+                    tally.note("fork", format!("a thread stopped early: {error}"));
+                }
+            });
+        }
+        scope.spawn(move || {
+            let mut counts = tally.local("fault");
+            while job.go() {
+                counts.add("pages written in the parent", memory.fill(1, 1));
+            }
+        });
+        scope.spawn(move || {
+            let mut counts = tally.local("zap");
+            job.repeat(tally, "zap", || {
+                memory.advise_range(0, region / 2 / PAGE * PAGE, Advice::DontNeed)?;
+                counts.add("MADV_DONTNEED of half the memory", 1);
+                std::thread::sleep(Duration::from_micros(500));
+                Ok(())
+            });
+        });
+    });
+}
+
+fn forking(job: &Job<'_>, tally: &Tally, memory: &Mapping) -> io::Result<()> {
+    let mut counts = tally.local("fork");
+    let pages = memory.pages();
+    let steps = [
+        Step::Write { memory, pages, step: 2 },
+        Step::Advise(memory, Advice::DontNeed),
+        Step::Read { memory, pages, step: 4 },
+    ];
+    let mut alive = VecDeque::new();
+    while job.go() {
+        alive.push_back(Child::fork(&steps, Some(1))?);
+        counts.add("children", 1);
+        if alive.len() >= ALIVE
+            && let Some(mut child) = alive.pop_front()
+            && !child.wait()?.success()
+        {
+            counts.add("children that did not get to their end", 1);
+        }
     }
     Ok(())
 }

@@ -4,13 +4,14 @@ use super::Job;
 use super::settings::Setting;
 use super::swap::SwapFile;
 use super::sys::{Advice, Backing, HUGE, Mapping, PAGE, memfd};
-use super::tally::Tally;
+use super::tally::{Local, Tally};
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const THP: &str = "/sys/kernel/mm/transparent_hugepage";
+/// Folder of the settings of transparent huge pages.
+pub(super) const THP: &str = "/sys/kernel/mm/transparent_hugepage";
 /// Most memory that is offered to khugepaged.
 const REGION: usize = 64 << 20;
 /// Pages of a huge page that are filled: a collapse has work with each, and the rest is cleared.
@@ -19,7 +20,7 @@ const STEP: usize = 8;
 const PATIENCE: Duration = Duration::from_millis(300);
 
 pub(super) fn run(job: &Job<'_>, tally: &Tally) {
-    let settings = hurry(tally);
+    let settings = hurry(tally, "khugepaged");
     let region = (job.memory / 4 / HUGE * HUGE).clamp(HUGE, REGION);
     let scanned = Mapping::aligned(region, Backing::Anon);
     let scanned = match &scanned {
@@ -61,12 +62,12 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
 }
 
 /// Makes khugepaged scan all the time, as far as that is permitted.
-fn hurry(tally: &Tally) -> Vec<Setting> {
+pub(super) fn hurry(tally: &Tally, path: &'static str) -> Vec<Setting> {
     let mut settings = Vec::new();
     for (name, value) in [("alloc_sleep_millisecs", "10"), ("pages_to_scan", "65536"), ("scan_sleep_millisecs", "5")] {
         match Setting::change(&Path::new(THP).join("khugepaged").join(name), value) {
             Ok(setting) => settings.push(setting),
-            Err(error) => tally.note("khugepaged", format!("{name} left as it is: {error}")),
+            Err(error) => tally.note(path, format!("{name} left as it is: {error}")),
         }
     }
     settings
@@ -77,7 +78,7 @@ fn read(file: &str) -> String {
 }
 
 /// Fills the range with small pages, all faulted in before huge ones are allowed.
-fn fill_small(memory: &Mapping) -> io::Result<u64> {
+pub(super) fn fill_small(memory: &Mapping) -> io::Result<u64> {
     memory.advise(Advice::NoHugePage)?;
     memory.advise(Advice::DontNeed)?;
     let pages = memory.fill(STEP, 1);
@@ -117,7 +118,7 @@ fn collapse_anon(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
     let mut counts = tally.local("collapse anonymous");
     while job.go() {
         counts.add("pages filled", fill_small(&memory)?);
-        collapse(&memory, &mut |what, n| counts.add(what, n))?;
+        collapse(&memory, &mut counts)?;
         // A collapsed range, then one that has been split and zapped in part.
         memory.advise_range(0, 16 * PAGE, Advice::DontNeed)?;
         memory.fill(STEP, 2);
@@ -128,12 +129,12 @@ fn collapse_anon(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
 }
 
 /// MADV_COLLAPSE; a collapse that finds pages in use by someone else is no error.
-fn collapse(memory: &Mapping, count: &mut dyn FnMut(&'static str, u64)) -> io::Result<()> {
+pub(super) fn collapse(memory: &Mapping, counts: &mut Local<'_>) -> io::Result<()> {
     match memory.advise(Advice::Collapse) {
-        Ok(()) => count("MADV_COLLAPSE", 1),
+        Ok(()) => counts.add("MADV_COLLAPSE", 1),
         Err(error) => match error.raw_os_error() {
             // EINVAL is for good only before 6.1; else it says that some page was in no state to be collapsed.
-            Some(libc::EAGAIN | libc::EBUSY | libc::ENOMEM | libc::EINVAL) => count("MADV_COLLAPSE refused", 1),
+            Some(libc::EAGAIN | libc::EBUSY | libc::ENOMEM | libc::EINVAL) => counts.add("MADV_COLLAPSE refused", 1),
             _ => return Err(error),
         },
     }
@@ -150,9 +151,9 @@ fn collapse_shmem(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
         let two = Mapping::aligned(2 * HUGE, Backing::Shared(&file))?;
         counts.add("pages filled", one.fill(STEP, 1));
         two.scan(STEP);
-        collapse(&one, &mut |what, n| counts.add(what, n))?;
+        collapse(&one, &mut counts)?;
         counts.add("pages touched through the other mapping", two.scan(STEP));
-        collapse(&two, &mut |what, n| counts.add(what, n))?;
+        collapse(&two, &mut counts)?;
         job.pause(Duration::from_millis(2));
     }
     Ok(())
@@ -174,7 +175,7 @@ fn collapse_swapped(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
         // At most 64 swapped pages are taken in by khugepaged's default; reclaim takes what is filled of these.
         memory.advise_range(0, HUGE / 2, Advice::PageOut)?;
         counts.add("KiB in swap before", status_kib("VmSwap:"));
-        collapse(&memory, &mut |what, n| counts.add(what, n))?;
+        collapse(&memory, &mut counts)?;
         counts.add("KiB in swap after", status_kib("VmSwap:"));
         job.pause(Duration::from_millis(5));
     }

@@ -4,19 +4,30 @@
 //! early when told to, and leaves every setting as it found it.
 
 mod all;
+mod children;
+mod collapse_file;
 mod compaction;
 mod faults;
 mod fork;
+mod gup;
+mod hugetlb;
+mod inspect;
 mod khugepaged;
+mod markers;
+mod migrate;
 mod mmap;
+mod mremap;
 mod process;
 mod settings;
+mod stamp;
 mod swap;
 mod sys;
 mod table;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod uffd;
+mod uffd_wp;
 
 pub use table::{WORKLOADS, Workload};
 pub use tally::PathOutcome;
@@ -63,7 +74,7 @@ pub struct WorkloadArgs {
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 
-    /// Most memory to use at a time, such as 256M or 2G; at least 16M, for `all` 80M
+    /// Most memory to use at a time, such as 256M or 2G; at least 16M, for `all` 160M
     ///
     /// Never more than half of what /proc/meminfo calls MemAvailable at the start is used, whatever is said here.
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = size)]
@@ -127,7 +138,7 @@ fn execute(args: &WorkloadArgs, stop: &AtomicBool, launch: all::Launch<'_>) -> R
     };
     let tally = Tally::new(workload.name);
     match workload.body {
-        Body::One(body) => body(&job, &tally),
+        Body::One(body) | Body::Alone(body) => body(&job, &tally),
         Body::All => all::run(&job, args, launch, &tally),
     }
     Ok(Outcome {

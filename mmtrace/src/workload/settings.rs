@@ -14,7 +14,7 @@ pub(super) struct Setting {
 }
 
 impl Setting {
-    /// Writes `value` to a file of one value under /proc/sys or /sys.
+    /// Writes `value` to a file of one value, or of choices, under /proc/sys or /sys.
     pub(super) fn change(path: &Path, value: &str) -> io::Result<Self> {
         let lock = File::open(path)?;
         match lock.try_lock() {
@@ -22,10 +22,16 @@ impl Setting {
             Err(TryLockError::WouldBlock) => return Err(io::Error::other("another workload has changed it")),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        let old = fs::read_to_string(path)?.trim().to_owned();
+        let old = chosen(&fs::read_to_string(path)?).to_owned();
         fs::write(path, value)?;
         Ok(Self { path: path.to_owned(), old, _lock: lock })
     }
+}
+
+/// The value in a setting's file: the word in brackets where it lists what may be chosen, else all of it.
+pub(super) fn chosen(text: &str) -> &str {
+    let word = text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(word, _)| word);
+    word.unwrap_or_else(|| text.trim())
 }
 
 impl Drop for Setting {
@@ -62,6 +68,12 @@ mod tests {
         assert!(Setting::change(&path, "2").is_err());
         drop(setting);
         assert_eq!(fs::read_to_string(&path).unwrap(), "10000");
+    }
+
+    #[test]
+    fn a_choice_is_in_brackets() {
+        assert_eq!(chosen("always [madvise] never\n"), "madvise");
+        assert_eq!(chosen("0\n"), "0");
     }
 
     #[test]

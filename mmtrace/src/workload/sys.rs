@@ -10,6 +10,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub(super) const PAGE: usize = 4096;
 /// Bytes that one PMD entry maps.
 pub(super) const HUGE: usize = 2 << 20;
+/// Bytes that one PUD entry maps, and the range whose page table processes may share in a hugetlb mapping.
+pub(super) const GIGANTIC: usize = 1 << 30;
+/// Make pages fault with SIGSEGV, and undo it (include/uapi/asm-generic/mman-common.h); not in every libc crate.
+const MADV_GUARD_INSTALL: i32 = 102;
+const MADV_GUARD_REMOVE: i32 = 103;
 /// Move pages that only this process maps (include/uapi/linux/mempolicy.h); not in every libc crate.
 const MPOL_MF_MOVE: i32 = 2;
 
@@ -46,6 +51,12 @@ pub(super) enum Advice {
     PageOut,
     /// Punch a hole into the file behind the mapping.
     Remove,
+    /// Fault every page in for writing, and say if one cannot be.
+    Populate,
+    /// A touch would end the process with SIGSEGV from now on (6.13, files 6.15).
+    Guard,
+    /// Undo [`Advice::Guard`].
+    Unguard,
 }
 
 impl Advice {
@@ -57,6 +68,9 @@ impl Advice {
             Self::Collapse => libc::MADV_COLLAPSE,
             Self::PageOut => libc::MADV_PAGEOUT,
             Self::Remove => libc::MADV_REMOVE,
+            Self::Populate => libc::MADV_POPULATE_WRITE,
+            Self::Guard => MADV_GUARD_INSTALL,
+            Self::Unguard => MADV_GUARD_REMOVE,
         }
     }
 }
@@ -70,6 +84,8 @@ pub(super) enum Backing<'a> {
     Shared(&'a File),
     /// Copies of the file's pages on write.
     Private(&'a File),
+    /// Private memory of huge pages that are reserved for it. Without enough of them, it cannot be mapped.
+    Huge,
 }
 
 /// Memory mapped by this object and unmapped with it.
@@ -92,15 +108,17 @@ fn check(result: i32) -> io::Result<()> {
 }
 
 fn map(at: *mut u8, len: usize, access: Access, backing: Backing<'_>) -> io::Result<NonNull<u8>> {
+    let anon = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     let (kind, fd) = match backing {
-        Backing::Anon => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1),
-        Backing::Shared(file) => (libc::MAP_SHARED, file.as_raw_fd()),
-        Backing::Private(file) => (libc::MAP_PRIVATE, file.as_raw_fd()),
+        Backing::Anon => (anon | libc::MAP_NORESERVE, -1),
+        Backing::Shared(file) => (libc::MAP_SHARED | libc::MAP_NORESERVE, file.as_raw_fd()),
+        Backing::Private(file) => (libc::MAP_PRIVATE | libc::MAP_NORESERVE, file.as_raw_fd()),
+        Backing::Huge => (anon | libc::MAP_HUGETLB | libc::MAP_HUGE_2MB, -1),
     };
     let fixed = if at.is_null() { 0 } else { libc::MAP_FIXED };
     // SAFETY: without an address the kernel picks unused addresses; with one, the caller passes part of its own
     // `Mapping`, to which no references exist.
-    let got = unsafe { libc::mmap(at.cast(), len, access.bits(), kind | fixed | libc::MAP_NORESERVE, fd, 0) };
+    let got = unsafe { libc::mmap(at.cast(), len, access.bits(), kind | fixed, fd, 0) };
     if got == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
@@ -116,9 +134,14 @@ impl Mapping {
 
     /// Maps `len` bytes, rounded up to 2 MiB and starting on a 2 MiB boundary.
     pub(super) fn aligned(len: usize, backing: Backing<'_>) -> io::Result<Self> {
-        let len = len.next_multiple_of(HUGE);
-        let mut room = Self::new(len + HUGE, Backing::Anon)?;
-        let head = room.start.as_ptr().addr().next_multiple_of(HUGE) - room.start.as_ptr().addr();
+        Self::aligned_to(HUGE, len, backing)
+    }
+
+    /// Maps `len` bytes, rounded up to `unit` and starting on a boundary of as much.
+    pub(super) fn aligned_to(unit: usize, len: usize, backing: Backing<'_>) -> io::Result<Self> {
+        let len = len.next_multiple_of(unit);
+        let mut room = Self::new(len + unit, Backing::Anon)?;
+        let head = room.start.as_ptr().addr().next_multiple_of(unit) - room.start.as_ptr().addr();
         let kept = Self { start: map(room.at(head), len, Access::Write, backing)?, len };
         let tail = head + len;
         // What is left of `room` is before and behind `kept`.
@@ -136,7 +159,8 @@ impl Mapping {
         self.start.as_ptr().wrapping_add(offset)
     }
 
-    fn range(&self, offset: usize, len: usize) -> *mut u8 {
+    /// Where part of the mapping lies, for system calls that read or write it.
+    pub(super) fn range(&self, offset: usize, len: usize) -> *mut u8 {
         assert!(len <= self.len && offset <= self.len - len, "{offset}+{len} in a mapping of {} bytes", self.len);
         self.at(offset)
     }
@@ -189,7 +213,8 @@ impl Mapping {
     /// madvise(2) over part of the mapping; `offset` on a page boundary.
     pub(super) fn advise_range(&self, offset: usize, len: usize, advice: Advice) -> io::Result<()> {
         let at = self.range(offset, len);
-        // SAFETY: the range is ours, and each `Advice` leaves it mapped with bytes that may change to zero only.
+        // SAFETY: the range is ours, and each `Advice` leaves it mapped with bytes that may change to zero only; a
+        // guarded page ends the process when it is touched.
         check(unsafe { libc::madvise(at.cast(), len, advice.bits()) })
     }
 
@@ -203,6 +228,21 @@ impl Mapping {
     /// Replaces part of the mapping by fresh anonymous memory, at once; `offset` on a page boundary.
     pub(super) fn replace(&self, offset: usize, len: usize) -> io::Result<()> {
         map(self.range(offset, len), len, Access::Write, Backing::Anon).map(drop)
+    }
+
+    /// Maps a file over the whole mapping, at once; `file` as long as the mapping, or a touch would end the process.
+    pub(super) fn renew(&self, file: &File) -> io::Result<()> {
+        map(self.range(0, self.len), self.len, Access::Write, Backing::Shared(file)).map(drop)
+    }
+
+    /// munmap(2), then the same file at the same place.
+    ///
+    /// # Safety
+    /// Between the two the addresses are anybody's: this process must have one thread only.
+    pub(super) unsafe fn unmap_and_renew(&self, file: &File) -> io::Result<()> {
+        // SAFETY: the range is ours and nothing refers to it; the one thread of this process maps it again at once.
+        check(unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) })?;
+        self.renew(file)
     }
 
     /// Moves the pages to the addresses of `target`, which takes over their place: mremap(2).
@@ -294,8 +334,18 @@ impl Drop for Mapping {
 
 /// A file in memory of `len` bytes, gone with its last user.
 pub(super) fn memfd(len: usize) -> io::Result<File> {
+    memory_file(len, 0)
+}
+
+/// A file of huge pages of `len` bytes, gone with its last user. None is reserved: a touch beyond those that are free
+/// would end the process with SIGBUS.
+pub(super) fn huge_memfd(len: usize) -> io::Result<File> {
+    memory_file(len, libc::MFD_HUGETLB | libc::MFD_HUGE_2MB)
+}
+
+fn memory_file(len: usize, flags: u32) -> io::Result<File> {
     // SAFETY: the name is a C string; flags are the documented ones.
-    let fd = unsafe { libc::memfd_create(c"mmtrace-workload".as_ptr(), libc::MFD_CLOEXEC) };
+    let fd = unsafe { libc::memfd_create(c"mmtrace-workload".as_ptr(), libc::MFD_CLOEXEC | flags) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -1,7 +1,9 @@
 //! Which workloads there are.
 
 use super::tally::Tally;
-use super::{Job, compaction, faults, fork, khugepaged, mmap};
+use super::{
+    Job, collapse_file, compaction, faults, fork, gup, hugetlb, khugepaged, markers, migrate, mmap, mremap, uffd_wp,
+};
 use mmtrace_common::Kind;
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -27,6 +29,8 @@ pub struct Workload {
 pub(super) enum Body {
     /// In this process.
     One(fn(&Job<'_>, &Tally)),
+    /// As `One`, but only by its name, never as a part of `all`.
+    Alone(fn(&Job<'_>, &Tally)),
     /// As a child process each.
     All,
 }
@@ -36,7 +40,8 @@ impl Workload {
     #[must_use]
     pub fn events(&self) -> (BTreeSet<Kind>, BTreeSet<Kind>) {
         let all = matches!(self.body, Body::All);
-        let from = || WORKLOADS.iter().filter(|w| all || w.name == self.name);
+        let part = |w: &&Self| matches!(w.body, Body::One(_));
+        let from = || WORKLOADS.iter().filter(|w| if all { part(w) } else { w.name == self.name });
         let sure: BTreeSet<_> = from().flat_map(|w| w.kinds).copied().collect();
         let sometimes = from().flat_map(|w| w.sometimes).copied().filter(|kind| !sure.contains(kind)).collect();
         (sure, sometimes)
@@ -119,8 +124,105 @@ pub const WORKLOADS: &[Workload] = &[
         body: Body::One(fork::run),
     },
     Workload {
+        name: "migrate",
+        about: "migration of pages that threads fault in, against mprotect and mmap in the same VMA",
+        kinds: &[K::PageFaultUser, K::StartLocking, K::AcquireReturned, K::Released, K::MaWrite, K::TlbFlush],
+        sometimes: &[
+            K::CompactionBegin,
+            K::CompactionEnd,
+            K::MigratePagesStart,
+            K::MigratePages,
+            K::SetMigrationPte,
+            K::RemoveMigrationPte,
+        ],
+        needs: "two NUMA nodes; with one, root, to have memory compacted instead",
+        body: Body::One(migrate::run),
+    },
+    Workload {
+        name: "collapse-file",
+        about: "collapse of a file that several processes map, fault, unmap and read",
+        kinds: &[K::ScanFile, K::CollapseFile, K::Fork, K::Exit, K::MaWrite, K::PageFaultUser, K::TlbFlush],
+        sometimes: &[K::KhugepagedScan],
+        needs: "MADV_COLLAPSE (6.1); root for khugepaged, which it lets collapse such files where it is asked to",
+        body: Body::One(collapse_file::run),
+    },
+    Workload {
+        name: "uffd-wp",
+        about: "userfaultfd write protection of pages and holes of a file, against collapse through another mapping",
+        kinds: &[K::PageFaultUser],
+        sometimes: &[K::ScanFile, K::CollapseFile, K::StartLocking, K::AcquireReturned, K::Released, K::TlbFlush],
+        needs: "userfaultfd, with write protection of files in memory (5.19); `markers_lost` is 0 where nothing is wrong",
+        body: Body::One(uffd_wp::run),
+    },
+    Workload {
+        name: "mremap",
+        about: "mremap of whole page tables of a file, against collapses that take them away",
+        kinds: &[K::ScanFile, K::CollapseFile, K::MaWrite, K::PageFaultUser, K::StartLocking, K::AcquireReturned],
+        sometimes: &[],
+        needs: "MADV_COLLAPSE (6.1)",
+        body: Body::One(mremap::run),
+    },
+    Workload {
+        name: "gup",
+        about: "process_vm_readv, vmsplice and O_DIRECT writes from pages that collapse and MADV_DONTNEED take away",
+        kinds: &[K::ScanPmd, K::CollapseIsolate, K::CollapseHugePage, K::PageFaultUser, K::TlbFlush],
+        sometimes: &[],
+        needs: "MADV_COLLAPSE (6.1); a file system with O_DIRECT in the folder for temporary files or in /var/tmp",
+        body: Body::One(gup::run),
+    },
+    Workload {
+        name: "fork-storm",
+        about: "several children alive at a time, which copy pages that the parent's threads touch and give back",
+        kinds: &[K::Fork, K::Exit, K::ExitMmap, K::PageFaultUser, K::StartLocking, K::AcquireReturned, K::TlbFlush],
+        sometimes: &[],
+        needs: "nothing; a busy machine loses events under it",
+        body: Body::Alone(fork::storm),
+    },
+    Workload {
+        name: "hugetlb",
+        about: "hugetlb: page tables shared by processes, walked and unshared, and a private page zapped and faulted",
+        kinds: &[],
+        sometimes: &[K::Fork, K::Exit, K::MaWrite, K::PageFaultUser, K::StartLocking, K::AcquireReturned, K::TlbFlush],
+        needs: "five free huge pages of 2 MiB; if there are fewer, root, to raise vm.nr_hugepages meanwhile. The pool is \
+                the whole machine's. `sigbus` is 0 where nothing is wrong",
+        body: Body::Alone(hugetlb::run),
+    },
+    Workload {
+        name: "hugetlb-child",
+        about: "a fault in a forked child's private huge page while the pool's only page is on its way back",
+        kinds: &[],
+        sometimes: &[K::Fork, K::Exit, K::PageFaultUser, K::StartLocking, K::AcquireReturned, K::TlbFlush],
+        needs: "as hugetlb, with one page. `sigbus` is 0 for the owner, and not for a child, to which the kernel \
+                promises nothing",
+        body: Body::Alone(hugetlb::child),
+    },
+    Workload {
+        name: "poison-collapse",
+        about: "looks whether a poison marker outlives the collapse of its file through another mapping",
+        kinds: &[],
+        sometimes: &[K::ScanFile, K::CollapseFile, K::StartLocking, K::AcquireReturned, K::Released],
+        needs: "userfaultfd with poison (6.6), MADV_COLLAPSE. `markers_lost` should be 0, and is not on known kernels",
+        body: Body::Alone(markers::poison_collapse),
+    },
+    Workload {
+        name: "guard-collapse",
+        about: "looks whether a guard page can be read while its mapping is collapsed",
+        kinds: &[],
+        sometimes: &[K::ScanFile, K::CollapseFile, K::StartLocking, K::AcquireReturned, K::Released],
+        needs: "guard pages in file mappings (6.15). `guard_pages_read` should be 0, and is not on known kernels",
+        body: Body::Alone(markers::guard_collapse),
+    },
+    Workload {
+        name: "poison-pte-collapse",
+        about: "looks whether a poison marker outlives the collapse of its own mapping",
+        kinds: &[],
+        sometimes: &[K::ScanFile, K::CollapseFile, K::StartLocking, K::AcquireReturned, K::Released],
+        needs: "as poison-collapse",
+        body: Body::Alone(markers::poison_pte_collapse),
+    },
+    Workload {
         name: "all",
-        about: "each of the others in its own process: alone for a slice, then all at once",
+        about: "each of the others in its own process: alone for a slice, then all at once; without those marked",
         kinds: &[],
         sometimes: &[],
         needs: "what each of them needs; 10 seconds or more give every path its turn",
@@ -151,13 +253,14 @@ pub(super) fn list(json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     }
     for w in WORKLOADS {
         let (sure, sometimes) = w.events();
-        writeln!(out, "{:<11} {}", w.name, w.about)?;
+        let alone = if matches!(w.body, Body::Alone(_)) { " (not part of all)" } else { "" };
+        writeln!(out, "{:<19} {}{alone}", w.name, w.about)?;
         for (label, kinds) in [("events", sure), ("if possible", sometimes)] {
             if !kinds.is_empty() {
-                writeln!(out, "            {label}: {}", names(&kinds).join(", "))?;
+                writeln!(out, "{:19} {label}: {}", "", names(&kinds).join(", "))?;
             }
         }
-        writeln!(out, "            needs: {}", w.needs)?;
+        writeln!(out, "{:19} needs: {}", "", w.needs)?;
     }
     Ok(())
 }

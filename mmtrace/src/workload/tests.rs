@@ -23,10 +23,12 @@ fn parse(words: &str) -> WorkloadArgs {
 }
 
 fn settings() -> BTreeMap<String, String> {
-    let folder = "/sys/kernel/mm/transparent_hugepage/khugepaged";
-    ["scan_sleep_millisecs", "alloc_sleep_millisecs", "pages_to_scan"]
-        .iter()
-        .map(|name| ((*name).to_owned(), fs::read_to_string(format!("{folder}/{name}")).unwrap_or_default()))
+    let folder = "/sys/kernel/mm/transparent_hugepage";
+    ["khugepaged/scan_sleep_millisecs", "khugepaged/alloc_sleep_millisecs", "khugepaged/pages_to_scan", "shmem_enabled"]
+        .map(|name| format!("{folder}/{name}"))
+        .into_iter()
+        .chain(["/proc/sys/vm/nr_hugepages".to_owned()])
+        .map(|path| (path.clone(), fs::read_to_string(&path).unwrap_or_default()))
         .collect()
 }
 
@@ -86,6 +88,92 @@ fn fork() {
     assert!(count(&done, "mremap", "pages read after the move") > 0);
 }
 
+/// What must not happen on any kernel; nothing if this one could not be asked.
+fn never(outcome: &Outcome, what: &str) {
+    let found: u64 = outcome.paths.iter().filter_map(|p| p.counts.get(what)).sum();
+    assert_eq!(found, 0, "{what}: {outcome:#?}");
+}
+
+#[test]
+fn fork_storm() {
+    let done = try_out("fork-storm --seconds 0.2 --memory 32M");
+    assert!(count(&done, "fork", "children") > 0);
+    never(&done, "children that did not get to their end");
+}
+
+#[test]
+fn migrate() {
+    let done = try_out("migrate --seconds 0.3 --memory 32M");
+    assert!(count(&done, "fault", "pages touched") > 0);
+    assert!(count(&done, "change", "mprotect") > 0);
+}
+
+#[test]
+fn collapse_file() {
+    let done = try_out("collapse-file --seconds 0.5 --memory 32M");
+    assert!(count(&done, "other processes", "rounds of faults and unmapping") > 0);
+    assert!(count(&done, "read", "bytes by read") > 0);
+    never(&done, "pages with wrong contents");
+}
+
+#[test]
+fn uffd_wp() {
+    let done = try_out("uffd-wp --seconds 0.3 --memory 32M");
+    assert!(count(&done, "protect", "pages filled") > 0);
+    never(&done, "markers_lost");
+}
+
+#[test]
+fn mremap() {
+    let done = try_out("mremap --seconds 0.3 --memory 32M");
+    assert!(count(&done, "move", "moves") > 0);
+    never(&done, "pages with wrong contents");
+}
+
+#[test]
+fn gup() {
+    let done = try_out("gup --seconds 0.3 --memory 32M");
+    assert!(count(&done, "vmsplice", "bytes") > 0);
+    never(&done, "pages with wrong contents");
+}
+
+/// Without huge pages, or the right to have some, they say so.
+#[test]
+fn hugetlb() {
+    let done = try_out("hugetlb --seconds 0.3 --memory 32M");
+    never(&done, "sigbus");
+    never(&done, "huge pages with wrong contents");
+    let child = try_out("hugetlb-child --seconds 0.3 --memory 32M");
+    for outcome in [done, child] {
+        let noted = outcome.paths.iter().any(|p| p.note.is_some());
+        assert!(noted || outcome.paths.iter().any(|p| p.counts.contains_key("MADV_DONTNEED")), "{outcome:#?}");
+    }
+}
+
+/// What they find is the kernel's affair; a kernel that lacks something is told of in a note.
+#[test]
+fn lost_markers() {
+    for (name, path, what) in [
+        ("poison-collapse", "poison", "pages poisoned"),
+        ("poison-pte-collapse", "poison", "pages poisoned"),
+        ("guard-collapse", "guard", "guards installed"),
+    ] {
+        let done = try_out(&format!("{name} --seconds 0.2 --memory 32M"));
+        let found = done.paths.iter().find(|p| p.path == path).unwrap();
+        assert!(found.note.is_some() || count(&done, path, what) > 0, "{done:#?}");
+    }
+}
+
+#[test]
+fn what_is_run_by_name_only_is_not_part_of_all() {
+    let parts: Vec<_> = table::parts().collect();
+    assert_eq!(parts.len(), 10);
+    for name in ["poison-collapse", "guard-collapse", "poison-pte-collapse", "hugetlb", "hugetlb-child", "fork-storm"] {
+        assert!(!parts.contains(&name), "{name}");
+    }
+    assert!(parse("all --memory 160M").memory >= parts.len() as u64 * MEMORY_MIN);
+}
+
 /// Not a test of its own: `all` starts it as its child process.
 #[test]
 fn child_process() {
@@ -109,7 +197,7 @@ fn launch(args: &[OsString]) -> std::io::Result<Command> {
 fn all_has_every_workload_in_its_own_process() {
     let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let before = settings();
-    let args = parse("all --seconds 3 --memory 160M");
+    let args = parse("all --seconds 6 --memory 160M");
     let done = execute(&args, &AtomicBool::new(false), &launch).unwrap();
     assert_eq!(before, settings());
     for name in table::parts() {
@@ -124,7 +212,7 @@ fn stops_when_told() {
     let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let stop = AtomicBool::new(false);
     let done = std::thread::scope(|scope| {
-        let running = scope.spawn(|| execute(&parse("all --seconds 60 --memory 80M"), &stop, &launch).unwrap());
+        let running = scope.spawn(|| execute(&parse("all --seconds 60 --memory 160M"), &stop, &launch).unwrap());
         std::thread::sleep(Duration::from_millis(300));
         stop.store(true, Ordering::Relaxed);
         running.join().unwrap()

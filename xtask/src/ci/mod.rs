@@ -3,6 +3,7 @@
 mod lanes;
 mod live;
 mod sql;
+mod vm;
 
 use std::{env, time::Instant};
 
@@ -24,6 +25,8 @@ use crate::{setup::Setup, test::Sums, workspace::Workspace};
 ///        no rule violated, and replay says the same
 /// sql    the SQL in README.md runs in DuckDB over a capture of testdata/, and pyarrow reads
 ///        every event
+/// vm     `cargo xtask vm`: mmtrace records kernels 6.1, 6.12 and 7.2 in virtual machines; no rule
+///        violated, and replay says the same
 ///
 /// A lane, or part of one, that this machine cannot run is "not run here", with the reason. That
 /// is no failure, with one exception: with CI=true, what setup began to install and could not
@@ -40,7 +43,7 @@ pub(crate) struct Args {
 }
 
 /// The lanes, in order.
-const LANES: [&str; 8] = ["setup", "fmt", "clippy", "test", "ebpf", "docs", "live", "sql"];
+const LANES: [&str; 9] = ["setup", "fmt", "clippy", "test", "ebpf", "docs", "live", "sql", "vm"];
 
 /// What a lane came to.
 enum Outcome {
@@ -87,7 +90,8 @@ impl Run {
             "ebpf" => lanes::ebpf(self),
             "docs" => lanes::docs(self),
             "live" => live::lane(self),
-            _ => sql::lane(self),
+            "sql" => sql::lane(self),
+            _ => vm::lane(self),
         }
     }
 }

@@ -10,13 +10,13 @@ use anyhow::Result;
 use crate::workspace::Workspace;
 pub(crate) use steps::{has_subcommand, python_versions};
 
-/// Install what `build-ebpf` and the ci lanes `ebpf` and `sql` need
+/// Install what `build-ebpf` and the ci lanes `ebpf`, `sql` and `vm` need
 ///
 /// What is there is left alone; what cannot be had is said, and is no failure of the rest.
 ///
 /// Everywhere: rustfmt and clippy by rustup, and a Python environment with duckdb and pyarrow in
-/// target/venv. As root where apt is: the packages rustc-web, cargo-web, rust-web-src, rust-web-clippy
-/// and llvm-22-dev, then bpf-linker 0.13.0 by cargo install.
+/// target/venv. As root where apt is: the packages rustc-web, cargo-web, rust-web-src, rust-web-clippy,
+/// llvm-22-dev and qemu-system-x86, then bpf-linker 0.13.0 by cargo install.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {}
@@ -65,6 +65,8 @@ pub(crate) struct Setup {
     pub(crate) linker: Step,
     /// duckdb and pyarrow.
     pub(crate) python: Step,
+    /// QEMU.
+    pub(crate) qemu: Step,
 }
 
 /// Runs the command.
@@ -87,18 +89,20 @@ pub(crate) fn run(workspace: &Workspace) -> Setup {
         clippy: step("its clippy", &|| steps::clippy(workspace)),
         linker: step("bpf-linker", &|| steps::linker(workspace)),
         python: step("duckdb and pyarrow, which read captures without us", &|| steps::python(workspace)),
+        qemu: step("QEMU, for other kernels", &|| steps::qemu(workspace)),
     }
 }
 
 impl Setup {
     /// The steps with their names.
-    pub(crate) fn steps(&self) -> [(&'static str, &Step); 5] {
+    pub(crate) fn steps(&self) -> [(&'static str, &Step); 6] {
         [
             ("rustfmt and clippy", &self.lints),
             ("compiler", &self.compiler),
             ("its clippy", &self.clippy),
             ("bpf-linker", &self.linker),
             ("duckdb and pyarrow", &self.python),
+            ("QEMU", &self.qemu),
         ]
     }
 }

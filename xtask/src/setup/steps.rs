@@ -8,6 +8,7 @@ use super::{Step, apt, is_network};
 use crate::{
     ebpf::toolchain::{Compiler, Linker},
     process,
+    vm::QEMU,
     workspace::{Workspace, cargo, cargo_home, program},
 };
 
@@ -155,4 +156,16 @@ pub(crate) fn python_versions(workspace: &Workspace) -> Option<String> {
     let script = "import duckdb, pyarrow.dataset as d, pyarrow; print('duckdb', duckdb.__version__, 'pyarrow', pyarrow.__version__)";
     let python = workspace.venv().join("bin/python");
     process::line(process::command(python, &workspace.root).args(["-c", script]))
+}
+
+/// QEMU for the kernels of the vm lane.
+pub(super) fn qemu(workspace: &Workspace) -> Result<Step> {
+    let version = || process::line(process::command(QEMU, &workspace.root).arg("--version"));
+    match version() {
+        Some(version) => Ok(Step::Present(version)),
+        None if std::env::consts::ARCH != "x86_64" => {
+            Ok(Step::Impossible("the kernels of the vm lane are for x86-64".to_owned()))
+        }
+        None => apt::install(workspace, &["qemu-system-x86"]),
+    }
 }

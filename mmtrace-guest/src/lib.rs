@@ -1,0 +1,57 @@
+//! What the two sides of a test machine agree on: `cargo xtask vm` outside, the first process inside.
+//!
+//! Outside puts a [`Plan`] into the initramfs, as [`PLAN`]. Inside runs its steps one by one, and writes what came of
+//! each as files of a [cpio archive](archive) to a bare disk, which outside reads when the machine has ended, however
+//! it ended.
+
+pub mod archive;
+
+use serde::{Deserialize, Serialize};
+
+/// Where the plan lies in the initramfs.
+pub const PLAN: &str = "plan.json";
+/// Beside a step's files: its [`Done`].
+pub const DONE: &str = "done.json";
+/// Beside it: what the step printed on standard output.
+pub const STDOUT: &str = "stdout";
+/// Beside it: what the step printed on standard error.
+pub const STDERR: &str = "stderr";
+/// Folder of the files that a step leaves and the plan keeps.
+pub const KEPT: &str = "kept";
+/// Begins each line that the first process writes to the kernel's log.
+pub const VOICE: &str = "mmtrace-guest:";
+
+/// What to do in a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The disk that takes the results, such as `/dev/nvme0n1`.
+    pub disk: String,
+    /// One after the other.
+    pub steps: Vec<Step>,
+}
+
+/// One command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its name, and that of its folder in the results.
+    pub name: String,
+    /// Files of one value, with the value that each has during the step.
+    pub settings: Vec<(String, String)>,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// After so many seconds it is killed.
+    pub limit: u64,
+    /// Folders and files that are results as well.
+    pub keep: Vec<String>,
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// Its exit status; `None` when a signal ended it, or it never began.
+    pub status: Option<i32>,
+    /// Why it did not end by itself, or could not begin.
+    pub trouble: Option<String>,
+    /// How long it ran, in seconds.
+    pub seconds: f64,
+}

@@ -1,0 +1,170 @@
+//! Migration of pages that threads fault in, while others change the VMA.
+
+use super::settings::number_list;
+use super::sys::{Access, Advice, Backing, Mapping, PAGE};
+use super::tally::Tally;
+use super::{Job, process};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// Most memory that moves.
+const REGION: usize = 64 << 20;
+const COMPACT: &str = "/proc/sys/vm/compact_memory";
+/// Pages that a writer changes at a time.
+const PIECE: usize = 16;
+
+pub(super) fn run(job: &Job<'_>, tally: &Tally) {
+    let len = (job.memory / 2 / PAGE * PAGE).min(REGION);
+    let memory = Mapping::new(len, Backing::Anon).and_then(|memory| {
+        memory.advise(Advice::NoHugePage)?;
+        Ok(memory)
+    });
+    let memory = match &memory {
+        Ok(memory) => memory,
+        Err(error) => return tally.note("move", format!("no memory: {error}")),
+    };
+    let before = migrated();
+    let nodes = number_list(&fs::read_to_string("/sys/devices/system/node/has_memory").unwrap_or_default());
+    // The mover has the first three quarters, writers the last: their splits move the end of the mover's VMA, whose
+    // lock they then need, while faults wait in it for migration.
+    let border = memory.pages() / 4 * 3;
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let done = match nodes[..] {
+                [one, other, ..] => between(job, tally, memory, [one, other]),
+                _ => compact(job, tally, memory, border),
+            };
+            if let Err(error) = done {
+                tally.note("move", format!("stopped early: {error}"));
+            }
+        });
+        for index in 0..job.threads {
+            scope.spawn(move || {
+                process::pin(&job.cpus, index);
+                fault(job, tally, memory, border, index);
+            });
+        }
+        scope.spawn(move || {
+            if let Err(error) = change(job, tally, memory, border) {
+                tally.note("change", format!("stopped early: {error}"));
+            }
+        });
+    });
+    // Other processes' pages are counted, too.
+    tally.add("move", "pages migrated on the whole machine", migrated().saturating_sub(before));
+}
+
+/// Pages migrated since the machine was started.
+fn migrated() -> u64 {
+    let text = fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix("pgmigrate_success ")?.parse().ok()).unwrap_or(0)
+}
+
+/// Moves the pages to and fro.
+fn between(job: &Job<'_>, tally: &Tally, memory: &Mapping, nodes: [u32; 2]) -> io::Result<()> {
+    let mut counts = tally.local("move");
+    counts.add("pages filled", memory.fill(1, 1));
+    for round in 0_usize.. {
+        if !job.go() {
+            break;
+        }
+        let node = nodes[round % 2].cast_signed();
+        counts.add("pages at their target by move_pages", memory.move_pages(1, node)?);
+    }
+    Ok(())
+}
+
+/// On one node move_pages(2) leaves every page where it is; compaction moves them.
+fn compact(job: &Job<'_>, tally: &Tally, memory: &Mapping, border: usize) -> io::Result<()> {
+    let mut counts = tally.local("move");
+    let control = OpenOptions::new().write(true).open(COMPACT);
+    tally.note(
+        "move",
+        match &control {
+            Ok(_) => "one NUMA node: compaction moves the pages instead of move_pages".to_owned(),
+            Err(error) => format!("not provoked: one NUMA node, and no compaction by {COMPACT}: {error}"),
+        },
+    );
+    let Ok(mut control) = control else { return Ok(()) };
+    for round in 0_usize.. {
+        if !job.go() {
+            break;
+        }
+        counts.add("pages filled", border as u64);
+        (0..border).for_each(|page| memory.write(page, 1));
+        for (i, page) in (round % 2..border).step_by(2).enumerate() {
+            if i % 64 == 0 && !job.go() {
+                return Ok(());
+            }
+            memory.advise_range(page * PAGE, PAGE, Advice::DontNeed)?;
+        }
+        control.write_all(b"1")?;
+        counts.add("compactions of all memory", 1);
+        job.pause(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Touches pages; those that are moving right now are waited for.
+fn fault(job: &Job<'_>, tally: &Tally, memory: &Mapping, border: usize, index: usize) {
+    let mut counts = tally.local("fault");
+    let mut page = index * 1021;
+    while job.go() {
+        for _ in 0..2048 {
+            page = (page + 7) % memory.pages();
+            // What the writers have may be read-only.
+            if page < border && page.is_multiple_of(3) {
+                memory.write(page, 1);
+            } else {
+                memory.read(page);
+            }
+        }
+        counts.add("pages touched", 2048);
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
+/// Splits and merges the VMA by mprotect(2), and replaces parts of it, which unmaps them.
+fn change(job: &Job<'_>, tally: &Tally, memory: &Mapping, border: usize) -> io::Result<()> {
+    let mut counts = tally.local("change");
+    let step = PIECE * PAGE;
+    while job.go() {
+        for offset in (border * PAGE..memory.len() - step).step_by(2 * step) {
+            memory.protect(border * PAGE, offset + step - border * PAGE, Access::Read)?;
+            memory.protect(border * PAGE, offset + step - border * PAGE, Access::Write)?;
+            counts.add("mprotect", 2);
+            memory.replace(offset, step)?;
+            counts.add("mmap over a mapping", 1);
+            if !job.pause(Duration::from_micros(200)) {
+                break;
+            }
+        }
+        // The replaced parts may get huge pages, which moves them in one; mmap is another workload's subject.
+        memory.advise(Advice::NoHugePage)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Instant;
+
+    /// With the same node twice nothing moves, but every system call is made.
+    #[test]
+    fn moves_between_nodes() {
+        let stop = AtomicBool::new(false);
+        let end = Instant::now() + Duration::from_millis(100);
+        let job = Job { stop: &stop, end, threads: 1, memory: 32 << 20, allow_swap: false, cpus: Vec::new() };
+        let nodes = number_list(&fs::read_to_string("/sys/devices/system/node/has_memory").unwrap_or_default());
+        if let [node, ..] = nodes[..] {
+            let memory = Mapping::new(64 * PAGE, Backing::Anon).unwrap();
+            let tally = Tally::new("migrate");
+            between(&job, &tally, &memory, [node, node]).unwrap();
+            let done = tally.into_paths();
+            assert!(done[0].counts["pages at their target by move_pages"] > 0, "{done:?}");
+        }
+    }
+}

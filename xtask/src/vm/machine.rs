@@ -1,0 +1,259 @@
+//! One run of QEMU.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{BufReader, Read as _},
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use mmtrace_guest::archive::{self, Contents};
+
+use crate::{process, workspace::program};
+
+/// QEMU for the kernels that are tested.
+pub(crate) const QEMU: &str = "qemu-system-x86_64";
+/// The results' disk, as the kernel calls it: NVMe is built into Debian's cloud kernels, virtio is a module.
+pub(super) const DISK: &str = "/dev/nvme0n1";
+/// Its size; only what is written takes room.
+const DISK_BYTES: u64 = 4 << 30;
+/// How long a kernel may take to say its first word, with an accelerator that works.
+const FIRST_WORD: Duration = Duration::from_secs(15);
+/// How long a kernel that panics may take to end the machine.
+const LAST_WORD: Duration = Duration::from_secs(10);
+/// How often the machine is looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Who runs the guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accelerator {
+    /// The processor.
+    Kvm,
+    /// QEMU's compiler: works everywhere, an order of magnitude slower.
+    Tcg,
+}
+
+impl Accelerator {
+    /// The best one that might work. Whether KVM does, only a boot shows: within another virtual machine, it may be
+    /// there and do nothing.
+    pub(crate) fn best() -> Self {
+        let openable = OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+        let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let extension = flags.split_whitespace().any(|flag| flag == "vmx" || flag == "svm");
+        if openable && extension { Self::Kvm } else { Self::Tcg }
+    }
+
+    /// As QEMU calls it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+
+    const fn option(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg,thread=multi",
+        }
+    }
+}
+
+/// What a machine is made of.
+pub(super) struct Machine<'a> {
+    /// Its files go here: disk, console.
+    pub(super) folder: &'a Path,
+    /// The kernel.
+    pub(super) vmlinuz: &'a Path,
+    /// What it starts with.
+    pub(super) initramfs: &'a Path,
+    /// Longest time that it may run.
+    pub(super) limit: Duration,
+}
+
+/// What is left of a machine.
+pub(super) struct Remains {
+    /// What its first process wrote.
+    pub(super) results: Contents,
+    /// What the kernel said.
+    pub(super) console: String,
+    /// Why it did not end by itself.
+    pub(super) trouble: Option<String>,
+}
+
+enum End {
+    /// It ended, or was ended for this reason.
+    Ended(Option<String>),
+    /// The accelerator does not work: why.
+    Dead(String),
+}
+
+impl Machine<'_> {
+    /// Starts it and waits for its end. With an accelerator that turns out not to work, it is started again without.
+    pub(super) fn run(&self, accelerator: &mut Accelerator) -> Result<Remains> {
+        let (disk, console) = (self.folder.join("disk"), self.folder.join("console"));
+        let trouble = loop {
+            // A disk of before would be read for this one's.
+            let _ = fs::remove_file(&disk);
+            let file = File::create(&disk).with_context(|| format!("cannot make {}", disk.display()))?;
+            file.set_len(DISK_BYTES).with_context(|| format!("cannot make {}", disk.display()))?;
+            fs::write(&console, "")?;
+            let mut child = self.start(*accelerator, &disk, &console)?;
+            let end = self.watch(&mut child, *accelerator, &console);
+            // It may have ended by itself; an error must not leave it behind.
+            let _ = child.kill();
+            child.wait()?;
+            match end? {
+                End::Ended(trouble) => break trouble,
+                End::Dead(why) => {
+                    say!("KVM is here and does not work ({why}): without it");
+                    *accelerator = Accelerator::Tcg;
+                }
+            }
+        };
+        let results = archive::read(BufReader::new(File::open(&disk)?))?;
+        let _ = fs::remove_file(&disk);
+        Ok(Remains { results, console: text(&console), trouble })
+    }
+
+    fn start(&self, accelerator: Accelerator, disk: &Path, console: &Path) -> Result<Child> {
+        let mut qemu = process::command(QEMU, self.folder);
+        qemu.args([
+            "-machine",
+            "q35",
+            "-cpu",
+            "max",
+            "-accel",
+            accelerator.option(),
+            "-smp",
+            "2,sockets=2",
+            "-m",
+            "2G",
+        ]);
+        for node in 0..2 {
+            qemu.arg("-object").arg(format!("memory-backend-ram,id=m{node},size=1G"));
+            qemu.arg("-numa").arg(format!("node,memdev=m{node},cpus={node}"));
+        }
+        qemu.args(["-nodefaults", "-display", "none", "-no-reboot"]);
+        qemu.arg("-serial").arg(option("file:", console));
+        qemu.arg("-drive").arg(option("if=none,id=results,format=raw,cache=writeback,file=", disk));
+        qemu.args(["-device", "nvme,drive=results,serial=results"]);
+        qemu.arg("-kernel").arg(self.vmlinuz).arg("-initrd").arg(self.initramfs);
+        // A panic ends the machine. The first process says on the console which step it is at.
+        qemu.args(["-append", "console=ttyS0 panic=-1 oops=panic printk.devkmsg=on"]);
+        let log = File::create(self.folder.join("qemu.log"))?;
+        qemu.stdout(Stdio::null()).stderr(log);
+        qemu.spawn().with_context(|| format!("cannot run {}", process::typed(&qemu)))
+    }
+
+    fn watch(&self, child: &mut Child, accelerator: Accelerator, console: &Path) -> Result<End> {
+        let start = Instant::now();
+        let mut panicked: Option<Instant> = None;
+        loop {
+            let status = child.try_wait()?;
+            let silent = fs::metadata(console)?.len() == 0;
+            if accelerator == Accelerator::Kvm && silent && (status.is_some() || start.elapsed() > FIRST_WORD) {
+                let log = text(&self.folder.join("qemu.log"));
+                return Ok(End::Dead(log.lines().next().unwrap_or("the kernel says nothing").to_owned()));
+            }
+            if let Some(status) = status {
+                let log = text(&self.folder.join("qemu.log"));
+                return Ok(End::Ended(
+                    (!status.success()).then(|| format!("{QEMU} ended with {status}: {}", log.trim())),
+                ));
+            }
+            if panicked.is_none() && text(console).contains("Kernel panic") {
+                panicked = Some(Instant::now());
+            }
+            if panicked.is_some_and(|since| since.elapsed() > LAST_WORD) {
+                return Ok(End::Ended(Some("it did not end after its panic, and was ended".to_owned())));
+            }
+            if start.elapsed() > self.limit {
+                let last = last_words(&text(console));
+                let limit = self.limit.as_secs();
+                return Ok(End::Ended(Some(format!("it had not ended after {limit} s, and was ended; last: {last}"))));
+            }
+            thread::sleep(TICK);
+        }
+    }
+}
+
+/// In an option of QEMU a comma within a value is doubled.
+fn option(start: &str, path: &Path) -> String {
+    format!("{start}{}", path.display().to_string().replace(',', ",,"))
+}
+
+fn text(path: &Path) -> String {
+    let mut bytes = Vec::new();
+    // What cannot be read says nothing.
+    let _ = File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn last_words(console: &str) -> String {
+    console.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim().to_owned()
+}
+
+/// What kernels say when something is wrong with them.
+const ALARMS: [&str; 13] = [
+    "Kernel panic",
+    "BUG:",
+    "WARNING:",
+    "Oops:",
+    "kernel BUG at",
+    "general protection fault",
+    "soft lockup",
+    "hard LOCKUP",
+    "rcu: INFO",
+    "blocked for more than",
+    "Out of memory",
+    "oom-kill:",
+    "page allocation failure",
+];
+
+/// The alarms on a console: how often each was raised, and the first line of it.
+pub(super) fn alarms(console: &str) -> Vec<String> {
+    let raised = |alarm: &&str| {
+        let mut lines = console.lines().filter(|line| line.contains(alarm));
+        let first = lines.next()?.trim();
+        let more = lines.count();
+        Some(if more == 0 { first.to_owned() } else { format!("{first} (and {more} more of this sort)") })
+    };
+    ALARMS.iter().filter_map(raised).collect()
+}
+
+/// Where QEMU is; the inner error says what to do where it is not.
+pub(crate) fn qemu() -> Result<PathBuf, String> {
+    if std::env::consts::ARCH != "x86_64" {
+        return Err("the kernels that are tested are for x86-64, and this machine is not".to_owned());
+    }
+    program(QEMU, &[]).ok_or_else(|| {
+        format!(
+            "there is no {QEMU} here, so no kernel can be booted: cargo xtask setup, or apt-get install qemu-system-x86"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alarms_are_counted_and_other_lines_are_not() {
+        let console = "[ 0.1] Linux version 6.1\n[ 9.1] WARNING: CPU: 0 PID: 1 at mm/x.c:1\n[ 9.2] WARNING: CPU: 1\n\
+                       [ 9.3] Oops: 0000 [#1]\ncommand line: oops=panic panic=-1\n";
+        assert_eq!(
+            alarms(console),
+            ["[ 9.1] WARNING: CPU: 0 PID: 1 at mm/x.c:1 (and 1 more of this sort)", "[ 9.3] Oops: 0000 [#1]"]
+        );
+        assert!(alarms("[ 0.1] all is well\n").is_empty());
+    }
+
+    #[test]
+    fn commas_in_paths_are_no_options() {
+        assert_eq!(option("file:", Path::new("/a,b")), "file:/a,,b");
+    }
+}

@@ -1,0 +1,232 @@
+//! `cargo xtask vm`: mmtrace on other kernels, in virtual machines.
+
+mod debian;
+mod image;
+mod judge;
+mod machine;
+mod probes;
+mod table;
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::workspace::Workspace;
+use debian::Apt;
+use image::Programs;
+pub(crate) use machine::{Accelerator, QEMU};
+use machine::{Machine, Remains};
+use probes::Drift;
+
+/// The kernels that CI boots: before per-VMA locks, with them, and the newest.
+pub(crate) const KERNELS: [&str; 3] = ["6.1", "6.12", "7.2"];
+/// How long a machine may take beside its steps: booting, and writing results.
+const BESIDE_STEPS: Duration = Duration::from_secs(60);
+
+/// Run mmtrace on other kernels, in virtual machines
+///
+/// The kernels are Debian's cloud kernels, the newest of each series, from the mirror that this machine's apt uses;
+/// nothing is installed. Each boots in QEMU with two CPUs, two NUMA nodes and 2 GiB, with KVM where it works, and runs
+/// the tests of xtask/src/vm/table.rs. No root is needed.
+///
+/// Results stay in target/vm/KERNEL: console, and per test what it printed and the captures. Exit status 1 if
+/// anything is wrong, or a kernel could not be had.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// Series of kernels, such as 6.12
+    #[arg(value_name = "KERNEL", default_values = KERNELS, value_parser = series)]
+    kernels: Vec<String>,
+
+    /// Write what the probes are resolved to into testdata/probes/, instead of comparing it
+    #[arg(long, conflicts_with = "mmtrace")]
+    write_probes: bool,
+
+    /// Arguments of one mmtrace to run instead of the tests, such as: -- workload compaction
+    #[arg(last = true, value_name = "ARGS")]
+    mmtrace: Vec<String>,
+}
+
+fn series(text: &str) -> Result<String, String> {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    match text.split_once('.') {
+        Some((major, minor)) if is_number(major) && is_number(minor) => Ok(text.to_owned()),
+        _ => Err("a major and a minor number, such as 6.12".to_owned()),
+    }
+}
+
+/// What to do with a kernel.
+#[derive(Clone, Copy)]
+pub(crate) enum Task<'a> {
+    /// The tests of the table.
+    Test,
+    /// The same, and what the probes are resolved to becomes what is expected.
+    WriteProbes,
+    /// One command of the user's.
+    Command(&'a [String]),
+}
+
+/// What all the kernels came to.
+#[derive(Default)]
+pub(crate) struct Session {
+    /// Kernels with nothing wrong.
+    pub(crate) passed: Vec<String>,
+    /// What is wrong, by kernel.
+    pub(crate) wrong: Vec<String>,
+    /// Kernels that could not be booted, with the reason.
+    pub(crate) not_run: Vec<String>,
+}
+
+/// Runs the command.
+pub(crate) fn command(args: &Args) -> Result<bool> {
+    let kernels: Vec<&str> = args.kernels.iter().map(String::as_str).collect();
+    let task = match (&args.mmtrace[..], args.write_probes) {
+        ([], false) => Task::Test,
+        ([], true) => Task::WriteProbes,
+        (args, _) => Task::Command(args),
+    };
+    let session = run(&Workspace::find()?, &kernels, task)?;
+    for reason in &session.not_run {
+        say!("not run: {reason}");
+    }
+    for wrong in &session.wrong {
+        say!("wrong: {wrong}");
+    }
+    if session.passed.is_empty() && session.wrong.is_empty() {
+        bail!("no kernel was booted, so nothing is known");
+    }
+    Ok(session.wrong.is_empty() && session.not_run.is_empty())
+}
+
+/// Boots one kernel after the other.
+pub(crate) fn run(workspace: &Workspace, kernels: &[&str], task: Task<'_>) -> Result<Session> {
+    let mut session = Session::default();
+    if let Err(why) = machine::qemu() {
+        session.not_run.push(why);
+        return Ok(session);
+    }
+    let apt = Apt::open(workspace)?;
+    let mut programs = None;
+    let mut accelerator = Accelerator::best();
+    for series in kernels {
+        match apt.kernel(series)? {
+            Err(why) => session.not_run.push(format!("{series}: {why}")),
+            Ok(kernel) => {
+                let programs = match &mut programs {
+                    Some(programs) => programs,
+                    none => none.insert(Programs::build(workspace)?),
+                };
+                let wrong = boot(workspace, series, &kernel, programs, &mut accelerator, task)?;
+                if wrong.is_empty() {
+                    session.passed.push(format!("{series} ({})", kernel.version));
+                }
+                session.wrong.extend(wrong.into_iter().map(|what| format!("{series}: {what}")));
+            }
+        }
+    }
+    Ok(session)
+}
+
+/// One kernel: says what came of it, and returns what is wrong.
+fn boot(
+    workspace: &Workspace,
+    series: &str,
+    kernel: &debian::Kernel,
+    programs: &Programs,
+    accelerator: &mut Accelerator,
+    task: Task<'_>,
+) -> Result<Vec<String>> {
+    let folder = workspace.target.join("vm").join(series);
+    let (initramfs, results) = (folder.join("initramfs"), folder.join("results"));
+    debian::remove(&results)?;
+    fs::create_dir_all(&results).with_context(|| format!("cannot make the folder {}", results.display()))?;
+    let plan = match task {
+        Task::Test | Task::WriteProbes => table::plan(),
+        Task::Command(args) => table::single(args),
+    };
+    programs.pack(&plan, &initramfs)?;
+    let limit = BESIDE_STEPS + Duration::from_secs(plan.steps.iter().map(|step| step.limit).sum());
+    let start = Instant::now();
+    say!("{series}: booting {}", kernel.version);
+    let machine = Machine { folder: &folder, vmlinuz: &kernel.vmlinuz, initramfs: &initramfs, limit };
+    let remains = machine.run(accelerator)?;
+    fs::remove_file(&initramfs)?;
+    judge::store(&remains.results, &results)?;
+    let wrong = tell(workspace, series, &remains, task)?;
+    say!(
+        "{series}: {} in {:.1} s with {}; {}",
+        if wrong.is_empty() { "nothing wrong" } else { "something wrong" },
+        start.elapsed().as_secs_f64(),
+        accelerator.name(),
+        workspace.shown(&folder)
+    );
+    Ok(wrong)
+}
+
+/// Says what is known of a machine, and returns what is wrong.
+fn tell(workspace: &Workspace, series: &str, remains: &Remains, task: Task<'_>) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    wrong.extend(remains.trouble.iter().cloned());
+    wrong.extend(machine::alarms(&remains.console).into_iter().map(|line| format!("the kernel says: {line}")));
+    if let Task::Command(_) = task {
+        wrong.extend(judge::show(&remains.results, table::COMMAND));
+    } else {
+        let mut judgement = judge::judge(&remains.results);
+        for line in &judgement.told {
+            say!("  {line}");
+        }
+        wrong.append(&mut judgement.wrong);
+        // Without a capture it is not known what was attached; that there is none is wrong enough.
+        if let (Some(doctor), Some(manifest)) = (&judgement.doctor, &judgement.manifest) {
+            let table = probes::table(doctor, manifest);
+            wrong.extend(compare(workspace, series, &table, matches!(task, Task::WriteProbes))?);
+        }
+    }
+    for what in &wrong {
+        say!("  wrong: {what}");
+    }
+    Ok(wrong)
+}
+
+/// Compares what the probes are resolved to with what is known; returns what is wrong.
+fn compare(workspace: &Workspace, series: &str, table: &Value, write_probes: bool) -> Result<Option<String>> {
+    if write_probes {
+        say!("  probes      written to {}", probes::write(workspace, series, table)?);
+        return Ok(None);
+    }
+    let write = format!("cargo xtask vm --write-probes {series}");
+    Ok(match probes::compare(workspace, series, table)? {
+        Drift::None => {
+            say!("  probes      resolved as before");
+            None
+        }
+        Drift::New => {
+            say!("  probes      nothing to compare with: {write}");
+            None
+        }
+        Drift::Some { lines, lost } => {
+            say!("  probes      resolved otherwise than before; if that is right, {write}");
+            for line in lines {
+                say!("    {line}");
+            }
+            (!lost.is_empty()).then(|| format!("no longer attached: {}", lost.join(", ")))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_are_two_numbers() {
+        assert!(KERNELS.into_iter().all(|kernel| series(kernel).is_ok()));
+        for text in ["6", "6.", "six.one", "6.1.0", "../6.1", ""] {
+            assert!(series(text).is_err(), "{text}");
+        }
+    }
+}
