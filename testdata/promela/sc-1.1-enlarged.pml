@@ -1,7 +1,11 @@
 /*
- * SC-1.1 m.rw+pte+pmd, enlarged, for measuring: WRITERS threads move a page each to entry
- * (number modulo SLOTS), and allocate a table when there is none; R zaps and reclaims TABLES
- * times; a table that is freed can be allocated again. TABLES is 1 to 3, SLOTS 1 to 4.
+ * SC-1.1 with both looks, enlarged: T moves a page to entry number-of-T modulo SLOTS, and
+ * allocates a table when there is none; R zaps and reclaims TABLES times; a table that is
+ * freed can be allocated again.
+ *
+ * WRITERS   how many T, 1 to 4
+ * SLOTS     entries of a table, 1 to 4
+ * TABLES    how many tables there are, 1 to 3
  */
 
 #define RECHECK_PTE

@@ -1,11 +1,9 @@
 /*
  * SC-1.1: T moves a page to an entry that is none, R zaps the range and removes its table.
  *
- * m.rw+none                    -
- * m.rw+pte, m.legacy+reclaim   RECHECK_PTE
- * m.rw+pmd                     RECHECK_PMD
- * m.rw+pte+pmd                 RECHECK_PTE RECHECK_PMD
- * m.legacy                     RECHECK_PTE KEEP_TABLES
+ * RECHECK_PTE   T looks at the entry again under the PTL
+ * RECHECK_PMD   T looks at the PMD again under the PTL
+ * KEEP_TABLES   R leaves the table where it is: kernels without PT reclaim
  */
 
 #define TABLES          1

@@ -2,13 +2,11 @@
  * SC-4.1: K retracts the empty table of a file's VMA, U registers the VMA for uffd-wp and
  * write-protects a page that is not mapped: it puts a marker into the table.
  *
- * r.trylock                    TRYLOCK
- * r.posted                     -
- * r.6.6                        RECHECK_VMA
- * r.7.2                        RECHECK_VMA RECHECK_PMD
- *
- * Enlarged, for measuring: RECHECK_VMA FIRST=n SECOND=m ENTRIES=e, n threads in one VMA and m
- * in another one; the entries go round.
+ * TRYLOCK         K locks the mmap_lock for write if it can, and no lock of the tables
+ * RECHECK_VMA     K looks at the VMA again under PML and PTL
+ * RECHECK_PMD     K looks at the PMD again under PML
+ * FIRST, SECOND   users of the first VMA and of a second one, 1 and 0 unless said
+ * ENTRIES         entries that they take in turn, 1 unless said
  */
 
 #ifndef FIRST

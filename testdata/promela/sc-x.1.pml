@@ -1,16 +1,10 @@
 /*
  * SC-X.1: readers that lock the VMA, or else the mmap_lock, against writers that change it.
  *
- * v.7.2                        V7_2
- * v.7.2-2-readers              V7_2 READERS=2
- * v.6.12                       -
- * v.6.12-2-readers             READERS=2
- * v.7.2-no-second-test         V7_2 NO_SECOND_TEST
- * v.6.12-no-second-test        NO_SECOND_TEST
- * v.7.2-no-wait                V7_2 NO_WAIT
- * v.6.12-no-wait               NO_WAIT
- *
- * Enlarged, for measuring: V7_2 READERS=r WRITERS=w.
+ * V7_2              the lock is a counter; else 6.12's rwsem
+ * NO_SECOND_TEST    readers do not look at the sequence again
+ * NO_WAIT           writers do not wait for readers
+ * READERS, WRITERS  how many, 1 unless said
  */
 
 #ifndef READERS

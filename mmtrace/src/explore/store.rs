@@ -144,7 +144,7 @@ impl Index {
     /// Where the search for a hash begins: in the order of the hashes, whatever the size.
     #[inline]
     fn home(slots: &[u64], hash: u32) -> usize {
-        (u64::from(hash) * slots.len() as u64 >> 32) as usize
+        ((u64::from(hash) * slots.len() as u64) >> 32) as usize
     }
 
     /// The number with this hash that is the one, or the slot where it would be.
