@@ -16,6 +16,7 @@ mod ebpf;
 mod process;
 mod record;
 mod setup;
+mod spin;
 mod test;
 mod vm;
 mod workspace;

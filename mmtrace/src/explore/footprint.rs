@@ -68,6 +68,11 @@ impl Footprints {
         self.grown
     }
 
+    /// Begins to notice anew whether anything is learned.
+    pub(super) const fn look(&mut self) {
+        self.grown = false;
+    }
+
     /// Takes what was learned into the futures.
     pub(super) fn settle(&mut self) {
         self.grown = false;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::{
     model::invariant::Invariant,
     protocol::{
-        State, World,
+        Footprint, State, World,
         kernel::{Broken, Outcome},
         world::Tid,
     },
@@ -14,7 +14,7 @@ use crate::{
 
 use super::{
     footprint::Footprints,
-    store::{Grow, Packer, Store},
+    store::{Packer, Store},
 };
 
 /// A transition: which thread, and which way if its step has several.
@@ -85,15 +85,11 @@ pub enum SearchError {
     },
 }
 
+/// Why a search is not over yet.
 enum Stop {
-    Grow(Grow),
+    /// Something was learned on the way that would have made it another search.
+    Learned,
     Error(SearchError),
-}
-
-impl From<Grow> for Stop {
-    fn from(grow: Grow) -> Self {
-        Self::Grow(grow)
-    }
 }
 
 /// Looks at every interleaving of the world's threads.
@@ -105,7 +101,7 @@ pub fn search(world: &World, order: Order, limits: &mut Limits<'_>) -> Result<Fo
     let start = Instant::now();
     let mut packer = Packer::new(world.initial());
     let mut footprints = Footprints::new();
-    warm_up(world, &mut packer, &mut footprints);
+    warm_up(world, &mut packer, &mut footprints, if order == Order::Reduced { IN_VAIN } else { 16 });
     loop {
         footprints.settle();
         let mut run = Run {
@@ -129,10 +125,7 @@ pub fn search(world: &World, order: Order, limits: &mut Limits<'_>) -> Result<Fo
             Order::Reduced => run.depth(Some(&mut footprints)),
         };
         match stop {
-            Err(Stop::Grow(grow)) => {
-                packer = run.store.into_packer();
-                packer.grow(grow);
-            }
+            Err(Stop::Learned) => packer = run.store.into_packer(),
             Err(Stop::Error(error)) => return Err(error),
             // A counterexample is one, whatever was known.
             Ok(()) if order == Order::Reduced && footprints.has_grown() && run.found.broken.is_none() => {
@@ -150,15 +143,25 @@ pub fn search(world: &World, order: Order, limits: &mut Limits<'_>) -> Result<Fo
     }
 }
 
-/// Runs a few schedules at random, so that most of what there is to learn is known.
-fn warm_up(world: &World, packer: &mut Packer, footprints: &mut Footprints) {
+/// Runs schedules at random, until nothing was learned for a while: a search that learns much
+/// has to be repeated. Some switch threads at every step, some seldom.
+fn warm_up(world: &World, packer: &mut Packer, footprints: &mut Footprints, patience: usize) {
     let mut bits = 0x2545_f491_4f6c_dd1d_u64;
-    for _ in 0..64 {
+    let mut random = move || {
+        bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (bits >> 33) as usize
+    };
+    let mut in_vain = 0;
+    for walk in 0..WALKS {
         let mut state = *world.initial();
-        for _ in 0..400 {
+        let mut first = random();
+        let mut learned = false;
+        for _ in 0..WALK {
             let mut any = false;
-            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let first = (bits >> 33) as usize;
+            let chance = random();
+            if chance & ((1 << (walk % 5)) - 1) == 0 {
+                first = random();
+            }
             for i in 0..world.threads() {
                 let tid = ((first + i) % world.threads()) as Tid;
                 let choices = world.choices(&state, tid);
@@ -166,9 +169,10 @@ fn warm_up(world: &World, packer: &mut Packer, footprints: &mut Footprints) {
                     continue;
                 }
                 let mut next = state;
-                let outcome = take(world, &mut next, tid, (first % usize::from(choices)) as u8, Some(footprints));
+                let choice = (chance >> 8) % usize::from(choices);
+                let outcome = take(world, &mut next, tid, choice as u8, Some(footprints));
                 if !outcome.blocked {
-                    packer.learn(&next);
+                    learned |= packer.learn(&next);
                     state = next;
                     any = outcome.broken.is_none();
                     break;
@@ -178,9 +182,22 @@ fn warm_up(world: &World, packer: &mut Packer, footprints: &mut Footprints) {
                 break;
             }
         }
+        learned |= footprints.has_grown();
+        footprints.look();
+        in_vain = if learned { 0 } else { in_vain + 1 };
+        if in_vain > patience {
+            break;
+        }
     }
     packer.lay_out();
 }
+
+/// Schedules at random, at most.
+const WALKS: usize = 10_000;
+/// Steps of one, at most.
+const WALK: usize = 400;
+/// So many in a row that teach nothing are enough.
+const IN_VAIN: usize = 256;
 
 #[inline]
 fn take(world: &World, state: &mut State, tid: Tid, choice: u8, learn: Option<&mut Footprints>) -> Outcome {
@@ -213,20 +230,38 @@ struct Origin {
     depth: u32,
 }
 
+/// A step that can be taken, and has been on trial.
+struct Successor {
+    by: Move,
+    /// What it leads to.
+    state: State,
+    /// The number of that; `None`: it was not looked up yet.
+    id: Option<u32>,
+    outcome: Outcome,
+}
+
 struct Frame {
     state: State,
     id: u32,
-    /// Moves still to be taken.
-    todo: Vec<Move>,
-    /// The one that led here.
+    /// The move that led here.
     by: Move,
+    /// Where its successors begin among those that are still to be looked at; they end where
+    /// those of the next frame begin.
+    first: usize,
+}
+
+/// A path, with what is still to be tried from each of its states.
+struct Path {
+    frames: Vec<Frame>,
+    successors: Vec<Successor>,
+    /// Which states are on it, bit by number.
+    on_it: Vec<u64>,
 }
 
 impl Run<'_, '_, '_> {
     fn breadth(&mut self) -> Result<(), Stop> {
         let none = Move { tid: 0, choice: 0 };
         let mut origins = vec![Origin { parent: 0, by: none, depth: 0 }];
-        self.store.insert(self.world.initial())?;
         let mut id = 0;
         while (id as usize) < self.store.len() {
             let state = self.store.get(id);
@@ -249,7 +284,7 @@ impl Run<'_, '_, '_> {
                         self.found.broken = Some((path(&origins, id, Some(by)), broken));
                         return Ok(());
                     }
-                    let (_, new) = self.store.insert(&next)?;
+                    let (_, new) = self.store.insert(id, &state, &next);
                     if new {
                         origins.push(Origin { parent: id, by, depth: depth + 1 });
                         self.check(origins.capacity() * size_of::<Origin>())?;
@@ -267,122 +302,154 @@ impl Run<'_, '_, '_> {
     }
 
     fn depth(&mut self, mut reduce: Option<&mut Footprints>) -> Result<(), Stop> {
-        let none = Move { tid: 0, choice: 0 };
-        let initial = *self.world.initial();
-        let (id, _) = self.store.insert(&initial)?;
-        let mut on_stack = vec![0u64; 1];
-        let mut stack = vec![Frame { state: initial, id, todo: Vec::new(), by: none }];
-        set(&mut on_stack, id, true);
-        let Some(broken) = self.expand(&mut stack, reduce.as_deref_mut(), &on_stack)? else {
-            return self.descend(stack, reduce, on_stack);
-        };
-        self.found.broken = Some((Vec::new(), broken));
-        Ok(())
-    }
-
-    fn descend(
-        &mut self,
-        mut stack: Vec<Frame>,
-        mut reduce: Option<&mut Footprints>,
-        mut on_stack: Vec<u64>,
-    ) -> Result<(), Stop> {
-        while let Some(frame) = stack.last_mut() {
-            let Some(by) = frame.todo.pop() else {
-                set(&mut on_stack, frame.id, false);
-                stack.pop();
+        let mut path = Path { frames: Vec::new(), successors: Vec::new(), on_it: vec![0; 1] };
+        path.push(Frame { state: *self.world.initial(), id: 0, by: Move { tid: 0, choice: 0 }, first: 0 });
+        let mut broken = self.expand(&mut path, reduce.as_deref_mut());
+        while broken.is_none() {
+            let Some(frame) = path.frames.last() else { return Ok(()) };
+            if path.successors.len() == frame.first {
+                path.pop();
                 continue;
+            }
+            let Some(next) = path.successors.last() else { return Ok(()) };
+            let (state, by) = (next.state, next.by);
+            let id = match next.id {
+                Some(id) => Some(id),
+                None => {
+                    let (id, new) = self.store.insert(frame.id, &frame.state, &next.state);
+                    new.then_some(id)
+                }
             };
-            let before = frame.state;
-            let mut next = before;
-            let outcome = take(self.world, &mut next, by.tid, by.choice, reduce.as_deref_mut());
-            self.found.transitions += 1;
-            self.found.reached |= outcome.reached;
-            let broken = outcome.broken.or_else(|| alone(self.world, &before, &next, by.tid));
-            if let Some(broken) = broken {
-                let moves = stack.iter().skip(1).map(|f| f.by).chain([by]).collect();
-                self.found.broken = Some((moves, broken));
-                return Ok(());
+            path.successors.pop();
+            let Some(id) = id else { continue };
+            path.push(Frame { state, id, by, first: path.successors.len() });
+            self.found.depth = self.found.depth.max(path.frames.len() - 1);
+            self.check(path.bytes())?;
+            // Better now than at the end.
+            if self.store.len().is_power_of_two() && reduce.as_ref().is_some_and(|f| f.has_grown()) {
+                return Err(Stop::Learned);
             }
-            let (id, new) = self.store.insert(&next)?;
-            if !new {
-                continue;
-            }
-            set(&mut on_stack, id, true);
-            stack.push(Frame { state: next, id, todo: Vec::new(), by });
-            self.found.depth = self.found.depth.max(stack.len() - 1);
-            self.check(stack.capacity() * size_of::<Frame>())?;
-            if let Some(broken) = self.expand(&mut stack, reduce.as_deref_mut(), &on_stack)? {
-                self.found.broken = Some((stack.iter().skip(1).map(|f| f.by).collect(), broken));
-                return Ok(());
-            }
+            broken = self.expand(&mut path, reduce.as_deref_mut());
         }
+        self.found.broken = broken.map(|(last, broken)| {
+            let moves = path.frames.iter().skip(1).map(|f| f.by).chain(last);
+            (moves.collect(), broken)
+        });
         Ok(())
     }
 
-    /// Determines what is to be tried from the state on top of the stack.
-    fn expand(
-        &mut self,
-        stack: &mut [Frame],
-        mut reduce: Option<&mut Footprints>,
-        on_stack: &[u64],
-    ) -> Result<Option<Broken>, Stop> {
-        let Some(frame) = stack.last_mut() else { return Ok(None) };
+    /// Determines what is to be tried from the last state of the path. What a step breaks is
+    /// found here, with the move that breaks it, and so is a state that nobody can leave.
+    fn expand(&mut self, path: &mut Path, reduce: Option<&mut Footprints>) -> Option<(Option<Move>, Broken)> {
+        let Path { frames, successors, on_it } = path;
+        let frame = frames.last()?;
         let threads = self.world.threads() as Tid;
-        if let Some(footprints) = reduce.as_deref_mut() {
+        let reduced = reduce.is_some();
+        if let Some(footprints) = reduce {
             // The one that ran last goes on if it may: fewer switches, and shorter stacks.
             for i in 0..threads {
                 let tid = (frame.by.tid + i) % threads;
-                if self.may_go_alone(&frame.state, tid, footprints, on_stack, &mut frame.todo)? {
-                    return Ok(None);
+                let from = successors.len();
+                let free = self.try_steps(&frame.state, tid, successors, Some(footprints));
+                if free && self.may_go_alone(frame, tid, &successors[from..], footprints, on_it) {
+                    successors.drain(frame.first..from);
+                    break;
                 }
             }
-        }
-        frame.todo.clear();
-        for tid in (0..threads).rev() {
-            for choice in 0..self.world.choices(&frame.state, tid) {
-                let mut next = frame.state;
-                if !take(self.world, &mut next, tid, choice, reduce.as_deref_mut()).blocked {
-                    frame.todo.push(Move { tid, choice });
-                }
+            successors[frame.first..].sort_by_key(|s| std::cmp::Reverse(s.by.tid));
+        } else {
+            for tid in (0..threads).rev() {
+                self.try_steps(&frame.state, tid, successors, None);
             }
         }
-        Ok(if frame.todo.is_empty() { stuck(self.world, &frame.state) } else { None })
+        if successors.len() == frame.first {
+            return stuck(self.world, &frame.state).map(|broken| (None, broken));
+        }
+        self.found.transitions += successors.len() - frame.first;
+        for next in &mut successors[frame.first..] {
+            self.found.reached |= next.outcome.reached;
+            let broken = next.outcome.broken.take();
+            let broken = broken.or_else(|| alone(self.world, &frame.state, &next.state, next.by.tid));
+            if let Some(broken) = broken {
+                return Some((Some(next.by), broken));
+            }
+        }
+        // With every interleaving the order does not matter, and all are looked up at once: the
+        // memory that the one needs comes while the other is being looked for.
+        if !reduced {
+            let mut kept = frame.first;
+            for at in frame.first..successors.len() {
+                let (id, new) = self.store.insert(frame.id, &frame.state, &successors[at].state);
+                if new {
+                    successors[at].id = Some(id);
+                    if kept != at {
+                        successors.swap(kept, at);
+                    }
+                    kept += 1;
+                }
+            }
+            successors.truncate(kept);
+        }
+        None
+    }
+
+    /// Takes every way of a thread's next step. Whether there is one, and none has to wait.
+    #[inline]
+    fn try_steps(
+        &self,
+        state: &State,
+        tid: Tid,
+        successors: &mut Vec<Successor>,
+        mut learn: Option<&mut Footprints>,
+    ) -> bool {
+        let choices = self.world.choices(state, tid);
+        let mut free = choices != 0;
+        for choice in 0..choices {
+            // In place: a state is large to be moved about.
+            let at = successors.len();
+            successors.push(Successor {
+                by: Move { tid, choice },
+                state: *state,
+                id: None,
+                outcome: Outcome::default(),
+            });
+            let next = &mut successors[at];
+            next.outcome = take(self.world, &mut next.state, tid, choice, learn.as_deref_mut());
+            if next.outcome.blocked {
+                free = false;
+                successors.truncate(at);
+            }
+        }
+        free
     }
 
     /// Whether it is enough to look at this thread's next step alone: nothing that others may
     /// ever do depends on it or it on them, and it does not close a circle in which they
-    /// would be forgotten.
+    /// would be forgotten. A step that has to wait may become possible through others, so
+    /// their order matters; it does not get here.
     fn may_go_alone(
         &mut self,
-        state: &State,
+        frame: &Frame,
         tid: Tid,
-        footprints: &mut Footprints,
-        on_stack: &[u64],
-        todo: &mut Vec<Move>,
-    ) -> Result<bool, Stop> {
-        todo.clear();
-        for choice in 0..self.world.choices(state, tid) {
-            let mut next = *state;
-            let outcome = take(self.world, &mut next, tid, choice, Some(footprints));
-            if outcome.blocked {
-                // It may become possible through others: their order matters.
-                return Ok(false);
-            }
-            let independent = (0..self.world.threads() as Tid).filter(|other| *other != tid).all(|other| {
-                let pc = self.world.pc(state, other);
-                !footprints.future(other, pc).conflicts(outcome.footprint)
+        steps: &[Successor],
+        footprints: &Footprints,
+        on_path: &[u64],
+    ) -> bool {
+        let others =
+            (0..self.world.threads() as Tid).filter(|other| *other != tid).fold(Footprint::default(), |all, other| {
+                all.union(footprints.future(other, self.world.pc(&frame.state, other)))
             });
-            if !independent {
-                return Ok(false);
-            }
-            if let Some(id) = self.store.find(&next)?
-                && get(on_stack, id)
-            {
-                return Ok(false);
-            }
-            todo.push(Move { tid, choice });
+        if steps.iter().any(|step| others.conflicts(step.outcome.footprint)) {
+            return false;
         }
-        Ok(!todo.is_empty())
+        for step in steps {
+            if let Some(id) = self.store.find(frame.id, &frame.state, &step.state)
+                && get(on_path, id)
+            {
+                return false;
+            }
+        }
+        true
     }
 
     fn check(&mut self, beside: usize) -> Result<(), Stop> {
@@ -394,6 +461,27 @@ impl Run<'_, '_, '_> {
             }
         }
         Ok(())
+    }
+}
+
+impl Path {
+    #[inline]
+    fn push(&mut self, frame: Frame) {
+        set(&mut self.on_it, frame.id, true);
+        self.frames.push(frame);
+    }
+
+    #[inline]
+    fn pop(&mut self) {
+        if let Some(frame) = self.frames.pop() {
+            set(&mut self.on_it, frame.id, false);
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.frames.capacity() * size_of::<Frame>()
+            + self.successors.capacity() * size_of::<Successor>()
+            + self.on_it.capacity() * size_of::<u64>()
     }
 }
 

@@ -1,112 +1,197 @@
 //! The states that were seen: exact, bit-packed, found by hash.
 
-use hashbrown::HashTable;
-use rustc_hash::FxHasher;
-use std::hash::Hasher;
-
 use crate::protocol::state::{CELLS, State};
 
-/// A state does not fit the layout: this cell needs to hold this value.
+/// This value of this cell has no code yet.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Grow {
+struct Unknown {
     cell: usize,
     value: u8,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// Where a cell stands in a packed state. No width: nowhere, it never changes.
+#[derive(Clone, Copy, Debug, Default)]
 struct Field {
-    cell: u8,
     width: u8,
     word: u8,
     shift: u8,
 }
 
-/// Which cells ever change, and how many bits each needs. Cells that do not fit are found
-/// when a state is packed: the search then begins again with more room, so that no
+/// Values of a byte.
+const VALUES: usize = 256;
+
+/// Each value that a cell was seen with has a code, and a cell has as many bits as its codes
+/// need. What was never seen is noticed when a state is packed, and gets a code then: no
 /// difference between two states is ever lost.
 #[derive(Clone, Debug)]
 pub(super) struct Packer {
     base: State,
-    max: [u8; CELLS],
-    fields: Vec<Field>,
+    /// One more than the code of each value of each cell; 0: it has none. The base has code 0.
+    codes: Vec<u16>,
+    /// The value of each code of each cell.
+    values: Vec<Vec<u8>>,
+    fields: [Field; CELLS],
     words: usize,
-    /// Bytes that may differ from the base.
-    active: [u8; CELLS],
 }
 
 impl Packer {
     pub(super) fn new(base: &State) -> Self {
-        let mut packer = Self { base: *base, max: [0; CELLS], fields: Vec::new(), words: 1, active: [0; CELLS] };
-        packer.lay_out();
+        let mut packer = Self {
+            base: *base,
+            codes: vec![0; CELLS * VALUES],
+            values: vec![Vec::new(); CELLS],
+            fields: [Field::default(); CELLS],
+            words: 1,
+        };
+        packer.learn(base);
         packer
     }
 
-    /// Makes room for a value.
-    pub(super) fn grow(&mut self, grow: Grow) {
-        self.max[grow.cell] |= grow.value | self.base.0[grow.cell];
-        self.lay_out();
+    fn add(&mut self, new: Unknown) {
+        let values = &mut self.values[new.cell];
+        values.push(new.value);
+        self.codes[new.cell * VALUES + usize::from(new.value)] = values.len() as u16;
     }
 
-    /// Makes room for a state.
-    pub(super) fn learn(&mut self, state: &State) {
-        for (cell, (value, base)) in state.0.iter().zip(&self.base.0).enumerate() {
-            if value != base {
-                self.max[cell] |= value | base;
+    /// Makes sure that every cell of a state has a code. Whether one is new.
+    pub(super) fn learn(&mut self, state: &State) -> bool {
+        let mut new = false;
+        for (cell, value) in state.0.iter().copied().enumerate() {
+            if self.codes[cell * VALUES + usize::from(value)] == 0 {
+                self.add(Unknown { cell, value });
+                new = true;
             }
         }
+        new
     }
 
+    /// Gives each cell as many bits as it needs now, in the first word that has room for them.
     pub(super) fn lay_out(&mut self) {
-        self.fields.clear();
-        let (mut word, mut shift) = (0, 0);
-        for (cell, max) in self.max.iter().enumerate().filter(|(_, m)| **m != 0) {
-            let width = (u8::BITS - max.leading_zeros()) as u8;
-            if shift + width > 64 {
-                word += 1;
-                shift = 0;
+        let mut used: Vec<u8> = vec![0];
+        for (field, values) in self.fields.iter_mut().zip(&self.values) {
+            let width = (usize::BITS - (values.len() - 1).leading_zeros()) as u8;
+            if width == 0 {
+                continue;
             }
-            self.fields.push(Field { cell: cell as u8, width, word, shift });
-            self.active[cell] = u8::MAX;
-            shift += width;
+            let word = used.iter().position(|bits| bits + width <= 64).unwrap_or(used.len());
+            if word == used.len() {
+                used.push(0);
+            }
+            *field = Field { width, word: word as u8, shift: used[word] };
+            used[word] += width;
         }
-        self.words = usize::from(word) + 1;
+        self.words = used.len();
     }
 
-    fn pack(&self, state: &State, out: &mut [u64]) -> Result<(), Grow> {
-        out.fill(0);
-        let mut over = 0;
-        for f in &self.fields {
-            let value = state.0[usize::from(f.cell)];
-            over |= u16::from(value) >> f.width;
-            out[usize::from(f.word)] |= u64::from(value) << f.shift;
+    /// `out` is `before`, packed; makes it `after`. Looks at every cell, and packs those that differ.
+    #[inline]
+    fn repack(&self, before: &State, after: &State, out: &mut [u64]) -> Result<(), Unknown> {
+        let (was, is) = (before.0.as_chunks::<8>().0, after.0.as_chunks::<8>().0);
+        for (at, (was, is)) in was.iter().zip(is).enumerate() {
+            let mut changed = u64::from_le_bytes(*was) ^ u64::from_le_bytes(*is);
+            while changed != 0 {
+                let byte = changed.trailing_zeros() as usize / 8;
+                let (cell, value) = (at * 8 + byte, is[byte]);
+                let code = |value: u8| self.codes[cell * VALUES + usize::from(value)];
+                let (old, new) = (code(was[byte]), code(value));
+                if new == 0 {
+                    return Err(Unknown { cell, value });
+                }
+                let field = self.fields[cell];
+                out[usize::from(field.word)] ^= u64::from((old - 1) ^ (new - 1)) << field.shift;
+                changed &= !(0xff << (byte * 8));
+            }
         }
-        let mut changed = 0;
-        let chunks = state.0.chunks_exact(8).zip(self.base.0.chunks_exact(8)).zip(self.active.chunks_exact(8));
-        for ((s, b), a) in chunks {
-            let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
-            changed |= (word(s) ^ word(b)) & !word(a);
-        }
-        if over == 0 && changed == 0 { Ok(()) } else { Err(self.misfit(state)) }
-    }
-
-    fn misfit(&self, state: &State) -> Grow {
-        let outgrown = self.fields.iter().map(|f| (usize::from(f.cell), f.width));
-        let inactive = (0..CELLS).filter(|c| self.active[*c] == 0).map(|c| (c, 0));
-        let misfit = outgrown.chain(inactive).find(|(cell, width)| {
-            let (value, base) = (state.0[*cell], self.base.0[*cell]);
-            if *width == 0 { value != base } else { u16::from(value) >> width != 0 }
-        });
-        let cell = misfit.map_or(0, |(cell, _)| cell);
-        Grow { cell, value: state.0[cell] }
+        Ok(())
     }
 
     fn unpack(&self, words: &[u64]) -> State {
         let mut state = self.base;
-        for f in &self.fields {
-            let mask = (1u64 << f.width) - 1;
-            state.0[usize::from(f.cell)] = (words[usize::from(f.word)] >> f.shift & mask) as u8;
+        for ((value, field), values) in state.0.iter_mut().zip(&self.fields).zip(&self.values) {
+            if field.width != 0 {
+                let mask = (1u64 << field.width) - 1;
+                *value = values[(words[usize::from(field.word)] >> field.shift & mask) as usize];
+            }
         }
         state
+    }
+}
+
+/// Every bit of the words moves every bit of this: fields are narrow.
+#[inline]
+fn hash(words: &[u64]) -> u32 {
+    let hash = words.iter().fold(0x243f_6a88_85a3_08d3, |hash, word| {
+        let product = u128::from(hash ^ word) * 0x9e37_79b9_7f4a_7c15;
+        product as u64 ^ (product >> 64) as u64
+    });
+    (hash >> 32) as u32
+}
+
+/// Numbers by hash, with open addressing. A slot is 0 or hash and number together: what else has
+/// this hash is nearly always told apart without a look at the states, and the table grows
+/// without one.
+#[derive(Debug)]
+struct Index {
+    slots: Vec<u64>,
+    used: usize,
+}
+
+impl Index {
+    fn new() -> Self {
+        Self { slots: vec![0; 64], used: 0 }
+    }
+
+    /// Where the search for a hash begins: in the order of the hashes, whatever the size.
+    #[inline]
+    fn home(slots: &[u64], hash: u32) -> usize {
+        ((u64::from(hash) * slots.len() as u64) >> 32) as usize
+    }
+
+    /// The number with this hash that is the one, or the slot where it would be.
+    #[inline]
+    fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Result<u32, usize> {
+        let mut at = Self::home(&self.slots, hash);
+        loop {
+            let slot = self.slots[at];
+            if slot == 0 {
+                return Err(at);
+            }
+            if (slot >> 32) as u32 == hash && is_it(slot as u32 - 1) {
+                return Ok(slot as u32 - 1);
+            }
+            at += 1;
+            if at == self.slots.len() {
+                at = 0;
+            }
+        }
+    }
+
+    /// Puts a number into the slot where it was not found.
+    #[inline]
+    fn add(&mut self, at: usize, hash: u32, id: u32) {
+        self.slots[at] = u64::from(hash) << 32 | u64::from(id + 1);
+        self.used += 1;
+        if self.used > self.slots.len() / 4 * 3 {
+            self.grow();
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let mut slots = vec![0; self.slots.len() * 2];
+        for slot in self.slots.iter().filter(|s| **s != 0) {
+            let mut at = Self::home(&slots, (slot >> 32) as u32);
+            while slots[at] != 0 {
+                at = (at + 1) % slots.len();
+            }
+            slots[at] = *slot;
+        }
+        self.slots = slots;
+    }
+
+    fn clear(&mut self) {
+        self.slots.fill(0);
+        self.used = 0;
     }
 }
 
@@ -115,54 +200,94 @@ impl Packer {
 pub(super) struct Store {
     packer: Packer,
     arena: Vec<u64>,
-    index: HashTable<u32>,
+    index: Index,
     scratch: Vec<u64>,
 }
 
-fn hash(words: &[u64]) -> u64 {
-    let mut hasher = FxHasher::default();
-    for word in words {
-        hasher.write_u64(*word);
-    }
-    hasher.finish()
+#[inline]
+fn same(a: &[u64], b: &[u64]) -> bool {
+    a.iter().zip(b).all(|(a, b)| a == b)
 }
 
 impl Store {
+    /// With the base, as number 0.
     pub(super) fn new(packer: Packer) -> Self {
         let scratch = vec![0; packer.words];
-        Self { packer, arena: Vec::new(), index: HashTable::new(), scratch }
+        let mut store = Self { packer, arena: Vec::new(), index: Index::new(), scratch };
+        store.put();
+        store
     }
 
-    /// Its number, and whether it is new.
-    #[inline]
-    pub(super) fn insert(&mut self, state: &State) -> Result<(u32, bool), Grow> {
+    fn packed(&self, id: u32) -> &[u64] {
         let words = self.packer.words;
-        self.packer.pack(state, &mut self.scratch)?;
-        let (arena, scratch) = (&mut self.arena, &self.scratch);
-        let at = |id: u32| id as usize * words..(id as usize + 1) * words;
-        let found = self.index.entry(hash(scratch), |id| arena[at(*id)] == **scratch, |id| hash(&arena[at(*id)]));
-        match found {
-            hashbrown::hash_table::Entry::Occupied(entry) => Ok((*entry.get(), false)),
-            hashbrown::hash_table::Entry::Vacant(entry) => {
-                let id = (arena.len() / words) as u32;
-                entry.insert(id);
-                arena.extend_from_slice(scratch);
-                Ok((id, true))
+        &self.arena[id as usize * words..(id as usize + 1) * words]
+    }
+
+    /// Leaves `next` in the scratch: a state that a step has made of `state`, which has this number.
+    #[inline]
+    fn pack(&mut self, id: u32, state: &State, next: &State) {
+        loop {
+            let words = self.packer.words;
+            self.scratch.copy_from_slice(&self.arena[id as usize * words..(id as usize + 1) * words]);
+            match self.packer.repack(state, next, &mut self.scratch) {
+                Ok(()) => return,
+                Err(unknown) => self.grow(unknown),
             }
         }
     }
 
-    /// Its number, if it was seen.
-    pub(super) fn find(&mut self, state: &State) -> Result<Option<u32>, Grow> {
-        self.packer.pack(state, &mut self.scratch)?;
-        let (words, scratch) = (self.packer.words, &self.scratch);
-        let equal = |id: &u32| self.arena[*id as usize * words..(*id as usize + 1) * words] == **scratch;
-        Ok(self.index.find(hash(scratch), equal).copied())
+    /// Makes room for a value: all states are packed again if it takes another bit.
+    #[cold]
+    fn grow(&mut self, unknown: Unknown) {
+        let old = self.packer.clone();
+        self.packer.add(unknown);
+        if self.packer.values[unknown.cell].len() <= 1 << old.fields[unknown.cell].width {
+            return;
+        }
+        self.packer.lay_out();
+        let arena = std::mem::take(&mut self.arena);
+        self.index.clear();
+        self.scratch = vec![0; self.packer.words];
+        for words in arena.chunks_exact(old.words) {
+            self.scratch.fill(0);
+            let state = old.unpack(words);
+            // Every value has a code: it was unpacked from one.
+            let packed = self.packer.repack(&old.base, &state, &mut self.scratch);
+            debug_assert!(packed.is_ok(), "{packed:?}");
+            self.put();
+        }
+    }
+
+    #[inline]
+    fn put(&mut self) -> (u32, bool) {
+        let hash = hash(&self.scratch);
+        match self.index.find(hash, |id| same(self.packed(id), &self.scratch)) {
+            Ok(id) => (id, false),
+            Err(slot) => {
+                let id = self.len() as u32;
+                self.arena.extend_from_slice(&self.scratch);
+                self.index.add(slot, hash, id);
+                (id, true)
+            }
+        }
+    }
+
+    /// The number of `next`, which a step has made of `state`, which has the number `id`; and whether it is new.
+    #[inline]
+    pub(super) fn insert(&mut self, id: u32, state: &State, next: &State) -> (u32, bool) {
+        self.pack(id, state, next);
+        self.put()
+    }
+
+    /// The number of `next`, which a step has made of `state`, which has the number `id`; if it was seen.
+    #[inline]
+    pub(super) fn find(&mut self, id: u32, state: &State, next: &State) -> Option<u32> {
+        self.pack(id, state, next);
+        self.index.find(hash(&self.scratch), |id| same(self.packed(id), &self.scratch)).ok()
     }
 
     pub(super) fn get(&self, id: u32) -> State {
-        let words = self.packer.words;
-        self.packer.unpack(&self.arena[id as usize * words..(id as usize + 1) * words])
+        self.packer.unpack(self.packed(id))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -171,7 +296,7 @@ impl Store {
 
     /// Bytes that the set takes.
     pub(super) fn bytes(&self) -> usize {
-        self.arena.capacity() * 8 + self.index.allocation_size()
+        (self.arena.capacity() + self.index.slots.capacity()) * size_of::<u64>()
     }
 
     /// Bytes of one packed state.
@@ -194,20 +319,19 @@ mod tests {
         #[test]
         fn nothing_is_lost(changes in proptest::collection::vec((0..CELLS, any::<u8>()), 1..60)) {
             let base = State::default();
-            let mut packer = Packer::new(&base);
-            let mut states = vec![base];
             let mut state = base;
+            let mut states = vec![base];
             for (cell, value) in changes {
                 state.0[cell] = value;
                 states.push(state);
             }
-            let store = loop {
-                let mut store = Store::new(packer.clone());
-                match states.iter().try_for_each(|s| store.insert(s).map(|_| ())) {
-                    Ok(()) => break store,
-                    Err(grow) => packer.grow(grow),
-                }
-            };
+            let mut packer = Packer::new(&base);
+            packer.lay_out();
+            let mut store = Store::new(packer);
+            let mut last = (0, base);
+            for s in &states {
+                last = (store.insert(last.0, &last.1, s).0, *s);
+            }
             let mut distinct: Vec<State> = Vec::new();
             for s in &states {
                 if !distinct.contains(s) {

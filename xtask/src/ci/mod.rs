@@ -2,6 +2,7 @@
 
 mod lanes;
 mod live;
+mod oracle;
 mod sql;
 mod vm;
 
@@ -19,6 +20,8 @@ use crate::{setup::Setup, test::Sums, workspace::Workspace};
 /// fmt    rustfmt, workspace and mmtrace-ebpf
 /// clippy the workspace, and mmtrace-ebpf where its toolchain has clippy; warnings are errors
 /// test   the tests of the workspace
+/// oracle Spin, on its own models of some scenarios (testdata/promela), finds the same verdicts, as many
+///        states, and counterexamples as short
 /// ebpf   the eBPF object is what its sources give (`build-ebpf --check`)
 /// docs   docs/*.md are what the tables in the code say (`docs --check`)
 /// live   mmtrace records this kernel for 20 s under load: nothing lost (or not a second time),
@@ -43,7 +46,7 @@ pub(crate) struct Args {
 }
 
 /// The lanes, in order.
-const LANES: [&str; 9] = ["setup", "fmt", "clippy", "test", "ebpf", "docs", "live", "sql", "vm"];
+const LANES: [&str; 10] = ["setup", "fmt", "clippy", "test", "oracle", "ebpf", "docs", "live", "sql", "vm"];
 
 /// What a lane came to.
 enum Outcome {
@@ -87,6 +90,7 @@ impl Run {
             "fmt" => lanes::fmt(self),
             "clippy" => lanes::clippy(self),
             "test" => lanes::test(self),
+            "oracle" => oracle::lane(self),
             "ebpf" => lanes::ebpf(self),
             "docs" => lanes::docs(self),
             "live" => live::lane(self),

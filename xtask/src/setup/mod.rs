@@ -10,13 +10,13 @@ use anyhow::Result;
 use crate::workspace::Workspace;
 pub(crate) use steps::{has_subcommand, python_versions};
 
-/// Install what `build-ebpf` and the ci lanes `ebpf`, `sql` and `vm` need
+/// Install what `build-ebpf` and the ci lanes `oracle`, `ebpf`, `sql` and `vm` need
 ///
 /// What is there is left alone; what cannot be had is said, and is no failure of the rest.
 ///
 /// Everywhere: rustfmt and clippy by rustup, and a Python environment with duckdb and pyarrow in
 /// target/venv. As root where apt is: the packages rustc-web, cargo-web, rust-web-src, rust-web-clippy,
-/// llvm-22-dev and qemu-system-x86, then bpf-linker 0.13.0 by cargo install.
+/// llvm-22-dev, qemu-system-x86, spin, gcc and libc6-dev, then bpf-linker 0.13.0 by cargo install.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {}
@@ -67,6 +67,8 @@ pub(crate) struct Setup {
     pub(crate) python: Step,
     /// QEMU.
     pub(crate) qemu: Step,
+    /// Spin and a C compiler.
+    pub(crate) spin: Step,
 }
 
 /// Runs the command.
@@ -90,12 +92,13 @@ pub(crate) fn run(workspace: &Workspace) -> Setup {
         linker: step("bpf-linker", &|| steps::linker(workspace)),
         python: step("duckdb and pyarrow, which read captures without us", &|| steps::python(workspace)),
         qemu: step("QEMU, for other kernels", &|| steps::qemu(workspace)),
+        spin: step("Spin, which checks the explorer", &|| steps::spin(workspace)),
     }
 }
 
 impl Setup {
     /// The steps with their names.
-    pub(crate) fn steps(&self) -> [(&'static str, &Step); 6] {
+    pub(crate) fn steps(&self) -> [(&'static str, &Step); 7] {
         [
             ("rustfmt and clippy", &self.lints),
             ("compiler", &self.compiler),
@@ -103,6 +106,7 @@ impl Setup {
             ("bpf-linker", &self.linker),
             ("duckdb and pyarrow", &self.python),
             ("QEMU", &self.qemu),
+            ("Spin", &self.spin),
         ]
     }
 }

@@ -8,6 +8,7 @@ use super::{Step, apt, is_network};
 use crate::{
     ebpf::toolchain::{Compiler, Linker},
     process,
+    spin::{self, Spin},
     vm::QEMU,
     workspace::{Workspace, cargo, cargo_home, program},
 };
@@ -167,5 +168,13 @@ pub(super) fn qemu(workspace: &Workspace) -> Result<Step> {
             Ok(Step::Impossible("the kernels of the vm lane are for x86-64".to_owned()))
         }
         None => apt::install(workspace, &["qemu-system-x86"]),
+    }
+}
+
+/// Spin for the oracle lane, with a compiler for the verifiers that it generates.
+pub(super) fn spin(workspace: &Workspace) -> Result<Step> {
+    match Spin::find(workspace) {
+        Ok(spin) => Ok(Step::Present(spin.version())),
+        Err(_) => apt::install(workspace, &spin::PACKAGES),
     }
 }

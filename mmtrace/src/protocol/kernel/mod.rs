@@ -46,7 +46,7 @@ pub struct Kernel<'a> {
 }
 
 /// What came of a step.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     /// Shared cells that it touched.
     pub footprint: Footprint,

@@ -2,6 +2,10 @@
 //!
 //! The same storm of page faults runs alone and under each recorder in turn, round
 //! after round, and the rates are set against each other.
+//!
+//! `cargo xtask bench explore`: how fast the explorer is ([`explore`]).
+
+mod explore;
 
 use std::{
     fs,
@@ -23,7 +27,11 @@ use crate::{
 ///
 /// Needs root. perf (Debian: linux-perf) is the peer; without it its row is missing.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    /// Something else
+    #[command(subcommand)]
+    other: Option<Other>,
     /// How long each storm lasts, in seconds
     #[arg(long, value_name = "N", default_value_t = 10)]
     seconds: u64,
@@ -36,6 +44,12 @@ pub(crate) struct Args {
     /// recorder that takes a share of the CPUs may make the rest faster: that shows what is lost, not what it costs.
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: u32,
+}
+
+/// Other benchmarks.
+#[derive(clap::Subcommand)]
+enum Other {
+    Explore(explore::Args),
 }
 
 /// Who watches.
@@ -70,6 +84,9 @@ fn spawn(command: &mut Command) -> Result<Option<Child>> {
 
 /// Runs everything and prints the ratios.
 pub(crate) fn command(args: &Args) -> Result<bool> {
+    if let Some(Other::Explore(args)) = &args.other {
+        return explore::command(args);
+    }
     let workspace = Workspace::find()?;
     if process::line(process::command("id", &workspace.root).arg("-u")).as_deref() != Some("0") {
         bail!("recording needs root: sudo -E cargo xtask bench");
