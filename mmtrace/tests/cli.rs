@@ -29,7 +29,8 @@ use tempfile::TempDir;
 
 /// The commands that read a capture.
 const READERS: [&str; 3] = ["replay", "info", "dump"];
-const SUBCOMMANDS: [&str; 8] = ["record", "replay", "info", "dump", "doctor", "rules", "explain", "workload"];
+const SUBCOMMANDS: [&str; 10] =
+    ["record", "top", "explore", "replay", "info", "dump", "doctor", "rules", "explain", "workload"];
 /// Neither root nor anybody.
 const NOBODY: u32 = 65_534;
 

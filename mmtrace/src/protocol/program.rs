@@ -28,7 +28,7 @@ enum Run {
     /// Decides where to go.
     Step(Box<dyn Fn(&mut Kernel<'_>) -> Flow + Send + Sync>),
     /// Goes on.
-    Run(Box<dyn Fn(&mut Kernel<'_>) + Send + Sync>),
+    Act(Box<dyn Fn(&mut Kernel<'_>) + Send + Sync>),
     /// Goes to the label if it is so (true), or if it is not.
     Test(Box<dyn Fn(&mut Kernel<'_>) -> bool + Send + Sync>, bool, Label),
     /// Waits until it is so.
@@ -77,7 +77,7 @@ impl Step {
     pub(crate) fn take(&self, k: &mut Kernel<'_>) -> Flow {
         match &self.run {
             Run::Step(step) => step(k),
-            Run::Run(run) => {
+            Run::Act(run) => {
                 run(k);
                 Flow::Next
             }
@@ -202,7 +202,7 @@ impl Program {
 
     /// A step that always goes on to the next one.
     pub fn run(&mut self, text: impl Into<Cow<'static, str>>, run: impl Fn(&mut Kernel<'_>) + Send + Sync + 'static) {
-        self.push(text.into(), 1, Run::Run(Box::new(run)));
+        self.push(text.into(), 1, Run::Act(Box::new(run)));
     }
 
     fn push(&mut self, text: Cow<'static, str>, choices: u8, run: Run) {
