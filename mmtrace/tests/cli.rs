@@ -30,7 +30,7 @@ use tempfile::TempDir;
 /// The commands that read a capture.
 const READERS: [&str; 3] = ["replay", "info", "dump"];
 const SUBCOMMANDS: [&str; 10] =
-    ["record", "top", "explore", "replay", "info", "dump", "doctor", "rules", "explain", "workload"];
+    ["record", "top", "replay", "info", "dump", "doctor", "rules", "explain", "explore", "workload"];
 /// Neither root nor anybody.
 const NOBODY: u32 = 65_534;
 
