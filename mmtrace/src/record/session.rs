@@ -38,7 +38,6 @@ use crate::{
         object::{self, Object},
         plan::Plan,
         rings::{Pass, Rings},
-        symbols::Symbols,
         sys,
     },
     replay::Engine,
@@ -80,7 +79,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     let filter = filter(args)?;
     let selection = args.watch.events.clone().unwrap_or_default();
     let btf = Btf::from_kernel().context("cannot read the kernel's type information")?;
-    let mut plan = Plan::new(&btf, &Symbols::from_kernel(), &selection);
+    let mut plan = Plan::new(&btf, &selection);
     drop(btf);
     if filter.bits() != 0 {
         plan.serve_filter();
