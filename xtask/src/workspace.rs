@@ -68,3 +68,27 @@ pub(crate) fn program(name: &str, further: &[PathBuf]) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).chain(further.iter().cloned()).map(|folder| folder.join(name)).find(|p| p.is_file())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Each package with its features.
+    fn packages(args: &[&str]) -> BTreeSet<String> {
+        let mut tree = process::command(cargo(), Path::new(env!("CARGO_MANIFEST_DIR")));
+        tree.args(["tree", "--offline", "--locked", "--prefix", "none", "--no-dedupe", "--format", "{p} {f}"])
+            .args(args);
+        let tree = process::output(&mut tree).expect("cargo knows the dependencies");
+        String::from_utf8_lossy(&tree).lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn dependencies_are_built_once_for_xtask_and_the_tests() {
+        let tests = packages(&["--workspace", "--edges", "normal,build,dev"]);
+        let alone = packages(&["--package", "xtask", "--edges", "normal,build"]);
+        let twice: Vec<&String> = alone.difference(&tests).collect();
+        assert!(twice.is_empty(), "the tests need more features of {twice:?}: name these in xtask/Cargo.toml");
+    }
+}
