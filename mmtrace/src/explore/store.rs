@@ -32,16 +32,22 @@ pub(super) struct Packer {
     values: Vec<Vec<u8>>,
     fields: [Field; CELLS],
     words: usize,
+    /// Which eights of cells the world has; the others are never written.
+    used: Vec<u8>,
 }
 
 impl Packer {
-    pub(super) fn new(base: &State) -> Self {
+    /// For states that begin with this one and differ in `cells` at most.
+    pub(super) fn new(base: &State, cells: impl IntoIterator<Item = usize>) -> Self {
+        let mut used: Vec<u8> = cells.into_iter().map(|cell| (cell / 8) as u8).collect();
+        used.dedup();
         let mut packer = Self {
             base: *base,
             codes: vec![0; CELLS * VALUES],
             values: vec![Vec::new(); CELLS],
             fields: [Field::default(); CELLS],
             words: 1,
+            used,
         };
         packer.learn(base);
         packer
@@ -65,14 +71,33 @@ impl Packer {
         new
     }
 
-    /// Gives each cell as many bits as it needs now, in the first word that has room for them.
+    /// Gives each cell as many bits as it needs now, and the rest of the words to those that would need another one
+    /// with their next value: then a late one does not make all states be packed again.
     pub(super) fn lay_out(&mut self) {
-        let mut used: Vec<u8> = vec![0];
-        for (field, values) in self.fields.iter_mut().zip(&self.values) {
-            let width = (usize::BITS - (values.len() - 1).leading_zeros()) as u8;
-            if width == 0 {
+        let needed = |values: &Vec<u8>| (usize::BITS - (values.len() - 1).leading_zeros()) as u8;
+        let mut widths: Vec<u8> = self.values.iter().map(needed).collect();
+        let (mut fields, words) = Self::placed(&widths);
+        // What has more values already is likelier to have yet another one.
+        let mut order: Vec<usize> = (0..CELLS).filter(|cell| widths[*cell] != 0).collect();
+        order.sort_by_key(|cell| (self.values[*cell].len() != 1 << widths[*cell], std::cmp::Reverse(widths[*cell])));
+        for cell in order.iter().chain(&order) {
+            if widths[*cell] == u8::BITS as u8 {
                 continue;
             }
+            widths[*cell] += 1;
+            match Self::placed(&widths) {
+                (wider, same) if same == words => fields = wider,
+                _ => widths[*cell] -= 1,
+            }
+        }
+        (self.fields, self.words) = (fields, words);
+    }
+
+    /// Each cell in the first word that has room for it, and how many words that takes.
+    fn placed(widths: &[u8]) -> ([Field; CELLS], usize) {
+        let mut used: Vec<u8> = vec![0];
+        let mut fields = [Field::default(); CELLS];
+        for (field, width) in fields.iter_mut().zip(widths.iter().copied()).filter(|(_, width)| *width != 0) {
             let word = used.iter().position(|bits| bits + width <= 64).unwrap_or(used.len());
             if word == used.len() {
                 used.push(0);
@@ -80,14 +105,15 @@ impl Packer {
             *field = Field { width, word: word as u8, shift: used[word] };
             used[word] += width;
         }
-        self.words = used.len();
+        (fields, used.len())
     }
 
-    /// `out` is `before`, packed; makes it `after`. Looks at every cell, and packs those that differ.
+    /// `out` is `before`, packed; makes it `after`. Looks at every cell that the world has, and packs those that differ.
     #[inline]
     fn repack(&self, before: &State, after: &State, out: &mut [u64]) -> Result<(), Unknown> {
         let (was, is) = (before.0.as_chunks::<8>().0, after.0.as_chunks::<8>().0);
-        for (at, (was, is)) in was.iter().zip(is).enumerate() {
+        for at in self.used.iter().map(|at| usize::from(*at)) {
+            let (was, is) = (&was[at], &is[at]);
             let mut changed = u64::from_le_bytes(*was) ^ u64::from_le_bytes(*is);
             while changed != 0 {
                 let byte = changed.trailing_zeros() as usize / 8;
@@ -147,6 +173,12 @@ impl Index {
         ((u64::from(hash) * slots.len() as u64) >> 32) as usize
     }
 
+    /// The slot where the search for a hash begins.
+    #[inline]
+    fn first(&self, hash: u32) -> u64 {
+        self.slots[Self::home(&self.slots, hash)]
+    }
+
     /// The number with this hash that is the one, or the slot where it would be.
     #[inline]
     fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Result<u32, usize> {
@@ -201,7 +233,10 @@ pub(super) struct Store {
     packer: Packer,
     arena: Vec<u64>,
     index: Index,
+    /// Packed states that are being looked up, and their hashes.
     scratch: Vec<u64>,
+    hashes: Vec<u32>,
+    firsts: Vec<u64>,
 }
 
 #[inline]
@@ -212,9 +247,10 @@ fn same(a: &[u64], b: &[u64]) -> bool {
 impl Store {
     /// With the base, as number 0.
     pub(super) fn new(packer: Packer) -> Self {
-        let scratch = vec![0; packer.words];
-        let mut store = Self { packer, arena: Vec::new(), index: Index::new(), scratch };
-        store.put();
+        let base = vec![0; packer.words];
+        let (arena, index) = (Vec::new(), Index::new());
+        let mut store = Self { packer, arena, index, scratch: Vec::new(), hashes: Vec::new(), firsts: Vec::new() };
+        store.put(hash(&base), &base);
         store
     }
 
@@ -223,16 +259,23 @@ impl Store {
         &self.arena[id as usize * words..(id as usize + 1) * words]
     }
 
-    /// Leaves `next` in the scratch: a state that a step has made of `state`, which has this number.
+    /// Leaves the states of `next` in the scratch, one after the other: states that steps have made of `state`, which
+    /// has this number.
     #[inline]
-    fn pack(&mut self, id: u32, state: &State, next: &State) {
-        loop {
+    fn pack<T>(&mut self, id: u32, state: &State, next: &[T], of: impl Fn(&T) -> &State) {
+        'again: loop {
             let words = self.packer.words;
-            self.scratch.copy_from_slice(&self.arena[id as usize * words..(id as usize + 1) * words]);
-            match self.packer.repack(state, next, &mut self.scratch) {
-                Ok(()) => return,
-                Err(unknown) => self.grow(unknown),
+            let parent = id as usize * words..(id as usize + 1) * words;
+            self.scratch.clear();
+            for next in next {
+                let at = self.scratch.len();
+                self.scratch.extend_from_slice(&self.arena[parent.clone()]);
+                if let Err(unknown) = self.packer.repack(state, of(next), &mut self.scratch[at..]) {
+                    self.grow(unknown);
+                    continue 'again;
+                }
             }
+            return;
         }
     }
 
@@ -247,25 +290,24 @@ impl Store {
         self.packer.lay_out();
         let arena = std::mem::take(&mut self.arena);
         self.index.clear();
-        self.scratch = vec![0; self.packer.words];
+        let mut packed = vec![0; self.packer.words];
         for words in arena.chunks_exact(old.words) {
-            self.scratch.fill(0);
+            packed.fill(0);
             let state = old.unpack(words);
             // Every value has a code: it was unpacked from one.
-            let packed = self.packer.repack(&old.base, &state, &mut self.scratch);
-            debug_assert!(packed.is_ok(), "{packed:?}");
-            self.put();
+            let known = self.packer.repack(&old.base, &state, &mut packed);
+            debug_assert!(known.is_ok(), "{known:?}");
+            self.put(hash(&packed), &packed);
         }
     }
 
     #[inline]
-    fn put(&mut self) -> (u32, bool) {
-        let hash = hash(&self.scratch);
-        match self.index.find(hash, |id| same(self.packed(id), &self.scratch)) {
+    fn put(&mut self, hash: u32, packed: &[u64]) -> (u32, bool) {
+        match self.index.find(hash, |id| same(self.packed(id), packed)) {
             Ok(id) => (id, false),
             Err(slot) => {
                 let id = self.len() as u32;
-                self.arena.extend_from_slice(&self.scratch);
+                self.arena.extend_from_slice(packed);
                 self.index.add(slot, hash, id);
                 (id, true)
             }
@@ -275,14 +317,52 @@ impl Store {
     /// The number of `next`, which a step has made of `state`, which has the number `id`; and whether it is new.
     #[inline]
     pub(super) fn insert(&mut self, id: u32, state: &State, next: &State) -> (u32, bool) {
-        self.pack(id, state, next);
-        self.put()
+        self.pack(id, state, std::slice::from_ref(next), |next| next);
+        let packed = std::mem::take(&mut self.scratch);
+        let put = self.put(hash(&packed), &packed);
+        self.scratch = packed;
+        put
+    }
+
+    /// [`Store::insert`] of several, in their order: `put` is what came of each.
+    ///
+    /// What a look-up needs is nearly always out of the caches. So all of it is read first, in loops that do nothing
+    /// else: the processor then waits for many places of memory at once, instead of one after the other.
+    #[inline]
+    pub(super) fn insert_all<T>(
+        &mut self,
+        id: u32,
+        state: &State,
+        next: &[T],
+        of: impl Fn(&T) -> &State,
+        put: &mut Vec<(u32, bool)>,
+    ) {
+        self.pack(id, state, next, of);
+        let words = self.packer.words;
+        let packed = std::mem::take(&mut self.scratch);
+        self.hashes.clear();
+        self.hashes.extend(packed.chunks_exact(words).map(hash));
+        let mut seen = 0;
+        for hash in &self.hashes {
+            let slot = self.index.first(*hash);
+            self.firsts.push(slot);
+        }
+        for slot in self.firsts.drain(..) {
+            // Nothing was found at number 0 as well as in an empty slot: no harm is done.
+            seen ^= self.arena[(slot as u32).saturating_sub(1) as usize * words];
+        }
+        std::hint::black_box(seen);
+        put.clear();
+        for (at, packed) in packed.chunks_exact(words).enumerate() {
+            put.push(self.put(self.hashes[at], packed));
+        }
+        self.scratch = packed;
     }
 
     /// The number of `next`, which a step has made of `state`, which has the number `id`; if it was seen.
     #[inline]
     pub(super) fn find(&mut self, id: u32, state: &State, next: &State) -> Option<u32> {
-        self.pack(id, state, next);
+        self.pack(id, state, std::slice::from_ref(next), |next| next);
         self.index.find(hash(&self.scratch), |id| same(self.packed(id), &self.scratch)).ok()
     }
 
@@ -325,7 +405,7 @@ mod tests {
                 state.0[cell] = value;
                 states.push(state);
             }
-            let mut packer = Packer::new(&base);
+            let mut packer = Packer::new(&base, 0..CELLS);
             packer.lay_out();
             let mut store = Store::new(packer);
             let mut last = (0, base);

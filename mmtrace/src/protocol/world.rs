@@ -312,6 +312,11 @@ impl World {
         &self.initial
     }
 
+    /// The cells that mean something, by their place in a state, in order.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = usize> {
+        (0..self.shared).chain(SHARED..self.len)
+    }
+
     /// What a thread holds, by name, with the mode.
     #[must_use]
     pub fn held_by(&self, state: &State, tid: Tid) -> Vec<String> {
