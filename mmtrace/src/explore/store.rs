@@ -9,16 +9,21 @@ struct Unknown {
     value: u8,
 }
 
-/// Where a cell stands in a packed state. No width: nowhere, it never changes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Field {
-    width: u8,
-    word: u8,
-    shift: u8,
-}
-
+/// Bits of a word.
+const WORD: u8 = 64;
 /// Values of a byte.
 const VALUES: usize = 256;
+/// The pattern of a value without a code. No value has it: a cell has eight bits at most.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Where a cell stands in a packed state: in one word, each bit of its code at a place of its own. No width: nowhere,
+/// it never changes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Field {
+    word: u8,
+    width: u8,
+    bits: [u8; 8],
+}
 
 /// Each value that a cell was seen with has a code, and a cell has as many bits as its codes
 /// need. What was never seen is noticed when a state is packed, and gets a code then: no
@@ -26,11 +31,13 @@ const VALUES: usize = 256;
 #[derive(Clone, Debug)]
 pub(super) struct Packer {
     base: State,
-    /// One more than the code of each value of each cell; 0: it has none. The base has code 0.
-    codes: Vec<u16>,
+    /// What each value of each cell is in the cell's word. The base is 0.
+    patterns: Vec<u64>,
     /// The value of each code of each cell.
     values: Vec<Vec<u8>>,
     fields: [Field; CELLS],
+    /// How many bits of each word are taken.
+    taken: Vec<u8>,
     words: usize,
     /// Which eights of cells the world has; the others are never written.
     used: Vec<u8>,
@@ -43,9 +50,10 @@ impl Packer {
         used.dedup();
         let mut packer = Self {
             base: *base,
-            codes: vec![0; CELLS * VALUES],
+            patterns: vec![UNKNOWN; CELLS * VALUES],
             values: vec![Vec::new(); CELLS],
             fields: [Field::default(); CELLS],
+            taken: vec![0],
             words: 1,
             used,
         };
@@ -53,17 +61,35 @@ impl Packer {
         packer
     }
 
-    fn add(&mut self, new: Unknown) {
-        let values = &mut self.values[new.cell];
-        values.push(new.value);
-        self.codes[new.cell * VALUES + usize::from(new.value)] = values.len() as u16;
+    /// Gives a value a code, and its cell another bit if that takes one. `false`: its word is full, so all must be laid
+    /// out again.
+    fn add(&mut self, new: Unknown) -> bool {
+        let code = self.values[new.cell].len();
+        self.values[new.cell].push(new.value);
+        let field = &mut self.fields[new.cell];
+        if code >> field.width != 0 {
+            if field.width == 0 {
+                let roomiest = (0..self.words).min_by_key(|word| self.taken[*word]);
+                field.word = roomiest.unwrap_or_default() as u8;
+            }
+            let taken = &mut self.taken[usize::from(field.word)];
+            if *taken == WORD {
+                return false;
+            }
+            field.bits[usize::from(field.width)] = *taken;
+            field.width += 1;
+            *taken += 1;
+        }
+        self.patterns[new.cell * VALUES + usize::from(new.value)] = field.pattern(code);
+        true
     }
 
     /// Makes sure that every cell of a state has a code. Whether one is new.
     pub(super) fn learn(&mut self, state: &State) -> bool {
         let mut new = false;
         for (cell, value) in state.0.iter().copied().enumerate() {
-            if self.codes[cell * VALUES + usize::from(value)] == 0 {
+            if !self.values[cell].contains(&value) {
+                // Where its word is full: until they are laid out.
                 self.add(Unknown { cell, value });
                 new = true;
             }
@@ -71,41 +97,43 @@ impl Packer {
         new
     }
 
-    /// Gives each cell as many bits as it needs now, and the rest of the words to those that would need another one
-    /// with their next value: then a late one does not make all states be packed again.
+    /// Gives each cell as many bits as it needs now, in as few words as that takes, and leaves room in each of them for
+    /// values that come later.
     pub(super) fn lay_out(&mut self) {
-        let needed = |values: &Vec<u8>| (usize::BITS - (values.len() - 1).leading_zeros()) as u8;
-        let mut widths: Vec<u8> = self.values.iter().map(needed).collect();
-        let (mut fields, words) = Self::placed(&widths);
-        // What has more values already is likelier to have yet another one.
-        let mut order: Vec<usize> = (0..CELLS).filter(|cell| widths[*cell] != 0).collect();
-        order.sort_by_key(|cell| (self.values[*cell].len() != 1 << widths[*cell], std::cmp::Reverse(widths[*cell])));
-        for cell in order.iter().chain(&order) {
-            if widths[*cell] == u8::BITS as u8 {
-                continue;
-            }
-            widths[*cell] += 1;
-            match Self::placed(&widths) {
-                (wider, same) if same == words => fields = wider,
-                _ => widths[*cell] -= 1,
+        let width = |values: &Vec<u8>| (usize::BITS - (values.len() - 1).leading_zeros()) as u8;
+        let mut cells: Vec<(usize, u8)> = self.values.iter().map(width).enumerate().filter(|(_, w)| *w != 0).collect();
+        cells.sort_by_key(|(_, width)| std::cmp::Reverse(*width));
+        let bits: usize = cells.iter().map(|(_, width)| usize::from(*width)).sum();
+        self.words = bits.div_ceil(usize::from(WORD)).max(1);
+        while !self.place(&cells) {
+            self.words += 1;
+        }
+        for (cell, values) in self.values.iter().enumerate() {
+            for (code, value) in values.iter().enumerate() {
+                self.patterns[cell * VALUES + usize::from(*value)] = self.fields[cell].pattern(code);
             }
         }
-        (self.fields, self.words) = (fields, words);
     }
 
-    /// Each cell in the first word that has room for it, and how many words that takes.
-    fn placed(widths: &[u8]) -> ([Field; CELLS], usize) {
-        let mut used: Vec<u8> = vec![0];
-        let mut fields = [Field::default(); CELLS];
-        for (field, width) in fields.iter_mut().zip(widths.iter().copied()).filter(|(_, width)| *width != 0) {
-            let word = used.iter().position(|bits| bits + width <= 64).unwrap_or(used.len());
-            if word == used.len() {
-                used.push(0);
+    /// Puts each cell into the word that has most room; whether there was enough.
+    fn place(&mut self, cells: &[(usize, u8)]) -> bool {
+        self.taken = vec![0; self.words];
+        self.fields = [Field::default(); CELLS];
+        for (cell, width) in cells {
+            let Some((word, taken)) = self.taken.iter_mut().enumerate().min_by_key(|(_, taken)| **taken) else {
+                return false;
+            };
+            if *taken + width > WORD {
+                return false;
             }
-            *field = Field { width, word: word as u8, shift: used[word] };
-            used[word] += width;
+            let field = &mut self.fields[*cell];
+            (field.word, field.width) = (word as u8, *width);
+            for (bit, at) in field.bits.iter_mut().zip(*taken..*taken + width) {
+                *bit = at;
+            }
+            *taken += width;
         }
-        (fields, used.len())
+        true
     }
 
     /// `out` is `before`, packed; makes it `after`. Looks at every cell that the world has, and packs those that differ.
@@ -118,13 +146,12 @@ impl Packer {
             while changed != 0 {
                 let byte = changed.trailing_zeros() as usize / 8;
                 let (cell, value) = (at * 8 + byte, is[byte]);
-                let code = |value: u8| self.codes[cell * VALUES + usize::from(value)];
-                let (old, new) = (code(was[byte]), code(value));
-                if new == 0 {
+                let pattern = |value: u8| self.patterns[cell * VALUES + usize::from(value)];
+                let (old, new) = (pattern(was[byte]), pattern(value));
+                if new == UNKNOWN {
                     return Err(Unknown { cell, value });
                 }
-                let field = self.fields[cell];
-                out[usize::from(field.word)] ^= u64::from((old - 1) ^ (new - 1)) << field.shift;
+                out[usize::from(self.fields[cell].word)] ^= old ^ new;
                 changed &= !(0xff << (byte * 8));
             }
         }
@@ -135,11 +162,26 @@ impl Packer {
         let mut state = self.base;
         for ((value, field), values) in state.0.iter_mut().zip(&self.fields).zip(&self.values) {
             if field.width != 0 {
-                let mask = (1u64 << field.width) - 1;
-                *value = values[(words[usize::from(field.word)] >> field.shift & mask) as usize];
+                *value = values[field.code(words[usize::from(field.word)])];
             }
         }
         state
+    }
+}
+
+impl Field {
+    fn places(&self) -> impl Iterator<Item = (usize, u8)> {
+        self.bits.iter().take(usize::from(self.width)).copied().enumerate()
+    }
+
+    /// What a code is in the word.
+    fn pattern(&self, code: usize) -> u64 {
+        self.places().map(|(bit, at)| (code as u64 >> bit & 1) << at).sum()
+    }
+
+    /// The code that is in a word.
+    fn code(&self, word: u64) -> usize {
+        self.places().map(|(bit, at)| ((word >> at & 1) as usize) << bit).sum()
     }
 }
 
@@ -269,7 +311,10 @@ impl Store {
             self.scratch.clear();
             for next in next {
                 let at = self.scratch.len();
-                self.scratch.extend_from_slice(&self.arena[parent.clone()]);
+                // A few words: less than a call of memcpy().
+                for word in &self.arena[parent.clone()] {
+                    self.scratch.push(*word);
+                }
                 if let Err(unknown) = self.packer.repack(state, of(next), &mut self.scratch[at..]) {
                     self.grow(unknown);
                     continue 'again;
@@ -279,12 +324,12 @@ impl Store {
         }
     }
 
-    /// Makes room for a value: all states are packed again if it takes another bit.
+    /// Makes room for a value: all states are packed again if the words have none.
     #[cold]
     fn grow(&mut self, unknown: Unknown) {
+        // In the states that are here, a new bit is 0, as it is in the code that each of them has.
         let old = self.packer.clone();
-        self.packer.add(unknown);
-        if self.packer.values[unknown.cell].len() <= 1 << old.fields[unknown.cell].width {
+        if self.packer.add(unknown) {
             return;
         }
         self.packer.lay_out();
