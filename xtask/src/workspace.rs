@@ -50,6 +50,14 @@ impl Workspace {
     }
 }
 
+/// Builds a program without optimisation, and returns it. Together with xtask, so that dependencies have the features that
+/// they have been built with.
+pub(crate) fn build(workspace: &Workspace, name: &str) -> Result<PathBuf> {
+    let mut build = process::command(cargo(), &workspace.root);
+    process::run(build.args(["build", "--quiet", "--package", "xtask", "--package", name, "--bin", name]))?;
+    Ok(workspace.target.join("debug").join(name))
+}
+
 /// The cargo that runs xtask.
 pub(crate) fn cargo() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
