@@ -2,7 +2,7 @@
 
 use super::{
     L25, SOMETIMES,
-    worlds::{Base, Installer, retract_against},
+    worlds::{Base, Installer, retract_against, retract_in},
 };
 use crate::{
     explore::scenario::{
@@ -70,6 +70,10 @@ pub(in crate::explore) fn enlarged(entries: u8, threads: &[u8]) -> World {
         }
     }
     b.done()
+}
+
+fn unsplit(s: &Setup<'_>, rules: Retract, installer: Installer) -> World {
+    retract_in(s, Base::without_split_locks(1), rules, installer, true)
 }
 
 /// The scenarios.
@@ -370,6 +374,63 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                     let rules = Retract { early: Tests::WP, ..SCAN };
                     retract_against(s, rules, Installer::Guard(Mark::Never), true)
                 },
+            },
+        ],
+    },
+    Scenario {
+        id: "SC-4.16",
+        seed: Some(4),
+        title: "retract where PMD and PTE tables share one lock",
+        question: "Page-table locks are not split where there are few CPUs or spinlocks are large: mm->page_table_lock is \
+                   PML and PTL. K needs both. Does it wait for itself, and is the marker of U as safe as with two locks?",
+        source: "mm/khugepaged.c:retract_page_tables, if (ptl != pml); include/linux/mm.h:pte_lockptr, \
+                 mm/Kconfig:SPLIT_PTE_PTLOCKS",
+        sometimes: SOMETIMES,
+        variants: &[
+            Variant {
+                id: "r.posted",
+                status: POSTED,
+                expect: Breaks(Invariant::Marker),
+                why: "as with split locks: after the test U registers, and puts its marker into the table that K removes",
+                never: &[],
+                live: L25,
+                build: |s| unsplit(s, Retract::POSTED, Installer::RegisterWp),
+            },
+            Variant {
+                id: "r.6.6",
+                status: V6_6,
+                expect: Safe,
+                why: "PML keeps U out of the table as the PTL does, and uffd-wp is tested again under it",
+                never: &[],
+                live: Live::Quiet,
+                build: |s| unsplit(s, Retract::V6_6, Installer::RegisterWp),
+            },
+            Variant {
+                id: "r.7.2",
+                status: V7_2,
+                expect: Safe,
+                why: "as 6.6",
+                never: &[],
+                live: Live::Quiet,
+                build: |s| unsplit(s, Retract::V7_2, Installer::RegisterWp),
+            },
+            Variant {
+                id: "r.7.2 guard",
+                status: V7_2,
+                expect: Safe,
+                why: "the flag is set before the marker, and tested again under the lock",
+                never: &[],
+                live: Live::Quiet,
+                build: |s| unsplit(s, Retract::V7_2, Installer::Guard(Mark::Before)),
+            },
+            Variant {
+                id: "both",
+                status: "negative test",
+                expect: Breaks(Invariant::Dead),
+                why: "K takes PTL without asking whether it is PML, which it holds",
+                never: &[],
+                live: Live::Unseen("it spins, so there is no event; lockdep and the soft-lockup watchdog would say so"),
+                build: |s| unsplit(s, Retract { if_split: false, ..Retract::V7_2 }, Installer::RegisterWp),
             },
         ],
     },
