@@ -533,7 +533,7 @@ pub(super) fn stuck(world: &World, state: &State) -> Option<Broken> {
 }
 
 /// After a step back: does the thread go round for ever if nobody else runs (G-RETRY)?
-fn alone(world: &World, before: &State, after: &State, tid: Tid) -> Option<Broken> {
+pub(super) fn alone(world: &World, before: &State, after: &State, tid: Tid) -> Option<Broken> {
     if world.pc(after, tid) > world.pc(before, tid) || !world.must_finish(tid) {
         return None;
     }
