@@ -14,6 +14,7 @@ use crate::{
         rcu::grace_periods,
         regime::{Regime, under},
         vma::{Flavour, Vma},
+        walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
     },
 };
 
@@ -70,6 +71,32 @@ fn sc_1_9(s: &Setup<'_>, look_again: Option<bool>, pml: PmlUnderPtl) -> World {
     let mut p = s.program();
     zap_pte_range(&mut p, t.zap(Some(pml)));
     w.thread("Z", p);
+    grace_periods(&mut w);
+    w
+}
+
+fn sc_1_12(s: &Setup<'_>, look: bool) -> World {
+    let mut w = World::new();
+    let t = tables(&mut w, Pte::None);
+    let mut p = s.program();
+    p.function("zap_pmd_range", |p| {
+        let (again, next, none) = (p.mark(), p.label(), p.label());
+        p.branch("if (pmd_none_or_clear_bad(pmd)) continue", next, move |k| k.pmd(t.pmd).map().is_none());
+        let inside = p.mark();
+        let to = Mapped::new(p);
+        let locked = p.function("zap_pte_range", |p| pte_offset_map_lock(p, t.pmd, to, none));
+        p.run("every entry is none", |k| k.reach(1));
+        pte_unmap_unlock(p, locked);
+        p.goto("the next PMD", next);
+        p.bind(none);
+        p.run("zap_pte_range() comes back where it began", |k| k.reach(2));
+        p.goto("if (addr != next) pmd--", if look { again } else { inside });
+        p.bind(next);
+    });
+    w.thread("Z", p);
+    let mut p = s.program();
+    retract(&mut p, t, true, 0);
+    w.thread("R", p);
     grace_periods(&mut w);
     w
 }
@@ -199,6 +226,38 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 never: &[],
                 live: Live::Unseen("spinlocks have no tracepoints without lockdep"),
                 build: |s| sc_1_9(s, None, PmlUnderPtl::Lock),
+            },
+        ],
+    },
+    // The one that walks.
+    Scenario {
+        id: "SC-1.12",
+        seed: Some(1),
+        title: "a walk finds that there is no table",
+        question: "Z zaps a range whose table R removes. pte_offset_map_lock() gives it none, and Z tries again. Where does it \
+                   have to begin?",
+        source: "mm/memory.c:zap_pmd_range, \"if (addr != next) pmd--\"; mm/pgtable-generic.c:__pte_offset_map_lock",
+        sometimes: &["the table is removed", "Z has the table", "Z finds none after it has seen the PMD"],
+        variants: &[
+            Variant {
+                id: "again",
+                status: "6.5 to 7.2",
+                expect: Safe,
+                why: "the PMD is looked at anew: it is empty, so there is nothing to do",
+                never: &[],
+                live: Live::Quiet,
+                build: |s| sc_1_12(s, true),
+            },
+            Variant {
+                id: "again-inside",
+                status: "negative test",
+                expect: Breaks(Invariant::Retry),
+                why: "only the map is tried again: nobody puts a table there, so Z goes round for ever",
+                never: &[],
+                live: Live::Unseen(
+                    "nothing happens any more, so there is no event; the soft-lockup watchdog would say so",
+                ),
+                build: |s| sc_1_12(s, false),
             },
         ],
     },
