@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// What CI writes below the target folder from nothing, and some more, in bytes.
-pub(crate) const NEEDED: u64 = 5 << 30;
+pub(crate) const NEEDED: u64 = 4 << 30;
 /// With less than this, what fails may fail for lack of it, in bytes.
 pub(crate) const SCARCE: u64 = 2 << 30;
 
