@@ -13,9 +13,11 @@ use mmtrace::{
         schedule,
         search::{Found, Limits, MEMORY, Move, Order, SearchError, search},
     },
+    model::invariant::INVARIANTS,
     protocol::World,
 };
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 fn found(world: &World, order: Order) -> Found {
     search(world, order, &mut Limits { memory: MEMORY, progress: &mut |_, _| {} }).expect("it fits")
@@ -99,6 +101,20 @@ fn every_protection_is_needed_or_said_why_not() {
         let row = row.unwrap_or_else(|| panic!("{function}: {text} is not there any more"));
         assert!(row.caught.is_empty(), "{function}: {text} is said to be redundant, and {:?} needs it", row.caught);
     }
+}
+
+#[test]
+fn every_invariant_catches_something() {
+    let named = variants().filter_map(|(_, v)| match v.expect {
+        Expect::Breaks(invariant) => Some(invariant.id()),
+        Expect::Safe => None,
+    });
+    let mut caught: BTreeSet<&str> = named.collect();
+    for row in mutation::table().expect("they fit") {
+        caught.extend(row.caught.iter().map(|c| c.broken.id()));
+    }
+    let idle: Vec<&str> = INVARIANTS.iter().map(|s| s.id).filter(|id| !caught.contains(id)).collect();
+    assert!(idle.is_empty(), "no scenario breaks {idle:?}, with or without its protections");
 }
 
 /// Takes steps as the numbers say, until nobody can go on.

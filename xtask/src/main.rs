@@ -11,6 +11,7 @@ macro_rules! say {
 
 mod bench;
 mod ci;
+mod disk;
 mod docs;
 mod ebpf;
 mod process;

@@ -50,6 +50,14 @@ impl Workspace {
     }
 }
 
+/// Builds a program without optimisation, and returns it. Together with xtask, so that dependencies have the features that
+/// they have been built with.
+pub(crate) fn build(workspace: &Workspace, name: &str) -> Result<PathBuf> {
+    let mut build = process::command(cargo(), &workspace.root);
+    process::run(build.args(["build", "--quiet", "--package", "xtask", "--package", name, "--bin", name]))?;
+    Ok(workspace.target.join("debug").join(name))
+}
+
 /// The cargo that runs xtask.
 pub(crate) fn cargo() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
@@ -67,4 +75,28 @@ pub(crate) fn cargo_home() -> Option<PathBuf> {
 pub(crate) fn program(name: &str, further: &[PathBuf]) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).chain(further.iter().cloned()).map(|folder| folder.join(name)).find(|p| p.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Each package with its features.
+    fn packages(args: &[&str]) -> BTreeSet<String> {
+        let mut tree = process::command(cargo(), Path::new(env!("CARGO_MANIFEST_DIR")));
+        tree.args(["tree", "--offline", "--locked", "--prefix", "none", "--no-dedupe", "--format", "{p} {f}"])
+            .args(args);
+        let tree = process::output(&mut tree).expect("cargo knows the dependencies");
+        String::from_utf8_lossy(&tree).lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn dependencies_are_built_once_for_xtask_and_the_tests() {
+        let tests = packages(&["--workspace", "--edges", "normal,build,dev"]);
+        let alone = packages(&["--package", "xtask", "--edges", "normal,build"]);
+        let twice: Vec<&String> = alone.difference(&tests).collect();
+        assert!(twice.is_empty(), "the tests need more features of {twice:?}: name these in xtask/Cargo.toml");
+    }
 }

@@ -1,5 +1,7 @@
 //! Scenarios: a few threads, a start, and the variants of a protocol to run them with.
 
+use std::sync::LazyLock;
+
 use crate::{
     model::invariant::Invariant,
     protocol::{Program, Site, World},
@@ -85,6 +87,13 @@ impl Setup<'_> {
 }
 
 impl Scenario {
+    /// The numbers in its id: `SC-4.10` comes after `SC-4.9`, and `SC-X.1` after both.
+    fn place(&self) -> [u32; 2] {
+        let numbers = self.id.strip_prefix("SC-").unwrap_or(self.id);
+        let (seed, number) = numbers.split_once('.').unwrap_or((numbers, ""));
+        [seed, number].map(|n| n.parse().unwrap_or(u32::MAX))
+    }
+
     /// The variant with this name.
     #[must_use]
     pub fn variant(&self, id: &str) -> Option<&'static Variant> {
@@ -106,9 +115,14 @@ impl Variant {
     }
 }
 
-/// Every scenario, seed by seed.
+/// Every scenario, in the order of the ids, wherever it is written down.
 pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
-    super::scenarios::ALL.iter().flat_map(|seed| seed.iter())
+    static SORTED: LazyLock<Vec<&Scenario>> = LazyLock::new(|| {
+        let mut all: Vec<&Scenario> = super::scenarios::ALL.iter().copied().flatten().copied().flatten().collect();
+        all.sort_by_key(|s| s.place());
+        all
+    });
+    SORTED.iter().copied()
 }
 
 /// The scenario with this name, in any case; `SC-` may be left out.

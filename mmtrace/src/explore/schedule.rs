@@ -7,7 +7,7 @@ use crate::protocol::{
     world::Tid,
 };
 
-use super::search::{Move, stuck};
+use super::search::{Move, alone, stuck};
 
 /// A step as it was run.
 #[derive(Clone, Debug)]
@@ -110,7 +110,7 @@ pub fn run(world: &World, moves: &[Move]) -> Result<Execution, ScheduleError> {
         if by.choice >= world.choices(&state, by.tid) {
             return Err(stuck());
         }
-        let (function, text) = (function, text.to_owned());
+        let (function, text, before) = (function, text.to_owned(), state);
         let mut log = Log::default();
         let outcome = world.step(&mut state, by.tid, by.choice, Some(&mut log));
         if outcome.blocked {
@@ -119,8 +119,8 @@ pub fn run(world: &World, moves: &[Move]) -> Result<Execution, ScheduleError> {
         let held = (0..world.threads() as Tid).map(|t| (t, world.held_by(&state, t))).filter(|(_, h)| !h.is_empty());
         let held = held.collect();
         lines.push(Line { tid: by.tid, function, text, notes: log.notes, held, events: log.events });
-        if outcome.broken.is_some() {
-            broken = outcome.broken;
+        broken = outcome.broken.or_else(|| alone(world, &before, &state, by.tid));
+        if broken.is_some() {
             break;
         }
     }

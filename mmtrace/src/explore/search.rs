@@ -99,7 +99,7 @@ enum Stop {
 /// [`SearchError::Memory`].
 pub fn search(world: &World, order: Order, limits: &mut Limits<'_>) -> Result<Found, SearchError> {
     let start = Instant::now();
-    let mut packer = Packer::new(world.initial());
+    let mut packer = Packer::new(world.initial(), world.cells());
     let mut footprints = Footprints::new();
     warm_up(world, &mut packer, &mut footprints, if order == Order::Reduced { IN_VAIN } else { 16 });
     loop {
@@ -256,6 +256,8 @@ struct Path {
     successors: Vec<Successor>,
     /// Which states are on it, bit by number.
     on_it: Vec<u64>,
+    /// What came of looking the successors of one state up.
+    put: Vec<(u32, bool)>,
 }
 
 impl Run<'_, '_, '_> {
@@ -302,7 +304,7 @@ impl Run<'_, '_, '_> {
     }
 
     fn depth(&mut self, mut reduce: Option<&mut Footprints>) -> Result<(), Stop> {
-        let mut path = Path { frames: Vec::new(), successors: Vec::new(), on_it: vec![0; 1] };
+        let mut path = Path { frames: Vec::new(), successors: Vec::new(), on_it: vec![0; 1], put: Vec::new() };
         path.push(Frame { state: *self.world.initial(), id: 0, by: Move { tid: 0, choice: 0 }, first: 0 });
         let mut broken = self.expand(&mut path, reduce.as_deref_mut());
         while broken.is_none() {
@@ -341,7 +343,7 @@ impl Run<'_, '_, '_> {
     /// Determines what is to be tried from the last state of the path. What a step breaks is
     /// found here, with the move that breaks it, and so is a state that nobody can leave.
     fn expand(&mut self, path: &mut Path, reduce: Option<&mut Footprints>) -> Option<(Option<Move>, Broken)> {
-        let Path { frames, successors, on_it } = path;
+        let Path { frames, successors, on_it, put } = path;
         let frame = frames.last()?;
         let threads = self.world.threads() as Tid;
         let reduced = reduce.is_some();
@@ -377,9 +379,9 @@ impl Run<'_, '_, '_> {
         // With every interleaving the order does not matter, and all are looked up at once: the
         // memory that the one needs comes while the other is being looked for.
         if !reduced {
+            self.store.insert_all(frame.id, &frame.state, &successors[frame.first..], |next| &next.state, put);
             let mut kept = frame.first;
-            for at in frame.first..successors.len() {
-                let (id, new) = self.store.insert(frame.id, &frame.state, &successors[at].state);
+            for (at, (id, new)) in (frame.first..).zip(put.drain(..)) {
                 if new {
                     successors[at].id = Some(id);
                     if kept != at {
@@ -531,7 +533,7 @@ pub(super) fn stuck(world: &World, state: &State) -> Option<Broken> {
 }
 
 /// After a step back: does the thread go round for ever if nobody else runs (G-RETRY)?
-fn alone(world: &World, before: &State, after: &State, tid: Tid) -> Option<Broken> {
+pub(super) fn alone(world: &World, before: &State, after: &State, tid: Tid) -> Option<Broken> {
     if world.pc(after, tid) > world.pc(before, tid) || !world.must_finish(tid) {
         return None;
     }

@@ -9,16 +9,21 @@ struct Unknown {
     value: u8,
 }
 
-/// Where a cell stands in a packed state. No width: nowhere, it never changes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Field {
-    width: u8,
-    word: u8,
-    shift: u8,
-}
-
+/// Bits of a word.
+const WORD: u8 = 64;
 /// Values of a byte.
 const VALUES: usize = 256;
+/// The pattern of a value without a code. No value has it: a cell has eight bits at most.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Where a cell stands in a packed state: in one word, each bit of its code at a place of its own. No width: nowhere,
+/// it never changes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Field {
+    word: u8,
+    width: u8,
+    bits: [u8; 8],
+}
 
 /// Each value that a cell was seen with has a code, and a cell has as many bits as its codes
 /// need. What was never seen is noticed when a state is packed, and gets a code then: no
@@ -26,38 +31,65 @@ const VALUES: usize = 256;
 #[derive(Clone, Debug)]
 pub(super) struct Packer {
     base: State,
-    /// One more than the code of each value of each cell; 0: it has none. The base has code 0.
-    codes: Vec<u16>,
+    /// What each value of each cell is in the cell's word. The base is 0.
+    patterns: Vec<u64>,
     /// The value of each code of each cell.
     values: Vec<Vec<u8>>,
     fields: [Field; CELLS],
+    /// How many bits of each word are taken.
+    taken: Vec<u8>,
     words: usize,
+    /// Which eights of cells the world has; the others are never written.
+    used: Vec<u8>,
 }
 
 impl Packer {
-    pub(super) fn new(base: &State) -> Self {
+    /// For states that begin with this one and differ in `cells` at most.
+    pub(super) fn new(base: &State, cells: impl IntoIterator<Item = usize>) -> Self {
+        let mut used: Vec<u8> = cells.into_iter().map(|cell| (cell / 8) as u8).collect();
+        used.dedup();
         let mut packer = Self {
             base: *base,
-            codes: vec![0; CELLS * VALUES],
+            patterns: vec![UNKNOWN; CELLS * VALUES],
             values: vec![Vec::new(); CELLS],
             fields: [Field::default(); CELLS],
+            taken: vec![0],
             words: 1,
+            used,
         };
         packer.learn(base);
         packer
     }
 
-    fn add(&mut self, new: Unknown) {
-        let values = &mut self.values[new.cell];
-        values.push(new.value);
-        self.codes[new.cell * VALUES + usize::from(new.value)] = values.len() as u16;
+    /// Gives a value a code, and its cell another bit if that takes one. `false`: its word is full, so all must be laid
+    /// out again.
+    fn add(&mut self, new: Unknown) -> bool {
+        let code = self.values[new.cell].len();
+        self.values[new.cell].push(new.value);
+        let field = &mut self.fields[new.cell];
+        if code >> field.width != 0 {
+            if field.width == 0 {
+                let roomiest = (0..self.words).min_by_key(|word| self.taken[*word]);
+                field.word = roomiest.unwrap_or_default() as u8;
+            }
+            let taken = &mut self.taken[usize::from(field.word)];
+            if *taken == WORD {
+                return false;
+            }
+            field.bits[usize::from(field.width)] = *taken;
+            field.width += 1;
+            *taken += 1;
+        }
+        self.patterns[new.cell * VALUES + usize::from(new.value)] = field.pattern(code);
+        true
     }
 
     /// Makes sure that every cell of a state has a code. Whether one is new.
     pub(super) fn learn(&mut self, state: &State) -> bool {
         let mut new = false;
         for (cell, value) in state.0.iter().copied().enumerate() {
-            if self.codes[cell * VALUES + usize::from(value)] == 0 {
+            if !self.values[cell].contains(&value) {
+                // Where its word is full: until they are laid out.
                 self.add(Unknown { cell, value });
                 new = true;
             }
@@ -65,40 +97,61 @@ impl Packer {
         new
     }
 
-    /// Gives each cell as many bits as it needs now, in the first word that has room for them.
+    /// Gives each cell as many bits as it needs now, in as few words as that takes, and leaves room in each of them for
+    /// values that come later.
     pub(super) fn lay_out(&mut self) {
-        let mut used: Vec<u8> = vec![0];
-        for (field, values) in self.fields.iter_mut().zip(&self.values) {
-            let width = (usize::BITS - (values.len() - 1).leading_zeros()) as u8;
-            if width == 0 {
-                continue;
-            }
-            let word = used.iter().position(|bits| bits + width <= 64).unwrap_or(used.len());
-            if word == used.len() {
-                used.push(0);
-            }
-            *field = Field { width, word: word as u8, shift: used[word] };
-            used[word] += width;
+        let width = |values: &Vec<u8>| (usize::BITS - (values.len() - 1).leading_zeros()) as u8;
+        let mut cells: Vec<(usize, u8)> = self.values.iter().map(width).enumerate().filter(|(_, w)| *w != 0).collect();
+        cells.sort_by_key(|(_, width)| std::cmp::Reverse(*width));
+        let bits: usize = cells.iter().map(|(_, width)| usize::from(*width)).sum();
+        self.words = bits.div_ceil(usize::from(WORD)).max(1);
+        while !self.place(&cells) {
+            self.words += 1;
         }
-        self.words = used.len();
+        for (cell, values) in self.values.iter().enumerate() {
+            for (code, value) in values.iter().enumerate() {
+                self.patterns[cell * VALUES + usize::from(*value)] = self.fields[cell].pattern(code);
+            }
+        }
     }
 
-    /// `out` is `before`, packed; makes it `after`. Looks at every cell, and packs those that differ.
+    /// Puts each cell into the word that has most room; whether there was enough.
+    fn place(&mut self, cells: &[(usize, u8)]) -> bool {
+        self.taken = vec![0; self.words];
+        self.fields = [Field::default(); CELLS];
+        for (cell, width) in cells {
+            let Some((word, taken)) = self.taken.iter_mut().enumerate().min_by_key(|(_, taken)| **taken) else {
+                return false;
+            };
+            if *taken + width > WORD {
+                return false;
+            }
+            let field = &mut self.fields[*cell];
+            (field.word, field.width) = (word as u8, *width);
+            for (bit, at) in field.bits.iter_mut().zip(*taken..*taken + width) {
+                *bit = at;
+            }
+            *taken += width;
+        }
+        true
+    }
+
+    /// `out` is `before`, packed; makes it `after`. Looks at every cell that the world has, and packs those that differ.
     #[inline]
     fn repack(&self, before: &State, after: &State, out: &mut [u64]) -> Result<(), Unknown> {
         let (was, is) = (before.0.as_chunks::<8>().0, after.0.as_chunks::<8>().0);
-        for (at, (was, is)) in was.iter().zip(is).enumerate() {
+        for at in self.used.iter().map(|at| usize::from(*at)) {
+            let (was, is) = (&was[at], &is[at]);
             let mut changed = u64::from_le_bytes(*was) ^ u64::from_le_bytes(*is);
             while changed != 0 {
                 let byte = changed.trailing_zeros() as usize / 8;
                 let (cell, value) = (at * 8 + byte, is[byte]);
-                let code = |value: u8| self.codes[cell * VALUES + usize::from(value)];
-                let (old, new) = (code(was[byte]), code(value));
-                if new == 0 {
+                let pattern = |value: u8| self.patterns[cell * VALUES + usize::from(value)];
+                let (old, new) = (pattern(was[byte]), pattern(value));
+                if new == UNKNOWN {
                     return Err(Unknown { cell, value });
                 }
-                let field = self.fields[cell];
-                out[usize::from(field.word)] ^= u64::from((old - 1) ^ (new - 1)) << field.shift;
+                out[usize::from(self.fields[cell].word)] ^= old ^ new;
                 changed &= !(0xff << (byte * 8));
             }
         }
@@ -109,11 +162,26 @@ impl Packer {
         let mut state = self.base;
         for ((value, field), values) in state.0.iter_mut().zip(&self.fields).zip(&self.values) {
             if field.width != 0 {
-                let mask = (1u64 << field.width) - 1;
-                *value = values[(words[usize::from(field.word)] >> field.shift & mask) as usize];
+                *value = values[field.code(words[usize::from(field.word)])];
             }
         }
         state
+    }
+}
+
+impl Field {
+    fn places(&self) -> impl Iterator<Item = (usize, u8)> {
+        self.bits.iter().take(usize::from(self.width)).copied().enumerate()
+    }
+
+    /// What a code is in the word.
+    fn pattern(&self, code: usize) -> u64 {
+        self.places().map(|(bit, at)| (code as u64 >> bit & 1) << at).sum()
+    }
+
+    /// The code that is in a word.
+    fn code(&self, word: u64) -> usize {
+        self.places().map(|(bit, at)| ((word >> at & 1) as usize) << bit).sum()
     }
 }
 
@@ -145,6 +213,12 @@ impl Index {
     #[inline]
     fn home(slots: &[u64], hash: u32) -> usize {
         ((u64::from(hash) * slots.len() as u64) >> 32) as usize
+    }
+
+    /// The slot where the search for a hash begins.
+    #[inline]
+    fn first(&self, hash: u32) -> u64 {
+        self.slots[Self::home(&self.slots, hash)]
     }
 
     /// The number with this hash that is the one, or the slot where it would be.
@@ -201,7 +275,10 @@ pub(super) struct Store {
     packer: Packer,
     arena: Vec<u64>,
     index: Index,
+    /// Packed states that are being looked up, and their hashes.
     scratch: Vec<u64>,
+    hashes: Vec<u32>,
+    firsts: Vec<u64>,
 }
 
 #[inline]
@@ -212,9 +289,10 @@ fn same(a: &[u64], b: &[u64]) -> bool {
 impl Store {
     /// With the base, as number 0.
     pub(super) fn new(packer: Packer) -> Self {
-        let scratch = vec![0; packer.words];
-        let mut store = Self { packer, arena: Vec::new(), index: Index::new(), scratch };
-        store.put();
+        let base = vec![0; packer.words];
+        let (arena, index) = (Vec::new(), Index::new());
+        let mut store = Self { packer, arena, index, scratch: Vec::new(), hashes: Vec::new(), firsts: Vec::new() };
+        store.put(hash(&base), &base);
         store
     }
 
@@ -223,49 +301,58 @@ impl Store {
         &self.arena[id as usize * words..(id as usize + 1) * words]
     }
 
-    /// Leaves `next` in the scratch: a state that a step has made of `state`, which has this number.
+    /// Leaves the states of `next` in the scratch, one after the other: states that steps have made of `state`, which
+    /// has this number.
     #[inline]
-    fn pack(&mut self, id: u32, state: &State, next: &State) {
-        loop {
+    fn pack<T>(&mut self, id: u32, state: &State, next: &[T], of: impl Fn(&T) -> &State) {
+        'again: loop {
             let words = self.packer.words;
-            self.scratch.copy_from_slice(&self.arena[id as usize * words..(id as usize + 1) * words]);
-            match self.packer.repack(state, next, &mut self.scratch) {
-                Ok(()) => return,
-                Err(unknown) => self.grow(unknown),
+            let parent = id as usize * words..(id as usize + 1) * words;
+            self.scratch.clear();
+            for next in next {
+                let at = self.scratch.len();
+                // A few words: less than a call of memcpy().
+                for word in &self.arena[parent.clone()] {
+                    self.scratch.push(*word);
+                }
+                if let Err(unknown) = self.packer.repack(state, of(next), &mut self.scratch[at..]) {
+                    self.grow(unknown);
+                    continue 'again;
+                }
             }
+            return;
         }
     }
 
-    /// Makes room for a value: all states are packed again if it takes another bit.
+    /// Makes room for a value: all states are packed again if the words have none.
     #[cold]
     fn grow(&mut self, unknown: Unknown) {
+        // In the states that are here, a new bit is 0, as it is in the code that each of them has.
         let old = self.packer.clone();
-        self.packer.add(unknown);
-        if self.packer.values[unknown.cell].len() <= 1 << old.fields[unknown.cell].width {
+        if self.packer.add(unknown) {
             return;
         }
         self.packer.lay_out();
         let arena = std::mem::take(&mut self.arena);
         self.index.clear();
-        self.scratch = vec![0; self.packer.words];
+        let mut packed = vec![0; self.packer.words];
         for words in arena.chunks_exact(old.words) {
-            self.scratch.fill(0);
+            packed.fill(0);
             let state = old.unpack(words);
             // Every value has a code: it was unpacked from one.
-            let packed = self.packer.repack(&old.base, &state, &mut self.scratch);
-            debug_assert!(packed.is_ok(), "{packed:?}");
-            self.put();
+            let known = self.packer.repack(&old.base, &state, &mut packed);
+            debug_assert!(known.is_ok(), "{known:?}");
+            self.put(hash(&packed), &packed);
         }
     }
 
     #[inline]
-    fn put(&mut self) -> (u32, bool) {
-        let hash = hash(&self.scratch);
-        match self.index.find(hash, |id| same(self.packed(id), &self.scratch)) {
+    fn put(&mut self, hash: u32, packed: &[u64]) -> (u32, bool) {
+        match self.index.find(hash, |id| same(self.packed(id), packed)) {
             Ok(id) => (id, false),
             Err(slot) => {
                 let id = self.len() as u32;
-                self.arena.extend_from_slice(&self.scratch);
+                self.arena.extend_from_slice(packed);
                 self.index.add(slot, hash, id);
                 (id, true)
             }
@@ -275,14 +362,52 @@ impl Store {
     /// The number of `next`, which a step has made of `state`, which has the number `id`; and whether it is new.
     #[inline]
     pub(super) fn insert(&mut self, id: u32, state: &State, next: &State) -> (u32, bool) {
-        self.pack(id, state, next);
-        self.put()
+        self.pack(id, state, std::slice::from_ref(next), |next| next);
+        let packed = std::mem::take(&mut self.scratch);
+        let put = self.put(hash(&packed), &packed);
+        self.scratch = packed;
+        put
+    }
+
+    /// [`Store::insert`] of several, in their order: `put` is what came of each.
+    ///
+    /// What a look-up needs is nearly always out of the caches. So all of it is read first, in loops that do nothing
+    /// else: the processor then waits for many places of memory at once, instead of one after the other.
+    #[inline]
+    pub(super) fn insert_all<T>(
+        &mut self,
+        id: u32,
+        state: &State,
+        next: &[T],
+        of: impl Fn(&T) -> &State,
+        put: &mut Vec<(u32, bool)>,
+    ) {
+        self.pack(id, state, next, of);
+        let words = self.packer.words;
+        let packed = std::mem::take(&mut self.scratch);
+        self.hashes.clear();
+        self.hashes.extend(packed.chunks_exact(words).map(hash));
+        let mut seen = 0;
+        for hash in &self.hashes {
+            let slot = self.index.first(*hash);
+            self.firsts.push(slot);
+        }
+        for slot in self.firsts.drain(..) {
+            // Nothing was found at number 0 as well as in an empty slot: no harm is done.
+            seen ^= self.arena[(slot as u32).saturating_sub(1) as usize * words];
+        }
+        std::hint::black_box(seen);
+        put.clear();
+        for (at, packed) in packed.chunks_exact(words).enumerate() {
+            put.push(self.put(self.hashes[at], packed));
+        }
+        self.scratch = packed;
     }
 
     /// The number of `next`, which a step has made of `state`, which has the number `id`; if it was seen.
     #[inline]
     pub(super) fn find(&mut self, id: u32, state: &State, next: &State) -> Option<u32> {
-        self.pack(id, state, next);
+        self.pack(id, state, std::slice::from_ref(next), |next| next);
         self.index.find(hash(&self.scratch), |id| same(self.packed(id), &self.scratch)).ok()
     }
 
@@ -325,7 +450,7 @@ mod tests {
                 state.0[cell] = value;
                 states.push(state);
             }
-            let mut packer = Packer::new(&base);
+            let mut packer = Packer::new(&base, 0..CELLS);
             packer.lay_out();
             let mut store = Store::new(packer);
             let mut last = (0, base);

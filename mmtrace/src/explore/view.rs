@@ -46,12 +46,12 @@ pub fn table(world: &World, execution: &Execution, style: Style, width: usize) -
         let mut cell = Vec::new();
         if function[usize::from(line.tid)] != line.function {
             function[usize::from(line.tid)] = line.function;
-            cell.push(format!("{}:", line.function));
+            cell.extend(fit(&format!("{}:", line.function), each));
         }
-        cell.extend(wrap(&line.text, each.saturating_sub(1)).into_iter().map(|l| format!(" {l}")));
-        cell.extend(line.notes.iter().flat_map(|n| wrap(n, each.saturating_sub(5))).map(|n| format!("   > {n}")));
+        cell.extend(fit(&line.text, each.saturating_sub(1)).into_iter().map(|l| format!(" {l}")));
+        cell.extend(line.notes.iter().flat_map(|n| fit(n, each.saturating_sub(5))).map(|n| format!("   > {n}")));
         let held = line.held.iter().map(|(t, locks)| format!("{}: {}", world.thread_name(*t), locks.join(", ")));
-        let held = wrap(&held.collect::<Vec<_>>().join("; "), each);
+        let held = fit(&held.collect::<Vec<_>>().join("; "), each);
         let column = threads.iter().position(|t| *t == line.tid).unwrap_or(0);
         for row in 0..cell.len().max(held.len()) {
             let number = if row == 0 { format!("{:>3}", number + 1) } else { "   ".to_owned() };
@@ -67,17 +67,28 @@ pub fn table(world: &World, execution: &Execution, style: Style, width: usize) -
     out
 }
 
-/// The broken invariant in two lines.
+/// Lines that fit into a column: a name that is longer than it goes on in the next line, after a `_` or `(`.
+fn fit(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in wrap(text, width) {
+        let mut rest = line.as_str();
+        while let Some((limit, _)) = rest.char_indices().nth(width) {
+            let end = rest[..limit].rfind(['_', '(']).map_or(limit, |at| at + 1);
+            let (part, next) = rest.split_at(end);
+            lines.push(part.to_owned());
+            rest = next;
+        }
+        lines.push(rest.to_owned());
+    }
+    lines
+}
+
+/// The broken invariant: what happened, and the rule.
 #[must_use]
 pub fn broken(broken: &Broken, style: Style) -> String {
     let statement = broken.invariant.statement();
-    format!(
-        "{} broken: {}\n  the rule: {} ({})\n",
-        style.bad(statement.id),
-        broken.why,
-        statement.statement,
-        statement.source
-    )
+    let rule = wrap(&format!("the rule: {} ({})", statement.statement, statement.source), WIDTH - 2);
+    format!("{} broken: {}\n  {}\n", style.bad(statement.id), broken.why, rule.join("\n  "))
 }
 
 /// A duration for people.
@@ -153,4 +164,17 @@ pub fn effort(found: &Found) -> String {
         found.depth,
         took(found.elapsed)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_is_wider_than_its_column() {
+        assert_eq!(fit("spin_lock(ptl) of A", 14), ["spin_lock(ptl)", "of A"]);
+        let long = fit("mmu_notifier_invalidate_range_start(&range)", 20);
+        assert_eq!(long, ["mmu_notifier_", "invalidate_range_", "start(&range)"]);
+        assert_eq!(fit("ABCDEFGHIJ", 4), ["ABCD", "EFGH", "IJ"]);
+    }
 }

@@ -86,6 +86,8 @@ pub struct Retract {
     pub check_pmd: bool,
     /// Whether the table is looked into.
     pub scan: Scan,
+    /// Whether PTL is taken only if it is another lock than PML, which it is where page-table locks are split.
+    pub if_split: bool,
 }
 
 impl Retract {
@@ -96,10 +98,17 @@ impl Retract {
         under: Tests::WP,
         check_pmd: false,
         scan: Scan::Never,
+        if_split: true,
     };
     /// As posted in May 2023.
-    pub const POSTED: Self =
-        Self { mmap_trylock: false, early: Tests::WP, under: Tests::NONE, check_pmd: false, scan: Scan::Never };
+    pub const POSTED: Self = Self {
+        mmap_trylock: false,
+        early: Tests::WP,
+        under: Tests::NONE,
+        check_pmd: false,
+        scan: Scan::Never,
+        if_split: true,
+    };
     /// 6.6 to 6.12.
     pub const V6_6: Self = Self { under: Tests::WP, ..Self::POSTED };
     /// 7.2.
@@ -112,30 +121,32 @@ fn put(k: &mut Kernel<'_>, lock: Lock) {
     }
 }
 
+/// `if (ptl != pml) spin_unlock(ptl)`.
+fn put_ptl(k: &mut Kernel<'_>, area: FileVma, table: Local) {
+    let lock = k.ptl(k.table(k.local(table)));
+    if lock != area.pml {
+        put(k, lock);
+    }
+}
+
 /// `spin_unlock()` of what is held of the two.
 fn unlock_both(p: &mut Program, area: FileVma, table: Local, ptl: Guard, pml: Guard) {
-    p.release(ptl, "spin_unlock(ptl)", move |k| {
-        let lock = k.ptl(k.table(k.local(table)));
-        put(k, lock);
-    });
+    p.release(ptl, "spin_unlock(ptl)", move |k| put_ptl(k, area, table));
     p.release(pml, "spin_unlock(pml)", move |k| put(k, area.pml));
 }
 
 /// `ptl = pte_lockptr(mm, pmd); spin_lock_nested(ptl)`: the PMD is taken to point to a table.
-fn lock_nested(p: &mut Program, area: FileVma, table: Local) -> Guard {
+fn lock_nested(p: &mut Program, rules: Retract, area: FileVma, table: Local) -> Guard {
     p.run("ptl = pte_lockptr(mm, pmd)", move |k| match k.pmd(area.pmd).map() {
         Some(number) => k.set_local(table, number),
         None => k.violate(Invariant::BadPmd, "the lock of a table is looked up, and the PMD does not point to one"),
     });
-    relock_nested(p, table)
-}
-
-fn relock_nested(p: &mut Program, table: Local) -> Guard {
     p.lock("spin_lock_nested(ptl, SINGLE_DEPTH_NESTING)", move |k| {
         let table = k.table(k.local(table));
         k.access(table, "the lock is taken");
         let ptl = k.ptl(table);
-        k.lock(ptl, Mode::Write)
+        // if (ptl != pml)
+        rules.if_split && ptl == area.pml || k.lock(ptl, Mode::Write)
     })
 }
 
@@ -233,7 +244,7 @@ fn retract_one(p: &mut Program, rules: Retract, area: FileVma, table: Local, rem
     if rules.scan == Scan::UnderPml {
         scan(p, area.pmd, drop_pml);
     }
-    let ptl = lock_nested(p, area, table);
+    let ptl = lock_nested(p, rules, area, table);
     if rules.under != Tests::NONE {
         p.recheck(rules.under.text(), skip, move |k| rules.under.pass(k, area));
     }
@@ -251,8 +262,7 @@ fn retract_one(p: &mut Program, rules: Retract, area: FileVma, table: Local, rem
     p.bind(skip);
     p.release(ptl, "spin_unlock(ptl), and give up", move |k| {
         k.reach(GAVE_UP);
-        let lock = k.ptl(k.table(k.local(table)));
-        put(k, lock);
+        put_ptl(k, area, table);
         k.set_local(table, 0);
     });
     p.bind(drop_pml);

@@ -28,6 +28,7 @@ pub mod rcu;
 pub mod regime;
 pub mod spf;
 pub mod state;
+pub mod tlb;
 pub mod uffd;
 pub mod unmap;
 pub mod vma;

@@ -93,6 +93,8 @@ pub struct World {
     pub(crate) initial: State,
     pub(crate) len: usize,
     shared: usize,
+    /// Where page-table locks are not split: `mm->page_table_lock`.
+    unsplit: Option<Lock>,
     at_end: Option<Check>,
 }
 
@@ -118,6 +120,7 @@ impl World {
             initial: State::default(),
             len: SHARED,
             shared: 0,
+            unsplit: None,
             at_end: None,
         };
         world.rcu = world.cell("rcu readers", 0);
@@ -167,9 +170,17 @@ impl World {
         self.set(cell, word | 1 << by | if mode == Mode::Write { WRITE } else { 0 });
     }
 
-    /// A table with a lock of its own.
+    /// From now on tables have no locks of their own but share this one: a kernel without split page-table locks.
+    pub fn without_split_locks(&mut self, page_table_lock: Lock) {
+        self.unsplit = Some(page_table_lock);
+    }
+
+    /// A table with a lock of its own, where they are split.
     pub fn table(&mut self, name: &str, entries: u8, state: TableState) -> Table {
-        let ptl = self.lock(format!("PTL({name})"), Some(Rank::Ptl));
+        let ptl = match self.unsplit {
+            Some(page_table_lock) => page_table_lock,
+            None => self.lock(format!("PTL({name})"), Some(Rank::Ptl)),
+        };
         self.table_with(name, entries, state, ptl)
     }
 
@@ -310,6 +321,11 @@ impl World {
     #[must_use]
     pub const fn initial(&self) -> &State {
         &self.initial
+    }
+
+    /// The cells that mean something, by their place in a state, in order.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = usize> {
+        (0..self.shared).chain(SHARED..self.len)
     }
 
     /// What a thread holds, by name, with the mode.

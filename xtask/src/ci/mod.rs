@@ -6,11 +6,11 @@ mod oracle;
 mod sql;
 mod vm;
 
-use std::{env, time::Instant};
+use std::{env, fs, time::Instant};
 
 use anyhow::Result;
 
-use crate::{setup::Setup, test::Sums, workspace::Workspace};
+use crate::{disk, setup::Setup, test::Sums, workspace::Workspace};
 
 /// Run everything that CI runs, lane by lane, and sum up
 ///
@@ -35,6 +35,9 @@ use crate::{setup::Setup, test::Sums, workspace::Workspace};
 /// is no failure, with one exception: with CI=true, what setup began to install and could not
 /// (other than for a network that does not deliver) fails the lane that needs it. A rebuilt eBPF object that differs fails its lane, unless
 /// the tools are not those that it was built with: then the difference says nothing.
+///
+/// With CI=true, what a lane has built and no later one needs is removed when it is over. How much room is left on the
+/// disk is said at the beginning, and by every lane that fails with little of it.
 ///
 /// The last line is the sum of the tests: "N passed, N failed, N skipped".
 #[derive(clap::Args)]
@@ -71,16 +74,32 @@ struct Run {
 pub(crate) fn command(args: &Args) -> Result<bool> {
     let ci = env::var("CI").is_ok_and(|v| v == "true" || v == "1");
     let mut run = Run { workspace: Workspace::find()?, ci, setup: None, sums: None };
+    let target = run.workspace.target.clone();
+    let free = disk::free(&target);
+    say!("{}", free.map_or_else(String::new, |free| format!("{} MiB are free on {}", free >> 20, target.display())));
+    if let Some(lack) = disk::lack(&target, free, disk::NEEDED) {
+        say!("{lack}");
+    }
+    let start = Instant::now();
     let mut results = Vec::new();
     for lane in LANES.into_iter().filter(|l| args.lanes.is_empty() || args.lanes.iter().any(|a| a == l)) {
         say!("\n── {lane} ──");
         let start = Instant::now();
-        let outcome = run.lane(lane).unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
+        let mut outcome = run.lane(lane).unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
+        if let Outcome::Failed(why) = &mut outcome
+            && let Some(lack) = disk::lack(&target, disk::free(&target), disk::SCARCE)
+        {
+            // First, since the table shows one line.
+            *why = format!("{lack}. {why}");
+        }
+        if ci {
+            run.clear_after(lane);
+        }
         let seconds = start.elapsed().as_secs_f64();
         say!("── {lane}: {} ({seconds:.1} s)", outcome.told());
         results.push((lane, seconds, outcome));
     }
-    Ok(sum_up(&results, run.sums))
+    Ok(sum_up(&results, start.elapsed().as_secs_f64(), run.sums))
 }
 
 impl Run {
@@ -96,6 +115,22 @@ impl Run {
             "live" => live::lane(self),
             "sql" => sql::lane(self),
             _ => vm::lane(self),
+        }
+    }
+
+    /// Removes what a lane has built and no later one needs; in CI, where nobody builds on it.
+    fn clear_after(&self, lane: &str) {
+        let scratch: &[&str] = match lane {
+            // What changed sources would be compiled from: here none change.
+            "test" => &["debug/incremental"],
+            "oracle" => &["spin"],
+            "ebpf" => &["ebpf"],
+            _ => &[],
+        };
+        for folder in scratch.iter().map(|name| self.workspace.target.join(name)).filter(|f| f.exists()) {
+            if let Err(error) = fs::remove_dir_all(&folder) {
+                say!("cannot remove {}: {error}", folder.display());
+            }
         }
     }
 }
@@ -116,7 +151,7 @@ impl Outcome {
 }
 
 /// Prints the table and the sums. Whether no lane failed.
-fn sum_up(results: &[(&str, f64, Outcome)], sums: Option<Sums>) -> bool {
+fn sum_up(results: &[(&str, f64, Outcome)], seconds: f64, sums: Option<Sums>) -> bool {
     say!("\n── summary ──");
     for (lane, seconds, outcome) in results {
         say!("{lane:<8} {seconds:>7.1} s  {}", outcome.told());
@@ -124,7 +159,7 @@ fn sum_up(results: &[(&str, f64, Outcome)], sums: Option<Sums>) -> bool {
     let count = |which: fn(&Outcome) -> bool| results.iter().filter(|(_, _, outcome)| which(outcome)).count();
     let failed = count(|o| matches!(o, Outcome::Failed(_)));
     say!(
-        "lanes: {} passed, {failed} failed, {} not run here\n",
+        "lanes: {} passed, {failed} failed, {} not run here; {seconds:.0} s\n",
         count(|o| matches!(o, Outcome::Passed(_))),
         count(|o| matches!(o, Outcome::NotRun(_)))
     );

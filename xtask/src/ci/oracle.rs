@@ -1,6 +1,6 @@
 //! The oracle lane: another model checker, with models of its own, comes to the same.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use super::{Outcome, Run, lanes};
 use crate::{
     process,
     spin::{self, Compile, MODELS, Model, Search, Spin},
-    workspace::{Workspace, cargo},
+    workspace::{self, Workspace},
 };
 
 /// No scenario may take longer.
@@ -30,11 +30,10 @@ pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
         }
     };
     say!("{}", spin.version());
-    let build = ["build", "--quiet", "--package", "mmtrace", "--bin", "mmtrace"];
-    process::run(process::command(cargo(), &run.workspace.root).args(build))?;
+    let mmtrace = workspace::build(&run.workspace, "mmtrace")?;
     let (mut wrong, mut variants, mut states) = (Vec::new(), 0, 0);
     for model in MODELS {
-        let ours = Ours::explore(&run.workspace, model)?;
+        let ours = Ours::explore(&run.workspace, &mmtrace, model)?;
         let known = ours.depth.iter().filter_map(|r| r["variant"].as_str());
         for unknown in known.filter(|id| !model.variants.iter().any(|(v, _)| v == id)) {
             wrong.push(format!("{} {unknown} has no model in Promela", model.scenario));
@@ -68,9 +67,9 @@ struct Ours {
 }
 
 impl Ours {
-    fn explore(workspace: &Workspace, model: &Model) -> Result<Self> {
+    fn explore(workspace: &Workspace, mmtrace: &Path, model: &Model) -> Result<Self> {
         let search = |order: &str| -> Result<Vec<Value>> {
-            let mut mmtrace = process::command(workspace.target.join("debug/mmtrace"), &workspace.root);
+            let mut mmtrace = process::command(mmtrace, &workspace.root);
             mmtrace.args(["explore", model.scenario, "--json", "--search", order]);
             let finished = process::within(LIMIT, &mut mmtrace)?;
             let report: Value = serde_json::from_slice(&finished.stdout)

@@ -12,7 +12,7 @@ use mmtrace_guest::{PLAN, Plan, archive::Writer};
 
 use crate::{
     process,
-    workspace::{Workspace, cargo},
+    workspace::{self, Workspace, cargo},
 };
 
 /// Where mmtrace lies inside.
@@ -32,10 +32,8 @@ impl Programs {
     pub(super) fn build(workspace: &Workspace) -> Result<Self> {
         let build = ["build", "--quiet", "--release", "--package", "mmtrace", "--bin", "mmtrace"];
         process::run(process::command(cargo(), &workspace.root).args(build))?;
-        let build = ["build", "--quiet", "--package", "mmtrace-guest"];
-        process::run(process::command(cargo(), &workspace.root).args(build))?;
         let mmtrace = workspace.target.join("release/mmtrace");
-        let guest = workspace.target.join("debug/mmtrace-guest");
+        let guest = workspace::build(workspace, "mmtrace-guest")?;
         let mut libraries = linked_to(&mmtrace, workspace)?;
         libraries.append(&mut linked_to(&guest, workspace)?);
         Ok(Self { mmtrace, guest, libraries })

@@ -10,13 +10,12 @@ mod seed2;
 mod seed3;
 pub(in crate::explore) mod seed4;
 
-/// By seed; the ones about several last.
-pub const ALL: &[&[Scenario]] = &[
+/// By seed, and module by module.
+pub const ALL: &[&[&[Scenario]]] = &[
     seed0::SCENARIOS,
     seed1::SCENARIOS,
     seed2::SCENARIOS,
-    seed3::SCENARIOS,
+    &[seed3::SCENARIOS],
     seed4::SCENARIOS,
-    gup::SCENARIOS,
-    cross::SCENARIOS,
+    &[gup::SCENARIOS, cross::SCENARIOS],
 ];

@@ -219,8 +219,11 @@ const WALK_QUESTION: &str = "VMAs a and b of two mms share PMD table P. T1 walks
                              its mm held for read; T2 unshares a through the rmap; T3 unmaps b, the other user. What \
                              else must T1 hold?";
 
-/// The scenarios.
-pub(super) const SCENARIOS: &[Scenario] = &[
+/// The scenarios, module by module.
+pub(super) const SCENARIOS: &[&[Scenario]] = &[WALKS, pool::SCENARIOS];
+
+/// The ones about walks, and about the locks' lives.
+const WALKS: &[Scenario] = &[
     Scenario {
         id: "SC-0.1",
         seed: Some(0),
@@ -331,7 +334,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             },
         ],
     },
-    pool::SC_0_5,
     Scenario {
         id: "SC-0.6",
         seed: Some(0),
@@ -508,5 +510,4 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             },
         ],
     },
-    pool::SC_0_11,
 ];

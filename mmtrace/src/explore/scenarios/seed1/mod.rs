@@ -23,20 +23,9 @@ use crate::{
 
 pub(in crate::explore) use enlarged::enlarged;
 
-/// The scenarios.
-pub(super) const SCENARIOS: &[Scenario] = &[
-    fill::SC_1_1,
-    change::SC_1_2,
-    change::SC_1_3,
-    change::SC_1_4,
-    fill::SC_1_5,
-    collapse::SC_1_6,
-    collapse::SC_1_7,
-    reclaim::SC_1_8,
-    reclaim::SC_1_9,
-    collapse::SC_1_10,
-    fill::SC_1_11,
-];
+/// The scenarios, module by module.
+pub(super) const SCENARIOS: &[&[Scenario]] =
+    &[fill::SCENARIOS, change::SCENARIOS, collapse::SCENARIOS, reclaim::SCENARIOS];
 
 const UNSEEN: &str = "tracepoints do not show page tables";
 

@@ -106,16 +106,5 @@ fn finish(mut w: World, free: TableFree) -> World {
 const UNSEEN_TABLES: &str = "tracepoints do not show page tables; H06 counts how often the window was open";
 const UNSEEN_INLINE: &str = "vma_end_read() is inlined: no event says that it is called once too often, or not at all";
 
-/// The scenarios.
-pub(super) const SCENARIOS: &[Scenario] = &[
-    wait::SC_2_1,
-    wait::SC_2_2,
-    wait::SC_2_3,
-    wait::SC_2_4,
-    signal::SC_2_5,
-    signal::SC_2_6,
-    signal::SC_2_7,
-    wait::SC_2_8,
-    signal::SC_2_9,
-    reclaim::SC_2_10,
-];
+/// The scenarios, module by module.
+pub(super) const SCENARIOS: &[&[Scenario]] = &[wait::SCENARIOS, signal::SCENARIOS, reclaim::SCENARIOS];

@@ -55,8 +55,8 @@ fn swapping(s: &Setup<'_>, vma_lock: bool) -> World {
     w
 }
 
-/// The scenario.
-pub(super) const SC_2_10: Scenario = Scenario {
+/// The scenarios.
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     id: "SC-2.10",
     seed: Some(2),
     title: "a fault that waits for a folio, while its page table is reclaimed",
@@ -98,4 +98,4 @@ pub(super) const SC_2_10: Scenario = Scenario {
             build: |s| swapping(s, true),
         },
     ],
-};
+}];

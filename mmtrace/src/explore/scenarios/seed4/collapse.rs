@@ -45,7 +45,8 @@ const fn safe(
 
 type Build = fn(&crate::explore::scenario::Setup<'_>) -> crate::protocol::World;
 
-pub(super) const SC_4_9: Scenario = Scenario {
+/// The scenarios.
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     id: "SC-4.9",
     seed: Some(4),
     title: "collapse of a PTE-mapped huge page while a marker is installed",
@@ -161,4 +162,4 @@ pub(super) const SC_4_9: Scenario = Scenario {
             collapse_against(s, ARMED, Installer::Guard(Mark::Before), true)
         }),
     ],
-};
+}];

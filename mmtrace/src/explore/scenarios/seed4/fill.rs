@@ -45,27 +45,6 @@ fn huge(s: &Setup<'_>, installer: Installer) -> World {
     b.done()
 }
 
-pub(super) const SC_4_13: Scenario = Scenario {
-    id: "SC-4.13",
-    seed: Some(4),
-    title: "a marker where a huge PMD maps the file",
-    question: "U drops the huge PMD and allocates a table for its marker; F, a read fault, finds no PMD and sets a huge \
-               one. Whose is in the end?",
-    source: "found missing; mm/mprotect.c:change_pmd_range, mm/pagewalk.c:walk_pmd_range, mm/memory.c:do_set_pmd",
-    sometimes: &["the fault is done", "user space is told that it is done", "a new table is allocated"],
-    variants: &[
-        safe(
-            "wp",
-            "6.12, 7.2",
-            "every change of the PMD is made under PML by who has looked at it there; if U finds a huge PMD again, it \
-             begins again",
-            &[],
-            |s| huge(s, Installer::Wp),
-        ),
-        safe("guard", "7.2", "as wp", &[], |s| huge(s, Installer::Guard(Mark::Before))),
-    ],
-};
-
 /// Two fill the only entry.
 fn both(s: &Setup<'_>, other: Option<Installer>) -> World {
     let mut b = Base::new(1);
@@ -78,24 +57,6 @@ fn both(s: &Setup<'_>, other: Option<Installer>) -> World {
     Installer::Copy.thread(s, &mut b, "U", at);
     b.done()
 }
-
-pub(super) const SC_4_14: Scenario = Scenario {
-    id: "SC-4.14",
-    seed: Some(4),
-    title: "two fill the same hole of a private mapping",
-    question: "UFFDIO_COPY and a write fault, or UFFDIO_COPY and UFFDIO_POISON, at one address. They have no lock in \
-               common but the PTL. Does one overwrite the other?",
-    source: "found missing; mm/userfaultfd.c:mfill_atomic_install_pte, mfill_atomic_pte_poison, mm/memory.c:finish_fault",
-    sometimes: &["the fault is done", "user space is told that it is done"],
-    variants: &[
-        safe("fault", "6.6 to 7.2", "whoever has the PTL second finds the entry filled and gives up", &[], |s| {
-            both(s, None)
-        }),
-        safe("poison", "6.6 to 7.2", "whoever has the PTL second finds the entry filled: -EEXIST", &[0], |s| {
-            both(s, Some(Installer::Poison))
-        }),
-    ],
-};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Other {
@@ -127,37 +88,77 @@ fn collapsed(s: &Setup<'_>, rules: CollapsePte, other: Other) -> World {
     b.done()
 }
 
-pub(super) const SC_4_15: Scenario = Scenario {
-    id: "SC-4.15",
-    seed: Some(4),
-    title: "collapse of a PTE-mapped huge page, against a fault and against PT reclaim",
-    question: "C empties the table, drops the PTL for PML, and removes the table. F, a fault, maps a page of the folio \
+/// The scenarios.
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        id: "SC-4.13",
+        seed: Some(4),
+        title: "a marker where a huge PMD maps the file",
+        question: "U drops the huge PMD and allocates a table for its marker; F, a read fault, finds no PMD and sets a huge \
+               one. Whose is in the end?",
+        source: "found missing; mm/mprotect.c:change_pmd_range, mm/pagewalk.c:walk_pmd_range, mm/memory.c:do_set_pmd",
+        sometimes: &["the fault is done", "user space is told that it is done", "a new table is allocated"],
+        variants: &[
+            safe(
+                "wp",
+                "6.12, 7.2",
+                "every change of the PMD is made under PML by who has looked at it there; if U finds a huge PMD again, it \
+             begins again",
+                &[],
+                |s| huge(s, Installer::Wp),
+            ),
+            safe("guard", "7.2", "as wp", &[], |s| huge(s, Installer::Guard(Mark::Before))),
+        ],
+    },
+    Scenario {
+        id: "SC-4.14",
+        seed: Some(4),
+        title: "two fill the same hole of a private mapping",
+        question: "UFFDIO_COPY and a write fault, or UFFDIO_COPY and UFFDIO_POISON, at one address. They have no lock in \
+               common but the PTL. Does one overwrite the other?",
+        source: "found missing; mm/userfaultfd.c:mfill_atomic_install_pte, mfill_atomic_pte_poison, mm/memory.c:finish_fault",
+        sometimes: &["the fault is done", "user space is told that it is done"],
+        variants: &[
+            safe("fault", "6.6 to 7.2", "whoever has the PTL second finds the entry filled and gives up", &[], |s| {
+                both(s, None)
+            }),
+            safe("poison", "6.6 to 7.2", "whoever has the PTL second finds the entry filled: -EEXIST", &[0], |s| {
+                both(s, Some(Installer::Poison))
+            }),
+        ],
+    },
+    Scenario {
+        id: "SC-4.15",
+        seed: Some(4),
+        title: "collapse of a PTE-mapped huge page, against a fault and against PT reclaim",
+        question: "C empties the table, drops the PTL for PML, and removes the table. F, a fault, maps a page of the folio \
                into it; or Z, MADV_DONTNEED, zaps the range and removes the table itself. Both hold the mmap_lock for \
                read, as C. What keeps them apart?",
-    source: "found missing; mm/khugepaged.c:collapse_pte_mapped_thp (6.12), try_collapse_pte_mapped_thp (7.2)",
-    sometimes: &[
-        "the table is removed by C",
-        "the fault is done, or the table is removed by Z",
-        "(not here)",
-        "C gives up once it has the locks",
-    ],
-    variants: &[
-        safe(
-            "r.6.6 fault",
-            "6.6 to 6.12",
-            "both hold the folio's lock until they are done with the table",
-            &[2, 3],
-            |s| collapsed(s, CollapsePte::V6_12, Other::Fault),
-        ),
-        safe("fault", "7.2", "both hold the folio's lock until they are done with the table", &[2, 3], |s| {
-            collapsed(s, CollapsePte::V7_2, Other::Fault)
-        }),
-        safe(
-            "reclaim",
-            "7.2",
-            "C stays in its RCU section and looks at the PMD again each time it has taken the locks",
-            &[2],
-            |s| collapsed(s, CollapsePte::V7_2, Other::Reclaim),
-        ),
-    ],
-};
+        source: "found missing; mm/khugepaged.c:collapse_pte_mapped_thp (6.12), try_collapse_pte_mapped_thp (7.2)",
+        sometimes: &[
+            "the table is removed by C",
+            "the fault is done, or the table is removed by Z",
+            "(not here)",
+            "C gives up once it has the locks",
+        ],
+        variants: &[
+            safe(
+                "r.6.6 fault",
+                "6.6 to 6.12",
+                "both hold the folio's lock until they are done with the table",
+                &[2, 3],
+                |s| collapsed(s, CollapsePte::V6_12, Other::Fault),
+            ),
+            safe("fault", "7.2", "both hold the folio's lock until they are done with the table", &[2, 3], |s| {
+                collapsed(s, CollapsePte::V7_2, Other::Fault)
+            }),
+            safe(
+                "reclaim",
+                "7.2",
+                "C stays in its RCU section and looks at the PMD again each time it has taken the locks",
+                &[2],
+                |s| collapsed(s, CollapsePte::V7_2, Other::Reclaim),
+            ),
+        ],
+    },
+];

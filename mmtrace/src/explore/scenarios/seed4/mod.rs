@@ -22,22 +22,8 @@ const SOMETIMES: &[&str] = &[
     "the remover gives up once it has the locks",
 ];
 
-/// The scenarios.
-pub(super) const SCENARIOS: &[Scenario] = &[
-    retract::SC_4_1,
-    others::SC_4_2,
-    retract::SC_4_3,
-    retract::SC_4_4,
-    retract::SC_4_5,
-    moves::SC_4_6,
-    others::SC_4_7,
-    others::SC_4_8,
-    collapse::SC_4_9,
-    others::SC_4_10,
-    fill::SC_4_13,
-    fill::SC_4_14,
-    fill::SC_4_15,
-    moves::SC_X_4,
-];
+/// The scenarios, module by module.
+pub(super) const SCENARIOS: &[&[Scenario]] =
+    &[retract::SCENARIOS, fill::SCENARIOS, collapse::SCENARIOS, moves::SCENARIOS, others::SCENARIOS];
 
 pub(in crate::explore) use retract::enlarged;

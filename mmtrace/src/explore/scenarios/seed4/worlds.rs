@@ -45,6 +45,13 @@ impl Base {
         Self { w, mm, mapping, pml, pmds, next: 0 }
     }
 
+    /// The same where page-table locks are not split: one for PMD and PTE tables.
+    pub(in crate::explore) fn without_split_locks(pmds: u8) -> Self {
+        let mut base = Self::new(pmds);
+        base.w.without_split_locks(base.pml);
+        base
+    }
+
     /// A VMA at the next PMD entry. With a table of this name, or none yet.
     pub(in crate::explore) fn area(&mut self, name: &str, table: Option<&str>, entries: u8, shared: bool) -> FileVma {
         let w = &mut self.w;
@@ -196,7 +203,11 @@ pub(super) const fn place(area: FileVma, index: u8) -> Place {
 
 /// Retract against one installer: one VMA, one entry.
 pub(super) fn retract_against(s: &Setup<'_>, rules: Retract, installer: Installer, shared: bool) -> World {
-    let mut b = Base::new(1);
+    retract_in(s, Base::new(1), rules, installer, shared)
+}
+
+/// The same, from this beginning.
+pub(super) fn retract_in(s: &Setup<'_>, mut b: Base, rules: Retract, installer: Installer, shared: bool) -> World {
     let area = b.area("vma", Some("A"), 1, shared);
     let fresh = b.fresh(&["B"], 1);
     b.khugepaged(s, rules, &[area]);
