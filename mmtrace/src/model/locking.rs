@@ -67,6 +67,7 @@ impl Model {
             if announced {
                 self.measures.wait_ends(record, sink);
             }
+            self.tables.written(record.mm);
             let mm = self.mm(record.mm);
             let known = mm.lock.acquire_write(record);
             let task = self.task(record.tid);
@@ -97,6 +98,7 @@ impl Model {
             }
             return;
         }
+        self.collapse_unlocks(record, sink);
         let mm = self.mm(record.mm);
         let known = mm.lock.is_complete();
         if mm.lock.downgrade(record) {
@@ -138,6 +140,7 @@ impl Model {
             return;
         }
         let meaning = lock.release_write(record);
+        self.collapse_unlocks(record, sink);
         if self.mm(record.mm).life == Life::Dying {
             // Whoever gets this address next may not be recorded from the beginning.
             let mm = self.mm(record.mm);

@@ -17,7 +17,7 @@ pub struct Measures {
     waits: Open,
     holds: Open,
     collapsing: FxHashMap<u32, bool>,
-    done: [Option<Histogram<u64>>; 4],
+    done: [Option<Histogram<u64>>; MEASURES.len()],
 }
 
 /// Intervals that have begun: (tid, mm) → time.
@@ -38,7 +38,7 @@ impl Open {
 }
 
 /// The rules that measure, in the order of their histograms.
-const MEASURES: [RuleId; 4] = [RuleId::M04, RuleId::M05, RuleId::M06, RuleId::M08];
+const MEASURES: [RuleId; 5] = [RuleId::M04, RuleId::M05, RuleId::M06, RuleId::M07, RuleId::M08];
 
 /// A distribution of durations, in nanoseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -110,6 +110,11 @@ impl Measures {
     /// A migration entry has stood for so long.
     pub fn migration(&mut self, ns: u64, record: &Record, sink: &mut Sink) {
         self.add(RuleId::M06, ns, record, sink);
+    }
+
+    /// `retract_page_tables()` took so long.
+    pub fn retracted(&mut self, ns: u64, record: &Record, sink: &mut Sink) {
+        self.add(RuleId::M07, ns, record, sink);
     }
 
     /// How many of the intervals were not longer than each bound, their sum and number, in nanoseconds.

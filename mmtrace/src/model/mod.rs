@@ -9,6 +9,7 @@ mod collapsing;
 pub mod entry;
 pub mod exclusion;
 mod fault;
+mod hugetlb;
 pub mod invariant;
 mod life;
 pub mod lock;
@@ -18,17 +19,24 @@ mod migrating;
 pub mod migration;
 pub mod space;
 pub mod table;
+pub mod tables;
 pub mod task;
+mod unlinking;
+mod walker;
+mod walking;
 
 use mmtrace_common::{Column, Kind, Record};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{context::Context, verdict::Sink};
+use hugetlb::{HugetlbLocks, Overlap};
 use lock::MmapLock;
 use measure::Measures;
 use migration::Outstanding;
 use space::{Cause, Space};
+use tables::Tables;
 use task::Task;
+use unlinking::Collapsing;
 
 /// Tasks followed; idle ones are forgotten beyond that.
 const TASKS_MAX: usize = 1 << 15;
@@ -96,6 +104,18 @@ pub struct Model {
     causes: [u64; Cause::ALL.len()],
     last_cause: Option<Cause>,
     measures: Measures,
+    /// Page tables, and who works on them.
+    tables: Tables,
+    /// Anonymous collapses that have unlinked a table.
+    collapsing: Vec<Collapsing>,
+    hugetlb: HugetlbLocks,
+    hugetlb_overlaps: Vec<Overlap>,
+    /// VMAs that were seen with a hugetlb lock that can be shared: mm and VMA.
+    shareable: FxHashSet<(u64, u64)>,
+    /// `pte_offset_map_rw_nolock()` tells the PMD entry that it went by.
+    pmd_used: bool,
+    /// An event since recording began has been taken.
+    started: bool,
 }
 
 impl Model {
@@ -121,6 +141,13 @@ impl Model {
             causes: [0; Cause::ALL.len()],
             last_cause: None,
             measures: Measures::default(),
+            tables: Tables::default(),
+            collapsing: Vec::new(),
+            hugetlb: HugetlbLocks::new(context.kernel.major_minor()),
+            hugetlb_overlaps: Vec::new(),
+            shareable: FxHashSet::default(),
+            pmd_used: context.carries(Kind::PteOffsetMapRwNolock, Column::PmdUsed),
+            started: false,
         }
     }
 
@@ -148,6 +175,12 @@ impl Model {
         &self.measures
     }
 
+    /// Page tables and walks of them.
+    #[must_use]
+    pub const fn tables(&self) -> &tables::Counts {
+        &self.tables.counts
+    }
+
     /// Takes the next event.
     #[inline]
     pub fn apply(&mut self, record: &Record, sink: &mut Sink) {
@@ -160,6 +193,7 @@ impl Model {
         if record.ts <= self.blind_until {
             return;
         }
+        self.tables_begin(record);
         match kind {
             Kind::PageFaultUser => self.user_fault(record, sink),
             Kind::PageFaultKernel => {
@@ -192,7 +226,7 @@ impl Model {
             Kind::Exec => self.exec(record),
             Kind::Exit => self.exit(record, sink),
             Kind::MaWrite => self.ma_write(record, sink),
-            _ => {}
+            _ => self.walker(kind, record, sink),
         }
     }
 
@@ -204,6 +238,7 @@ impl Model {
             let end = Record { ts, mm, ..Record::default() };
             self.settle(&end, sink);
         }
+        self.finish_tables(ts, sink);
     }
 
     #[inline]
@@ -238,6 +273,9 @@ impl Model {
             _ => record.get(Column::LostKind).and_then(|k| Kind::from_u16(k as u16)),
         };
         sink.missing(of, count);
+        if self.lost_tables(of, until) {
+            return;
+        }
         match of {
             // No lock and no bracket depends on these.
             Some(
