@@ -124,9 +124,9 @@ impl Model {
         }
     }
 
-    /// Nothing that is missing can have come after this, whatever the clocks say.
-    const fn is_sure(&self, ts: u64) -> bool {
-        ts > self.blind_until.saturating_add(EPSILON_NS)
+    /// Nothing that is missing, or was before recording, can have come after this, whatever the clocks say.
+    fn is_sure(&self, ts: u64) -> bool {
+        ts > self.blind_until.max(self.start).saturating_add(EPSILON_NS)
     }
 
     pub(super) fn released(&mut self, record: &Record, write: bool, sink: &mut Sink) {
