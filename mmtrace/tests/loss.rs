@@ -297,6 +297,56 @@ fn a_start_in_the_middle_is_no_violation() {
 
 /// The end comes anywhere: what is open then is not broken. Taking the end changes nothing as
 /// long as it finds nothing, so one stream may end many times.
+/// An mmap_lock event of one mm.
+fn lock(kind: Kind, ts: u64, tid: u32, cpu: u16, aux: u32) -> Record {
+    Record { ts, mm: 0x1000, tgid: tid, tid, kind: kind as u16, cpu, aux, ..Record::default() }
+}
+
+/// A writer that comes and goes, and a reader whose acquisition is missing: it came after the writer, and
+/// another CPU's clock puts it before `from`, where nothing is known.
+fn reader_that_seems_early(from: u64) -> [Record; 4] {
+    [
+        lock(Kind::StartLocking, from + 400, 1, 0, 1),
+        lock(Kind::AcquireReturned, from + 500, 1, 0, 3),
+        lock(Kind::Released, from + 700, 1, 0, 1),
+        lock(Kind::Released, from + 10_000, 2, 1, 0),
+    ]
+}
+
+#[test]
+fn a_reader_that_a_clock_puts_before_the_start_is_no_violation() {
+    let context = Context { start: 1_000_000, ..goldens()[0].context.clone() };
+    assert_eq!(broken(&judge(&context, reader_that_seems_early(context.start))), []);
+}
+
+#[test]
+fn a_reader_that_a_clock_puts_into_a_gap_is_no_violation() {
+    let context = Context { start: 1_000_000, ..goldens()[0].context.clone() };
+    let until = context.start + 50_000_000;
+    let gap = told(Kind::Gap, &[(Column::Count, 1), (Column::Until, until)], until - 1_000_000, 0);
+    let records = std::iter::once(gap).chain(reader_that_seems_early(until));
+    assert_eq!(broken(&judge(&context, records)), []);
+}
+
+#[test]
+fn a_release_on_behalf_of_a_new_reader_is_no_violation() {
+    let context = Context { start: 1_000_000, ..goldens()[0].context.clone() };
+    let t = context.start + 50_000_000;
+    let records = [
+        lock(Kind::StartLocking, t, 1, 0, 1),
+        lock(Kind::AcquireReturned, t + 100, 1, 0, 3),
+        lock(Kind::Released, t + 300, 1, 0, 1),
+        lock(Kind::StartLocking, t + 400, 2, 0, 0),
+        lock(Kind::AcquireReturned, t + 500, 2, 0, 2),
+        // By irq_work, which runs on top of another task (mmap_read_unlock_non_owner).
+        lock(Kind::Released, t + 900, 3, 0, 0),
+        lock(Kind::StartLocking, t + 10_000, 4, 1, 1),
+        lock(Kind::AcquireReturned, t + 10_100, 4, 1, 3),
+        lock(Kind::Released, t + 90_000, 4, 1, 1),
+    ];
+    assert_eq!(broken(&judge(&context, records)), []);
+}
+
 #[test]
 fn an_end_in_the_middle_is_no_violation() {
     let mut random = Random(8);

@@ -106,6 +106,11 @@ impl MmapLock {
         *self = Self { tainted: true, now: self.now, ..Self::default() };
     }
 
+    /// There may be holders that were not seen after all.
+    pub const fn doubt(&mut self) {
+        self.complete = false;
+    }
+
     /// Must be called before any event on this lock at time `ts`: an overlap that
     /// has lasted is real. Of several, the first.
     pub fn settle(&mut self, ts: u64) -> Option<Breach> {
@@ -193,12 +198,16 @@ impl MmapLock {
     /// that acquired (`mmap_read_unlock_non_owner`).
     pub fn release_read(&mut self, record: &Record) -> Meaning {
         let own = self.readers.iter().rposition(|r| r.tid == record.tid);
-        let other = || {
-            // Just after the holders became known it may also be one from before.
-            let early = self.complete && !is_over(self.complete_since, self.now);
-            (!early && !self.readers.is_empty()).then_some(0)
-        };
-        match own.or_else(other) {
+        // Just after the holders became known it may also be one from before.
+        let early = self.complete && !is_over(self.complete_since, self.now);
+        match own.or_else(|| (!self.readers.is_empty()).then_some(0)) {
+            // Not his own: whether it is one of those that are seen, on behalf of its holder, cannot
+            // be told. Who reads is known again when the next writer has got it.
+            Some(_) if own.is_none() && early => {
+                self.readers.clear();
+                self.complete = false;
+                Meaning::Unknown
+            }
             Some(index) => {
                 self.readers.remove(index);
                 Meaning::Right
@@ -284,9 +293,12 @@ mod tests {
         assert_eq!(lock.release_write(&at(1700, 2)), Meaning::Right);
         lock.acquire_read(&at(1800, 4));
         assert_eq!(lock.release_read(&at(1900, 1)), Meaning::Unknown);
+        // Or to release on behalf of the one who is seen: then nobody is left.
         lock.settle(9000);
-        assert_eq!(lock.release_read(&at(9000, 4)), Meaning::Right);
-        assert_eq!(lock.release_read(&at(9500, 4)), Meaning::NotHeld);
+        assert_eq!(lock.release_read(&at(9000, 4)), Meaning::Unknown);
+        lock.acquire_write(&at(9500, 4));
+        assert_eq!(lock.settle(20_000), None);
+        assert!(lock.is_complete());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use mmtrace_common::{Kind, Record};
 use super::{
     Life, Model,
     exclusion::Mode,
-    lock::{Meaning, MmapLock},
+    lock::{EPSILON_NS, Meaning, MmapLock},
     task::{NESTING_MAX, Task},
 };
 use crate::verdict::{RuleId, Sink};
@@ -67,8 +67,12 @@ impl Model {
             if announced {
                 self.measures.wait_ends(record, sink);
             }
+            let sure = self.is_sure(record.ts);
             let mm = self.mm(record.mm);
             let known = mm.lock.acquire_write(record);
+            if !sure {
+                mm.lock.doubt();
+            }
             let task = self.task(record.tid);
             if task.writes.len() == NESTING_MAX {
                 // Their ends were not seen.
@@ -120,7 +124,13 @@ impl Model {
         }
     }
 
+    /// Nothing that is missing, or was before recording, can have come after this, whatever the clocks say.
+    fn is_sure(&self, ts: u64) -> bool {
+        ts > self.blind_until.max(self.start).saturating_add(EPSILON_NS)
+    }
+
     pub(super) fn released(&mut self, record: &Record, write: bool, sink: &mut Sink) {
+        let sure = self.is_sure(record.ts);
         let lock = &mut self.mm(record.mm).lock;
         if !write {
             match lock.release_read(record) {
@@ -138,6 +148,9 @@ impl Model {
             return;
         }
         let meaning = lock.release_write(record);
+        if !sure {
+            lock.doubt();
+        }
         if self.mm(record.mm).life == Life::Dying {
             // Whoever gets this address next may not be recorded from the beginning.
             let mm = self.mm(record.mm);
