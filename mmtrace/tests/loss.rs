@@ -302,6 +302,11 @@ fn lock(kind: Kind, ts: u64, tid: u32, cpu: u16, aux: u32) -> Record {
     Record { ts, mm: 0x1000, tgid: tid, tid, kind: kind as u16, cpu, aux, ..Record::default() }
 }
 
+/// A recording that began at 1 ms.
+fn recorded() -> Context {
+    Context { start: 1_000_000, ..goldens()[0].context.clone() }
+}
+
 /// A writer that comes and goes, and a reader whose acquisition is missing: it came after the writer, and
 /// another CPU's clock puts it before `from`, where nothing is known.
 fn reader_that_seems_early(from: u64) -> [Record; 4] {
@@ -315,13 +320,13 @@ fn reader_that_seems_early(from: u64) -> [Record; 4] {
 
 #[test]
 fn a_reader_that_a_clock_puts_before_the_start_is_no_violation() {
-    let context = Context { start: 1_000_000, ..goldens()[0].context.clone() };
+    let context = recorded();
     assert_eq!(broken(&judge(&context, reader_that_seems_early(context.start))), []);
 }
 
 #[test]
 fn a_reader_that_a_clock_puts_into_a_gap_is_no_violation() {
-    let context = Context { start: 1_000_000, ..goldens()[0].context.clone() };
+    let context = recorded();
     let until = context.start + 50_000_000;
     let gap = told(Kind::Gap, &[(Column::Count, 1), (Column::Until, until)], until - 1_000_000, 0);
     let records = std::iter::once(gap).chain(reader_that_seems_early(until));
@@ -330,7 +335,7 @@ fn a_reader_that_a_clock_puts_into_a_gap_is_no_violation() {
 
 #[test]
 fn a_release_on_behalf_of_a_new_reader_is_no_violation() {
-    let context = Context { start: 1_000_000, ..goldens()[0].context.clone() };
+    let context = recorded();
     let t = context.start + 50_000_000;
     let records = [
         lock(Kind::StartLocking, t, 1, 0, 1),

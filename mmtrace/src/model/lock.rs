@@ -298,7 +298,11 @@ mod tests {
         assert_eq!(lock.release_read(&at(9000, 4)), Meaning::Unknown);
         lock.acquire_write(&at(9500, 4));
         assert_eq!(lock.settle(20_000), None);
+        // From the next writer on all is known again, and a release too many is one.
         assert!(lock.is_complete());
+        assert_eq!(lock.release_write(&at(20_000, 4)), Meaning::Right);
+        lock.settle(30_000);
+        assert_eq!(lock.release_read(&at(30_000, 4)), Meaning::NotHeld);
     }
 
     #[test]

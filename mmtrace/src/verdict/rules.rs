@@ -221,7 +221,7 @@ rules! {
         statement: "An mm's mmap_lock is not released for read when nobody holds it for read.",
         why: "One release too many lets a writer in beside a reader that is still there.",
         source: "include/linux/mmap_lock.h:mmap_read_unlock",
-        sound: "Judged only once a write acquisition was seen (at that moment no reader is left, so the count is exact), and per mm, so that a non-owner release is fine.",
+        sound: "Judged only once a write acquisition was seen (at that moment no reader is left, so the count is exact) that is more than 2 us after the start of recording or a loss, since by another CPU's clock a reader may have come after it; per mm, so that a non-owner release is fine, and not after one within 2 us of that acquisition.",
         meaning: "Double unlock, as when VM_FAULT_RETRY or VM_FAULT_COMPLETED is misread as \"still locked\".",
         example: "T1 acquire_returned(R), released(R), released(R)",
         needs: [StartLocking, AcquireReturned, Released],
