@@ -13,6 +13,6 @@ mod spec;
 
 pub use record::{ARGS_MAX, HEADER_WORDS, LOST_KINDS, Record, header_word};
 pub use spec::{
-    ABSENT, Column, Field, FieldType, Kind, MmFrom, OFFSETS, Offset, OffsetId, POSITIONS, SPECS, Slot, Source, Spec,
-    spec,
+    ABSENT, At, Column, FUNCTION, Field, FieldType, Function, Kind, MmFrom, OFFSETS, Offset, OffsetId, POSITIONS,
+    RETURNED, SPECS, Slot, Source, Spec, spec,
 };

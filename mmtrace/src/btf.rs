@@ -157,6 +157,21 @@ impl Btf {
         Ok(found)
     }
 
+    /// Whether every function of this name returns something. `None` when there is none.
+    ///
+    /// # Errors
+    /// Damaged BTF.
+    pub fn func_returns(&self, name: &str) -> Result<Option<bool>, BtfError> {
+        let mut returns = None;
+        for (_, func) in self.raw.named(name).filter(|(_, ty)| ty.kind == raw::FUNC) {
+            let proto = self.raw.resolve(func.size_or_type)?.filter(|ty| ty.kind == raw::FUNC_PROTO);
+            let proto = proto.ok_or(BtfError::Id(func.size_or_type))?;
+            // Type 0 is void.
+            returns = Some(returns.unwrap_or(true) && proto.size_or_type != 0);
+        }
+        Ok(returns)
+    }
+
     /// The parameters of the one function of this name.
     ///
     /// # Errors

@@ -53,6 +53,14 @@ pub enum Form {
     TpBtf,
     /// Untyped raw tracepoint.
     RawTp,
+    /// BTF trampoline at a function's entry.
+    Fentry,
+    /// BTF trampoline at a function's return.
+    Fexit,
+    /// Breakpoint at a function's entry.
+    Kprobe,
+    /// Breakpoint at a function's return.
+    Kretprobe,
 }
 
 impl Form {
@@ -62,6 +70,10 @@ impl Form {
         match self {
             Self::TpBtf => "tp_btf",
             Self::RawTp => "raw_tp",
+            Self::Fentry => "fentry",
+            Self::Fexit => "fexit",
+            Self::Kprobe => "kprobe",
+            Self::Kretprobe => "kretprobe",
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         object,
         plan::{Plan, Refusal},
         selection::Selection,
+        symbols::Symbols,
     },
     record,
     report::Style,
@@ -85,7 +86,7 @@ pub fn run(args: &DoctorArgs, out: &mut dyn Write, style: Style) -> io::Result<b
 fn examine() -> Diagnosis {
     let environment = Environment::examine();
     let tracefs = Tracefs::open();
-    let plan = Btf::from_kernel().map(|btf| Plan::new(&btf, &Selection::default()));
+    let plan = Btf::from_kernel().map(|btf| Plan::new(&btf, &Symbols::from_kernel(), &Selection::default()));
     let mut context = Context { kernel: record::running_kernel(), ..Context::default() };
     match &plan {
         Ok(plan) => {

@@ -192,7 +192,7 @@ impl Model {
             Kind::Exec => self.exec(record),
             Kind::Exit => self.exit(record, sink),
             Kind::MaWrite => self.ma_write(record, sink),
-            Kind::Loss | Kind::Missed | Kind::Gap => {}
+            _ => {}
         }
     }
 

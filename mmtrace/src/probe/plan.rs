@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 use mmtrace_common::{
-    ABSENT, Column, Field, FieldType, Kind, MmFrom, OFFSETS, OffsetId, POSITIONS, SPECS, Slot, Source, Spec,
+    ABSENT, Column, Field, FieldType, Kind, MmFrom, OFFSETS, OffsetId, POSITIONS, RETURNED, SPECS, Slot, Source, Spec,
 };
 
-use super::selection::Selection;
+use super::{function, selection::Selection, symbols::Symbols};
 use crate::btf::{Btf, BtfError, Param, ParamType};
 
 /// What the kernel's BTF says about the event table.
@@ -22,6 +22,8 @@ pub struct Plan {
     pub offsets: Vec<(OffsetId, u32)>,
     /// Enumerators of the enums that events carry.
     pub enums: BTreeMap<String, BTreeMap<String, i64>>,
+    /// Kernel variables that the programs read, by name, with their addresses.
+    pub variables: Vec<(&'static str, u64)>,
 }
 
 /// The plan for one event.
@@ -31,6 +33,8 @@ pub struct Planned {
     pub spec: &'static Spec,
     /// Its program's position table, or why there can be none.
     pub positions: Result<[u8; POSITIONS], Refusal>,
+    /// The function that the program sits on; `None` for tracepoints.
+    pub symbol: Option<&'static str>,
     /// Optional fields that this kernel's event lacks.
     pub absent: Vec<Column>,
     /// Whether the user wants it.
@@ -64,6 +68,38 @@ pub enum Refusal {
         /// What the program can read.
         expected: &'static str,
     },
+    /// No function that the program knows is in this kernel.
+    #[error("this kernel has no function {0} that can be hooked (not in its BTF: absent, inlined, or cloned)")]
+    NoFunction(String),
+    /// There is one of that name, and it is not the one that the program knows.
+    #[error("{symbol}({have}) is not the function that was examined, {symbol}({expected})")]
+    Signature {
+        /// The function.
+        symbol: &'static str,
+        /// Its parameters here.
+        have: String,
+        /// The parameters that it should have.
+        expected: String,
+    },
+    /// BTF has it, and the symbol table does not.
+    #[error("{symbol}() is in this kernel's BTF but not among its symbols{}: it cannot be hooked", instead(.clone))]
+    NoSymbol {
+        /// The function.
+        symbol: &'static str,
+        /// A clone of it that is there.
+        clone: Option<String>,
+    },
+    /// Several functions have that name.
+    #[error("{1} functions of this kernel are called {0}: which of them would be hooked cannot be told")]
+    SeveralSymbols(&'static str, usize),
+    /// Hooking it is known to do harm.
+    #[error("{0}() is never hooked: {1}")]
+    Harmful(&'static str, &'static str),
+    /// The program makes a page frame number of a pointer, and cannot know how.
+    #[error(
+        "the addresses of the kernel's {0} cannot be read from /proc/kallsyms (kernel.kptr_restrict, or no CAP_SYSLOG)"
+    )]
+    NoVariable(&'static str),
     /// A struct member that the program needs cannot be found.
     #[error("cannot tell where {what} is: {why}")]
     Offset {
@@ -72,6 +108,10 @@ pub enum Refusal {
         /// What BTF said.
         why: String,
     },
+}
+
+fn instead(clone: &Option<String>) -> String {
+    clone.as_ref().map_or_else(String::new, |clone| format!(" (only {clone} is)"))
 }
 
 impl Plan {
@@ -90,24 +130,26 @@ impl Plan {
         let Ok(positions) = &probe.positions else { return BTreeMap::new() };
         names(probe.spec)
             .zip(positions)
-            .filter_map(|(name, position)| Some((name?, *position)).filter(|(_, p)| *p != ABSENT))
+            .filter_map(|(name, position)| Some((name?, *position)).filter(|(_, p)| *p != ABSENT && *p != RETURNED))
             .collect()
     }
 
     /// Looks everything up.
     #[must_use]
-    pub fn new(btf: &Btf, selection: &Selection) -> Self {
+    pub fn new(btf: &Btf, symbols: &Symbols, selection: &Selection) -> Self {
         let offsets: Vec<(OffsetId, Result<u32, String>)> =
             OFFSETS.iter().map(|o| (o.id, btf.member_offset(o.strukt, o.member).map_err(|e| e.to_string()))).collect();
         let probes = SPECS
             .iter()
             .filter(|s| !s.kind.is_synthetic())
             .map(|spec| {
-                let (positions, absent) = match resolve(btf, spec, &offsets) {
-                    Ok((positions, absent)) => (Ok(positions), absent),
-                    Err(refusal) => (Err(refusal), Vec::new()),
-                };
-                Planned { spec, positions, absent, wanted: selection.wants(spec.kind) }
+                let wanted = selection.wants(spec.kind);
+                match resolve(btf, symbols, spec, &offsets) {
+                    Ok((positions, absent, symbol)) => {
+                        Planned { spec, positions: Ok(positions), symbol, absent, wanted }
+                    }
+                    Err(refusal) => Planned { spec, positions: Err(refusal), symbol: None, absent: Vec::new(), wanted },
+                }
             })
             .collect();
         let mut enums = BTreeMap::new();
@@ -118,19 +160,45 @@ impl Plan {
                 enums.insert(name.to_owned(), values);
             }
         }
-        Self { probes, offsets: offsets.into_iter().filter_map(|(id, o)| Some((id, o.ok()?))).collect(), enums }
+        Self {
+            probes,
+            offsets: offsets.into_iter().filter_map(|(id, o)| Some((id, o.ok()?))).collect(),
+            enums,
+            variables: VARIABLES.iter().filter_map(|name| Some((*name, symbols.address(name)?))).collect(),
+        }
     }
 }
 
-type Found = ([u8; POSITIONS], Vec<Column>);
+/// Kernel variables that say where the direct map and the array of `struct page` begin (arch/x86/kernel/head64.c).
+pub(super) const VARIABLES: &[&str] = &["page_offset_base", "vmemmap_base"];
 
-fn resolve(btf: &Btf, spec: &'static Spec, offsets: &[(OffsetId, Result<u32, String>)]) -> Result<Found, Refusal> {
-    let params = parameters(btf, spec)?;
+type Found = ([u8; POSITIONS], Vec<Column>, Option<&'static str>);
+
+/// An event's parameters, by the names of the event table, and the function that has them.
+pub(super) struct Prototype {
+    pub(super) params: Vec<Param>,
+    pub(super) symbol: Option<&'static str>,
+    /// Whether the function returns anything.
+    pub(super) returns: bool,
+}
+
+fn resolve(
+    btf: &Btf,
+    symbols: &Symbols,
+    spec: &'static Spec,
+    offsets: &[(OffsetId, Result<u32, String>)],
+) -> Result<Found, Refusal> {
+    let Prototype { params, symbol, returns } = if spec.at.is_function() {
+        function::prototype(btf, symbols, spec)?
+    } else {
+        Prototype { params: parameters(btf, spec)?, symbol: None, returns: false }
+    };
     let mut positions = [ABSENT; POSITIONS];
     let mut absent = Vec::new();
 
     positions[0] = match spec.mm {
         MmFrom::Arg(name) => position(&params, name, Expect::Struct("mm_struct"))?,
+        MmFrom::Path(name, path) => position(&params, name, Expect::Struct(owner(path[0])))?,
         MmFrom::TaskArg(name) => position(&params, name, Expect::Struct("task_struct"))?,
         MmFrom::TreeArg(name) => position(&params, name, Expect::Struct("ma_state"))?,
         MmFrom::LockArg(name) => position(&params, name, Expect::Word)?,
@@ -140,8 +208,21 @@ fn resolve(btf: &Btf, spec: &'static Spec, offsets: &[(OffsetId, Result<u32, Str
         let (name, expect) = match field.source {
             Source::Arg(name) => (name, expected(field)),
             Source::Member(name, id) => (name, Expect::Struct(owner(id))),
+            Source::Path(name, path) => (name, Expect::Struct(owner(path[0]))),
+            Source::Deref(name) | Source::Made(name) => (name, Expect::Word),
+            Source::Return | Source::OfReturn(_) => {
+                if returns {
+                    *entry = RETURNED;
+                } else {
+                    absent.push(field.column);
+                }
+                continue;
+            }
             Source::User => continue,
         };
+        if let (Source::Made(_), Column::Table) = (field.source, field.column) {
+            needs_variable(symbols, "vmemmap_base")?;
+        }
         match position(&params, name, expect) {
             Ok(found) => *entry = found,
             Err(Refusal::NoParameter { .. }) if !field.required => absent.push(field.column),
@@ -151,29 +232,30 @@ fn resolve(btf: &Btf, spec: &'static Spec, offsets: &[(OffsetId, Result<u32, Str
     for (entry, name) in positions[1 + spec.fields.len()..].iter_mut().zip(spec.also) {
         *entry = position(&params, name, Expect::Word)?;
     }
-    let members = spec.fields.iter().filter_map(|f| match f.source {
-        Source::Member(_, id) => Some(id),
-        _ => None,
-    });
-    for id in spec.offsets.iter().copied().chain(members) {
+    for id in spec.members() {
         if let Some((_, Err(why))) = offsets.iter().find(|(o, _)| *o == id) {
             let row = offset_row(id);
             return Err(Refusal::Offset { what: format!("{}.{}", row.strukt, row.member), why: why.clone() });
         }
     }
-    Ok((positions, absent))
+    Ok((positions, absent, symbol))
+}
+
+fn needs_variable(symbols: &Symbols, name: &'static str) -> Result<(), Refusal> {
+    if symbols.address(name).is_some() { Ok(()) } else { Err(Refusal::NoVariable(name)) }
 }
 
 /// The parameters that an event's program reads, in the order of its position table.
 fn names(spec: &'static Spec) -> impl Iterator<Item = Option<&'static str>> {
     let mm = match spec.mm {
-        MmFrom::Arg(name) | MmFrom::TaskArg(name) | MmFrom::TreeArg(name) | MmFrom::LockArg(name) => Some(name),
+        MmFrom::Arg(name)
+        | MmFrom::Path(name, _)
+        | MmFrom::TaskArg(name)
+        | MmFrom::TreeArg(name)
+        | MmFrom::LockArg(name) => Some(name),
         MmFrom::Current | MmFrom::None => None,
     };
-    let fields = spec.fields.iter().map(|field| match field.source {
-        Source::Arg(name) | Source::Member(name, _) => Some(name),
-        Source::User => None,
-    });
+    let fields = spec.fields.iter().map(|field| field.source.parameter());
     std::iter::once(mm).chain(fields).chain(spec.also.iter().copied().map(Some))
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, str::FromStr};
 
 use mmtrace_common::{Kind, SPECS};
 
-/// A set of events; all of them unless the user says otherwise.
+/// A set of events; unless the user says otherwise, all that are on by themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
     wanted: BTreeSet<Kind>,
@@ -14,7 +14,7 @@ pub struct Selection {
 
 impl Default for Selection {
     fn default() -> Self {
-        Self { wanted: probed().map(|s| s.kind).collect(), text: None }
+        Self { wanted: probed().filter(|s| s.on).map(|s| s.kind).collect(), text: None }
     }
 }
 

@@ -38,6 +38,7 @@ use crate::{
         object::{self, Object},
         plan::Plan,
         rings::{Pass, Rings},
+        symbols::Symbols,
         sys,
     },
     replay::Engine,
@@ -79,7 +80,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     let filter = filter(args)?;
     let selection = args.watch.events.clone().unwrap_or_default();
     let btf = Btf::from_kernel().context("cannot read the kernel's type information")?;
-    let mut plan = Plan::new(&btf, &selection);
+    let mut plan = Plan::new(&btf, &Symbols::from_kernel(), &selection);
     drop(btf);
     if filter.bits() != 0 {
         plan.serve_filter();

@@ -7,12 +7,14 @@ use mmtrace_common::Kind;
 pub enum Class {
     /// Page faults.
     Fault,
-    /// mmap_lock.
+    /// mmap_lock, VMA locks, hugetlb VMA locks.
     Lock,
     /// Migration and compaction.
     Migration,
     /// khugepaged and MADV_COLLAPSE.
     Collapse,
+    /// PTE tables: mapped, linked, unlinked, freed.
+    Table,
     /// The VMA tree.
     Layout,
     /// Processes and mms.
@@ -25,17 +27,27 @@ pub enum Class {
 
 impl Class {
     /// Every class, in the order of views.
-    pub const ALL: [Self; 8] =
-        [Self::Fault, Self::Lock, Self::Migration, Self::Collapse, Self::Layout, Self::Life, Self::Tlb, Self::Loss];
+    pub const ALL: [Self; 9] = [
+        Self::Fault,
+        Self::Lock,
+        Self::Migration,
+        Self::Collapse,
+        Self::Table,
+        Self::Layout,
+        Self::Life,
+        Self::Tlb,
+        Self::Loss,
+    ];
 
     /// As views call it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fault => "page faults",
-            Self::Lock => "mmap_lock",
+            Self::Lock => "locks",
             Self::Migration => "migration",
             Self::Collapse => "collapse",
+            Self::Table => "page tables",
             Self::Layout => "VMA tree",
             Self::Life => "processes",
             Self::Tlb => "TLB flushes",
@@ -47,12 +59,30 @@ impl Class {
     #[must_use]
     pub const fn of(kind: Kind) -> Self {
         match kind {
-            Kind::PageFaultUser | Kind::PageFaultKernel => Self::Fault,
+            Kind::PageFaultUser
+            | Kind::PageFaultKernel
+            | Kind::HandleMmFault
+            | Kind::HandleMmFaultReturn
+            | Kind::VmfAnonPrepare
+            | Kind::FolioLockOrRetry
+            | Kind::MwriteprotectRange
+            | Kind::MwriteprotectRangeReturn
+            | Kind::UserfaultfdSetCtx => Self::Fault,
             Kind::StartLocking
             | Kind::AcquireReturned
             | Kind::Released
             | Kind::ContentionBegin
-            | Kind::ContentionEnd => Self::Lock,
+            | Kind::ContentionEnd
+            | Kind::LockVmaUnderRcu
+            | Kind::LockMmAndFindVma
+            | Kind::VmaStartWrite
+            | Kind::VmaStartWriteReturn
+            | Kind::HugetlbVmaLockRead
+            | Kind::HugetlbVmaUnlockRead
+            | Kind::HugetlbVmaLockWrite
+            | Kind::HugetlbVmaUnlockWrite
+            | Kind::HugetlbVmaTrylockWrite
+            | Kind::HugetlbZapEnd => Self::Lock,
             Kind::SetMigrationPte
             | Kind::RemoveMigrationPte
             | Kind::SetMigrationPmd
@@ -60,16 +90,39 @@ impl Class {
             | Kind::MigratePagesStart
             | Kind::MigratePages
             | Kind::CompactionBegin
-            | Kind::CompactionEnd => Self::Migration,
+            | Kind::CompactionEnd
+            | Kind::MigrationEntryWait
+            | Kind::MigrationEntryWaitReturn
+            | Kind::MigrationEntryWaitOnLocked
+            | Kind::MigrationEntryWaitHuge => Self::Migration,
             Kind::ScanPmd
             | Kind::KhugepagedScan
             | Kind::CollapseIsolate
             | Kind::CollapseHugePage
             | Kind::CollapseSwapin
             | Kind::ScanFile
-            | Kind::CollapseFile => Self::Collapse,
-            Kind::MaWrite => Self::Layout,
-            Kind::ExitMmap | Kind::Fork | Kind::Exec | Kind::Exit => Self::Life,
+            | Kind::CollapseFile
+            | Kind::CollapseHugePageEnter
+            | Kind::CollapsePteMappedThp
+            | Kind::CollapsePteMappedThpReturn
+            | Kind::RetractPageTables
+            | Kind::RetractPageTablesReturn => Self::Collapse,
+            Kind::PteOffsetMap
+            | Kind::PteOffsetMapLockEnter
+            | Kind::PteOffsetMapLock
+            | Kind::PteOffsetMapRwNolock
+            | Kind::PteOffsetMapRoNolock
+            | Kind::PmdInstall
+            | Kind::PmdpCollapseFlush
+            | Kind::PmdpCollapseFlushReturn
+            | Kind::PteFreeDefer
+            | Kind::PteFreeNow
+            | Kind::PteFreeTlb
+            | Kind::VmaPgtableWalkBegin
+            | Kind::VmaPgtableWalkEnd
+            | Kind::HugePmdUnshare => Self::Table,
+            Kind::MaWrite | Kind::VmAreaFree => Self::Layout,
+            Kind::ExitMmap | Kind::Fork | Kind::Exec | Kind::Exit | Kind::Mmdrop => Self::Life,
             Kind::TlbFlush => Self::Tlb,
             Kind::Loss | Kind::Missed | Kind::Gap => Self::Loss,
         }

@@ -1,19 +1,20 @@
 //! docs/events.md
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use mmtrace::{
     capture::{FIXED, schema},
     verdict::RULES,
 };
-use mmtrace_common::{Column, Field, FieldType, MmFrom, OFFSETS, OffsetId, SPECS, Source, Spec};
+use mmtrace_common::{At, Column, Field, FieldType, MmFrom, OFFSETS, OffsetId, SPECS, Source, Spec};
 
 use super::{code, head, table};
 
 const INTRO: &str = "
-What mmtrace records. An event is a kernel tracepoint, and every value that it carries goes to the capture column of
-that name. A value that is not required is null where the running kernel's tracepoint lacks it; `mmtrace doctor` says
-which are. What the rules make of the events: [rules.md](rules.md).
+What mmtrace records. An event is a kernel tracepoint, or the entry to or the return from a kernel function; every value
+that it carries goes to the capture column of that name. A value that is not required is null where the running kernel
+lacks it; `mmtrace doctor` says which are. A function is hooked only where the kernel's BTF gives it one of the
+signatures below. What the rules make of the events: [rules.md](rules.md).
 
 ";
 
@@ -22,8 +23,8 @@ pub(super) fn page() -> String {
     let mut text = head("Events and capture columns", "`mmtrace_common::SPECS`, mmtrace-common/src/spec.rs");
     text.push_str(INTRO);
     text.push_str(&table(
-        &["event", "tracepoint", "rules that need it"],
-        SPECS.iter().map(|spec| vec![format!("[{0}](#{0})", spec.name), tracepoint(spec), rules(spec)]),
+        &["event", "where", "rules that need it"],
+        SPECS.iter().map(|spec| vec![format!("[{0}](#{0})", spec.name), place(spec), rules(spec)]),
     ));
     text.push_str("\n## Events\n");
     for spec in SPECS {
@@ -36,7 +37,7 @@ pub(super) fn page() -> String {
 
 fn section(spec: &Spec, text: &mut String) {
     let _ = writeln!(text, "\n### {}\n", spec.name);
-    let _ = writeln!(text, "{}: {}. {}", tracepoint(spec), spec.doc, mm(spec.mm));
+    let _ = writeln!(text, "{}: {}. {}", place(spec), spec.doc, mm(spec.mm));
     let rules = rules(spec);
     let needed = if rules.is_empty() { "no rule: statistics and context only".to_owned() } else { rules };
     let _ = writeln!(text, "\nNeeded by {needed}.");
@@ -55,8 +56,16 @@ fn section(spec: &Spec, text: &mut String) {
     ));
 }
 
-fn tracepoint(spec: &Spec) -> String {
-    if spec.system.is_empty() { "made by mmtrace".to_owned() } else { format!("`{}:{}`", spec.system, spec.name) }
+/// Where it comes from.
+fn place(spec: &Spec) -> String {
+    let symbols = || spec.functions.iter().map(|f| code(f.symbol)).collect::<BTreeSet<_>>();
+    let symbols = || Vec::from_iter(symbols()).join(" or ");
+    match spec.at {
+        At::Tracepoint => format!("`{}:{}`", spec.system, spec.name),
+        At::Entry | At::EntryOfStruct => format!("entry to {}", symbols()),
+        At::Exit | At::ExitOfStruct => format!("return from {}", symbols()),
+        At::User => "made by mmtrace".to_owned(),
+    }
 }
 
 /// The rules that need the event, by name.
@@ -67,7 +76,8 @@ fn rules(spec: &Spec) -> String {
 
 fn mm(from: MmFrom) -> String {
     match from {
-        MmFrom::Arg(name) => format!("`mm` is the tracepoint's parameter `{name}`."),
+        MmFrom::Arg(name) => format!("`mm` is the parameter `{name}`."),
+        MmFrom::Path(name, path) => format!("`mm` is {}.", code(&follow(name, path))),
         MmFrom::Current => "`mm` is the current task's.".to_owned(),
         MmFrom::TaskArg(name) => format!("`mm` is that of the task in the parameter `{name}`."),
         MmFrom::TreeArg(name) => {
@@ -86,8 +96,17 @@ fn from(field: &Field) -> String {
     match field.source {
         Source::Arg(name) => code(name),
         Source::Member(of, id) => code(&format!("{of}->{}", member(id))),
+        Source::Return => "what is returned".to_owned(),
+        Source::OfReturn(id) => format!("what is returned: {}", code(&format!("->{}", member(id)))),
+        Source::Deref(name) => code(&format!("*{name}")),
+        Source::Path(name, path) => code(&follow(name, path)),
+        Source::Made(name) => format!("made from `{name}`"),
         Source::User => "mmtrace".to_owned(),
     }
+}
+
+fn follow(name: &str, path: &[OffsetId]) -> String {
+    path.iter().fold(name.to_owned(), |text, id| format!("{text}->{}", member(*id)))
 }
 
 fn member(id: OffsetId) -> &'static str {
@@ -141,11 +160,8 @@ fn offsets(text: &mut String) {
     text.push_str(&table(
         &["struct", "member", "events that need it"],
         OFFSETS.iter().map(|offset| {
-            let needs = |s: &&Spec| {
-                s.offsets.contains(&offset.id)
-                    || s.fields.iter().any(|f| matches!(f.source, Source::Member(_, id) if id == offset.id))
-            };
-            let events: Vec<String> = SPECS.iter().filter(needs).map(|s| code(s.name)).collect();
+            let events: Vec<String> =
+                SPECS.iter().filter(|s| s.members().any(|id| id == offset.id)).map(|s| code(s.name)).collect();
             vec![code(offset.strukt), code(offset.member), events.join(", ")]
         }),
     ));
