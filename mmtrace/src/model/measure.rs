@@ -17,7 +17,39 @@ pub struct Measures {
     waits: Open,
     holds: Open,
     collapsing: FxHashMap<u32, bool>,
-    done: [Option<Histogram<u64>>; 4],
+    done: [Option<Histogram<u64>>; MEASURES.len()],
+    worst: Vec<Overlap>,
+}
+
+/// Overlaps kept of each rule: the longest.
+const WORST: usize = 4;
+
+/// A writer waited while the task that it waited for waited for a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Overlap {
+    /// The rule that measures it.
+    #[serde(skip)]
+    pub rule: &'static str,
+    /// The task that waited for the migration.
+    pub waiter: u32,
+    /// The task that waited for that one.
+    pub writer: u32,
+    /// The mm, as a kernel pointer.
+    #[serde(serialize_with = "hex")]
+    pub mm: u64,
+    /// The VMA that the waiter held for reading; 0: it held the mmap_lock.
+    #[serde(serialize_with = "hex")]
+    pub vma: u64,
+    /// The address that it faulted on.
+    #[serde(serialize_with = "hex")]
+    pub addr: u64,
+    /// How long both waited.
+    pub ns: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn hex<S: serde::Serializer>(value: &u64, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&format_args!("{value:#x}"))
 }
 
 /// Intervals that have begun: (tid, mm) → time.
@@ -38,7 +70,8 @@ impl Open {
 }
 
 /// The rules that measure, in the order of their histograms.
-const MEASURES: [RuleId; 4] = [RuleId::M04, RuleId::M05, RuleId::M06, RuleId::M08];
+const MEASURES: [RuleId; 7] =
+    [RuleId::M01, RuleId::M02, RuleId::M03, RuleId::M04, RuleId::M05, RuleId::M06, RuleId::M08];
 
 /// A distribution of durations, in nanoseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -110,6 +143,35 @@ impl Measures {
     /// A migration entry has stood for so long.
     pub fn migration(&mut self, ns: u64, record: &Record, sink: &mut Sink) {
         self.add(RuleId::M06, ns, record, sink);
+    }
+
+    /// A writer had to wait for a task that waited for a migration.
+    pub fn overlap(&mut self, rule: RuleId, overlap: Overlap, record: &Record, sink: &mut Sink) {
+        self.add(rule, overlap.ns, record, sink);
+        if self.worst.iter().filter(|o| o.rule == overlap.rule).count() == WORST {
+            let of = self.worst.iter().enumerate().filter(|(_, o)| o.rule == overlap.rule);
+            match of.map(|(index, o)| (o.ns, index)).min() {
+                Some((least, index)) if least < overlap.ns => {
+                    self.worst.remove(index);
+                }
+                _ => return,
+            }
+        }
+        self.worst.push(overlap);
+    }
+
+    /// The longest overlaps that a rule measured, longest first.
+    #[must_use]
+    pub fn worst(&self, rule: RuleId) -> Vec<Overlap> {
+        let name = rule.rule().name;
+        let mut worst: Vec<Overlap> = self.worst.iter().filter(|o| o.rule == name).copied().collect();
+        worst.sort_by_key(|o| std::cmp::Reverse(o.ns));
+        worst
+    }
+
+    /// A fault that could not be handled under its VMA's lock was handled, after so long.
+    pub fn fell_back(&mut self, ns: u64, record: &Record, sink: &mut Sink) {
+        self.add(RuleId::M03, ns, record, sink);
     }
 
     /// How many of the intervals were not longer than each bound, their sum and number, in nanoseconds.

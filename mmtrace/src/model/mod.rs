@@ -5,10 +5,13 @@
 //! how that went. It never concludes anything from what it has not seen: state
 //! starts unknown, and goes back to unknown after a loss and after a violation.
 
+mod calls;
 mod collapsing;
+mod dead;
 pub mod entry;
 pub mod exclusion;
 mod fault;
+mod functions;
 pub mod invariant;
 mod life;
 pub mod lock;
@@ -16,14 +19,18 @@ mod locking;
 pub mod measure;
 mod migrating;
 pub mod migration;
+mod retracting;
 pub mod space;
 pub mod table;
 pub mod task;
+mod vma_lock;
+mod waiting;
 
-use mmtrace_common::{Column, Kind, Record};
+use mmtrace_common::{Column, Kind, Record, spec};
 use rustc_hash::FxHashMap;
 
 use crate::{context::Context, verdict::Sink};
+use functions::Functions;
 use lock::MmapLock;
 use measure::Measures;
 use migration::Outstanding;
@@ -96,6 +103,7 @@ pub struct Model {
     causes: [u64; Cause::ALL.len()],
     last_cause: Option<Cause>,
     measures: Measures,
+    functions: Functions,
 }
 
 impl Model {
@@ -121,6 +129,7 @@ impl Model {
             causes: [0; Cause::ALL.len()],
             last_cause: None,
             measures: Measures::default(),
+            functions: Functions::new(context),
         }
     }
 
@@ -160,6 +169,7 @@ impl Model {
         if record.ts <= self.blind_until {
             return;
         }
+        self.function(kind, record, sink);
         match kind {
             Kind::PageFaultUser => self.user_fault(record, sink),
             Kind::PageFaultKernel => {
@@ -204,6 +214,7 @@ impl Model {
             let end = Record { ts, mm, ..Record::default() };
             self.settle(&end, sink);
         }
+        self.settle_suspects(ts, sink);
     }
 
     #[inline]
@@ -238,6 +249,9 @@ impl Model {
             _ => record.get(Column::LostKind).and_then(|k| Kind::from_u16(k as u16)),
         };
         sink.missing(of, count);
+        if of.is_none_or(Functions::depends_on) {
+            self.functions.lost(until);
+        }
         match of {
             // No lock and no bracket depends on these.
             Some(
@@ -249,6 +263,8 @@ impl Model {
                 | Kind::KhugepagedScan
                 | Kind::CollapseSwapin,
             ) => {}
+            // Nor on functions.
+            Some(of) if spec(of).at.is_function() => {}
             Some(Kind::MaWrite) => {
                 for mm in self.mms.values_mut() {
                     mm.space = Space::default();

@@ -13,7 +13,10 @@ use serde::Serialize;
 
 use crate::{
     context::Kernel,
-    model::{measure::Distribution, space::Cause},
+    model::{
+        measure::{Distribution, Overlap},
+        space::Cause,
+    },
     replay::Engine,
     verdict::{RULES, Severity, Verdict},
 };
@@ -82,6 +85,9 @@ pub struct RuleReport {
     /// What a measuring rule measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured: Option<Distribution>,
+    /// The longest of what it measured, where it says who waited for whom.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub worst: Vec<Overlap>,
 }
 
 impl Report {
@@ -101,6 +107,7 @@ impl Report {
                     severity: rule.severity,
                     reason: sink.reason(rule.id),
                     measured: engine.model().and_then(|m| m.measures().distribution(rule.id)),
+                    worst: engine.model().map_or_else(Vec::new, |m| m.measures().worst(rule.id)),
                 })
                 .collect()
         });

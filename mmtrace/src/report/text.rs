@@ -98,6 +98,18 @@ fn rules(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
             duration(m.p99_ns),
             duration(m.max_ns)
         )?;
+        for o in &rule.worst {
+            let held = if o.vma == 0 { "the mmap_lock".to_owned() } else { format!("VMA {:#x}", o.vma) };
+            writeln!(
+                out,
+                "       {:>10}  task {} held {held} of mm {:#x} and waited for a migration at {:#x}; task {} waited for it",
+                duration(o.ns),
+                o.waiter,
+                o.mm,
+                o.addr,
+                o.writer
+            )?;
+        }
     }
     Ok(())
 }

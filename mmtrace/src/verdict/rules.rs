@@ -244,6 +244,184 @@ rules! {
         example: "T1 acquire_returned(R) without start_locking, T1 does not hold W",
         needs: [StartLocking, AcquireReturned, Released, PageFaultUser],
     }
+    L09 Violation "dead mm: nobody uses its VMAs or page tables" {
+        statement: "Between exit_mmap and __mmdrop of an mm nobody enters handle_mm_fault for it, is granted one of its VMAs, locks one for writing, links a PTE table or unlinks one by a collapse.",
+        why: "Its VMAs and page tables are freed; only the struct is still there.",
+        source: "mm/mmap.c:exit_mmap, kernel/fork.c:mmput, __mmdrop",
+        sound: "exit_mmap is emitted at its end, inside the last write hold; all of these need mm_users or a linked VMA, and mm_users does not rise from 0. Taking the mmap_lock is not forbidden: khugepaged, KSM and the OOM reaper do, look, and leave. A life ends at __mmdrop, fork or exec; what comes within 2 us of those is not judged. Kernels that emit no exit_mmap for an mm without VMAs leave that one unjudged.",
+        meaning: "Use after free of page tables or VMAs.",
+        example: "T1 exit_mmap(mm) … T2 handle_mm_fault(mm), no __mmdrop(mm) between",
+        needs: [ExitMmap, Mmdrop, HandleMmFault, Fork, Exec],
+        whole_system: true,
+    }
+    L10 Violation "VMA mode: the VMA was granted" {
+        statement: "handle_mm_fault with VMA_LOCK follows a lock_vma_under_rcu of the same task that returned this VMA.",
+        why: "The flag promises that the VMA is locked for reading; drop paths release that lock.",
+        source: "arch/x86/mm/fault.c:do_user_addr_fault; mm/memory.c:lock_vma_under_rcu",
+        sound: "Program order of one task. The last four grants are remembered, so one on top of the task (a BPF program) hides nothing. Judged only when the task was seen in user mode or at the end of a fault before, and no more were granted since.",
+        meaning: "A fault runs on a VMA that may be changed or freed under it.",
+        example: "T1 page_fault_user, T1 handle_mm_fault(v, VMA_LOCK), no grant of v",
+        needs: [HandleMmFault, HandleMmFaultReturn, LockVmaUnderRcu],
+        since: (6, 4),
+    }
+    L11 Violation "VMA mode: not with NOWAIT" {
+        statement: "VMA_LOCK and RETRY_NOWAIT are never given together.",
+        why: "With RETRY_NOWAIT a RETRY keeps the lock; under a VMA's lock it must mean that it is gone.",
+        source: "mm/memory.c:sanitize_fault_flags; \"mm: drop VMA lock before waiting for migration\" (linux-mm, 2023-06)",
+        sound: "Both are bits of one argument; the kernel refuses the call with a warning.",
+        meaning: "A caller mixes the two protocols.",
+        example: "T1 handle_mm_fault(VMA_LOCK | RETRY_NOWAIT)",
+        needs: [HandleMmFault],
+        since: (6, 6),
+    }
+    L12 Violation "lock_vma_under_rcu: the right VMA" {
+        statement: "The VMA that lock_vma_under_rcu returns covers the address, and belongs to the mm that was asked for.",
+        why: "VMA objects are reused at once, also by another mm; the checks behind the lock are what finds that out.",
+        source: "mm/memory.c:lock_vma_under_rcu (from 7.0 mm/mmap_lock.c)",
+        sound: "The fields are read where the function returns, with the read lock held, so nobody may change them.",
+        meaning: "A fault is handled with another range's, or another process's, VMA.",
+        example: "T1 lock_vma_under_rcu(0x5000) = v, which spans 0x1000-0x4000",
+        needs: [LockVmaUnderRcu],
+        since: (6, 4),
+    }
+    L13 Violation "mmap mode: the mmap_lock is held" {
+        statement: "When handle_mm_fault is entered without VMA_LOCK, somebody holds the mmap_lock of the VMA's mm.",
+        why: "PA-6: nothing else keeps the VMA and its page tables.",
+        source: "Documentation/mm/process_addrs.rst (7.2); mm/memory.c:handle_mm_fault",
+        sound: "The entry lies inside the caller's hold. Judged only when the lock's holders are known completely, and asks for any holder, not for the task, so that an owner who is taken for another cannot matter.",
+        meaning: "A fault without a lock.",
+        example: "T1 released(R), T1 handle_mm_fault",
+        needs: [HandleMmFault, StartLocking, AcquireReturned, Released],
+    }
+    L14 Violation "mmap mode: RETRY and COMPLETED mean released" {
+        statement: "A fault under the mmap_lock that may be retried and may wait, and returns RETRY or COMPLETED, has released the lock.",
+        why: "The caller does not unlock then: the lock would never be released.",
+        source: "mm/filemap.c:__folio_lock_or_retry, maybe_unlock_mmap_for_io; mm/userfaultfd.c:handle_userfault; mm/memory.c:fault_dirty_shared_page",
+        sound: "Every place that drops it goes through mmap_read_unlock, on the task's own behalf. Not judged when the task was seen to acquire the lock during the call: a release may then be that one's. RETRY without ALLOW_RETRY, or with RETRY_NOWAIT, is not judged.",
+        meaning: "The mmap_lock leaks; the next writer waits for ever.",
+        example: "T1 handle_mm_fault(ALLOW_RETRY), no released(R), T1 handle_mm_fault_return RETRY",
+        needs: [HandleMmFault, HandleMmFaultReturn, StartLocking, AcquireReturned, Released],
+    }
+    L15 Violation "mmap mode: all else means still held" {
+        statement: "A fault under the mmap_lock that returns neither RETRY nor COMPLETED has not released the lock.",
+        why: "The caller unlocks: once too often.",
+        source: "arch/x86/mm/fault.c:do_user_addr_fault; mm/gup.c:faultin_page",
+        sound: "Judged broken only if the task was the only holder, and the holders known completely, when it released: so it was no release on behalf of another context, as BPF's irq_work does it; nor if the task was seen to acquire the lock during the call.",
+        meaning: "Double unlock.",
+        example: "T1 handle_mm_fault, T1 released(R), T1 handle_mm_fault_return 0",
+        needs: [HandleMmFault, HandleMmFaultReturn, StartLocking, AcquireReturned, Released],
+    }
+    L16 Violation "VMA mode: no mmap_lock held" {
+        statement: "A task that handles a fault under a VMA's lock does not hold the mmap_lock of that mm, neither for write, nor for read from before the call until after it.",
+        why: "The VMA's lock is for those who do not have the mmap_lock; whoever has it for write waits for himself.",
+        source: "arch/x86/mm/fault.c:do_user_addr_fault",
+        sound: "VMA mode is for faults in user mode, which hold nothing. A write hold has no other owner. A read hold is judged once the same task has released it: a BPF program's that another context releases is never taken for the task's.",
+        meaning: "A lock is taken in front of the fast path, or leaks into it.",
+        example: "T1 acquire_returned(R), T1 handle_mm_fault(VMA_LOCK) … return, T1 released(R)",
+        needs: [HandleMmFault, HandleMmFaultReturn, PageFaultUser, StartLocking, AcquireReturned, Released],
+        since: (6, 4),
+    }
+    L17 Violation "VMA mode: never sleeps for the mmap_lock" {
+        statement: "A fault under a VMA's lock that returns neither RETRY nor COMPLETED has not slept for the mm's mmap_lock.",
+        why: "PA-2: a writer that holds the mmap_lock and waits for the VMA's readers would wait for this one for ever.",
+        source: "Documentation/mm/process_addrs.rst (7.2); mm/memory.c:__vmf_anon_prepare tries only",
+        sound: "contention_begin of an rwsem is emitted only where the task is about to sleep, which no interrupt does; and with neither RETRY nor COMPLETED the VMA's lock was held from end to end.",
+        meaning: "A deadlock is possible with every writer of the mm.",
+        example: "T1 handle_mm_fault(VMA_LOCK), T1 contention_begin(mmap_lock), T1 handle_mm_fault_return 0",
+        needs: [HandleMmFault, HandleMmFaultReturn, ContentionBegin],
+        since: (6, 4),
+    }
+    L18 Violation "one fault, one try under the VMA lock" {
+        statement: "One fault in user mode is handled at most once under a VMA's lock, and under the mmap_lock a second time only with TRIED.",
+        why: "A fault that never gives up the fast path may never end; without TRIED it may drop the lock for ever.",
+        source: "arch/x86/mm/fault.c:do_user_addr_fault",
+        sound: "A fault begins with page_fault_user; only calls with registers and FAULT_FLAG_USER count, so gup of the same task does not. Not judged after a fault in the kernel, until the next one in user mode.",
+        meaning: "Livelock in the fault path.",
+        example: "T1 page_fault_user, T1 handle_mm_fault(VMA_LOCK) RETRY, T1 handle_mm_fault(VMA_LOCK)",
+        needs: [HandleMmFault, HandleMmFaultReturn, PageFaultUser, PageFaultKernel],
+        since: (6, 4),
+    }
+    L19 Violation "VMA lock: no writer beside a reader" {
+        statement: "While a task holds a VMA for reading, __vma_start_write of another task does not return for it.",
+        why: "The reader walks what the writer changes.",
+        source: "Documentation/mm/process_addrs.rst (7.2); mm/mmap_lock.c:__vma_start_write (before 7.0 mm/memory.c)",
+        sound: "The hold is observed from the return of lock_vma_under_rcu to the return of handle_mm_fault, and only if that returns neither RETRY nor COMPLETED: then it lies inside the true one. The writer returns when the readers are gone; a VMA cannot be another while it is held. 2 us at either end are put down to clocks.",
+        meaning: "A fault runs on a VMA that is being changed.",
+        example: "T1 lock_vma_under_rcu = v … T2 __vma_start_write(v) returns … T1 handle_mm_fault_return 0",
+        needs: [HandleMmFault, HandleMmFaultReturn, LockVmaUnderRcu, VmaStartWriteReturn],
+        since: (6, 15),
+    }
+    L20 Violation "VMA lock: no reader beside a writer" {
+        statement: "Between the return of __vma_start_write and the release or downgrade of the mmap_lock by that task, lock_vma_under_rcu does not return the VMA.",
+        why: "As L19, from the other side.",
+        source: "Documentation/mm/process_addrs.rst (7.2); include/linux/mmap_lock.h:vma_end_write_all",
+        sound: "Both ends lie inside the true hold. Any acquisition or release of the mmap_lock ends it, as does vm_area_free: the object may then be another mm's. A grant is judged only when nothing within 2 us explains it, and only for write holds that were seen to begin.",
+        meaning: "A fault starts on a VMA that is being changed.",
+        example: "T1 acquire_returned(W), T1 __vma_start_write(v) returns … T2 lock_vma_under_rcu = v … T1 released(W)",
+        needs: [LockVmaUnderRcu, VmaStartWriteReturn, VmAreaFree, StartLocking, AcquireReturned, Released],
+        since: (6, 15),
+    }
+    L21 Violation "VMA write lock: under the mmap_lock for write" {
+        statement: "At the entry of __vma_start_write the task holds the mmap_lock of the VMA's mm for write.",
+        why: "PA-1: the VMA's write lock ends with the mmap_lock's; without that it means nothing.",
+        source: "Documentation/mm/process_addrs.rst (7.2); include/linux/mmap_lock.h:vma_start_write",
+        sound: "Program order of one task; write holds have one owner. Judged only when the lock's holders are known completely.",
+        meaning: "A VMA is changed beside others who change it.",
+        example: "T1 __vma_start_write(v), T1 does not hold W",
+        needs: [VmaStartWrite, StartLocking, AcquireReturned, Released],
+        since: (6, 15),
+    }
+    L22 Violation "VMA: not given back under a reader" {
+        statement: "While a task holds a VMA for reading, vm_area_free is not called for it.",
+        why: "The object may be another's at once.",
+        source: "kernel/fork.c:vm_area_free (from 7.0 mm/vma_init.c); include/linux/mm.h:vma_mark_detached",
+        sound: "The reader's hold is observed as in L19. Whoever gives a VMA back has taken it out of the tree and waited for its readers.",
+        meaning: "Use after free of a VMA.",
+        example: "T1 lock_vma_under_rcu = v … T2 vm_area_free(v) … T1 handle_mm_fault_return 0",
+        needs: [HandleMmFault, HandleMmFaultReturn, LockVmaUnderRcu, VmAreaFree],
+        since: (6, 4),
+    }
+    L26 Violation "retract: not a range that is registered for write-protection" {
+        statement: "retract_page_tables does not unlink a PTE table of a VMA that had been registered for userfaultfd write-protection before it began, and still is.",
+        why: "The markers in that table would be lost, and with them the write-protection.",
+        source: "mm/khugepaged.c:retract_page_tables; \"mm/khugepaged: retract_page_tables() without mmap or vma lock\" (linux-mm, 2023-05)",
+        sound: "The flag is the VMA's own, read where the table is about to be unlinked. It may be set between the test and that place, legally; so only registrations count whose mmap_lock was released more than 2 us before the retract was entered, with no other registration since.",
+        meaning: "Writes to protected pages go unnoticed.",
+        example: "T1 userfaultfd_set_ctx(v, WP), T1 released(W) … T2 retract_page_tables, T2 pmdp_collapse_flush(v)",
+        needs: [UserfaultfdSetCtx, RetractPageTables, RetractPageTablesReturn, PmdpCollapseFlush, VmAreaFree, StartLocking, AcquireReturned, Released],
+        since: (6, 6),
+        whole_system: true,
+    }
+    L27 Violation "retract: without the mmap_lock" {
+        statement: "Within retract_page_tables the task neither takes an mmap_lock for write nor sleeps for one.",
+        why: "It holds i_mmap_rwsem, which is inside the mmap_lock.",
+        source: "mm/khugepaged.c:retract_page_tables; \"mm/khugepaged: retract_page_tables() without mmap or vma lock\" (linux-mm, 2023-05)",
+        sound: "Program order of one task. Attempts for read are not counted: a BPF program on top of the task may make them.",
+        meaning: "A deadlock with faults on the file, or a kernel before 6.6 that says otherwise.",
+        example: "T1 retract_page_tables, T1 start_locking(W)",
+        needs: [RetractPageTables, RetractPageTablesReturn, StartLocking, AcquireReturned, ContentionBegin],
+        since: (6, 6),
+        whole_system: true,
+    }
+    L33 Violation "migration wait: the mmap_lock is still held" {
+        statement: "migration_entry_wait in a fault under the mmap_lock is entered before that fault has released the lock.",
+        why: "It reads page tables, which nothing else keeps.",
+        source: "mm/migrate.c:migration_entry_wait; mm/memory.c:do_swap_page",
+        sound: "As L15: broken only if what was released can only have been the task's own hold.",
+        meaning: "Use after free of page tables.",
+        example: "T1 handle_mm_fault, T1 released(R), T1 migration_entry_wait",
+        needs: [HandleMmFault, HandleMmFaultReturn, MigrationEntryWait, StartLocking, AcquireReturned, Released],
+    }
+    L34 Violation "a locked folio: what was dropped is retried" {
+        statement: "A fault for which __folio_lock_or_retry returned RETRY on the first try, and could wait, returns RETRY.",
+        why: "The lock was released to wait for the folio; any other result says that it is held.",
+        source: "mm/filemap.c:__folio_lock_or_retry; mm/memory.c:do_swap_page, remove_device_exclusive_entry",
+        sound: "Program order within one call. Outside a call (khugepaged swaps in by itself) nothing is judged.",
+        meaning: "Double unlock.",
+        example: "T1 __folio_lock_or_retry = RETRY, T1 handle_mm_fault_return 0",
+        needs: [HandleMmFault, HandleMmFaultReturn, FolioLockOrRetry],
+        since: (6, 6),
+    }
     L35 Violation "anonymous collapse: pages are isolated under the write lock" {
         statement: "mm_collapse_huge_page_isolate is emitted while its task holds an mmap_lock for write.",
         why: "The PMD is empty at that point and its pages are being moved: a fault would map a second page.",
@@ -362,6 +540,38 @@ rules! {
         needs: [MigratePagesStart, CompactionBegin, CompactionEnd],
         whole_system: true,
     }
+    H04 Hazard "write-protection beside a retract" {
+        statement: "Counts retract_page_tables and UFFDIO_WRITEPROTECT that run at once, in different tasks.",
+        why: "The retract that was posted first would have lost markers here.",
+        source: "\"mm/khugepaged: retract_page_tables() without mmap or vma lock\" (linux-mm, 2023-05)",
+        sound: "A count. The events do not say whether both are about one file: an upper bound.",
+        meaning: "-",
+        example: "T1 mwriteprotect_range … T2 retract_page_tables",
+        needs: [RetractPageTables, RetractPageTablesReturn, MwriteprotectRange, MwriteprotectRangeReturn],
+        since: (6, 6),
+        whole_system: true,
+    }
+    H05 Hazard "an anon_vma beside a retract" {
+        statement: "Counts VMAs that get, or turn out to have, an anon_vma while another task is in retract_page_tables.",
+        why: "Retract tests for an anon_vma twice, because of this.",
+        source: "mm/khugepaged.c:retract_page_tables; mm/memory.c:__vmf_anon_prepare",
+        sound: "A count. The events do not say whether both are about one file: an upper bound.",
+        meaning: "-",
+        example: "T1 retract_page_tables … T2 __vmf_anon_prepare = 0",
+        needs: [RetractPageTables, RetractPageTablesReturn, VmfAnonPrepare],
+        since: (6, 6),
+        whole_system: true,
+    }
+    H06 Hazard "page tables freed right after a migration wait under the VMA lock" {
+        statement: "Counts writers that waited for a VMA whose reader waited for a migration, and free PTE tables of that mm before they release the mmap_lock.",
+        why: "Had the reader dropped the VMA's lock first, these tables would have gone while it still looked at them.",
+        source: "\"mm: drop VMA lock before waiting for migration\" (linux-mm, 2023-06); mm/migrate.c:migration_entry_wait",
+        sound: "A count. Which range a table belongs to is not seen: an upper bound.",
+        meaning: "-",
+        example: "T1 migration_entry_wait … T2 __vma_start_write(v) … T2 pte_free_tlb",
+        needs: [HandleMmFault, HandleMmFaultReturn, LockVmaUnderRcu, MigrationEntryWait, MigrationEntryWaitReturn, VmaStartWrite, VmaStartWriteReturn, PteFreeTlb, Released],
+        since: (6, 15),
+    }
     H07 Hazard "spurious refault" {
         statement: "Counts user-mode faults of one task on one page within 50 us of each other.",
         why: "A fault that does not resolve at once: a retry after a dropped lock, a write after a read, a lost race.",
@@ -370,6 +580,35 @@ rules! {
         meaning: "Many of them are worth a look.",
         example: "T1 page_fault_user a, 10 us later T1 page_fault_user a",
         needs: [PageFaultUser],
+    }
+    M01 Measure "VMA read lock held across a migration wait while a writer waits" {
+        statement: "Measures how long a task in migration_entry_wait under a VMA's lock overlaps with another in __vma_start_write of that VMA.",
+        why: "What it costs to keep the lock during the wait.",
+        source: "\"mm: drop VMA lock before waiting for migration\" (linux-mm, 2023-06)",
+        sound: "A measurement, of each pair; a lower bound of the delay, since the fault goes on after the wait.",
+        meaning: "-",
+        example: "-",
+        needs: [HandleMmFault, HandleMmFaultReturn, MigrationEntryWait, MigrationEntryWaitReturn, VmaStartWrite, VmaStartWriteReturn],
+        since: (6, 15),
+    }
+    M02 Measure "mmap_lock held across a migration wait while a writer waits" {
+        statement: "Measures how long a task in migration_entry_wait under the mmap_lock overlaps with another that tries to get it for write.",
+        why: "As M01, for faults that could not use the VMA's lock.",
+        source: "\"mm: drop VMA lock before waiting for migration\" (linux-mm, 2023-06)",
+        sound: "A measurement, of each pair, from start_locking to acquire_returned.",
+        meaning: "-",
+        example: "-",
+        needs: [HandleMmFault, HandleMmFaultReturn, MigrationEntryWait, MigrationEntryWaitReturn, StartLocking, AcquireReturned],
+    }
+    M03 Measure "faults that fell back to the mmap_lock" {
+        statement: "Measures, for faults in user mode, from the refusal of the VMA's lock, or a RETRY under it, to the end of the fault under the mmap_lock.",
+        why: "What the fast path costs where it fails.",
+        source: "arch/x86/mm/fault.c:do_user_addr_fault; mm/memory.c:lock_vma_under_rcu",
+        sound: "A measurement.",
+        meaning: "-",
+        example: "-",
+        needs: [PageFaultUser, PageFaultKernel, HandleMmFault, HandleMmFaultReturn, LockVmaUnderRcu],
+        since: (6, 4),
     }
     M04 Measure "mmap_lock: time held for write" {
         statement: "Measures write holds, from acquire_returned to released or downgrade.",

@@ -1,0 +1,516 @@
+//! Calls of `handle_mm_fault()` (mm/memory.c), and what a task holds meanwhile.
+//!
+//! A fault comes with the VMA's lock (VMA mode) or the mmap_lock (mmap mode). With RETRY or
+//! COMPLETED it returns without it, else it still has it; the caller goes by that. The VMA's
+//! lock is released by inlined code, so when it went is not seen; the mmap_lock goes through
+//! its tracepoints.
+//!
+//! BPF programs on top of the task may try for its mmap_lock in an interrupt, and release it
+//! later, perhaps on top of another task (kernel/bpf/mmap_unlock_work.h). So what a task is
+//! seen to acquire or release may not be its own; each rule below says why it is.
+
+use mmtrace_common::{Kind, Record};
+
+use super::{Model, functions::Functions, vma_lock::Intrusion};
+use crate::verdict::{RuleId, Sink};
+
+/// Tasks followed; all are forgotten beyond that.
+const CALLERS_MAX: usize = 1 << 14;
+/// VMAs granted to a task that are remembered.
+const GRANTS: usize = 4;
+/// Read holds of one task that are followed.
+const READS: usize = 4;
+
+/// `enum fault_flag` (include/linux/mm_types.h).
+mod flag {
+    pub(super) const ALLOW_RETRY: u32 = 1 << 2;
+    pub(super) const RETRY_NOWAIT: u32 = 1 << 3;
+    pub(super) const TRIED: u32 = 1 << 5;
+    pub(super) const USER: u32 = 1 << 6;
+    pub(super) const REMOTE: u32 = 1 << 7;
+    pub(super) const VMA_LOCK: u32 = 1 << 12;
+}
+
+/// `vm_fault_t`.
+const RETRY: u32 = 0x400;
+const COMPLETED: u32 = 0x4000;
+
+/// A call that is open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    pub(super) mm: u64,
+    pub(super) vma: u64,
+    addr: u64,
+    flags: u32,
+    /// It handles a fault of the task itself.
+    in_trap: bool,
+    /// When the VMA was granted, in VMA mode; else unknown.
+    granted: Option<u64>,
+    /// Releases of the mmap_lock for read by the task, and whether each can only have been its own.
+    releases: u8,
+    own: bool,
+    /// It acquired the mmap_lock for read: somebody on top of it, or a driver.
+    nested: bool,
+    /// It was about to sleep for the mmap_lock.
+    contended: bool,
+    /// A folio was locked, so the lock was dropped, so it must be tried again.
+    must_retry: bool,
+    /// It held the mmap_lock for read when it began.
+    reads: bool,
+}
+
+impl Call {
+    const fn has(&self, flags: u32) -> bool {
+        self.flags & flags == flags
+    }
+
+    /// Under the VMA's lock.
+    pub(super) const fn in_vma_mode(&self) -> bool {
+        self.has(flag::VMA_LOCK)
+    }
+}
+
+/// Since the task was last seen in user mode.
+#[derive(Clone, Copy, Debug, Default)]
+struct Trap {
+    /// What follows is complete, and about a fault in user mode.
+    known: bool,
+    /// Under a VMA's lock, under the mmap_lock.
+    tried: [bool; 2],
+    /// When the VMA's lock was refused, or the fault given up under it.
+    fell_back: Option<u64>,
+}
+
+/// A VMA that a task got for reading.
+#[derive(Clone, Copy, Debug, Default)]
+struct Grant {
+    vma: u64,
+    mm: u64,
+    ts: u64,
+}
+
+/// A read hold of an mmap_lock.
+#[derive(Clone, Copy, Debug, Default)]
+struct Read {
+    mm: u64,
+    /// It lasted over a whole fault in VMA mode.
+    wrong: bool,
+}
+
+/// What a task is doing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Caller {
+    call: Option<Call>,
+    /// It has been seen where no call can be open and no VMA be granted for one.
+    known: bool,
+    grants: [Grant; GRANTS],
+    granted: usize,
+    trap: Trap,
+    reads: [Read; READS],
+    reading: usize,
+}
+
+impl Caller {
+    fn grant(&mut self, vma: u64, record: &Record) {
+        self.grants[self.granted % GRANTS] = Grant { vma, mm: record.mm, ts: record.ts };
+        self.granted += 1;
+    }
+
+    /// When this VMA was granted, at last.
+    fn granted(&mut self, vma: u64, mm: u64) -> Option<u64> {
+        let newest = (self.granted.saturating_sub(GRANTS)..self.granted).rev();
+        let at = newest.map(|n| n % GRANTS).find(|at| self.grants[*at].vma == vma && self.grants[*at].mm == mm)?;
+        Some(std::mem::take(&mut self.grants[at]).ts)
+    }
+
+    fn forget_grants(&mut self) {
+        self.grants = [Grant::default(); GRANTS];
+        self.granted = 0;
+    }
+
+    /// Got an mmap_lock for read.
+    fn acquired(&mut self, mm: u64) {
+        if self.reading == READS {
+            self.reading = 0;
+        }
+        self.reads[self.reading] = Read { mm, wrong: false };
+        self.reading += 1;
+    }
+
+    fn read(&self, mm: u64) -> bool {
+        self.reads[..self.reading].iter().any(|r| r.mm == mm)
+    }
+
+    /// Releases the last that it got.
+    fn released(&mut self, mm: u64) -> Option<Read> {
+        let at = self.reads[..self.reading].iter().rposition(|r| r.mm == mm)?;
+        let read = self.reads[at];
+        self.reads.copy_within(at + 1..self.reading, at);
+        self.reading -= 1;
+        Some(read)
+    }
+
+    /// The open call, if it is about this mm.
+    fn call_on(&mut self, mm: u64) -> Option<&mut Call> {
+        self.call.as_mut().filter(|c| c.mm == mm)
+    }
+}
+
+impl Functions {
+    #[inline]
+    fn caller(&mut self, tid: u32) -> &mut Caller {
+        if self.callers.len() >= CALLERS_MAX && !self.callers.contains_key(&tid) {
+            self.callers.clear();
+        }
+        self.callers.entry(tid).or_default()
+    }
+}
+
+impl Model {
+    /// The task is in user mode, and about to handle a fault.
+    pub(super) fn enters_trap(&mut self, record: &Record) {
+        let caller = self.functions.caller(record.tid);
+        caller.call = None;
+        caller.known = true;
+        caller.forget_grants();
+        caller.reading = 0;
+        caller.trap = Trap { known: true, ..Trap::default() };
+    }
+
+    /// A fault in the kernel: what follows is not only about the last one in user mode.
+    pub(super) fn enters_kernel_trap(&mut self, record: &Record) {
+        if let Some(caller) = self.functions.callers.get_mut(&record.tid) {
+            caller.trap = Trap::default();
+        }
+    }
+
+    /// `lock_vma_under_rcu()` has returned; without a VMA if that is 0.
+    pub(super) fn granted(&mut self, record: &Record, vma: u64) {
+        let caller = self.functions.caller(record.tid);
+        if vma != 0 {
+            caller.grant(vma, record);
+            caller.trap.fell_back = None;
+        } else if caller.trap.known {
+            caller.trap.fell_back.get_or_insert(record.ts);
+        }
+    }
+
+    /// `handle_mm_fault()` is entered.
+    pub(super) fn fault_begins(&mut self, record: &Record, sink: &mut Sink) {
+        self.alive(record, sink);
+        let [vma, addr, ..] = record.args;
+        let mut call = Call {
+            mm: record.mm,
+            vma,
+            addr,
+            flags: record.aux & 0xffff,
+            in_trap: record.aux >> 31 != 0,
+            granted: None,
+            releases: 0,
+            own: true,
+            nested: false,
+            contended: false,
+            must_retry: false,
+            reads: false,
+        };
+        let filtered = self.functions.filtered;
+        let caller = self.functions.caller(record.tid);
+        // A call inside a call, or the end of the last one was not recorded. A filter takes the
+        // end by the task's own mm, and the begin by the VMA's.
+        let whole = caller.call.take().is_none() && !(filtered && call.has(flag::REMOTE));
+        if !whole {
+            caller.known = false;
+            caller.trap.known = false;
+            return;
+        }
+        let known = std::mem::replace(&mut caller.known, false);
+        if !call.in_vma_mode() {
+            call.reads = caller.read(record.mm);
+            caller.call = Some(call);
+            self.in_mmap_mode(record, sink);
+            self.in_trap(call, record, sink);
+            return;
+        }
+        call.granted = caller.granted(vma, record.mm);
+        call.reads = caller.read(record.mm);
+        let overflown = caller.granted > GRANTS;
+        if call.has(flag::RETRY_NOWAIT) {
+            let what = format!("task {} handles a fault at {addr:#x} with both VMA_LOCK and RETRY_NOWAIT", record.tid);
+            sink.violated(RuleId::L11, record, record.mm, &[record.tid], what);
+            return;
+        }
+        sink.held(RuleId::L11, record.ts);
+        if call.granted.is_some() {
+            sink.held(RuleId::L10, record.ts);
+        } else if known && !overflown && sink.is_open(RuleId::L10) {
+            let what = format!(
+                "task {} handles a fault at {addr:#x} under the lock of VMA {vma:#x}, which it was not granted",
+                record.tid
+            );
+            sink.violated(RuleId::L10, record, record.mm, &[record.tid], what);
+            return;
+        } else {
+            sink.unjudged(RuleId::L10);
+        }
+        let task = self.tasks.get(&record.tid);
+        if task.is_some_and(|t| t.writes.contains(&record.mm)) && sink.is_open(RuleId::L16) {
+            self.mm(record.mm).lock.taint();
+            self.forget_writes(record.mm);
+            let what = format!(
+                "task {} handles a fault at {addr:#x} under a VMA's lock, and holds the mmap_lock of mm {:#x} for write",
+                record.tid, record.mm
+            );
+            sink.violated(RuleId::L16, record, record.mm, &[record.tid], what);
+            return;
+        }
+        if task.is_some_and(|t| t.anchored) {
+            sink.held(RuleId::L16, record.ts);
+        } else {
+            sink.unjudged(RuleId::L16);
+        }
+        self.functions.caller(record.tid).call = Some(call);
+        self.in_trap(call, record, sink);
+    }
+
+    /// A call under the mmap_lock: somebody must hold it.
+    fn in_mmap_mode(&mut self, record: &Record, sink: &mut Sink) {
+        self.settle(record, sink);
+        let lock = &mut self.mm(record.mm).lock;
+        if lock.writer().is_some() || !lock.readers().is_empty() {
+            sink.held(RuleId::L13, record.ts);
+        } else if lock.is_complete() && sink.is_open(RuleId::L13) {
+            lock.taint();
+            self.functions.caller(record.tid).call = None;
+            let what = format!(
+                "task {} handles a fault at {:#x} in mm {:#x}, and nobody holds its mmap_lock",
+                record.tid, record.args[1], record.mm
+            );
+            sink.violated(RuleId::L13, record, record.mm, &[record.tid], what);
+        } else {
+            sink.unjudged(RuleId::L13);
+        }
+    }
+
+    /// How often a fault in user mode is tried.
+    fn in_trap(&mut self, call: Call, record: &Record, sink: &mut Sink) {
+        if !call.in_trap || !call.has(flag::USER) {
+            return;
+        }
+        let trap = &mut self.functions.caller(record.tid).trap;
+        if !trap.known {
+            sink.unjudged(RuleId::L18);
+            return;
+        }
+        let again = std::mem::replace(&mut trap.tried[usize::from(!call.in_vma_mode())], true);
+        if !again || (!call.in_vma_mode() && call.has(flag::TRIED)) {
+            sink.held(RuleId::L18, record.ts);
+            return;
+        }
+        trap.known = false;
+        let how = if call.in_vma_mode() { "under a VMA's lock" } else { "under the mmap_lock, without TRIED," };
+        let what = format!("task {} handles one fault at {:#x} {how} for the second time", record.tid, call.addr);
+        sink.violated(RuleId::L18, record, record.mm, &[record.tid], what);
+    }
+
+    /// `handle_mm_fault()` has returned.
+    pub(super) fn fault_ends(&mut self, record: &Record, sink: &mut Sink) {
+        let caller = self.functions.caller(record.tid);
+        let open = caller.call.take();
+        caller.known = true;
+        let [vma, addr, ..] = record.args;
+        let Some(call) = open.filter(|c| c.vma == vma && c.addr == addr) else { return };
+        let result = record.aux;
+        let dropped = result & (RETRY | COMPLETED) != 0;
+        if call.must_retry {
+            if result & RETRY != 0 {
+                sink.held(RuleId::L34, record.ts);
+            } else {
+                let what = format!(
+                    "task {} met a locked folio at {addr:#x} that it must not wait for with the lock held, and does not try again: {result:#x}",
+                    record.tid
+                );
+                sink.violated(RuleId::L34, record, call.mm, &[record.tid], what);
+                return;
+            }
+        }
+        if call.in_vma_mode() {
+            if result & RETRY != 0 && caller.trap.known {
+                caller.trap.fell_back.get_or_insert(record.ts);
+            }
+            if call.reads
+                && let Some(read) = caller.reads[..caller.reading].iter_mut().rfind(|r| r.mm == call.mm)
+            {
+                read.wrong = true;
+            }
+            if !dropped {
+                self.vma_was_kept(call, record, sink);
+            }
+            return;
+        }
+        if call.in_trap
+            && result & RETRY == 0
+            && let Some(since) = caller.trap.fell_back.take()
+        {
+            self.measures.fell_back(record.ts.saturating_sub(since), record, sink);
+        }
+        self.lock_was_kept_or_dropped(call, result, record, sink);
+    }
+
+    /// The VMA was held for reading from when it was granted until now.
+    fn vma_was_kept(&mut self, call: Call, record: &Record, sink: &mut Sink) {
+        if call.contended {
+            let what = format!(
+                "task {} slept for the mmap_lock of mm {:#x} while it held VMA {:#x} for reading",
+                record.tid, call.mm, call.vma
+            );
+            sink.violated(RuleId::L17, record, call.mm, &[record.tid], what);
+        } else {
+            sink.held(RuleId::L17, record.ts);
+        }
+        let Some(since) = call.granted else { return };
+        let (rule, tid, what) = match self.functions.vmas.intrusion(call.vma, record.tid, since, record.ts) {
+            None => {
+                sink.held(RuleId::L19, record.ts);
+                sink.held(RuleId::L22, record.ts);
+                return;
+            }
+            Some(Intrusion::Written { ts, tid }) => {
+                let how = format!("task {tid} locked it for writing {} ns after it was granted", ts - since);
+                (RuleId::L19, tid, how)
+            }
+            Some(Intrusion::Freed { ts, tid }) => {
+                let how = format!("task {tid} gave it back {} ns after it was granted", ts - since);
+                (RuleId::L22, tid, how)
+            }
+        };
+        self.functions.vmas.forget(call.vma);
+        let what = format!("task {} held VMA {:#x} for reading, and {what}", record.tid, call.vma);
+        sink.violated(rule, record, call.mm, &[record.tid, tid], what);
+    }
+
+    fn lock_was_kept_or_dropped(&mut self, call: Call, result: u32, record: &Record, sink: &mut Sink) {
+        let dropped = result & (RETRY | COMPLETED) != 0;
+        if dropped && (!call.has(flag::ALLOW_RETRY) || call.has(flag::RETRY_NOWAIT)) {
+            // Whether it is dropped then differs from place to place.
+            return;
+        }
+        let rule = if dropped { RuleId::L14 } else { RuleId::L15 };
+        let right = if dropped { call.releases > 0 } else { call.releases == 0 };
+        if call.nested || (!right && !dropped && !call.own) {
+            sink.unjudged(rule);
+        } else if right {
+            sink.held(rule, record.ts);
+        } else if sink.is_open(rule) {
+            self.mm(call.mm).lock.taint();
+            let how = if dropped { "and has not released" } else { "and has released" };
+            let what = format!(
+                "task {} returns {result:#x} from a fault at {:#x} {how} the mmap_lock of mm {:#x}",
+                record.tid, call.addr, call.mm
+            );
+            sink.violated(rule, record, call.mm, &[record.tid], what);
+        }
+    }
+
+    /// `migration_entry_wait()` is entered.
+    pub(super) fn wait_begins(&mut self, record: &Record, sink: &mut Sink) {
+        let Some(call) = self.functions.caller(record.tid).call_on(record.mm).copied() else { return };
+        let vma = if call.in_vma_mode() { call.vma } else { 0 };
+        self.functions.waiting.begins(record.tid, record.mm, vma, record.args[0], record.ts);
+        if call.in_vma_mode() {
+            return;
+        }
+        if call.releases == 0 {
+            sink.held(RuleId::L33, record.ts);
+        } else if call.nested || !call.own || !sink.is_open(RuleId::L33) {
+            sink.unjudged(RuleId::L33);
+        } else {
+            self.mm(call.mm).lock.taint();
+            self.functions.caller(record.tid).call = None;
+            let what = format!(
+                "task {} waits for a migration at {:#x} and has released the mmap_lock of mm {:#x}",
+                record.tid, record.args[0], record.mm
+            );
+            sink.violated(RuleId::L33, record, record.mm, &[record.tid], what);
+        }
+    }
+
+    /// `__folio_lock_or_retry()` has returned.
+    pub(super) fn folio_lock(&mut self, record: &Record) {
+        let flags = record.aux & 0xffff;
+        let first = flags & (flag::ALLOW_RETRY | flag::RETRY_NOWAIT | flag::TRIED) == flag::ALLOW_RETRY;
+        if first
+            && record.args[0] as u32 & RETRY != 0
+            && let Some(call) = self.functions.callers.get_mut(&record.tid).and_then(|c| c.call.as_mut())
+        {
+            call.must_retry = true;
+        }
+    }
+
+    /// An event of an mmap_lock, before the lock's own state takes it.
+    pub(super) fn follow_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+        let (write, success) = (record.aux & 1 != 0, record.aux & 2 != 0);
+        match (kind, write) {
+            (Kind::StartLocking, true) => {
+                self.functions.waiting.lock_writer(record);
+                self.locks_in_retract(record, sink);
+            }
+            (Kind::AcquireReturned, true) => {
+                self.lock_writer_ends(record, sink);
+                if success {
+                    self.vma_writes_end(record.mm);
+                    self.functions.vmas.section_begins(record);
+                }
+            }
+            (Kind::AcquireReturned, false) if success => {
+                // Nobody can have it for write; or it is being downgraded.
+                self.vma_writes_end(record.mm);
+                if let Some(caller) = self.functions.callers.get_mut(&record.tid) {
+                    caller.acquired(record.mm);
+                    if let Some(call) = caller.call_on(record.mm) {
+                        call.nested = true;
+                    }
+                }
+            }
+            (Kind::Released, true) => {
+                self.vma_writes_end(record.mm);
+                self.functions.waiting.released(record);
+                self.functions.retracting.released(record);
+            }
+            (Kind::Released, false) => {
+                self.functions.waiting.released(record);
+                self.read_released(record, sink);
+            }
+            _ => {}
+        }
+    }
+
+    fn read_released(&mut self, record: &Record, sink: &mut Sink) {
+        let Some(caller) = self.functions.callers.get_mut(&record.tid) else { return };
+        let read = caller.released(record.mm);
+        if let Some(call) = caller.call_on(record.mm) {
+            // With one reader left there is nobody else on whose behalf it could be.
+            let lock = self.mms.get(&record.mm).map(|mm| &mm.lock);
+            let own = lock.is_some_and(|l| {
+                l.is_complete() && l.readers().len() == 1 && l.readers()[0].tid == record.tid && l.writer().is_none()
+            });
+            call.own &= own;
+            call.releases = call.releases.saturating_add(1);
+        }
+        if read.is_some_and(|r| r.wrong) && sink.is_open(RuleId::L16) {
+            self.mm(record.mm).lock.taint();
+            let what = format!(
+                "task {} held the mmap_lock of mm {:#x} for read during a whole fault under a VMA's lock",
+                record.tid, record.mm
+            );
+            sink.violated(RuleId::L16, record, record.mm, &[record.tid], what);
+        }
+    }
+
+    /// The task is about to sleep for its mm's mmap_lock.
+    pub(super) fn follow_contention(&mut self, record: &Record, sink: &mut Sink) {
+        self.locks_in_retract(record, sink);
+        if let Some(call) = self.functions.callers.get_mut(&record.tid).and_then(|c| c.call_on(record.mm)) {
+            call.contended = true;
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! mms that are dead: `exit_mmap()` is over, `__mmdrop()` has not come yet (kernel/fork.c).
+//!
+//! In between others may still hold the struct and take its lock (khugepaged, KSM, the OOM
+//! reaper), look whether it is dead, and leave. Nobody may fault, link a page table or lock a
+//! VMA: there is none.
+
+use mmtrace_common::{Kind, Record};
+use rustc_hash::FxHashMap;
+
+use super::{Model, functions::Suspect, lock::EPSILON_NS};
+use crate::verdict::{RuleId, Sink};
+
+/// Dead mms that are followed; all are forgotten beyond that.
+const DEAD_MAX: usize = 1 << 14;
+
+/// mm → when its `exit_mmap` was seen.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dead(FxHashMap<u64, u64>);
+
+impl Dead {
+    pub(super) fn died(&mut self, mm: u64, ts: u64) {
+        if self.0.len() >= DEAD_MAX {
+            self.0.clear();
+        }
+        self.0.insert(mm, ts);
+    }
+
+    /// Whether it was dead; from now on it is another mm.
+    pub(super) fn forget(&mut self, mm: u64) -> bool {
+        !self.0.is_empty() && self.0.remove(&mm).is_some()
+    }
+
+    #[inline]
+    fn since(&self, mm: u64) -> Option<u64> {
+        if self.0.is_empty() { None } else { self.0.get(&mm).copied() }
+    }
+}
+
+impl Model {
+    /// This event happens only to an mm that is alive.
+    #[inline]
+    pub(super) fn alive(&mut self, record: &Record, sink: &mut Sink) {
+        let Some(since) = self.functions.dead.since(record.mm) else { return };
+        if record.ts <= since.saturating_add(EPSILON_NS) {
+            return;
+        }
+        if !sink.is_open(RuleId::L09) {
+            return;
+        }
+        let name = record.kind().map_or("event", Kind::name);
+        let what =
+            format!("task {}: {name} on mm {:#x}, {} ns after its exit_mmap", record.tid, record.mm, record.ts - since);
+        let suspect = Suspect { rule: RuleId::L09, record: *record, vma: 0, section: None, other: None, what };
+        self.functions.suspect(suspect);
+    }
+
+    /// `__mmdrop()`: what comes next at this address is another mm.
+    pub(super) fn given_back(&mut self, record: &Record, sink: &mut Sink) {
+        self.explain(|s| s.rule == RuleId::L09 && s.record.mm == record.mm);
+        if self.functions.dead.forget(record.mm) {
+            sink.held(RuleId::L09, record.ts);
+        }
+    }
+
+    /// A fork or exec announces another mm at this address.
+    pub(super) fn reborn(&mut self, mm: u64) {
+        self.explain(|s| s.rule == RuleId::L09 && s.record.mm == mm);
+        self.functions.dead.forget(mm);
+    }
+}

@@ -1,0 +1,169 @@
+//! Events of kernel functions: handed out to what is followed by them.
+//!
+//! The model of the tracepoints does not rest on any of this, so that the loss of a function's
+//! event costs only the rules that need it. What is here also looks at tracepoints: at locks,
+//! and at user mode.
+
+use mmtrace_common::{Column, Kind, Record};
+use rustc_hash::FxHashMap;
+
+use super::{
+    Model,
+    calls::Caller,
+    dead::Dead,
+    lock::EPSILON_NS,
+    retracting::Retracting,
+    vma_lock::{Section, VmaLocks},
+    waiting::Waiting,
+};
+use crate::{
+    context::Context,
+    verdict::{RuleId, Sink},
+};
+
+/// Findings that wait for what may explain them.
+const SUSPECTS_MAX: usize = 64;
+
+/// What is known from functions.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Functions {
+    /// Tasks, by their id.
+    pub(super) callers: FxHashMap<u32, Caller>,
+    pub(super) vmas: VmaLocks,
+    pub(super) waiting: Waiting,
+    pub(super) retracting: Retracting,
+    pub(super) dead: Dead,
+    suspects: Vec<Suspect>,
+    /// Only some mms are recorded.
+    pub(super) filtered: bool,
+    /// Nothing is learned from events up to this time.
+    blind_until: u64,
+}
+
+/// A finding that an event with an earlier time on another CPU may still explain: clocks differ.
+#[derive(Clone, Debug)]
+pub(super) struct Suspect {
+    pub(super) rule: RuleId,
+    pub(super) record: Record,
+    /// Goes away when this VMA's life, or this write hold, turns out to have ended before.
+    pub(super) vma: u64,
+    pub(super) section: Option<Section>,
+    /// The other task, if there is one.
+    pub(super) other: Option<u32>,
+    pub(super) what: String,
+}
+
+impl Functions {
+    pub(super) fn new(context: &Context) -> Self {
+        Self { filtered: context.filter.is_some(), blind_until: context.start, ..Self::default() }
+    }
+
+    /// Whether events of this time teach anything.
+    #[inline]
+    const fn is_blind(&self, ts: u64) -> bool {
+        ts <= self.blind_until
+    }
+
+    /// Events are missing, some of them up to this time. Everything is forgotten: an end that is
+    /// missing leaves something open, a begin makes an end look like another's.
+    pub(super) fn lost(&mut self, until: u64) {
+        *self = Self { filtered: self.filtered, blind_until: self.blind_until.max(until), ..Self::default() };
+    }
+
+    /// Whether anything here depends on events of this kind.
+    pub(super) const fn depends_on(kind: Kind) -> bool {
+        !matches!(
+            kind,
+            Kind::TlbFlush | Kind::KhugepagedScan | Kind::CollapseSwapin | Kind::ContentionEnd | Kind::MaWrite
+        )
+    }
+
+    pub(super) fn suspect(&mut self, suspect: Suspect) {
+        if self.suspects.len() < SUSPECTS_MAX {
+            self.suspects.push(suspect);
+        }
+    }
+
+    /// A task is gone, or its id another's.
+    fn forget_task(&mut self, tid: u32) {
+        self.callers.remove(&tid);
+        self.waiting.forget_task(tid);
+        self.retracting.forget_task(tid);
+    }
+}
+
+impl Model {
+    /// Takes an event, before the model of the tracepoints does.
+    #[inline]
+    pub(super) fn function(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+        if self.functions.is_blind(record.ts) {
+            return;
+        }
+        self.settle_suspects(record.ts, sink);
+        match kind {
+            Kind::PageFaultUser => self.enters_trap(record),
+            Kind::PageFaultKernel => self.enters_kernel_trap(record),
+            Kind::StartLocking | Kind::AcquireReturned | Kind::Released => self.follow_lock(kind, record, sink),
+            Kind::ContentionBegin => self.follow_contention(record, sink),
+            Kind::HandleMmFault => self.fault_begins(record, sink),
+            Kind::HandleMmFaultReturn => self.fault_ends(record, sink),
+            Kind::LockVmaUnderRcu => self.vma_read_lock(record, sink),
+            Kind::VmaStartWrite => self.vma_write_begins(record, sink),
+            Kind::VmaStartWriteReturn => self.vma_write_locked(record, sink),
+            Kind::VmAreaFree => self.vma_freed(record),
+            Kind::MigrationEntryWait => self.wait_begins(record, sink),
+            Kind::MigrationEntryWaitReturn => self.wait_ends(record, sink),
+            Kind::FolioLockOrRetry => self.folio_lock(record),
+            Kind::PteFreeTlb => self.table_given_back(record, sink),
+            Kind::PmdInstall if record.get(Column::Installed) == Some(1) => self.alive(record, sink),
+            Kind::PmdpCollapseFlush => {
+                self.alive(record, sink);
+                self.flushed_in_retract(record, sink);
+            }
+            Kind::RetractPageTables => self.retract_begins(record, sink),
+            Kind::RetractPageTablesReturn => self.retract_ends(record, sink),
+            Kind::UserfaultfdSetCtx => self.functions.retracting.registers(record),
+            Kind::MwriteprotectRange => self.protect_begins(record, sink),
+            Kind::MwriteprotectRangeReturn => self.functions.retracting.protect_ends(record.tid),
+            Kind::VmfAnonPrepare => self.anon_vma_prepared(record, sink),
+            Kind::ExitMmap => self.functions.dead.died(record.mm, record.ts),
+            Kind::Mmdrop => self.given_back(record, sink),
+            Kind::Fork => {
+                self.reborn(record.mm);
+                self.functions.forget_task(record.args[1] as u32);
+            }
+            Kind::Exec => self.reborn(record.mm),
+            Kind::Exit => self.functions.forget_task(record.tid),
+            _ => {}
+        }
+    }
+
+    /// Reports what nothing has explained in time.
+    #[inline]
+    pub(super) fn settle_suspects(&mut self, ts: u64, sink: &mut Sink) {
+        if self.functions.suspects.is_empty() {
+            return;
+        }
+        let old = |s: &Suspect| ts > s.record.ts.saturating_add(EPSILON_NS);
+        let mut at = 0;
+        while let Some(suspect) = self.functions.suspects.get(at) {
+            if !old(suspect) {
+                at += 1;
+                continue;
+            }
+            let Suspect { rule, record, vma, other, what, .. } = self.functions.suspects.remove(at);
+            let tids: Vec<u32> = [Some(record.tid), other].into_iter().flatten().collect();
+            // One fault is not reported twice.
+            self.functions.vmas.forget(vma);
+            self.functions.dead.forget(record.mm);
+            sink.violated(rule, &record, record.mm, &tids, what);
+        }
+    }
+
+    /// What is suspected of this VMA, write hold or dead mm is explained.
+    pub(super) fn explain(&mut self, explained: impl Fn(&Suspect) -> bool) {
+        if !self.functions.suspects.is_empty() {
+            self.functions.suspects.retain(|s| !explained(s));
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! `retract_page_tables()` (mm/khugepaged.c), and what goes on beside it.
+
+use mmtrace_common::{Column, Record};
+use rustc_hash::FxHashMap;
+
+use super::{Model, lock::EPSILON_NS};
+use crate::verdict::{RuleId, Sink};
+
+/// VM_UFFD_WP (include/linux/mm.h, the same from 6.1 to 7.2).
+const VM_UFFD_WP: u64 = 0x1000;
+/// Calls that are followed at once.
+const OPEN_MAX: usize = 1 << 12;
+/// Registered VMAs that are followed; all are forgotten beyond that.
+const REGISTERED_MAX: usize = 1 << 14;
+
+/// A VMA that was registered for write-protection.
+#[derive(Clone, Copy, Debug)]
+struct Registered {
+    mm: u64,
+    /// By whom, until that task has released the mmap_lock; then when.
+    by: Result<u64, u32>,
+}
+
+/// Retracts that run, and what they must take notice of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Retracting {
+    /// Task → since when.
+    running: FxHashMap<u32, u64>,
+    /// Tasks in `mwriteprotect_range()`.
+    protecting: FxHashMap<u32, u64>,
+    registered: FxHashMap<u64, Registered>,
+    /// Some of them still wait for the release.
+    registering: bool,
+}
+
+impl Retracting {
+    pub(super) fn forget_task(&mut self, tid: u32) {
+        self.running.remove(&tid);
+        self.protecting.remove(&tid);
+    }
+
+    fn by_another(map: &FxHashMap<u32, u64>, tid: u32) -> Option<u32> {
+        map.keys().copied().filter(|t| *t != tid).min()
+    }
+
+    fn begin(map: &mut FxHashMap<u32, u64>, record: &Record) {
+        if map.len() >= OPEN_MAX {
+            map.clear();
+        }
+        map.insert(record.tid, record.ts);
+    }
+
+    /// `userfaultfd_set_ctx()`.
+    pub(super) fn registers(&mut self, record: &Record) {
+        let flags = record.get(Column::VmFlags).unwrap_or(0);
+        let vma = record.args[0];
+        if record.get(Column::Ctx) == Some(0) || flags & VM_UFFD_WP == 0 {
+            self.registered.remove(&vma);
+            return;
+        }
+        if self.registered.len() >= REGISTERED_MAX {
+            self.registered.clear();
+        }
+        self.registered.insert(vma, Registered { mm: record.mm, by: Err(record.tid) });
+        self.registering = true;
+    }
+
+    /// A task releases an mmap_lock for write.
+    pub(super) fn released(&mut self, record: &Record) {
+        if !self.registering {
+            return;
+        }
+        self.registering = false;
+        for vma in self.registered.values_mut() {
+            if vma.by == Err(record.tid) && vma.mm == record.mm {
+                vma.by = Ok(record.ts);
+            }
+            self.registering |= vma.by.is_err();
+        }
+    }
+
+    pub(super) fn vma_freed(&mut self, vma: u64) {
+        if !self.registered.is_empty() {
+            self.registered.remove(&vma);
+        }
+    }
+
+    pub(super) fn protect_ends(&mut self, tid: u32) {
+        self.protecting.remove(&tid);
+    }
+}
+
+impl Model {
+    pub(super) fn retract_begins(&mut self, record: &Record, sink: &mut Sink) {
+        Retracting::begin(&mut self.functions.retracting.running, record);
+        self.proximity(Retracting::by_another(&self.functions.retracting.protecting, record.tid), record, sink);
+    }
+
+    pub(super) fn retract_ends(&mut self, record: &Record, sink: &mut Sink) {
+        if self.functions.retracting.running.remove(&record.tid).is_some() {
+            sink.held(RuleId::L27, record.ts);
+        }
+    }
+
+    /// `mwriteprotect_range()` is entered.
+    pub(super) fn protect_begins(&mut self, record: &Record, sink: &mut Sink) {
+        Retracting::begin(&mut self.functions.retracting.protecting, record);
+        self.proximity(Retracting::by_another(&self.functions.retracting.running, record.tid), record, sink);
+    }
+
+    fn proximity(&self, other: Option<u32>, record: &Record, sink: &mut Sink) {
+        sink.held(RuleId::H04, record.ts);
+        if let Some(other) = other {
+            let what = format!("tasks {} and {other} retract page tables and write-protect at once", record.tid);
+            sink.violated(RuleId::H04, record, 0, &[record.tid, other], what);
+        }
+    }
+
+    /// `__vmf_anon_prepare()` has returned.
+    pub(super) fn anon_vma_prepared(&self, record: &Record, sink: &mut Sink) {
+        if record.get(Column::FaultResult) != Some(0) {
+            return;
+        }
+        sink.held(RuleId::H05, record.ts);
+        if let Some(other) = Retracting::by_another(&self.functions.retracting.running, record.tid) {
+            let vma = record.get(Column::Vma).unwrap_or(0);
+            let what = format!("task {} gives VMA {vma:#x} an anon_vma while task {other} retracts", record.tid);
+            sink.violated(RuleId::H05, record, 0, &[record.tid, other], what);
+        }
+    }
+
+    /// `pmdp_collapse_flush()` is entered.
+    pub(super) fn flushed_in_retract(&self, record: &Record, sink: &mut Sink) {
+        let retracting = &self.functions.retracting;
+        let Some(since) = retracting.running.get(&record.tid).copied() else { return };
+        let vma = record.args[0];
+        if record.get(Column::VmFlags).unwrap_or(0) & VM_UFFD_WP == 0 {
+            sink.held(RuleId::L26, record.ts);
+            return;
+        }
+        match retracting.registered.get(&vma) {
+            Some(Registered { mm, by: Ok(released) })
+                if *mm == record.mm && released.saturating_add(EPSILON_NS) < since =>
+            {
+                let what = format!(
+                    "task {} retracts the PTE table at {:#x} of mm {mm:#x}, whose VMA {vma:#x} was registered for write-protection {} ns before it began",
+                    record.tid,
+                    record.args[1],
+                    since - released
+                );
+                sink.violated(RuleId::L26, record, record.mm, &[record.tid], what);
+            }
+            // From before recording, or while it went on.
+            _ => sink.unjudged(RuleId::L26),
+        }
+    }
+
+    /// The task takes an mmap_lock for write, or is about to sleep for one: not inside a retract.
+    /// Tries for reading may be another's, in an interrupt on top of it.
+    pub(super) fn locks_in_retract(&mut self, record: &Record, sink: &mut Sink) {
+        let running = &mut self.functions.retracting.running;
+        if running.is_empty() || !sink.is_open(RuleId::L27) {
+            return;
+        }
+        if let Some(since) = running.remove(&record.tid) {
+            let what = format!(
+                "task {} takes the mmap_lock of mm {:#x}, {} ns after it began to retract page tables",
+                record.tid,
+                record.mm,
+                record.ts.saturating_sub(since)
+            );
+            sink.violated(RuleId::L27, record, record.mm, &[record.tid], what);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Per-VMA locks, as far as functions show them.
+//!
+//! A VMA is held for reading from the return of `lock_vma_under_rcu()` to the end of the fault
+//! that it was for (`calls.rs`); its release is inlined. It is held for writing from the return
+//! of `__vma_start_write()` to the release or downgrade of its mm's mmap_lock by the same task
+//! (include/linux/mmap_lock.h:vma_end_write_all). VMA objects are reused at once, for any mm
+//! (SLAB_TYPESAFE_BY_RCU): what is known of one ends at `vm_area_free()`.
+
+use mmtrace_common::{Column, Record};
+use rustc_hash::FxHashMap;
+
+use super::{Model, functions::Suspect, lock::EPSILON_NS};
+use crate::verdict::{RuleId, Sink};
+
+/// VMAs that are followed; all are forgotten beyond that: 8 MiB.
+const VMAS_MAX: usize = 1 << 16;
+/// Write holds of mmap_locks that are followed.
+const SECTIONS_MAX: usize = 1 << 12;
+/// Write acquisitions of one VMA that are remembered.
+const WRITES: usize = 4;
+
+/// One write hold of an mmap_lock; its number is used once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Section {
+    number: u64,
+    mm: u64,
+    tid: u32,
+}
+
+/// What is known of one VMA.
+#[derive(Clone, Debug, Default)]
+struct Vma {
+    /// The last write acquisitions: when, and by which task. 0: none.
+    writes: [(u64, u32); WRITES],
+    next: u8,
+    /// In which write hold of the mmap_lock the last one was, and when.
+    section: Option<(Section, u64)>,
+    /// When the object was last given back, and by which task.
+    freed: (u64, u32),
+}
+
+/// All of them, and the write holds of mmap_locks that are open.
+#[derive(Clone, Debug, Default)]
+pub(super) struct VmaLocks {
+    vmas: FxHashMap<u64, Vma>,
+    /// By mm.
+    sections: FxHashMap<u64, Section>,
+    numbers: u64,
+}
+
+/// What happened to a VMA while it was held for reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Intrusion {
+    Written { ts: u64, tid: u32 },
+    Freed { ts: u64, tid: u32 },
+}
+
+impl VmaLocks {
+    fn vma(&mut self, vma: u64) -> &mut Vma {
+        if self.vmas.len() >= VMAS_MAX && !self.vmas.contains_key(&vma) {
+            self.vmas.clear();
+        }
+        self.vmas.entry(vma).or_default()
+    }
+
+    pub(super) fn forget(&mut self, vma: u64) {
+        if vma != 0 {
+            self.vmas.remove(&vma);
+        }
+    }
+
+    /// A task has got an mmap_lock for write.
+    pub(super) fn section_begins(&mut self, record: &Record) {
+        if self.sections.len() >= SECTIONS_MAX {
+            self.sections.clear();
+        }
+        self.numbers += 1;
+        let section = Section { number: self.numbers, mm: record.mm, tid: record.tid };
+        self.sections.insert(record.mm, section);
+    }
+
+    /// Whoever had it has it no more, or soon not any more.
+    pub(super) fn section_ends(&mut self, mm: u64) -> Option<Section> {
+        if self.sections.is_empty() { None } else { self.sections.remove(&mm) }
+    }
+
+    /// What another task did to the VMA in a read hold, longer after its begin and before its end
+    /// than clocks may differ.
+    #[inline]
+    pub(super) fn intrusion(&self, vma: u64, tid: u32, since: u64, until: u64) -> Option<Intrusion> {
+        let vma = self.vmas.get(&vma)?;
+        let inside = |ts: u64, by: u32| {
+            by != tid && ts > since.saturating_add(EPSILON_NS) && ts.saturating_add(EPSILON_NS) < until
+        };
+        let write = vma.writes.iter().filter(|(ts, by)| inside(*ts, *by)).min_by_key(|(ts, _)| *ts);
+        if let Some((ts, tid)) = write.copied() {
+            return Some(Intrusion::Written { ts, tid });
+        }
+        let (ts, by) = vma.freed;
+        inside(ts, by).then_some(Intrusion::Freed { ts, tid: by })
+    }
+}
+
+impl Model {
+    /// `lock_vma_under_rcu()` has returned.
+    pub(super) fn vma_read_lock(&mut self, record: &Record, sink: &mut Sink) {
+        let vma = record.get(Column::Vma).unwrap_or(0);
+        self.granted(record, vma);
+        if vma == 0 {
+            return;
+        }
+        self.alive(record, sink);
+        let [addr, _, start, end, ..] = record.args;
+        let same = record.get(Column::SameMm) == Some(1);
+        if (start, end) == (0, 0) {
+            // It could not be read.
+            sink.unjudged(RuleId::L12);
+        } else if start <= addr && addr < end && same {
+            sink.held(RuleId::L12, record.ts);
+        } else {
+            self.functions.callers.remove(&record.tid);
+            let whose = if same { "" } else { ", and it is another mm's" };
+            let what = format!(
+                "task {} asked mm {:#x} for the VMA of {addr:#x} and got {vma:#x}, which spans {start:#x}-{end:#x}{whose}",
+                record.tid, record.mm
+            );
+            sink.violated(RuleId::L12, record, record.mm, &[record.tid], what);
+            return;
+        }
+        let Some(known) = self.functions.vmas.vmas.get(&vma) else { return };
+        let Some((section, since)) = known.section else { return };
+        if self.functions.vmas.sections.get(&section.mm) != Some(&section) {
+            sink.held(RuleId::L20, record.ts);
+            return;
+        }
+        if record.ts <= since.saturating_add(EPSILON_NS) {
+            return;
+        }
+        let what = format!(
+            "task {} got VMA {vma:#x} of mm {:#x} for reading, {} ns after task {} had locked it for writing",
+            record.tid,
+            record.mm,
+            record.ts - since,
+            section.tid
+        );
+        let other = (section.tid != record.tid).then_some(section.tid);
+        let suspect = Suspect { rule: RuleId::L20, record: *record, vma, section: Some(section), other, what };
+        self.functions.suspect(suspect);
+    }
+
+    /// `__vma_start_write()` is entered.
+    pub(super) fn vma_write_begins(&mut self, record: &Record, sink: &mut Sink) {
+        self.functions.waiting.vma_writer(record);
+        self.settle(record, sink);
+        let lock = &mut self.mm(record.mm).lock;
+        let writer = lock.writer();
+        if writer.is_some_and(|w| w.tid == record.tid) {
+            sink.held(RuleId::L21, record.ts);
+        } else if lock.is_complete() && sink.is_open(RuleId::L21) {
+            lock.taint();
+            let what = format!(
+                "task {} locks VMA {:#x} for writing without holding the mmap_lock of mm {:#x} for write",
+                record.tid, record.args[0], record.mm
+            );
+            let mut tids = vec![record.tid];
+            tids.extend(writer.map(|w| w.tid));
+            self.forget_writes(record.mm);
+            sink.violated(RuleId::L21, record, record.mm, &tids, what);
+        } else {
+            sink.unjudged(RuleId::L21);
+        }
+    }
+
+    /// `__vma_start_write()` has returned.
+    pub(super) fn vma_write_locked(&mut self, record: &Record, sink: &mut Sink) {
+        self.vma_writer_ends(record, sink);
+        if (record.get(Column::Ret).unwrap_or(0) as u32 as i32) < 0 {
+            // Killed while it waited.
+            return;
+        }
+        self.alive(record, sink);
+        let section = self.functions.vmas.sections.get(&record.mm).copied().filter(|s| s.tid == record.tid);
+        let vma = self.functions.vmas.vma(record.args[0]);
+        let next = usize::from(vma.next) % WRITES;
+        vma.writes[next] = (record.ts, record.tid);
+        vma.next = (next as u8 + 1) % WRITES as u8;
+        vma.section = section.map(|s| (s, record.ts));
+    }
+
+    /// `vm_area_free()` is entered: the object may be another's at once.
+    pub(super) fn vma_freed(&mut self, record: &Record) {
+        let pointer = record.args[0];
+        self.functions.retracting.vma_freed(pointer);
+        let vma = self.functions.vmas.vma(pointer);
+        vma.section = None;
+        vma.freed = (record.ts, record.tid);
+        self.explain(|s| s.rule == RuleId::L20 && s.vma == pointer);
+    }
+
+    /// The mmap_lock's event says that the write hold that was seen to begin is over, or never was.
+    pub(super) fn vma_writes_end(&mut self, mm: u64) {
+        if let Some(section) = self.functions.vmas.section_ends(mm) {
+            self.explain(|s| s.section == Some(section));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Waits for migrations inside faults, and the writers that wait for those who wait.
+//!
+//! A fault that meets a migration entry sleeps until the migration is over and keeps what it
+//! holds: the VMA's lock or the mmap_lock ("mm: drop VMA lock before waiting for migration",
+//! linux-mm, 2023-06). A writer waits as long.
+
+use mmtrace_common::{Column, Record};
+use rustc_hash::FxHashMap;
+
+use super::{Model, measure::Overlap};
+use crate::verdict::{RuleId, Sink};
+
+/// Waits that are followed at once; all are forgotten beyond that.
+const OPEN_MAX: usize = 1 << 12;
+
+/// A task in `migration_entry_wait()`.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    tid: u32,
+    mm: u64,
+    /// Held for reading; 0: the mmap_lock is.
+    vma: u64,
+    addr: u64,
+    since: u64,
+}
+
+/// A task that waits for, or tries to get, a lock for writing.
+#[derive(Clone, Copy, Debug)]
+struct Writer {
+    mm: u64,
+    /// 0: the mmap_lock.
+    vma: u64,
+    since: u64,
+}
+
+/// Who waits.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Waiting {
+    waits: Vec<Wait>,
+    /// In `__vma_start_write()`, by task.
+    vma_writers: FxHashMap<u32, Writer>,
+    /// Between start_locking and acquire_returned for write, by task.
+    lock_writers: FxHashMap<u32, Writer>,
+    /// Writers that had to wait for a fault that waits, and still hold the mmap_lock:
+    /// mm, and whom they waited for.
+    delayed: FxHashMap<u32, (u64, u32)>,
+}
+
+impl Waiting {
+    pub(super) fn forget_task(&mut self, tid: u32) {
+        if !self.waits.is_empty() {
+            self.waits.retain(|w| w.tid != tid);
+        }
+        self.vma_writers.remove(&tid);
+        self.lock_writers.remove(&tid);
+        self.delayed.remove(&tid);
+    }
+
+    pub(super) fn begins(&mut self, tid: u32, mm: u64, vma: u64, addr: u64, since: u64) {
+        if self.waits.len() >= OPEN_MAX {
+            self.waits.clear();
+        }
+        // An earlier one of this task was not seen to end.
+        self.waits.retain(|w| w.tid != tid);
+        self.waits.push(Wait { tid, mm, vma, addr, since });
+    }
+
+    pub(super) fn vma_writer(&mut self, record: &Record) {
+        let writer = Writer { mm: record.mm, vma: record.args[0], since: record.ts };
+        bounded(&mut self.vma_writers).insert(record.tid, writer);
+    }
+
+    pub(super) fn lock_writer(&mut self, record: &Record) {
+        let writer = Writer { mm: record.mm, vma: 0, since: record.ts };
+        bounded(&mut self.lock_writers).insert(record.tid, writer);
+    }
+
+    /// A writer's attempt is over; the waits that it overlapped.
+    fn writer_ends(&mut self, of_vma: bool, record: &Record) -> Option<(Writer, Vec<Wait>)> {
+        let writers = if of_vma { &mut self.vma_writers } else { &mut self.lock_writers };
+        let writer = writers.remove(&record.tid)?;
+        let vma = if of_vma { record.args[0] } else { 0 };
+        if writer.mm != record.mm || writer.vma != vma || self.waits.is_empty() {
+            return None;
+        }
+        let hit = |w: &&Wait| w.mm == writer.mm && w.vma == vma && w.tid != record.tid;
+        Some((writer, self.waits.iter().filter(hit).copied().collect()))
+    }
+
+    /// The mmap_lock is released, for read or write.
+    pub(super) fn released(&mut self, record: &Record) {
+        if !self.delayed.is_empty() && self.delayed.get(&record.tid).is_some_and(|d| d.0 == record.mm) {
+            self.delayed.remove(&record.tid);
+        }
+    }
+}
+
+fn bounded<T>(map: &mut FxHashMap<u32, T>) -> &mut FxHashMap<u32, T> {
+    if map.len() >= OPEN_MAX {
+        map.clear();
+    }
+    map
+}
+
+impl Model {
+    /// A wait inside a fault is over, so what it holds will be released.
+    pub(super) fn wait_ends(&mut self, record: &Record, sink: &mut Sink) {
+        let waiting = &mut self.functions.waiting;
+        let Some(index) = waiting.waits.iter().position(|w| w.tid == record.tid) else { return };
+        let wait = waiting.waits.swap_remove(index);
+        let writers = if wait.vma == 0 { &waiting.lock_writers } else { &waiting.vma_writers };
+        let hit = |(tid, w): &(&u32, &Writer)| w.mm == wait.mm && w.vma == wait.vma && **tid != wait.tid;
+        let mut hits: Vec<(u32, Writer)> = writers.iter().filter(hit).map(|(tid, w)| (*tid, *w)).collect();
+        hits.sort_unstable_by_key(|(tid, w)| (w.since, *tid));
+        for (tid, writer) in hits {
+            self.overlapped(wait, tid, writer, record, sink);
+        }
+    }
+
+    /// `__vma_start_write()` has returned.
+    pub(super) fn vma_writer_ends(&mut self, record: &Record, sink: &mut Sink) {
+        self.writer_ends(true, record, sink);
+    }
+
+    /// An acquisition of the mmap_lock for write has succeeded or failed.
+    pub(super) fn lock_writer_ends(&mut self, record: &Record, sink: &mut Sink) {
+        self.writer_ends(false, record, sink);
+    }
+
+    fn writer_ends(&mut self, of_vma: bool, record: &Record, sink: &mut Sink) {
+        let Some((writer, waits)) = self.functions.waiting.writer_ends(of_vma, record) else { return };
+        for wait in waits {
+            self.overlapped(wait, record.tid, writer, record, sink);
+        }
+    }
+
+    /// A writer waited while a task that holds what it wants waited for a migration.
+    fn overlapped(&mut self, wait: Wait, tid: u32, writer: Writer, record: &Record, sink: &mut Sink) {
+        let since = wait.since.max(writer.since);
+        let rule = if wait.vma == 0 { RuleId::M02 } else { RuleId::M01 };
+        let overlap = Overlap {
+            rule: rule.rule().name,
+            waiter: wait.tid,
+            writer: tid,
+            mm: wait.mm,
+            vma: wait.vma,
+            addr: wait.addr,
+            ns: record.ts.saturating_sub(since),
+        };
+        self.measures.overlap(rule, overlap, record, sink);
+        if wait.vma != 0 {
+            sink.held(RuleId::H06, record.ts);
+            bounded(&mut self.functions.waiting.delayed).insert(tid, (wait.mm, wait.tid));
+        }
+    }
+
+    /// `___pte_free_tlb()`: munmap and its like have unlinked a PTE table.
+    pub(super) fn table_given_back(&mut self, record: &Record, sink: &mut Sink) {
+        let delayed = &mut self.functions.waiting.delayed;
+        if delayed.is_empty() || delayed.get(&record.tid).is_none_or(|d| d.0 != record.mm) {
+            return;
+        }
+        let Some((mm, waiter)) = delayed.remove(&record.tid) else { return };
+        let what = format!(
+            "task {} frees PTE table {:#x} of mm {mm:#x}, after it waited for task {waiter} to end its wait for a migration",
+            record.tid,
+            record.get(Column::Table).unwrap_or(0)
+        );
+        sink.violated(RuleId::H06, record, mm, &[record.tid, waiter], what);
+    }
+}
