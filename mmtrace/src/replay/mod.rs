@@ -58,14 +58,15 @@ impl Engine {
     /// Takes the next event.
     #[inline]
     pub fn apply(&mut self, record: &Record) {
+        let missing = record.kind().is_some_and(Kind::is_synthetic);
         match self.counts.get_mut(usize::from(record.kind)) {
-            Some(count) => {
+            Some(count) if !missing => {
                 *count += 1;
                 let span = self.span.get_or_insert((record.ts, record.ts));
                 span.0 = span.0.min(record.ts);
                 span.1 = span.1.max(record.ts);
             }
-            None => self.count_missing(record),
+            _ => self.count_missing(record),
         }
         if let Some(judge) = &mut self.judge {
             judge.model.apply(record, &mut judge.sink);
