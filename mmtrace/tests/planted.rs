@@ -34,6 +34,11 @@ const TAIL: usize = 20_000;
 const HEAD_NS: u64 = 10_000_000_000;
 /// No place: not in this capture.
 const NONE: usize = usize::MAX;
+/// Rules about events that the captures do not have; their faults are in `functions.rs`.
+const ELSEWHERE: &[RuleId] = {
+    use RuleId::*;
+    &[L09, L10, L11, L12, L13, L14, L15, L16, L17, L18, L19, L20, L21, L22, L26, L27, L33, L34]
+};
 /// A task that is in no capture.
 const STRANGER: u32 = 4_194_300;
 
@@ -811,7 +816,7 @@ fn named(engine: &Engine, name: &str) {
 
 #[test]
 fn every_rule_that_can_fail_has_a_planted_fault() {
-    for rule in RULES.iter().filter(|r| r.severity.can_fail()) {
+    for rule in RULES.iter().filter(|r| r.severity.can_fail() && !ELSEWHERE.contains(&r.id)) {
         let faults = FAULTS.iter().find(|(id, _)| *id == rule.id);
         assert!(faults.is_some_and(|(_, plants)| !plants.is_empty()), "nobody tries to break {}", rule.name);
     }

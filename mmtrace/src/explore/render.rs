@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use mmtrace_common::{Record, SPECS, spec};
+use mmtrace_common::{Kind, Record, SPECS, spec};
 
 use crate::{
     capture::{CaptureWriter, FinalInfo, WriterOptions, make_room},
@@ -24,6 +24,8 @@ const START_NS: u64 = 10_000_000_000;
 const MM: u64 = 0xffff_8880_0000_1000;
 /// The first thread's number.
 const TID: u32 = 1000;
+/// Who says that time goes on, and has no part in anything else.
+const CLOCK: u32 = 999;
 
 /// What a recording of it would know besides the events: every probe attached.
 #[must_use]
@@ -71,6 +73,9 @@ pub fn records(execution: &Execution) -> Vec<Record> {
             records.push(record);
         }
     }
+    // What the last step has shown is not undone by what comes soon after: nothing does.
+    let ts = START_NS + STEP_NS * execution.lines.len() as u64;
+    records.push(Record { ts, tgid: CLOCK, tid: CLOCK, kind: Kind::TlbFlush as u16, ..Record::default() });
     records
 }
 

@@ -34,6 +34,7 @@ mod flag {
 /// `vm_fault_t`.
 const RETRY: u32 = 0x400;
 const COMPLETED: u32 = 0x4000;
+const SIGSEGV: u32 = 0x40;
 
 /// A call that is open.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +56,6 @@ pub(super) struct Call {
     contended: bool,
     /// A folio was locked, so the lock was dropped, so it must be tried again.
     must_retry: bool,
-    /// It held the mmap_lock for read when it began.
-    reads: bool,
 }
 
 impl Call {
@@ -93,8 +92,8 @@ struct Grant {
 #[derive(Clone, Copy, Debug, Default)]
 struct Read {
     mm: u64,
-    /// It lasted over a whole fault in VMA mode.
-    wrong: bool,
+    /// The task slept for it, so it is its own: an interrupt only tries.
+    slept: bool,
 }
 
 /// What a task is doing.
@@ -106,8 +105,11 @@ pub(super) struct Caller {
     grants: [Grant; GRANTS],
     granted: usize,
     trap: Trap,
+    /// Since it was last in user mode.
     reads: [Read; READS],
     reading: usize,
+    /// It is about to sleep for its mm's mmap_lock.
+    sleeps: bool,
 }
 
 impl Caller {
@@ -133,21 +135,21 @@ impl Caller {
         if self.reading == READS {
             self.reading = 0;
         }
-        self.reads[self.reading] = Read { mm, wrong: false };
+        self.reads[self.reading] = Read { mm, slept: std::mem::take(&mut self.sleeps) };
         self.reading += 1;
     }
 
-    fn read(&self, mm: u64) -> bool {
-        self.reads[..self.reading].iter().any(|r| r.mm == mm)
+    /// Holds what it slept for.
+    fn has_slept_for(&self, mm: u64) -> bool {
+        self.reads[..self.reading].iter().any(|r| r.mm == mm && r.slept)
     }
 
     /// Releases the last that it got.
-    fn released(&mut self, mm: u64) -> Option<Read> {
-        let at = self.reads[..self.reading].iter().rposition(|r| r.mm == mm)?;
-        let read = self.reads[at];
-        self.reads.copy_within(at + 1..self.reading, at);
-        self.reading -= 1;
-        Some(read)
+    fn released(&mut self, mm: u64) {
+        if let Some(at) = self.reads[..self.reading].iter().rposition(|r| r.mm == mm) {
+            self.reads.copy_within(at + 1..self.reading, at);
+            self.reading -= 1;
+        }
     }
 
     /// The open call, if it is about this mm.
@@ -174,6 +176,7 @@ impl Model {
         caller.known = true;
         caller.forget_grants();
         caller.reading = 0;
+        caller.sleeps = false;
         caller.trap = Trap { known: true, ..Trap::default() };
     }
 
@@ -211,7 +214,6 @@ impl Model {
             nested: false,
             contended: false,
             must_retry: false,
-            reads: false,
         };
         let filtered = self.functions.filtered;
         let caller = self.functions.caller(record.tid);
@@ -225,21 +227,14 @@ impl Model {
         }
         let known = std::mem::replace(&mut caller.known, false);
         if !call.in_vma_mode() {
-            call.reads = caller.read(record.mm);
             caller.call = Some(call);
             self.in_mmap_mode(record, sink);
             self.in_trap(call, record, sink);
             return;
         }
         call.granted = caller.granted(vma, record.mm);
-        call.reads = caller.read(record.mm);
+        let slept = caller.trap.known && caller.has_slept_for(record.mm);
         let overflown = caller.granted > GRANTS;
-        if call.has(flag::RETRY_NOWAIT) {
-            let what = format!("task {} handles a fault at {addr:#x} with both VMA_LOCK and RETRY_NOWAIT", record.tid);
-            sink.violated(RuleId::L11, record, record.mm, &[record.tid], what);
-            return;
-        }
-        sink.held(RuleId::L11, record.ts);
         if call.granted.is_some() {
             sink.held(RuleId::L10, record.ts);
         } else if known && !overflown && sink.is_open(RuleId::L10) {
@@ -253,11 +248,13 @@ impl Model {
             sink.unjudged(RuleId::L10);
         }
         let task = self.tasks.get(&record.tid);
-        if task.is_some_and(|t| t.writes.contains(&record.mm)) && sink.is_open(RuleId::L16) {
+        let writes = task.is_some_and(|t| t.writes.contains(&record.mm));
+        if (writes || slept) && sink.is_open(RuleId::L16) {
             self.mm(record.mm).lock.taint();
             self.forget_writes(record.mm);
+            let how = if writes { "write" } else { "read" };
             let what = format!(
-                "task {} handles a fault at {addr:#x} under a VMA's lock, and holds the mmap_lock of mm {:#x} for write",
+                "task {} handles a fault at {addr:#x} under a VMA's lock, and holds the mmap_lock of mm {:#x} for {how}",
                 record.tid, record.mm
             );
             sink.violated(RuleId::L16, record, record.mm, &[record.tid], what);
@@ -280,6 +277,7 @@ impl Model {
             sink.held(RuleId::L13, record.ts);
         } else if lock.is_complete() && sink.is_open(RuleId::L13) {
             lock.taint();
+            self.forget_writes(record.mm);
             self.functions.caller(record.tid).call = None;
             let what = format!(
                 "task {} handles a fault at {:#x} in mm {:#x}, and nobody holds its mmap_lock",
@@ -321,6 +319,21 @@ impl Model {
         let Some(call) = open.filter(|c| c.vma == vma && c.addr == addr) else { return };
         let result = record.aux;
         let dropped = result & (RETRY | COMPLETED) != 0;
+        if call.has(flag::VMA_LOCK | flag::RETRY_NOWAIT) {
+            if result & SIGSEGV != 0 {
+                sink.held(RuleId::L11, record.ts);
+            } else {
+                let what = format!(
+                    "task {} handled a fault at {addr:#x} with both VMA_LOCK and RETRY_NOWAIT: {result:#x}",
+                    record.tid
+                );
+                sink.violated(RuleId::L11, record, call.mm, &[record.tid], what);
+            }
+            return;
+        }
+        if call.in_vma_mode() {
+            sink.held(RuleId::L11, record.ts);
+        }
         if call.must_retry {
             if result & RETRY != 0 {
                 sink.held(RuleId::L34, record.ts);
@@ -336,11 +349,6 @@ impl Model {
         if call.in_vma_mode() {
             if result & RETRY != 0 && caller.trap.known {
                 caller.trap.fell_back.get_or_insert(record.ts);
-            }
-            if call.reads
-                && let Some(read) = caller.reads[..caller.reading].iter_mut().rfind(|r| r.mm == call.mm)
-            {
-                read.wrong = true;
             }
             if !dropped {
                 self.vma_was_kept(call, record, sink);
@@ -402,6 +410,7 @@ impl Model {
             sink.held(rule, record.ts);
         } else if sink.is_open(rule) {
             self.mm(call.mm).lock.taint();
+            self.forget_writes(call.mm);
             let how = if dropped { "and has not released" } else { "and has released" };
             let what = format!(
                 "task {} returns {result:#x} from a fault at {:#x} {how} the mmap_lock of mm {:#x}",
@@ -425,6 +434,7 @@ impl Model {
             sink.unjudged(RuleId::L33);
         } else {
             self.mm(call.mm).lock.taint();
+            self.forget_writes(call.mm);
             self.functions.caller(record.tid).call = None;
             let what = format!(
                 "task {} waits for a migration at {:#x} and has released the mmap_lock of mm {:#x}",
@@ -478,15 +488,15 @@ impl Model {
             }
             (Kind::Released, false) => {
                 self.functions.waiting.released(record);
-                self.read_released(record, sink);
+                self.read_released(record);
             }
             _ => {}
         }
     }
 
-    fn read_released(&mut self, record: &Record, sink: &mut Sink) {
+    fn read_released(&mut self, record: &Record) {
         let Some(caller) = self.functions.callers.get_mut(&record.tid) else { return };
-        let read = caller.released(record.mm);
+        caller.released(record.mm);
         if let Some(call) = caller.call_on(record.mm) {
             // With one reader left there is nobody else on whose behalf it could be.
             let lock = self.mms.get(&record.mm).map(|mm| &mm.lock);
@@ -496,21 +506,16 @@ impl Model {
             call.own &= own;
             call.releases = call.releases.saturating_add(1);
         }
-        if read.is_some_and(|r| r.wrong) && sink.is_open(RuleId::L16) {
-            self.mm(record.mm).lock.taint();
-            let what = format!(
-                "task {} held the mmap_lock of mm {:#x} for read during a whole fault under a VMA's lock",
-                record.tid, record.mm
-            );
-            sink.violated(RuleId::L16, record, record.mm, &[record.tid], what);
-        }
     }
 
     /// The task is about to sleep for its mm's mmap_lock.
     pub(super) fn follow_contention(&mut self, record: &Record, sink: &mut Sink) {
         self.locks_in_retract(record, sink);
-        if let Some(call) = self.functions.callers.get_mut(&record.tid).and_then(|c| c.call_on(record.mm)) {
-            call.contended = true;
+        if let Some(caller) = self.functions.callers.get_mut(&record.tid) {
+            caller.sleeps = true;
+            if let Some(call) = caller.call_on(record.mm) {
+                call.contended = true;
+            }
         }
     }
 }

@@ -250,7 +250,8 @@ impl Model {
         };
         sink.missing(of, count);
         if of.is_none_or(Functions::depends_on) {
-            self.functions.lost(until);
+            // What is missing may have come after what another CPU's clock puts behind it.
+            self.functions.lost(until.saturating_add(lock::EPSILON_NS));
         }
         match of {
             // No lock and no bracket depends on these.

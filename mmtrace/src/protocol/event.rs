@@ -2,6 +2,11 @@
 
 use mmtrace_common::{Column, Kind};
 
+/// Where the scenarios' memory begins.
+pub const START: u64 = 0x7f00_0000_0000;
+/// The size of a page.
+pub const PAGE: u64 = 0x1000;
+
 /// An event, without time and task: the trace adds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {

@@ -1,9 +1,12 @@
 //! A page fault on an entry that is not present, and what it does with the lock that it was
 //! given (arch/x86/mm/fault.c, mm/memory.c, mm/filemap.c; 6.4 to 7.2).
 
+use mmtrace_common::{Column, Kind};
+
 use crate::model::{entry::Pte, exclusion::Mode, invariant::Invariant};
 
 use super::{
+    event::{Event, START},
     kernel::Kernel,
     migrate::{EntryWait, Folio, Until, folio_unlock, io_schedule, is_migration, migration_entry_wait},
     mm::{Mm, mmap_read_lock, mmap_read_unlock},
@@ -24,6 +27,13 @@ pub mod vm_fault {
     pub const VMA_UNLOCKED: u8 = 4;
     /// `VM_FAULT_SIGSEGV`.
     pub const SIGSEGV: u8 = 8;
+
+    /// The kernel's numbers.
+    #[must_use]
+    pub fn number(bits: u8) -> u64 {
+        let set = |bit: u8, number: u64| if bits & bit != 0 { number } else { 0 };
+        set(RETRY, 0x400) | set(COMPLETED, 0x4000) | set(VMA_UNLOCKED, 0x8000) | set(SIGSEGV, 0x40)
+    }
 
     /// Their names.
     #[must_use]
@@ -157,6 +167,32 @@ pub struct Flags {
 }
 
 impl Fault {
+    /// `handle_mm_fault()` is entered: in user mode's name, or (`FAULT_FLAG_RETRY_NOWAIT`) in gup's.
+    fn begins(self, flags: Flags, retried: bool) -> Event {
+        let mut event = self.vma.event(Kind::HandleMmFault);
+        let bits = [
+            (true, 0x4),
+            (flags.nowait, 0x8),
+            (retried, 0x20),
+            (!flags.nowait, 0x40),
+            (matches!(flags.lock, FaultLock::Vma), 0x1000),
+        ];
+        let number = bits.iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum();
+        event.fields.extend([
+            (Column::Addr, START),
+            (Column::FaultFlags, number),
+            (Column::InTrap, u64::from(!flags.nowait)),
+        ]);
+        event
+    }
+
+    /// And has returned.
+    fn ends(self, fault: u8) -> Event {
+        let mut event = self.vma.event(Kind::HandleMmFaultReturn);
+        event.fields.extend([(Column::Addr, START), (Column::FaultResult, vm_fault::number(fault))]);
+        event
+    }
+
     fn is_held(self, k: &mut Kernel<'_>, lock: FaultLock) -> bool {
         match lock {
             FaultLock::Vma => self.vma.is_granted(k),
@@ -301,6 +337,8 @@ pub fn handle_mm_fault(p: &mut Program, f: Fault, flags: Flags, fault: Local) {
         let out = p.label();
         p.run("handle_mm_fault(vma, addr, flags, regs)", move |k| {
             k.set_local(fault, 0);
+            let retried = flags.tried.is_some_and(|tried| k.local(tried) != 0);
+            k.emit(|| f.begins(flags, retried));
             f.vma.access(k, "handle_mm_fault()");
         });
         if f.sanitized && flags.nowait && matches!(flags.lock, FaultLock::Vma) {
@@ -317,6 +355,7 @@ pub fn handle_mm_fault(p: &mut Program, f: Fault, flags: Flags, fault: Local) {
         p.run("return ret", move |k| {
             let ret = k.local(fault);
             k.note(|| vm_fault::names(ret));
+            k.emit(|| f.ends(ret));
             f.check_flag(k, flags, ret);
         });
     });

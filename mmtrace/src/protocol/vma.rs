@@ -1,9 +1,12 @@
 //! A VMA and its per-VMA lock (6.12: include/linux/mm.h and mm/memory.c; 7.2:
 //! include/linux/mmap_lock.h and mm/mmap_lock.c).
 
+use mmtrace_common::{Column, Kind};
+
 use crate::model::{exclusion::Mode, invariant::Invariant};
 
 use super::{
+    event::{Event, PAGE, START},
     kernel::Kernel,
     mm::Mm,
     program::{Flow, Guard, Label, Program, Protection},
@@ -119,6 +122,36 @@ impl Vma {
         }
     }
 
+    /// Its address, for events: the same for all who see it.
+    #[must_use]
+    pub const fn address(self) -> u64 {
+        0xffff_8880_8000_0000 + 0x100 * self.freed.0 as u64
+    }
+
+    /// An event about it and its mm.
+    pub fn event(self, kind: Kind) -> Event {
+        Event { kind, mm: Some(self.mm.id), fields: vec![(Column::Vma, self.address())] }
+    }
+
+    /// `lock_vma_under_rcu()` returns it. What is only told is no part of the step.
+    fn say_granted(self, k: &mut Kernel<'_>, addr: u8) {
+        if !k.is_told() {
+            return;
+        }
+        let at = |page: u8| START + PAGE * u64::from(page);
+        let (start, end, same) = (k.get(self.start), k.get(self.end), self.is_of_mm(k));
+        k.emit(|| {
+            let mut event = self.event(Kind::LockVmaUnderRcu);
+            event.fields.extend([
+                (Column::Addr, at(addr)),
+                (Column::VmaStart, at(start)),
+                (Column::VmaEnd, at(end)),
+                (Column::SameMm, u64::from(same)),
+            ]);
+            event
+        });
+    }
+
     /// The same object, as a thread of another mm sees it.
     #[must_use]
     pub const fn of(self, mm: Mm) -> Self {
@@ -184,6 +217,9 @@ impl Vma {
     }
 
     fn grant_at(self, k: &mut Kernel<'_>, addr: Option<u8>) {
+        if let Some(addr) = addr {
+            self.say_granted(k, addr);
+        }
         if !self.is_of_mm(k) {
             k.violate(Invariant::Vid, "a reader is granted the lock of a VMA of another mm");
         } else if addr.is_some_and(|addr| !self.covers(k, addr)) {
@@ -233,6 +269,7 @@ impl Vma {
     /// `vm_area_free()`, as part of a step. RCU readers of before may go on looking: 6.12 frees
     /// after a grace period, 7.2's slab keeps the memory a VMA.
     pub fn free_now(self, k: &mut Kernel<'_>) {
+        k.emit(|| self.event(Kind::VmAreaFree));
         k.set(self.freed, 1);
         rcu::begin_grace(k, self.grace);
     }
@@ -409,11 +446,19 @@ pub fn vma_start_write_with(p: &mut Program, v: Vma, flavour: Flavour, waits: Wa
             if k.holds(v.mm.mmap_lock) != Some(Mode::Write) {
                 k.violate(Invariant::State, "a VMA is write-locked without the mmap_lock held for write");
             }
-            k.get(v.lock_seq) == k.get(v.mm.lock_seq)
+            let locked = k.get(v.lock_seq) == k.get(v.mm.lock_seq);
+            // 6.12 has all of it inline.
+            if !locked && flavour == Flavour::Refcount {
+                k.emit(|| v.event(Kind::VmaStartWrite));
+            }
+            locked
         });
         let entered = move |k: &mut Kernel<'_>| {
             let seq = k.get(v.mm.lock_seq);
             k.set(v.lock_seq, seq);
+            if flavour == Flavour::Refcount && waits == Waits::ForNobody {
+                k.emit(|| v.event(Kind::VmaStartWriteReturn));
+            }
             if k.get(v.granted) != 0 && k.get(v.attached) != 0 {
                 k.violate(Invariant::Vexcl, "a writer gets the VMA lock while a reader has it");
             }
@@ -431,11 +476,15 @@ pub fn vma_start_write_with(p: &mut Program, v: Vma, flavour: Flavour, waits: Wa
                 p.run(store, entered);
                 let end = "refcount_sub(EXCLUDE, &vma->vm_refcnt)";
                 p.step(end, move |k| {
+                    k.emit(|| v.event(Kind::VmaStartWriteReturn));
                     k.set(v.exclude, 0);
                     Flow::Goto(done)
                 });
                 p.bind(detached);
-                p.run(store, entered);
+                p.run(store, move |k| {
+                    k.emit(|| v.event(Kind::VmaStartWriteReturn));
+                    entered(k);
+                });
             }
             (_, Waits::ForNobody) => p.run(store, entered),
         }

@@ -265,13 +265,13 @@ rules! {
         since: (6, 4),
     }
     L11 Violation "VMA mode: not with NOWAIT" {
-        statement: "VMA_LOCK and RETRY_NOWAIT are never given together.",
+        statement: "A call of handle_mm_fault with both VMA_LOCK and RETRY_NOWAIT is refused with SIGSEGV.",
         why: "With RETRY_NOWAIT a RETRY keeps the lock; under a VMA's lock it must mean that it is gone.",
         source: "mm/memory.c:sanitize_fault_flags; \"mm: drop VMA lock before waiting for migration\" (linux-mm, 2023-06)",
-        sound: "Both are bits of one argument; the kernel refuses the call with a warning.",
-        meaning: "A caller mixes the two protocols.",
-        example: "T1 handle_mm_fault(VMA_LOCK | RETRY_NOWAIT)",
-        needs: [HandleMmFault],
+        sound: "Both are bits of one argument, and the refusal is the result of the same call.",
+        meaning: "A caller mixes the two protocols, and nobody stops it: the VMA's lock leaks.",
+        example: "T1 handle_mm_fault(VMA_LOCK | RETRY_NOWAIT), T1 handle_mm_fault_return RETRY",
+        needs: [HandleMmFault, HandleMmFaultReturn],
         since: (6, 6),
     }
     L12 Violation "lock_vma_under_rcu: the right VMA" {
@@ -312,13 +312,13 @@ rules! {
         needs: [HandleMmFault, HandleMmFaultReturn, StartLocking, AcquireReturned, Released],
     }
     L16 Violation "VMA mode: no mmap_lock held" {
-        statement: "A task that handles a fault under a VMA's lock does not hold the mmap_lock of that mm, neither for write, nor for read from before the call until after it.",
+        statement: "A task that handles a fault under a VMA's lock does not hold the mmap_lock of that mm, neither for write, nor for read after it slept for it since it left user mode.",
         why: "The VMA's lock is for those who do not have the mmap_lock; whoever has it for write waits for himself.",
         source: "arch/x86/mm/fault.c:do_user_addr_fault",
-        sound: "VMA mode is for faults in user mode, which hold nothing. A write hold has no other owner. A read hold is judged once the same task has released it: a BPF program's that another context releases is never taken for the task's.",
+        sound: "VMA mode is for faults in user mode, which hold nothing. A write hold has no other owner. A read hold counts only if the task slept for it: what a BPF program takes on top of the task, and another context releases, it only tries for.",
         meaning: "A lock is taken in front of the fast path, or leaks into it.",
-        example: "T1 acquire_returned(R), T1 handle_mm_fault(VMA_LOCK) … return, T1 released(R)",
-        needs: [HandleMmFault, HandleMmFaultReturn, PageFaultUser, StartLocking, AcquireReturned, Released],
+        example: "T1 page_fault_user, T1 contention_begin, T1 acquire_returned(R), T1 handle_mm_fault(VMA_LOCK)",
+        needs: [HandleMmFault, PageFaultUser, ContentionBegin, StartLocking, AcquireReturned, Released],
         since: (6, 4),
     }
     L17 Violation "VMA mode: never sleeps for the mmap_lock" {

@@ -98,6 +98,7 @@ mod tests {
 
     use mmtrace::{
         context::Context,
+        model::measure::Overlap,
         report::Story,
         verdict::{RULES, Violation},
     };
@@ -137,6 +138,12 @@ mod tests {
         serde_json::to_value(Story::new(&violation, &Context::default())).expect("JSON")
     }
 
+    /// Nor such a measurement.
+    fn overlap() -> Value {
+        let overlap = Overlap { rule: "M01", waiter: 1, writer: 2, mm: 3, vma: 4, addr: 5, ns: 6 };
+        serde_json::to_value(overlap).expect("JSON")
+    }
+
     #[test]
     fn the_table_has_every_field_of_the_recorded_reports_and_no_other() {
         let mut found = BTreeSet::new();
@@ -149,6 +156,8 @@ mod tests {
         }
         assert!(reports > 0, "testdata/ has no report.json");
         paths(&story(), "violations[]", &mut found);
+        paths(&overlap(), "rules[].worst[]", &mut found);
+        found.insert("rules[].worst[]".to_owned());
         found.insert("filter".to_owned());
         let table: BTreeSet<String> = FIELDS.iter().map(|f| f.0.to_owned()).collect();
         let missing: Vec<_> = found.difference(&table).collect();

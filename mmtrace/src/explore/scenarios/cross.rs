@@ -262,10 +262,9 @@ fn sc_x_5(s: &Setup<'_>, downgrade: Downgrade) -> World {
 const REFCOUNT: Reading = Reading::new(Flavour::Refcount);
 const RWSEM: Reading = Reading::new(Flavour::Rwsem);
 
-const UNSEEN_EXCLUSION: &str = "no tracepoint tells of the VMA lock; L19 and L20 would see it, from 6.15 on, where __vma_start_write is a function";
-const UNSEEN_IDENTITY: &str =
-    "no tracepoint tells of the VMA lock; L12 would see it: it looks at the VMA that is returned";
-const UNSEEN_DETACHED: &str = "no tracepoint tells of the VMA lock; L20 and L22 would see it";
+const UNSEEN_INLINE: &str = "before 6.15 the VMA's write lock is taken inline, and no event tells of it";
+const UNSEEN_YET: &str = "L19 judges a reader when its fault ends, which is not reached here";
+const UNSEEN_DETACHED: &str = "detaching is inline; L22 judges a reader when its fault ends, which is not reached here";
 
 fn sc_x_6(s: &Setup<'_>, free: Free) -> World {
     let mut w = World::new();
@@ -343,7 +342,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 why: "the writer excludes readers only for a moment: a reader that passed the early test before and \
                       takes its reference after finds nothing amiss",
                 never: &[],
-                live: Live::Unseen(UNSEEN_EXCLUSION),
+                live: Live::Rule("L20"),
                 build: |s| sc_x_1(s, Reading::without(Flavour::Refcount, Test::Sequence), Waits::ForReaders, 1, 1),
             },
             Variant {
@@ -352,7 +351,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 expect: Breaks(Invariant::Vexcl),
                 why: "as v.7.2-no-second-test",
                 never: &[],
-                live: Live::Unseen(UNSEEN_EXCLUSION),
+                live: Live::Unseen(UNSEEN_INLINE),
                 build: |s| sc_x_1(s, Reading::without(Flavour::Rwsem, Test::Sequence), Waits::ForReaders, 1, 1),
             },
             Variant {
@@ -361,7 +360,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 expect: Breaks(Invariant::Vexcl),
                 why: "the writer does not wait for the reader that is inside",
                 never: &[],
-                live: Live::Unseen(UNSEEN_EXCLUSION),
+                live: Live::Unseen(UNSEEN_YET),
                 build: |s| sc_x_1(s, REFCOUNT, Waits::ForNobody, 1, 1),
             },
             Variant {
@@ -370,7 +369,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 expect: Breaks(Invariant::Vexcl),
                 why: "the writer stores the sequence without the rwsem, and the reader is inside",
                 never: &[],
-                live: Live::Unseen(UNSEEN_EXCLUSION),
+                live: Live::Unseen(UNSEEN_INLINE),
                 build: |s| sc_x_1(s, RWSEM, Waits::ForNobody, 1, 1),
             },
         ],
@@ -429,7 +428,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 expect: Breaks(Invariant::Vid),
                 why: "the sequences of two mms have nothing to do with each other, and the address fits",
                 never: &[],
-                live: Live::Unseen(UNSEEN_IDENTITY),
+                live: Live::Rule("L12"),
                 build: |s| sc_x_2(s, Reading::without(Flavour::Refcount, Test::Mm), Reuse::OtherMm),
             },
             Variant {
@@ -438,7 +437,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 expect: Breaks(Invariant::Vid),
                 why: "the mm is the same, the VMA is unlocked, and it is elsewhere",
                 never: &[],
-                live: Live::Unseen(UNSEEN_IDENTITY),
+                live: Live::Rule("L12"),
                 build: |s| sc_x_2(s, Reading::without(Flavour::Refcount, Test::Range), Reuse::Elsewhere),
             },
         ],

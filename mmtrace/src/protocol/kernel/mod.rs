@@ -203,6 +203,11 @@ impl Kernel<'_> {
         }
     }
 
+    /// Whether anybody looks at the events.
+    pub const fn is_told(&self) -> bool {
+        self.log.is_some()
+    }
+
     /// An event that the kernel would have emitted here.
     pub fn emit(&mut self, event: impl FnOnce() -> super::event::Event) {
         if let Some(log) = &mut self.log {

@@ -512,7 +512,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 expect: Breaks(Invariant::Flag),
                 why: "VM_FAULT_RETRY is returned with the VMA lock held, and nobody releases it",
                 never: &[],
-                live: Live::Unseen("L11 would see the pair of flags"),
+                live: Live::Rule("L11"),
                 build: |s| sc_2_9_vma(s, false),
             },
         ],

@@ -1,0 +1,878 @@
+//! Rules that rest on events of kernel functions, on streams made up for them: what a sound kernel
+//! does raises nothing and is evaluated, one planted fault raises its rule and no other, and what
+//! is missing raises nothing.
+
+#[path = "common/judging.rs"]
+mod judging;
+#[path = "common/kernel.rs"]
+mod kernel;
+
+use judging::{broken, judge};
+use kernel::{
+    ALLOW_RETRY, COMPLETED, LENGTH, MM, Made, NOWAIT, RETRY, START, TRAP, TRIED, USER, VMA, VMA_LOCK, context, without,
+};
+use mmtrace::{
+    model::lock::EPSILON_NS,
+    report::{Report, Style},
+    verdict::{RULES, RuleId, Severity, Verdict},
+};
+use mmtrace_common::{Column, Kind, Record};
+
+const WP: u64 = 0x1000;
+
+/// A stream for one rule: `true` plants the fault in it.
+type Plant = fn(&mut Made, bool);
+
+macro_rules! faults {
+    ($($rule:ident $name:ident = $plant:expr;)*) => {
+        const FAULTS: &[(RuleId, &str, Plant)] = &[$((RuleId::$rule, stringify!($name), $plant)),*];
+    };
+}
+
+/// Does one thing in a sound stream, another in one with a fault.
+fn either(fault: bool, sound: u64, wrong: u64) -> u64 {
+    if fault { wrong } else { sound }
+}
+
+/// The first mm dies, under its last write hold.
+fn die(m: &mut Made, tid: u32) {
+    m.write_lock(tid).say(tid, Kind::ExitMmap, &[]).unlock(tid, true);
+}
+
+fn drop_mm(m: &mut Made) {
+    m.say(9, Kind::Mmdrop, &[]);
+}
+
+/// Under the mmap_lock.
+fn slow(m: &mut Made, tid: u32, flags: u64, result: u64) {
+    m.lock(tid, false).fault(tid, flags).done(tid, result);
+}
+
+faults! {
+    L09 fault_on_a_dead_mm = |m, fault| {
+        die(m, 1);
+        if !fault { drop_mm(m); }
+        // Under a lock: that it is dead is another matter.
+        m.write_lock(3);
+        m.fault(3, 0).done(3, 0).unlock(3, true);
+        if fault { drop_mm(m); }
+    };
+    L09 vma_of_a_dead_mm = |m, fault| {
+        die(m, 1);
+        if !fault { drop_mm(m); }
+        m.grant(3);
+        if fault { drop_mm(m); }
+    };
+    L09 table_linked_in_a_dead_mm = |m, fault| {
+        die(m, 1);
+        m.say(3, Kind::PmdInstall, &[(Column::Installed, either(fault, 0, 1))]);
+        drop_mm(m);
+    };
+    L09 table_unlinked_in_a_dead_mm = |m, fault| {
+        if !fault { m.flush(3, 0); }
+        die(m, 1);
+        if fault { m.flush(3, 0); }
+        drop_mm(m);
+    };
+    L10 fault_without_grant = |m, fault| {
+        m.fast(2).user(2, START);
+        m.grant_of(2, either(fault, VMA, VMA + 0x100), START);
+        m.fault(2, TRAP | VMA_LOCK).done(2, 0);
+    };
+    L10 one_grant_for_two_faults = |m, fault| {
+        m.fast(2);
+        if !fault { m.user(2, START).grant(2); }
+        // Not a trap: how often is another matter.
+        m.fault(2, ALLOW_RETRY | VMA_LOCK).done(2, 0);
+    };
+    L11 nowait_in_vma_mode = |m, fault| {
+        m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK | NOWAIT).done(2, either(fault, 0x40, RETRY));
+    };
+    L12 address_outside = |m, fault| {
+        m.grant_of(2, VMA, START + either(fault, LENGTH - 1, LENGTH));
+    };
+    L12 another_mm = |m, fault| {
+        m.grant(2);
+        if fault {
+            let last = m.records.last_mut().expect("a grant");
+            last.aux = 0;
+        }
+    };
+    L13 fault_without_lock = |m, fault| {
+        m.lock(2, false);
+        if fault { m.unlock(2, false); }
+        m.fault(2, ALLOW_RETRY).done(2, 0);
+        if !fault { m.unlock(2, false); }
+    };
+    L14 retry_with_the_lock = |m, fault| {
+        m.lock(2, false).fault(2, ALLOW_RETRY);
+        if !fault { m.unlock(2, false); }
+        m.done(2, RETRY);
+    };
+    L14 completed_with_the_lock = |m, fault| {
+        m.user(2, START).lock(2, false).fault(2, TRAP);
+        if !fault { m.unlock(2, false); }
+        m.done(2, COMPLETED);
+    };
+    L15 released_and_not_said = |m, fault| {
+        m.lock(2, false).fault(2, ALLOW_RETRY);
+        if fault { m.unlock(2, false); }
+        m.done(2, 0).unlock(2, false);
+    };
+    L16 read_hold_around = |m, fault| {
+        m.user(2, START);
+        m.say(2, Kind::StartLocking, &[]);
+        if fault { m.say(2, Kind::ContentionBegin, &[]); }
+        m.say(2, Kind::AcquireReturned, &[(Column::Success, 1)]);
+        m.grant(2).fault(2, TRAP | VMA_LOCK).done(2, 0).unlock(2, false);
+    };
+    L16 write_hold_around = |m, fault| {
+        m.user(2, START);
+        if fault { m.write_lock(2); }
+        m.grant(2).fault(2, TRAP | VMA_LOCK).done(2, 0);
+        if fault { m.unlock(2, true); }
+    };
+    L17 sleeps_under_the_vma_lock = |m, fault| {
+        m.fast(2).user(2, START).grant(2).fault(2, TRAP | VMA_LOCK);
+        m.say(2, Kind::ContentionBegin, &[]);
+        m.done(2, either(fault, RETRY, 0));
+    };
+    L18 twice_under_the_vma_lock = |m, fault| {
+        m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK).done(2, RETRY);
+        if !fault { m.user(2, START); }
+        m.grant(2).fault(2, TRAP | VMA_LOCK).done(2, 0);
+    };
+    L18 twice_without_tried = |m, fault| {
+        m.user(2, START).lock(2, false).fault(2, TRAP).unlock(2, false).done(2, RETRY);
+        slow(m, 2, TRAP | either(fault, TRIED, 0), 0);
+        m.unlock(2, false);
+    };
+    L19 writer_beside_a_reader = |m, fault| {
+        m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK);
+        m.write_lock(3).say(3, Kind::VmaStartWrite, &[(Column::Vma, VMA)]);
+        if fault { m.vma_written(3); }
+        m.done(2, 0);
+        if !fault { m.vma_written(3); }
+        m.unlock(3, true);
+    };
+    L20 reader_beside_a_writer = |m, fault| {
+        m.write_lock(3).vma_write(3);
+        if fault { m.grant(2); }
+        m.unlock(3, true);
+        if !fault { m.grant(2); }
+    };
+    L20 reader_beside_a_writer_that_stays = |m, fault| {
+        m.write_lock(3).vma_write(3);
+        if fault { m.grant(2); }
+        m.say(3, Kind::AcquireReturned, &[(Column::Success, 1)]);
+        if !fault { m.grant(2); }
+        m.unlock(3, false);
+    };
+    L21 vma_written_without_lock = |m, fault| {
+        if !fault { m.write_lock(3); }
+        m.vma_write(3);
+        if !fault { m.unlock(3, true); }
+    };
+    L21 vma_written_under_a_read_hold = |m, fault| {
+        m.lock(3, !fault).vma_write(3).unlock(3, !fault);
+    };
+    L22 freed_under_a_reader = |m, fault| {
+        m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK);
+        if fault { m.free_vma(3); }
+        m.done(2, 0);
+        if !fault { m.free_vma(3); }
+    };
+    L26 protected_range_is_retracted = |m, fault| {
+        m.write_lock(2).register(2, WP).unlock(2, true);
+        if !fault { m.write_lock(2).register(2, 0).unlock(2, true); }
+        m.retract(3).flush(3, either(fault, 0, WP)).retracted(3);
+    };
+    L27 locks_in_retract = |m, fault| {
+        m.retract(3);
+        if !fault { m.retracted(3); }
+        m.write_lock(3).unlock(3, true);
+        if fault { m.retracted(3); }
+    };
+    L27 sleeps_in_retract = |m, fault| {
+        m.retract(3);
+        if fault { m.say(3, Kind::ContentionBegin, &[]); }
+        m.retracted(3);
+    };
+    L33 waits_without_lock = |m, fault| {
+        m.lock(2, false).fault(2, ALLOW_RETRY);
+        if fault { m.unlock(2, false); }
+        m.wait(2).waited(2).done(2, 0);
+        if !fault { m.unlock(2, false); }
+    };
+    L34 locked_folio_is_not_retried = |m, fault| {
+        m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK);
+        m.say(2, Kind::FolioLockOrRetry, &[(Column::FaultFlags, TRAP | VMA_LOCK), (Column::FaultResult, RETRY)]);
+        m.done(2, either(fault, RETRY, 0));
+    };
+}
+
+fn stream(plant: Plant, fault: bool) -> Vec<Record> {
+    let mut made = Made::begun();
+    plant(&mut made, fault);
+    // The end of the stream is as far away as clocks can differ.
+    made.later(EPSILON_NS).at(4, Kind::PageFaultUser, MM + 0x10_0000, &[]);
+    made.records
+}
+
+#[test]
+fn planted_faults_are_caught_and_nothing_else_cries() {
+    let mut wrong = Vec::new();
+    for (rule, name, plant) in FAULTS {
+        let sound = judge(&context(), stream(*plant, false));
+        if broken(&sound) != [] {
+            wrong.push(format!("{name}, sound: {:?}", broken(&sound)));
+        }
+        if sound.sink().expect("it judges").evaluations(*rule) == 0 {
+            wrong.push(format!("{name}, sound: never evaluated"));
+        }
+        let faulty = broken(&judge(&context(), stream(*plant, true)));
+        let rules: Vec<_> = faulty.iter().map(|(rule, _)| *rule).collect();
+        if rules != [rule.rule().name] {
+            wrong.push(format!("{name}: {faulty:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Each of the events that a rule needs is needed: a rule that lacks a probe says so, and is quiet.
+#[test]
+fn rules_that_lack_a_probe_are_not_observable() {
+    for (rule, name, plant) in FAULTS {
+        for needed in rule.rule().needs {
+            let engine = judge(&without(&[*needed]), stream(*plant, true));
+            let sink = engine.sink().expect("it judges");
+            assert_eq!(sink.verdict(*rule), Verdict::NotObservable, "{name} without {}", needed.name());
+        }
+    }
+}
+
+/// A stream with a fault, with every one of its events missing in turn, and told to be: only an
+/// event that the fault does not rest on leaves a violation, and that of the same rule.
+#[test]
+fn a_missing_event_raises_nothing_else() {
+    for (rule, name, plant) in FAULTS {
+        for fault in [false, true] {
+            let records = stream(*plant, fault);
+            for gone in 0..records.len() {
+                for told in [Kind::Loss, Kind::Missed, Kind::Gap] {
+                    let engine = judge(&context(), hole(&records, gone, told));
+                    let rules: Vec<_> = broken(&engine).iter().map(|(rule, _)| *rule).collect();
+                    // Of two releases one is too many, whoever says so first.
+                    let same = fault && (rules == [rule.rule().name] || rules == ["L06"]);
+                    assert!(rules.is_empty() || same, "{name} without {gone}: {rules:?}");
+                    let kind = records[gone].kind().expect("a known kind");
+                    let sink = engine.sink().expect("it judges");
+                    for rule in RULES.iter().filter(|r| told == Kind::Gap || r.needs.contains(&kind)) {
+                        let verdict = sink.verdict(rule.id);
+                        let known = !rules.contains(&rule.name) && verdict != Verdict::Unknown;
+                        assert!(!known || verdict == Verdict::NotObservable, "{name} {gone}: {}", rule.name);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The stream without one event, and a record that says so in its place.
+fn hole(records: &[Record], gone: usize, told: Kind) -> Vec<Record> {
+    let mut stream = records.to_vec();
+    let (missing, from) = (records[gone], gone.checked_sub(1).map_or(0, |i| records[i].ts));
+    let args = match told {
+        Kind::Gap => [1, missing.ts, 0, 0, 0, 0],
+        _ => [u64::from(missing.kind), 1, missing.ts, 0, 0, 0],
+    };
+    stream[gone] = Record { ts: from, kind: told as u16, cpu: missing.cpu, args, ..Record::default() };
+    stream
+}
+
+/// What a BPF program does on top of a task, in an interrupt: its trylock is seen as the task's, its
+/// release as that of whoever runs then (kernel/bpf/mmap_unlock_work.h).
+#[test]
+fn locks_of_another_context_are_nobodys() {
+    for (_, name, plant) in FAULTS {
+        let sound = stream(*plant, false);
+        // Nobody may get it while somebody has it for write.
+        let mut writers = 0;
+        let free: Vec<bool> = sound
+            .iter()
+            .map(|r| {
+                let write = r.get(Column::Write) == Some(1);
+                match r.kind() {
+                    Some(Kind::AcquireReturned) if write => writers += 1,
+                    Some(Kind::AcquireReturned) if writers > 0 => writers -= 1,
+                    Some(Kind::Released) if write => writers -= 1,
+                    _ => {}
+                }
+                writers == 0
+            })
+            .collect();
+        for at in 8..sound.len() {
+            for until in at..sound.len() {
+                if !free[at..=until].iter().all(|f| *f) {
+                    break;
+                }
+                for (by, released_by) in [(2, 2), (2, 3), (3, 2), (4, 2)] {
+                    // A task's own interrupt is over before it goes on.
+                    if by == released_by && at != until {
+                        continue;
+                    }
+                    let ts = |i: usize, n: u64| sound[i].ts + n;
+                    let event = |kind: Kind, tid, ts, aux| Record {
+                        ts,
+                        mm: MM,
+                        tgid: 1,
+                        tid,
+                        kind: kind as u16,
+                        aux,
+                        ..Record::default()
+                    };
+                    let mut stream = sound.clone();
+                    stream.insert(until + 1, event(Kind::Released, released_by, ts(until, 3000), 0));
+                    stream.insert(at + 1, event(Kind::AcquireReturned, by, ts(at, 2000), 2));
+                    stream.insert(at + 1, event(Kind::StartLocking, by, ts(at, 1000), 0));
+                    stream.sort_by_key(|r| r.ts);
+                    assert_eq!(broken(&judge(&context(), stream)), [], "{name} {at} to {until} by {by}, {released_by}");
+                }
+            }
+        }
+    }
+}
+
+/// A grant that seems to come before the release that it waited for, by less than clocks differ.
+#[test]
+fn clocks_that_differ_are_no_violation() {
+    for (event, kind) in [(0, Kind::Released), (1, Kind::VmAreaFree)] {
+        let mut m = Made::begun();
+        m.write_lock(3).vma_write(3);
+        m.step = EPSILON_NS / 2;
+        m.later(10_000).grant(2);
+        match event {
+            0 => m.unlock(3, true),
+            _ => m.say(3, kind, &[(Column::Vma, VMA)]),
+        };
+        m.step = 10_000;
+        m.user(4, START);
+        assert_eq!(broken(&judge(&context(), m.records)), [], "{}", kind.name());
+    }
+    // A task that seems to run on a dead mm, whose struct was given back just before.
+    let mut m = Made::begun();
+    die(&mut m, 1);
+    m.grant(3);
+    m.step = EPSILON_NS / 2;
+    m.say(9, Kind::Mmdrop, &[]);
+    m.later(10_000).at(4, Kind::PageFaultUser, MM + 0x10_0000, &[]);
+    assert_eq!(broken(&judge(&context(), m.records)), []);
+}
+
+#[test]
+fn the_object_may_be_another_mms_at_once() {
+    let mut m = Made::begun();
+    m.write_lock(3).vma_write(3).free_vma(3);
+    let other = [
+        (Column::Addr, START),
+        (Column::Vma, VMA),
+        (Column::VmaStart, START),
+        (Column::VmaEnd, START + 1),
+        (Column::SameMm, 1),
+    ];
+    m.at(2, Kind::LockVmaUnderRcu, MM + 0x1000, &other).unlock(3, true).later(10_000).user(4, START);
+    assert_eq!(broken(&judge(&context(), m.records)), []);
+}
+
+/// A killed wait for the readers leaves the VMA as it was.
+#[test]
+fn a_killed_writer_has_nothing() {
+    let mut m = Made::begun();
+    m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK);
+    m.write_lock(3).say(3, Kind::VmaStartWrite, &[(Column::Vma, VMA)]);
+    m.say(3, Kind::VmaStartWriteReturn, &[(Column::Vma, VMA), (Column::Ret, u64::from(-4_i32 as u32))]);
+    m.grant(1).done(2, 0).unlock(3, true).later(10_000).user(4, START);
+    assert_eq!(broken(&judge(&context(), m.records)), []);
+}
+
+/// Not judged: faults in the kernel on the way, gup, a call in a call.
+#[test]
+fn what_is_not_one_fault_in_user_mode_is_not_judged_as_one() {
+    let mut m = Made::begun();
+    // A signal's frame is written from the kernel, after a fault that was given up.
+    m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK).done(2, RETRY);
+    slow(&mut m, 2, TRAP, 0);
+    m.unlock(2, false).say(2, Kind::PageFaultKernel, &[(Column::Addr, START)]);
+    slow(&mut m, 2, ALLOW_RETRY, 0);
+    slow(&mut m, 2, ALLOW_RETRY, 0);
+    m.unlock(2, false).unlock(2, false);
+    // gup keeps the lock over many faults, and need not wait.
+    m.user(2, START).lock(2, false);
+    for _ in 0..3 {
+        m.fault(2, ALLOW_RETRY).done(2, 0);
+    }
+    m.fault(2, ALLOW_RETRY | NOWAIT).done(2, RETRY).unlock(2, false);
+    // A call in a call: neither is judged.
+    m.user(2, START).lock(2, false).fault(2, USER | ALLOW_RETRY).fault(2, ALLOW_RETRY).unlock(2, false);
+    m.done(2, 0).done(2, 0);
+    assert_eq!(broken(&judge(&context(), m.records)), []);
+}
+
+/// Hazards and measures.
+fn met(records: &[Record], rule: RuleId) -> u64 {
+    let engine = judge(&context(), records);
+    assert_eq!(broken(&engine), []);
+    let sink = engine.sink().expect("it judges");
+    if rule.rule().severity == Severity::Hazard { sink.violations(rule) } else { sink.evaluations(rule) }
+}
+
+/// A task waits for a migration under the VMA's lock; a writer waits for it, then frees tables.
+fn delayed_writer() -> Made {
+    let mut m = Made::begun();
+    m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK).wait(2);
+    m.write_lock(3).say(3, Kind::VmaStartWrite, &[(Column::Vma, VMA)]);
+    m.later(1_000_000).waited(2).done(2, 0).vma_written(3);
+    m
+}
+
+#[test]
+fn a_writer_delayed_by_a_migration_is_measured_and_told() {
+    let m = delayed_writer();
+    let engine = judge(&context(), &m.records);
+    let measures = engine.model().expect("it judges").measures();
+    let distribution = measures.distribution(RuleId::M01).expect("one overlap");
+    assert_eq!(distribution.count, 1);
+    let worst = measures.worst(RuleId::M01);
+    assert_eq!((worst[0].waiter, worst[0].writer, worst[0].mm, worst[0].vma, worst[0].addr), (2, 3, MM, VMA, START));
+    assert_eq!(worst[0].ns, 1_010_000);
+    let report = Report::new(&engine);
+    let mut text = Vec::new();
+    report.print(false, Style::plain(), &mut text).expect("to memory");
+    let text = String::from_utf8_lossy(&text);
+    assert!(text.contains("VMA read lock held across a migration wait while a writer waits"), "{text}");
+    assert!(text.contains("task 2 held VMA"), "{text}");
+    let json = serde_json::to_value(&report).expect("JSON");
+    let rule = json["rules"].as_array().expect("a list").iter().find(|r| r["id"] == "M01").expect("it is there");
+    assert_eq!(rule["worst"][0]["writer"], 3);
+}
+
+#[test]
+fn the_writer_who_waits_for_the_mmap_lock_is_measured() {
+    let mut m = Made::begun();
+    m.lock(2, false).fault(2, ALLOW_RETRY).wait(2);
+    m.say(3, Kind::StartLocking, &[(Column::Write, 1)]).waited(2).done(2, 0).unlock(2, false);
+    m.say(3, Kind::AcquireReturned, &[(Column::Write, 1), (Column::Success, 1)]).unlock(3, true);
+    assert_eq!((met(&m.records, RuleId::M02), met(&m.records, RuleId::M01)), (1, 0));
+}
+
+#[test]
+fn only_the_longest_overlaps_are_kept() {
+    let mut m = Made::begun();
+    for n in 1..=20 {
+        m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK).wait(2).write_lock(3);
+        m.say(3, Kind::VmaStartWrite, &[(Column::Vma, VMA)]).later(n * 1000).waited(2).done(2, 0);
+        m.vma_written(3).unlock(3, true);
+    }
+    let engine = judge(&context(), &m.records);
+    let worst: Vec<u64> =
+        engine.model().expect("it judges").measures().worst(RuleId::M01).iter().map(|o| o.ns).collect();
+    assert_eq!(worst, [30_000, 29_000, 28_000, 27_000]);
+}
+
+#[test]
+fn tables_freed_by_a_delayed_writer_are_counted() {
+    let mut m = delayed_writer();
+    assert_eq!(met(&m.records, RuleId::H06), 0);
+    // munmap frees them after its downgrade.
+    m.say(3, Kind::AcquireReturned, &[(Column::Success, 1)]);
+    let mut late = m.clone();
+    m.say(3, Kind::PteFreeTlb, &[]).unlock(3, false);
+    assert_eq!(met(&m.records, RuleId::H06), 1);
+    late.unlock(3, false).say(3, Kind::PteFreeTlb, &[]);
+    assert_eq!(met(&late.records, RuleId::H06), 0);
+}
+
+#[test]
+fn a_fault_that_falls_back_is_measured() {
+    let mut m = Made::begun();
+    m.user(2, START).grant_of(2, 0, START);
+    slow(&mut m, 2, TRAP, 0);
+    m.unlock(2, false).fast(2);
+    assert_eq!(met(&m.records, RuleId::M03), 1);
+    m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK).done(2, RETRY);
+    slow(&mut m, 2, TRAP | TRIED, 0);
+    m.unlock(2, false);
+    assert_eq!(met(&m.records, RuleId::M03), 2);
+}
+
+#[test]
+fn what_goes_on_beside_a_retract_is_counted() {
+    let protect = [(Column::Addr, START), (Column::Len, LENGTH)];
+    let mut m = Made::begun();
+    m.retract(3).say(2, Kind::MwriteprotectRange, &protect).say(2, Kind::MwriteprotectRangeReturn, &protect);
+    m.say(2, Kind::VmfAnonPrepare, &[(Column::Vma, VMA)]).retracted(3);
+    m.say(2, Kind::MwriteprotectRange, &protect).say(2, Kind::VmfAnonPrepare, &[(Column::Vma, VMA)]);
+    assert_eq!((met(&m.records, RuleId::H04), met(&m.records, RuleId::H05)), (1, 1));
+    m.retract(3);
+    assert_eq!(met(&m.records, RuleId::H04), 2);
+}
+
+/// The same numbers in every run (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
+}
+
+/// What a task does next.
+#[derive(Clone, Copy, Debug)]
+enum Do {
+    User,
+    Grant,
+    Fault(u64),
+    Done(u64),
+    /// `vma_end_read()`, which no event tells of.
+    EndRead,
+    Start(bool),
+    Got(bool),
+    Downgrade,
+    Released(bool),
+    VmaWrite,
+    VmaWritten,
+    FreeVma,
+    Wait,
+    Waited,
+    Locked(u64),
+    Retract,
+    Flush,
+    Retracted,
+    Register(u64),
+    Say(Kind),
+}
+
+/// A sound kernel: tasks that fault, change and look at one VMA, one step after the other.
+struct Sound {
+    random: Random,
+    made: Made,
+    todo: [Vec<Do>; 6],
+    readers: u64,
+    writer: bool,
+    vma_readers: u64,
+    /// A writer waits for the VMA's readers, or has it.
+    vma_excluded: bool,
+    protected: bool,
+    /// The CPU of a BPF program's trylock, to be released on top of whoever runs there then.
+    deferred: Option<u32>,
+}
+
+impl Sound {
+    fn stream(seed: u64, steps: usize) -> Vec<Record> {
+        let mut kernel = Self {
+            random: Random(seed),
+            made: Made::new(),
+            todo: Default::default(),
+            readers: 0,
+            writer: false,
+            vma_readers: 0,
+            vma_excluded: false,
+            protected: false,
+            deferred: None,
+        };
+        for _ in 0..steps {
+            let task = kernel.random.below(6) as usize;
+            kernel.made.step = 20 + kernel.random.below(4000);
+            if kernel.todo[task].is_empty() {
+                let mut program = kernel.program(task);
+                program.reverse();
+                kernel.todo[task] = program;
+            }
+            if kernel.step(task) {
+                kernel.interrupt(task as u32 + 1);
+            }
+        }
+        let mut records = kernel.made.records;
+        // Each CPU has its own clock, and they differ by less than is put down to that.
+        let skew: Vec<u64> = (0..4).map(|_| kernel.random.below(EPSILON_NS)).collect();
+        for record in &mut records {
+            record.ts += skew[usize::from(record.cpu)];
+        }
+        records.sort_by_key(|r| r.ts);
+        records
+    }
+
+    fn program(&mut self, task: usize) -> Vec<Do> {
+        use Do::{
+            Done, Downgrade, Fault, Flush, FreeVma, Got, Grant, Register, Released, Retract, Retracted, Say, Start,
+            User, VmaWrite, VmaWritten, Wait, Waited,
+        };
+        if task == 5 {
+            return vec![Retract, Flush, Retracted];
+        }
+        match self.random.below(12) {
+            0..=5 => vec![User, Grant],
+            6 => vec![
+                Start(true),
+                Got(true),
+                VmaWrite,
+                VmaWritten,
+                FreeVma,
+                Downgrade,
+                Say(Kind::PteFreeTlb),
+                Released(false),
+            ],
+            7 => vec![Start(true), Got(true), VmaWrite, VmaWritten, Released(true)],
+            8 => vec![
+                Start(false),
+                Got(false),
+                Fault(ALLOW_RETRY),
+                Done(0),
+                Fault(ALLOW_RETRY),
+                Wait,
+                Waited,
+                Done(0),
+                Fault(ALLOW_RETRY | NOWAIT),
+                Done(RETRY),
+                Released(false),
+            ],
+            9 => {
+                vec![Say(Kind::PageFaultKernel), Start(false), Got(false), Fault(ALLOW_RETRY), Done(0), Released(false)]
+            }
+            10 => vec![Say(Kind::MwriteprotectRange), Say(Kind::MwriteprotectRangeReturn)],
+            _ => {
+                let flags = if self.random.below(2) == 0 { WP } else { 0 };
+                vec![Start(true), Got(true), VmaWrite, VmaWritten, Register(flags), Released(true)]
+            }
+        }
+    }
+
+    fn then(&mut self, task: usize, next: &[Do]) {
+        self.todo[task].extend(next.iter().rev());
+    }
+
+    /// Takes a task's next step, if it can be taken.
+    fn step(&mut self, task: usize) -> bool {
+        let tid = task as u32 + 1;
+        let Some(next) = self.todo[task].last().copied() else { return false };
+        let blocked = match next {
+            Do::Got(true) => self.writer || self.readers > 0,
+            Do::Got(false) => self.writer,
+            Do::VmaWritten => self.vma_readers > 0,
+            _ => false,
+        };
+        if blocked {
+            // It may be about to sleep.
+            return false;
+        }
+        self.todo[task].pop();
+        let m = &mut self.made;
+        match next {
+            Do::User => drop(m.user(tid, START)),
+            Do::Grant => self.grant(task),
+            Do::Fault(flags) => drop(m.fault(tid, flags)),
+            Do::Done(result) => drop(m.done(tid, result)),
+            Do::EndRead => self.vma_readers -= 1,
+            Do::Start(write) => drop(m.say(tid, Kind::StartLocking, &[(Column::Write, u64::from(write))])),
+            Do::Got(write) => {
+                m.say(tid, Kind::AcquireReturned, &[(Column::Write, u64::from(write)), (Column::Success, 1)]);
+                if write { self.writer = true } else { self.readers += 1 }
+            }
+            Do::Downgrade => {
+                m.say(tid, Kind::AcquireReturned, &[(Column::Success, 1)]);
+                (self.writer, self.vma_excluded) = (false, false);
+                self.readers += 1;
+            }
+            Do::Released(write) => {
+                m.unlock(tid, write);
+                if write { (self.writer, self.vma_excluded) = (false, false) } else { self.readers -= 1 }
+            }
+            Do::VmaWrite => {
+                m.say(tid, Kind::VmaStartWrite, &[(Column::Vma, VMA)]);
+                self.vma_excluded = true;
+            }
+            Do::VmaWritten => drop(m.vma_written(tid)),
+            Do::FreeVma => {
+                m.free_vma(tid);
+                self.protected = false;
+            }
+            Do::Wait => drop(m.wait(tid)),
+            Do::Waited => drop(m.waited(tid)),
+            Do::Locked(flags) => {
+                let values = [(Column::FaultFlags, flags), (Column::FaultResult, RETRY)];
+                m.say(tid, Kind::FolioLockOrRetry, &values);
+            }
+            Do::Retract => {
+                m.retract(tid);
+                // What is protected is passed by.
+                if self.protected {
+                    self.todo[task].pop();
+                }
+            }
+            Do::Flush => drop(m.flush(tid, if self.protected { WP } else { 0 })),
+            Do::Retracted => drop(m.retracted(tid)),
+            Do::Register(flags) => {
+                m.register(tid, flags);
+                self.protected = flags != 0;
+            }
+            Do::Say(kind) => drop(m.say(tid, kind, &[])),
+        }
+        true
+    }
+
+    fn grant(&mut self, task: usize) {
+        use Do::{Done, EndRead, Fault, Got, Locked, Released, Start, Wait, Waited};
+        let tid = task as u32 + 1;
+        let slow = [Start(false), Got(false), Fault(TRAP)];
+        let refused = self.vma_excluded;
+        self.made.grant_of(tid, if refused { 0 } else { VMA }, START);
+        let outcome = self.random.below(4);
+        if refused {
+            self.then(task, &slow);
+            // Executed last first: what is appended comes before.
+            let rest = self.todo[task].split_off(0);
+            match outcome {
+                0 => self.then(
+                    task,
+                    &[
+                        Locked(TRAP),
+                        Released(false),
+                        Done(RETRY),
+                        Start(false),
+                        Got(false),
+                        Fault(TRAP | TRIED),
+                        Done(0),
+                        Released(false),
+                    ],
+                ),
+                1 => self.then(task, &[Wait, Waited, Done(0), Released(false)]),
+                2 => self.then(task, &[Released(false), Done(COMPLETED)]),
+                _ => self.then(task, &[Done(0), Released(false)]),
+            }
+            self.todo[task].extend(rest);
+            return;
+        }
+        self.vma_readers += 1;
+        let fast = TRAP | VMA_LOCK;
+        match outcome {
+            0 => self.then(
+                task,
+                &[
+                    Fault(fast),
+                    EndRead,
+                    Locked(fast),
+                    Done(RETRY),
+                    Start(false),
+                    Got(false),
+                    Fault(TRAP),
+                    Done(0),
+                    Released(false),
+                ],
+            ),
+            1 => self.then(task, &[Fault(fast), Wait, Waited, Done(0), EndRead]),
+            2 => self.then(task, &[Fault(fast), EndRead, Done(COMPLETED)]),
+            _ => self.then(task, &[Fault(fast), Done(0), EndRead]),
+        }
+    }
+
+    /// A BPF program takes the mmap_lock on top of this task; it is released on top of the next.
+    fn interrupt(&mut self, tid: u32) {
+        if self.deferred == Some(tid % 4) {
+            self.deferred = None;
+            self.made.unlock(tid, false);
+            self.readers -= 1;
+        } else if self.deferred.is_none() && !self.writer && self.random.below(40) == 0 {
+            self.made.lock(tid, false);
+            self.readers += 1;
+            self.deferred = Some(tid % 4);
+        }
+    }
+}
+
+fn evaluated(records: &[Record], sums: &mut [u64]) -> Vec<(&'static str, String)> {
+    let engine = judge(&context(), records);
+    let sink = engine.sink().expect("it judges");
+    for (sum, rule) in sums.iter_mut().zip(RULES) {
+        *sum += sink.evaluations(rule.id);
+    }
+    broken(&engine)
+}
+
+#[test]
+fn a_sound_kernel_breaks_nothing() {
+    let mut sums = vec![0; RULES.len()];
+    for seed in 0..400 {
+        assert_eq!(evaluated(&Sound::stream(seed, 2000), &mut sums), [], "seed {seed}");
+    }
+    use RuleId::*;
+    for rule in
+        [L10, L11, L12, L13, L14, L15, L16, L17, L18, L19, L20, L21, L22, L26, L27, L33, L34, H04, H06, M01, M02, M03]
+    {
+        assert!(sums[rule as usize] > 100, "{}: {}", rule.rule().name, sums[rule as usize]);
+    }
+}
+
+/// Holes of all kinds: runs, one CPU, one kind, here and there; told where it is known that something is missing.
+#[test]
+fn a_sound_kernel_with_holes_breaks_nothing() {
+    let mut judged = 0;
+    for seed in 0..1500 {
+        let records = Sound::stream(seed, 800);
+        let mut random = Random(!seed);
+        let mut stream: Vec<Record> = Vec::new();
+        let mut at = 0;
+        while at < records.len() {
+            let keep = random.below(150) as usize;
+            stream.extend(&records[at..records.len().min(at + keep)]);
+            at += keep;
+            let reach = records.len().min(at + 1 + random.below(30) as usize);
+            let Some(first) = records.get(at).copied() else { break };
+            let which = random.below(4);
+            let gone = |r: &Record, random: &mut Random| match which {
+                0 => true,
+                1 => r.cpu == first.cpu,
+                2 => r.kind == first.kind,
+                _ => random.below(3) == 0,
+            };
+            let told = [Kind::Loss, Kind::Missed, Kind::Gap][random.below(3) as usize];
+            let (mut kept, mut missing) = (Vec::new(), Vec::new());
+            for record in &records[at..reach] {
+                if gone(record, &mut random) { missing.push(*record) } else { kept.push(*record) }
+            }
+            if let Some(until) = missing.last().map(|r| r.ts) {
+                let ts = at.checked_sub(1).map_or(0, |i| records[i].ts);
+                let mut kinds: Vec<u16> = missing.iter().map(|r| r.kind).collect();
+                kinds.dedup();
+                for kind in kinds.iter().take(if told == Kind::Gap { 1 } else { usize::MAX }) {
+                    let args =
+                        if told == Kind::Gap { [1, until, 0, 0, 0, 0] } else { [u64::from(*kind), 1, until, 0, 0, 0] };
+                    stream.push(Record { ts, kind: told as u16, args, ..Record::default() });
+                }
+            }
+            stream.extend(kept);
+            at = reach;
+        }
+        let engine = judge(&context(), &stream);
+        assert_eq!(broken(&engine), [], "seed {seed}");
+        judged += engine.sink().expect("it judges").evaluations(RuleId::L19);
+    }
+    assert!(judged > 1000, "{judged}");
+}
+
+/// Recording begins anywhere.
+#[test]
+fn a_sound_kernel_seen_from_the_middle_breaks_nothing() {
+    for seed in 0..300 {
+        let records = Sound::stream(seed, 800);
+        let from = Random(seed).below(records.len() as u64) as usize;
+        assert_eq!(broken(&judge(&context(), &records[from..])), [], "seed {seed} from {from}");
+    }
+}
