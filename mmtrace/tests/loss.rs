@@ -588,6 +588,11 @@ fn event(kind: Kind, n: u64) -> Record {
     Record { ts: n, kind: kind as u16, tid: 1, mm: 1, ..Record::default() }
 }
 
+/// After the recording's start: what is from before teaches nothing.
+fn function(kind: Kind, n: u64) -> Record {
+    Record { ts: (1 << 60) + n, ..event(kind, n) }
+}
+
 /// Streams each of which makes the model remember something for ever, if it lets itself.
 const FLOODS: &[(&str, Flood)] = &[
     ("calls that never end", |n| event(Kind::MigratePagesStart, n)),
@@ -607,6 +612,18 @@ const FLOODS: &[(&str, Flood)] = &[
     ("faults of ever new tasks", |n| Record { tid: n as u32, mm: n, ..event(Kind::PageFaultUser, n) }),
     ("mms that are born and never die", |n| Record { mm: n, args: [n; 6], ..event(Kind::Fork, n) }),
     ("violations without end", |n| Record { args: [n, 1, 0, 0, 0, 0], ..event(Kind::SetMigrationPte, n) }),
+    ("calls of ever new tasks", |n| Record { tid: n as u32, ..function(Kind::HandleMmFault, n) }),
+    ("VMAs granted for ever", |n| Record { args: [0, n, 0, 1, 0, 0], ..function(Kind::LockVmaUnderRcu, n) }),
+    ("ever new VMAs written", |n| Record { args: [n; 6], ..function(Kind::VmaStartWriteReturn, n) }),
+    ("writers that never get their VMA", |n| Record { tid: n as u32, ..function(Kind::VmaStartWrite, n) }),
+    ("ever new VMAs given back", |n| Record { args: [n; 6], ..function(Kind::VmAreaFree, n) }),
+    ("ever new VMAs registered", |n| Record { args: [n, 1, 0x1000, 0, 0, 0], ..function(Kind::UserfaultfdSetCtx, n) }),
+    ("mms that die and are never given back", |n| Record { mm: n, ..function(Kind::ExitMmap, n) }),
+    ("retracts that never end", |n| Record { tid: n as u32, ..function(Kind::RetractPageTables, n) }),
+    ("waits that never end", |n| {
+        let kind = if n % 2 == 0 { Kind::HandleMmFault } else { Kind::MigrationEntryWait };
+        Record { tid: n as u32 / 2, ..function(kind, n) }
+    }),
 ];
 
 /// How much a flood may add.

@@ -55,7 +55,9 @@ pub(super) struct Suspect {
 
 impl Functions {
     pub(super) fn new(context: &Context) -> Self {
-        Self { filtered: context.filter.is_some(), blind_until: context.start, ..Self::default() }
+        // Others' events from before may have come after the first ones, by their clocks.
+        let blind_until = context.start.saturating_add(EPSILON_NS);
+        Self { filtered: context.filter.is_some(), blind_until, ..Self::default() }
     }
 
     /// Whether events of this time teach anything.
