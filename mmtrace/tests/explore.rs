@@ -15,6 +15,7 @@ use mmtrace::{
     },
     model::invariant::INVARIANTS,
     protocol::World,
+    verdict::RuleId,
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -168,6 +169,25 @@ fn live_rules_see_what_they_can_of_each_counterexample() {
             Live::Quiet => panic!("{} {} breaks, and says nothing of the live rules", s.id, v.id),
         }
     }
+}
+
+/// What the series was about: a writer waits while the fault that it waits for waits for a migration.
+#[test]
+fn executions_show_what_keeping_the_lock_costs() {
+    let measured = |variant| {
+        let world = find("SC-2.1").and_then(|s| s.variant(variant)).expect("it is there").world();
+        let of = |seed: u32| {
+            let number = |n: u32| ((seed * 151 + n).wrapping_mul(2_654_435_761) >> 16) as u16;
+            let choices: Vec<u16> = (0..150).map(number).collect();
+            let execution = schedule::run(&world, &random(&world, &choices)).expect("it can be run");
+            let engine = judge(&render::context(), render::records(&execution));
+            engine.sink().expect("it judges").evaluations(RuleId::M01)
+        };
+        (0..300).map(of).sum::<u64>()
+    };
+    assert!(measured("w.hold") > 0);
+    // Without the VMA's write lock as a function there is nothing to be seen.
+    assert_eq!(measured("w.hold-6.12"), 0);
 }
 
 #[test]

@@ -312,6 +312,8 @@ impl Model {
 
     /// `handle_mm_fault()` has returned.
     pub(super) fn fault_ends(&mut self, record: &Record, sink: &mut Sink) {
+        // A wait is over by now, whether that was seen or not.
+        self.functions.waiting.forget_wait(record.tid);
         let caller = self.functions.caller(record.tid);
         let open = caller.call.take();
         caller.known = true;

@@ -47,10 +47,15 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn forget_task(&mut self, tid: u32) {
+    /// A wait of this task, if one is open, is not to be measured.
+    pub(super) fn forget_wait(&mut self, tid: u32) {
         if !self.waits.is_empty() {
             self.waits.retain(|w| w.tid != tid);
         }
+    }
+
+    pub(super) fn forget_task(&mut self, tid: u32) {
+        self.forget_wait(tid);
         self.vma_writers.remove(&tid);
         self.lock_writers.remove(&tid);
         self.delayed.remove(&tid);
@@ -61,7 +66,7 @@ impl Waiting {
             self.waits.clear();
         }
         // An earlier one of this task was not seen to end.
-        self.waits.retain(|w| w.tid != tid);
+        self.forget_wait(tid);
         self.waits.push(Wait { tid, mm, vma, addr, since });
     }
 

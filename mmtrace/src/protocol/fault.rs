@@ -8,7 +8,7 @@ use crate::model::{entry::Pte, exclusion::Mode, invariant::Invariant};
 use super::{
     event::{Event, START},
     kernel::Kernel,
-    migrate::{EntryWait, Folio, Until, folio_unlock, io_schedule, is_migration, migration_entry_wait},
+    migrate::{EntryWait, Folio, Until, folio_unlock, io_schedule, is_migration, migration_entry_wait, wait_event},
     mm::{Mm, mmap_read_lock, mmap_read_unlock},
     nolock::set_pte_seen,
     program::{Flow, Guard, Label, Local, Program, Protection},
@@ -377,7 +377,13 @@ fn handle_pte_fault(p: &mut Program, f: Fault, flags: Flags, fault: Local, out: 
     });
     p.function("do_swap_page", |p| {
         let swap = p.label();
-        p.branch("!is_migration_entry(entry)", swap, move |k| !is_migration(Pte::decode(k.local(orig))));
+        p.branch("!is_migration_entry(entry)", swap, move |k| {
+            let migrates = is_migration(Pte::decode(k.local(orig)));
+            if migrates {
+                k.emit(|| wait_event(Kind::MigrationEntryWait, f.mm.id));
+            }
+            !migrates
+        });
         wait_for_migration(p, f, flags, fault);
         p.goto("goto out", out);
         p.bind(swap);
@@ -386,7 +392,7 @@ fn handle_pte_fault(p: &mut Program, f: Fault, flags: Flags, fault: Local, out: 
 }
 
 fn wait_for_migration(p: &mut Program, f: Fault, flags: Flags, fault: Local) {
-    let mut wait = EntryWait { pmd: f.pmd, folio: f.folio, end_read: None, rcu: None, reached: f.waits };
+    let mut wait = EntryWait { pmd: f.pmd, folio: f.folio, end_read: None, rcu: None, reached: f.waits, mm: f.mm.id };
     // The series was about the VMA lock only.
     if matches!(flags.lock, FaultLock::Vma) {
         match f.wait {

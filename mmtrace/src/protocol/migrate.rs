@@ -232,13 +232,20 @@ pub struct EntryWait {
     pub rcu: Option<(Guard, Until)>,
     /// The *sometimes* property that it sleeps.
     pub reached: u8,
+    /// The mm, for events.
+    pub mm: u8,
+}
+
+/// `migration_entry_wait()` is entered, or has returned.
+pub fn wait_event(kind: Kind, mm: u8) -> Event {
+    Event { kind, mm: Some(mm), fields: vec![(Column::Addr, ADDRESS)] }
 }
 
 /// `migration_entry_wait(mm, pmd, addr)`: sleeps until the folio is unlocked. The PMD's page
 /// must stay until the PTL is held; once that is dropped, nothing of the mm is touched.
 pub fn migration_entry_wait(p: &mut Program, wait: EntryWait) {
     p.function("migration_entry_wait", |p| {
-        let EntryWait { pmd, folio, end_read, rcu, reached } = wait;
+        let EntryWait { pmd, folio, end_read, rcu, reached, mm } = wait;
         let (to, null, done, other) = (Mapped::new(p), p.label(), p.label(), p.label());
         let pte = p.local("pte", 0);
         let leave = move |p: &mut Program, at: &[Until]| {
@@ -271,7 +278,11 @@ pub fn migration_entry_wait(p: &mut Program, wait: EntryWait) {
             walk::unlock_ptl(p, to, locked.ptl);
             leave(p, &[Until::Unlocked]);
             p.step("io_schedule(): until the folio is unlocked", move |k| {
-                if folio.is_woken(k) { Flow::Goto(done) } else { Flow::Block }
+                if !folio.is_woken(k) {
+                    return Flow::Block;
+                }
+                k.emit(|| wait_event(Kind::MigrationEntryWaitReturn, mm));
+                Flow::Goto(done)
             });
         });
         p.bind(null);
