@@ -107,6 +107,12 @@ impl Context {
         self.probes.iter().find(|p| p.event == name)
     }
 
+    /// Whether events of this kind were being delivered with this column.
+    #[must_use]
+    pub fn carries(&self, kind: Kind, column: mmtrace_common::Column) -> bool {
+        self.probe(kind).is_some_and(|p| p.form.is_some() && p.absent.iter().all(|c| c != column.name()))
+    }
+
     /// The enumerator's name for a value, without any common prefix removed.
     #[must_use]
     pub fn enumerator(&self, name: &str, value: i64) -> Option<&str> {

@@ -58,6 +58,7 @@ impl Model {
             sink.held(RuleId::L05, record.ts);
         }
         task.in_user_mode();
+        self.walk_over(record, "is in user mode", sink);
         for mm in leaked {
             self.leak(mm, record, sink, "is in user mode");
         }

@@ -8,6 +8,7 @@ use crate::verdict::{RuleId, Sink};
 impl Model {
     pub(super) fn exit_mmap(&mut self, record: &Record, sink: &mut Sink) {
         self.settle(record, sink);
+        self.tables.written(record.mm);
         let mm = self.mm(record.mm);
         let writer = mm.lock.writer();
         let complete = mm.lock.is_complete();
@@ -51,6 +52,7 @@ impl Model {
         // The child's id may have been another task's.
         self.forget_task(record.args[1] as u32);
         *self.task(record.args[1] as u32) = Task::newborn();
+        self.newborn(record.args[1] as u32, record.ts);
     }
 
     pub(super) fn exec(&mut self, record: &Record) {
@@ -69,11 +71,13 @@ impl Model {
         for mm in leaked {
             self.leak(mm, record, sink, "exits");
         }
+        self.walk_over(record, "exits", sink);
         // What it does from here on is not anchored; its id may be reused without a fork event (io_uring).
         self.forget_task(record.tid);
     }
 
     pub(super) fn forget_task(&mut self, tid: u32) {
+        self.tables.forget_task(tid);
         if let Some(task) = self.tasks.remove(&tid) {
             self.writers = self.writers.saturating_sub(task.writes.len() as u64);
         }

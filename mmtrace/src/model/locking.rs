@@ -68,6 +68,7 @@ impl Model {
                 self.measures.wait_ends(record, sink);
             }
             let sure = self.is_sure(record.ts);
+            self.tables.written(record.mm);
             let mm = self.mm(record.mm);
             let known = mm.lock.acquire_write(record);
             if !sure {
@@ -101,6 +102,7 @@ impl Model {
             }
             return;
         }
+        self.collapse_unlocks(record, sink);
         let mm = self.mm(record.mm);
         let known = mm.lock.is_complete();
         if mm.lock.downgrade(record) {
@@ -151,6 +153,7 @@ impl Model {
         if !sure {
             lock.doubt();
         }
+        self.collapse_unlocks(record, sink);
         if self.mm(record.mm).life == Life::Dying {
             // Whoever gets this address next may not be recorded from the beginning.
             let mm = self.mm(record.mm);

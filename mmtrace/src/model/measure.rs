@@ -70,8 +70,16 @@ impl Open {
 }
 
 /// The rules that measure, in the order of their histograms.
-const MEASURES: [RuleId; 7] =
-    [RuleId::M01, RuleId::M02, RuleId::M03, RuleId::M04, RuleId::M05, RuleId::M06, RuleId::M08];
+const MEASURES: [RuleId; 8] = [
+    RuleId::M01,
+    RuleId::M02,
+    RuleId::M03,
+    RuleId::M04,
+    RuleId::M05,
+    RuleId::M06,
+    RuleId::M07,
+    RuleId::M08,
+];
 
 /// A distribution of durations, in nanoseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -172,6 +180,11 @@ impl Measures {
     /// A fault that could not be handled under its VMA's lock was handled, after so long.
     pub fn fell_back(&mut self, ns: u64, record: &Record, sink: &mut Sink) {
         self.add(RuleId::M03, ns, record, sink);
+    }
+
+    /// `retract_page_tables()` took so long.
+    pub fn retracted(&mut self, ns: u64, record: &Record, sink: &mut Sink) {
+        self.add(RuleId::M07, ns, record, sink);
     }
 
     /// How many of the intervals were not longer than each bound, their sum and number, in nanoseconds.

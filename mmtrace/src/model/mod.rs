@@ -12,6 +12,7 @@ pub mod entry;
 pub mod exclusion;
 mod fault;
 mod functions;
+mod hugetlb;
 pub mod invariant;
 mod life;
 pub mod lock;
@@ -22,20 +23,27 @@ pub mod migration;
 mod retracting;
 pub mod space;
 pub mod table;
+pub mod tables;
 pub mod task;
+mod unlinking;
 mod vma_lock;
 mod waiting;
+mod walker;
+mod walking;
 
 use mmtrace_common::{Column, Kind, Record, spec};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{context::Context, verdict::Sink};
 use functions::Functions;
+use hugetlb::{HugetlbLocks, Overlap};
 use lock::MmapLock;
 use measure::Measures;
 use migration::Outstanding;
 use space::{Cause, Space};
+use tables::Tables;
 use task::Task;
+use unlinking::Collapsing;
 
 /// Tasks followed; idle ones are forgotten beyond that.
 const TASKS_MAX: usize = 1 << 15;
@@ -104,6 +112,18 @@ pub struct Model {
     last_cause: Option<Cause>,
     measures: Measures,
     functions: Functions,
+    /// Page tables, and who works on them.
+    tables: Tables,
+    /// Anonymous collapses that have unlinked a table.
+    collapsing: Vec<Collapsing>,
+    hugetlb: HugetlbLocks,
+    hugetlb_overlaps: Vec<Overlap>,
+    /// VMAs that were seen with a hugetlb lock that can be shared: mm and VMA.
+    shareable: FxHashSet<(u64, u64)>,
+    /// `pte_offset_map_rw_nolock()` tells the PMD entry that it went by.
+    pmd_used: bool,
+    /// An event since recording began has been taken.
+    started: bool,
 }
 
 impl Model {
@@ -130,6 +150,13 @@ impl Model {
             last_cause: None,
             measures: Measures::default(),
             functions: Functions::new(context),
+            tables: Tables::default(),
+            collapsing: Vec::new(),
+            hugetlb: HugetlbLocks::new(context.kernel.major_minor()),
+            hugetlb_overlaps: Vec::new(),
+            shareable: FxHashSet::default(),
+            pmd_used: context.carries(Kind::PteOffsetMapRwNolock, Column::PmdUsed),
+            started: false,
         }
     }
 
@@ -157,6 +184,12 @@ impl Model {
         &self.measures
     }
 
+    /// Page tables and walks of them.
+    #[must_use]
+    pub const fn tables(&self) -> &tables::Counts {
+        &self.tables.counts
+    }
+
     /// Takes the next event.
     #[inline]
     pub fn apply(&mut self, record: &Record, sink: &mut Sink) {
@@ -170,6 +203,7 @@ impl Model {
             return;
         }
         self.function(kind, record, sink);
+        self.tables_begin(record);
         match kind {
             Kind::PageFaultUser => self.user_fault(record, sink),
             Kind::PageFaultKernel => {
@@ -202,7 +236,7 @@ impl Model {
             Kind::Exec => self.exec(record),
             Kind::Exit => self.exit(record, sink),
             Kind::MaWrite => self.ma_write(record, sink),
-            _ => {}
+            _ => self.walker(kind, record, sink),
         }
     }
 
@@ -215,6 +249,7 @@ impl Model {
             self.settle(&end, sink);
         }
         self.settle_suspects(ts, sink);
+        self.finish_tables(ts, sink);
     }
 
     #[inline]
@@ -252,6 +287,9 @@ impl Model {
         if of.is_none_or(Functions::depends_on) {
             // What is missing may have come after what another CPU's clock puts behind it.
             self.functions.lost(until.saturating_add(lock::EPSILON_NS));
+        }
+        if self.lost_tables(of, until) {
+            return;
         }
         match of {
             // No lock and no bracket depends on these.

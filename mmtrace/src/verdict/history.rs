@@ -41,6 +41,13 @@ impl History {
         (len - n.min(len)..len).map(|i| self.events[(first + i) % len]).collect()
     }
 
+    /// The newest event that this is true of.
+    #[must_use]
+    pub fn last(&self, is: impl Fn(&Record) -> bool) -> Option<Record> {
+        let (newer, older) = self.events.split_at(self.next.min(self.events.len()));
+        newer.iter().rev().chain(older.iter().rev()).find(|r| is(r)).copied()
+    }
+
     /// The last events of these tasks or about this mm, oldest first.
     #[must_use]
     pub fn about(&self, tids: &[u32], mm: u64) -> Vec<Record> {

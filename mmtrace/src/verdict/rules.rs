@@ -422,6 +422,89 @@ rules! {
         needs: [HandleMmFault, HandleMmFaultReturn, FolioLockOrRetry],
         since: (6, 6),
     }
+    L23 Violation "unlink: whoever unlinks a PTE table holds what it takes" {
+        statement: "pmdp_collapse_flush runs inside retract_page_tables, or inside collapse_pte_mapped_thp while somebody holds that mm's mmap_lock, or else while its task holds it for write.",
+        why: "I-UNLINK: a table goes only under PML and its PTL, with the VMA kept in place by i_mmap or the mmap_lock; an anonymous collapse, which takes no PTL, needs everybody else out.",
+        source: "mm/khugepaged.c:retract_page_tables, collapse_pte_mapped_thp (from 7.0 try_collapse_pte_mapped_thp), collapse_huge_page; Documentation/mm/process_addrs.rst (7.2)",
+        sound: "pmdp_collapse_flush has these three callers. Brackets are program order of one task, and asked for only of a task that was seen outside of them since every probe was attached. Holds of the mmap_lock are judged only when they are known completely, and in collapse_pte_mapped_thp per mm, so that a release by another context still balances.",
+        meaning: "A walker can meet a table that goes under its feet.",
+        example: "T1 collapse_huge_page(mm), T1 holds no mmap_lock, T1 pmdp_collapse_flush",
+        needs: [PmdpCollapseFlush, RetractPageTables, RetractPageTablesReturn, CollapsePteMappedThp, CollapsePteMappedThpReturn, StartLocking, AcquireReturned, Released, PageFaultUser],
+        since: (6, 6),
+        whole_system: true,
+    }
+    L24 Violation "free: the table handed to RCU is the one that was unlinked" {
+        statement: "pte_free_defer in retract_page_tables or collapse_pte_mapped_thp is given the table that the same task's last pmdp_collapse_flush has taken out, once.",
+        why: "Another table would be freed while it is in use; the unlinked one would leak.",
+        source: "mm/khugepaged.c:retract_page_tables, collapse_pte_mapped_thp; mm/pgtable-generic.c:pte_free_defer",
+        sound: "Program order of one task. A free without a flush is judged only inside a bracket that was seen to begin. Of the frame, the bits below 2^46 bytes are compared: the encryption bit of some machines is above.",
+        meaning: "Use after free of a page table.",
+        example: "T1 pmdp_collapse_flush returned table A, T1 pte_free_defer(B)",
+        needs: [PmdpCollapseFlush, PteFreeDefer, RetractPageTables, RetractPageTablesReturn, CollapsePteMappedThp, CollapsePteMappedThpReturn],
+        since: (6, 6),
+        x86_64: true,
+    }
+    L25 Violation "unlink: the PTE table is empty" {
+        statement: "When pmdp_collapse_flush is entered in retract_page_tables or collapse_pte_mapped_thp, the table holds no present entry and no marker.",
+        why: "I-EMPTY, I-MARKER: the table is freed with what is in it. A page is lost; a guard page becomes readable; poisoned or write-protected memory no longer says so.",
+        source: "mm/khugepaged.c; the question of \"mm/khugepaged: retract_page_tables() without mmap or vma lock\" (linux-mm, 2023-05): may markers spring up where the page is not mapped?",
+        sound: "PML and PTL are held, so nothing but the hardware changes the table while it is looked into, and that only sets accessed and dirty. A marker that says uffd-wp only, in a VMA that is not registered for write-protection, is not judged: older kernels leave such behind. Other non-present entries may be there: a hwpoison entry of a page that was truncated. Anonymous collapses empty the table afterwards and are not asked.",
+        meaning: "A marker that user space has been told of, or a page, is gone.",
+        example: "T1 UFFDIO_POISON; T2 retract_page_tables, pmdp_collapse_flush(markers 1)",
+        needs: [PmdpCollapseFlush, RetractPageTables, RetractPageTablesReturn, CollapsePteMappedThp, CollapsePteMappedThpReturn],
+        since: (6, 6),
+        x86_64: true,
+    }
+    L28 Violation "collapse: nobody fills the PMD that it has emptied" {
+        statement: "Between pmdp_collapse_flush of an anonymous collapse and the end of its write hold, no other task links a PTE table at that PMD entry.",
+        why: "The collapse will put a huge page, or the old table, there (I-CLOBBER).",
+        source: "mm/khugepaged.c:collapse_huge_page; mm/memory.c:pmd_install",
+        sound: "The flush is seen while PML is held and before the PMD is cleared, the release before it happens: what is seen between them, by more than clocks may differ, is between them. Whoever links a table there holds the mmap_lock or that VMA's lock for read until after his event, and the collapse has excluded both since before the flush.",
+        meaning: "What was faulted in meanwhile is lost, or the collapse's pages are.",
+        example: "T1 pmdp_collapse_flush, T2 pmd_install(same PMD, installed), T1 released(W)",
+        needs: [PmdpCollapseFlush, PmdInstall, StartLocking, AcquireReturned, Released, RetractPageTables, RetractPageTablesReturn, CollapsePteMappedThp, CollapsePteMappedThpReturn],
+        since: (6, 6),
+    }
+    L29 Violation "walk: begins and ends balance" {
+        statement: "A task ends no walk of page tables that it has not begun, and is in none when it is seen in user mode or exits.",
+        why: "For a hugetlb VMA the bracket holds the lock that keeps shared PMD tables from being unshared.",
+        source: "mm/memory.c:vma_pgtable_walk_begin; mm/gup.c, mm/pagewalk.c:folio_walk_start; \"mm: Introduce vma_pgtable_walk_{begin|end}()\" (linux-mm, 2023-11)",
+        sound: "Straight-line code of one task, counted from when it was seen in user mode, or forked.",
+        meaning: "A hugetlb lock is held for ever, or was not held where it had to be.",
+        example: "T1 vma_pgtable_walk_end, no vma_pgtable_walk_begin before",
+        needs: [VmaPgtableWalkBegin, VmaPgtableWalkEnd, PageFaultUser],
+        since: (6, 10),
+    }
+    L30 Violation "hugetlb lock: no reader or second writer beside a writer" {
+        statement: "Two observed holds of one hugetlb lock, one of them for write, never overlap.",
+        why: "Unsharing a PMD table, and zapping, rely on nobody walking there.",
+        source: "mm/hugetlb.c:hugetlb_vma_lock_read and its kin",
+        sound: "A hold is seen from after its acquisition to before its release, and overlaps of 2 us or less are put down to clocks. Which lock it is, or that there is none, is read from the VMA at that moment; that of a private reservation is asked of kernels from 6.7 on. Should a task be seen in user mode, or take a lock that it still seems to hold, then releases are inlined on this kernel: all findings are taken back and none is made any more.",
+        meaning: "A walker reads a page table that is being unshared.",
+        example: "T1 hugetlb_vma_lock_write … T2 hugetlb_vma_lock_read … T1 hugetlb_vma_unlock_write",
+        needs: [HugetlbVmaLockRead, HugetlbVmaUnlockRead, HugetlbVmaLockWrite, HugetlbVmaUnlockWrite, HugetlbVmaTrylockWrite, HugetlbZapEnd],
+        since: (6, 6),
+    }
+    L31 Violation "hugetlb: rmap walks unshare under the hugetlb lock" {
+        statement: "huge_pmd_unshare of a VMA runs while its task holds that VMA's hugetlb lock for write, or its mmap_lock.",
+        why: "A reader of the hugetlb lock walks the PMD table that the mm no longer keeps.",
+        source: "mm/rmap.c:try_to_unmap_one, try_to_migrate_one; mm/hugetlb.c:huge_pmd_unshare",
+        sound: "Program order of one task whose holds are known: it was seen in user mode, or to take a hugetlb lock, before. Splitting a VMA unshares under the mmap_lock instead. Asked only of VMAs that were seen with a lock that can be shared, and only after a call inside the lock was seen on this kernel.",
+        meaning: "Use after free of a PMD table.",
+        example: "T1 huge_pmd_unshare(v), T1 has not got hugetlb_vma_trylock_write(v)",
+        needs: [HugePmdUnshare, HugetlbVmaTrylockWrite, HugetlbVmaUnlockWrite, HugetlbVmaLockWrite, HugetlbZapEnd, VmAreaFree, PageFaultUser, StartLocking, AcquireReturned, Released],
+        since: (6, 6),
+    }
+    L32 Violation "hugetlb: its lock is released before the sleep" {
+        statement: "Between the entry of migration_entry_wait_huge and the sleep, the task calls hugetlb_vma_unlock_read for that VMA.",
+        why: "A writer of the lock would wait for the whole migration, and the migration perhaps for him.",
+        source: "mm/migrate.c:migration_entry_wait_huge",
+        sound: "Program order of one task. Asked only after the call was seen there on this kernel: a compiler may inline it.",
+        meaning: "A deadlock, or an unlock of a lock whose VMA may be gone.",
+        example: "T1 migration_entry_wait_huge(v), T1 migration_entry_wait_on_locked",
+        needs: [MigrationEntryWaitHuge, HugetlbVmaUnlockRead, MigrationEntryWaitOnLocked, MigrationEntryWait],
+        since: (6, 2),
+    }
     L35 Violation "anonymous collapse: pages are isolated under the write lock" {
         statement: "mm_collapse_huge_page_isolate is emitted while its task holds an mmap_lock for write.",
         why: "The PMD is empty at that point and its pages are being moved: a fault would map a second page.",
@@ -571,6 +654,59 @@ rules! {
         example: "T1 migration_entry_wait … T2 __vma_start_write(v) … T2 pte_free_tlb",
         needs: [HandleMmFault, HandleMmFaultReturn, LockVmaUnderRcu, MigrationEntryWait, MigrationEntryWaitReturn, VmaStartWrite, VmaStartWriteReturn, PteFreeTlb, Released],
         since: (6, 15),
+    L47 Consistency "walk: a map returns what the PMD entry says" {
+        statement: "A PTE that pte_offset_map_lock or its kin returns is at the place of its address, in the table that the PMD entry points to by which it was found; and there is none only if that entry points to no table.",
+        why: "I-BADPMD: every walk of page tables rests on it.",
+        source: "mm/pgtable-generic.c:__pte_offset_map, pte_offset_map_lock, pte_offset_map_rw_nolock",
+        sound: "Of the nolock map the entry that it used is recorded (from 6.13). Of the lock map it is the entry at the return: the PTL is held, and whoever unlinks a table that can be mapped there holds it too, or keeps the mapper out by the mmap_lock, VMA and rmap locks. Tables are compared by where the direct map begins, learned from eight maps of two tables that agree; if any disagree, not at all. What earlier events let expect is compared too, and when it fails only forgotten: mremap, THP splits and failed collapses link and unlink tables without an event.",
+        meaning: "The probes or the model read page tables wrongly, or a table was swapped under the walker's lock.",
+        example: "pte_offset_map_rw_nolock: pmd_used points to table A, ptep lies in table B",
+        needs: [PteOffsetMapLock],
+        since: (6, 5),
+        x86_64: true,
+    }
+    L48 Violation "free: a table that waits for its grace period is locked by nobody" {
+        statement: "After pte_free_defer of a table, and until it is freed, pte_offset_map_lock does not return a PTE of that table.",
+        why: "The PMD no longer points to it; who takes its lock late must find that out and begin again.",
+        source: "mm/pgtable-generic.c:pte_offset_map_lock, pte_free_defer; mm/khugepaged.c:retract_page_tables",
+        sound: "pte_offset_map_lock looks at the PMD again with the PTL held and holds it beyond its return. The two callers of pte_free_defer have cleared the PMD under that PTL before. So a return more than clocks may differ after pte_free_defer is after the clearing, and its look must have failed. It is judged when pte_free_now has come, later by more than that: until then the memory cannot be another table.",
+        meaning: "I-LOST and then use after free: entries are written into a table that will be freed.",
+        example: "T1 pte_free_defer(A), T2 pte_offset_map_lock returns a PTE in A, pte_free_now(A)",
+        needs: [PteFreeDefer, PteFreeNow, PteOffsetMapLock],
+        since: (6, 6),
+        whole_system: true,
+        x86_64: true,
+    }
+    H01 Hazard "walk: a table went while it was mapped without its lock" {
+        statement: "Counts maps without lock after which another task's collapse unlinked the table before the task mapped that PMD entry again.",
+        why: "The window that pmd_same() and pte_same() are for: a writer must look again, a reader may go on.",
+        source: "mm/pgtable-generic.c, the comment on pte_offset_map_rw_nolock; \"mm: pgtable: introduce pte_offset_map_{ro|rw}_nolock()\" (linux-mm, 2024-08)",
+        sound: "A count, not a violation. Only maps of one task within 10 ms, with no return to user mode between them.",
+        meaning: "How often the recheck was needed.",
+        example: "T1 pte_offset_map_rw_nolock, T2 pmdp_collapse_flush, T1 pte_offset_map_lock",
+        needs: [PteOffsetMapRwNolock, PteOffsetMapLock, PmdpCollapseFlush],
+        since: (6, 5),
+    }
+    H02 Hazard "walk: pte_offset_map_lock began again" {
+        statement: "Counts calls of pte_offset_map_lock that mapped more than once.",
+        why: "The table was unlinked between the look at the PMD and the lock.",
+        source: "mm/pgtable-generic.c:pte_offset_map_lock",
+        sound: "A count, not a violation.",
+        meaning: "How often the recheck of the PMD saved an entry.",
+        example: "T1 pte_offset_map_lock_enter, pte_offset_map twice, pte_offset_map_lock",
+        needs: [PteOffsetMapLockEnter, PteOffsetMap, PteOffsetMapLock],
+        since: (6, 5),
+    }
+    H03 Hazard "walk: the table is gone" {
+        statement: "Counts maps that find no table where there was one, and nobody has locked the mm for write since.",
+        why: "Retraction and page-table reclaim remove tables beside readers; munmap and mremap, which lock for write first, are not counted.",
+        source: "mm/khugepaged.c:retract_page_tables; mm/memory.c:zap_pte_range (7.2)",
+        sound: "A count, not a violation.",
+        meaning: "How often walkers that check for NULL needed to.",
+        example: "T1 pte_offset_map_lock returns a PTE, later 0, no write hold between",
+        needs: [PteOffsetMapLock, AcquireReturned],
+        since: (6, 5),
+        x86_64: true,
     }
     H07 Hazard "spurious refault" {
         statement: "Counts user-mode faults of one task on one page within 50 us of each other.",
@@ -636,6 +772,15 @@ rules! {
         meaning: "-",
         example: "-",
         needs: [SetMigrationPte, RemoveMigrationPte],
+    }
+    M07 Measure "retract: time to unlink the tables of a file range" {
+        statement: "Measures calls of retract_page_tables.",
+        why: "i_mmap is held for read meanwhile, and the new folio is locked: faults on it wait.",
+        source: "mm/khugepaged.c:retract_page_tables",
+        sound: "A measurement.",
+        meaning: "-",
+        example: "-",
+        needs: [RetractPageTables, RetractPageTablesReturn],
     }
     M08 Measure "mmap_lock: time waited" {
         statement: "Measures from start_locking to a successful acquire_returned, where it is announced.",

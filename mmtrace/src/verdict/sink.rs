@@ -106,6 +106,12 @@ impl Sink {
         self.history.recent(n)
     }
 
+    /// The newest of the last events that this is true of.
+    #[must_use]
+    pub fn last_event(&self, is: impl Fn(&Record) -> bool) -> Option<Record> {
+        self.history.last(is)
+    }
+
     /// Adds an event to what is shown with violations.
     #[inline]
     pub fn saw(&mut self, record: &Record) {

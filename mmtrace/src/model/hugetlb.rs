@@ -1,0 +1,309 @@
+//! Hugetlb locks and walks of page tables that other mms may share (mm/hugetlb.c).
+
+use mmtrace_common::{Kind, Record};
+use rustc_hash::FxHashMap;
+
+use super::{Model, exclusion::Mode, lock::EPSILON_NS};
+use crate::verdict::{RuleId, Sink};
+
+/// `VM_MAYSHARE`
+const VM_MAYSHARE: u64 = 0x80;
+/// `HPAGE_RESV_OWNER`
+const HPAGE_RESV_OWNER: u64 = 1;
+/// `HPAGE_RESV_MASK`
+const HPAGE_RESV_MASK: u64 = 3;
+/// First kernel whose private reservations have a lock ("hugetlbfs: extend hugetlb_vma_lock to
+/// private VMAs", merged for 6.6-rc7; not asked of 6.6 itself).
+const PRIVATE_LOCKS: (u32, u32) = (6, 7);
+/// Locks followed, and holds of one.
+const LOCKS_MAX: usize = 1 << 12;
+const HOLDS_MAX: usize = 256;
+
+/// One observed hold.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    tid: u32,
+    vma: u64,
+    mode: Mode,
+    since: u64,
+}
+
+/// The hugetlb locks that are held, by what says which lock it is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HugetlbLocks {
+    held: FxHashMap<u64, Vec<Hold>>,
+    /// A task was seen where it can hold none, and its release had not been seen: on this kernel
+    /// some releases are inlined, and what is held is not known.
+    inlined: bool,
+    /// Private reservations have a lock.
+    private: bool,
+    /// `hugetlb_vma_unlock_read()` was seen inside `migration_entry_wait_huge()`: it is called there.
+    unlocks_in_wait: bool,
+    /// A call of `huge_pmd_unshare()` was seen between a trylock and its unlock.
+    unshares_in_lock: bool,
+}
+
+impl HugetlbLocks {
+    pub(super) fn new(kernel: (u32, u32)) -> Self {
+        Self { private: kernel >= PRIVATE_LOCKS, ..Self::default() }
+    }
+
+    /// What is held is not known.
+    pub(super) fn forget(&mut self) {
+        self.held.clear();
+    }
+
+    /// Which lock it is; `None` where the VMA has none (`__vma_shareable_lock`, `__vma_private_lock`).
+    const fn identity(&self, object: u64, vm_flags: u64) -> Option<u64> {
+        if vm_flags & VM_MAYSHARE != 0 {
+            return if object == 0 { None } else { Some(object) };
+        }
+        let reservation = object & !HPAGE_RESV_MASK;
+        if self.private && object & HPAGE_RESV_OWNER != 0 && reservation != 0 { Some(reservation) } else { None }
+    }
+
+    fn take(&mut self, lock: u64, hold: Hold) -> Option<Hold> {
+        if self.held.len() >= LOCKS_MAX && !self.held.contains_key(&lock) {
+            self.held.clear();
+        }
+        let holds = self.held.entry(lock).or_default();
+        if holds.len() >= HOLDS_MAX {
+            holds.clear();
+        }
+        if holds.iter().any(|h| h.tid == hold.tid) {
+            // It cannot wait for itself: its release was not seen.
+            self.inlined = true;
+            holds.retain(|h| h.tid != hold.tid);
+        }
+        let other = holds.iter().find(|h| h.mode.excludes(hold.mode)).copied();
+        holds.push(hold);
+        other
+    }
+
+    /// A release of this lock by this task; the hold that it ends.
+    fn release(&mut self, lock: u64, tid: u32, mode: Mode) -> Option<Hold> {
+        let holds = self.held.get_mut(&lock)?;
+        let index = holds.iter().rposition(|h| h.tid == tid && h.mode == mode)?;
+        let hold = holds.remove(index);
+        if holds.is_empty() {
+            self.held.remove(&lock);
+        }
+        Some(hold)
+    }
+
+    /// A release for write of whichever lock this VMA has (`__hugetlb_vma_unlock_write_free`).
+    fn release_of(&mut self, vma: u64, tid: u32) -> Option<(u64, Hold)> {
+        let of = |h: &Hold| h.tid == tid && h.vma == vma && h.mode == Mode::Write;
+        let lock = self.held.iter().find(|(_, holds)| holds.iter().any(of)).map(|(l, _)| *l)?;
+        Some((lock, self.release(lock, tid, Mode::Write)?))
+    }
+
+    /// Whether the task holds the lock of this VMA for write.
+    fn writes(&self, vma: u64, tid: u32) -> bool {
+        self.held.values().flatten().any(|h| h.tid == tid && h.vma == vma && h.mode == Mode::Write)
+    }
+
+    /// The task holds nothing now.
+    fn leave(&mut self, tid: u32) {
+        if self.held.is_empty() {
+            return;
+        }
+        self.held.retain(|_, holds| {
+            let before = holds.len();
+            holds.retain(|h| h.tid != tid);
+            self.inlined |= holds.len() < before;
+            !holds.is_empty()
+        });
+    }
+}
+
+impl Model {
+    /// A hugetlb lock was taken, or is about to be released.
+    pub(super) fn hugetlb_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+        self.settle_hugetlb(record, sink);
+        self.tables.walk(record.tid).hugetlb = true;
+        let vma = record.args[0];
+        if record.args[2] & VM_MAYSHARE != 0 && record.args[1] != 0 {
+            if self.shareable.len() >= LOCKS_MAX {
+                self.shareable.clear();
+            }
+            self.shareable.insert((record.mm, vma));
+        }
+        let lock = self.hugetlb.identity(record.args[1], record.args[2]);
+        match kind {
+            Kind::HugetlbVmaUnlockRead => {
+                if let Some((waiting, unlocked)) = &mut self.tables.walk(record.tid).huge_wait
+                    && *waiting == vma
+                {
+                    *unlocked = true;
+                    self.hugetlb.unlocks_in_wait = true;
+                }
+                if let Some(lock) = lock {
+                    self.hugetlb.release(lock, record.tid, Mode::Read);
+                }
+            }
+            Kind::HugetlbVmaUnlockWrite => {
+                if let Some(lock) = lock {
+                    self.hugetlb.release(lock, record.tid, Mode::Write);
+                }
+            }
+            Kind::HugetlbVmaTrylockWrite if record.aux & 1 == 0 => {}
+            _ => {
+                let Some(lock) = lock else { return };
+                let mode = if kind == Kind::HugetlbVmaLockRead { Mode::Read } else { Mode::Write };
+                let hold = Hold { tid: record.tid, vma, mode, since: record.ts };
+                self.hugetlb_taken(lock, hold, record, sink);
+            }
+        }
+    }
+
+    /// L30. Two holds are taken to overlap when the later one begins more than the clocks may
+    /// differ before the end of the earlier one: so it is judged when the earlier one ends, or
+    /// when the later one does.
+    fn hugetlb_taken(&mut self, lock: u64, hold: Hold, record: &Record, sink: &mut Sink) {
+        let other = self.hugetlb.take(lock, hold);
+        if self.hugetlb.inlined {
+            sink.withdraw(RuleId::L30);
+            sink.unjudged(RuleId::L30);
+            return;
+        }
+        let Some(other) = other else {
+            sink.held(RuleId::L30, record.ts);
+            return;
+        };
+        self.hugetlb_overlaps.push(Overlap { lock, holder: other.tid, taker: hold.tid, since: hold.since });
+        if self.hugetlb_overlaps.len() > HOLDS_MAX {
+            self.hugetlb_overlaps.clear();
+        }
+    }
+
+    /// Overlaps that have lasted are real. To be called before an event of hugetlb locks.
+    fn settle_hugetlb(&mut self, record: &Record, sink: &mut Sink) {
+        if self.hugetlb_overlaps.is_empty() {
+            return;
+        }
+        let open = std::mem::take(&mut self.hugetlb_overlaps);
+        for overlap in open {
+            let held = |tid: u32| self.hugetlb.held.get(&overlap.lock).is_some_and(|h| h.iter().any(|h| h.tid == tid));
+            if !held(overlap.holder) || !held(overlap.taker) {
+                // One ended within the time that clocks may differ by.
+                sink.unjudged(RuleId::L30);
+            } else if record.ts <= overlap.since.saturating_add(EPSILON_NS) {
+                self.hugetlb_overlaps.push(overlap);
+            } else {
+                self.hugetlb.held.remove(&overlap.lock);
+                if self.hugetlb.inlined {
+                    sink.unjudged(RuleId::L30);
+                    continue;
+                }
+                let what = format!(
+                    "task {} got hugetlb lock {:#x} while task {} held it, and one of them holds it for write",
+                    overlap.taker, overlap.lock, overlap.holder
+                );
+                sink.violated(RuleId::L30, record, record.mm, &[overlap.holder, overlap.taker], what);
+            }
+        }
+    }
+
+    /// `__hugetlb_zap_end()`: the final unmap releases the lock inline, and frees it.
+    pub(super) fn hugetlb_zap_end(&mut self, record: &Record, sink: &mut Sink) {
+        self.settle_hugetlb(record, sink);
+        self.tables.walk(record.tid).hugetlb = true;
+        self.hugetlb.release_of(record.args[0], record.tid);
+    }
+
+    /// L31: an rmap walk drops its use of a shared PMD table.
+    pub(super) fn huge_pmd_unshare(&mut self, record: &Record, sink: &mut Sink) {
+        let vma = record.args[0];
+        if self.hugetlb.writes(vma, record.tid) {
+            self.hugetlb.unshares_in_lock = true;
+            sink.held(RuleId::L31, record.ts);
+            return;
+        }
+        let known = self.tables.walk(record.tid).hugetlb && self.hugetlb.unshares_in_lock && !self.hugetlb.inlined;
+        let task = self.task(record.tid);
+        // Splitting a VMA unshares under the mmap_lock instead.
+        let exclusive = task.writes.contains(&record.mm) || !task.anchored;
+        if known && !exclusive && self.shareable.contains(&(record.mm, vma)) {
+            let what = format!(
+                "task {} unshares a PMD table of VMA {vma:#x} in mm {:#x} and does not hold its hugetlb lock for write",
+                record.tid, record.mm
+            );
+            sink.violated(RuleId::L31, record, record.mm, &[record.tid], what);
+        } else {
+            sink.unjudged(RuleId::L31);
+        }
+    }
+
+    /// `migration_entry_wait_huge()` is entered with the VMA's hugetlb lock held for read.
+    pub(super) fn huge_wait(&mut self, record: &Record) {
+        self.tables.walk(record.tid).huge_wait = Some((record.args[0], false));
+    }
+
+    /// L32: the task is about to sleep until the migration is over.
+    pub(super) fn huge_sleep(&mut self, record: &Record, sink: &mut Sink) {
+        let Some(walk) = self.tables.walk_of(record.tid) else { return };
+        let Some((vma, unlocked)) = walk.huge_wait.take() else { return };
+        if unlocked {
+            sink.held(RuleId::L32, record.ts);
+        } else if self.hugetlb.unlocks_in_wait {
+            let what = format!(
+                "task {} sleeps until a migration is over and has not released the hugetlb lock of VMA {vma:#x}",
+                record.tid
+            );
+            sink.violated(RuleId::L32, record, record.mm, &[record.tid], what);
+        } else {
+            sink.unjudged(RuleId::L32);
+        }
+    }
+
+    /// L29: a walk that may meet hugetlb tables begins or ends.
+    pub(super) fn walk_bracket(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+        let Some(depth) = &mut self.tables.walk(record.tid).depth else {
+            sink.unjudged(RuleId::L29);
+            return;
+        };
+        if kind == Kind::VmaPgtableWalkBegin {
+            *depth = depth.saturating_add(1);
+            return;
+        }
+        if *depth > 0 {
+            *depth -= 1;
+            sink.held(RuleId::L29, record.ts);
+            return;
+        }
+        self.tables.walk(record.tid).depth = None;
+        let what =
+            format!("task {} ends a walk of page tables in mm {:#x} that it has not begun", record.tid, record.mm);
+        sink.violated(RuleId::L29, record, record.mm, &[record.tid], what);
+    }
+
+    /// The task is in user mode, or exits: it is in no call of the kernel and holds no lock.
+    pub(super) fn walk_over(&mut self, record: &Record, place: &str, sink: &mut Sink) {
+        if record.ts < self.start || record.ts <= self.tables.blind_until {
+            return;
+        }
+        let left = match self.tables.walk_of(record.tid) {
+            Some(walk) => std::mem::take(walk).depth,
+            None => None,
+        };
+        let walk = self.tables.walk(record.tid);
+        walk.known = true;
+        walk.depth = Some(0);
+        walk.hugetlb = true;
+        self.hugetlb.leave(record.tid);
+        if let Some(open) = left.filter(|open| *open > 0) {
+            let what = format!("task {} {place} and has not ended {open} walks of page tables", record.tid);
+            sink.violated(RuleId::L29, record, record.mm, &[record.tid], what);
+        }
+    }
+}
+
+/// Two holds of one lock that exclude each other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Overlap {
+    lock: u64,
+    holder: u32,
+    taker: u32,
+    since: u64,
+}

@@ -1,0 +1,461 @@
+//! A shadow of PTE tables: which PMD entry leads to which table, as far as functions show it,
+//! and what each task is doing to them.
+//!
+//! What is known here is never complete. A table can be linked, moved and unlinked where no
+//! event says so: a THP split withdraws a deposited table (mm/huge_memory.c), a failed or mTHP
+//! collapse links the old one again (mm/khugepaged.c: `pmd_populate`), mremap moves whole
+//! tables (mm/mremap.c: `move_normal_pmd`), `free_pgtables` and page-table reclaim clear the
+//! PMD before they say so. So a slot predicts, and a prediction that fails is a reason to
+//! forget it, never a violation.
+
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+use crate::verdict::RuleId;
+
+/// Slots, tables, mms and tasks that are followed, of each; beyond that all are forgotten.
+const KEPT: usize = 1 << 15;
+
+/// Physical address bits of a table in an entry, as far as they are compared: the bits above
+/// hold the encryption bit of some machines (x86: 47 or 51).
+const FRAME_BITS: u64 = 0x0000_3fff_ffff_f000;
+/// `_PAGE_PRESENT`
+const PRESENT: u64 = 1;
+/// `_PAGE_PSE`: the entry maps a huge page.
+const PSE: u64 = 1 << 7;
+/// Entries of a table, less one.
+const INDEX: u64 = 511;
+
+/// The page frame of the table that a PMD entry of x86-64 points to; `None` when it does not
+/// point to one (`pmd_none`, `pmd_trans_huge`, a migration entry).
+#[must_use]
+pub const fn table_of(pmd: u64) -> Option<u64> {
+    if pmd & (PRESENT | PSE) == PRESENT { Some((pmd & FRAME_BITS) >> 12) } else { None }
+}
+
+/// Whether `__pte_offset_map()` maps by this PMD entry for certain: it points to a table and is
+/// not `pmd_bad()` (arch/x86/include/asm/pgtable.h).
+#[must_use]
+pub const fn is_good(pmd: u64) -> bool {
+    // _KERNPG_TABLE without ACCESSED; USER and ACCESSED do not matter.
+    pmd & 0xfff & !0x24 == 0x43 && pmd >> 63 == 0
+}
+
+/// The frame as [`table_of`] has it.
+#[must_use]
+pub const fn frame_of_pfn(pfn: u64) -> u64 {
+    pfn & FRAME_BITS >> 12
+}
+
+/// Whether a PTE's address is the one of this address in some table.
+#[must_use]
+pub const fn is_in_place(ptep: u64, addr: u64) -> bool {
+    ptep & 0xfff == (addr >> 12 & INDEX) * 8
+}
+
+/// Where the direct map begins (`page_offset_base`), learned from maps: a PTE's address less
+/// its table's physical one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DirectMap {
+    /// Nothing seen.
+    #[default]
+    Unknown,
+    /// Seen, not often enough.
+    Learning {
+        /// What it would be.
+        base: u64,
+        /// The table that was first to say so.
+        first: u64,
+        /// Another one has.
+        two: bool,
+        /// How often.
+        seen: u8,
+    },
+    /// It is here.
+    Known(u64),
+    /// Observations disagree: nothing is concluded from addresses of PTEs.
+    Never,
+}
+
+/// Observations that must agree, of two tables at least.
+const AGREE: u8 = 8;
+
+impl DirectMap {
+    /// A PTE at `ptep` was in the table of this frame. `Some` once that can be judged.
+    pub fn observe(&mut self, ptep: u64, frame: u64) -> Option<bool> {
+        let says = (ptep & !0xfff).wrapping_sub(frame << 12) & FRAME_BITS;
+        match self {
+            Self::Known(base) => return Some(*base == says),
+            Self::Never => {}
+            Self::Unknown => *self = Self::Learning { base: says, first: frame, two: false, seen: 1 },
+            Self::Learning { base, .. } if *base != says => *self = Self::Never,
+            Self::Learning { base, first, two, seen } => {
+                *two |= *first != frame;
+                *seen = seen.saturating_add(1);
+                if *seen >= AGREE && *two {
+                    *self = Self::Known(*base);
+                }
+            }
+        }
+        None
+    }
+
+    /// The table that a PTE's address lies in.
+    #[must_use]
+    pub const fn frame(&self, ptep: u64) -> Option<u64> {
+        match self {
+            Self::Known(base) => Some(((ptep & !0xfff).wrapping_sub(*base) & FRAME_BITS) >> 12),
+            _ => None,
+        }
+    }
+}
+
+/// A PMD entry, as it was last seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Slot {
+    /// The table that it points to; `None`: not known to point to one.
+    pub table: Option<u64>,
+    /// [`Tables::clock`] when that was learned.
+    pub since: u64,
+    /// When a collapse last unlinked the table under it, and who.
+    pub unlinked: Option<(u64, u32)>,
+}
+
+/// A table, as its last event left it.
+#[derive(Clone, Copy, Debug)]
+pub enum Life {
+    /// Some PMD entry points to it.
+    Linked {
+        /// Which.
+        slot: (u64, u64),
+    },
+    /// A collapse has taken it out. It may be linked again without an event.
+    Unlinked,
+    /// `pte_free_defer()`: freed after a grace period.
+    Deferred {
+        /// When it began.
+        since: u64,
+        /// By whom.
+        by: u32,
+        /// Somebody was seen to map and lock it since: who and when.
+        mapped: Option<(u32, u64)>,
+    },
+}
+
+/// A flush of a collapse.
+#[derive(Clone, Copy, Debug)]
+pub struct Flush {
+    /// The table that was unlinked, by the PMD entry before it, or what the function returned.
+    pub frame: Option<u64>,
+    /// The PMD entry: mm and address.
+    pub slot: (u64, u64),
+    /// The function has returned.
+    pub returned: bool,
+    /// The table has been handed on.
+    pub freed: bool,
+}
+
+/// A call of `retract_page_tables()`.
+#[derive(Clone, Copy, Debug)]
+pub struct Retract {
+    /// When it began.
+    pub since: u64,
+}
+
+/// A map without lock that may still be in use.
+#[derive(Clone, Copy, Debug)]
+pub struct Nolock {
+    /// The PMD entry.
+    pub slot: (u64, u64),
+    /// When.
+    pub ts: u64,
+}
+
+/// A call of `pte_offset_map_lock()`.
+#[derive(Clone, Copy, Debug)]
+pub struct Locking {
+    /// Its arguments: PMD entry and address.
+    pub of: (u64, u64),
+    /// How often it has mapped.
+    pub maps: u32,
+}
+
+/// What a task is doing to page tables.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Walk {
+    /// It was seen outside the calls below since recording began: those that it is in are known.
+    pub known: bool,
+    /// In `retract_page_tables()`.
+    pub retract: Option<Retract>,
+    /// In `collapse_pte_mapped_thp()` of this mm.
+    pub pte_mapped: Option<u64>,
+    /// In an anonymous collapse of this mm.
+    pub anon: Option<u64>,
+    /// Its last flush.
+    pub flush: Option<Flush>,
+    /// Its last map without lock.
+    pub nolock: Option<Nolock>,
+    /// In `pte_offset_map_lock()`.
+    pub locking: Option<Locking>,
+    /// Open calls of `vma_pgtable_walk_begin()`; `None`: not known.
+    pub depth: Option<u32>,
+    /// In `migration_entry_wait_huge()` of this VMA; whether it has released the VMA's hugetlb lock.
+    pub huge_wait: Option<(u64, bool)>,
+    /// It was seen to take or release a hugetlb lock: the ones that it holds are known.
+    pub hugetlb: bool,
+}
+
+/// Numbers of tables and walks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// PTE tables that were allocated and linked.
+    pub born: u64,
+    /// Tables that a collapse has unlinked.
+    pub unlinked: u64,
+    /// Tables handed to RCU to be freed.
+    pub deferred: u64,
+    /// Tables freed after their grace period.
+    pub freed: u64,
+    /// Tables freed by munmap, exit or reclaim.
+    pub torn_down: u64,
+    /// Maps of PTE tables that were looked at.
+    pub maps: u64,
+    /// Those of them that were held against the entry that they went by, or what was known of it.
+    pub compared: u64,
+    /// Those of them that were foretold from earlier events, and came true.
+    pub foretold: u64,
+    /// Those that came out otherwise, since something changed that no event tells of.
+    pub resynchronised: u64,
+    /// Maps that contradict the entry that they went by.
+    pub divergences: u64,
+    /// Maps that found no table.
+    pub without_table: u64,
+}
+
+impl Counts {
+    /// Each with its name.
+    #[must_use]
+    pub const fn named(&self) -> [(&'static str, u64); 11] {
+        [
+            ("tables born", self.born),
+            ("tables unlinked by a collapse", self.unlinked),
+            ("tables to be freed after a grace period", self.deferred),
+            ("tables freed after it", self.freed),
+            ("tables freed by munmap, exit, reclaim", self.torn_down),
+            ("maps", self.maps),
+            ("maps compared", self.compared),
+            ("maps foretold from earlier events", self.foretold),
+            ("maps after an unseen change", self.resynchronised),
+            ("maps that found no table", self.without_table),
+            ("divergences", self.divergences),
+        ]
+    }
+
+    /// Nothing was seen.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The hazards that the walker's view lists.
+pub const HAZARDS: [RuleId; 3] = [RuleId::H01, RuleId::H02, RuleId::H03];
+
+/// The shadow.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    slots: FxHashMap<(u64, u64), Slot>,
+    tables: FxHashMap<u64, Life>,
+    /// [`Tables::clock`] when each mm was last locked for write, or died.
+    written: FxHashMap<u64, u64>,
+    walks: FxHashMap<u32, Walk>,
+    /// Advances with each of those.
+    clock: u64,
+    /// Nothing is learned about tasks from events up to this time: some before it are missing.
+    pub blind_until: u64,
+    /// Where the direct map begins.
+    pub direct_map: DirectMap,
+    /// Numbers.
+    pub counts: Counts,
+}
+
+impl Tables {
+    /// What this task is doing.
+    #[inline]
+    pub fn walk(&mut self, tid: u32) -> &mut Walk {
+        if self.walks.len() >= KEPT && !self.walks.contains_key(&tid) {
+            self.walks.clear();
+        }
+        self.walks.entry(tid).or_default()
+    }
+
+    /// What this task is doing, if anything is known.
+    #[inline]
+    pub fn walk_of(&mut self, tid: u32) -> Option<&mut Walk> {
+        self.walks.get_mut(&tid)
+    }
+
+    /// This task is gone, or another one has its number.
+    pub fn forget_task(&mut self, tid: u32) {
+        self.walks.remove(&tid);
+    }
+
+    /// Some of what tasks did was not seen.
+    pub fn forget_walks(&mut self, until: u64) {
+        self.walks.clear();
+        self.blind_until = self.blind_until.max(until);
+    }
+
+    /// Some of what PMD entries went through was not seen, or of the calls that map by them.
+    pub fn forget_slots(&mut self) {
+        self.slots.clear();
+        for walk in self.walks.values_mut() {
+            walk.nolock = None;
+            walk.locking = None;
+        }
+    }
+
+    /// Some of what happened to tables was not seen.
+    pub fn forget_tables(&mut self) {
+        self.slots.clear();
+        self.tables.clear();
+    }
+
+    /// The mm was locked for write, or is another one: its tables may have been moved.
+    pub fn written(&mut self, mm: u64) {
+        self.clock += 1;
+        if self.slots.is_empty() {
+            return;
+        }
+        if self.written.len() >= KEPT && !self.written.contains_key(&mm) {
+            self.written.clear();
+            self.slots.clear();
+        }
+        self.written.insert(mm, self.clock);
+    }
+
+    /// The table that this PMD entry is known to point to.
+    #[inline]
+    #[must_use]
+    pub fn foretell(&self, slot: (u64, u64)) -> Option<u64> {
+        let known = self.slots.get(&slot)?;
+        let written = self.written.get(&slot.0).copied().unwrap_or(0);
+        known.table.filter(|_| known.since >= written)
+    }
+
+    /// When a collapse last unlinked the table under this PMD entry, and who did.
+    #[must_use]
+    pub fn unlinked(&self, slot: (u64, u64)) -> Option<(u64, u32)> {
+        self.slots.get(&slot)?.unlinked
+    }
+
+    /// This PMD entry points to this table, or (`None`) that is not known.
+    #[inline]
+    pub fn learn(&mut self, slot: (u64, u64), table: Option<u64>) {
+        if let Some(known) = self.slots.get_mut(&slot) {
+            if known.table == table {
+                known.since = self.clock;
+                return;
+            }
+            known.table = table;
+            known.since = self.clock;
+        } else if table.is_some() {
+            if self.slots.len() >= KEPT {
+                self.slots.clear();
+            }
+            self.slots.insert(slot, Slot { table, since: self.clock, unlinked: None });
+        }
+        if let Some(frame) = table {
+            self.live(frame, Life::Linked { slot });
+        }
+    }
+
+    /// A collapse unlinks the table under this PMD entry.
+    pub fn unlink(&mut self, slot: (u64, u64), ts: u64, by: u32) {
+        if self.slots.len() >= KEPT && !self.slots.contains_key(&slot) {
+            self.slots.clear();
+        }
+        self.slots.insert(slot, Slot { table: None, since: self.clock, unlinked: Some((ts, by)) });
+    }
+
+    /// The table is here in its life now. One that is being freed stays so until it is freed.
+    pub fn live(&mut self, frame: u64, life: Life) {
+        if self.tables.len() >= KEPT && !self.tables.contains_key(&frame) {
+            self.tables.clear();
+        }
+        let now = self.tables.entry(frame).or_insert(life);
+        if !matches!(now, Life::Deferred { .. }) || matches!(life, Life::Deferred { .. }) {
+            *now = life;
+        }
+    }
+
+    /// Where the table is in its life.
+    #[inline]
+    pub fn life(&mut self, frame: u64) -> Option<&mut Life> {
+        self.tables.get_mut(&frame)
+    }
+
+    /// The table is freed: what was known of it, and no PMD entry is known to point to it.
+    pub fn free(&mut self, frame: u64) -> Option<Life> {
+        let life = self.tables.remove(&frame)?;
+        if let Life::Linked { slot } = life
+            && self.foretell(slot) == Some(frame)
+        {
+            self.learn(slot, None);
+        }
+        Some(life)
+    }
+
+    /// Tables that wait for their grace period.
+    pub fn deferred(&self) -> impl Iterator<Item = (u64, Life)> + '_ {
+        self.tables.iter().filter(|(_, l)| matches!(l, Life::Deferred { .. })).map(|(f, l)| (*f, *l))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_says_which_table() {
+        assert_eq!(table_of(0), None);
+        assert_eq!(table_of(0x1234_5067), Some(0x12345));
+        assert_eq!(table_of(0x1234_50e7), None, "a huge page");
+        assert_eq!(table_of(0x1234_5066), None, "not present");
+        assert_eq!(table_of(0x8_0000_1234_5067), Some(0x12345), "the encryption bit");
+        assert!(is_good(0x1234_5067) && is_good(0x1234_5043) && !is_good(0x1234_5065) && !is_good(0x1234_50e7));
+        assert!(is_in_place(0xffff_8880_1234_5010, 0x7f00_0000_2fff) && !is_in_place(0x18, 0x2000));
+    }
+
+    #[test]
+    fn the_direct_map_is_known_once_two_tables_agree() {
+        let base = 0xffff_8880_0000_0000u64;
+        let mut map = DirectMap::default();
+        for _ in 0..20 {
+            assert_eq!(map.observe(base + 0x5008, 5), None);
+        }
+        assert_eq!(map.observe(base + 0x7010, 7), None);
+        assert_eq!(map.frame(base + 0x9ff8), Some(9));
+        assert_eq!(map.observe(base + 0x9ff8, 9), Some(true));
+        assert_eq!(map.observe(base + 0x9ff8, 8), Some(false));
+        let mut map = DirectMap::default();
+        map.observe(base + 0x5008, 5);
+        map.observe(base + 0x5008, 6);
+        assert_eq!((map, map.frame(base)), (DirectMap::Never, None));
+    }
+
+    #[test]
+    fn nothing_is_foretold_after_the_mm_was_locked_for_write() {
+        let mut tables = Tables::default();
+        tables.learn((1, 0x10), Some(7));
+        assert_eq!(tables.foretell((1, 0x10)), Some(7));
+        tables.written(2);
+        assert_eq!(tables.foretell((1, 0x10)), Some(7));
+        tables.written(1);
+        assert_eq!(tables.foretell((1, 0x10)), None);
+        tables.learn((1, 0x10), Some(7));
+        assert_eq!(tables.foretell((1, 0x10)), Some(7));
+        assert!(tables.free(7).is_some());
+        assert_eq!(tables.foretell((1, 0x10)), None);
+    }
+}

@@ -1,0 +1,345 @@
+//! PTE tables that collapses unlink (mm/khugepaged.c), and how tables are freed.
+
+use mmtrace_common::{Kind, Record};
+
+use super::{
+    Model,
+    lock::EPSILON_NS,
+    tables::{Flush, Life, Retract, frame_of_pfn, table_of},
+};
+use crate::verdict::{RuleId, Sink};
+
+/// `VM_UFFD_WP`
+const VM_UFFD_WP: u64 = 0x1000;
+/// `SWP_PTE_MARKER`: the last of 32 swap types.
+const SWP_PTE_MARKER: u64 = 31;
+/// Violations of L25 that are told with who put the marker there.
+const TOLD: u64 = 8;
+/// Bytes that a PTE table maps.
+const PMD_SIZE: u64 = 1 << 21;
+
+/// An anonymous collapse that has unlinked a table and still holds the mmap_lock for write.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Collapsing {
+    slot: (u64, u64),
+    tid: u32,
+    since: u64,
+    /// Who linked a table there meanwhile, and when.
+    filled: Option<(u32, u64)>,
+}
+
+/// Anonymous collapses that can be at that point at once: one for each CPU, and more.
+const COLLAPSING_MAX: usize = 1024;
+
+/// The bits of a marker; `None` for an entry that is none (include/linux/swapops.h,
+/// arch/x86/include/asm/pgtable_64.h: `__swp_offset`).
+#[must_use]
+const fn marker_of(pte: u64) -> Option<u64> {
+    if pte & 0x101 != 0 || pte >> 59 != SWP_PTE_MARKER { None } else { Some((!pte << 5) >> 14) }
+}
+
+/// What an entry is, for people.
+fn entry_name(pte: u64) -> String {
+    match marker_of(pte) {
+        Some(bits) => {
+            let names = [(1, "uffd-wp"), (2, "poison"), (4, "guard")];
+            let named: Vec<&str> = names.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, n)| *n).collect();
+            if named.is_empty() { format!("marker {bits:#x}") } else { format!("{} marker", named.join(" and ")) }
+        }
+        None if pte & 0x101 != 0 => "present entry".to_owned(),
+        None => "entry".to_owned(),
+    }
+}
+
+impl Model {
+    /// Brackets of the three paths that unlink tables, entered and left.
+    pub(super) fn collapse_bracket(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+        let walk = self.tables.walk(record.tid);
+        walk.nolock = None;
+        match kind {
+            Kind::RetractPageTables => walk.retract = Some(Retract { since: record.ts }),
+            Kind::RetractPageTablesReturn => {
+                walk.known = true;
+                if let Some(retract) = walk.retract.take() {
+                    self.measures.retracted(record.ts.saturating_sub(retract.since), record, sink);
+                }
+            }
+            Kind::CollapsePteMappedThp => walk.pte_mapped = Some(record.mm),
+            Kind::CollapsePteMappedThpReturn => {
+                walk.known = true;
+                walk.pte_mapped = None;
+            }
+            _ => walk.anon = Some(record.mm),
+        }
+    }
+
+    /// `pmdp_collapse_flush()` is entered: the PMD entry still points to the table.
+    pub(super) fn flush(&mut self, record: &Record, sink: &mut Sink) {
+        let slot = (record.mm, record.args[2]);
+        let frame = table_of(record.args[3]);
+        self.flush_context(record, sink);
+        self.flushed_empty(record, sink);
+        let walk = self.tables.walk(record.tid);
+        walk.flush = Some(Flush { frame, slot, returned: false, freed: false });
+        let exclusive = walk.retract.is_none() && walk.pte_mapped.is_none();
+        if exclusive && self.task(record.tid).writes.contains(&record.mm) {
+            if self.collapsing.len() >= COLLAPSING_MAX {
+                self.collapsing.clear();
+            }
+            self.collapsing.retain(|c| c.tid != record.tid);
+            self.collapsing.push(Collapsing { slot, tid: record.tid, since: record.ts, filled: None });
+        }
+        self.tables.unlink(slot, record.ts, record.tid);
+        if let Some(frame) = frame {
+            self.tables.live(frame, Life::Unlinked);
+        }
+        self.tables.counts.unlinked += 1;
+    }
+
+    /// L23: who unlinks a table holds what it takes.
+    fn flush_context(&mut self, record: &Record, sink: &mut Sink) {
+        let walk = *self.tables.walk(record.tid);
+        let anchored = walk.known && self.task(record.tid).anchored;
+        let writes = self.task(record.tid).writes.contains(&record.mm);
+        let lock = &self.mm(record.mm).lock;
+        let held = lock.writer().is_some() || !lock.readers().is_empty();
+        let how = if walk.retract.is_some() || writes || walk.pte_mapped.is_some() && held {
+            sink.held(RuleId::L23, record.ts);
+            return;
+        } else if !lock.is_complete() || !sink.is_open(RuleId::L23) {
+            sink.unjudged(RuleId::L23);
+            return;
+        } else if walk.pte_mapped.is_some() {
+            "in collapse_pte_mapped_thp(), and nobody holds its mmap_lock"
+        } else if anchored {
+            "outside retract_page_tables() and collapse_pte_mapped_thp(), and does not hold its mmap_lock for write"
+        } else {
+            sink.unjudged(RuleId::L23);
+            return;
+        };
+        self.mm(record.mm).lock.taint();
+        self.forget_writes(record.mm);
+        let what =
+            format!("task {} unlinks the PTE table of {:#x} in mm {:#x} {how}", record.tid, record.args[1], record.mm);
+        sink.violated(RuleId::L23, record, record.mm, &[record.tid], what);
+    }
+
+    /// L25: a table that is unlinked without the mmap_lock held for write is empty.
+    fn flushed_empty(&mut self, record: &Record, sink: &mut Sink) {
+        let walk = self.tables.walk(record.tid);
+        let by = match (walk.retract, walk.pte_mapped) {
+            (Some(_), _) => "retract_page_tables()",
+            (None, Some(mm)) if mm == record.mm => "collapse_pte_mapped_thp()",
+            // An anonymous collapse empties the table afterwards.
+            _ => return,
+        };
+        let (markers, presents) = (record.aux & 0x3ff, record.aux >> 10 & 0x3ff);
+        let (index, scanned) = (u64::from(record.aux >> 20 & 0x1ff), record.aux >> 29 & 1 != 0);
+        let (entry, vm_flags) = (record.args[4], record.args[5]);
+        if !scanned {
+            sink.unjudged(RuleId::L25);
+            return;
+        }
+        if markers == 0 && presents == 0 {
+            sink.held(RuleId::L25, record.ts);
+            return;
+        }
+        // A uffd-wp marker may be left over where nothing is registered: before 6.13 mremap took
+        // it along, before 6.10 the close of the userfaultfd left it.
+        let stale = presents == 0 && marker_of(entry) == Some(1) && vm_flags & VM_UFFD_WP == 0;
+        if stale {
+            sink.unjudged(RuleId::L25);
+            return;
+        }
+        let address = (record.args[1] & !(PMD_SIZE - 1)) + (index << 12);
+        let mut tids = vec![record.tid];
+        let mut what = format!(
+            "task {} unlinks the PTE table of {:#x} in mm {:#x} in {by}, and it still holds {markers} markers and \
+             {presents} present entries; at {address:#x} stands a {} ({entry:#x})",
+            record.tid,
+            record.args[1] & !(PMD_SIZE - 1),
+            record.mm,
+            entry_name(entry)
+        );
+        if sink.violations(RuleId::L25) < TOLD
+            && let Some((who, how)) = installer(record, address, sink)
+        {
+            tids.push(who);
+            what.push_str(&how);
+        }
+        sink.violated(RuleId::L25, record, record.mm, &tids, what);
+    }
+
+    /// `pmdp_collapse_flush()` has returned what it has cleared.
+    pub(super) fn flush_return(&mut self, record: &Record) {
+        let Some(walk) = self.tables.walk_of(record.tid) else { return };
+        if let Some(flush) = walk.flush.as_mut().filter(|f| !f.returned) {
+            flush.returned = true;
+            if let Some(frame) = table_of(record.args[0]) {
+                flush.frame = Some(frame);
+            }
+        }
+    }
+
+    /// L24: what is handed to RCU is what this task has just unlinked.
+    pub(super) fn free_defer(&mut self, record: &Record, sink: &mut Sink) {
+        let frame = frame_of_pfn(record.args[0]);
+        let walk = self.tables.walk(record.tid);
+        let inside = walk.retract.is_some() || walk.pte_mapped.is_some();
+        let broken = match walk.flush.as_mut() {
+            Some(flush) if flush.slot.0 == record.mm && !flush.freed => {
+                flush.freed = true;
+                match flush.frame {
+                    Some(unlinked) if unlinked == frame => false,
+                    Some(_) => true,
+                    // What was there was not a table.
+                    None => inside,
+                }
+            }
+            _ if inside => true,
+            _ => {
+                sink.unjudged(RuleId::L24);
+                self.defer(frame, record);
+                return;
+            }
+        };
+        if broken {
+            let what = format!(
+                "task {} has table {frame:#x} of mm {:#x} freed, which is not what it has unlinked",
+                record.tid, record.mm
+            );
+            sink.violated(RuleId::L24, record, record.mm, &[record.tid], what);
+        } else {
+            sink.held(RuleId::L24, record.ts);
+        }
+        self.defer(frame, record);
+    }
+
+    fn defer(&mut self, frame: u64, record: &Record) {
+        self.tables.counts.deferred += 1;
+        self.tables.live(frame, Life::Deferred { since: record.ts, by: record.tid, mapped: None });
+    }
+
+    /// The grace period is over. The current task has nothing to do with it.
+    pub(super) fn free_now(&mut self, record: &Record, sink: &mut Sink) {
+        let frame = frame_of_pfn(record.args[0]);
+        self.tables.counts.freed += 1;
+        let Some(Life::Deferred { by, mapped, .. }) = self.tables.free(frame) else {
+            sink.unjudged(RuleId::L48);
+            return;
+        };
+        self.end_of_table(frame, by, mapped, record, sink);
+    }
+
+    fn end_of_table(&mut self, frame: u64, by: u32, mapped: Option<(u32, u64)>, record: &Record, sink: &mut Sink) {
+        match mapped {
+            None => sink.held(RuleId::L48, record.ts),
+            Some((who, ts)) if record.ts > ts.saturating_add(EPSILON_NS) => {
+                let what = format!(
+                    "task {who} mapped and locked table {frame:#x} {} ns before it was freed, and after task {by} had \
+                     unlinked it and asked for that",
+                    record.ts - ts
+                );
+                sink.violated(RuleId::L48, record, 0, &[who, by], what);
+            }
+            // It may have come after the freeing: then it is another table.
+            Some(_) => sink.unjudged(RuleId::L48),
+        }
+    }
+
+    /// The end of the stream: tables that still wait to be freed.
+    pub(super) fn finish_tables(&mut self, ts: u64, sink: &mut Sink) {
+        let late: Vec<(u64, Life)> =
+            self.tables.deferred().filter(|(_, l)| matches!(l, Life::Deferred { mapped: Some(_), .. })).collect();
+        for (frame, life) in late {
+            if let Life::Deferred { by, mapped, .. } = life {
+                self.end_of_table(frame, by, mapped, &Record { ts, ..Record::default() }, sink);
+            }
+        }
+    }
+
+    /// `___pte_free_tlb()`: the PMD entry was cleared before.
+    pub(super) fn free_tlb(&mut self, record: &Record) {
+        self.tables.counts.torn_down += 1;
+        self.tables.free(frame_of_pfn(record.args[0]));
+    }
+
+    /// L28: a table was linked; was there a collapse that had taken one out of that place?
+    pub(super) fn filled(&mut self, slot: (u64, u64), record: &Record, sink: &Sink) {
+        if self.collapsing.is_empty() || !sink.is_open(RuleId::L28) {
+            return;
+        }
+        for collapsing in &mut self.collapsing {
+            if collapsing.slot == slot
+                && collapsing.tid != record.tid
+                && record.ts > collapsing.since.saturating_add(EPSILON_NS)
+            {
+                collapsing.filled.get_or_insert((record.tid, record.ts));
+            }
+        }
+    }
+
+    /// L28: the task's write hold of this mm ends, and with it its collapse.
+    pub(super) fn collapse_unlocks(&mut self, record: &Record, sink: &mut Sink) {
+        if self.collapsing.is_empty() {
+            return;
+        }
+        let Some(index) = self.collapsing.iter().position(|c| c.tid == record.tid && c.slot.0 == record.mm) else {
+            return;
+        };
+        let collapsing = self.collapsing.swap_remove(index);
+        match collapsing.filled {
+            None => sink.held(RuleId::L28, record.ts),
+            Some((who, ts)) if record.ts > ts.saturating_add(EPSILON_NS) => {
+                let what = format!(
+                    "task {who} linked a PTE table in mm {:#x} where task {} had just taken one out to collapse it",
+                    record.mm, record.tid
+                );
+                sink.violated(RuleId::L28, record, record.mm, &[record.tid, who], what);
+            }
+            Some(_) => sink.unjudged(RuleId::L28),
+        }
+    }
+}
+
+/// Who is likely to have put an entry at this address, as far as the last events tell.
+fn installer(record: &Record, address: u64, sink: &Sink) -> Option<(u32, String)> {
+    let page = |r: &Record| r.args[1] & !0xfff == address;
+    let found = sink.last_event(|r| {
+        r.mm == record.mm
+            && match r.kind() {
+                Some(Kind::MwriteprotectRange) => {
+                    r.aux & 1 != 0 && (r.args[0]..r.args[0].saturating_add(r.args[1])).contains(&address)
+                }
+                Some(Kind::PteOffsetMapLock) => {
+                    r.tid != record.tid && r.args[0] == record.args[2] && r.args[2] != 0 && page(r)
+                }
+                _ => false,
+            }
+    })?;
+    let how = if found.kind() == Some(Kind::MwriteprotectRange) {
+        format!("; task {} write-protected that address with userfaultfd", found.tid)
+    } else {
+        format!("; task {} was the last other one seen to lock that entry (no event says who put it there)", found.tid)
+    };
+    Some((found.tid, how))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markers_are_read_as_x86_64_stores_them() {
+        // __swp_entry(31, bits), arch/x86/include/asm/pgtable_64.h.
+        let marker = |bits: u64| (!bits << 14 >> 5) | 31 << 59;
+        for bits in 1..8 {
+            assert_eq!(marker_of(marker(bits)), Some(bits));
+        }
+        assert_eq!(marker_of(0), None);
+        assert_eq!(marker_of(0x8000_0001_2345_6067), None);
+        assert_eq!(entry_name(marker(2)), "poison marker");
+        assert_eq!(entry_name(marker(5)), "uffd-wp and guard marker");
+        assert_eq!(entry_name(0x67), "present entry");
+    }
+}

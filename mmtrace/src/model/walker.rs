@@ -1,0 +1,149 @@
+//! Which function events are about page tables, and what of it is forgotten when some are lost.
+
+use mmtrace_common::{Kind, Record};
+
+use super::Model;
+use crate::verdict::Sink;
+
+impl Model {
+    /// To be called with every event: recording begins once every probe is attached. What was
+    /// seen before may have been seen by halves.
+    #[inline]
+    pub(super) fn tables_begin(&mut self, record: &Record) {
+        if !self.started && record.ts >= self.start {
+            self.started = true;
+            self.tables.forget_walks(0);
+        }
+    }
+
+    /// An event about page tables.
+    #[inline]
+    pub(super) fn walker(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+        if record.ts < self.start {
+            return;
+        }
+        match kind {
+            Kind::PteOffsetMapLock | Kind::PteOffsetMapRwNolock | Kind::PteOffsetMapRoNolock => {
+                return self.map(kind, record, sink);
+            }
+            Kind::PteOffsetMap => return self.map_inner(record),
+            Kind::PteOffsetMapLockEnter => return self.map_lock_enter(record),
+            Kind::PmdInstall => return self.pmd_install(record, sink),
+            Kind::PteFreeTlb => return self.free_tlb(record),
+            Kind::Mmdrop => return self.tables.written(record.mm),
+            Kind::VmAreaFree => {
+                self.shareable.remove(&(record.mm, record.args[0]));
+                return;
+            }
+            _ => {}
+        }
+        if record.ts <= self.tables.blind_until {
+            return;
+        }
+        match kind {
+            Kind::RetractPageTables
+            | Kind::RetractPageTablesReturn
+            | Kind::CollapsePteMappedThp
+            | Kind::CollapsePteMappedThpReturn
+            | Kind::CollapseHugePageEnter => self.collapse_bracket(kind, record, sink),
+            Kind::PmdpCollapseFlush => self.flush(record, sink),
+            Kind::PmdpCollapseFlushReturn => self.flush_return(record),
+            Kind::PteFreeDefer => self.free_defer(record, sink),
+            Kind::PteFreeNow => self.free_now(record, sink),
+            Kind::VmaPgtableWalkBegin | Kind::VmaPgtableWalkEnd => self.walk_bracket(kind, record, sink),
+            Kind::HugetlbVmaLockRead
+            | Kind::HugetlbVmaUnlockRead
+            | Kind::HugetlbVmaLockWrite
+            | Kind::HugetlbVmaUnlockWrite
+            | Kind::HugetlbVmaTrylockWrite => self.hugetlb_lock(kind, record, sink),
+            Kind::HugetlbZapEnd => self.hugetlb_zap_end(record, sink),
+            Kind::HugePmdUnshare => self.huge_pmd_unshare(record, sink),
+            Kind::MigrationEntryWaitHuge => self.huge_wait(record),
+            Kind::MigrationEntryWait => {
+                if let Some(walk) = self.tables.walk_of(record.tid) {
+                    walk.huge_wait = None;
+                }
+            }
+            Kind::MigrationEntryWaitOnLocked => self.huge_sleep(record, sink),
+            _ => {}
+        }
+    }
+
+    /// A task that has just been forked: it is in no call.
+    pub(super) fn newborn(&mut self, tid: u32, ts: u64) {
+        if ts < self.start || ts <= self.tables.blind_until {
+            return;
+        }
+        let walk = self.tables.walk(tid);
+        walk.known = true;
+        walk.depth = Some(0);
+        walk.hugetlb = true;
+    }
+
+    /// Events of a kind (`None`: of any) are missing. `true` if nothing else depends on them.
+    pub(super) fn lost_tables(&mut self, of: Option<Kind>, until: u64) -> bool {
+        match of {
+            // Nothing here depends on these.
+            Some(
+                Kind::PageFaultUser
+                | Kind::PageFaultKernel
+                | Kind::TlbFlush
+                | Kind::ContentionBegin
+                | Kind::ContentionEnd
+                | Kind::KhugepagedScan
+                | Kind::CollapseSwapin
+                | Kind::MaWrite,
+            ) => false,
+            // A map says what is there now; what was there before is only foretold from.
+            Some(
+                Kind::PteOffsetMap
+                | Kind::PteOffsetMapLockEnter
+                | Kind::PteOffsetMapLock
+                | Kind::PteOffsetMapRwNolock
+                | Kind::PteOffsetMapRoNolock
+                | Kind::PmdInstall
+                | Kind::PteFreeTlb,
+            ) => {
+                self.tables.forget_slots();
+                true
+            }
+            Some(
+                Kind::PmdpCollapseFlush
+                | Kind::PmdpCollapseFlushReturn
+                | Kind::PteFreeDefer
+                | Kind::PteFreeNow
+                | Kind::RetractPageTables
+                | Kind::RetractPageTablesReturn
+                | Kind::CollapsePteMappedThp
+                | Kind::CollapsePteMappedThpReturn
+                | Kind::CollapseHugePageEnter
+                | Kind::VmaPgtableWalkBegin
+                | Kind::VmaPgtableWalkEnd
+                | Kind::HugetlbVmaLockRead
+                | Kind::HugetlbVmaUnlockRead
+                | Kind::HugetlbVmaLockWrite
+                | Kind::HugetlbVmaUnlockWrite
+                | Kind::HugetlbVmaTrylockWrite
+                | Kind::HugetlbZapEnd
+                | Kind::HugePmdUnshare
+                | Kind::MigrationEntryWaitHuge,
+            ) => {
+                self.forget_tables(until);
+                true
+            }
+            _ => {
+                self.forget_tables(until);
+                false
+            }
+        }
+    }
+
+    fn forget_tables(&mut self, until: u64) {
+        self.tables.forget_walks(until);
+        self.tables.forget_tables();
+        self.collapsing.clear();
+        self.hugetlb.forget();
+        self.hugetlb_overlaps.clear();
+        self.shareable.clear();
+    }
+}

@@ -1,0 +1,199 @@
+//! Maps of PTE tables: what each may return, given the PMD entry it went by and what was
+//! known of it (mm/pgtable-generic.c, 6.5 to 7.2).
+
+use mmtrace_common::{Kind, Record};
+
+use super::{
+    Model,
+    lock::EPSILON_NS,
+    tables::{Life, Locking, Nolock, is_good, is_in_place, table_of},
+};
+use crate::verdict::{RuleId, Sink};
+
+/// A map without lock is not used for longer than this; its call is over, unseen.
+const NOLOCK_NS: u64 = 10_000_000;
+
+/// What a map has returned.
+struct Map {
+    slot: (u64, u64),
+    addr: u64,
+    /// 0: there is no table.
+    ptep: u64,
+    /// The PMD entry that it went by; `None` where that is not told.
+    used: Option<u64>,
+    /// The PMD entry at the return.
+    now: u64,
+    /// The PTL is held.
+    locked: bool,
+}
+
+impl Model {
+    /// `__pte_offset_map()` has returned, perhaps inside another function of the family.
+    pub(super) fn map_inner(&mut self, record: &Record) {
+        let Some(walk) = self.tables.walk_of(record.tid) else { return };
+        // Interrupts map other tables on top of the task.
+        if let Some(locking) = walk.locking.as_mut().filter(|l| l.of == (record.args[0], record.args[1])) {
+            locking.maps += 1;
+        }
+    }
+
+    /// `pte_offset_map_lock()` is entered.
+    pub(super) fn map_lock_enter(&mut self, record: &Record) {
+        self.tables.walk(record.tid).locking = Some(Locking { of: (record.args[0], record.args[1]), maps: 0 });
+    }
+
+    /// One of the family has returned.
+    pub(super) fn map(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+        let locked = kind == Kind::PteOffsetMapLock;
+        let map = Map {
+            slot: (record.mm, record.args[0]),
+            addr: record.args[1],
+            ptep: record.args[2],
+            used: (kind == Kind::PteOffsetMapRwNolock && self.pmd_used).then_some(record.args[4]),
+            now: record.args[3],
+            locked,
+        };
+        self.tables.counts.maps += 1;
+        if map.ptep == 0 {
+            self.tables.counts.without_table += 1;
+        }
+        if locked {
+            self.lost_race(record, sink);
+        }
+        self.window(&map, record, sink);
+        let frame = self.compare(&map, record, sink);
+        if locked && let Some(frame) = frame {
+            self.mapped_late(frame, record);
+        }
+    }
+
+    /// H02: how often it had to begin again.
+    fn lost_race(&mut self, record: &Record, sink: &mut Sink) {
+        let Some(walk) = self.tables.walk_of(record.tid) else { return };
+        let Some(locking) = walk.locking.take() else { return };
+        if locking.of != (record.args[0], record.args[1]) || locking.maps == 0 {
+            return;
+        }
+        sink.held(RuleId::H02, record.ts);
+        if locking.maps > 1 {
+            let what = format!(
+                "task {} mapped the PTE table of {:#x} {} times until it had the table's lock",
+                record.tid, record.args[1], locking.maps
+            );
+            sink.violated(RuleId::H02, record, record.mm, &[record.tid], what);
+        }
+    }
+
+    /// H01: a collapse has unlinked what this task had mapped without lock.
+    fn window(&mut self, map: &Map, record: &Record, sink: &mut Sink) {
+        if let Some(walk) = self.tables.walk_of(record.tid)
+            && let Some(before) = walk.nolock.take_if(|n| n.slot == map.slot)
+            && record.ts.saturating_sub(before.ts) <= NOLOCK_NS
+        {
+            sink.held(RuleId::H01, record.ts);
+            if let Some((ts, by)) = self.tables.unlinked(map.slot)
+                && by != record.tid
+                && ts > before.ts.saturating_add(EPSILON_NS)
+            {
+                let what = format!(
+                    "task {by} unlinked the PTE table of {:#x} after task {} had mapped it without its lock, and \
+                     before it mapped again",
+                    map.addr, record.tid
+                );
+                sink.violated(RuleId::H01, record, record.mm, &[record.tid, by], what);
+            }
+        }
+        if !map.locked && map.ptep != 0 {
+            self.tables.walk(record.tid).nolock = Some(Nolock { slot: map.slot, ts: record.ts });
+        }
+    }
+
+    /// L47: the return against the PMD entry, and against what was known. Says which table was mapped.
+    fn compare(&mut self, map: &Map, record: &Record, sink: &mut Sink) -> Option<u64> {
+        // What must be true of this return alone.
+        let went_by = match (map.used, map.locked) {
+            (Some(used), _) => Some(used),
+            // The PTL is held, and whoever unlinks a table that can be mapped needs it.
+            (None, true) if map.ptep != 0 => Some(map.now),
+            _ => None,
+        };
+        let mut wrong = None;
+        if map.ptep != 0 && !is_in_place(map.ptep, map.addr) {
+            wrong = Some(format!("PTE {:#x} is not at the place of its address", map.ptep));
+        }
+        let by_entry = went_by.and_then(table_of);
+        if let Some(pmd) = went_by {
+            if map.ptep == 0 && is_good(pmd) {
+                wrong = Some(format!("no table, and the PMD entry {pmd:#x} points to one"));
+            } else if map.ptep != 0 && by_entry.is_none() {
+                wrong = Some(format!("PTE {:#x}, and the PMD entry {pmd:#x} does not point to a table", map.ptep));
+            }
+        }
+        let mut compared = went_by.is_some();
+        if wrong.is_none()
+            && map.ptep != 0
+            && let Some(frame) = by_entry
+            && self.tables.direct_map.observe(map.ptep, frame) == Some(false)
+        {
+            wrong = Some(format!("PTE {:#x} is not in table {frame:#x}, which the PMD entry points to", map.ptep));
+        }
+        if let Some(wrong) = wrong {
+            self.tables.counts.divergences += 1;
+            self.tables.learn(map.slot, None);
+            let what = format!("task {} mapped {:#x} in mm {:#x}: {wrong}", record.tid, map.addr, record.mm);
+            sink.violated(RuleId::L47, record, record.mm, &[record.tid], what);
+            return None;
+        }
+        // What earlier events let expect.
+        let frame = if map.ptep == 0 { None } else { by_entry.or_else(|| self.tables.direct_map.frame(map.ptep)) };
+        if let Some(expected) = self.tables.foretell(map.slot)
+            && (map.ptep == 0 || frame.is_some())
+        {
+            compared = true;
+            if frame == Some(expected) {
+                self.tables.counts.foretold += 1;
+                sink.held(RuleId::H03, record.ts);
+            } else {
+                self.tables.counts.resynchronised += 1;
+                if map.ptep == 0 {
+                    let what = format!(
+                        "task {} finds no PTE table for {:#x}, where table {expected:#x} was, and nobody has locked \
+                         mm {:#x} for write since",
+                        record.tid, map.addr, record.mm
+                    );
+                    sink.held(RuleId::H03, record.ts);
+                    sink.violated(RuleId::H03, record, record.mm, &[record.tid], what);
+                }
+            }
+        }
+        self.tables.learn(map.slot, frame);
+        if compared {
+            self.tables.counts.compared += 1;
+            sink.held(RuleId::L47, record.ts);
+        } else {
+            sink.unjudged(RuleId::L47);
+        }
+        frame
+    }
+
+    /// L48: the table was mapped and locked, and its freeing had been asked for before. Judged
+    /// when it is freed: then nobody can have got another table in the same place.
+    fn mapped_late(&mut self, frame: u64, record: &Record) {
+        if let Some(Life::Deferred { since, mapped, .. }) = self.tables.life(frame)
+            && record.ts > since.saturating_add(EPSILON_NS)
+        {
+            mapped.get_or_insert((record.tid, record.ts));
+        }
+    }
+
+    /// A table was linked, or there was one already.
+    pub(super) fn pmd_install(&mut self, record: &Record, sink: &mut Sink) {
+        let slot = (record.mm, record.args[0]);
+        if record.aux & 1 == 0 {
+            return;
+        }
+        self.tables.counts.born += 1;
+        self.filled(slot, record, sink);
+        self.tables.learn(slot, table_of(record.args[1]));
+    }
+}
