@@ -654,6 +654,7 @@ rules! {
         example: "T1 migration_entry_wait … T2 __vma_start_write(v) … T2 pte_free_tlb",
         needs: [HandleMmFault, HandleMmFaultReturn, LockVmaUnderRcu, MigrationEntryWait, MigrationEntryWaitReturn, VmaStartWrite, VmaStartWriteReturn, PteFreeTlb, Released],
         since: (6, 15),
+    }
     L47 Consistency "walk: a map returns what the PMD entry says" {
         statement: "A PTE that pte_offset_map_lock or its kin returns is at the place of its address, in the table that the PMD entry points to by which it was found; and there is none only if that entry points to no table.",
         why: "I-BADPMD: every walk of page tables rests on it.",
