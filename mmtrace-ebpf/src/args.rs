@@ -5,9 +5,9 @@
 //! position table. To the verifier the table is constant, so it removes every
 //! branch below but the right one, and the load costs what a fixed one costs.
 
-use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel};
+use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_get_func_arg, bpf_probe_read_kernel};
 use core::{arch::asm, ffi::c_void};
-use mmtrace_common::POSITIONS;
+use mmtrace_common::{ABSENT, POSITIONS};
 
 use crate::offsets;
 
@@ -15,7 +15,7 @@ use crate::offsets;
 /// the order of the event table.
 pub type Positions = [u8; POSITIONS];
 
-/// A program's context: the parameters, one word each.
+/// A program's context: the parameters, one word each, and behind them what the function returns.
 #[derive(Clone, Copy)]
 pub struct Args {
     ctx: *mut c_void,
@@ -45,10 +45,15 @@ impl Args {
     }
 
     #[inline(always)]
-    fn at(self, entry: usize) -> u64 {
+    fn position(self, entry: usize) -> u8 {
         // SAFETY: `entry` is a constant within the table at every call; volatile,
         // since the loader changes the table after compilation.
-        match unsafe { self.positions.cast::<u8>().add(entry).read_volatile() } {
+        unsafe { self.positions.cast::<u8>().add(entry).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn at(self, entry: usize) -> u64 {
+        match self.position(entry) {
             0 => load::<0>(self.ctx),
             1 => load::<8>(self.ctx),
             2 => load::<16>(self.ctx),
@@ -72,6 +77,63 @@ impl Args {
     #[inline(always)]
     pub fn field<const N: usize>(self) -> u64 {
         self.at(N + 1)
+    }
+
+    /// What the parameter of field `N` points to; 0 where this kernel's function lacks it.
+    #[inline(always)]
+    pub fn pointee<const N: usize>(self) -> u64 {
+        if self.position(N + 1) == ABSENT { 0 } else { member::<true>(self.at(N + 1), 0) }
+    }
+
+    /// As [`Args::field`], as a plain number: the verifier refuses to load a pointer to a pointer
+    /// directly, and lets nobody calculate with a typed pointer. Only in programs on functions.
+    #[inline(always)]
+    pub fn number<const N: usize>(self) -> u64 {
+        let mut value = 0u64;
+        // SAFETY: the helper checks the number of the parameter; on failure the value stays 0.
+        unsafe { bpf_get_func_arg(self.ctx, u32::from(self.position(N + 1)), &raw mut value) };
+        value
+    }
+}
+
+/// The context of a program on a function without trampoline: the registers at its entry or return.
+#[derive(Clone, Copy)]
+pub struct Regs {
+    ctx: *mut c_void,
+    positions: *const Positions,
+}
+
+impl Regs {
+    /// The registers in `ctx`; arguments are found through `positions`.
+    #[inline(always)]
+    pub const fn new(ctx: *mut c_void, positions: *const Positions) -> Self {
+        Self { ctx, positions }
+    }
+
+    #[inline(always)]
+    fn at(self, entry: usize) -> u64 {
+        // The offsets are those of `struct pt_regs` of x86-64, which is ABI.
+        match Args::new(self.ctx, self.positions).position(entry) {
+            0 => load::<112>(self.ctx),
+            1 => load::<104>(self.ctx),
+            2 => load::<96>(self.ctx),
+            3 => load::<88>(self.ctx),
+            4 => load::<72>(self.ctx),
+            5 => load::<64>(self.ctx),
+            _ => 0,
+        }
+    }
+
+    /// The parameter of the event table's field `N`.
+    #[inline(always)]
+    pub fn field<const N: usize>(self) -> u64 {
+        self.at(N + 1)
+    }
+
+    /// What the function returns.
+    #[inline(always)]
+    pub fn returned(self) -> u64 {
+        load::<80>(self.ctx)
     }
 }
 

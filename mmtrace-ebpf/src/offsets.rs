@@ -29,4 +29,15 @@ offsets! {
     OFF_MAS_INDEX mas_index "`ma_state.index`";
     OFF_MAS_LAST mas_last "`ma_state.last`";
     OFF_REGS_IP regs_ip "`pt_regs.ip`";
+    OFF_VMA_MM vma_mm "`vm_area_struct.vm_mm`";
+    OFF_VMA_START vma_start "`vm_area_struct.vm_start`";
+    OFF_VMA_END vma_end "`vm_area_struct.vm_end`";
+    OFF_VMA_FLAGS vma_flags "`vm_area_struct.vm_flags`";
+    OFF_VMA_PRIVATE vma_private "`vm_area_struct.vm_private_data`";
+    OFF_VMF_VMA vmf_vma "`vm_fault.vma`";
+    OFF_VMF_ADDRESS vmf_address "`vm_fault.address`";
+    OFF_VMF_FLAGS vmf_flags "`vm_fault.flags`";
+    OFF_TLB_MM tlb_mm "`mmu_gather.mm`";
+    OFF_PAGE_RCU_HEAD page_rcu_head "`page.rcu_head`";
+    OFF_UFFD_MM uffd_mm "`userfaultfd_ctx.mm`";
 }

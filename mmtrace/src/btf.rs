@@ -223,6 +223,18 @@ impl Btf {
         }
     }
 
+    /// The size of a struct (or union), in bytes.
+    ///
+    /// # Errors
+    /// [`BtfError::Absent`]; [`BtfError::Ambiguous`] when several of this name disagree; damaged BTF.
+    pub fn struct_size(&self, strukt: &str) -> Result<u32, BtfError> {
+        let mut found = Vec::new();
+        for (_, ty) in self.raw.named(strukt).filter(|(_, ty)| is_aggregate(ty)) {
+            push_new(&mut found, ty.size_or_type);
+        }
+        single(found, || format!("struct {strukt}"))
+    }
+
     /// The enumerators of an enum. Values of an unsigned 64-bit enum above
     /// `i64::MAX` wrap, as they do in the register.
     ///

@@ -2,7 +2,7 @@
 //! verdict depends on. A recording writes it into its manifest, so that replay
 //! judges with the same knowledge.
 
-use mmtrace_common::Kind;
+use mmtrace_common::{At, Kind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -64,6 +64,20 @@ pub enum Form {
 }
 
 impl Form {
+    /// The forms that programs at such a place exist in, best first.
+    #[must_use]
+    pub const fn of(at: At) -> &'static [Self] {
+        match at {
+            At::Tracepoint => &[Self::TpBtf, Self::RawTp],
+            At::Entry => &[Self::Fentry],
+            At::Exit => &[Self::Fexit],
+            // A trampoline is refused where a struct is returned.
+            At::EntryOfStruct => &[Self::Kprobe],
+            At::ExitOfStruct => &[Self::Kretprobe],
+            At::User => &[],
+        }
+    }
+
     /// As the documentation calls it.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -510,11 +510,8 @@ pub const fn spec(kind: Kind) -> &'static Spec {
     }
 }
 
-/// Entries of a program's position table.
+/// Entries of a program's position table. What a function returns stands behind its parameters.
 pub const POSITIONS: usize = 12;
-
-/// In a position table: what the function returns.
-pub const RETURNED: u8 = 0xfe;
 
 /// In a position table: this kernel's event has no such parameter.
 pub const ABSENT: u8 = 0xff;

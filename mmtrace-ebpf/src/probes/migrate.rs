@@ -1,9 +1,15 @@
-//! `migrate:*` and `thp:*_migration_pmd`. None of them says which mm it is about.
+//! `migrate:*` and `thp:*_migration_pmd`. None of them says which mm it is about. And the functions that wait
+//! for a migration (mm/migrate.c), which do.
 
 use mmtrace_common::Kind;
 
-use super::probe;
-use crate::{args::Args, filter::wanted, ring::emit};
+use super::{entry, exit, probe};
+use crate::{
+    args::{Args, current_mm, member},
+    filter::wanted,
+    offsets,
+    ring::emit,
+};
 
 #[inline(always)]
 fn pte(args: Args, kind: Kind) {
@@ -71,3 +77,40 @@ probe!(set_migration_pmd, set_migration_pmd_raw, POS_SET_MIGRATION_PMD, set_pmd)
 probe!(remove_migration_pmd, remove_migration_pmd_raw, POS_REMOVE_MIGRATION_PMD, remove_pmd);
 probe!(mm_migrate_pages_start, mm_migrate_pages_start_raw, POS_MM_MIGRATE_PAGES_START, start);
 probe!(mm_migrate_pages, mm_migrate_pages_raw, POS_MM_MIGRATE_PAGES, end);
+
+#[inline(always)]
+fn wait(args: Args) {
+    let mm = args.mm();
+    if wanted(Kind::MigrationEntryWait, mm) {
+        emit(Kind::MigrationEntryWait, mm, 0, [args.field::<0>(), args.field::<1>()]);
+    }
+}
+
+#[inline(always)]
+fn waited(args: Args) {
+    let mm = args.mm();
+    if wanted(Kind::MigrationEntryWaitReturn, mm) {
+        emit(Kind::MigrationEntryWaitReturn, mm, 0, [args.field::<0>()]);
+    }
+}
+
+#[inline(always)]
+fn sleep(_: Args) {
+    let mm = current_mm();
+    if wanted(Kind::MigrationEntryWaitOnLocked, mm) {
+        emit(Kind::MigrationEntryWaitOnLocked, mm, 0, []);
+    }
+}
+
+#[inline(always)]
+fn wait_huge(args: Args) {
+    let mm = member::<true>(args.mm(), offsets::vma_mm());
+    if wanted(Kind::MigrationEntryWaitHuge, mm) {
+        emit(Kind::MigrationEntryWaitHuge, mm, 0, [args.field::<0>()]);
+    }
+}
+
+entry!(migration_entry_wait, POS_MIGRATION_ENTRY_WAIT, wait);
+exit!(migration_entry_wait_return, POS_MIGRATION_ENTRY_WAIT_RETURN, waited);
+entry!(migration_entry_wait_on_locked, POS_MIGRATION_ENTRY_WAIT_ON_LOCKED, sleep);
+entry!(migration_entry_wait_huge, POS_MIGRATION_ENTRY_WAIT_HUGE, wait_huge);

@@ -2,7 +2,7 @@
 
 use mmtrace_common::Kind;
 
-use super::probe;
+use super::{entry, probe};
 use crate::{
     args::{Args, current_mm, member, member32},
     filter::{dying, forget_process, fork as want_child, wanted},
@@ -54,3 +54,13 @@ probe!(exit_mmap, exit_mmap_raw, POS_EXIT_MMAP, exit_mm);
 probe!(sched_process_fork, sched_process_fork_raw, POS_SCHED_PROCESS_FORK, fork);
 probe!(sched_process_exec, sched_process_exec_raw, POS_SCHED_PROCESS_EXEC, exec);
 probe!(sched_process_exit, sched_process_exit_raw, POS_SCHED_PROCESS_EXIT, exit);
+
+#[inline(always)]
+fn drop_mm(args: Args) {
+    let mm = args.mm();
+    if wanted(Kind::Mmdrop, mm) {
+        emit(Kind::Mmdrop, mm, 0, []);
+    }
+}
+
+entry!(mmdrop, POS_MMDROP, drop_mm);

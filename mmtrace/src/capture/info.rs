@@ -5,6 +5,7 @@ use super::manifest::{State, Totals};
 use super::reader::{Capture, Condition, Summary};
 use super::show::{Seconds, clean, utc};
 use crate::context::{Form, ProbeState};
+use mmtrace_common::SPECS;
 use serde_json::json;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -126,12 +127,17 @@ fn as_text(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
     Ok(())
 }
 
+/// Whether there is no better form of that event's program.
+fn is_best(form: Form, event: &str) -> bool {
+    SPECS.iter().find(|s| s.name == event).is_none_or(|s| Form::of(s.at).first() == Some(&form))
+}
+
 /// What a reader should know of a probe; nothing when all is as it should be.
 fn remark(probe: &ProbeState) -> Option<String> {
     let mut parts = Vec::new();
     match probe.form {
         None => parts.push("not attached".to_owned()),
-        Some(Form::TpBtf) => {}
+        Some(form) if is_best(form, &probe.event) => {}
         Some(form) => parts.push(format!("attached as {}", form.name())),
     }
     parts.extend(probe.reason.clone());

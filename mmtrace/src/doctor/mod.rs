@@ -1,5 +1,5 @@
 //! `mmtrace doctor`: what would work here, what not, why, and what to do about it.
-//! Nothing is attached.
+//! Programs are shown to the kernel's verifier where that is allowed. Nothing is attached.
 
 use std::{
     collections::BTreeMap,
@@ -14,8 +14,9 @@ use crate::{
     context::{Context, Form, ProbeState},
     environment::{Environment, Finding, Status, Tracefs},
     probe::{
-        object,
-        plan::{Plan, Refusal},
+        filter::Filter,
+        object::{self, Object},
+        plan::{Plan, Planned, Refusal},
         selection::Selection,
         symbols::Symbols,
     },
@@ -23,6 +24,9 @@ use crate::{
     report::Style,
     verdict::RULES,
 };
+
+/// Rings are not used here: a page each.
+const RING_BYTES: u32 = 4096;
 
 /// Arguments of `mmtrace doctor`.
 #[derive(Args, Debug)]
@@ -92,25 +96,22 @@ fn examine() -> Diagnosis {
         Ok(plan) => {
             context.enums.clone_from(&plan.enums);
             context.offsets = object::offsets(plan);
-            context.probes = plan
-                .probes
-                .iter()
-                .map(|p| {
-                    let reason = p.positions.as_ref().err().map(|refusal| match refusal {
-                        // BTF and tracefs are two witnesses; say so when they differ.
-                        Refusal::NoEvent(_) if tracefs.has(p.spec.system, p.spec.name) == Some(true) => {
-                            format!("{refusal} in its BTF, though tracefs lists it: its arguments cannot be told")
-                        }
-                        other => other.to_string(),
-                    });
-                    ProbeState {
-                        event: p.spec.name.to_owned(),
-                        form: reason.is_none().then_some(Form::TpBtf),
-                        absent: p.absent.iter().map(|c| c.name().to_owned()).collect(),
-                        reason,
-                    }
-                })
-                .collect();
+            context.probes = verified(plan, &environment).unwrap_or_else(|| {
+                let on_paper = |p: &Planned| match p.state() {
+                    state if state.reason.is_some() => state,
+                    state => ProbeState { form: Form::of(p.spec.at).first().copied(), ..state },
+                };
+                plan.probes.iter().map(on_paper).collect()
+            });
+            for (state, probe) in context.probes.iter_mut().zip(&plan.probes) {
+                if let Err(refusal @ Refusal::NoEvent(_)) = &probe.positions
+                    && tracefs.has(probe.spec.system, probe.spec.name) == Some(true)
+                {
+                    // BTF and tracefs are two witnesses; say so when they differ.
+                    state.reason =
+                        Some(format!("{refusal} in its BTF, though tracefs lists it: its arguments cannot be told"));
+                }
+            }
         }
         Err(error) => {
             let probed = mmtrace_common::SPECS.iter().filter(|s| !s.kind.is_synthetic());
@@ -147,6 +148,13 @@ fn examine() -> Diagnosis {
         offsets: context.offsets,
         rules_off,
     }
+}
+
+/// What the kernel says to each program when it is to be brought in; `None` where nothing may be.
+fn verified(plan: &Plan, environment: &Environment) -> Option<Vec<ProbeState>> {
+    environment.blocking().is_none().then_some(())?;
+    let mut object = Object::load(plan, &Filter::default(), Some(RING_BYTES)).ok()?;
+    object.verify(plan).ok()
 }
 
 fn print(diagnosis: &Diagnosis, style: Style, out: &mut dyn Write) -> io::Result<()> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, os::fd::AsFd};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{HashMap, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, Program, ProgramError, ProgramFd, RawTracePoint},
+    programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, ProgramFd, RawTracePoint},
 };
 use aya_log::EbpfLogger;
 use mmtrace_common::{Kind, LOST_KINDS, Spec};
@@ -138,6 +138,11 @@ impl Object {
         for (name, table) in &positions {
             loader.override_global(name.as_str(), table, true);
         }
+        let variables: Vec<(String, u64)> =
+            plan.variables.iter().map(|(name, address)| (format!("ADDR_{}", name.to_uppercase()), *address)).collect();
+        for (name, address) in &variables {
+            loader.override_global(name.as_str(), address, true);
+        }
         let bits = filter.bits();
         let comm = filter.comm_words();
         let (cgroup, level) = filter.cgroup.as_ref().map_or((0, 0), |c| (c.id, c.level));
@@ -198,55 +203,80 @@ impl Object {
     /// # Errors
     /// Only when the object itself is wrong; a probe that the kernel refuses is in the answer.
     pub fn attach(&mut self, plan: &Plan) -> Result<Vec<ProbeState>, ObjectError> {
-        plan.probes.iter().map(|probe| self.attach_one(probe)).collect()
+        plan.probes.iter().map(|probe| self.bring(probe, Step::Attach)).collect()
     }
 
-    fn attach_one(&mut self, probe: &Planned) -> Result<ProbeState, ObjectError> {
+    /// As [`Object::attach`], but the programs are only brought into the kernel, where they never run.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn verify(&mut self, plan: &Plan) -> Result<Vec<ProbeState>, ObjectError> {
+        plan.probes.iter().map(|probe| self.bring(probe, Step::Load)).collect()
+    }
+
+    fn bring(&mut self, probe: &Planned, step: Step) -> Result<ProbeState, ObjectError> {
         let spec = probe.spec;
-        let absent = probe.absent.iter().map(|c| c.name().to_owned()).collect();
-        let mut state = ProbeState { event: spec.name.to_owned(), form: None, absent, reason: None };
-        if let Err(refusal) = &probe.positions {
-            state.reason = Some(refusal.to_string());
-        } else if !probe.wanted {
-            state.reason = Some("switched off with -e".to_owned());
-        } else {
-            match self.attach_typed(spec)? {
-                Ok(()) => state.form = Some(Form::TpBtf),
-                Err(typed) => match self.attach_raw(spec)? {
-                    Ok(()) => {
-                        state.form = Some(Form::RawTp);
-                        state.reason = Some(format!("tp_btf refused: {typed}"));
-                    }
-                    Err(raw) if raw == typed => state.reason = Some(format!("tp_btf and raw_tp refused: {raw}")),
-                    Err(raw) => state.reason = Some(format!("tp_btf refused: {typed}; raw_tp refused: {raw}")),
-                },
+        let mut state = probe.state();
+        if state.reason.is_some() {
+            return Ok(state);
+        }
+        let mut refused: Vec<(Form, String)> = Vec::new();
+        for form in Form::of(spec.at) {
+            match self.try_form(spec, probe.symbol.unwrap_or(spec.name), *form, step)? {
+                Ok(()) => {
+                    state.form = Some(*form);
+                    break;
+                }
+                Err(why) => refused.push((*form, why)),
             }
+        }
+        // Several forms refused for one reason are said in one breath.
+        let mut told: Vec<(String, String)> = Vec::new();
+        for (form, why) in refused {
+            match told.last_mut() {
+                Some((names, reason)) if *reason == why => *names = format!("{names} and {}", form.name()),
+                _ => told.push((form.name().to_owned(), why)),
+            }
+        }
+        if !told.is_empty() {
+            let told: Vec<String> = told.into_iter().map(|(names, why)| format!("{names} refused: {why}")).collect();
+            state.reason = Some(told.join("; "));
         }
         Ok(state)
     }
 
-    fn attach_typed(&mut self, spec: &Spec) -> Result<Result<(), String>, ObjectError> {
+    fn try_form(
+        &mut self,
+        spec: &Spec,
+        place: &str,
+        form: Form,
+        step: Step,
+    ) -> Result<Result<(), String>, ObjectError> {
         let Self { ebpf, btf, attached, .. } = self;
-        let program = ebpf.program_mut(spec.name).ok_or_else(|| ObjectError::Missing(spec.name.to_owned()))?;
-        let program: &mut BtfTracePoint =
-            program.try_into().map_err(|_| ObjectError::Missing(format!("{} as tp_btf", spec.name)))?;
-        let done = program
-            .load(spec.name, btf)
-            .and_then(|()| program.attach())
-            .and_then(|_| program.fd()?.try_clone().map_err(ProgramError::IOError));
-        Ok(done.map(|fd| attached.push((spec.kind, fd))).map_err(|e| explain(&e)))
-    }
-
-    fn attach_raw(&mut self, spec: &Spec) -> Result<Result<(), String>, ObjectError> {
-        let name = format!("{}_raw", spec.name);
-        let Self { ebpf, attached, .. } = self;
+        let name = if form == Form::RawTp { format!("{}_raw", spec.name) } else { spec.name.to_owned() };
         let program = ebpf.program_mut(&name).ok_or_else(|| ObjectError::Missing(name.clone()))?;
-        let program: &mut RawTracePoint =
-            program.try_into().map_err(|_| ObjectError::Missing(format!("{name} as raw_tp")))?;
-        let done = program
-            .load()
-            .and_then(|()| program.attach(spec.name))
-            .and_then(|_| program.fd()?.try_clone().map_err(ProgramError::IOError));
+        let wrong = || ObjectError::Missing(format!("{name} as {}", form.name()));
+        macro_rules! bring {
+            ($type:ty, ($($load:expr),*), ($($at:expr),*)) => {{
+                let program: &mut $type = program.try_into().map_err(|_| wrong())?;
+                program.load($($load),*).and_then(|()| {
+                    if step == Step::Attach {
+                        program.attach($($at),*)?;
+                    }
+                    program.fd()?.try_clone().map_err(ProgramError::IOError)
+                })
+            }};
+        }
+        let done = match form {
+            Form::TpBtf => bring!(BtfTracePoint, (place, btf), ()),
+            Form::RawTp => bring!(RawTracePoint, (), (place)),
+            Form::Fentry => bring!(FEntry, (place, btf), ()),
+            Form::Fexit => bring!(FExit, (place, btf), ()),
+            Form::Kprobe | Form::Kretprobe if !sys::has_kprobes() => {
+                return Ok(Err("this kernel has no kprobes (CONFIG_KPROBE_EVENTS)".to_owned()));
+            }
+            Form::Kprobe | Form::Kretprobe => bring!(KProbe, (), (place, 0)),
+        };
         Ok(done.map(|fd| attached.push((spec.kind, fd))).map_err(|e| explain(&e)))
     }
 
@@ -294,6 +324,15 @@ impl Object {
     }
 }
 
+/// How far a program is brought.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Into the kernel, past its verifier.
+    Load,
+    /// And onto its event.
+    Attach,
+}
+
 /// Where the programs' diagnostics go.
 struct Stderr;
 
@@ -320,6 +359,9 @@ fn explain(error: &ProgramError) -> String {
                 log.lines().map(str::trim).rfind(|l| !l.is_empty() && !statistics.iter().any(|s| l.starts_with(s)));
             match last {
                 Some(line) => format!("{io_error} ({line})"),
+                None if io_error.kind() == std::io::ErrorKind::PermissionDenied => {
+                    "forbidden here by a security policy, or a capability is missing (EPERM)".to_owned()
+                }
                 None => io_error.to_string(),
             }
         }

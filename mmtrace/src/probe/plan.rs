@@ -7,11 +7,14 @@
 use std::collections::BTreeMap;
 
 use mmtrace_common::{
-    ABSENT, Column, Field, FieldType, Kind, MmFrom, OFFSETS, OffsetId, POSITIONS, RETURNED, SPECS, Slot, Source, Spec,
+    ABSENT, Column, Field, FieldType, Kind, MmFrom, OFFSETS, OffsetId, POSITIONS, SPECS, Slot, Source, Spec,
 };
 
 use super::{function, selection::Selection, symbols::Symbols};
-use crate::btf::{Btf, BtfError, Param, ParamType};
+use crate::{
+    btf::{Btf, BtfError, Param, ParamType},
+    context::ProbeState,
+};
 
 /// What the kernel's BTF says about the event table.
 #[derive(Clone, Debug)]
@@ -39,6 +42,21 @@ pub struct Planned {
     pub absent: Vec<Column>,
     /// Whether the user wants it.
     pub wanted: bool,
+}
+
+impl Planned {
+    /// What is known before it is tried: the reason why it will not be, if there is one.
+    #[must_use]
+    pub fn state(&self) -> ProbeState {
+        let reason = match &self.positions {
+            Err(refusal) => Some(refusal.to_string()),
+            Ok(_) if self.wanted => None,
+            Ok(_) if self.spec.on => Some("switched off with -e".to_owned()),
+            Ok(_) => Some(format!("off unless asked for: -e +{}", self.spec.name)),
+        };
+        let absent = self.absent.iter().map(|c| c.name().to_owned()).collect();
+        ProbeState { event: self.spec.name.to_owned(), form: None, absent, reason }
+    }
 }
 
 /// Why an event cannot be observed.
@@ -96,10 +114,14 @@ pub enum Refusal {
     #[error("{0}() is never hooked: {1}")]
     Harmful(&'static str, &'static str),
     /// The program makes a page frame number of a pointer, and cannot know how.
-    #[error(
-        "the addresses of the kernel's {0} cannot be read from /proc/kallsyms (kernel.kptr_restrict, or no CAP_SYSLOG)"
-    )]
+    #[error("{0} is not among this kernel's symbols (CONFIG_KALLSYMS_ALL)")]
     NoVariable(&'static str),
+    /// As above.
+    #[error("the address of the kernel's {0} is hidden (kernel.kptr_restrict, or no CAP_SYSLOG)")]
+    HiddenVariable(&'static str),
+    /// And it would make a wrong one.
+    #[error("struct page has {0} bytes in this kernel, not 64: page frame numbers cannot be told from pointers")]
+    PageSize(u32),
     /// A struct member that the program needs cannot be found.
     #[error("cannot tell where {what} is: {why}")]
     Offset {
@@ -130,7 +152,7 @@ impl Plan {
         let Ok(positions) = &probe.positions else { return BTreeMap::new() };
         names(probe.spec)
             .zip(positions)
-            .filter_map(|(name, position)| Some((name?, *position)).filter(|(_, p)| *p != ABSENT && *p != RETURNED))
+            .filter_map(|(name, position)| Some((name?, *position)).filter(|(_, p)| *p != ABSENT))
             .collect()
     }
 
@@ -168,6 +190,9 @@ impl Plan {
         }
     }
 }
+
+/// Bytes of `struct page` on every kernel that was examined; the programs rely on it.
+const PAGE_STRUCT_SIZE: u32 = 64;
 
 /// Kernel variables that say where the direct map and the array of `struct page` begin (arch/x86/kernel/head64.c).
 pub(super) const VARIABLES: &[&str] = &["page_offset_base", "vmemmap_base"];
@@ -212,7 +237,7 @@ fn resolve(
             Source::Deref(name) | Source::Made(name) => (name, Expect::Word),
             Source::Return | Source::OfReturn(_) => {
                 if returns {
-                    *entry = RETURNED;
+                    *entry = params.len() as u8;
                 } else {
                     absent.push(field.column);
                 }
@@ -222,6 +247,7 @@ fn resolve(
         };
         if let (Source::Made(_), Column::Table) = (field.source, field.column) {
             needs_variable(symbols, "vmemmap_base")?;
+            needs_page_size(btf)?;
         }
         match position(&params, name, expect) {
             Ok(found) => *entry = found,
@@ -242,7 +268,20 @@ fn resolve(
 }
 
 fn needs_variable(symbols: &Symbols, name: &'static str) -> Result<(), Refusal> {
-    if symbols.address(name).is_some() { Ok(()) } else { Err(Refusal::NoVariable(name)) }
+    match symbols.count(name) {
+        Some(0) => Err(Refusal::NoVariable(name)),
+        _ if symbols.address(name).is_some() => Ok(()),
+        _ => Err(Refusal::HiddenVariable(name)),
+    }
+}
+
+/// The programs make page frame numbers of pointers to `struct page` by a shift.
+fn needs_page_size(btf: &Btf) -> Result<(), Refusal> {
+    match btf.struct_size("page") {
+        Ok(PAGE_STRUCT_SIZE) => Ok(()),
+        Ok(other) => Err(Refusal::PageSize(other)),
+        Err(error) => Err(Refusal::Offset { what: "the end of struct page".to_owned(), why: error.to_string() }),
+    }
 }
 
 /// The parameters that an event's program reads, in the order of its position table.

@@ -72,6 +72,12 @@ pub fn raise_priority() {
     }
 }
 
+/// Whether programs can be put on breakpoints in the kernel.
+#[must_use]
+pub fn has_kprobes() -> bool {
+    std::path::Path::new("/sys/bus/event_source/devices/kprobe/type").exists()
+}
+
 /// Whether a ring buffer holds data, complete or still being written. Does not wait.
 #[must_use]
 pub fn is_readable(ring: BorrowedFd<'_>) -> bool {

@@ -1,0 +1,156 @@
+//! Collapses, and what they unlink (mm/khugepaged.c, mm/pgtable-generic.c).
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::generated::bpf_probe_read_kernel,
+    macros::{kprobe, kretprobe, map},
+    maps::PerCpuArray,
+    programs::{ProbeContext, RetProbeContext},
+};
+use core::ptr::addr_of;
+use mmtrace_common::{ABSENT, Kind, POSITIONS};
+
+use super::{entry, exit};
+use crate::{
+    args::{Args, Positions, Regs, member},
+    filter::wanted,
+    offsets,
+    ring::emit,
+};
+
+/// Where the direct map begins. Set once, by the program that the loader runs before all others.
+#[unsafe(no_mangle)]
+pub static mut PAGE_OFFSET: u64 = 0;
+
+/// Entries of a PTE table.
+const ENTRIES: usize = 512;
+/// `_PAGE_PRESENT | _PAGE_PROTNONE`: `pte_present()` (arch/x86/include/asm/pgtable.h).
+const PTE_PRESENT: u64 = 0x101;
+/// `_PAGE_ACCESSED | _PAGE_DIRTY`: `pte_none()` does not mind them, since the CPU may set them.
+const PTE_NONE_MAY_HAVE: u64 = 0x60;
+/// `SWP_PTE_MARKER`: the last swap type, in an entry's highest bits.
+const PTE_MARKER: u64 = 31;
+/// `_PAGE_PSE`
+const PMD_HUGE: u64 = 0x80;
+/// Bits of an entry that are a physical address.
+const FRAME: u64 = 0x000f_ffff_ffff_f000;
+
+/// A copy of the table that is being looked at.
+#[map]
+static TABLE: PerCpuArray<[u64; ENTRIES]> = PerCpuArray::with_max_entries(1, 0);
+
+/// What a table still holds.
+struct Holds {
+    /// The first marker, or else the first present entry, or else the first that is not none.
+    entry: u64,
+    /// Its place.
+    index: u64,
+    markers: u64,
+    presents: u64,
+    scanned: bool,
+}
+
+/// Looks at every entry of the table that a PMD entry points to. The PML is held, and all who could
+/// fill the table are kept out, if the rule that asks for this holds.
+#[inline(always)]
+fn scan(pmd: u64) -> Holds {
+    let mut holds = Holds { entry: 0, index: 0, markers: 0, presents: 0, scanned: false };
+    // SAFETY: a word of ours, written once before this program is attached.
+    let base = unsafe { addr_of!(PAGE_OFFSET).read_volatile() };
+    if base == 0 || pmd & (PTE_PRESENT | PMD_HUGE) != 1 {
+        return holds;
+    }
+    let Some(table) = TABLE.get_ptr_mut(0) else { return holds };
+    let at = base.wrapping_add(pmd & FRAME);
+    // SAFETY: the map's value is that long, and this CPU's own: a kprobe is not preempted.
+    if unsafe { bpf_probe_read_kernel(table.cast(), 8 * ENTRIES as u32, at as *const _) } != 0 {
+        return holds;
+    }
+    holds.scanned = true;
+    // 3: a marker, 2: present, 1: not none.
+    let mut rank = 0;
+    let mut i = 0;
+    while i < ENTRIES {
+        // SAFETY: within the map's value.
+        let pte = unsafe { (*table)[i] };
+        let is = if pte & PTE_PRESENT != 0 {
+            holds.presents += 1;
+            2
+        } else if pte >> 59 == PTE_MARKER {
+            holds.markers += 1;
+            3
+        } else {
+            u64::from(pte & !PTE_NONE_MAY_HAVE != 0)
+        };
+        if is > rank {
+            rank = is;
+            holds.entry = pte;
+            holds.index = i as u64;
+        }
+        i += 1;
+    }
+    holds
+}
+
+#[unsafe(no_mangle)]
+static POS_PMDP_COLLAPSE_FLUSH: Positions = [ABSENT; POSITIONS];
+
+#[kprobe]
+pub fn pmdp_collapse_flush(ctx: ProbeContext) -> u32 {
+    let regs = Regs::new(ctx.as_ptr(), &raw const POS_PMDP_COLLAPSE_FLUSH);
+    let vma = regs.field::<0>();
+    let mm = member::<false>(vma, offsets::vma_mm());
+    if wanted(Kind::PmdpCollapseFlush, mm) {
+        let pmdp = regs.field::<2>();
+        let pmd = member::<false>(pmdp, 0);
+        let holds = scan(pmd);
+        let flags = member::<false>(vma, offsets::vma_flags());
+        let aux = holds.markers | holds.presents << 10 | holds.index << 20 | u64::from(holds.scanned) << 29;
+        emit(Kind::PmdpCollapseFlush, mm, aux, [vma, regs.field::<1>(), pmdp, pmd, holds.entry, flags]);
+    }
+    0
+}
+
+#[kretprobe]
+pub fn pmdp_collapse_flush_return(ctx: RetProbeContext) -> u32 {
+    if wanted(Kind::PmdpCollapseFlushReturn, 0) {
+        let regs = Regs::new(ctx.as_ptr(), &raw const POS_PMDP_COLLAPSE_FLUSH);
+        emit(Kind::PmdpCollapseFlushReturn, 0, 0, [regs.returned()]);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+static POS_PMDP_COLLAPSE_FLUSH_RETURN: Positions = [ABSENT; POSITIONS];
+
+#[inline(always)]
+fn retract(args: Args) {
+    if wanted(Kind::RetractPageTables, 0) {
+        emit(Kind::RetractPageTables, 0, 0, [args.field::<0>(), args.field::<1>()]);
+    }
+}
+
+#[inline(always)]
+fn retracted(args: Args) {
+    if wanted(Kind::RetractPageTablesReturn, 0) {
+        emit(Kind::RetractPageTablesReturn, 0, 0, [args.field::<0>()]);
+    }
+}
+
+#[inline(always)]
+fn collapse(args: Args, kind: Kind, aux: u64) {
+    let mm = args.mm();
+    if wanted(kind, mm) {
+        emit(kind, mm, aux, [args.field::<0>()]);
+    }
+}
+
+entry!(retract_page_tables, POS_RETRACT_PAGE_TABLES, retract);
+exit!(retract_page_tables_return, POS_RETRACT_PAGE_TABLES_RETURN, retracted);
+entry!(collapse_pte_mapped_thp, POS_COLLAPSE_PTE_MAPPED_THP, |args| collapse(args, Kind::CollapsePteMappedThp, 0));
+exit!(collapse_pte_mapped_thp_return, POS_COLLAPSE_PTE_MAPPED_THP_RETURN, |args: Args| collapse(
+    args,
+    Kind::CollapsePteMappedThpReturn,
+    args.field::<1>()
+));
+entry!(collapse_huge_page, POS_COLLAPSE_HUGE_PAGE, |args| collapse(args, Kind::CollapseHugePageEnter, 0));
