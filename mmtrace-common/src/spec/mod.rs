@@ -401,7 +401,8 @@ offsets! {
     VmfAddress "vm_fault" "address" "OFF_VMF_ADDRESS";
     VmfFlags "vm_fault" "flags" "OFF_VMF_FLAGS";
     TlbMm "mmu_gather" "mm" "OFF_TLB_MM";
-    PageRcuHead "page" "rcu_head" "OFF_PAGE_RCU_HEAD";
+    // include/linux/types.h defines `rcu_head` as `callback_head`, and so names the member.
+    PageRcuHead "page" "callback_head" "OFF_PAGE_RCU_HEAD";
     UffdMm "userfaultfd_ctx" "mm" "OFF_UFFD_MM";
 }
 

@@ -36,7 +36,7 @@ pub struct WatchArgs {
     #[arg(short = 'e', long = "events", value_name = "LIST", allow_hyphen_values = true)]
     pub events: Option<Selection>,
 
-    /// Drive the kernel meanwhile: `mmtrace workload --list` names them
+    /// Drive the kernel meanwhile, for --seconds, and stop when it has ended: `mmtrace workload --list` names them
     #[arg(long, value_name = "NAME", conflicts_with = "command")]
     pub workload: Option<String>,
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use mmtrace_guest::{DONE, Done, KEPT, STDERR, STDOUT, archive::Contents};
 use serde_json::Value;
 
-use super::table::{Expect, TESTS, Test};
+use super::table::{Expect, Test, tests};
 
 /// What is known of one kernel.
 #[derive(Debug, Default)]
@@ -33,13 +33,13 @@ pub(super) fn store(results: &Contents, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Judges every test of the table.
-pub(super) fn judge(results: &Contents) -> Judgement {
+/// Judges every test of the table that is for this kernel.
+pub(super) fn judge(results: &Contents, kernel: (u32, u32)) -> Judgement {
     let mut judgement = Judgement::default();
-    for test in TESTS {
+    for test in tests(kernel) {
         let mut wrong = Vec::new();
         let told = one(test, results, &mut judgement, &mut wrong);
-        judgement.told.push(format!("{:<11} {told}", test.name));
+        judgement.told.push(format!("{:<15} {told}", test.name));
         judgement.wrong.extend(wrong.into_iter().map(|what| format!("{}: {what}", test.name)));
     }
     if !results.complete {
@@ -77,10 +77,11 @@ fn one(test: &Test, results: &Contents, judgement: &mut Judgement, wrong: &mut V
     let stdout = file(results, test.name, STDOUT).unwrap_or_default();
     if let Some(trouble) = &done.trouble {
         wrong.push(trouble.clone());
-    } else if done.status != Some(0) {
+    } else if done.status != Some(test.expect.status()) {
         let stderr = String::from_utf8_lossy(file(results, test.name, STDERR).unwrap_or_default());
         let said = stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-        wrong.push(format!("it ended with {} {said}", done.status.unwrap_or(-1)));
+        let (is, should) = (done.status.unwrap_or(-1), test.expect.status());
+        wrong.push(format!("it ended with {is}, not {should}: {said}"));
     }
     let told = match test.expect {
         Expect::Same(other) => {
@@ -98,12 +99,12 @@ fn one(test: &Test, results: &Contents, judgement: &mut Judgement, wrong: &mut V
             }
             Err(error) => no_json(&error, wrong),
         },
-        Expect::Recording => match serde_json::from_slice::<Value>(stdout) {
+        Expect::Recording | Expect::Caught(_) => match serde_json::from_slice::<Value>(stdout) {
             Ok(report) => {
                 if judgement.manifest.is_none() {
                     judgement.manifest = manifest(results, test);
                 }
-                recording(&report, wrong)
+                recording(&report, test.expect, wrong)
             }
             Err(error) => no_json(&error, wrong),
         },
@@ -142,22 +143,32 @@ fn examine(doctor: &Value, wrong: &mut Vec<String>) -> String {
     )
 }
 
-fn recording(report: &Value, wrong: &mut Vec<String>) -> String {
+fn recording(report: &Value, expect: Expect, wrong: &mut Vec<String>) -> String {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let (lost, missed) = (number(&report["lost"]), number(&report["missed"]));
     if lost > 0 {
         wrong.push(format!("lost {lost} events"));
     }
-    for violation in list(&report["violations"]) {
+    let rules = list(&report["rules"]);
+    let of = |verdict: &str| rules.iter().filter(|r| r["verdict"] == verdict).collect::<Vec<_>>();
+    let caught = if let Expect::Caught(rule) = expect { Some(rule) } else { None };
+    for violation in list(&report["violations"]).iter().filter(|v| v["rule"].as_str() != caught) {
         wrong.push(format!("{} violated: {}", violation["rule"], violation["what"]));
+    }
+    // Of a rule that is violated often not all is told, so both lists are looked at.
+    for rule in of("violated").iter().filter(|r| r["id"].as_str() != caught) {
+        wrong.push(format!("{} is violated", rule["id"]));
     }
     if report["verdict"] == "violated" && list(&report["violations"]).is_empty() {
         wrong.push("the verdict is violated, and no violation is told".to_owned());
     }
-    let rules = list(&report["rules"]);
-    let of = |verdict: &str| rules.iter().filter(|r| r["verdict"] == verdict).collect::<Vec<_>>();
+    if let Some(rule) = caught
+        && of("violated").iter().all(|r| r["id"] != rule)
+    {
+        wrong.push(format!("{rule} is not violated, and should be: this kernel has the bug"));
+    }
     let unknown = of("unknown");
-    if report["verdict"] != "held" && missed == 0 && lost == 0 {
+    if report["verdict"] != "held" && caught.is_none() && missed == 0 && lost == 0 {
         wrong.push(format!("verdict {}, though nothing was lost or missed", report["verdict"]));
     }
     let mut told = format!(
@@ -180,7 +191,7 @@ fn recording(report: &Value, wrong: &mut Vec<String>) -> String {
         }
     }
     for (reason, ids) in reasons {
-        told.push_str(&format!("\n{:14}unknown: {}: {reason}", "", ids.join(" ")));
+        told.push_str(&format!("\n{:18}unknown: {}: {reason}", "", ids.join(" ")));
     }
     told
 }
@@ -190,18 +201,25 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const KERNEL: (u32, u32) = (7, 2);
+
     fn results(report: &Value, replayed: &Value) -> Contents {
         let doctor = json!({"can_record": true, "kernel": {"release": "6.1"}, "probes": [{"form": "tp_btf"}]});
-        let done = serde_json::to_vec(&Done { status: Some(0), trouble: None, seconds: 1.0 }).unwrap();
         let mut files = Vec::new();
-        for test in TESTS {
-            let printed = match test.expect {
-                Expect::Doctor => &doctor,
-                Expect::Recording => report,
-                Expect::Same(_) => replayed,
+        for test in tests(KERNEL) {
+            let caught = |rule| {
+                let violated = json!([{"id": rule, "rule": rule, "what": "a marker is lost", "verdict": "violated"}]);
+                json!({"lost": 0, "missed": 0, "verdict": "violated", "violations": violated, "rules": violated})
             };
+            let printed = match test.expect {
+                Expect::Doctor => doctor.clone(),
+                Expect::Recording => report.clone(),
+                Expect::Caught(rule) => caught(rule),
+                Expect::Same(_) => replayed.clone(),
+            };
+            let done = Done { status: Some(test.expect.status()), trouble: None, seconds: 1.0 };
             files.push((format!("{}/{STDOUT}", test.name), printed.to_string().into_bytes()));
-            files.push((format!("{}/{DONE}", test.name), done.clone()));
+            files.push((format!("{}/{DONE}", test.name), serde_json::to_vec(&done).unwrap()));
         }
         Contents { files, complete: true }
     }
@@ -209,25 +227,25 @@ mod tests {
     #[test]
     fn a_clean_machine_is_accepted() {
         let report = json!({"lost": 0, "missed": 0, "verdict": "held", "violations": [], "rules": []});
-        assert_eq!(judge(&results(&report, &report)).wrong, [""; 0]);
+        assert_eq!(judge(&results(&report, &report), KERNEL).wrong, [""; 0]);
     }
 
     #[test]
     fn unknown_rules_need_missed_runs() {
         let rules = json!([{"id": "L01", "verdict": "unknown", "reason": "x"}, {"id": "L02", "verdict": "unknown", "reason": "x"}]);
         let report = json!({"lost": 0, "missed": 9, "verdict": "unknown", "violations": [], "rules": rules});
-        let judgement = judge(&results(&report, &report));
+        let judgement = judge(&results(&report, &report), KERNEL);
         assert_eq!(judgement.wrong, [""; 0]);
         assert!(judgement.told.iter().any(|line| line.contains("unknown: L01 L02: x")), "{:?}", judgement.told);
         let report = json!({"lost": 0, "missed": 0, "verdict": "unknown", "violations": [], "rules": rules});
-        assert!(!judge(&results(&report, &report)).wrong.is_empty());
+        assert!(!judge(&results(&report, &report), KERNEL).wrong.is_empty());
     }
 
     #[test]
     fn what_is_wrong_is_said() {
         let good = json!({"lost": 0, "missed": 0, "verdict": "held", "violations": [], "rules": []});
         let bad = json!({"lost": 3, "missed": 0, "verdict": "violated", "violations": [{"rule": "L01", "what": "two writers"}]});
-        let wrong = judge(&results(&bad, &good)).wrong;
+        let wrong = judge(&results(&bad, &good), KERNEL).wrong;
         for what in [
             "record: lost 3 events",
             "record: \"L01\" violated: \"two writers\"",
@@ -235,10 +253,16 @@ mod tests {
         ] {
             assert!(wrong.iter().any(|w| w == what), "{wrong:?}");
         }
+        let mut missed = results(&good, &good);
+        let caught = tests(KERNEL).find(|t| matches!(t.expect, Expect::Caught(_))).unwrap();
+        let file = missed.files.iter_mut().find(|(name, _)| *name == format!("{}/{STDOUT}", caught.name)).unwrap();
+        file.1 = good.to_string().into_bytes();
+        let wrong = judge(&missed, KERNEL).wrong;
+        assert!(wrong.iter().any(|w| w.contains("L25 is not violated, and should be")), "{wrong:?}");
         let mut cut = results(&good, &good);
         cut.files.truncate(2);
         cut.complete = false;
-        let wrong = judge(&cut).wrong;
+        let wrong = judge(&cut, KERNEL).wrong;
         assert!(wrong.iter().any(|w| w == "record: it was not done"), "{wrong:?}");
         assert!(wrong.iter().any(|w| w.contains("before its last step")), "{wrong:?}");
     }

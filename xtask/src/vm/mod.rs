@@ -59,6 +59,12 @@ fn series(text: &str) -> Result<String, String> {
     }
 }
 
+/// Major and minor number of a series; 0.0 where there are none.
+fn numbers(series: &str) -> (u32, u32) {
+    let (major, minor) = series.split_once('.').unwrap_or_default();
+    (major.parse().unwrap_or(0), minor.parse().unwrap_or(0))
+}
+
 /// What to do with a kernel.
 #[derive(Clone, Copy)]
 pub(crate) enum Task<'a> {
@@ -145,7 +151,7 @@ fn boot(
     debian::remove(&results)?;
     fs::create_dir_all(&results).with_context(|| format!("cannot make the folder {}", results.display()))?;
     let plan = match task {
-        Task::Test | Task::WriteProbes => table::plan(),
+        Task::Test | Task::WriteProbes => table::plan(numbers(series)),
         Task::Command(args) => table::single(args),
     };
     programs.pack(&plan, &initramfs)?;
@@ -175,7 +181,7 @@ fn tell(workspace: &Workspace, series: &str, remains: &Remains, task: Task<'_>) 
     if let Task::Command(_) = task {
         wrong.extend(judge::show(&remains.results, table::COMMAND));
     } else {
-        let mut judgement = judge::judge(&remains.results);
+        let mut judgement = judge::judge(&remains.results, numbers(series));
         for line in &judgement.told {
             say!("  {line}");
         }

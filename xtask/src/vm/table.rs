@@ -8,6 +8,8 @@ use super::{image::MMTRACE, machine::DISK};
 pub(super) struct Test {
     /// Its name, and that of its folder in the results.
     pub(super) name: &'static str,
+    /// First kernel that it is for.
+    pub(super) since: (u32, u32),
     /// Arguments of mmtrace.
     pub(super) args: &'static [&'static str],
     /// Settings during the test: file, value.
@@ -20,58 +22,118 @@ pub(super) struct Test {
     pub(super) expect: Expect,
 }
 
-/// What must come of a test. Its exit status must be 0 in any case.
+/// What must come of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expect {
     /// `doctor --json`: recording is possible, and what the probes are resolved to is that of `testdata/probes/`.
     Doctor,
     /// `record --json`: nothing lost, nothing violated. Rules may be unknown only where probe runs were missed.
     Recording,
+    /// `record --json` of a bug that this kernel has: the rule of this name is violated, no other, and nothing is lost.
+    /// Its exit status is 1.
+    Caught(&'static str),
     /// It prints, byte for byte, what the test of this name printed.
     Same(&'static str),
 }
 
+impl Expect {
+    /// The exit status that goes with it.
+    pub(super) const fn status(self) -> i32 {
+        if matches!(self, Self::Caught(_)) { 1 } else { 0 }
+    }
+}
+
 const THP: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
+
+/// What most tests have.
+const TEST: Test = Test {
+    name: "",
+    since: (0, 0),
+    args: &[],
+    settings: &[(THP, "madvise")],
+    limit: 120,
+    keep: &[],
+    expect: Expect::Recording,
+};
 
 /// The tests, in order.
 pub(super) const TESTS: &[Test] = &[
-    Test { name: "doctor", args: &["doctor", "--json"], settings: &[], limit: 30, keep: &[], expect: Expect::Doctor },
+    Test { name: "doctor", args: &["doctor", "--json"], settings: &[], limit: 60, expect: Expect::Doctor, ..TEST },
     Test {
         name: "record",
         args: &["record", "--seconds", "20", "--workload", "all", "--json", "-o", "/run/record"],
-        settings: &[(THP, "madvise")],
-        limit: 120,
         keep: &["/run/record"],
-        expect: Expect::Recording,
+        ..TEST
     },
     Test {
         name: "replay",
         args: &["replay", "--json", "/run/record"],
         settings: &[],
-        limit: 120,
-        keep: &[],
         expect: Expect::Same("record"),
+        ..TEST
     },
     Test {
         name: "record-thp",
         args: &["record", "--seconds", "10", "--workload", "all", "--json", "-o", "/run/record-thp"],
         settings: &[(THP, "always")],
-        limit: 120,
-        keep: &["/run/record-thp"],
-        expect: Expect::Recording,
+        ..TEST
     },
     Test {
-        name: "replay-thp",
-        args: &["replay", "--json", "/run/record-thp"],
-        settings: &[],
-        limit: 120,
-        keep: &[],
-        expect: Expect::Same("record-thp"),
+        name: "hugetlb",
+        args: &["record", "--seconds", "5", "--workload", "hugetlb", "--json", "-o", "/run/hugetlb"],
+        keep: &["/run/hugetlb"],
+        ..TEST
+    },
+    // The whole family of maps, those that are off by themselves too.
+    Test {
+        name: "maps",
+        since: (6, 5),
+        args: &[
+            "record",
+            "-e",
+            "+pte_offset_map,+pte_offset_map_lock_enter",
+            "--seconds",
+            "5",
+            "--workload",
+            "collapse-file",
+            "--json",
+            "-o",
+            "/run/maps",
+        ],
+        ..TEST
+    },
+    // docs/findings.md, F1 to F3.
+    Test {
+        name: "poison-collapse",
+        since: (6, 6),
+        args: &["record", "--seconds", "3", "--workload", "poison-collapse", "--json", "-o", "/run/poison-collapse"],
+        keep: &["/run/poison-collapse"],
+        expect: Expect::Caught("L25"),
+        ..TEST
+    },
+    Test {
+        name: "guard-collapse",
+        since: (6, 15),
+        args: &["record", "--seconds", "10", "--workload", "guard-collapse", "--json", "-o", "/run/guard-collapse"],
+        expect: Expect::Caught("L25"),
+        ..TEST
+    },
+    Test {
+        name: "poison-pte",
+        since: (6, 6),
+        args: &["record", "--seconds", "10", "--workload", "poison-pte-collapse", "--json", "-o", "/run/poison-pte"],
+        expect: Expect::Caught("L25"),
+        ..TEST
     },
 ];
 
+/// The tests that are for a kernel.
+pub(super) fn tests(kernel: (u32, u32)) -> impl Iterator<Item = &'static Test> {
+    TESTS.iter().filter(move |test| kernel >= test.since)
+}
+
 /// The table as the first process takes it.
-pub(super) fn plan() -> Plan {
+pub(super) fn plan(kernel: (u32, u32)) -> Plan {
     let owned = |words: &[&str]| words.iter().map(|&w| w.to_owned()).collect::<Vec<_>>();
     let step = |test: &Test| Step {
         name: test.name.to_owned(),
@@ -80,7 +142,7 @@ pub(super) fn plan() -> Plan {
         limit: test.limit,
         keep: owned(test.keep),
     };
-    Plan { disk: DISK.to_owned(), steps: TESTS.iter().map(step).collect() }
+    Plan { disk: DISK.to_owned(), steps: tests(kernel).map(step).collect() }
 }
 
 /// Seconds that a command of the user's may take.
