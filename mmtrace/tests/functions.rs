@@ -70,9 +70,9 @@ faults! {
         drop_mm(m);
     };
     L09 table_unlinked_in_a_dead_mm = |m, fault| {
-        if !fault { m.flush(3, 0); }
+        if !fault { m.retract(3).flush(3, 0).retracted(3); }
         die(m, 1);
-        if fault { m.flush(3, 0); }
+        if fault { m.retract(3).flush(3, 0).retracted(3); }
         drop_mm(m);
     };
     L10 fault_without_grant = |m, fault| {
