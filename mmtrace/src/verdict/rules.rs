@@ -460,7 +460,7 @@ rules! {
         statement: "Two observed holds of one hugetlb lock, one of them for write, never overlap.",
         why: "Unsharing a PMD table, and zapping, rely on nobody walking there.",
         source: "mm/hugetlb.c:hugetlb_vma_lock_read and its kin",
-        sound: "A hold is seen from after its acquisition to before its release, and overlaps of 2 us or less are put down to clocks. Which lock it is, or that there is none, is read from the VMA at that moment; that of a private reservation is asked of kernels from 6.7 on. Should a task be seen in user mode, or take a lock that it still seems to hold, then releases are inlined on this kernel: all findings are taken back and none is made any more.",
+        sound: "A hold is seen from after its acquisition to before its release, and overlaps of 2 us or less are put down to clocks. An overlap is judged once both holds were seen to end. Which lock it is, or that there is none, is read from the VMA at that moment; that of a private reservation is asked of kernels from 6.7 on. Should a task be seen in user mode, or take a lock that it still seems to hold, then releases are inlined on this kernel: all findings are taken back and none is made any more.",
         meaning: "A walker reads a page table that is being unshared.",
         example: "T1 hugetlb_vma_lock_write … T2 hugetlb_vma_lock_read … T1 hugetlb_vma_unlock_write",
         needs: [HugetlbVmaLockRead, HugetlbVmaUnlockRead, HugetlbVmaLockWrite, HugetlbVmaUnlockWrite, HugetlbVmaTrylockWrite, HugetlbZapEnd],
