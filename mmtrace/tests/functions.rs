@@ -6,34 +6,24 @@
 mod judging;
 #[path = "common/kernel.rs"]
 mod kernel;
+#[macro_use]
+#[path = "common/planting.rs"]
+mod planting;
 
 use judging::{broken, judge};
 use kernel::{
-    ALLOW_RETRY, COMPLETED, LENGTH, MM, Made, NOWAIT, RETRY, START, TRAP, TRIED, USER, VMA, VMA_LOCK, context, without,
+    ALLOW_RETRY, COMPLETED, LENGTH, MM, Made, NOWAIT, RETRY, Random, START, TRAP, TRIED, USER, VMA, VMA_LOCK, context,
 };
 use mmtrace::{
     context::Context,
     model::lock::EPSILON_NS,
     report::{Report, Style},
-    verdict::{RULES, RuleId, Severity, Verdict},
+    verdict::{RULES, RuleId, Severity},
 };
 use mmtrace_common::{Column, Kind, Record};
+use planting::{either, holes, stream};
 
 const WP: u64 = 0x1000;
-
-/// A stream for one rule: `true` plants the fault in it.
-type Plant = fn(&mut Made, bool);
-
-macro_rules! faults {
-    ($($rule:ident $name:ident = $plant:expr;)*) => {
-        const FAULTS: &[(RuleId, &str, Plant)] = &[$((RuleId::$rule, stringify!($name), $plant)),*];
-    };
-}
-
-/// Does one thing in a sound stream, another in one with a fault.
-fn either(fault: bool, sound: u64, wrong: u64) -> u64 {
-    if fault { wrong } else { sound }
-}
 
 /// The first mm dies, under its last write hold.
 fn die(m: &mut Made, tid: u32) {
@@ -70,9 +60,9 @@ faults! {
         drop_mm(m);
     };
     L09 table_unlinked_in_a_dead_mm = |m, fault| {
-        if !fault { m.flush(3, 0); }
+        if !fault { m.retract(3).flush(3, 0).retracted(3); }
         die(m, 1);
-        if fault { m.flush(3, 0); }
+        if fault { m.retract(3).flush(3, 0).retracted(3); }
         drop_mm(m);
     };
     L10 fault_without_grant = |m, fault| {
@@ -212,83 +202,19 @@ faults! {
     };
 }
 
-fn stream(plant: Plant, fault: bool) -> Vec<Record> {
-    let mut made = Made::begun();
-    plant(&mut made, fault);
-    // The end of the stream is as far away as clocks can differ.
-    made.later(EPSILON_NS).at(4, Kind::PageFaultUser, MM + 0x10_0000, &[]);
-    made.records
-}
-
 #[test]
 fn planted_faults_are_caught_and_nothing_else_cries() {
-    let mut wrong = Vec::new();
-    for (rule, name, plant) in FAULTS {
-        let sound = judge(&context(), stream(*plant, false));
-        if !broken(&sound).is_empty() {
-            wrong.push(format!("{name}, sound: {:?}", broken(&sound)));
-        }
-        if sound.sink().expect("it judges").evaluations(*rule) == 0 {
-            wrong.push(format!("{name}, sound: never evaluated"));
-        }
-        let faulty = broken(&judge(&context(), stream(*plant, true)));
-        let rules: Vec<_> = faulty.iter().map(|(rule, _)| *rule).collect();
-        if rules != [rule.rule().name] {
-            wrong.push(format!("{name}: {faulty:?}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    planting::faults_are_caught(FAULTS);
 }
 
-/// Each of the events that a rule needs is needed: a rule that lacks a probe says so, and is quiet.
 #[test]
 fn rules_that_lack_a_probe_are_not_observable() {
-    for (rule, name, plant) in FAULTS {
-        for needed in rule.rule().needs {
-            let engine = judge(&without(&[*needed]), stream(*plant, true));
-            let sink = engine.sink().expect("it judges");
-            assert_eq!(sink.verdict(*rule), Verdict::NotObservable, "{name} without {}", needed.name());
-        }
-    }
+    planting::a_missing_probe_is_not_observable(FAULTS);
 }
 
-/// A stream with a fault, with every one of its events missing in turn, and told to be: only an
-/// event that the fault does not rest on leaves a violation, and that of the same rule.
 #[test]
 fn a_missing_event_raises_nothing_else() {
-    for (rule, name, plant) in FAULTS {
-        for fault in [false, true] {
-            let records = stream(*plant, fault);
-            for gone in 0..records.len() {
-                for told in [Kind::Loss, Kind::Missed, Kind::Gap] {
-                    let engine = judge(&context(), hole(&records, gone, told));
-                    let rules: Vec<_> = broken(&engine).iter().map(|(rule, _)| *rule).collect();
-                    // Of two releases one is too many, whoever says so first.
-                    let same = fault && (rules == [rule.rule().name] || rules == ["L06"]);
-                    assert!(rules.is_empty() || same, "{name} without {gone}: {rules:?}");
-                    let kind = records[gone].kind().expect("a known kind");
-                    let sink = engine.sink().expect("it judges");
-                    for rule in RULES.iter().filter(|r| told == Kind::Gap || r.needs.contains(&kind)) {
-                        let verdict = sink.verdict(rule.id);
-                        let known = !rules.contains(&rule.name) && verdict != Verdict::Unknown;
-                        assert!(!known || verdict == Verdict::NotObservable, "{name} {gone}: {}", rule.name);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The stream without one event, and a record that says so in its place.
-fn hole(records: &[Record], gone: usize, told: Kind) -> Vec<Record> {
-    let mut stream = records.to_vec();
-    let (missing, from) = (records[gone], gone.checked_sub(1).map_or(0, |i| records[i].ts));
-    let args = match told {
-        Kind::Gap => [1, missing.ts, 0, 0, 0, 0],
-        _ => [u64::from(missing.kind), 1, missing.ts, 0, 0, 0],
-    };
-    stream[gone] = Record { ts: from, kind: told as u16, cpu: missing.cpu, args, ..Record::default() };
-    stream
+    planting::a_missing_event_raises_nothing_else(FAULTS);
 }
 
 /// What a BPF program does on top of a task, in an interrupt: its trylock is seen as the task's, its
@@ -516,23 +442,6 @@ fn what_goes_on_beside_a_retract_is_counted() {
     assert_eq!((met(&m.records, RuleId::H04), met(&m.records, RuleId::H05)), (1, 1));
     m.retract(3);
     assert_eq!(met(&m.records, RuleId::H04), 2);
-}
-
-/// The same numbers in every run (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
-    }
 }
 
 /// What a task does next.
@@ -821,47 +730,11 @@ fn a_sound_kernel_breaks_nothing() {
     }
 }
 
-/// Holes of all kinds: runs, one CPU, one kind, here and there; told where it is known that something is missing.
 #[test]
 fn a_sound_kernel_with_holes_breaks_nothing() {
     let mut judged = 0;
     for seed in 0..1500 {
-        let records = Sound::stream(seed, 800);
-        let mut random = Random(!seed);
-        let mut stream: Vec<Record> = Vec::new();
-        let mut at = 0;
-        while at < records.len() {
-            let keep = random.below(150) as usize;
-            stream.extend(&records[at..records.len().min(at + keep)]);
-            at += keep;
-            let reach = records.len().min(at + 1 + random.below(30) as usize);
-            let Some(first) = records.get(at).copied() else { break };
-            let which = random.below(4);
-            let gone = |r: &Record, random: &mut Random| match which {
-                0 => true,
-                1 => r.cpu == first.cpu,
-                2 => r.kind == first.kind,
-                _ => random.below(3) == 0,
-            };
-            let told = [Kind::Loss, Kind::Missed, Kind::Gap][random.below(3) as usize];
-            let (mut kept, mut missing) = (Vec::new(), Vec::new());
-            for record in &records[at..reach] {
-                if gone(record, &mut random) { missing.push(*record) } else { kept.push(*record) }
-            }
-            if let Some(until) = missing.last().map(|r| r.ts) {
-                let ts = at.checked_sub(1).map_or(0, |i| records[i].ts);
-                let mut kinds: Vec<u16> = missing.iter().map(|r| r.kind).collect();
-                kinds.dedup();
-                for kind in kinds.iter().take(if told == Kind::Gap { 1 } else { usize::MAX }) {
-                    let args =
-                        if told == Kind::Gap { [1, until, 0, 0, 0, 0] } else { [u64::from(*kind), 1, until, 0, 0, 0] };
-                    stream.push(Record { ts, kind: told as u16, args, ..Record::default() });
-                }
-            }
-            stream.extend(kept);
-            at = reach;
-        }
-        let engine = judge(&context(), &stream);
+        let engine = judge(&context(), holes(&Sound::stream(seed, 800), seed));
         assert_eq!(broken(&engine), [], "seed {seed}");
         judged += engine.sink().expect("it judges").evaluations(RuleId::L19);
     }

@@ -620,6 +620,35 @@ const FLOODS: &[(&str, Flood)] = &[
     ("ever new VMAs registered", |n| Record { args: [n, 1, 0x1000, 0, 0, 0], ..function(Kind::UserfaultfdSetCtx, n) }),
     ("mms that die and are never given back", |n| Record { mm: n, ..function(Kind::ExitMmap, n) }),
     ("retracts that never end", |n| Record { tid: n as u32, ..function(Kind::RetractPageTables, n) }),
+    ("ever new PTE tables", |n| Record {
+        mm: n % 7,
+        args: [n << 3, (n << 12) | 0x67, 0, 0, 0, 0],
+        aux: 1,
+        ..function(Kind::PmdInstall, n)
+    }),
+    ("maps of ever new PMD entries by ever new tasks", |n| Record {
+        mm: n,
+        tid: n as u32,
+        args: [n << 3, 0, n << 12, 0x67, 0x67, 0],
+        ..function(Kind::PteOffsetMapRwNolock, n)
+    }),
+    ("tables that are never freed", |n| Record { args: [n; 6], ..function(Kind::PteFreeDefer, n) }),
+    ("collapses that never end", |n| {
+        let kind = if n % 2 == 0 { Kind::AcquireReturned } else { Kind::PmdpCollapseFlush };
+        Record { tid: n as u32 / 2, mm: n / 2, aux: 3, args: [n; 6], ..function(kind, n) }
+    }),
+    ("hugetlb locks that are never released", |n| Record {
+        tid: n as u32,
+        mm: n,
+        args: [n << 6, n << 4, 0x80, 0, 0, 0],
+        ..function(Kind::HugetlbVmaLockRead, n)
+    }),
+    ("one hugetlb lock that is taken for ever", |n| Record {
+        tid: n as u32,
+        args: [n << 6, 16, 0x80, 0, 0, 0],
+        ..function(Kind::HugetlbVmaLockWrite, n)
+    }),
+    ("walks that never end", |n| Record { tid: n as u32, ..function(Kind::VmaPgtableWalkBegin, n) }),
     ("waits that never end", |n| {
         let kind = if n % 2 == 0 { Kind::HandleMmFault } else { Kind::MigrationEntryWait };
         Record { tid: n as u32 / 2, ..function(kind, n) }

@@ -34,10 +34,13 @@ const TAIL: usize = 20_000;
 const HEAD_NS: u64 = 10_000_000_000;
 /// No place: not in this capture.
 const NONE: usize = usize::MAX;
-/// Rules about events that the captures do not have; their faults are in `functions.rs`.
+/// Rules about events that the captures do not have; their faults are in `functions.rs` and `tables.rs`.
 const ELSEWHERE: &[RuleId] = {
     use RuleId::*;
-    &[L09, L10, L11, L12, L13, L14, L15, L16, L17, L18, L19, L20, L21, L22, L26, L27, L33, L34]
+    &[
+        L09, L10, L11, L12, L13, L14, L15, L16, L17, L18, L19, L20, L21, L22, L26, L27, L33, L34, L23, L24, L25, L28,
+        L29, L30, L31, L32, L47, L48,
+    ]
 };
 /// A task that is in no capture.
 const STRANGER: u32 = 4_194_300;

@@ -92,10 +92,10 @@ impl HugetlbLocks {
     }
 
     /// A release for write of whichever lock this VMA has (`__hugetlb_vma_unlock_write_free`).
-    fn release_of(&mut self, vma: u64, tid: u32) -> Option<(u64, Hold)> {
+    fn release_of(&mut self, vma: u64, tid: u32) -> Option<u64> {
         let of = |h: &Hold| h.tid == tid && h.vma == vma && h.mode == Mode::Write;
         let lock = self.held.iter().find(|(_, holds)| holds.iter().any(of)).map(|(l, _)| *l)?;
-        Some((lock, self.release(lock, tid, Mode::Write)?))
+        self.release(lock, tid, Mode::Write).map(|_| lock)
     }
 
     /// Whether the task holds the lock of this VMA for write.
@@ -103,27 +103,31 @@ impl HugetlbLocks {
         self.held.values().flatten().any(|h| h.tid == tid && h.vma == vma && h.mode == Mode::Write)
     }
 
-    /// The task holds nothing now.
-    fn leave(&mut self, tid: u32) {
+    /// The task holds nothing now. `true` if that shows that releases are inlined.
+    fn leave(&mut self, tid: u32) -> bool {
         if self.held.is_empty() {
-            return;
+            return false;
         }
+        let mut unseen = false;
         self.held.retain(|_, holds| {
             let before = holds.len();
             holds.retain(|h| h.tid != tid);
-            self.inlined |= holds.len() < before;
+            unseen |= holds.len() < before;
             !holds.is_empty()
         });
+        self.inlined |= unseen;
+        unseen
     }
 }
 
 impl Model {
     /// A hugetlb lock was taken, or is about to be released.
     pub(super) fn hugetlb_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
-        self.settle_hugetlb(record, sink);
         self.tables.walk(record.tid).hugetlb = true;
         let vma = record.args[0];
-        if record.args[2] & VM_MAYSHARE != 0 && record.args[1] != 0 {
+        if record.args[2] & VM_MAYSHARE == 0 || record.args[1] == 0 {
+            self.shareable.remove(&(record.mm, vma));
+        } else {
             if self.shareable.len() >= LOCKS_MAX {
                 self.shareable.clear();
             }
@@ -138,13 +142,17 @@ impl Model {
                     *unlocked = true;
                     self.hugetlb.unlocks_in_wait = true;
                 }
-                if let Some(lock) = lock {
-                    self.hugetlb.release(lock, record.tid, Mode::Read);
+                if let Some(lock) = lock
+                    && self.hugetlb.release(lock, record.tid, Mode::Read).is_some()
+                {
+                    self.hugetlb_released(lock, record, sink);
                 }
             }
             Kind::HugetlbVmaUnlockWrite => {
-                if let Some(lock) = lock {
-                    self.hugetlb.release(lock, record.tid, Mode::Write);
+                if let Some(lock) = lock
+                    && self.hugetlb.release(lock, record.tid, Mode::Write).is_some()
+                {
+                    self.hugetlb_released(lock, record, sink);
                 }
             }
             Kind::HugetlbVmaTrylockWrite if record.aux & 1 == 0 => {}
@@ -157,13 +165,12 @@ impl Model {
         }
     }
 
-    /// L30. Two holds are taken to overlap when the later one begins more than the clocks may
-    /// differ before the end of the earlier one: so it is judged when the earlier one ends, or
-    /// when the later one does.
+    /// L30. It is judged when both holds were seen to end: on some kernels the compiler inlines
+    /// releases, and what is still held is not known.
     fn hugetlb_taken(&mut self, lock: u64, hold: Hold, record: &Record, sink: &mut Sink) {
         let other = self.hugetlb.take(lock, hold);
         if self.hugetlb.inlined {
-            sink.withdraw(RuleId::L30);
+            self.hugetlb_inlined(sink);
             sink.unjudged(RuleId::L30);
             return;
         }
@@ -171,45 +178,58 @@ impl Model {
             sink.held(RuleId::L30, record.ts);
             return;
         };
-        self.hugetlb_overlaps.push(Overlap { lock, holder: other.tid, taker: hold.tid, since: hold.since });
-        if self.hugetlb_overlaps.len() > HOLDS_MAX {
+        if self.hugetlb_overlaps.len() >= HOLDS_MAX {
             self.hugetlb_overlaps.clear();
         }
+        let overlap = Overlap { lock, holder: other.tid, taker: hold.tid, since: hold.since, ended: None };
+        self.hugetlb_overlaps.push(overlap);
     }
 
-    /// Overlaps that have lasted are real. To be called before an event of hugetlb locks.
-    fn settle_hugetlb(&mut self, record: &Record, sink: &mut Sink) {
-        if self.hugetlb_overlaps.is_empty() {
-            return;
-        }
-        let open = std::mem::take(&mut self.hugetlb_overlaps);
-        for overlap in open {
-            let held = |tid: u32| self.hugetlb.held.get(&overlap.lock).is_some_and(|h| h.iter().any(|h| h.tid == tid));
-            if !held(overlap.holder) || !held(overlap.taker) {
-                // One ended within the time that clocks may differ by.
-                sink.unjudged(RuleId::L30);
-            } else if record.ts <= overlap.since.saturating_add(EPSILON_NS) {
-                self.hugetlb_overlaps.push(overlap);
-            } else {
-                self.hugetlb.held.remove(&overlap.lock);
-                if self.hugetlb.inlined {
-                    sink.unjudged(RuleId::L30);
-                    continue;
-                }
-                let what = format!(
-                    "task {} got hugetlb lock {:#x} while task {} held it, and one of them holds it for write",
-                    overlap.taker, overlap.lock, overlap.holder
-                );
-                sink.violated(RuleId::L30, record, record.mm, &[overlap.holder, overlap.taker], what);
+    /// L30: a hold has ended.
+    fn hugetlb_released(&mut self, lock: u64, record: &Record, sink: &mut Sink) {
+        let of = |o: &Overlap| o.lock == lock && (o.holder == record.tid || o.taker == record.tid);
+        let mut over = None;
+        self.hugetlb_overlaps.retain_mut(|overlap| match overlap.ended {
+            _ if !of(overlap) => true,
+            None => {
+                overlap.ended = Some((record.tid, record.ts));
+                true
             }
-        }
+            Some((first, _)) if first == record.tid => true,
+            Some((_, end)) => {
+                if end > overlap.since.saturating_add(EPSILON_NS) {
+                    over = Some(*overlap);
+                } else {
+                    // The clocks: they need not have overlapped.
+                    sink.unjudged(RuleId::L30);
+                }
+                false
+            }
+        });
+        let Some(over) = over else { return };
+        // One fault is not reported twice.
+        self.hugetlb.held.remove(&lock);
+        self.hugetlb_overlaps.retain(|o| o.lock != lock);
+        let what = format!(
+            "task {} got hugetlb lock {lock:#x} while task {} held it, and one of them held it for write",
+            over.taker, over.holder
+        );
+        sink.violated(RuleId::L30, record, record.mm, &[over.holder, over.taker], what);
+    }
+
+    /// Releases are inlined on this kernel: what was said of L30 may be wrong.
+    fn hugetlb_inlined(&mut self, sink: &mut Sink) {
+        self.hugetlb_overlaps.clear();
+        sink.withdraw(RuleId::L30);
     }
 
     /// `__hugetlb_zap_end()`: the final unmap releases the lock inline, and frees it.
     pub(super) fn hugetlb_zap_end(&mut self, record: &Record, sink: &mut Sink) {
-        self.settle_hugetlb(record, sink);
         self.tables.walk(record.tid).hugetlb = true;
-        self.hugetlb.release_of(record.args[0], record.tid);
+        self.shareable.remove(&(record.mm, record.args[0]));
+        if let Some(lock) = self.hugetlb.release_of(record.args[0], record.tid) {
+            self.hugetlb_released(lock, record, sink);
+        }
     }
 
     /// L31: an rmap walk drops its use of a shared PMD table.
@@ -291,7 +311,9 @@ impl Model {
         walk.known = true;
         walk.depth = Some(0);
         walk.hugetlb = true;
-        self.hugetlb.leave(record.tid);
+        if self.hugetlb.leave(record.tid) {
+            self.hugetlb_inlined(sink);
+        }
         if let Some(open) = left.filter(|open| *open > 0) {
             let what = format!("task {} {place} and has not ended {open} walks of page tables", record.tid);
             sink.violated(RuleId::L29, record, record.mm, &[record.tid], what);
@@ -306,4 +328,6 @@ pub(super) struct Overlap {
     holder: u32,
     taker: u32,
     since: u64,
+    /// The first of them to end: whose it was, and when.
+    ended: Option<(u32, u64)>,
 }

@@ -70,16 +70,8 @@ impl Open {
 }
 
 /// The rules that measure, in the order of their histograms.
-const MEASURES: [RuleId; 8] = [
-    RuleId::M01,
-    RuleId::M02,
-    RuleId::M03,
-    RuleId::M04,
-    RuleId::M05,
-    RuleId::M06,
-    RuleId::M07,
-    RuleId::M08,
-];
+const MEASURES: [RuleId; 8] =
+    [RuleId::M01, RuleId::M02, RuleId::M03, RuleId::M04, RuleId::M05, RuleId::M06, RuleId::M07, RuleId::M08];
 
 /// A distribution of durations, in nanoseconds.
 #[derive(Clone, Copy, Debug, Serialize)]

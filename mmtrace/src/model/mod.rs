@@ -203,7 +203,7 @@ impl Model {
             return;
         }
         self.function(kind, record, sink);
-        self.tables_begin(record);
+        self.tables_begin(kind, record);
         match kind {
             Kind::PageFaultUser => self.user_fault(record, sink),
             Kind::PageFaultKernel => {

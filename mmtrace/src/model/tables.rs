@@ -189,8 +189,6 @@ pub struct Walk {
     pub retract: Option<Retract>,
     /// In `collapse_pte_mapped_thp()` of this mm.
     pub pte_mapped: Option<u64>,
-    /// In an anonymous collapse of this mm.
-    pub anon: Option<u64>,
     /// Its last flush.
     pub flush: Option<Flush>,
     /// Its last map without lock.

@@ -5,7 +5,7 @@ use mmtrace_common::{Kind, Record};
 use super::{
     Model,
     lock::EPSILON_NS,
-    tables::{Flush, Life, Retract, frame_of_pfn, table_of},
+    tables::{Flush, Life, Retract, Walk, frame_of_pfn, table_of},
 };
 use crate::verdict::{RuleId, Sink};
 
@@ -69,7 +69,8 @@ impl Model {
                 walk.known = true;
                 walk.pte_mapped = None;
             }
-            _ => walk.anon = Some(record.mm),
+            // Neither of the other two calls it.
+            _ => *walk = Walk { known: true, retract: None, pte_mapped: None, ..*walk },
         }
     }
 
@@ -81,7 +82,9 @@ impl Model {
         self.flushed_empty(record, sink);
         let walk = self.tables.walk(record.tid);
         walk.flush = Some(Flush { frame, slot, returned: false, freed: false });
-        let exclusive = walk.retract.is_none() && walk.pte_mapped.is_none();
+        // A collapse of a PTE-mapped huge page may run under a write hold too (uprobes), and keeps
+        // nobody from filling the entry again.
+        let exclusive = walk.known && walk.retract.is_none() && walk.pte_mapped.is_none();
         if exclusive && self.task(record.tid).writes.contains(&record.mm) {
             if self.collapsing.len() >= COLLAPSING_MAX {
                 self.collapsing.clear();

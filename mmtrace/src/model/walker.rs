@@ -2,17 +2,26 @@
 
 use mmtrace_common::{Kind, Record};
 
-use super::Model;
+use super::{Model, tables::Walk};
 use crate::verdict::Sink;
 
 impl Model {
     /// To be called with every event: recording begins once every probe is attached. What was
     /// seen before may have been seen by halves.
     #[inline]
-    pub(super) fn tables_begin(&mut self, record: &Record) {
+    pub(super) fn tables_begin(&mut self, kind: Kind, record: &Record) {
         if !self.started && record.ts >= self.start {
             self.started = true;
             self.tables.forget_walks(0);
+        }
+        // Emitted at the end of a scan or of an anonymous collapse, in none of the calls that
+        // unlink tables; khugepaged is never in user mode.
+        if matches!(kind, Kind::ScanPmd | Kind::ScanFile | Kind::CollapseHugePage)
+            && self.started
+            && record.ts > self.tables.blind_until
+        {
+            let walk = self.tables.walk(record.tid);
+            *walk = Walk { known: true, retract: None, pte_mapped: None, ..*walk };
         }
     }
 

@@ -140,6 +140,15 @@ impl Model {
         if let Some(wrong) = wrong {
             self.tables.counts.divergences += 1;
             self.tables.learn(map.slot, None);
+            // A table that waits to be freed is no longer what the PMD entry says, and it is that
+            // which is wrong then.
+            if map.locked
+                && sink.is_open(RuleId::L48)
+                && let Some(frame) = self.tables.direct_map.frame(map.ptep)
+                && self.mapped_late(frame, record)
+            {
+                return None;
+            }
             let what = format!("task {} mapped {:#x} in mm {:#x}: {wrong}", record.tid, map.addr, record.mm);
             sink.violated(RuleId::L47, record, record.mm, &[record.tid], what);
             return None;
@@ -177,13 +186,16 @@ impl Model {
     }
 
     /// L48: the table was mapped and locked, and its freeing had been asked for before. Judged
-    /// when it is freed: then nobody can have got another table in the same place.
-    fn mapped_late(&mut self, frame: u64, record: &Record) {
+    /// when it is freed: then nobody can have got another table in the same place. `true` if it
+    /// comes to that.
+    fn mapped_late(&mut self, frame: u64, record: &Record) -> bool {
         if let Some(Life::Deferred { since, mapped, .. }) = self.tables.life(frame)
             && record.ts > since.saturating_add(EPSILON_NS)
         {
             mapped.get_or_insert((record.tid, record.ts));
+            return true;
         }
+        false
     }
 
     /// A table was linked, or there was one already.

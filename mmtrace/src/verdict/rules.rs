@@ -381,47 +381,6 @@ rules! {
         needs: [HandleMmFault, HandleMmFaultReturn, LockVmaUnderRcu, VmAreaFree],
         since: (6, 4),
     }
-    L26 Violation "retract: not a range that is registered for write-protection" {
-        statement: "retract_page_tables does not unlink a PTE table of a VMA that had been registered for userfaultfd write-protection before it began, and still is.",
-        why: "The markers in that table would be lost, and with them the write-protection.",
-        source: "mm/khugepaged.c:retract_page_tables; \"mm/khugepaged: retract_page_tables() without mmap or vma lock\" (linux-mm, 2023-05)",
-        sound: "The flag is the VMA's own, read where the table is about to be unlinked. It may be set between the test and that place, legally; so only registrations count whose mmap_lock was released more than 2 us before the retract was entered, with no other registration since.",
-        meaning: "Writes to protected pages go unnoticed.",
-        example: "T1 userfaultfd_set_ctx(v, WP), T1 released(W) … T2 retract_page_tables, T2 pmdp_collapse_flush(v)",
-        needs: [UserfaultfdSetCtx, RetractPageTables, RetractPageTablesReturn, PmdpCollapseFlush, VmAreaFree, StartLocking, AcquireReturned, Released],
-        since: (6, 6),
-        whole_system: true,
-    }
-    L27 Violation "retract: without the mmap_lock" {
-        statement: "Within retract_page_tables the task neither takes an mmap_lock for write nor sleeps for one.",
-        why: "It holds i_mmap_rwsem, which is inside the mmap_lock.",
-        source: "mm/khugepaged.c:retract_page_tables; \"mm/khugepaged: retract_page_tables() without mmap or vma lock\" (linux-mm, 2023-05)",
-        sound: "Program order of one task. Attempts for read are not counted: a BPF program on top of the task may make them.",
-        meaning: "A deadlock with faults on the file, or a kernel before 6.6 that says otherwise.",
-        example: "T1 retract_page_tables, T1 start_locking(W)",
-        needs: [RetractPageTables, RetractPageTablesReturn, StartLocking, AcquireReturned, ContentionBegin],
-        since: (6, 6),
-        whole_system: true,
-    }
-    L33 Violation "migration wait: the mmap_lock is still held" {
-        statement: "migration_entry_wait in a fault under the mmap_lock is entered before that fault has released the lock.",
-        why: "It reads page tables, which nothing else keeps.",
-        source: "mm/migrate.c:migration_entry_wait; mm/memory.c:do_swap_page",
-        sound: "As L15: broken only if what was released can only have been the task's own hold.",
-        meaning: "Use after free of page tables.",
-        example: "T1 handle_mm_fault, T1 released(R), T1 migration_entry_wait",
-        needs: [HandleMmFault, HandleMmFaultReturn, MigrationEntryWait, StartLocking, AcquireReturned, Released],
-    }
-    L34 Violation "a locked folio: what was dropped is retried" {
-        statement: "A fault for which __folio_lock_or_retry returned RETRY on the first try, and could wait, returns RETRY.",
-        why: "The lock was released to wait for the folio; any other result says that it is held.",
-        source: "mm/filemap.c:__folio_lock_or_retry; mm/memory.c:do_swap_page, remove_device_exclusive_entry",
-        sound: "Program order within one call. Outside a call (khugepaged swaps in by itself) nothing is judged.",
-        meaning: "Double unlock.",
-        example: "T1 __folio_lock_or_retry = RETRY, T1 handle_mm_fault_return 0",
-        needs: [HandleMmFault, HandleMmFaultReturn, FolioLockOrRetry],
-        since: (6, 6),
-    }
     L23 Violation "unlink: whoever unlinks a PTE table holds what it takes" {
         statement: "pmdp_collapse_flush runs inside retract_page_tables, or inside collapse_pte_mapped_thp while somebody holds that mm's mmap_lock, or else while its task holds it for write.",
         why: "I-UNLINK: a table goes only under PML and its PTL, with the VMA kept in place by i_mmap or the mmap_lock; an anonymous collapse, which takes no PTL, needs everybody else out.",
@@ -455,6 +414,28 @@ rules! {
         since: (6, 6),
         x86_64: true,
     }
+    L26 Violation "retract: not a range that is registered for write-protection" {
+        statement: "retract_page_tables does not unlink a PTE table of a VMA that had been registered for userfaultfd write-protection before it began, and still is.",
+        why: "The markers in that table would be lost, and with them the write-protection.",
+        source: "mm/khugepaged.c:retract_page_tables; \"mm/khugepaged: retract_page_tables() without mmap or vma lock\" (linux-mm, 2023-05)",
+        sound: "The flag is the VMA's own, read where the table is about to be unlinked. It may be set between the test and that place, legally; so only registrations count whose mmap_lock was released more than 2 us before the retract was entered, with no other registration since.",
+        meaning: "Writes to protected pages go unnoticed.",
+        example: "T1 userfaultfd_set_ctx(v, WP), T1 released(W) … T2 retract_page_tables, T2 pmdp_collapse_flush(v)",
+        needs: [UserfaultfdSetCtx, RetractPageTables, RetractPageTablesReturn, PmdpCollapseFlush, VmAreaFree, StartLocking, AcquireReturned, Released],
+        since: (6, 6),
+        whole_system: true,
+    }
+    L27 Violation "retract: without the mmap_lock" {
+        statement: "Within retract_page_tables the task neither takes an mmap_lock for write nor sleeps for one.",
+        why: "It holds i_mmap_rwsem, which is inside the mmap_lock.",
+        source: "mm/khugepaged.c:retract_page_tables; \"mm/khugepaged: retract_page_tables() without mmap or vma lock\" (linux-mm, 2023-05)",
+        sound: "Program order of one task. Attempts for read are not counted: a BPF program on top of the task may make them.",
+        meaning: "A deadlock with faults on the file, or a kernel before 6.6 that says otherwise.",
+        example: "T1 retract_page_tables, T1 start_locking(W)",
+        needs: [RetractPageTables, RetractPageTablesReturn, StartLocking, AcquireReturned, ContentionBegin],
+        since: (6, 6),
+        whole_system: true,
+    }
     L28 Violation "collapse: nobody fills the PMD that it has emptied" {
         statement: "Between pmdp_collapse_flush of an anonymous collapse and the end of its write hold, no other task links a PTE table at that PMD entry.",
         why: "The collapse will put a huge page, or the old table, there (I-CLOBBER).",
@@ -479,7 +460,7 @@ rules! {
         statement: "Two observed holds of one hugetlb lock, one of them for write, never overlap.",
         why: "Unsharing a PMD table, and zapping, rely on nobody walking there.",
         source: "mm/hugetlb.c:hugetlb_vma_lock_read and its kin",
-        sound: "A hold is seen from after its acquisition to before its release, and overlaps of 2 us or less are put down to clocks. Which lock it is, or that there is none, is read from the VMA at that moment; that of a private reservation is asked of kernels from 6.7 on. Should a task be seen in user mode, or take a lock that it still seems to hold, then releases are inlined on this kernel: all findings are taken back and none is made any more.",
+        sound: "A hold is seen from after its acquisition to before its release, and overlaps of 2 us or less are put down to clocks. An overlap is judged once both holds were seen to end. Which lock it is, or that there is none, is read from the VMA at that moment; that of a private reservation is asked of kernels from 6.7 on. Should a task be seen in user mode, or take a lock that it still seems to hold, then releases are inlined on this kernel: all findings are taken back and none is made any more.",
         meaning: "A walker reads a page table that is being unshared.",
         example: "T1 hugetlb_vma_lock_write … T2 hugetlb_vma_lock_read … T1 hugetlb_vma_unlock_write",
         needs: [HugetlbVmaLockRead, HugetlbVmaUnlockRead, HugetlbVmaLockWrite, HugetlbVmaUnlockWrite, HugetlbVmaTrylockWrite, HugetlbZapEnd],
@@ -504,6 +485,25 @@ rules! {
         example: "T1 migration_entry_wait_huge(v), T1 migration_entry_wait_on_locked",
         needs: [MigrationEntryWaitHuge, HugetlbVmaUnlockRead, MigrationEntryWaitOnLocked, MigrationEntryWait],
         since: (6, 2),
+    }
+    L33 Violation "migration wait: the mmap_lock is still held" {
+        statement: "migration_entry_wait in a fault under the mmap_lock is entered before that fault has released the lock.",
+        why: "It reads page tables, which nothing else keeps.",
+        source: "mm/migrate.c:migration_entry_wait; mm/memory.c:do_swap_page",
+        sound: "As L15: broken only if what was released can only have been the task's own hold.",
+        meaning: "Use after free of page tables.",
+        example: "T1 handle_mm_fault, T1 released(R), T1 migration_entry_wait",
+        needs: [HandleMmFault, HandleMmFaultReturn, MigrationEntryWait, StartLocking, AcquireReturned, Released],
+    }
+    L34 Violation "a locked folio: what was dropped is retried" {
+        statement: "A fault for which __folio_lock_or_retry returned RETRY on the first try, and could wait, returns RETRY.",
+        why: "The lock was released to wait for the folio; any other result says that it is held.",
+        source: "mm/filemap.c:__folio_lock_or_retry; mm/memory.c:do_swap_page, remove_device_exclusive_entry",
+        sound: "Program order within one call. Outside a call (khugepaged swaps in by itself) nothing is judged.",
+        meaning: "Double unlock.",
+        example: "T1 __folio_lock_or_retry = RETRY, T1 handle_mm_fault_return 0",
+        needs: [HandleMmFault, HandleMmFaultReturn, FolioLockOrRetry],
+        since: (6, 6),
     }
     L35 Violation "anonymous collapse: pages are isolated under the write lock" {
         statement: "mm_collapse_huge_page_isolate is emitted while its task holds an mmap_lock for write.",
@@ -623,38 +623,6 @@ rules! {
         needs: [MigratePagesStart, CompactionBegin, CompactionEnd],
         whole_system: true,
     }
-    H04 Hazard "write-protection beside a retract" {
-        statement: "Counts retract_page_tables and UFFDIO_WRITEPROTECT that run at once, in different tasks.",
-        why: "The retract that was posted first would have lost markers here.",
-        source: "\"mm/khugepaged: retract_page_tables() without mmap or vma lock\" (linux-mm, 2023-05)",
-        sound: "A count. The events do not say whether both are about one file: an upper bound.",
-        meaning: "-",
-        example: "T1 mwriteprotect_range … T2 retract_page_tables",
-        needs: [RetractPageTables, RetractPageTablesReturn, MwriteprotectRange, MwriteprotectRangeReturn],
-        since: (6, 6),
-        whole_system: true,
-    }
-    H05 Hazard "an anon_vma beside a retract" {
-        statement: "Counts VMAs that get, or turn out to have, an anon_vma while another task is in retract_page_tables.",
-        why: "Retract tests for an anon_vma twice, because of this.",
-        source: "mm/khugepaged.c:retract_page_tables; mm/memory.c:__vmf_anon_prepare",
-        sound: "A count. The events do not say whether both are about one file: an upper bound.",
-        meaning: "-",
-        example: "T1 retract_page_tables … T2 __vmf_anon_prepare = 0",
-        needs: [RetractPageTables, RetractPageTablesReturn, VmfAnonPrepare],
-        since: (6, 6),
-        whole_system: true,
-    }
-    H06 Hazard "page tables freed right after a migration wait under the VMA lock" {
-        statement: "Counts writers that waited for a VMA whose reader waited for a migration, and free PTE tables of that mm before they release the mmap_lock.",
-        why: "Had the reader dropped the VMA's lock first, these tables would have gone while it still looked at them.",
-        source: "\"mm: drop VMA lock before waiting for migration\" (linux-mm, 2023-06); mm/migrate.c:migration_entry_wait",
-        sound: "A count. Which range a table belongs to is not seen: an upper bound.",
-        meaning: "-",
-        example: "T1 migration_entry_wait … T2 __vma_start_write(v) … T2 pte_free_tlb",
-        needs: [HandleMmFault, HandleMmFaultReturn, LockVmaUnderRcu, MigrationEntryWait, MigrationEntryWaitReturn, VmaStartWrite, VmaStartWriteReturn, PteFreeTlb, Released],
-        since: (6, 15),
-    }
     L47 Consistency "walk: a map returns what the PMD entry says" {
         statement: "A PTE that pte_offset_map_lock or its kin returns is at the place of its address, in the table that the PMD entry points to by which it was found; and there is none only if that entry points to no table.",
         why: "I-BADPMD: every walk of page tables rests on it.",
@@ -708,6 +676,38 @@ rules! {
         needs: [PteOffsetMapLock, AcquireReturned],
         since: (6, 5),
         x86_64: true,
+    }
+    H04 Hazard "write-protection beside a retract" {
+        statement: "Counts retract_page_tables and UFFDIO_WRITEPROTECT that run at once, in different tasks.",
+        why: "The retract that was posted first would have lost markers here.",
+        source: "\"mm/khugepaged: retract_page_tables() without mmap or vma lock\" (linux-mm, 2023-05)",
+        sound: "A count. The events do not say whether both are about one file: an upper bound.",
+        meaning: "-",
+        example: "T1 mwriteprotect_range … T2 retract_page_tables",
+        needs: [RetractPageTables, RetractPageTablesReturn, MwriteprotectRange, MwriteprotectRangeReturn],
+        since: (6, 6),
+        whole_system: true,
+    }
+    H05 Hazard "an anon_vma beside a retract" {
+        statement: "Counts VMAs that get, or turn out to have, an anon_vma while another task is in retract_page_tables.",
+        why: "Retract tests for an anon_vma twice, because of this.",
+        source: "mm/khugepaged.c:retract_page_tables; mm/memory.c:__vmf_anon_prepare",
+        sound: "A count. The events do not say whether both are about one file: an upper bound.",
+        meaning: "-",
+        example: "T1 retract_page_tables … T2 __vmf_anon_prepare = 0",
+        needs: [RetractPageTables, RetractPageTablesReturn, VmfAnonPrepare],
+        since: (6, 6),
+        whole_system: true,
+    }
+    H06 Hazard "page tables freed right after a migration wait under the VMA lock" {
+        statement: "Counts writers that waited for a VMA whose reader waited for a migration, and free PTE tables of that mm before they release the mmap_lock.",
+        why: "Had the reader dropped the VMA's lock first, these tables would have gone while it still looked at them.",
+        source: "\"mm: drop VMA lock before waiting for migration\" (linux-mm, 2023-06); mm/migrate.c:migration_entry_wait",
+        sound: "A count. Which range a table belongs to is not seen: an upper bound.",
+        meaning: "-",
+        example: "T1 migration_entry_wait … T2 __vma_start_write(v) … T2 pte_free_tlb",
+        needs: [HandleMmFault, HandleMmFaultReturn, LockVmaUnderRcu, MigrationEntryWait, MigrationEntryWaitReturn, VmaStartWrite, VmaStartWriteReturn, PteFreeTlb, Released],
+        since: (6, 15),
     }
     H07 Hazard "spurious refault" {
         statement: "Counts user-mode faults of one task on one page within 50 us of each other.",
