@@ -1,6 +1,9 @@
 //! The command or workload that runs while recording.
 
-use std::process::{ExitStatus, Stdio};
+use std::{
+    os::fd::AsFd as _,
+    process::{ExitStatus, Stdio},
+};
 
 use anyhow::{Context as _, Result};
 use tokio::process::{Child, Command};
@@ -23,8 +26,13 @@ impl Recorded {
             if let Some(seconds) = args.watch.seconds {
                 command.arg("--seconds").arg(seconds.to_string());
             }
-            // Its account is beside the point here; the report is on standard output.
-            command.stdout(Stdio::null()).stdin(Stdio::null());
+            // The report is on standard output, and what the workload did belongs beside it, not into it; nor on a
+            // dashboard.
+            let account = match std::io::stderr().as_fd().try_clone_to_owned() {
+                Ok(stderr) if !args.tui => Stdio::from(stderr),
+                _ => Stdio::null(),
+            };
+            command.stdout(account).stdin(Stdio::null());
             (command, format!("workload {workload}"))
         } else if let Some((program, rest)) = args.watch.command.split_first() {
             let mut command = Command::new(program);

@@ -57,6 +57,8 @@ const METRICS_EVERY: Duration = Duration::from_secs(1);
 /// How often a half-filled batch goes to disk: what a killed recorder loses at most.
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
 
+/// What takes longer is told.
+const LONG: Duration = Duration::from_secs(1);
 /// A workload that has not ended by so much after its time is ended.
 const WORKLOAD_GRACE: Duration = Duration::from_secs(20);
 
@@ -96,8 +98,12 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     }
     let mut object = Object::load(&plan, &filter, args.watch.ring.map(|mib| mib << 20))?;
     let diagnostics = tokio::task::spawn_local(object.log());
+    let begun = Instant::now();
     let probes = object.attach(&plan)?;
     let attached = probes.iter().filter(|p| p.form.is_some()).count();
+    if begun.elapsed() >= LONG {
+        eprintln!("mmtrace: {attached} of {} probes attached in {:.1} s", probes.len(), begun.elapsed().as_secs_f64());
+    }
     if attached == 0 {
         let why = probes.iter().find_map(|p| p.reason.as_deref()).unwrap_or("none was asked for");
         bail!("no probe could be attached: {why}\nsee: mmtrace doctor");
@@ -172,8 +178,8 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     // Nothing after this moment counts; then the probes come off, so that nobody
     // pays for them while the rest is written.
     rings.stop();
-    object.detach();
     diagnostics.abort();
+    let detaching = Detaching::begin(object);
     let patience = Instant::now() + PATIENCE;
     while result.is_ok() {
         match live.pass(&mut rings) {
@@ -189,8 +195,35 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     }
     // What was judged is worth a report, also when it could not all be written.
     let closed = live.close(args, rings.watermark(), out, style);
+    detaching.end();
     result?;
     closed
+}
+
+/// Probes that are coming off. The kernel waits for a grace period at each function, one after the other, so
+/// that of many takes seconds; what was recorded is judged and written meanwhile.
+struct Detaching {
+    thread: std::thread::JoinHandle<()>,
+    begun: Instant,
+}
+
+impl Detaching {
+    fn begin(object: Object) -> Self {
+        Self { thread: std::thread::spawn(move || object.detach()), begun: Instant::now() }
+    }
+
+    /// Waits until the last is off.
+    fn end(self) {
+        let Self { thread, begun } = self;
+        if !thread.is_finished() && begun.elapsed() >= LONG {
+            eprintln!("mmtrace: waiting for the kernel to take the last probes off");
+        }
+        // It cannot panic: it only drops.
+        let _ = thread.join();
+        if begun.elapsed() >= LONG {
+            eprintln!("mmtrace: probes taken off in {:.1} s", begun.elapsed().as_secs_f64());
+        }
+    }
 }
 
 /// The recording as it goes.

@@ -9,8 +9,12 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 /// Most memory that moves.
-const REGION: usize = 64 << 20;
+const REGION: usize = 32 << 20;
 const COMPACT: &str = "/proc/sys/vm/compact_memory";
+/// Pages that are moved together, and touched all the time: a fault on one of them is likely to wait.
+const HOT: usize = 128;
+/// How often they are moved, for each time that as many others are.
+const HOT_ROUNDS: usize = 8;
 /// Pages that a writer changes at a time.
 const PIECE: usize = 16;
 
@@ -32,7 +36,7 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let done = match nodes[..] {
-                [one, other, ..] => between(job, tally, memory, [one, other]),
+                [one, other, ..] => between(job, tally, memory, border, [one, other]),
                 _ => compact(job, tally, memory, border),
             };
             if let Err(error) = done {
@@ -61,16 +65,20 @@ fn migrated() -> u64 {
     text.lines().find_map(|line| line.strip_prefix("pgmigrate_success ")?.parse().ok()).unwrap_or(0)
 }
 
-/// Moves the pages to and fro.
-fn between(job: &Job<'_>, tally: &Tally, memory: &Mapping, nodes: [u32; 2]) -> io::Result<()> {
+/// Moves the pages to and fro: mostly a few, which are touched all the time, and others in turn.
+fn between(job: &Job<'_>, tally: &Tally, memory: &Mapping, border: usize, nodes: [u32; 2]) -> io::Result<()> {
     let mut counts = tally.local("move");
-    counts.add("pages filled", memory.fill(1, 1));
+    let pieces = (border / HOT).max(1);
     for round in 0_usize.. {
         if !job.go() {
             break;
         }
         let node = nodes[round % 2].cast_signed();
-        counts.add("pages at their target by move_pages", memory.move_pages(1, node)?);
+        let piece = if round % (HOT_ROUNDS + 1) < HOT_ROUNDS { 0 } else { round % pieces };
+        let pages = piece * HOT..((piece + 1) * HOT).min(border);
+        // One that is not there cannot be moved.
+        pages.clone().for_each(|page| memory.write(page, 1));
+        counts.add("pages at their target by move_pages", memory.move_some(pages, node)?);
     }
     Ok(())
 }
@@ -109,10 +117,11 @@ fn compact(job: &Job<'_>, tally: &Tally, memory: &Mapping, border: usize) -> io:
 /// Touches pages; those that are moving right now are waited for.
 fn fault(job: &Job<'_>, tally: &Tally, memory: &Mapping, border: usize, index: usize) {
     let mut counts = tally.local("fault");
-    let mut page = index * 1021;
+    let mut next = index * 1021;
     while job.go() {
-        for _ in 0..2048 {
-            page = (page + 7) % memory.pages();
+        for turn in 0..2048 {
+            next = (next + 7) % memory.pages();
+            let page = if turn % 8 == 0 { next } else { next % HOT.min(border) };
             // What the writers have may be read-only.
             if page < border && page.is_multiple_of(3) {
                 memory.write(page, 1);
@@ -162,7 +171,7 @@ mod tests {
         if let [node, ..] = nodes[..] {
             let memory = Mapping::new(64 * PAGE, Backing::Anon).unwrap();
             let tally = Tally::new("migrate");
-            between(&job, &tally, &memory, [node, node]).unwrap();
+            between(&job, &tally, &memory, 64, [node, node]).unwrap();
             let done = tally.into_paths();
             assert!(done[0].counts["pages at their target by move_pages"] > 0, "{done:?}");
         }

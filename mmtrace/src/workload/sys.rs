@@ -282,8 +282,12 @@ impl Mapping {
 
     /// move_pages(2) of this process' pages to a node: how many are there afterwards. `step` in pages.
     pub(super) fn move_pages(&self, step: usize, node: i32) -> io::Result<u64> {
-        let pages: Vec<*mut libc::c_void> =
-            (0..self.pages()).step_by(step).map(|page| self.at(page * PAGE).cast()).collect();
+        self.move_some((0..self.pages()).step_by(step), node)
+    }
+
+    /// As [`Mapping::move_pages`], of these pages.
+    pub(super) fn move_some(&self, pages: impl Iterator<Item = usize>, node: i32) -> io::Result<u64> {
+        let pages: Vec<*mut libc::c_void> = pages.map(|page| self.at(page * PAGE).cast()).collect();
         let nodes = vec![node; pages.len()];
         let mut status = vec![-1_i32; pages.len()];
         // SAFETY: the three arrays have the length that is passed; pid 0 is this process.

@@ -79,6 +79,12 @@ pub(super) const TESTS: &[Test] = &[
         ..TEST
     },
     Test {
+        name: "migrate",
+        args: &["record", "--seconds", "6", "--workload", "migrate", "--json", "-o", "/run/migrate"],
+        keep: &["/run/migrate"],
+        ..TEST
+    },
+    Test {
         name: "hugetlb",
         args: &["record", "--seconds", "5", "--workload", "hugetlb", "--json", "-o", "/run/hugetlb"],
         keep: &["/run/hugetlb"],
