@@ -207,8 +207,11 @@ fn flush(k: &mut Kernel<'_>, c: AnonCollapse, to: Local) {
         return;
     };
     k.set_local(to, number);
-    k.say(Kind::CollapseHugePageEnter);
-    k.say_flush(c.pmd, None);
+    // What no kernel does is not what the live rules know.
+    if c.clear == Clear::Pml {
+        k.say(Kind::CollapseHugePageEnter);
+        k.say_flush(c.pmd, None);
+    }
     if let Some(h) = c.heavy {
         let vma_write = !h.vma_write || h.vma.is_write_locked(k);
         let by = Unlinker {
