@@ -24,7 +24,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, _: &State) -> Dr
     } else {
         vec![Line::from(
             "Page tables are not observable here: their birth, retraction and end, and what a walk finds, are seen \
-             by function probes (fentry, fexit), and this recording has tracepoints only. \"mmtrace doctor\" says \
+             by function probes (fentry, kprobe), and this recording has tracepoints only. \"mmtrace doctor\" says \
              which probes there are and why others are not.",
         )]
     };

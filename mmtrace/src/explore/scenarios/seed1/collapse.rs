@@ -216,7 +216,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 expect: Breaks(Invariant::Lost),
                 why: "a fault under the VMA lock does not care who has the mmap_lock",
                 never: &[],
-                live: Live::Unseen("needs the probes on lock_vma_under_rcu and pmdp_collapse_flush; no rule has it"),
+                live: Live::Unseen("no rule asks whether the VMA is locked for write when its table is unlinked"),
                 build: |s| sc_1_6(s, Walker::Vma, Recheck::PteSame, Locks::AllButVma),
             },
             Variant {
