@@ -21,6 +21,7 @@ use mmtrace::{
     context::Context,
     model::lock::EPSILON_NS,
     replay::Engine,
+    report::{Report, Style},
     verdict::{RULES, RuleId, Severity},
 };
 use mmtrace_common::{Column, Kind};
@@ -552,6 +553,24 @@ fn retracts_are_measured() {
         ),
         0
     );
+}
+
+#[test]
+fn the_report_tells_of_page_tables_once_there_are_events_of_them() {
+    let mut m = Made::begun();
+    let none = serde_json::to_value(Report::new(&end(&mut m.clone()))).expect("JSON");
+    assert!(none.get("walker").is_none());
+    m.map_nolock(2, pte(0xa0, START), table(0xa0));
+    retract(&mut m, Inside::default());
+    m.map_nolock(2, 0, 0);
+    let report = Report::new(&end(&mut m));
+    let json = serde_json::to_value(&report).expect("JSON");
+    let walker = &json["walker"];
+    assert_eq!((&walker["maps"], &walker["divergences"], &walker["hazards"]["H01"]), (&2.into(), &0.into(), &1.into()));
+    let mut text = Vec::new();
+    report.print(false, Style::plain(), &mut text).expect("to memory");
+    let text = String::from_utf8_lossy(&text);
+    assert!(text.contains("walker: tables unlinked by a collapse 1, ") && text.contains("divergences 0"), "{text}");
 }
 
 #[test]

@@ -1,6 +1,13 @@
 //! The dashboard on a terminal in memory: what each view shows, and that nothing typed at any
 //! size breaks it.
 
+#[expect(dead_code, reason = "the events of faults and VMAs are made by tests of rules")]
+#[path = "common/kernel.rs"]
+mod kernel;
+#[expect(dead_code, reason = "as are those of hugetlb")]
+#[path = "common/page_tables.rs"]
+mod page_tables;
+
 use std::{path::Path, sync::OnceLock};
 
 use mmtrace::{
@@ -55,6 +62,24 @@ fn every_view_at_three_sizes() {
                 insta::assert_snapshot!(file, text);
             }
         }
+    }
+}
+
+/// What a recording with function events shows of page tables.
+#[test]
+fn the_walker_at_three_sizes() {
+    let mut m = kernel::Made::learned();
+    m.install(2, page_tables::PMDP, 0xa0).map_lock(2, 0xa0);
+    m.map_nolock(2, page_tables::pte(0xa0, kernel::START), page_tables::table(0xa0));
+    m.retract(3).take_out(3, 0xa0).defer(3, 0xa0).retracted(3).map_nolock(2, 0, 0);
+    m.later(1_000_000).freed(1, 0xa0);
+    let mut engine = Engine::new(kernel::context(), true);
+    m.records.iter().for_each(|record| engine.apply(record));
+    engine.finish();
+    let state = State { view: 4, ..State::default() };
+    for (width, height) in [(40, 12), (80, 24), (200, 60)] {
+        let (text, _) = screen(&engine, &state, AT_END, width, height);
+        insta::assert_snapshot!(format!("made-walker-{width}x{height}"), text);
     }
 }
 

@@ -1,9 +1,9 @@
 //! An execution as the events that a kernel would have emitted: the bridge to the live rules.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::Result;
-use mmtrace_common::{Kind, Record, SPECS, spec};
+use mmtrace_common::{Column, Kind, Record, SPECS, spec};
 
 use crate::{
     capture::{CaptureWriter, FinalInfo, WriterOptions, make_room},
@@ -51,7 +51,7 @@ pub fn context() -> Context {
 /// The events of an execution.
 #[must_use]
 pub fn records(execution: &Execution) -> Vec<Record> {
-    let mut records = Vec::new();
+    let mut records = before(execution);
     for (number, line) in execution.lines.iter().enumerate() {
         for (nth, event) in line.events.iter().enumerate() {
             let tid = TID + u32::from(line.tid);
@@ -76,6 +76,48 @@ pub fn records(execution: &Execution) -> Vec<Record> {
     // What the last step has shown is not undone by what comes soon after: nothing does.
     let ts = START_NS + STEP_NS * execution.lines.len() as u64;
     records.push(Record { ts, tgid: CLOCK, tid: CLOCK, kind: Kind::TlbFlush as u16, ..Record::default() });
+    records
+}
+
+/// What was seen before it began: the threads are born, and nobody has an mmap_lock. Those that
+/// begin in the middle of things, with a lock, are not.
+fn before(execution: &Execution) -> Vec<Record> {
+    let events = || execution.lines.iter().flat_map(|line| line.events.iter().map(move |e| (line.tid, e)));
+    let mut held: Vec<(u8, u8)> = Vec::new();
+    let (mut tids, mut mms, mut early): (BTreeSet<u8>, BTreeSet<u8>, Vec<(u8, u8)>) = Default::default();
+    for (tid, event) in events() {
+        tids.insert(tid);
+        let Some(mm) = event.mm else { continue };
+        mms.insert(mm);
+        match event.kind {
+            Kind::AcquireReturned if !event.fields.contains(&(Column::Success, 0)) => held.push((tid, mm)),
+            Kind::Released => match held.iter().position(|h| *h == (tid, mm)) {
+                Some(index) => drop(held.swap_remove(index)),
+                None => early.push((tid, mm)),
+            },
+            _ => {}
+        }
+    }
+    let mut records: Vec<Record> = Vec::new();
+    let mut say = |kind: Kind, mm: u64, fields: &[(Column, u64)]| {
+        let ts = START_NS - STEP_NS * 1000 + STEP_NS * records.len() as u64;
+        let mut record = Record { ts, mm, tgid: CLOCK, tid: CLOCK, kind: kind as u16, ..Record::default() };
+        for (column, value) in fields {
+            if let Some(field) = spec(kind).fields.iter().find(|f| f.column == *column) {
+                field.set(&mut record, *value);
+            }
+        }
+        records.push(record);
+    };
+    for tid in tids.iter().filter(|t| !early.iter().any(|(tid, _)| tid == *t)) {
+        say(Kind::Fork, 0, &[(Column::ChildTid, u64::from(TID + u32::from(*tid)))]);
+    }
+    for mm in mms.iter().filter(|m| !early.iter().any(|(_, mm)| mm == *m)) {
+        let mm = MM + u64::from(*mm) * 0x1000;
+        say(Kind::StartLocking, mm, &[(Column::Write, 1)]);
+        say(Kind::AcquireReturned, mm, &[(Column::Write, 1), (Column::Success, 1)]);
+        say(Kind::Released, mm, &[(Column::Write, 1)]);
+    }
     records
 }
 

@@ -150,7 +150,8 @@ impl Model {
             last_cause: None,
             measures: Measures::default(),
             functions: Functions::new(context),
-            tables: Tables::default(),
+            // As after a loss: what was before recording is missing.
+            tables: Tables::beginning(context.start.saturating_add(lock::EPSILON_NS)),
             collapsing: Vec::new(),
             hugetlb: HugetlbLocks::new(context.kernel.major_minor()),
             hugetlb_overlaps: Vec::new(),

@@ -278,6 +278,12 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// Nothing is known, and up to this time nothing is learned about tasks.
+    #[must_use]
+    pub fn beginning(blind_until: u64) -> Self {
+        Self { blind_until, ..Self::default() }
+    }
+
     /// What this task is doing.
     #[inline]
     pub fn walk(&mut self, tid: u32) -> &mut Walk {

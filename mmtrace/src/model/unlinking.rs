@@ -250,8 +250,14 @@ impl Model {
         }
     }
 
-    /// The end of the stream: tables that still wait to be freed.
+    /// The end of the stream: tables that still wait to be freed, collapses that still go on.
     pub(super) fn finish_tables(&mut self, ts: u64, sink: &mut Sink) {
+        let over = |c: &Collapsing| c.filled.is_some_and(|(_, at)| ts > at.saturating_add(EPSILON_NS));
+        while let Some(index) = self.collapsing.iter().position(over) {
+            let end =
+                Record { ts, mm: self.collapsing[index].slot.0, tid: self.collapsing[index].tid, ..Record::default() };
+            self.collapse_unlocks(&end, sink);
+        }
         let late: Vec<(u64, Life)> =
             self.tables.deferred().filter(|(_, l)| matches!(l, Life::Deferred { mapped: Some(_), .. })).collect();
         for (frame, life) in late {

@@ -2,7 +2,7 @@
 
 use mmtrace_common::{Kind, Record};
 
-use super::{Model, tables::Walk};
+use super::{Model, lock::EPSILON_NS, tables::Walk};
 use crate::verdict::Sink;
 
 impl Model {
@@ -148,7 +148,8 @@ impl Model {
     }
 
     fn forget_tables(&mut self, until: u64) {
-        self.tables.forget_walks(until);
+        // What is missing may have come after what another CPU's clock puts behind it.
+        self.tables.forget_walks(until.saturating_add(EPSILON_NS));
         self.tables.forget_tables();
         self.collapsing.clear();
         self.hugetlb.forget();

@@ -46,13 +46,16 @@ pub fn pte_alloc(p: &mut Program, pmd: Slot, pml: Lock, fresh: Fresh) {
         });
         let lock = p.lock("pmd_install: ptl = pmd_lock(mm, pmd)", move |k| k.lock(pml, Mode::Write));
         p.run("if (pmd_none(*pmd)) pmd_populate(mm, pmd, *pte)", move |k| {
+            let mut installed = false;
             if k.pmd(pmd) == Pmd::None
                 && let Some(table) = fresh.find(k, TableState::New)
             {
                 k.set_pmd(pmd, Pmd::Table(table.number()));
                 k.set_table_state(table, TableState::Linked);
                 k.reach(NEW_TABLE);
+                installed = true;
             }
+            k.say_installed(pmd, installed);
         });
         p.release(lock, "spin_unlock(ptl)", move |k| k.unlock(pml));
         p.run("if (new) pte_free(mm, new)", move |k| {

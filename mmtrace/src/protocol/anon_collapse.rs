@@ -3,6 +3,8 @@
 //! The first part under the mmap_lock for read (swapping in, the first look at the PMD) is left
 //! out: everything is looked at again under the write lock.
 
+use mmtrace_common::Kind;
+
 use crate::model::{
     entry::{Pmd, Pte},
     exclusion::Mode,
@@ -205,6 +207,11 @@ fn flush(k: &mut Kernel<'_>, c: AnonCollapse, to: Local) {
         return;
     };
     k.set_local(to, number);
+    // What no kernel does is not what the live rules know.
+    if c.clear == Clear::Pml {
+        k.say(Kind::CollapseHugePageEnter);
+        k.say_flush(c.pmd, None);
+    }
     if let Some(h) = c.heavy {
         let vma_write = !h.vma_write || h.vma.is_write_locked(k);
         let by = Unlinker {

@@ -47,7 +47,8 @@ pub fn pte_alloc(
     p.function("pmd_install", |p| {
         let guard = p.lock("ptl = pmd_lock(mm, pmd)", move |k| k.lock(pml, Mode::Write));
         p.step("if (pmd_none(*pmd)) pmd_populate(mm, pmd, *pte)", move |k| {
-            if k.pmd(pmd) == Pmd::None {
+            let install = k.pmd(pmd) == Pmd::None;
+            if install {
                 let Some(table) = fresh(k) else {
                     if guard.is_active() {
                         k.unlock(pml);
@@ -57,6 +58,7 @@ pub fn pte_alloc(
                 k.set_table_state(table, TableState::Linked);
                 k.set_pmd(pmd, Pmd::Table(table.number()));
             }
+            k.say_installed(pmd, install);
             Flow::Next
         });
         p.release(guard, "spin_unlock(ptl)", move |k| k.unlock(pml));

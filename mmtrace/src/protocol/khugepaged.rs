@@ -1,6 +1,8 @@
 //! Page tables that khugepaged and `MADV_COLLAPSE` remove (mm/khugepaged.c; until 6.5, 6.6 to
 //! 6.12, 7.2).
 
+use mmtrace_common::Kind;
+
 use crate::model::{
     entry::{Pmd, Pte},
     exclusion::Mode,
@@ -10,7 +12,7 @@ use crate::model::{
 use super::{
     file::{FileVma, MAYBE_GUARD, MAYBE_POISON, Mapping, PAGE, UFFD_ARMED, UFFD_WP},
     kernel::Kernel,
-    mm::{drop, mmap_read_lock, mmap_read_unlock, mmap_write_trylock, mmap_write_unlock, take},
+    mm::{mmap_read_lock, mmap_write_trylock, mmap_write_unlock},
     program::{Flow, Guard, Label, Local, Program},
     walk::{Mapped, pte_offset_map, pte_offset_map_lock, pte_unmap, pte_unmap_unlock},
     world::{Lock, Slot, Table},
@@ -161,6 +163,7 @@ fn flush(k: &mut Kernel<'_>, area: FileVma, removed: Local) {
         k.violate(Invariant::BadPmd, "pmdp_collapse_flush() of a PMD that does not point to a table");
         return;
     };
+    k.say_flush(area.pmd, Some((area.vma, area.vm_flags)));
     let rights = area.rights(k, k.table(number));
     k.unlink(area.pmd, rights);
     k.set_local(removed, number);
@@ -176,7 +179,15 @@ pub fn retract_page_tables(p: &mut Program, rules: Retract, mapping: Mapping, ar
         } else {
             (Mode::Read, "i_mmap_lock_read(mapping)", "i_mmap_unlock_read(mapping)")
         };
-        let i_mmap = take(p, lock, mapping.i_mmap, mode);
+        // Until 6.5 it is another protocol, with the mmap_lock: its calls are not told of.
+        let told = !rules.mmap_trylock;
+        let i_mmap = p.lock(lock, move |k| {
+            let free = k.lock(mapping.i_mmap, mode);
+            if free && told {
+                k.say_of_none(Kind::RetractPageTables);
+            }
+            free
+        });
         let (table, removed) = (p.local("ptl", 0), p.local("pgt_pmd", 0));
         for area in areas {
             let next = p.label();
@@ -192,7 +203,12 @@ pub fn retract_page_tables(p: &mut Program, rules: Retract, mapping: Mapping, ar
             }
             p.bind(next);
         }
-        drop(p, unlock, mapping.i_mmap, i_mmap);
+        p.release(i_mmap, unlock, move |k| {
+            k.unlock(mapping.i_mmap);
+            if told {
+                k.say_of_none(Kind::RetractPageTablesReturn);
+            }
+        });
     });
 }
 
@@ -254,7 +270,9 @@ fn retract_one(p: &mut Program, rules: Retract, area: FileVma, table: Local, rem
     p.run("pgt_pmd = pmdp_collapse_flush(vma, addr, pmd)", move |k| flush(k, area, removed));
     unlock_both(p, area, table, ptl, pml);
     p.step("pte_free_defer(mm, pmd_pgtable(pgt_pmd))", move |k| {
-        k.free_rcu(k.table(k.local(removed)));
+        let freed = k.table(k.local(removed));
+        k.say_freed(Kind::PteFreeDefer, freed);
+        k.free_rcu(freed);
         k.set_local(removed, 0);
         k.set_local(table, 0);
         Flow::Goto(next)
@@ -352,7 +370,11 @@ pub fn collapse_pte_mapped_thp(p: &mut Program, rules: CollapsePte, area: FileVm
     let name = if rules.pmd_same { "try_collapse_pte_mapped_thp" } else { "collapse_pte_mapped_thp" };
     p.function(name, |p| {
         let (out, drop_folio) = (p.label(), p.label());
-        p.branch("vma = vma_lookup(mm, haddr), else SCAN_VMA_CHECK", out, move |k| !area.vma.find(k, 0));
+        p.branch("vma = vma_lookup(mm, haddr), else SCAN_VMA_CHECK", out, move |k| {
+            let found = area.vma.find(k, 0);
+            k.say(Kind::CollapsePteMappedThp);
+            !found
+        });
         p.branch("if (userfaultfd_wp(vma)) return SCAN_PTE_UFFD_WP", out, move |k| area.flag(k, UFFD_WP));
         let folio = p.lock("filemap_lock_folio(mapping, pgoff)", move |k| k.lock(area.mapping.folio, Mode::Write));
         p.branch(
@@ -367,7 +389,12 @@ pub fn collapse_pte_mapped_thp(p: &mut Program, rules: CollapsePte, area: FileVm
         p.release(folio, "folio_unlock(folio)", move |k| k.unlock(area.mapping.folio));
         p.bind(out);
     });
-    p.function("madvise_collapse", |p| mmap_read_unlock(p, mm, mmap));
+    p.function("madvise_collapse", |p| {
+        p.release(mmap, "mmap_read_unlock(mm)", move |k| {
+            k.say(Kind::CollapsePteMappedThpReturn);
+            mm.read_unlock_now(k);
+        });
+    });
 }
 
 /// Whether every entry is none or maps the folio.
@@ -485,7 +512,9 @@ fn second_scan(p: &mut Program, w: Work) {
     }
     p.run("spin_unlock(pml)", move |k| put(k, area.pml));
     p.step("pte_free_defer(mm, pmd_pgtable(pgt_pmd))", move |k| {
-        k.free_rcu(k.table(k.local(removed)));
+        let freed = k.table(k.local(removed));
+        k.say_freed(Kind::PteFreeDefer, freed);
+        k.free_rcu(freed);
         Flow::Goto(drop_folio)
     });
     p.bind(unmap);

@@ -27,6 +27,7 @@ impl Mm {
     /// A new one.
     pub fn new(w: &mut World, id: u8, name: &str) -> Self {
         let mmap_lock = w.lock(format!("{name}mmap_lock"), Some(Rank::MmapLock));
+        w.has_mm(id);
         Self { id, mmap_lock, lock_seq: w.cell(format!("{name}mm_lock_seq"), 2) }
     }
 

@@ -2,6 +2,8 @@
 //! `pte_offset_map_ro_nolock()` and `pte_offset_map_rw_nolock()` (since 6.13,
 //! mm/pgtable-generic.c), by what they do with the entry.
 
+use mmtrace_common::Kind;
+
 use crate::model::{
     entry::{Pmd, Pte},
     exclusion::Mode,
@@ -27,6 +29,13 @@ pub enum Api {
 }
 
 impl Api {
+    const fn kind(self) -> Kind {
+        match self {
+            Self::Legacy | Self::Rw => Kind::PteOffsetMapRwNolock,
+            Self::Ro => Kind::PteOffsetMapRoNolock,
+        }
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Legacy => "pte_offset_map_nolock",
@@ -104,7 +113,7 @@ struct Use {
 fn map(p: &mut Program, n: Nolock, null: Label) -> Use {
     p.function(n.api.name(), |p| {
         let (to, lock) = (Mapped::new(p), p.local("ptl", 0));
-        let rcu = walk::pte_offset_map(p, n.pmd, to, null);
+        let rcu = walk::pte_offset_map_by(p, n.pmd, to, null, Some(n.api.kind()));
         Use { to, lock, rcu }
     })
 }

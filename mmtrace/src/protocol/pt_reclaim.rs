@@ -1,6 +1,8 @@
 //! Zapping with page-table reclaim (`CONFIG_PT_RECLAIM`; mm/pt_reclaim.c in 6.14,
 //! mm/memory.c in 7.2): MADV_DONTNEED of a whole PMD frees the emptied PTE table.
 
+use mmtrace_common::Kind;
+
 use crate::model::{entry::Pte, exclusion::Mode, table::Unlinker};
 
 use super::{
@@ -64,6 +66,7 @@ pub fn zap_pte_range(p: &mut Program, z: Zap) {
             p.bind(freed);
             p.run("pte_free_tlb(tlb, pmd_pgtable(pmdval), addr)", move |k| {
                 let table = k.table(k.local(to.table));
+                k.say_freed(Kind::PteFreeTlb, table);
                 match z.free {
                     TableFree::Rcu => k.free_rcu(table),
                     TableFree::Immediately => k.free_now(table),

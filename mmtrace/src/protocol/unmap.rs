@@ -1,5 +1,7 @@
 //! Taking a mapping away: zap, free_pgtables, munmap (mm/memory.c, mm/vma.c; 6.12 and 7.2).
 
+use mmtrace_common::Kind;
+
 use crate::model::{
     entry::{Pmd, Pte},
     exclusion::Mode,
@@ -56,6 +58,7 @@ pub fn free_pgtables(p: &mut Program, pmd: Slot, free: TableFree, with_pmd_page:
             if !k.all_none(table) {
                 k.violate(Invariant::Leak, "a page table is freed with an entry in it");
             }
+            k.say_freed(Kind::PteFreeTlb, table);
             match free {
                 TableFree::Rcu => k.free_rcu(table),
                 TableFree::Immediately => k.free_now(table),

@@ -1,5 +1,7 @@
 //! The walk to a PTE table (mm/pgtable-generic.c, 6.5 to 7.2).
 
+use mmtrace_common::Kind;
+
 use crate::model::exclusion::Mode;
 
 use super::{
@@ -26,18 +28,26 @@ impl Mapped {
 /// `__pte_offset_map()`: maps the table that `*pmd` points to, in an RCU section that
 /// [`pte_unmap`] ends. Goes to `null` when there is none.
 pub fn pte_offset_map(p: &mut Program, pmd: Slot, to: Mapped, null: Label) -> Guard {
+    pte_offset_map_by(p, pmd, to, null, None)
+}
+
+/// [`pte_offset_map()`] inside one of its kin, whose event it is.
+pub fn pte_offset_map_by(p: &mut Program, pmd: Slot, to: Mapped, null: Label, by: Option<Kind>) -> Guard {
     let rcu = p.rcu_read_lock();
-    read_pmd(p, pmd, to, null, rcu);
+    read_pmd(p, pmd, to, null, rcu, by);
     rcu
 }
 
-fn read_pmd(p: &mut Program, pmd: Slot, to: Mapped, null: Label, rcu: Guard) {
+fn read_pmd(p: &mut Program, pmd: Slot, to: Mapped, null: Label, rcu: Guard, by: Option<Kind>) {
     p.step("pmdval = pmdp_get_lockless(pmd)", move |k| {
         let pmdval = k.pmd(pmd);
         k.set_local(to.pmdval, pmdval.encode());
         match pmdval.map() {
             Some(table) => {
                 k.set_local(to.table, table);
+                if let Some(kind) = by {
+                    k.say_mapped(kind, pmd, table, pmdval.encode());
+                }
                 Flow::Next
             }
             None => {
@@ -103,6 +113,8 @@ pub fn pte_offset_map_lock(p: &mut Program, pmd: Slot, to: Mapped, null: Label) 
                 if rcu.is_active() {
                     k.rcu_read_unlock();
                 }
+            } else if ptl.is_active() {
+                k.say_mapped(Kind::PteOffsetMapLock, pmd, k.local(to.table), k.local(to.pmdval));
             }
             same
         });

@@ -85,6 +85,8 @@ pub struct World {
     pub(crate) locks: Vec<LockInfo>,
     pub(crate) tables: Vec<TableInfo>,
     pub(crate) threads: Vec<Thread>,
+    /// The number of the mm that the page tables are of: the first.
+    pub(crate) mm: Option<u8>,
     pub(crate) promises: Vec<super::promise::PromiseInfo>,
     pub(crate) rcu: Cell,
     pub(crate) irq: Cell,
@@ -114,6 +116,7 @@ impl World {
             tables: Vec::new(),
             threads: Vec::new(),
             promises: Vec::new(),
+            mm: None,
             rcu: Cell(0),
             irq: Cell(0),
             graces: Vec::new(),
@@ -194,6 +197,11 @@ impl World {
         }
         self.tables.push(TableInfo { state, grace, ptl, entries: first, len: entries, fill: Vec::new() });
         Table(self.tables.len() as u8 - 1)
+    }
+
+    /// There is an mm with this number.
+    pub(crate) fn has_mm(&mut self, id: u8) {
+        self.mm.get_or_insert(id);
     }
 
     /// Empty entries of this table may be filled only by who holds one of these locks (I-FILL).

@@ -16,6 +16,7 @@ use crate::{
     model::{
         measure::{Distribution, Overlap},
         space::Cause,
+        tables::{Counts, HAZARDS},
     },
     replay::Engine,
     verdict::{RULES, Severity, Verdict},
@@ -45,6 +46,9 @@ pub struct Report {
     pub gaps: u64,
     /// Faults by cause.
     pub faults: BTreeMap<&'static str, u64>,
+    /// What was seen of page tables; absent when nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub walker: Option<Walker>,
     /// One entry per rule, in the order of `mmtrace rules`.
     pub rules: Vec<RuleReport>,
     /// The first violations of each rule.
@@ -62,6 +66,25 @@ pub struct Events {
     pub total: u64,
     /// By tracepoint; those that did not happen are not there.
     pub by_kind: BTreeMap<&'static str, u64>,
+}
+
+/// Page tables and the walker of a report.
+#[derive(Debug, Serialize)]
+pub struct Walker {
+    /// Tables and maps.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// How often each hazard of walks was met; those that cannot be observed are not there.
+    pub hazards: BTreeMap<&'static str, u64>,
+}
+
+impl Walker {
+    fn new(engine: &Engine) -> Option<Self> {
+        let (model, sink) = (engine.model()?, engine.sink()?);
+        let counts = *model.tables();
+        let hazards = HAZARDS.iter().filter(|h| sink.is_open(**h)).map(|h| (h.rule().name, sink.violations(*h)));
+        (!counts.is_empty()).then(|| Self { counts, hazards: hazards.collect() })
+    }
 }
 
 /// One rule of a report.
@@ -136,6 +159,7 @@ impl Report {
             missed: engine.missed(),
             gaps: engine.gaps(),
             faults,
+            walker: Walker::new(engine),
             rules,
             violations,
             verdict,

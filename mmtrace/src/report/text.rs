@@ -41,6 +41,15 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
             causes.iter().map(|(n, c)| format!("{} {}", grouped(**c), n.replace('_', " "))).collect();
         writeln!(out, "\nfaults: {}", causes.join(", "))?;
     }
+    if let Some(walker) = &report.walker {
+        let counts = walker.counts.named().into_iter().filter(|(name, n)| *n > 0 || *name == "divergences");
+        let counts: Vec<String> = counts.map(|(name, n)| format!("{name} {}", grouped(n))).collect();
+        writeln!(out, "\nwalker: {}", counts.join(", "))?;
+        for (hazard, n) in walker.hazards.iter().filter(|(_, n)| **n > 0) {
+            let title = Rule::find(hazard).map_or("", |r| r.title);
+            writeln!(out, "  {:>14}  {hazard} {title}", grouped(*n))?;
+        }
+    }
     let Some(verdict) = report.verdict else {
         return writeln!(out, "\nnot validated: --no-validate was given");
     };

@@ -177,7 +177,14 @@ impl Sound {
                 Released(false),
             ]),
             5 => {
-                program.extend([Start(true), Got(true), Zap(slot), Downgrade, Zap((slot + 1) % SLOTS), Released(false)])
+                program.extend([
+                    Start(true),
+                    Got(true),
+                    Zap(slot),
+                    Downgrade,
+                    Zap((slot + 1) % SLOTS),
+                    Released(false),
+                ]);
             }
             6 => program.extend([
                 HugetlbRead,
@@ -264,9 +271,9 @@ impl Sound {
             Do::Released(write) => {
                 m.unlock(tid, write);
                 if write {
-                    self.writer = false
+                    self.writer = false;
                 } else {
-                    self.readers -= 1
+                    self.readers -= 1;
                 }
                 // Whoever keeps rmap walks out still holds the mmap_lock.
                 self.excluded &= !write && self.writer;

@@ -1,6 +1,8 @@
 //! A hugetlb fault: it shares a PMD table or allocates one, maps a page, or waits for one
 //! that is being moved (mm/hugetlb.c, mm/migrate.c; 6.12 and 7.2).
 
+use mmtrace_common::Kind;
+
 use crate::{
     model::{entry::Pte, exclusion::Mode, invariant::Invariant, table::TableState},
     protocol::{
@@ -88,7 +90,11 @@ pub fn hugetlb_fault(p: &mut Program, f: Fault) {
             }
         });
         if let Some((wait, folio)) = f.wait {
-            drop(p, "mutex_unlock(&hugetlb_fault_mutex_table[hash])", f.mutex, mutex);
+            p.release(mutex, "mutex_unlock(&hugetlb_fault_mutex_table[hash])", move |k| {
+                k.unlock(f.mutex);
+                // The next thing that happens.
+                k.say_hugetlb(Kind::MigrationEntryWaitHuge, v, None);
+            });
             migration_entry_wait_huge(p, f, wait, folio, ptep, lock);
             p.goto("return 0", out);
         }
@@ -192,6 +198,7 @@ fn migration_entry_wait_huge(p: &mut Program, f: Fault, wait: Wait, folio: Lock,
         p.function("migration_entry_wait_on_locked", |p| {
             p.run("__add_wait_queue_entry_tail(q, wait)", move |k| {
                 let now = k.read_entry(first(k, ptep));
+                k.say(Kind::MigrationEntryWaitOnLocked);
                 wait_is_for(k, Pte::decode(now));
             });
             huge_pte_unlock(p, ptep, ptl);

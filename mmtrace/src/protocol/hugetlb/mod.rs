@@ -7,6 +7,8 @@
 pub mod fault;
 pub mod unmap;
 
+use mmtrace_common::Kind;
+
 use crate::model::{
     entry::Pte,
     exclusion::{Mode, Rank},
@@ -205,13 +207,44 @@ impl Sharing {
 
 /// `hugetlb_vma_lock_read(vma)`, or `…_write`.
 fn vma_lock(p: &mut Program, v: HugeVma, mode: Mode) -> Guard {
-    let rw = if mode == Mode::Write { "write" } else { "read" };
-    p.lock(format!("hugetlb_vma_lock_{rw}({})", v.name), move |k| v.lock_now(k, mode))
+    vma_lock_in(p, v, mode, None)
+}
+
+/// The same at the end of a function whose return is an event.
+fn vma_lock_in(p: &mut Program, v: HugeVma, mode: Mode, returns: Option<Kind>) -> Guard {
+    let (rw, kind) = match mode {
+        Mode::Write => ("write", Kind::HugetlbVmaLockWrite),
+        _ => ("read", Kind::HugetlbVmaLockRead),
+    };
+    p.lock(format!("hugetlb_vma_lock_{rw}({})", v.name), move |k| {
+        let free = v.lock_now(k, mode);
+        if free {
+            k.say_hugetlb(kind, v, None);
+            if let Some(kind) = returns {
+                k.say_hugetlb(kind, v, None);
+            }
+        }
+        free
+    })
 }
 
 fn vma_unlock(p: &mut Program, v: HugeVma, mode: Mode, guard: Guard) {
-    let rw = if mode == Mode::Write { "write" } else { "read" };
-    p.release(guard, format!("hugetlb_vma_unlock_{rw}({})", v.name), move |k| v.unlock_now(k));
+    vma_unlock_in(p, v, mode, guard, None);
+}
+
+/// The same at the beginning of a function whose entry is an event.
+fn vma_unlock_in(p: &mut Program, v: HugeVma, mode: Mode, guard: Guard, enters: Option<Kind>) {
+    let (rw, kind) = match mode {
+        Mode::Write => ("write", Kind::HugetlbVmaUnlockWrite),
+        _ => ("read", Kind::HugetlbVmaUnlockRead),
+    };
+    p.release(guard, format!("hugetlb_vma_unlock_{rw}({})", v.name), move |k| {
+        if let Some(kind) = enters {
+            k.say_hugetlb(kind, v, None);
+        }
+        k.say_hugetlb(kind, v, None);
+        v.unlock_now(k);
+    });
 }
 
 /// `hugetlb_vma_trylock_write(vma)` of a shareable VMA; goes to `busy`. A VMA without a
@@ -227,11 +260,12 @@ fn vma_trylock_write(p: &mut Program, v: HugeVma, busy: Label) -> (Guard, Local)
                 k.set_local(vma_lock, data);
             });
             p.step(text, move |k| {
-                if k.local(vma_lock) == 0 {
-                    return Flow::Next;
-                }
-                lock.access(k, "rw_sema");
-                if k.trylock(lock.sem, Mode::Write) { Flow::Next } else { Flow::Goto(busy) }
+                let got = k.local(vma_lock) == 0 || {
+                    lock.access(k, "rw_sema");
+                    k.trylock(lock.sem, Mode::Write)
+                };
+                k.say_hugetlb(Kind::HugetlbVmaTrylockWrite, v, Some(got));
+                if got { Flow::Next } else { Flow::Goto(busy) }
             });
         }
         (guard, vma_lock)
@@ -241,6 +275,7 @@ fn vma_trylock_write(p: &mut Program, v: HugeVma, busy: Label) -> (Guard, Local)
 fn vma_unlock_tried(p: &mut Program, v: HugeVma, (guard, vma_lock): (Guard, Local)) {
     let Serial::Shareable(lock) = v.lock else { return };
     p.release(guard, format!("hugetlb_vma_unlock_write({})", v.name), move |k| {
+        k.say_hugetlb(Kind::HugetlbVmaUnlockWrite, v, None);
         if k.local(vma_lock) != 0 {
             lock.access(k, "rw_sema");
             k.unlock(lock.sem);
@@ -309,7 +344,9 @@ pub fn folio_walk(p: &mut Program, v: HugeVma, s: Sharing, hold: Hold, stale: bo
         let (none, ptep) = (p.label(), p.local("pmdp", 0));
         let held = match hold {
             Hold::Nothing => None,
-            Hold::Own => Some(p.function("vma_pgtable_walk_begin", |p| vma_lock(p, v, Mode::Read))),
+            Hold::Own => Some(p.function("vma_pgtable_walk_begin", |p| {
+                vma_lock_in(p, v, Mode::Read, Some(Kind::VmaPgtableWalkBegin))
+            })),
             Hold::Immap(Mode::Write) => Some(take(p, "i_mmap_lock_write(mapping)", s.i_mmap, Mode::Write)),
             Hold::Immap(_) => Some(take(p, "i_mmap_lock_read(mapping)", s.i_mmap, Mode::Read)),
             Hold::Other(name, lock) => Some(p.lock(format!("down_read(&vma_lock({name})->rw_sema)"), move |k| {
@@ -335,7 +372,9 @@ pub fn folio_walk(p: &mut Program, v: HugeVma, s: Sharing, hold: Hold, stale: bo
         p.function("folio_walk_end", |p| huge_pte_unlock(p, ptep, ptl));
         p.bind(none);
         match (hold, held) {
-            (Hold::Own, Some(g)) => p.function("vma_pgtable_walk_end", |p| vma_unlock(p, v, Mode::Read, g)),
+            (Hold::Own, Some(g)) => p.function("vma_pgtable_walk_end", |p| {
+                vma_unlock_in(p, v, Mode::Read, g, Some(Kind::VmaPgtableWalkEnd));
+            }),
             (Hold::Immap(Mode::Write), Some(g)) => drop(p, "i_mmap_unlock_write(mapping)", s.i_mmap, g),
             (Hold::Immap(_), Some(g)) => drop(p, "i_mmap_unlock_read(mapping)", s.i_mmap, g),
             (Hold::Other(name, lock), Some(g)) => {

@@ -1,6 +1,8 @@
 //! Taking hugetlb mappings away: unsharing through the rmap, munmap, truncation,
 //! MADV_DONTNEED (mm/hugetlb.c, mm/rmap.c, fs/hugetlbfs/inode.c; 6.12 and 7.2).
 
+use mmtrace_common::Kind;
+
 use crate::{
     model::{entry::Pte, exclusion::Mode, invariant::Invariant, table::TableState},
     protocol::{
@@ -19,8 +21,16 @@ use super::{
 /// `huge_pmd_unshare()`: takes this VMA's PUD entry away if the table has other users; if
 /// not, goes to `last`. The caller holds the table's lock.
 fn huge_pmd_unshare(p: &mut Program, v: HugeVma, s: Sharing, last: Label) {
+    unshare(p, v, s, last, false);
+}
+
+/// With `rmap`, by an rmap walk; other callers do not pass through the symbol.
+fn unshare(p: &mut Program, v: HugeVma, s: Sharing, last: Label, rmap: bool) {
     p.function("huge_pmd_unshare", |p| {
         p.branch("!ptdesc_pmd_pts_count(ptep)", last, move |k| {
+            if rmap {
+                k.say_hugetlb(Kind::HugePmdUnshare, v, None);
+            }
             k.access(s.table, "the share count is read");
             assert_locked(k, v, s);
             k.get(s.count) == 0
@@ -73,7 +83,7 @@ pub fn rmap_unshare(p: &mut Program, v: HugeVma, s: Sharing, shows: [Option<u8>;
         p.function("try_to_migrate_one", |p| {
             let (busy, after, last) = (p.label(), p.label(), p.label());
             let tried = vma_trylock_write(p, v, busy);
-            huge_pmd_unshare(p, v, s, last);
+            unshare(p, v, s, last, true);
             p.run("flush_tlb_range(vma, range.start, range.end)", move |k| show(k, shows[1]));
             p.bind(last);
             vma_unlock_tried(p, v, tried);
@@ -103,6 +113,8 @@ fn vma_unlock_write_free(p: &mut Program, v: HugeVma, guard: Guard) {
     let Serial::Shareable(lock) = v.lock else { return };
     p.function("__hugetlb_vma_unlock_write_put", |p| {
         p.run(format!("vma_lock->vma = NULL; {}->vm_private_data = NULL", v.name), move |k| {
+            // Of the function around it.
+            k.say_hugetlb(Kind::HugetlbZapEnd, v, None);
             k.set(lock.vma, 0);
             k.set(v.private_data, 0);
         });

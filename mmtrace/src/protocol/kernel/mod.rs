@@ -6,6 +6,7 @@
 mod lock;
 mod rcu;
 mod table;
+mod told;
 
 use crate::model::invariant::Invariant;
 

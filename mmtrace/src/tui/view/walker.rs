@@ -1,19 +1,57 @@
 //! Page tables and the walker.
 
+use mmtrace_common::SPECS;
 use ratatui::{
     Frame,
     layout::Rect,
+    text::Line,
     widgets::{Paragraph, Wrap},
 };
 
-use super::{Drawn, Show};
-use crate::tui::state::State;
+use super::{Drawn, Show, Tone};
+use crate::{
+    model::tables::{Counts, HAZARDS},
+    report::grouped,
+    tui::state::State,
+    verdict::Verdict,
+};
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, _: &Show<'_>, _: &State) -> Drawn {
-    let text = "Page tables are not observable here: their birth, retraction and end, and what a walk finds, are seen \
-                by function probes (fentry, kprobe), and this recording has tracepoints only. \"mmtrace doctor\" says \
-                which probes there are and why others are not.";
-    frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
+pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, _: &State) -> Drawn {
+    let context = show.engine.context();
+    let lines = if SPECS.iter().any(|s| s.at.is_function() && context.has(s.kind)) {
+        lines(show, show.engine.model().map(|m| *m.tables()).unwrap_or_default())
+    } else {
+        vec![Line::from(
+            "Page tables are not observable here: their birth, retraction and end, and what a walk finds, are seen \
+             by function probes (fentry, kprobe), and this recording has tracepoints only. \"mmtrace doctor\" says \
+             which probes there are and why others are not.",
+        )]
+    };
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), area);
     Drawn { page: usize::from(area.height), ..Drawn::default() }
+}
+
+/// Counters, and the hazards of walks.
+fn lines(show: &Show<'_>, counts: Counts) -> Vec<Line<'static>> {
+    let number = |n: u64, tone: Tone| {
+        let tone = if n == 0 { Tone::Dim } else { tone };
+        show.span(format!("{:>12}  ", grouped(n)), tone)
+    };
+    let mut lines = Vec::new();
+    for (name, n) in counts.named() {
+        let tone = if name == "divergences" { Tone::Bad } else { Tone::Plain };
+        lines.push(Line::from(vec![number(n, tone), show.span(name, Tone::Plain)]));
+    }
+    for hazard in HAZARDS {
+        let rule = hazard.rule();
+        let met = match show.engine.sink() {
+            Some(sink) if sink.verdict(hazard) != Verdict::NotObservable => {
+                number(sink.violations(hazard), Tone::Doubt)
+            }
+            _ => show.span(format!("{:>12}  ", "-"), Tone::Dim),
+        };
+        lines.push(Line::from(vec![met, show.span(format!("{} {}", rule.name, rule.title), Tone::Plain)]));
+    }
+    lines
 }

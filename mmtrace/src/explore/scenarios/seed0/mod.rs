@@ -204,8 +204,9 @@ fn sc_0_10(s: &Setup<'_>, punch: Punch) -> World {
     w
 }
 
-const UNSEEN: Live = Live::Unseen("tracepoints show neither hugetlb locks nor page tables");
-const UNSEEN_LOCK: Live = Live::Unseen("tracepoints do not show hugetlb locks; with probes, L30 follows them");
+const UNSEEN: Live = Live::Unseen("no event shows a walk of a PMD table, or the table's life");
+const UNSEEN_LOCK: Live =
+    Live::Unseen("the lock that is taken excludes as it must (L30); which object it belongs to is not shown");
 
 /// Of a walk.
 const WALK: &[&str] = &[
@@ -237,7 +238,7 @@ const WALKS: &[Scenario] = &[
             expect: Breaks(Invariant::UafPt),
             why: "the rmap walk needs no lock of a's mm to take a's PUD entry; then b is the last user and frees the table",
             never: &[],
-            live: Live::Unseen("tracepoints do not show page tables"),
+            live: Live::Unseen("no event shows a walk of a PMD table"),
             build: |s| sc_walk(s, Held::Nothing, false),
         }],
     },
@@ -436,7 +437,7 @@ const WALKS: &[Scenario] = &[
                 why: "between the two T2 takes the PUD entry and T3 frees the table, with the lock in it",
                 never: &[],
                 live: Live::Unseen(
-                    "tracepoints show neither hugetlb locks nor page tables; with probes, L32 sees the order",
+                    "it is released before the sleep, which is what L32 asks; whether the table's lock was held then, no event shows",
                 ),
                 build: |s| sc_0_8(s, Wait::DropBeforePtl),
             },
@@ -457,7 +458,7 @@ const WALKS: &[Scenario] = &[
                 expect: Breaks(Invariant::Pin),
                 why: "gup-fast looks again at the PMD entry, not at the PUD entry: it returns a page of another mm",
                 never: &[],
-                live: Live::Unseen("tracepoints show neither page tables nor gup-fast"),
+                live: Live::Unseen("no event shows gup-fast, or the life of a PMD table"),
                 build: |s| sc_0_9(s, false),
             },
             Variant {

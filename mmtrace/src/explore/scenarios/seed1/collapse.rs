@@ -95,8 +95,9 @@ fn sc_1_6(s: &Setup<'_>, who: Walker, recheck: Recheck, heavy: Locks) -> World {
 
 const OUTCOMES: &[&str] = &["the entry is changed", "the collapse succeeds", "the collapse fails"];
 /// Tracepoints show the mmap_lock, not the page tables: the rule that would see it.
-const L23: Live = Live::Unseen("needs the probe on pmdp_collapse_flush: L23, the mmap_lock is not held");
-const L28: Live = Live::Unseen("needs the probe on pmd_install: L28");
+const L23: Live = Live::Rule("L23");
+const L28: Live = Live::Rule("L28");
+const NO_KERNEL: Live = Live::Unseen("no kernel does so: no event would say what it does");
 
 /// How far the collapsed VMA reaches and what of it is locked.
 #[derive(Clone, Copy)]
@@ -215,7 +216,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 expect: Breaks(Invariant::Lost),
                 why: "a fault under the VMA lock does not care who has the mmap_lock",
                 never: &[],
-                live: Live::Unseen("needs the probes on lock_vma_under_rcu and pmdp_collapse_flush; no rule has it"),
+                live: Live::Unseen("no rule asks whether the VMA is locked for write when its table is unlinked"),
                 build: |s| sc_1_6(s, Walker::Vma, Recheck::PteSame, Locks::AllButVma),
             },
             Variant {
@@ -332,7 +333,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 expect: Breaks(Invariant::Stale),
                 why: "the PMD has the value that it had, and the entry has not",
                 never: &[],
-                live: L23,
+                live: NO_KERNEL,
                 build: |s| sc_1_10(s, Recheck::PmdSame, Locks::None, Clear::PmlAndPtl),
             },
             Variant {

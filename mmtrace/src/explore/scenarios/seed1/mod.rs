@@ -27,7 +27,7 @@ pub(in crate::explore) use enlarged::enlarged;
 pub(super) const SCENARIOS: &[&[Scenario]] =
     &[fill::SCENARIOS, change::SCENARIOS, collapse::SCENARIOS, reclaim::SCENARIOS];
 
-const UNSEEN: &str = "tracepoints do not show page tables";
+const UNSEEN: &str = "no event shows a write into a page table";
 
 /// A PMD that points to table A.
 #[derive(Clone, Copy)]

@@ -144,7 +144,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 why: "Z got the VMA lock before C got the mmap_lock; C looks at the PMD, waits for Z in vma_start_write(), \
                   and goes on with what Z has cleared meanwhile",
                 never: &[],
-                live: Live::Unseen("needs the probes on __vma_start_write and pmdp_collapse_flush; no rule has it"),
+                live: Live::Unseen("no event shows when the PMD entry was looked at"),
                 build: |s| sc_1_8(s, Order::CheckThenLock, Flavour::Refcount, Dontneed::Vma),
             },
             Variant {

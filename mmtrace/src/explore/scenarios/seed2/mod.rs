@@ -103,7 +103,7 @@ fn finish(mut w: World, free: TableFree) -> World {
     w
 }
 
-const UNSEEN_TABLES: &str = "tracepoints do not show page tables; H06 counts how often the window was open";
+const UNSEEN_TABLES: &str = "no event shows what the waiter still looks at; H06 counts how often the window was open";
 const UNSEEN_INLINE: &str = "vma_end_read() is inlined: no event says that it is called once too often, or not at all";
 
 /// The scenarios, module by module.

@@ -9,10 +9,10 @@ mod others;
 mod retract;
 pub(in crate::explore) mod worlds;
 
-/// Why the live rules do not see a table that is removed with something in it.
-const L25: Live = Live::Unseen("tracepoints do not show page tables; with probes, L25 looks into the table");
+/// A table that is removed with something in it.
+const L25: Live = Live::Rule("L25");
 /// Why they do not see a PMD that is not what it was taken for.
-const NO_RULE: Live = Live::Unseen("tracepoints do not show page tables; no rule would see it");
+const NO_RULE: Live = Live::Unseen("no event shows a move of page tables, or the PMD entry when its lock is looked up");
 
 /// What must occur where a table is removed and something is put into it.
 const SOMETIMES: &[&str] = &[

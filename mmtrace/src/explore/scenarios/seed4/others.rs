@@ -137,7 +137,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 why: "K does not lock the old folio: try_to_unmap() passes over the migration entry, which is in the table \
                   when it is removed",
                 never: &[],
-                live: L25,
+                live: Live::Unseen(
+                    "L25 asks for pages and markers: another entry may be that of a page that was truncated and poisoned",
+                ),
                 build: |s| {
                     let holes = Holes { lock_old: false, ..Holes::MERGED };
                     cached(s, SMALL, holes, Retract::V6_6, Other::Migrate)
