@@ -122,6 +122,17 @@ impl Rings {
         self.fds.iter().map(OwnedFd::try_clone)
     }
 
+    /// How often each program ran and how long that took in all, nanoseconds; nothing unless the kernel counts it
+    /// (sysctl `kernel.bpf_stats_enabled`).
+    #[must_use]
+    pub fn costs(&self) -> Vec<(Kind, u64, u64)> {
+        let counts = |(kind, program): &(Kind, ProgramFd)| {
+            let counts = sys::counts(program.as_fd()).unwrap_or_default();
+            (counts.run_ns > 0).then_some((*kind, counts.runs, counts.run_ns))
+        };
+        self.streams.programs.iter().filter_map(counts).collect()
+    }
+
     /// From now on events are of no use: the probes are about to be detached one by one.
     pub fn stop(&mut self) {
         self.stop = sys::monotonic_ns();
@@ -225,7 +236,7 @@ impl Rings {
 }
 
 fn misses(program: &ProgramFd) -> io::Result<u64> {
-    sys::recursion_misses(program.as_fd())
+    Ok(sys::counts(program.as_fd())?.recursion_misses)
 }
 
 /// Argument word of a loss record that holds `until`.

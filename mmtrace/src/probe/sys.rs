@@ -14,19 +14,30 @@ fn bpf(cmd: bpf_cmd, attr: &mut bpf_attr) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// How often the kernel skipped a program because it was already running on that
-/// CPU, since it was loaded (`bpf_prog_info.recursion_misses`, Linux 5.12).
+/// What the kernel counts of a program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// How often the kernel skipped it because it was already running on that CPU, since it was loaded
+    /// (`bpf_prog_info.recursion_misses`, Linux 5.12).
+    pub recursion_misses: u64,
+    /// How often it ran; 0 unless the sysctl `kernel.bpf_stats_enabled` is set.
+    pub runs: u64,
+    /// How long that took, in nanoseconds; likewise.
+    pub run_ns: u64,
+}
+
+/// What the kernel counts of this program.
 ///
 /// # Errors
 /// What the kernel said.
-pub fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
+pub fn counts(program: BorrowedFd<'_>) -> io::Result<Counts> {
     // SAFETY: both are plain data for which all zeros is the kernel's "nothing asked".
     let (mut info, mut attr): (bpf_prog_info, bpf_attr) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
     attr.info.bpf_fd = program.as_raw_fd() as u32;
     attr.info.info_len = size_of::<bpf_prog_info>() as u32;
     attr.info.info = &raw mut info as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    Ok(info.recursion_misses)
+    Ok(Counts { recursion_misses: info.recursion_misses, runs: info.run_cnt, run_ns: info.run_time_ns })
 }
 
 /// Runs a raw tracepoint program once, here and now, in the calling task.

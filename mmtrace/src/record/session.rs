@@ -179,6 +179,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     // pays for them while the rest is written.
     rings.stop();
     diagnostics.abort();
+    let costs = rings.costs();
     let detaching = Detaching::begin(object);
     let patience = Instant::now() + PATIENCE;
     while result.is_ok() {
@@ -195,6 +196,9 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     }
     // What was judged is worth a report, also when it could not all be written.
     let closed = live.close(args, rings.watermark(), out, style);
+    for (kind, runs, ns) in costs {
+        eprintln!("mmtrace: cost of {}: {} ns each of {runs} runs", kind.name(), ns / runs.max(1));
+    }
     detaching.end();
     result?;
     closed

@@ -17,6 +17,33 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ("missed", "number", true, "probe runs that the kernel skipped"),
     ("gaps", "number", true, "places where the capture could not be read"),
     ("faults.CAUSE", "number", false, "page faults by cause; causes that did not happen are absent"),
+    (
+        "walker.born",
+        "number",
+        false,
+        "PTE tables that were allocated and linked; all of `walker` is absent when nothing was seen of page tables",
+    ),
+    ("walker.unlinked", "number", false, "tables that a collapse has unlinked"),
+    ("walker.deferred", "number", false, "tables to be freed after a grace period"),
+    ("walker.freed", "number", false, "tables freed after it"),
+    ("walker.torn_down", "number", false, "tables freed by munmap, exit or reclaim"),
+    ("walker.maps", "number", false, "maps of PTE tables"),
+    ("walker.compared", "number", false, "maps held against the PMD entry that they went by, or what was known of it"),
+    ("walker.foretold", "number", false, "maps that were foretold from earlier events, and came true"),
+    (
+        "walker.resynchronised",
+        "number",
+        false,
+        "maps that came out otherwise: something has changed that no event tells of",
+    ),
+    ("walker.divergences", "number", false, "maps that contradict the PMD entry that they went by"),
+    ("walker.without_table", "number", false, "maps that found no table"),
+    (
+        "walker.hazards.RULE",
+        "number",
+        false,
+        "times that this hazard of walks was met; absent if it cannot be observed",
+    ),
     ("rules[]", "array", true, "one entry per rule, in the order of `mmtrace rules`; empty with `--no-validate`"),
     ("rules[].id", "string", true, "the rule: [rules.md](rules.md)"),
     ("rules[].verdict", "string", true, "`held`, `violated`, `unknown` or `not_observable`"),
@@ -98,8 +125,8 @@ mod tests {
 
     use mmtrace::{
         context::Context,
-        model::measure::Overlap,
-        report::Story,
+        model::{measure::Overlap, tables::Counts},
+        report::{Story, Walker},
         verdict::{RULES, Violation},
     };
     use serde_json::Value;
@@ -114,6 +141,7 @@ mod tests {
                     let key = match path {
                         "events.by_kind" => "EVENT",
                         "faults" => "CAUSE",
+                        "walker.hazards" => "RULE",
                         _ => key,
                     };
                     let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
@@ -144,6 +172,12 @@ mod tests {
         serde_json::to_value(overlap).expect("JSON")
     }
 
+    /// Nor page tables: they are recorded with tracepoints alone.
+    fn walker() -> Value {
+        let hazards = [("H01", 1)].into();
+        serde_json::to_value(Walker { counts: Counts::default(), hazards }).expect("JSON")
+    }
+
     #[test]
     fn the_table_has_every_field_of_the_recorded_reports_and_no_other() {
         let mut found = BTreeSet::new();
@@ -158,6 +192,7 @@ mod tests {
         paths(&story(), "violations[]", &mut found);
         paths(&overlap(), "rules[].worst[]", &mut found);
         found.insert("rules[].worst[]".to_owned());
+        paths(&walker(), "walker", &mut found);
         found.insert("filter".to_owned());
         let table: BTreeSet<String> = FIELDS.iter().map(|f| f.0.to_owned()).collect();
         let missing: Vec<_> = found.difference(&table).collect();

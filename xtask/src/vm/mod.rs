@@ -1,5 +1,6 @@
 //! `cargo xtask vm`: mmtrace on other kernels, in virtual machines.
 
+pub(crate) mod coverage;
 mod debian;
 mod image;
 mod judge;
@@ -42,7 +43,8 @@ pub(crate) struct Args {
     #[arg(value_name = "KERNEL", default_values = KERNELS, value_parser = series)]
     kernels: Vec<String>,
 
-    /// Write what the probes are resolved to into testdata/probes/, instead of comparing it
+    /// Write what the probes are resolved to into testdata/probes/, instead of comparing it, and what was evaluated into
+    /// testdata/coverage/
     #[arg(long, conflicts_with = "mmtrace")]
     write_probes: bool,
 
@@ -190,6 +192,9 @@ fn tell(workspace: &Workspace, series: &str, remains: &Remains, task: Task<'_>) 
         if let (Some(doctor), Some(manifest)) = (&judgement.doctor, &judgement.manifest) {
             let table = probes::table(doctor, manifest);
             wrong.extend(compare(workspace, series, &table, matches!(task, Task::WriteProbes))?);
+            if matches!(task, Task::WriteProbes) && wrong.is_empty() {
+                say!("  {:<15} written to {}", "coverage", judgement.coverage.write(workspace, series)?);
+            }
         }
     }
     for what in &wrong {
@@ -201,21 +206,21 @@ fn tell(workspace: &Workspace, series: &str, remains: &Remains, task: Task<'_>) 
 /// Compares what the probes are resolved to with what is known; returns what is wrong.
 fn compare(workspace: &Workspace, series: &str, table: &Value, write_probes: bool) -> Result<Option<String>> {
     if write_probes {
-        say!("  probes      written to {}", probes::write(workspace, series, table)?);
+        say!("  probes          written to {}", probes::write(workspace, series, table)?);
         return Ok(None);
     }
     let write = format!("cargo xtask vm --write-probes {series}");
     Ok(match probes::compare(workspace, series, table)? {
         Drift::None => {
-            say!("  probes      resolved as before");
+            say!("  probes          resolved as before");
             None
         }
         Drift::New => {
-            say!("  probes      nothing to compare with: {write}");
+            say!("  probes          nothing to compare with: {write}");
             None
         }
         Drift::Some { lines, lost } => {
-            say!("  probes      resolved otherwise than before; if that is right, {write}");
+            say!("  probes          resolved otherwise than before; if that is right, {write}");
             for line in lines {
                 say!("    {line}");
             }
