@@ -3,9 +3,10 @@
 use super::Job;
 use super::children::{Child, Step};
 use super::inspect::{Pagemap, copy_from, copy_to, resident};
+use super::migrate::nodes;
 use super::settings::Setting;
 use super::stamp::{value, wrong};
-use super::sys::{Access, Advice, Backing, GIGANTIC, HUGE, Mapping, PAGE, huge_memfd};
+use super::sys::{Access, Advice, Backing, GIGANTIC, HUGE, MPOL_MF_MOVE_ALL, Mapping, PAGE, huge_memfd};
 use super::tally::Tally;
 use std::fs;
 use std::io;
@@ -98,6 +99,11 @@ fn drive(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
             }
         });
         scope.spawn(move || {
+            if let Err(error) = moving(job, tally, memory) {
+                tally.note("move", format!("stopped early: {error}"));
+            }
+        });
+        scope.spawn(move || {
             let mut counts = tally.local("shared");
             let mut body = || -> io::Result<()> {
                 counts.add("huge pages with wrong contents", wrong(memory, PAGES, STEP));
@@ -158,6 +164,31 @@ fn walking(job: &Job<'_>, tally: &Tally, memory: &Mapping, pids: [i32; 2]) -> io
             }
         }
         counts.add("pages by mincore", resident(memory, 0, SHARED * HUGE)?);
+    }
+    Ok(())
+}
+
+/// Moves the shared pages between nodes: their users, who unshare the page table for it, wait for them.
+fn moving(job: &Job<'_>, tally: &Tally, memory: &Mapping) -> io::Result<()> {
+    let mut counts = tally.local("move");
+    let nodes = nodes();
+    let [one, other, ..] = nodes[..] else {
+        tally.note("move", "not provoked: one NUMA node".to_owned());
+        return Ok(());
+    };
+    for node in [one, other].into_iter().cycle() {
+        if !job.pause(Duration::from_millis(5)) {
+            break;
+        }
+        let pages = (0..PAGES).step_by(STEP);
+        match memory.move_some(pages, node.cast_signed(), MPOL_MF_MOVE_ALL) {
+            Ok(there) => counts.add("huge pages at their target by move_pages", there),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                tally.note("move", "not provoked: pages that others map are moved for root only".to_owned());
+                break;
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

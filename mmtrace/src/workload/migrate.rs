@@ -1,7 +1,7 @@
 //! Migration of pages that threads fault in, while others change the VMA.
 
 use super::settings::number_list;
-use super::sys::{Access, Advice, Backing, Mapping, PAGE};
+use super::sys::{Access, Advice, Backing, MPOL_MF_MOVE, Mapping, PAGE};
 use super::tally::Tally;
 use super::{Job, process};
 use std::fs::{self, OpenOptions};
@@ -29,7 +29,7 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
         Err(error) => return tally.note("move", format!("no memory: {error}")),
     };
     let before = migrated();
-    let nodes = number_list(&fs::read_to_string("/sys/devices/system/node/has_memory").unwrap_or_default());
+    let nodes = nodes();
     // The mover has the first three quarters, writers the last: their splits move the end of the mover's VMA, whose
     // lock they then need, while faults wait in it for migration.
     let border = memory.pages() / 4 * 3;
@@ -59,6 +59,11 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
     tally.add("move", "pages migrated on the whole machine", migrated().saturating_sub(before));
 }
 
+/// NUMA nodes that have memory.
+pub(super) fn nodes() -> Vec<u32> {
+    number_list(&fs::read_to_string("/sys/devices/system/node/has_memory").unwrap_or_default())
+}
+
 /// Pages migrated since the machine was started.
 fn migrated() -> u64 {
     let text = fs::read_to_string("/proc/vmstat").unwrap_or_default();
@@ -78,7 +83,7 @@ fn between(job: &Job<'_>, tally: &Tally, memory: &Mapping, border: usize, nodes:
         let pages = piece * HOT..((piece + 1) * HOT).min(border);
         // One that is not there cannot be moved.
         pages.clone().for_each(|page| memory.write(page, 1));
-        counts.add("pages at their target by move_pages", memory.move_some(pages, node)?);
+        counts.add("pages at their target by move_pages", memory.move_some(pages, node, MPOL_MF_MOVE)?);
     }
     Ok(())
 }
@@ -167,7 +172,7 @@ mod tests {
         let stop = AtomicBool::new(false);
         let end = Instant::now() + Duration::from_millis(100);
         let job = Job { stop: &stop, end, threads: 1, memory: 32 << 20, allow_swap: false, cpus: Vec::new() };
-        let nodes = number_list(&fs::read_to_string("/sys/devices/system/node/has_memory").unwrap_or_default());
+        let nodes = nodes();
         if let [node, ..] = nodes[..] {
             let memory = Mapping::new(64 * PAGE, Backing::Anon).unwrap();
             let tally = Tally::new("migrate");

@@ -16,7 +16,9 @@ pub(super) const GIGANTIC: usize = 1 << 30;
 const MADV_GUARD_INSTALL: i32 = 102;
 const MADV_GUARD_REMOVE: i32 = 103;
 /// Move pages that only this process maps (include/uapi/linux/mempolicy.h); not in every libc crate.
-const MPOL_MF_MOVE: i32 = 2;
+pub(super) const MPOL_MF_MOVE: i32 = 2;
+/// Move pages that others map too (root).
+pub(super) const MPOL_MF_MOVE_ALL: i32 = 4;
 
 /// Access that a mapping permits. Without any, a touch would end the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,11 +284,11 @@ impl Mapping {
 
     /// move_pages(2) of this process' pages to a node: how many are there afterwards. `step` in pages.
     pub(super) fn move_pages(&self, step: usize, node: i32) -> io::Result<u64> {
-        self.move_some((0..self.pages()).step_by(step), node)
+        self.move_some((0..self.pages()).step_by(step), node, MPOL_MF_MOVE)
     }
 
-    /// As [`Mapping::move_pages`], of these pages.
-    pub(super) fn move_some(&self, pages: impl Iterator<Item = usize>, node: i32) -> io::Result<u64> {
+    /// As [`Mapping::move_pages`], of these pages, with [`MPOL_MF_MOVE`] or [`MPOL_MF_MOVE_ALL`].
+    pub(super) fn move_some(&self, pages: impl Iterator<Item = usize>, node: i32, how: i32) -> io::Result<u64> {
         let pages: Vec<*mut libc::c_void> = pages.map(|page| self.at(page * PAGE).cast()).collect();
         let nodes = vec![node; pages.len()];
         let mut status = vec![-1_i32; pages.len()];
@@ -299,7 +301,7 @@ impl Mapping {
                 pages.as_ptr(),
                 nodes.as_ptr(),
                 status.as_mut_ptr(),
-                MPOL_MF_MOVE,
+                how,
             )
         };
         if result < 0 {

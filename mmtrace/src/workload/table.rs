@@ -180,11 +180,11 @@ pub const WORKLOADS: &[Workload] = &[
     },
     Workload {
         name: "hugetlb",
-        about: "hugetlb: page tables shared by processes, walked and unshared, and a private page zapped and faulted",
+        about: "hugetlb: page tables shared by processes, walked and unshared, pages moved, a private page zapped and faulted",
         kinds: &[],
         sometimes: &[K::Fork, K::Exit, K::MaWrite, K::PageFaultUser, K::StartLocking, K::AcquireReturned, K::TlbFlush],
         needs: "five free huge pages of 2 MiB; if there are fewer, root, to raise vm.nr_hugepages meanwhile. The pool is \
-                the whole machine's. `sigbus` is 0 where nothing is wrong",
+                the whole machine's. Root and two NUMA nodes to move pages. `sigbus` is 0 where nothing is wrong",
         body: Body::Alone(hugetlb::run),
     },
     Workload {
