@@ -1,0 +1,159 @@
+//! docs/coverage.md
+
+use std::{collections::BTreeMap, fmt::Write as _, fs};
+
+use anyhow::{Context as _, Result};
+use mmtrace::verdict::{RULES, Severity};
+use mmtrace_common::SPECS;
+use serde_json::Value;
+
+use super::{code, head, table};
+use crate::{
+    vm::coverage::{self, Coverage, Evaluated},
+    workspace::Workspace,
+};
+
+/// Kernel of the captures that are checked in, besides those that have a table.
+const CAPTURED: &str = "6.18";
+
+const INTRO: &str = "
+What each kernel shows of each rule and each probe. 6.1, 6.12 and 7.2 are Debian's cloud kernels in virtual machines, on
+which `cargo xtask vm` runs the workloads of xtask/src/vm/table.rs; the numbers are those of one such run, written by
+`cargo xtask vm --write-probes`. 6.18 is a machine on which security policy forbids programs on functions; its numbers
+are the sums over the captures in testdata/.
+";
+
+/// The page.
+///
+/// # Errors
+/// A table cannot be read.
+pub(super) fn page(workspace: &Workspace) -> Result<String> {
+    let kernels = kernels(workspace)?;
+    let mut text = head("Coverage", "testdata/coverage/ and testdata/probes/");
+    text.push_str(INTRO);
+    let names = || kernels.iter().map(|(series, _)| series.as_str());
+
+    text.push_str("\n## Recordings\n\n");
+    text.push_str(&table(
+        &["kernel", "events", "lost", "runs missed", "maps compared", "divergences"],
+        kernels.iter().map(|(series, c)| {
+            let walker = |n: u64| if c.compared == 0 { "-".to_owned() } else { n.to_string() };
+            vec![
+                format!("{series} ({})", c.release),
+                c.events.values().sum::<u64>().to_string(),
+                c.lost.to_string(),
+                c.missed.to_string(),
+                walker(c.compared),
+                walker(c.divergences),
+            ]
+        }),
+    ));
+    text.push_str(
+        "\nA run is missed when a program is entered while it is still running on the same CPU, for a task that was \
+         preempted in\nit: from 7.0 tracepoints can be preempted too. Rules that need such an event are then unknown, \
+         and count what they\nevaluated all the same.\n",
+    );
+
+    text.push_str(
+        "\n## Rules\n\nEvaluations, and behind a stroke how often a hazard was met, or a rule violated: L25 by the bugs of\n\
+         [findings.md](findings.md), and nothing else by anything.\n\n",
+    );
+    let columns: Vec<&str> = ["rule", "title"].into_iter().chain(names()).collect();
+    let mut notes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let rows = RULES.iter().map(|rule| {
+        let cells = kernels.iter().map(|(series, c)| {
+            let Some(evaluated) = c.rules.get(rule.name) else { return "?".to_owned() };
+            if let Some(reason) = &evaluated.reason {
+                notes.entry(reason.clone()).or_default().push(format!("{} on {series}", rule.name));
+                return "-".to_owned();
+            }
+            match (evaluated.evaluations, evaluated.violations) {
+                (n, 0) => n.to_string(),
+                (n, violations) => format!("{n} / {violations}"),
+            }
+        });
+        let link = format!("{}{}", rule.name, if rule.severity == Severity::Hazard { " (hazard)" } else { "" });
+        [link, rule.title.to_owned()].into_iter().chain(cells).collect()
+    });
+    text.push_str(&table(&columns, rows.collect::<Vec<_>>().into_iter()));
+    text.push_str("\n`-`: not observable there:\n\n");
+    for (reason, rules) in notes {
+        let _ = writeln!(text, "- {reason}: {}", rules.join(", "));
+    }
+
+    text.push_str(
+        "\n## Probes\n\nHow each program is attached, and what a run of it took, in nanoseconds, as the kernel counts it \
+         (`kernel.bpf_stats_enabled`).\nThese machines are emulated, and slower than real ones by a factor of some tens: \
+         compare the numbers with each other.\n\n",
+    );
+    let probes = probes(workspace, &kernels)?;
+    let examined = || kernels.iter().filter(|(series, _)| probes.contains_key(series));
+    let columns: Vec<&str> = std::iter::once("probe").chain(examined().map(|(series, _)| series.as_str())).collect();
+    let rows = SPECS.iter().filter(|s| !s.kind.is_synthetic()).map(|spec| {
+        let key = format!("{}:{}", spec.system, spec.name);
+        let cells = examined().map(|(series, c)| {
+            let Some(form) = probes[series]["probes"][&key]["form"].as_str() else { return "-".to_owned() };
+            c.ns.get(spec.name).map_or_else(|| form.to_owned(), |ns| format!("{form} {ns}"))
+        });
+        std::iter::once(code(&key)).chain(cells).collect()
+    });
+    text.push_str(&table(&columns, rows));
+    text.push_str("\n`-`: not attached; testdata/probes/ says why, kernel by kernel.\n");
+    Ok(text)
+}
+
+/// The kernels, oldest first.
+fn kernels(workspace: &Workspace) -> Result<Vec<(String, Coverage)>> {
+    let mut kernels = Vec::new();
+    let folder = workspace.path(coverage::FOLDER);
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        let series = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        kernels.push((series, serde_json::from_slice(&text).with_context(|| path.display().to_string())?));
+    }
+    kernels.push((CAPTURED.to_owned(), captured(workspace)?));
+    let number = |series: &str| -> Vec<u32> { series.split('.').filter_map(|n| n.parse().ok()).collect() };
+    kernels.sort_by_key(|(series, _)| number(series));
+    Ok(kernels)
+}
+
+/// The sums over the captures of [`CAPTURED`].
+fn captured(workspace: &Workspace) -> Result<Coverage> {
+    let mut sum = Coverage::default();
+    for entry in fs::read_dir(workspace.path("testdata"))? {
+        let path = entry?.path().join("report.json");
+        let name = path.parent().and_then(|p| p.file_name()).unwrap_or_default().to_string_lossy().into_owned();
+        if !name.starts_with(CAPTURED) || !path.exists() {
+            continue;
+        }
+        let report: Value = serde_json::from_slice(&fs::read(&path)?).with_context(|| path.display().to_string())?;
+        let number = |value: &Value| value.as_u64().unwrap_or(0);
+        sum.release = report["kernel"]["release"].as_str().unwrap_or_default().to_owned();
+        sum.events.insert(name, number(&report["events"]["total"]));
+        sum.lost += number(&report["lost"]);
+        sum.missed += number(&report["missed"]);
+        for rule in report["rules"].as_array().into_iter().flatten() {
+            let entry: &mut Evaluated = sum.rules.entry(rule["id"].as_str().unwrap_or_default().to_owned()).or_default();
+            if rule["verdict"] == "not_observable" {
+                entry.reason = rule["reason"].as_str().map(str::to_owned);
+            } else {
+                entry.evaluations += number(&rule["evaluations"]);
+                entry.violations += number(&rule["violations"]);
+            }
+        }
+    }
+    Ok(sum)
+}
+
+/// What the probes are resolved to, by series.
+fn probes(workspace: &Workspace, kernels: &[(String, Coverage)]) -> Result<BTreeMap<String, Value>> {
+    let mut tables = BTreeMap::new();
+    for (series, _) in kernels {
+        let path = workspace.path("testdata/probes").join(format!("{series}.json"));
+        if let Ok(text) = fs::read(&path) {
+            tables.insert(series.clone(), serde_json::from_slice(&text).with_context(|| path.display().to_string())?);
+        }
+    }
+    Ok(tables)
+}
