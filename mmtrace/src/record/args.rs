@@ -6,6 +6,9 @@ use clap::Args;
 
 use crate::{export::serve::Address, probe::selection::Selection};
 
+/// The dashboard that is shown when none is named.
+pub const DASHBOARD: &str = crate::tui::layout::BUILT_IN[0].0;
+
 /// What to watch: common to `mmtrace record` and `mmtrace top`.
 #[derive(Args, Clone, Debug)]
 pub struct WatchArgs {
@@ -85,6 +88,10 @@ pub struct RecordArgs {
     /// Show the dashboard meanwhile
     #[arg(long, conflicts_with_all = ["json", "no_validate"])]
     pub tui: bool,
+
+    /// Which dashboard: default, contention, or a file like those in dashboards/
+    #[arg(long, value_name = "FILE", requires = "tui", default_value = DASHBOARD)]
+    pub dashboard: String,
 }
 
 /// Arguments of `mmtrace top`.
@@ -93,6 +100,10 @@ pub struct TopArgs {
     /// What to watch.
     #[command(flatten)]
     pub watch: WatchArgs,
+
+    /// Which dashboard: default, contention, or a file like those in dashboards/
+    #[arg(long, value_name = "FILE", default_value = DASHBOARD)]
+    pub dashboard: String,
 }
 
 impl From<&TopArgs> for RecordArgs {
@@ -105,6 +116,7 @@ impl From<&TopArgs> for RecordArgs {
             no_capture: true,
             json: false,
             tui: true,
+            dashboard: top.dashboard.clone(),
         }
     }
 }

@@ -6,7 +6,7 @@ mod kernel;
 mod session;
 mod status;
 
-pub use args::{RecordArgs, TopArgs, WatchArgs};
+pub use args::{DASHBOARD, RecordArgs, TopArgs, WatchArgs};
 pub use kernel::running as running_kernel;
 pub use session::run;
 

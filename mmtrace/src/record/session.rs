@@ -42,7 +42,7 @@ use crate::{
     },
     replay::Engine,
     report::{Report, Style},
-    tui::watch::Watch,
+    tui::{layout::Layout, terminal, watch::Watch},
 };
 
 /// While events come, how long a pass waits for more of them.
@@ -71,6 +71,14 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     // From the first moment on, so that Ctrl-C never leaves half a capture behind.
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
+
+    let mut layout = None;
+    if args.tui {
+        // Before an earlier capture is moved out of the way.
+        terminal::required()?;
+        layout = Some(Layout::load(&args.dashboard)?);
+    }
 
     let environment = Environment::examine();
     if let Some(finding) = environment.blocking() {
@@ -108,16 +116,16 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         filter: (filter.bits() != 0).then(|| filter.to_string()),
         start: rings.start(),
     };
+    let realtime_offset_ns = Some(sys::realtime_offset_ns());
     let mut writer = None;
     if !args.no_capture {
-        let options = WriterOptions { realtime_offset_ns: Some(sys::realtime_offset_ns()), ..WriterOptions::default() };
+        let options = WriterOptions { realtime_offset_ns, ..WriterOptions::default() };
         writer = Some(CaptureWriter::create(&args.output, &context, std::env::args().collect(), options)?);
     }
     let engine = Engine::new(context, !args.no_validate);
-    let (engine, face) = if args.tui {
-        (engine.with_stats(), Face::Dashboard(Box::new(Watch::new()?)))
-    } else {
-        (engine, Face::Line(Status::new()))
+    let (engine, face) = match layout {
+        Some(layout) => (engine.with_stats(), Face::Dashboard(Box::new(Watch::new(layout, realtime_offset_ns)?))),
+        None => (engine, Face::Line(Status::new())),
     };
     let metrics = match args.watch.metrics {
         Some(address) => Some(Metrics::offer(address).await?),
@@ -143,6 +151,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
                     biased;
                     _ = interrupt.recv() => break,
                     _ = terminate.recv() => break,
+                    _ = hangup.recv() => break,
                     () = until(deadline) => break,
                     status = ended(child.as_mut()) => {
                         live.face.clear();
@@ -207,6 +216,7 @@ impl Live {
     fn pass(&mut self, rings: &mut Rings) -> Result<Pass> {
         self.batch.clear();
         let pass = rings.pass(&mut self.batch).context("cannot read what the probes have lost")?;
+        self.face.keep(&self.engine, &self.batch);
         for record in &self.batch {
             self.engine.apply(record);
             if let Some(writer) = &mut self.writer {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
+use mmtrace_common::Record;
 
 use crate::{
     replay::Engine,
@@ -36,6 +37,13 @@ impl Face {
             Self::Closed => {}
         }
         Ok(())
+    }
+
+    /// Keeps what the engine is about to take, for those who can go back.
+    pub(super) fn keep(&mut self, engine: &Engine, records: &[Record]) {
+        if let Self::Dashboard(watch) = self {
+            watch.keep(engine, records);
+        }
     }
 
     /// Makes room for other text.

@@ -9,6 +9,7 @@ use super::Engine;
 use crate::{
     capture::Capture,
     report::{Report, Style},
+    tui::layout::Layout,
     when::When,
 };
 
@@ -32,6 +33,9 @@ pub struct ReplayArgs {
     /// Look at it in the dashboard: play, pause, step, jump to any time
     #[arg(long, conflicts_with_all = ["json", "from", "to"])]
     pub tui: bool,
+    /// Which dashboard: default, contention, or a file like those in dashboards/
+    #[arg(long, value_name = "FILE", requires = "tui", default_value = crate::record::DASHBOARD)]
+    pub dashboard: String,
 }
 
 /// How a replay ended.
@@ -51,7 +55,7 @@ pub enum Outcome {
 /// The capture cannot be read, or the report cannot be printed.
 pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outcome> {
     if args.tui {
-        let violated = crate::tui::player::run(&args.dir)?;
+        let violated = crate::tui::player::run(&args.dir, Layout::load(&args.dashboard)?)?;
         return Ok(if violated { Outcome::Violated } else { Outcome::Clean });
     }
     let capture = Capture::open(&args.dir)?;

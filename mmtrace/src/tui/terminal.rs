@@ -40,6 +40,18 @@ fn restore() {
     let _ = disable_raw_mode();
 }
 
+/// Whether there is a terminal, asked before anything else is done.
+///
+/// # Errors
+///
+/// There is none.
+pub fn required() -> Result<()> {
+    if io::stdout().is_terminal() && io::stdin().is_terminal() {
+        return Ok(());
+    }
+    bail!("the dashboard needs a terminal, and this is none; for scripts there is --json");
+}
+
 impl Screen {
     /// Takes the terminal over.
     ///
@@ -47,9 +59,7 @@ impl Screen {
     ///
     /// There is none, or it refuses.
     pub fn new() -> Result<Self> {
-        if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
-            bail!("the dashboard needs a terminal, and this is none; for scripts there is --json");
-        }
+        required()?;
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let before = std::panic::take_hook();

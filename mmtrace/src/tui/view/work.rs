@@ -6,11 +6,12 @@ use ratatui::{Frame, layout::Rect};
 
 use super::{
     Drawn, Show, Tone,
-    listing::{self, Cell, Column, Row, left, right},
+    listing::{self, Cell, Column, Row, left, rest, right},
 };
 use crate::{context::Context, report::duration, tui::state::State, verdict::RuleId};
 
-const COLUMNS: &[Column] = &[left("what", 26), left("result", 30), right("times", 12), left("", 0)];
+/// The columns.
+pub const COLUMNS: &[Column] = &[left("what", 32), right("times", 12), rest("result", 20)];
 
 /// Draws the view.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
@@ -19,14 +20,14 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     let context = show.engine.context();
     let mut rows = Vec::new();
     let mut add = |what: &str, result: String, n: u64, tone: Tone| {
-        let cells = vec![Cell::text(what), Cell::text(result).tone(tone), Cell::number(n), Cell::default()];
+        let cells = vec![Cell::text(what), Cell::number(n), Cell::text(result).tone(tone)];
         rows.push(Row { key: rows.len() as u64, cells });
     };
     let results: [(&str, &str, &BTreeMap<u64, u64>); 5] = [
-        ("scans of anonymous ranges", "scan_result", &work.scans),
-        ("collapses of them", "scan_result", &work.collapses),
+        ("scans of anonymous memory", "scan_result", &work.scans),
+        ("collapses of anonymous memory", "scan_result", &work.collapses),
         ("scans of files", "scan_result", &work.file_scans),
-        ("collapses of them", "scan_result", &work.file_collapses),
+        ("collapses of files", "scan_result", &work.file_collapses),
         ("migrate_pages() by reason", "migrate_reason", &work.migrations),
     ];
     for (what, values, counts) in results {
@@ -43,7 +44,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     add("pages not migrated", String::new(), work.failed, Tone::Plain);
     add("migration entries set", String::new(), work.set, Tone::Plain);
     add("migration entries removed", String::new(), work.removed, Tone::Plain);
-    add("standing now, as far as seen", String::new(), model.outstanding() as u64, Tone::Plain);
+    add("migration entries now, as seen", String::new(), model.outstanding() as u64, Tone::Plain);
     add("zones compacted", String::new(), work.compactions, Tone::Plain);
     for (rule, what) in [(RuleId::M05, "write holds of collapses"), (RuleId::M06, "migration entries stood")] {
         if let Some(d) = model.measures().distribution(rule) {
