@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use ratatui::{
     Terminal,
     backend::TestBackend,
-    crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers},
+    crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind},
 };
 
 /// Captures of real kernels.
@@ -91,6 +91,94 @@ fn where_one_is_is_always_said() {
     let playing = Place::Capture { playing: true, speed: 4.0, at: 0, of: None };
     assert!(head(playing).contains("REPLAY x4"));
     assert!(head(AT_END).contains("0 lost"));
+}
+
+fn press(state: &mut State, engine: &Engine, keys: &[KeyCode]) -> (String, Option<Request>) {
+    let mut request = None;
+    let mut text = screen(engine, state, AT_END, 100, 30).0;
+    for code in keys {
+        let (_, drawn) = screen(engine, state, AT_END, 100, 30);
+        state.drew(drawn);
+        request = take(state, &Event::Key(KeyEvent::new(*code, KeyModifiers::NONE)), layout());
+        text = screen(engine, state, AT_END, 100, 30).0;
+    }
+    (text, request)
+}
+
+fn keys(text: &str) -> Vec<KeyCode> {
+    text.chars().map(KeyCode::Char).collect()
+}
+
+#[test]
+fn the_palette_offers_what_the_text_means_and_runs_what_is_chosen() {
+    let engine = engine("6.18-fork");
+    let mut state = State::default();
+    let (text, _) = press(&mut state, &engine, &keys(":"));
+    for offer in offers(layout()).iter().take(20) {
+        assert!(text.contains(offer.name), "{}", offer.name);
+    }
+    let (text, _) = press(&mut state, &engine, &keys("violation"));
+    assert!(text.contains("> next-violation") && text.contains("  previous-violation"), "{text}");
+    let (_, request) = press(&mut state, &engine, &[KeyCode::Down, KeyCode::Enter]);
+    assert_eq!(request, Some(Request::Violation(false)));
+    let (text, _) = press(&mut state, &engine, &[&keys(":nothing")[..], &[KeyCode::Enter]].concat());
+    assert!(text.contains("there is no action \"nothing\""), "{text}");
+    // Saving asks for how much.
+    let (_, request) = press(&mut state, &engine, &[KeyCode::Char('P'), KeyCode::Enter]);
+    assert_eq!(request, Some(Request::Save("10s".to_owned())));
+    let (_, request) = press(&mut state, &engine, &[&keys("P2s")[..], &[KeyCode::Enter]].concat());
+    assert_eq!(request, Some(Request::Save("2s".to_owned())));
+}
+
+#[test]
+fn what_an_event_names_can_be_gone_to_and_come_back_from() {
+    let engine = engine("6.18-mmap");
+    let mut state = State::default();
+    // The fifth newest is a page fault.
+    let (text, _) = press(&mut state, &engine, &[&keys("7jjjj")[..], &[KeyCode::Enter]].concat());
+    assert!(text.contains("event          page_fault_user") && text.contains("its mmap_lock"), "{text}");
+    let (text, _) = press(&mut state, &engine, &[&keys("jjjjjj")[..], &[KeyCode::Enter]].concat());
+    assert!(text.contains("[2 Locks]") && text.contains("mmap_lock of pid 2880"), "{text}");
+    let (text, _) = press(&mut state, &engine, &[KeyCode::Esc]);
+    assert!(text.contains("[7 Events]") && text.contains("its mmap_lock"), "{text}");
+    let (text, _) = press(&mut state, &engine, &[KeyCode::Char('k'), KeyCode::Enter]);
+    assert!(text.contains("only rows with \"tid == 2884\""), "{text}");
+    assert!(!text.contains(" 2881 "), "other threads are not shown: {text}");
+    let (text, _) = press(&mut state, &engine, &[KeyCode::Esc, KeyCode::Esc]);
+    assert!(text.contains("contention_begin"), "{text}");
+}
+
+#[test]
+fn the_bar_is_clicked_and_the_wheel_turned() {
+    let engine = engine("6.18-fork");
+    let mut state = State { view: 5, ..State::default() };
+    let (_, drawn) = screen(&engine, &state, AT_END, 101, 30);
+    state.drew(drawn);
+    let bar = drawn.bar.expect("a capture has one");
+    let mouse = |kind, column, row| Event::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE });
+    let click = mouse(MouseEventKind::Down(MouseButton::Left), 25, bar.y);
+    assert_eq!(take(&mut state, &click, layout()), Some(Request::GoTo("25.000%".to_owned())));
+    assert_eq!(take(&mut state, &mouse(MouseEventKind::Down(MouseButton::Left), 25, bar.y - 1), layout()), None);
+    take(&mut state, &mouse(MouseEventKind::ScrollDown, 0, 0), layout());
+    assert_eq!(state.current().selected, 1);
+}
+
+#[test]
+fn a_layout_says_what_is_shown_and_marks_what_passes_a_limit() {
+    let engine = engine("6.18-mmap");
+    let text = "[[view]]\nname = 'Mine'\nshows = 'locks'\nexplains = ''\ncolumns = ['longest', 'pid']\n\
+                [[view.threshold]]\ncolumn = 'longest'\nabove = '1ms'\nmeans = 'bad'\n";
+    let layout = Layout::parse(text).expect("a layout");
+    let mut terminal = Terminal::new(TestBackend::new(80, 24)).expect("in memory");
+    let show = Show::new(&engine, AT_END, &layout);
+    terminal
+        .draw(|frame| {
+            view::draw(frame, &show, &State::default());
+        })
+        .expect("in memory");
+    let text = terminal.backend().to_string();
+    assert!(text.contains("[1 Mine]") && !text.contains("Overview") && !text.contains("acquired"), "{text}");
+    assert!(text.contains("5.52 ms!!    2880"), "{text}");
 }
 
 fn one() -> &'static Engine {

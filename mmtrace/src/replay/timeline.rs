@@ -116,6 +116,15 @@ impl<'a> Timeline<'a> {
         }
     }
 
+    /// What is kept of a stream, from its beginning on; `None` over a capture.
+    #[must_use]
+    pub fn stored(&self) -> Option<Stored> {
+        match &self.source {
+            Source::Memory(stored) => Some(stored.after(0)),
+            Source::Capture(_) => None,
+        }
+    }
+
     /// The state as of the position.
     #[must_use]
     pub const fn engine(&self) -> &Engine {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{
     state::VIEWS_MAX,
-    view::{KINDS, Tone, overview::PANELS},
+    view::{KINDS, Tone, listing::Column, overview::PANELS},
 };
 use crate::{stats::rates::Class, when::When};
 
@@ -178,6 +178,13 @@ impl View {
             }
         }
         Ok(())
+    }
+
+    /// Whether it speaks of a list with these columns.
+    #[must_use]
+    pub fn is_about(&self, columns: &[Column]) -> bool {
+        let names = |columns: &[Column]| columns.iter().map(|c| c.name).collect::<Vec<_>>();
+        KINDS.iter().any(|kind| kind.name == self.shows && names(kind.columns) == names(columns))
     }
 
     /// The mark and the tone of a value in a column, if it passes a limit.

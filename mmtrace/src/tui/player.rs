@@ -114,6 +114,11 @@ impl Player<'_> {
         self.timeline.engine()
     }
 
+    /// What is kept of the recording; `None` over a capture.
+    pub(super) fn stored(&self) -> Option<Stored> {
+        self.timeline.stored()
+    }
+
     /// That time, nanoseconds.
     pub(super) const fn cursor(&self) -> u64 {
         self.cursor

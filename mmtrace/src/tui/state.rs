@@ -11,6 +11,9 @@ pub const VIEWS_MAX: usize = 9;
 /// Longest text that can be typed, bytes.
 const TYPED_MAX: usize = 200;
 
+/// What is saved when no length is named.
+const LENGTH: &str = "10s";
+
 /// How the rows of a view are shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rows {
@@ -60,7 +63,7 @@ impl Asked {
             Self::Filter => "/",
             Self::Command => ":",
             Self::Time => "go to (1.5s, 250ms, 40%): ",
-            Self::Length => "save as a capture the last (10s, 500ms): ",
+            Self::Length => "save the last (500ms, 2min; Enter alone: 10s): ",
         }
     }
 }
@@ -102,7 +105,7 @@ pub struct State {
     /// What was last drawn.
     pub drawn: Drawn,
     /// Where the user came from by going to what a row names.
-    trail: Vec<(usize, Rows)>,
+    pub trail: Vec<(usize, Rows)>,
 }
 
 impl State {
@@ -233,8 +236,7 @@ impl State {
     fn ask(&mut self, what: Asked) {
         let text = match what {
             Asked::Filter => self.current().filter.clone(),
-            Asked::Length => "10s".to_owned(),
-            Asked::Command | Asked::Time => String::new(),
+            Asked::Command | Asked::Time | Asked::Length => String::new(),
         };
         self.prompt = Some(Prompt { what, text, chosen: 0 });
     }
@@ -292,6 +294,7 @@ impl State {
         match prompt.what {
             Asked::Filter => None,
             Asked::Time => Some(Request::GoTo(prompt.text)),
+            Asked::Length if prompt.text.trim().is_empty() => Some(Request::Save(LENGTH.to_owned())),
             Asked::Length => Some(Request::Save(prompt.text)),
             Asked::Command => match meant(layout, &prompt.text).get(prompt.chosen) {
                 Some(offer) => self.act(offer.action, layout),

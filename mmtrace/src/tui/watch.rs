@@ -105,7 +105,8 @@ impl Watch {
     fn save(&mut self, engine: &Engine, length: &str) -> Result<()> {
         let to = self.still.as_ref().map_or_else(|| engine.span().map_or(0, |s| s.1), |player| player.cursor());
         let from = to.saturating_sub(duration(length)?);
-        let records = self.recent.stored().filter(move |r| (from..=to).contains(&r.ts));
+        let stored = self.still.as_ref().and_then(|player| player.stored());
+        let records = stored.unwrap_or_else(|| self.recent.stored()).filter(move |r| (from..=to).contains(&r.ts));
         let (context, offset) = (engine.context().clone(), self.realtime_offset_ns);
         let dir = free_name(Path::new(SAVED));
         let write = move || save(&dir, &context, offset, records);

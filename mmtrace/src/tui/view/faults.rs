@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     model::space::Cause,
+    report::wrap,
     stats::faults::{Process, REGION_SHIFT, Region},
     tui::state::State,
 };
@@ -115,16 +116,17 @@ fn strip(show: &Show<'_>, regions: &[(u64, Region)], width: u16) -> Vec<Line<'st
         Line::from(show.span(format!("{label:<LABEL$}{}", bars(&values)), tone))
     };
     let cell = if per == 1 { "2 MiB".to_owned() } else { format!("{per} regions of 2 MiB") };
-    vec![
-        Line::from(show.span(format!("{} regions touched, {cell} a character, ┊ a hole before it", regions.len()), Tone::Dim)),
+    let mut lines = vec![
+        Line::from(show.span(
+            format!("{} regions touched, {cell} to a character, ┊ a hole before it", regions.len()),
+            Tone::Dim,
+        )),
         row("faults", |r| r.faults),
         row("of entries", |r| r.migration),
         row("VMAs set", |r| r.vmas),
         Line::from(show.span(format!("{:<LABEL$}{holes}", ""), Tone::Dim)),
-        Line::from(show.span(
-            "of entries: faults on migration entries. Which lock a fault took, retries and collapses by address \
-             are seen by function probes alone.",
-            Tone::Dim,
-        )),
-    ]
+    ];
+    let note = "of entries: on migration entries. Locks taken, retries and collapses by address need function probes.";
+    lines.extend(wrap(note, usize::from(width).max(8)).into_iter().map(|l| Line::from(show.span(l, Tone::Dim))));
+    lines
 }

@@ -133,12 +133,14 @@ fn causes(show: &Show<'_>, width: u16) -> Vec<Line<'static>> {
     let mut lines = vec![Line::from(show.span("Why pages are faulted", Tone::Strong))];
     if let Some(model) = show.engine.model() {
         let total: u64 = model.causes().iter().sum::<u64>().max(1);
-        for (cause, n) in Cause::ALL.iter().zip(model.causes()) {
-            let tone = if *n == 0 { Tone::Dim } else { Tone::Plain };
+        for (cause, n) in Cause::ALL.iter().zip(model.causes()).filter(|(_, n)| **n > 0) {
             let name = cause.name().replace('_', " ");
             let text = format!("{name:<15} {:>12} {:>5.1}%", grouped(*n), *n as f64 * 100.0 / total as f64);
-            lines.push(Line::from(show.span(text, tone)));
+            lines.push(Line::from(text));
         }
+    }
+    if lines.len() == 1 {
+        lines.push(Line::from(show.span("none yet", Tone::Dim)));
     }
     let text = "latency: not observable by tracepoints: none is at a fault's end";
     lines.push(Line::from(show.span(cut(text, usize::from(width)), Tone::Dim)));
