@@ -231,9 +231,8 @@ mod tests {
         assert!(view("panels = ['x']").is_err_and(|e| e.contains("no panel")));
         assert!(view("rates = ['x']").is_err_and(|e| e.contains("no class of events")));
         assert!(view("colour = 'red'").is_err_and(|e| e.contains("colour")));
-        let threshold = |above: &str| {
-            view(&format!("[[view.threshold]]\ncolumn = 'longest'\nabove = {above}\nmeans = 'bad'\n"))
-        };
+        let threshold =
+            |above: &str| view(&format!("[[view.threshold]]\ncolumn = 'longest'\nabove = {above}\nmeans = 'bad'\n"));
         assert!(threshold("'soon'").is_err());
         let layout = threshold("'10ms'").expect("a layout");
         assert_eq!(layout.view(0).judge("longest", 10_000_001), Some(("!!", Tone::Bad)));

@@ -8,13 +8,11 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use super::{
-    Dashboard, layout::Layout, state::Request, terminal, view::Place,
-};
+use super::{Dashboard, layout::Layout, state::Request, terminal, view::Place};
 use crate::{
     capture::{Capture, Saved, free_name, save},
-    report::grouped,
     replay::{Engine, recent::Stored, timeline::Timeline},
+    report::grouped,
     verdict::{RULES, Severity},
     when::When,
 };

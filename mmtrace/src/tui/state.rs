@@ -202,10 +202,12 @@ impl State {
             *rows = Rows { sort: rows.sort, reverse: rows.reverse, ..Rows::default() };
             match goal {
                 Goal::Inside(key) => rows.inside = Some(key),
-                Goal::Filter(column, value) => rows.filter = match column {
-                    "pid" | "tid" => format!("{column} == {value}"),
-                    _ => format!("{column} == {value:#x}"),
-                },
+                Goal::Filter(column, value) => {
+                    rows.filter = match column {
+                        "pid" | "tid" => format!("{column} == {value}"),
+                        _ => format!("{column} == {value:#x}"),
+                    }
+                }
             }
             return;
         }

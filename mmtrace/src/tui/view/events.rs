@@ -102,12 +102,7 @@ fn details(
         ("time".to_owned(), format!("{:.9} s from the start", record.ts.saturating_sub(start) as f64 / 1e9), "", None),
         ("ts".to_owned(), format!("{} ns", record.ts), "", None),
         ("cpu".to_owned(), record.cpu.to_string(), "", None),
-        (
-            "pid".to_owned(),
-            record.tgid.to_string(),
-            "its faults",
-            to("faults", Goal::Inside(u64::from(record.tgid))),
-        ),
+        ("pid".to_owned(), record.tgid.to_string(), "its faults", to("faults", Goal::Inside(u64::from(record.tgid)))),
         (
             "tid".to_owned(),
             record.tid.to_string(),

@@ -32,13 +32,8 @@ pub const COLUMNS: &[Column] = &[
     left("state", 6),
 ];
 
-const REGIONS: &[Column] = &[
-    left("region (2 MiB)", 18),
-    right("faults", 11),
-    right("of entries", 10),
-    right("VMAs set", 9),
-    rest("", 10),
-];
+const REGIONS: &[Column] =
+    &[left("region (2 MiB)", 18), right("faults", 11), right("of entries", 10), right("VMAs set", 9), rest("", 10)];
 
 /// Draws the view.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
@@ -116,16 +111,17 @@ fn strip(show: &Show<'_>, regions: &[(u64, Region)], width: u16) -> Vec<Line<'st
         Line::from(show.span(format!("{label:<LABEL$}{}", bars(&values)), tone))
     };
     let cell = if per == 1 { "2 MiB".to_owned() } else { format!("{per} regions of 2 MiB") };
-    let mut lines = vec![
-        Line::from(show.span(
-            format!("{} regions touched, {cell} to a character, ┊ a hole before it", regions.len()),
-            Tone::Dim,
-        )),
-        row("faults", |r| r.faults),
-        row("of entries", |r| r.migration),
-        row("VMAs set", |r| r.vmas),
-        Line::from(show.span(format!("{:<LABEL$}{holes}", ""), Tone::Dim)),
-    ];
+    let mut lines =
+        vec![
+            Line::from(show.span(
+                format!("{} regions touched, {cell} to a character, ┊ a hole before it", regions.len()),
+                Tone::Dim,
+            )),
+            row("faults", |r| r.faults),
+            row("of entries", |r| r.migration),
+            row("VMAs set", |r| r.vmas),
+            Line::from(show.span(format!("{:<LABEL$}{holes}", ""), Tone::Dim)),
+        ];
     let note = "of entries: on migration entries. Locks taken, retries and collapses by address need function probes.";
     lines.extend(wrap(note, usize::from(width).max(8)).into_iter().map(|l| Line::from(show.span(l, Tone::Dim))));
     lines

@@ -190,8 +190,8 @@ pub fn draw(frame: &mut Frame<'_>, show: &Show<'_>, state: &State) -> Drawn {
         Constraint::Length(1),
     ])
     .areas(area);
-    frame.render_widget(header(show), head);
-    frame.render_widget(tab_row(show, state), tabs);
+    frame.render_widget(header(show, area.width), head);
+    frame.render_widget(tab_row(show, state, area.width), tabs);
     let view = show.layout.view(state.view);
     let [title, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(1)]).areas(body);
     let explains = listing::cut(&view.explains, usize::from(area.width));
@@ -236,7 +236,7 @@ fn position(show: &Show<'_>, part: f64, width: u16) -> Line<'static> {
     ])
 }
 
-fn header(show: &Show<'_>) -> Line<'static> {
+fn header(show: &Show<'_>, width: u16) -> Line<'static> {
     let (place, tone) = match show.place {
         Place::Live => ("LIVE".to_owned(), Tone::Good),
         Place::Paused { behind, .. } => (format!("PAUSED {} ago", seconds(behind)), Tone::Doubt),
@@ -247,7 +247,16 @@ fn header(show: &Show<'_>) -> Line<'static> {
         }
     };
     let engine = show.engine;
-    let mut spans = vec![show.span("mmtrace ", Tone::Strong), show.span(place, tone)];
+    let mut spans = vec![show.span(place, tone)];
+    if width >= 60 {
+        spans.insert(0, show.span("mmtrace ", Tone::Strong));
+    }
+    let violated = engine.sink().map_or(0, |sink| sink.counts()[1]);
+    if violated > 0 {
+        let rules = if violated == 1 { "rule" } else { "rules" };
+        spans.push(show.span("  ", Tone::Plain));
+        spans.push(show.span(format!("{violated} {rules} VIOLATED"), Tone::Bad));
+    }
     for (n, what) in [(engine.lost(), "lost"), (engine.missed(), "missed"), (engine.gaps(), "gaps")] {
         let tone = if n > 0 { Tone::Bad } else { Tone::Dim };
         if n > 0 || what != "gaps" {
@@ -255,25 +264,25 @@ fn header(show: &Show<'_>) -> Line<'static> {
             spans.push(show.span(format!("{} {what}", grouped(n)), tone));
         }
     }
-    if let Some(sink) = engine.sink() {
-        let violated = sink.counts()[1];
-        if violated > 0 {
-            let rules = if violated == 1 { "rule" } else { "rules" };
-            spans.push(show.span(format!("  {violated} {rules} VIOLATED"), Tone::Bad));
-        }
-    }
     spans.push(show.span(format!("  {} events", grouped(engine.total())), Tone::Plain));
     spans.push(show.span(format!("  Linux {}", engine.context().kernel.release), Tone::Dim));
     Line::from(spans)
 }
 
-fn tab_row(show: &Show<'_>, state: &State) -> Line<'static> {
+fn tab_row(show: &Show<'_>, state: &State, width: u16) -> Line<'static> {
+    let whole: usize = show.layout.views.iter().map(|view| view.name.chars().count() + 5).sum();
+    // Where there is no room for all names, the numbers do.
+    let short = whole > usize::from(width) + 1;
     let spans = show.layout.views.iter().enumerate().flat_map(|(i, view)| {
         let chosen = i == state.view;
         let style =
             if chosen { show.style(Tone::Strong).add_modifier(Modifier::REVERSED) } else { show.style(Tone::Plain) };
         // Without reverse video there are the brackets.
-        let text = if chosen { format!("[{} {}]", i + 1, view.name) } else { format!(" {} {} ", i + 1, view.name) };
+        let text = match (chosen, short) {
+            (true, _) => format!("[{} {}]", i + 1, view.name),
+            (false, true) => format!(" {}", i + 1),
+            (false, false) => format!(" {} {} ", i + 1, view.name),
+        };
         [Span::styled(text, style), Span::raw(" ")]
     });
     Line::from(spans.collect::<Vec<_>>())

@@ -1,11 +1,6 @@
 //! Every rule with its verdict.
 
-use ratatui::{
-    Frame,
-    layout::Rect,
-    text::Line,
-    widgets::Paragraph,
-};
+use ratatui::{Frame, layout::Rect, text::Line, widgets::Paragraph};
 
 use super::{
     Drawn, Show, Tone,
@@ -110,8 +105,7 @@ fn told(show: &Show<'_>, violation: &Violation, rule: &Rule, width: usize) -> Ve
     /// Time and CPU.
     const FRONT: usize = 17;
     let story = Story::new(violation, show.engine.context());
-    let (word, tone) =
-        if rule.severity == Severity::Hazard { ("met", Tone::Doubt) } else { ("VIOLATED", Tone::Bad) };
+    let (word, tone) = if rule.severity == Severity::Hazard { ("met", Tone::Doubt) } else { ("VIOLATED", Tone::Bad) };
     let title = format!("{word} at {:.6} s: {}", story.seconds, story.what);
     let mut lines: Vec<Line<'_>> =
         wrap(&title, width.max(8)).into_iter().map(|line| Line::from(show.span(line, tone))).collect();
@@ -125,7 +119,13 @@ fn told(show: &Show<'_>, violation: &Violation, rule: &Rule, width: usize) -> Ve
         let who = if at == columns - 1 { format!("{}: ", event.tid) } else { String::new() };
         // Beyond its column it may go on as long as nothing stands there.
         let text = cut(&format!("{who}{}", event.event), width.saturating_sub(FRONT + at * column).max(1));
-        lines.push(Line::from(format!("{:>12} {:>3} {:indent$}{text}", -event.ns, event.cpu, "", indent = at * column)));
+        lines.push(Line::from(format!(
+            "{:>12} {:>3} {:indent$}{text}",
+            -event.ns,
+            event.cpu,
+            "",
+            indent = at * column
+        )));
     }
     lines
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{context::Context, report::duration, tui::state::State, verdict::RuleId};
 
 /// The columns.
-pub const COLUMNS: &[Column] = &[left("what", 32), right("times", 12), rest("result", 20)];
+pub const COLUMNS: &[Column] = &[left("what", 21), right("times", 9), rest("result", 8)];
 
 /// Draws the view.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
@@ -24,11 +24,11 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
         rows.push(Row { key: rows.len() as u64, cells });
     };
     let results: [(&str, &str, &BTreeMap<u64, u64>); 5] = [
-        ("scans of anonymous memory", "scan_result", &work.scans),
-        ("collapses of anonymous memory", "scan_result", &work.collapses),
-        ("scans of files", "scan_result", &work.file_scans),
-        ("collapses of files", "scan_result", &work.file_collapses),
-        ("migrate_pages() by reason", "migrate_reason", &work.migrations),
+        ("scans, anonymous", "scan_result", &work.scans),
+        ("collapses, anonymous", "scan_result", &work.collapses),
+        ("scans, files", "scan_result", &work.file_scans),
+        ("collapses, files", "scan_result", &work.file_collapses),
+        ("migrate_pages()", "migrate_reason", &work.migrations),
     ];
     for (what, values, counts) in results {
         for (value, n) in counts {
@@ -42,11 +42,11 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     }
     add("pages migrated", String::new(), work.migrated, Tone::Plain);
     add("pages not migrated", String::new(), work.failed, Tone::Plain);
-    add("migration entries set", String::new(), work.set, Tone::Plain);
-    add("migration entries removed", String::new(), work.removed, Tone::Plain);
-    add("migration entries now, as seen", String::new(), model.outstanding() as u64, Tone::Plain);
+    add("entries set", String::new(), work.set, Tone::Plain);
+    add("entries removed", String::new(), work.removed, Tone::Plain);
+    add("entries now, as seen", String::new(), model.outstanding() as u64, Tone::Plain);
     add("zones compacted", String::new(), work.compactions, Tone::Plain);
-    for (rule, what) in [(RuleId::M05, "write holds of collapses"), (RuleId::M06, "migration entries stood")] {
+    for (rule, what) in [(RuleId::M05, "write hold, collapse"), (RuleId::M06, "entries stood")] {
         if let Some(d) = model.measures().distribution(rule) {
             let text = format!("p50 {}, p99 {}, max {}", duration(d.p50_ns), duration(d.p99_ns), duration(d.max_ns));
             add(what, text, d.count, Tone::Plain);
