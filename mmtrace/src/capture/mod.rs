@@ -38,7 +38,7 @@ pub use dump::{DumpArgs, Dumped, dump};
 pub use error::{CaptureError, ShowError};
 pub use filter::{Filter, FilterError};
 pub use info::{InfoArgs, info};
-pub use manifest::{Clock, Manifest, SegmentEntry, State, Totals, Version};
+pub use manifest::{Clock, Dropped, Manifest, SegmentEntry, State, Totals, Version};
 pub use names::Names;
 pub use place::make_room;
 pub use reader::{Capture, Condition, Problem, Records, Summary};

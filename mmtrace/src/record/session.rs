@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     RecordArgs,
     child::Recorded,
+    dump::Dumps,
     kernel,
     status::{Face, Status},
 };
@@ -98,7 +99,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     {
         eprintln!("mmtrace: the earlier capture is now {}", old.display());
     }
-    let mut object = Object::load(&plan, &filter, args.watch.ring.map(|mib| mib << 20))?;
+    let mut object = Object::load(&plan, &filter, args.watch.buffer.map(|mib| mib << 20))?;
     let diagnostics = tokio::task::spawn_local(object.log());
     let probes = object.attach(&plan)?;
     let attached = probes.iter().filter(|p| p.form.is_some()).count();
@@ -119,7 +120,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     let realtime_offset_ns = Some(sys::realtime_offset_ns());
     let mut writer = None;
     if !args.no_capture {
-        let options = WriterOptions { realtime_offset_ns, ..WriterOptions::default() };
+        let options = WriterOptions { realtime_offset_ns, ..WriterOptions::keeping(args.ring.map(|r| r.0)) };
         writer = Some(CaptureWriter::create(&args.output, &context, std::env::args().collect(), options)?);
     }
     let engine = Engine::new(context, !args.no_validate);
@@ -131,7 +132,8 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         Some(address) => Some(Metrics::offer(address).await?),
         None => None,
     };
-    let mut live = Live { engine, writer, face, metrics, batch: Vec::new(), flushed: Instant::now() };
+    let dumps = args.dump_on.map(|occasion| Dumps::new(occasion, &args.output));
+    let mut live = Live { engine, writer, dumps, face, metrics, batch: Vec::new(), flushed: Instant::now() };
 
     let mut child = start_child(args, &mut object)?;
     let wake = Rc::new(Notify::new());
@@ -200,6 +202,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
 struct Live {
     engine: Engine,
     writer: Option<CaptureWriter>,
+    dumps: Option<Dumps>,
     face: Face,
     metrics: Option<Metrics>,
     batch: Vec<Record>,
@@ -229,6 +232,11 @@ impl Live {
                 writer.flush()?;
             }
         }
+        if let (Some(dumps), Some(writer)) = (&mut self.dumps, &mut self.writer)
+            && let Some(message) = dumps.tick(&self.engine, writer)?
+        {
+            self.face.say(&message);
+        }
         self.face.tick(&self.engine)?;
         if let Some(metrics) = &mut self.metrics {
             metrics.tick(&self.engine);
@@ -239,7 +247,14 @@ impl Live {
     /// Seals the capture and prints the report.
     fn close(mut self, args: &RecordArgs, end_ts: u64, out: &mut dyn Write, style: Style) -> Result<bool> {
         self.engine.finish();
+        if let (Some(dumps), Some(writer)) = (&mut self.dumps, &mut self.writer) {
+            // If it cannot be kept, the capture itself cannot be finished either: that tells why.
+            let _ = dumps.close(&self.engine, writer);
+        }
         let sealed = self.writer.map(|writer| writer.finish(FinalInfo { end_ts }));
+        for message in self.dumps.iter_mut().flat_map(Dumps::last) {
+            eprintln!("mmtrace: {message}");
+        }
         let report = Report::new(&self.engine);
         report.print(args.json, style, out).context("cannot print the report")?;
         if sealed.transpose()?.is_some() && !args.json {

@@ -46,6 +46,18 @@ impl Face {
         }
     }
 
+    /// Says something.
+    pub(super) fn say(&mut self, message: &str) {
+        match self {
+            Self::Dashboard(watch) => watch.say(message),
+            Self::Line(status) => {
+                status.clear();
+                eprintln!("mmtrace: {message}");
+            }
+            Self::Closed => eprintln!("mmtrace: {message}"),
+        }
+    }
+
     /// Makes room for other text.
     pub(super) fn clear(&mut self) {
         match self {

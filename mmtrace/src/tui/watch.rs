@@ -52,6 +52,11 @@ impl Watch {
         self.recent.push(engine, records);
     }
 
+    /// Says something at the bottom.
+    pub fn say(&mut self, message: &str) {
+        self.dashboard.say(message);
+    }
+
     /// Takes what was typed, and draws if it is time to.
     ///
     /// # Errors
