@@ -10,14 +10,12 @@ use mmtrace::{
         input::offers,
         layout::Layout,
         state::{Request, State, VIEWS_MAX},
-        take,
-        view::{self, Drawn, Place, Show},
+        picture, take,
+        view::{Drawn, Place},
     },
 };
 use proptest::prelude::*;
 use ratatui::{
-    Terminal,
-    backend::TestBackend,
     crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind},
 };
 
@@ -40,13 +38,7 @@ fn layout() -> &'static Layout {
 const AT_END: Place = Place::Capture { playing: false, speed: 1.0, at: 200_000_000, of: Some(200_000_000) };
 
 fn screen(engine: &Engine, state: &State, place: Place, width: u16, height: u16) -> (String, Drawn) {
-    let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("in memory");
-    let mut drawn = Drawn::default();
-    let show = Show::new(engine, place, layout());
-    terminal.draw(|frame| drawn = view::draw(frame, &show, state)).expect("in memory");
-    let buffer = terminal.backend().buffer();
-    let line = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
-    ((0..height).map(line).collect::<Vec<_>>().join("\n"), drawn)
+    picture(engine, place, layout(), state, width, height)
 }
 
 #[test]
@@ -169,14 +161,7 @@ fn a_layout_says_what_is_shown_and_marks_what_passes_a_limit() {
     let text = "[[view]]\nname = 'Mine'\nshows = 'locks'\nexplains = ''\ncolumns = ['longest', 'pid']\n\
                 [[view.threshold]]\ncolumn = 'longest'\nabove = '1ms'\nmeans = 'bad'\n";
     let layout = Layout::parse(text).expect("a layout");
-    let mut terminal = Terminal::new(TestBackend::new(80, 24)).expect("in memory");
-    let show = Show::new(&engine, AT_END, &layout);
-    terminal
-        .draw(|frame| {
-            view::draw(frame, &show, &State::default());
-        })
-        .expect("in memory");
-    let text = terminal.backend().to_string();
+    let (text, _) = picture(&engine, AT_END, &layout, &State::default(), 80, 24);
     assert!(text.contains("[1 Mine]") && !text.contains("Overview") && !text.contains("acquired"), "{text}");
     assert!(text.contains("5.52 ms!!    2880"), "{text}");
 }

@@ -11,7 +11,7 @@ use crate::{export::serve::Address, probe::selection::Selection};
 pub const DASHBOARD: &str = crate::tui::layout::BUILT_IN[0].0;
 
 /// Least size of a flight recorder, bytes.
-const RING_MIN: u64 = 1 << 20;
+const RING_MIN: u64 = 16 << 20;
 
 /// What to watch: common to `mmtrace record` and `mmtrace top`.
 #[derive(Args, Clone, Debug)]
@@ -149,7 +149,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 fn ring_size(text: &str) -> Result<Size, String> {
     match text.parse::<Size>()? {
-        Size(bytes) if bytes < RING_MIN => Err("1M at least: that is some hundred thousand events".to_owned()),
+        Size(bytes) if bytes < RING_MIN => Err("16M at least: that is some million events".to_owned()),
         size => Ok(size),
     }
 }

@@ -70,10 +70,16 @@ impl Face {
 
     /// Gives the terminal back.
     pub(super) fn close(&mut self) {
-        if let Self::Line(status) = self {
-            status.clear();
+        match std::mem::replace(self, Self::Closed) {
+            Self::Line(status) => status.clear(),
+            Self::Dashboard(watch) => {
+                let (pictures, took) = watch.drawing();
+                // First the terminal, then what is to stay on it.
+                drop(watch);
+                eprintln!("mmtrace: {pictures} pictures drawn, in {:.3} s", took.as_secs_f64());
+            }
+            Self::Closed => {}
         }
-        *self = Self::Closed;
     }
 }
 

@@ -36,6 +36,9 @@ pub struct ReplayArgs {
     /// Which dashboard: default, contention, or a file like those in dashboards/
     #[arg(long, value_name = "FILE", requires = "tui", default_value = crate::record::DASHBOARD)]
     pub dashboard: String,
+    /// Measure so many jumps to random times
+    #[arg(long, value_name = "N", hide = true, conflicts_with_all = ["json", "tui", "from", "to"])]
+    pub jumps: Option<u32>,
 }
 
 /// How a replay ended.
@@ -59,6 +62,10 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outco
         return Ok(if violated { Outcome::Violated } else { Outcome::Clean });
     }
     let capture = Capture::open(&args.dir)?;
+    if let Some(jumps) = args.jumps {
+        super::jumps::run(&capture, jumps, out)?;
+        return Ok(Outcome::Clean);
+    }
     let start = capture.context().start;
     let mut engine = Engine::new(capture.context().clone(), true);
     let records = match (args.from, args.to) {

@@ -8,6 +8,7 @@ use mmtrace_common::{Column, Kind, LOST_KINDS, Record};
 use crate::{context::Context, model::Model, stats::Stats, verdict::Sink};
 
 pub mod command;
+pub mod jumps;
 pub mod recent;
 pub mod timeline;
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::Result;
+use ratatui::{Terminal, backend::TestBackend};
 use ratatui::crossterm::event::{
     Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
@@ -26,7 +27,7 @@ use input::Action;
 use layout::Layout;
 use state::{Request, State};
 use terminal::Screen;
-use view::{Place, Show};
+use view::{Drawn, Place, Show};
 
 /// Shortest time between two pictures: thirty a second.
 const PICTURE_EVERY: Duration = Duration::from_millis(33);
@@ -44,6 +45,8 @@ pub struct Dashboard {
     last: Instant,
     /// Time that drawing took.
     drawing: Duration,
+    /// Pictures drawn.
+    pictures: u64,
 }
 
 impl Dashboard {
@@ -61,6 +64,7 @@ impl Dashboard {
             touched: true,
             last: Instant::now(),
             drawing: Duration::ZERO,
+            pictures: 0,
         })
     }
 
@@ -108,20 +112,41 @@ impl Dashboard {
         }
         let start = Instant::now();
         let show = Show { colour: self.colour, ..Show::new(engine, place, &self.layout) };
-        let (state, mut drawn) = (&self.state, view::Drawn::default());
+        let (state, mut drawn) = (&self.state, Drawn::default());
         self.screen.terminal.draw(|frame| drawn = view::draw(frame, &show, state))?;
         self.state.drew(drawn);
         self.touched = false;
         self.last = Instant::now();
         self.drawing += start.elapsed();
+        self.pictures += 1;
         Ok(())
     }
 
-    /// Time spent on drawing so far.
+    /// Pictures drawn so far, and the time spent on them.
     #[must_use]
-    pub const fn drawing(&self) -> Duration {
-        self.drawing
+    pub const fn drawing(&self) -> (u64, Duration) {
+        (self.pictures, self.drawing)
     }
+}
+
+/// What is shown, as text without colours: for pages and tests.
+#[must_use]
+pub fn picture(
+    engine: &Engine,
+    place: Place,
+    layout: &Layout,
+    state: &State,
+    width: u16,
+    height: u16,
+) -> (String, Drawn) {
+    let mut drawn = Drawn::default();
+    let show = Show::new(engine, place, layout);
+    // A terminal in memory has no errors.
+    let Ok(mut terminal) = Terminal::new(TestBackend::new(width, height));
+    let Ok(_) = terminal.draw(|frame| drawn = view::draw(frame, &show, state));
+    let buffer = terminal.backend().buffer();
+    let line = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
+    ((0..height).map(line).collect::<Vec<_>>().join("\n"), drawn)
 }
 
 /// Takes one event of the terminal.

@@ -1,6 +1,6 @@
 //! The dashboard over a recording.
 
-use std::{path::Path, thread, thread::JoinHandle};
+use std::{path::Path, thread, thread::JoinHandle, time::Duration};
 
 use anyhow::Result;
 use mmtrace_common::Record;
@@ -125,9 +125,9 @@ impl Watch {
         self.over
     }
 
-    /// Time that drawing took so far.
+    /// Pictures drawn so far, and the time that took.
     #[must_use]
-    pub const fn drawing(&self) -> std::time::Duration {
+    pub const fn drawing(&self) -> (u64, Duration) {
         self.dashboard.drawing()
     }
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask docs`: the reference pages, from the tables in the code.
 
+mod dashboard;
 mod events;
 mod protections;
 mod report;
@@ -18,7 +19,8 @@ const COMMAND: &str = "cargo xtask docs";
 /// Write docs/*.md from the tables in the code, or check that they are up to date
 ///
 /// rules.md from mmtrace::verdict::RULES, events.md from mmtrace_common::SPECS, report.md from the
-/// fields of the report, seeds.md and protections.md from runs of the explorer.
+/// fields of the report, seeds.md and protections.md from runs of the explorer, dashboard.md and the screen in
+/// README.md from the captures in testdata/.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Write nothing; fail if a page is not what would be written
@@ -33,7 +35,7 @@ pub(crate) fn command(args: &Args) -> Result<bool> {
         return check(&workspace);
     }
     fs::create_dir_all(workspace.path("docs")).context("cannot make the folder docs")?;
-    for (path, text) in pages()? {
+    for (path, text) in pages(&workspace)? {
         fs::write(workspace.path(path), &text).with_context(|| format!("cannot write {path}"))?;
         say!("{path}: {} lines", text.lines().count());
     }
@@ -43,7 +45,7 @@ pub(crate) fn command(args: &Args) -> Result<bool> {
 /// Whether every page is what would be written; says which is not.
 pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
     let mut same = true;
-    for (path, text) in pages()? {
+    for (path, text) in pages(workspace)? {
         match fs::read_to_string(workspace.path(path)) {
             Ok(there) if there == text => say!("{path}: up to date"),
             Ok(there) => {
@@ -60,13 +62,15 @@ pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
     Ok(same)
 }
 
-fn pages() -> Result<[(&'static str, String); 5]> {
+fn pages(workspace: &Workspace) -> Result<[(&'static str, String); 7]> {
     Ok([
         ("docs/rules.md", rules::page()),
         ("docs/events.md", events::page()),
         ("docs/report.md", report::page()),
         ("docs/seeds.md", seeds::page()?),
         ("docs/protections.md", protections::page()?),
+        ("docs/dashboard.md", dashboard::page(workspace)?),
+        ("README.md", dashboard::readme(workspace)?),
     ])
 }
 
