@@ -1,8 +1,8 @@
 //! Captures: what goes in comes out, and what happens to them on disk is noticed.
 
 use mmtrace::capture::{
-    Capture, CaptureError, CaptureWriter, Condition, DumpArgs, FinalInfo, InfoArgs, Manifest, SegmentEntry, State,
-    WriterOptions, dump, info, make_room,
+    BATCH_ROWS, Capture, CaptureError, CaptureWriter, Condition, DumpArgs, FinalInfo, InfoArgs, Manifest, SegmentEntry,
+    State, WriterOptions, dump, info, make_room,
 };
 use mmtrace::context::{Context, Form, Kernel, ProbeState};
 use mmtrace_common::{Column, FieldType, Kind, Record, SPECS, Slot};

@@ -9,15 +9,14 @@ use mmtrace::{
     tui::{
         input::offers,
         layout::Layout,
+        picture,
         state::{Request, State, VIEWS_MAX},
-        picture, take,
+        take,
         view::{Drawn, Place},
     },
 };
 use proptest::prelude::*;
-use ratatui::{
-    crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind},
-};
+use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
 /// Captures of real kernels.
 const TESTDATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata");

@@ -9,10 +9,10 @@ use std::{
 };
 
 use anyhow::Result;
-use ratatui::{Terminal, backend::TestBackend};
 use ratatui::crossterm::event::{
     Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
+use ratatui::{Terminal, backend::TestBackend};
 
 pub mod input;
 pub mod layout;

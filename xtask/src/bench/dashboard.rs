@@ -126,7 +126,9 @@ fn repeat(testdata: &Path, dir: &Path, wanted: u64) -> Result<u64> {
 /// A storm of page faults, recorded with and without the dashboard.
 fn storm(args: &Args, mmtrace: &Path) -> Result<()> {
     say!("a storm of page faults of {} s, recorded and judged, nothing written:", args.seconds);
-    for (name, arguments) in [("with a line on standard error", &["record", "--no-capture"][..]), ("with the dashboard", &["top"])] {
+    for (name, arguments) in
+        [("with a line on standard error", &["record", "--no-capture"][..]), ("with the dashboard", &["top"])]
+    {
         let mut terminal = Terminal::start(Command::new(mmtrace).args(arguments), 200, 50)?;
         // Until its probes are attached.
         thread::sleep(Duration::from_secs(2));
