@@ -56,7 +56,10 @@ pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
     }
     let asked = expressions(&fs::read_to_string(run.workspace.path(GRAFANA))?)?;
     for expression in &asked {
-        scraped.query(expression).with_context(|| format!("{GRAFANA} asks for {expression}"))?;
+        let samples = scraped.query(expression).with_context(|| format!("{GRAFANA} asks for {expression}"))?;
+        if samples.is_empty() {
+            return Ok(Outcome::Failed(format!("{GRAFANA} asks for {expression}, and nothing answers")));
+        }
     }
     let recorded = ["instance:page_faults:rate1m", "ALERTS{alertname=\"MmtraceRuleViolated\"}"];
     if scraped.query(recorded[0])?.is_empty() {
