@@ -163,7 +163,7 @@ fn a_stream_that_is_cut_off_does_not_keep_the_terminal() {
 #[test]
 fn panicking_with_the_terminal() {
     if std::env::var_os("MMTRACE_TEST_PANIC").is_some() {
-        let _screen = Screen::new().expect("a terminal");
+        let _screen = Screen::new(|| {}).expect("a terminal");
         panic!("as a test of the terminal");
     }
 }

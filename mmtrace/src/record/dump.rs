@@ -107,3 +107,51 @@ impl Dumps {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::{Capture, Condition, FinalInfo, WriterOptions};
+
+    /// Records a golden capture anew, in which the hazard H07 is met and no rule is broken.
+    fn recorded(occasion: Occasion, dir: &Path) -> Vec<String> {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/6.18-mmap/capture");
+        let golden = Capture::open(&golden).expect("a capture");
+        let mut engine = Engine::new(golden.context().clone(), true);
+        let options = WriterOptions::keeping(Some(64 << 20));
+        let mut writer = CaptureWriter::create(dir, golden.context(), Vec::new(), options).expect("created");
+        let mut dumps = Dumps::new(occasion, dir);
+        let mut told = Vec::new();
+        for (i, record) in golden.records().take(20_000).enumerate() {
+            engine.apply(&record);
+            writer.append(&record).expect("written");
+            if i % 1000 == 0 {
+                told.extend(dumps.tick(&engine, &mut writer).expect("looked"));
+            }
+        }
+        assert!(told.is_empty(), "what follows is kept as well: {told:?}");
+        dumps.close(&engine, &mut writer).expect("kept");
+        writer.finish(FinalInfo::default()).expect("finished");
+        dumps.last()
+    }
+
+    #[test]
+    fn what_the_recorder_holds_is_kept_once_when_it_happens() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let dir = temp.path().join("capture");
+        let told = recorded(Occasion::Hazard, &dir);
+        let kept = temp.path().join("capture.H07-1");
+        assert_eq!(told, [format!("20,000 events are kept in {}", kept.display())]);
+        let capture = Capture::open(&kept).expect("a capture");
+        assert_eq!(capture.condition(), Condition::Complete);
+        assert_eq!(capture.records().count(), 20_000);
+        assert_eq!(std::fs::read_dir(temp.path()).expect("listed").count(), 2);
+    }
+
+    #[test]
+    fn a_hazard_is_no_violation() {
+        let temp = tempfile::tempdir().expect("a folder");
+        assert!(recorded(Occasion::Violation, &temp.path().join("capture")).is_empty());
+        assert_eq!(std::fs::read_dir(temp.path()).expect("listed").count(), 1);
+    }
+}

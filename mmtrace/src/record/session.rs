@@ -5,6 +5,7 @@ use std::{
     io::Write,
     os::fd::OwnedFd,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -23,7 +24,7 @@ use super::{
     child::Recorded,
     dump::Dumps,
     kernel,
-    status::{Face, Status},
+    status::{Face, Status, tell},
 };
 use crate::{
     btf::Btf,
@@ -124,8 +125,10 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         writer = Some(CaptureWriter::create(&args.output, &context, std::env::args().collect(), options)?);
     }
     let engine = Engine::new(context, !args.no_validate);
+    // By rings that have something, and by the keyboard.
+    let wake = Arc::new(Notify::new());
     let (engine, face) = match layout {
-        Some(layout) => (engine.with_stats(), Face::Dashboard(Box::new(Watch::new(layout, realtime_offset_ns)?))),
+        Some(layout) => (engine.with_stats(), Face::Dashboard(Box::new(Watch::new(layout, realtime_offset_ns, Arc::clone(&wake))?))),
         None => (engine, Face::Line(Status::new())),
     };
     let metrics = match args.watch.metrics {
@@ -136,9 +139,8 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     let mut live = Live { engine, writer, dumps, face, metrics, batch: Vec::new(), flushed: Instant::now() };
 
     let mut child = start_child(args, &mut object)?;
-    let wake = Rc::new(Notify::new());
     for ring in rings.fds() {
-        tokio::task::spawn_local(watch(ring?, Rc::clone(&wake)));
+        tokio::task::spawn_local(watch(ring?, Arc::clone(&wake)));
     }
     let deadline = args.watch.seconds.map(|s| tokio::time::Instant::now() + Duration::from_secs_f64(s));
     sys::raise_priority();
@@ -158,7 +160,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
                     status = ended(child.as_mut()) => {
                         live.face.clear();
                         if let (Some(child), false) = (&child, status.success()) {
-                            eprintln!("mmtrace: {} ended with {status}", child.name());
+                            tell(&format!("{} ended with {status}", child.name()));
                         }
                         child = None;
                         break;
@@ -253,12 +255,12 @@ impl Live {
         }
         let sealed = self.writer.map(|writer| writer.finish(FinalInfo { end_ts }));
         for message in self.dumps.iter_mut().flat_map(Dumps::last) {
-            eprintln!("mmtrace: {message}");
+            tell(&message);
         }
         let report = Report::new(&self.engine);
         report.print(args.json, style, out).context("cannot print the report")?;
         if sealed.transpose()?.is_some() && !args.json {
-            eprintln!("mmtrace: capture in {}; to judge it again: mmtrace replay {0}", args.output.display());
+            tell(&format!("capture in {}; to judge it again: mmtrace replay {0}", args.output.display()));
         }
         Ok(report.is_violated())
     }
@@ -327,7 +329,7 @@ async fn until(deadline: Option<tokio::time::Instant>) {
 
 /// Passes a ring's wake-ups on. Without them (the descriptor cannot be watched) the
 /// loop still looks every [`IDLE_EVERY`].
-async fn watch(ring: OwnedFd, wake: Rc<Notify>) {
+async fn watch(ring: OwnedFd, wake: Arc<Notify>) {
     // SAFETY: an owned descriptor; it stays open, and the same, until it is dropped with the watcher.
     let Ok(ring) = (unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }) else { return };
     while let Ok(mut guard) = ring.readable().await {

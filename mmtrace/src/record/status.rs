@@ -52,9 +52,9 @@ impl Face {
             Self::Dashboard(watch) => watch.say(message),
             Self::Line(status) => {
                 status.clear();
-                eprintln!("mmtrace: {message}");
+                tell(message);
             }
-            Self::Closed => eprintln!("mmtrace: {message}"),
+            Self::Closed => tell(message),
         }
     }
 
@@ -76,11 +76,16 @@ impl Face {
                 let (pictures, took) = watch.drawing();
                 // First the terminal, then what is to stay on it.
                 drop(watch);
-                eprintln!("mmtrace: {pictures} pictures drawn, in {:.3} s", took.as_secs_f64());
+                tell(&format!("{pictures} pictures drawn, in {:.3} s", took.as_secs_f64()));
             }
             Self::Closed => {}
         }
     }
+}
+
+/// Says something on standard error. It may be gone with the terminal: that is no reason not to end well.
+pub(super) fn tell(message: &str) {
+    let _ = writeln!(std::io::stderr(), "mmtrace: {message}");
 }
 
 /// Shows how it goes.
@@ -140,7 +145,7 @@ impl Status {
     /// Makes room for other text.
     pub(super) fn clear(&self) {
         if self.terminal {
-            eprint!("\r\x1b[K");
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
 }

@@ -50,14 +50,14 @@ pub struct Dashboard {
 }
 
 impl Dashboard {
-    /// Takes the terminal over.
+    /// Takes the terminal over. `on_input` is called by another thread when there is something to take.
     ///
     /// # Errors
     ///
     /// There is none.
-    pub fn new(layout: Layout) -> Result<Self> {
+    pub fn new(layout: Layout, on_input: impl Fn() + Send + 'static) -> Result<Self> {
         Ok(Self {
-            screen: Screen::new()?,
+            screen: Screen::new(on_input)?,
             state: State::default(),
             layout,
             colour: Style::for_stdout().has_colour(),

@@ -53,7 +53,7 @@ pub fn run(dir: &Path, layout: Layout) -> Result<bool> {
     for signal in ENDING {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    let mut dashboard = Dashboard::new(layout)?;
+    let mut dashboard = Dashboard::new(layout, || {})?;
     let span = capture.summary().span;
     let start = span.map_or(0, |s| s.0);
     let mut player = Player {

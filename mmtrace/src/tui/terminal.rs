@@ -54,12 +54,12 @@ pub fn required() -> Result<()> {
 }
 
 impl Screen {
-    /// Takes the terminal over.
+    /// Takes the terminal over. `on_input` is called by the thread that reads, after each event.
     ///
     /// # Errors
     ///
     /// There is none, or it refuses.
-    pub fn new() -> Result<Self> {
+    pub fn new(on_input: impl Fn() + Send + 'static) -> Result<Self> {
         required()?;
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
@@ -87,6 +87,7 @@ impl Screen {
                 if send.send(event).is_err() {
                     return;
                 }
+                on_input();
             }
         })?;
         Ok(Self { terminal, input, stop })

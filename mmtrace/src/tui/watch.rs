@@ -1,9 +1,10 @@
 //! The dashboard over a recording.
 
-use std::{path::Path, thread, thread::JoinHandle, time::Duration};
+use std::{path::Path, sync::Arc, thread, thread::JoinHandle, time::Duration};
 
 use anyhow::Result;
 use mmtrace_common::Record;
+use tokio::sync::Notify;
 
 use super::{
     Dashboard,
@@ -30,14 +31,14 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Takes the terminal over.
+    /// Takes the terminal over. `wake` is told of input.
     ///
     /// # Errors
     ///
     /// There is none.
-    pub fn new(layout: Layout, realtime_offset_ns: Option<i64>) -> Result<Self> {
+    pub fn new(layout: Layout, realtime_offset_ns: Option<i64>, wake: Arc<Notify>) -> Result<Self> {
         Ok(Self {
-            dashboard: Dashboard::new(layout)?,
+            dashboard: Dashboard::new(layout, move || wake.notify_one())?,
             recent: Recent::default(),
             still: None,
             saving: Vec::new(),
