@@ -128,7 +128,9 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     // By rings that have something, and by the keyboard.
     let wake = Arc::new(Notify::new());
     let (engine, face) = match layout {
-        Some(layout) => (engine.with_stats(), Face::Dashboard(Box::new(Watch::new(layout, realtime_offset_ns, Arc::clone(&wake))?))),
+        Some(layout) => {
+            (engine.with_stats(), Face::Dashboard(Box::new(Watch::new(layout, realtime_offset_ns, Arc::clone(&wake))?)))
+        }
         None => (engine, Face::Line(Status::new())),
     };
     let metrics = match args.watch.metrics {

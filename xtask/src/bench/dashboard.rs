@@ -139,13 +139,21 @@ fn storm(args: &Args, mmtrace: &Path) -> Result<()> {
         process::within(LIMIT, &mut load)?;
         let (wall, spent) = (start.elapsed().as_secs_f64(), processor_time(terminal.child.id())? - before);
         let said = terminal.end()?;
-        let line = |what: &str| said.lines().find(|l| l.contains(what)).unwrap_or("it said nothing").trim().to_owned();
+        let line = |what: &str| said.lines().rev().find(|l| l.contains(what)).map_or("it said nothing", plain);
         say!("  {name}: {:.0} % of a CPU; {}", spent / wall * 100.0, line(" lost, "));
         if arguments == ["top"] {
             say!("  {}", line("pictures"));
         }
     }
     Ok(())
+}
+
+/// What stands in a line after the last thing that moved the cursor.
+fn plain(line: &str) -> &str {
+    let line = line
+        .rsplit_once('\x1b')
+        .map_or(line, |(_, rest)| rest.split_once(|c: char| c.is_ascii_alphabetic()).map_or("", |(_, text)| text));
+    line.trim()
 }
 
 /// Seconds of processor time that a process has used.
@@ -197,5 +205,16 @@ impl Terminal {
         thread::sleep(Duration::from_millis(200));
         let bytes: Vec<u8> = self.said.try_iter().flatten().collect();
         Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_what_is_left_of_it() {
+        assert_eq!(plain("\r\x1b[K1 s: 3 events\r\x1b[KLinux: 4 events, 0 lost\r"), "Linux: 4 events, 0 lost");
+        assert_eq!(plain("\x1b[?1049l\x1b[?25hmmtrace: 58 pictures"), "mmtrace: 58 pictures");
     }
 }
