@@ -348,7 +348,10 @@ fn wrong_arguments_are_exit_status_2() {
         &["explain"],
         &["workload", "no-such-workload"],
         &["workload", "faults", "--seconds", "-1"],
-        &["record", "--ring", "3"],
+        &["record", "--buffer", "3"],
+        &["record", "--ring", "100K"],
+        &["record", "--ring", "1G", "--no-capture"],
+        &["record", "--dump-on", "violation"],
         &["dump", "x", "--json", "--csv"],
     ] {
         let output = run(args);

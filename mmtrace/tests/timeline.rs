@@ -6,7 +6,7 @@ mod golden;
 use golden::{Golden, TESTDATA, goldens};
 use mmtrace::{
     capture::Capture,
-    replay::{Engine, timeline::Timeline},
+    replay::{Engine, recent::Recent, timeline::Timeline},
     report::Report,
 };
 use mmtrace_common::Record;
@@ -40,6 +40,34 @@ fn a_jump_ends_where_a_replay_would() {
             let taken = (bits >> 17) as usize % n;
             timeline.seek_taken(taken as u64);
             assert_eq!(timeline.taken(), taken as u64);
+            assert!(
+                state(timeline.engine()) == fresh(golden, golden.records[..taken].iter()),
+                "{} after {taken}",
+                golden.name
+            );
+        }
+    }
+}
+
+/// What a paused dashboard goes back in: the stream as it was kept in memory, in batches.
+#[test]
+fn going_back_in_a_recording_is_going_back_in_its_capture() {
+    for golden in goldens() {
+        let mut engine = Engine::new(golden.context.clone(), true).with_stats();
+        let mut recent = Recent::default();
+        for batch in golden.records.chunks(4_321) {
+            recent.push(&engine, batch);
+            for record in batch {
+                engine.apply(record);
+            }
+        }
+        let stored = recent.stored();
+        assert!(stored.clone().eq(golden.records.iter().copied()), "{}: all of it fits", golden.name);
+        let mut timeline = Timeline::<'static>::at_end(stored, engine.clone());
+        assert!(state(timeline.engine()) == state(&engine));
+        let n = golden.records.len();
+        for taken in [n - 1, n / 3, 0, n / 2, n] {
+            timeline.seek_taken(taken as u64);
             assert!(
                 state(timeline.engine()) == fresh(golden, golden.records[..taken].iter()),
                 "{} after {taken}",

@@ -14,18 +14,16 @@ use mmtrace::{
     capture::Capture,
     replay::{Engine, timeline::Timeline},
     tui::{
-        input::BINDINGS,
-        state::{Request, State, VIEWS},
+        input::offers,
+        layout::Layout,
+        picture,
+        state::{Request, State, VIEWS_MAX},
         take,
-        view::{self, Drawn, Place, Show},
+        view::{Drawn, Place},
     },
 };
 use proptest::prelude::*;
-use ratatui::{
-    Terminal,
-    backend::TestBackend,
-    crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers},
-};
+use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
 /// Captures of real kernels.
 const TESTDATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata");
@@ -38,27 +36,26 @@ fn engine(name: &str) -> Engine {
     timeline.engine().clone()
 }
 
+fn layout() -> &'static Layout {
+    static LAYOUT: OnceLock<Layout> = OnceLock::new();
+    LAYOUT.get_or_init(Layout::default)
+}
+
 const AT_END: Place = Place::Capture { playing: false, speed: 1.0, at: 200_000_000, of: Some(200_000_000) };
 
 fn screen(engine: &Engine, state: &State, place: Place, width: u16, height: u16) -> (String, Drawn) {
-    let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("in memory");
-    let mut drawn = Drawn::default();
-    let show = Show { engine, place, colour: false };
-    terminal.draw(|frame| drawn = view::draw(frame, &show, state)).expect("in memory");
-    let buffer = terminal.backend().buffer();
-    let line = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
-    ((0..height).map(line).collect::<Vec<_>>().join("\n"), drawn)
+    picture(engine, place, layout(), state, width, height)
 }
 
 #[test]
 fn every_view_at_three_sizes() {
     for name in ["6.18-mmap", "6.18-khugepaged"] {
         let engine = engine(name);
-        for number in 0..VIEWS {
+        for number in 0..layout().views.len() {
             let state = State { view: number, ..State::default() };
             for (width, height) in [(40, 12), (80, 24), (200, 60)] {
                 let (text, _) = screen(&engine, &state, AT_END, width, height);
-                let file = format!("{name}-{}-{width}x{height}", view::ALL[number].name.to_lowercase());
+                let file = format!("{name}-{}-{width}x{height}", layout().view(number).name.to_lowercase());
                 insta::assert_snapshot!(file, text);
             }
         }
@@ -92,10 +89,11 @@ fn looking_inside_and_asking_for_help() {
         state.rows[number].inside = drawn.key;
         insta::assert_snapshot!(file, screen(&engine, &state, AT_END, 100, 30).0);
     }
-    let state = State { help: true, ..State::default() };
+    let state = State { help: Some(0), ..State::default() };
     let (text, _) = screen(&engine, &state, Place::Live, 100, 40);
-    for binding in BINDINGS {
-        assert!(text.contains(binding.help) && text.contains(binding.keys), "{}", binding.name);
+    for offer in offers(layout()) {
+        let cut: String = offer.help.chars().take(46).collect();
+        assert!(text.contains(&cut) && text.contains(offer.keys) && text.contains(offer.name), "{}", offer.name);
     }
 }
 
@@ -105,10 +103,91 @@ fn where_one_is_is_always_said() {
     let state = State::default();
     let head = |place| screen(&engine, &state, place, 120, 20).0.lines().next().unwrap_or_default().to_owned();
     assert!(head(Place::Live).contains("LIVE"));
-    assert!(head(Place::Paused { behind: 1_500_000_000 }).contains("PAUSED 1.500 s ago"));
+    assert!(head(Place::Paused { behind: 1_500_000_000, at: 1, of: 2 }).contains("PAUSED 1.500 s ago"));
     let playing = Place::Capture { playing: true, speed: 4.0, at: 0, of: None };
     assert!(head(playing).contains("REPLAY x4"));
     assert!(head(AT_END).contains("0 lost"));
+}
+
+fn press(state: &mut State, engine: &Engine, keys: &[KeyCode]) -> (String, Option<Request>) {
+    let mut request = None;
+    let mut text = screen(engine, state, AT_END, 100, 30).0;
+    for code in keys {
+        let (_, drawn) = screen(engine, state, AT_END, 100, 30);
+        state.drew(drawn);
+        request = take(state, &Event::Key(KeyEvent::new(*code, KeyModifiers::NONE)), layout());
+        text = screen(engine, state, AT_END, 100, 30).0;
+    }
+    (text, request)
+}
+
+fn keys(text: &str) -> Vec<KeyCode> {
+    text.chars().map(KeyCode::Char).collect()
+}
+
+#[test]
+fn the_palette_offers_what_the_text_means_and_runs_what_is_chosen() {
+    let engine = engine("6.18-fork");
+    let mut state = State::default();
+    let (text, _) = press(&mut state, &engine, &keys(":"));
+    for offer in offers(layout()).iter().take(20) {
+        assert!(text.contains(offer.name), "{}", offer.name);
+    }
+    let (text, _) = press(&mut state, &engine, &keys("violation"));
+    assert!(text.contains("> next-violation") && text.contains("  previous-violation"), "{text}");
+    let (_, request) = press(&mut state, &engine, &[KeyCode::Down, KeyCode::Enter]);
+    assert_eq!(request, Some(Request::Violation(false)));
+    let (text, _) = press(&mut state, &engine, &[&keys(":nothing")[..], &[KeyCode::Enter]].concat());
+    assert!(text.contains("there is no action \"nothing\""), "{text}");
+    // Saving asks for how much.
+    let (_, request) = press(&mut state, &engine, &[KeyCode::Char('P'), KeyCode::Enter]);
+    assert_eq!(request, Some(Request::Save("10s".to_owned())));
+    let (_, request) = press(&mut state, &engine, &[&keys("P2s")[..], &[KeyCode::Enter]].concat());
+    assert_eq!(request, Some(Request::Save("2s".to_owned())));
+}
+
+#[test]
+fn what_an_event_names_can_be_gone_to_and_come_back_from() {
+    let engine = engine("6.18-mmap");
+    let mut state = State::default();
+    // The fifth newest is a page fault.
+    let (text, _) = press(&mut state, &engine, &[&keys("7jjjj")[..], &[KeyCode::Enter]].concat());
+    assert!(text.contains("event          page_fault_user") && text.contains("its mmap_lock"), "{text}");
+    let (text, _) = press(&mut state, &engine, &[&keys("jjjjjj")[..], &[KeyCode::Enter]].concat());
+    assert!(text.contains("[2 Locks]") && text.contains("mmap_lock of pid 2880"), "{text}");
+    let (text, _) = press(&mut state, &engine, &[KeyCode::Esc]);
+    assert!(text.contains("[7 Events]") && text.contains("its mmap_lock"), "{text}");
+    let (text, _) = press(&mut state, &engine, &[KeyCode::Char('k'), KeyCode::Enter]);
+    assert!(text.contains("only rows with \"tid == 2884\""), "{text}");
+    assert!(!text.contains(" 2881 "), "other threads are not shown: {text}");
+    let (text, _) = press(&mut state, &engine, &[KeyCode::Esc, KeyCode::Esc]);
+    assert!(text.contains("contention_begin"), "{text}");
+}
+
+#[test]
+fn the_bar_is_clicked_and_the_wheel_turned() {
+    let engine = engine("6.18-fork");
+    let mut state = State { view: 5, ..State::default() };
+    let (_, drawn) = screen(&engine, &state, AT_END, 101, 30);
+    state.drew(drawn);
+    let bar = drawn.bar.expect("a capture has one");
+    let mouse = |kind, column, row| Event::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE });
+    let click = mouse(MouseEventKind::Down(MouseButton::Left), 25, bar.y);
+    assert_eq!(take(&mut state, &click, layout()), Some(Request::GoTo("25.000%".to_owned())));
+    assert_eq!(take(&mut state, &mouse(MouseEventKind::Down(MouseButton::Left), 25, bar.y - 1), layout()), None);
+    take(&mut state, &mouse(MouseEventKind::ScrollDown, 0, 0), layout());
+    assert_eq!(state.current().selected, 1);
+}
+
+#[test]
+fn a_layout_says_what_is_shown_and_marks_what_passes_a_limit() {
+    let engine = engine("6.18-mmap");
+    let text = "[[view]]\nname = 'Mine'\nshows = 'locks'\nexplains = ''\ncolumns = ['longest', 'pid']\n\
+                [[view.threshold]]\ncolumn = 'longest'\nabove = '1ms'\nmeans = 'bad'\n";
+    let layout = Layout::parse(text).expect("a layout");
+    let (text, _) = picture(&engine, AT_END, &layout, &State::default(), 80, 24);
+    assert!(text.contains("[1 Mine]") && !text.contains("Overview") && !text.contains("acquired"), "{text}");
+    assert!(text.contains("5.52 ms!!    2880"), "{text}");
 }
 
 fn one() -> &'static Engine {
@@ -138,16 +217,14 @@ proptest! {
         keys in proptest::collection::vec((any_key(), 1_u16..120, 1_u16..50), 1..40),
     ) {
         let mut state = State::default();
-        let mut drawn = Drawn::default();
         for (key, width, height) in keys {
-            let asked = take(&mut state, &key, drawn.key);
+            let asked = take(&mut state, &key, layout());
             if asked == Some(Request::Quit) {
                 state = State::default();
             }
-            state.clamp(drawn.rows, drawn.columns, drawn.page);
-            drawn = screen(one(), &state, Place::Live, width, height).1;
-            state.clamp(drawn.rows, drawn.columns, drawn.page);
-            prop_assert!(state.view < VIEWS);
+            let drawn = screen(one(), &state, Place::Live, width, height).1;
+            state.drew(drawn);
+            prop_assert!(state.view < VIEWS_MAX);
             prop_assert!(drawn.rows == 0 || state.current().selected < drawn.rows);
             prop_assert!(drawn.rows == 0 || state.current().sort.is_none_or(|c| c < drawn.columns));
         }
@@ -158,7 +235,7 @@ proptest! {
 fn one_cell_is_enough_not_to_panic() {
     for width in 1..60 {
         for height in [1, 2, 7, 8, 9] {
-            screen(one(), &State { help: true, ..State::default() }, Place::Live, width, height);
+            screen(one(), &State { help: Some(0), ..State::default() }, Place::Live, width, height);
         }
     }
 }

@@ -111,6 +111,9 @@ fn as_text(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
         summary.lost, summary.missed
     )?;
     writeln!(out, "events     {}", summary.events)?;
+    if manifest.dropped.segments > 0 {
+        writeln!(out, "before     {} events that a flight recorder (--ring) has removed", manifest.dropped.events)?;
+    }
     let mut kinds: Vec<_> = summary.kinds.iter().collect();
     kinds.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
     for (kind, n) in kinds {

@@ -111,6 +111,24 @@ pub struct Manifest {
     pub totals: Totals,
     /// When recording ended, nanoseconds of the clock; `None` while it has not.
     pub end_ts: Option<u64>,
+    /// What a flight recorder has removed.
+    #[serde(default, skip_serializing_if = "Dropped::is_none")]
+    pub dropped: Dropped,
+}
+
+/// Segments that were removed since they were the oldest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// How many: those with the numbers up to this.
+    pub segments: u64,
+    /// Records in them.
+    pub events: u64,
+}
+
+impl Dropped {
+    fn is_none(&self) -> bool {
+        self.segments == 0
+    }
 }
 
 /// As much as any version of the format has.
@@ -138,6 +156,7 @@ impl Manifest {
             segments: Vec::new(),
             totals: Totals::default(),
             end_ts: None,
+            dropped: Dropped::default(),
         }
     }
 
@@ -147,6 +166,27 @@ impl Manifest {
         self.totals.lost = self.totals.lost.saturating_add(entry.lost);
         self.totals.missed = self.totals.missed.saturating_add(entry.missed);
         self.segments.push(entry);
+    }
+
+    /// Length of all sealed segments.
+    pub(super) fn sealed_bytes(&self) -> u64 {
+        self.segments.iter().map(|s| s.bytes).sum()
+    }
+
+    /// Takes the oldest segment out, and returns its file's name. The capture is then as if recording had begun
+    /// after it: nothing is known of what was before.
+    pub(super) fn drop_oldest(&mut self) -> Option<String> {
+        if self.segments.is_empty() {
+            return None;
+        }
+        let entry = self.segments.remove(0);
+        self.dropped.segments += 1;
+        self.dropped.events += entry.rows;
+        self.context.start = self.context.start.max(entry.last_ts);
+        self.totals.events = self.totals.events.saturating_sub(entry.rows);
+        self.totals.lost = self.totals.lost.saturating_sub(entry.lost);
+        self.totals.missed = self.totals.missed.saturating_sub(entry.missed);
+        Some(entry.file)
     }
 
     /// Reads the manifest of the capture in `dir`. Fields that this build does not know are ignored.

@@ -140,7 +140,9 @@ impl Capture {
             capture.parts.push(part);
         }
         // What came after the manifest's last word: at most one segment, unless somebody put in an older manifest.
-        for (number, forms) in files.iter().filter(|(number, _)| !listed.contains(number)) {
+        // A flight recorder that was interrupted may not have removed what it gave up.
+        let dropped = capture.manifest.dropped.segments;
+        for (number, forms) in files.iter().filter(|(number, _)| **number > dropped && !listed.contains(number)) {
             let part = capture.unlisted(*number, forms);
             capture.parts.extend(part);
         }

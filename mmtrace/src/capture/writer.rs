@@ -11,7 +11,7 @@ use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -26,6 +26,8 @@ pub struct WriterOptions {
     pub sync_every: Duration,
     /// Batches that may wait to become Parquet before [`CaptureWriter::append`] blocks. One takes about a megabyte.
     pub queue: usize,
+    /// Only the newest segments are kept, within so many bytes, the open one included.
+    pub keep_bytes: Option<u64>,
     /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, nanoseconds, for the manifest.
     pub realtime_offset_ns: Option<i64>,
 }
@@ -37,8 +39,23 @@ impl Default for WriterOptions {
             segment_age: Duration::from_secs(300),
             sync_every: Duration::from_secs(1),
             queue: 16,
+            keep_bytes: None,
             realtime_offset_ns: None,
         }
+    }
+}
+
+impl WriterOptions {
+    /// A flight recorder of so many bytes; without a number, everything is kept.
+    ///
+    /// Small segments: what is removed is removed by whole ones. A row takes one or two bytes when it is
+    /// sealed and six or so while its segment is open, which is then a tenth of the whole.
+    #[must_use]
+    pub fn keeping(bytes: Option<u64>) -> Self {
+        let options = Self::default();
+        let Some(keep) = bytes else { return options };
+        let segment_rows = (keep / 64).clamp(BATCH_ROWS as u64, options.segment_rows);
+        Self { keep_bytes: Some(keep), segment_rows, ..options }
     }
 }
 
@@ -56,6 +73,7 @@ enum Job {
     Open(Flusher),
     Batch(Box<Batch>),
     Seal,
+    Dump(PathBuf, Sender<Result<u64, CaptureError>>),
     Finish(FinalInfo),
 }
 
@@ -109,9 +127,10 @@ impl CaptureWriter {
         manifest.store(dir, NOTHING_RECORDED)?;
 
         let (jobs, queue) = sync_channel(options.queue);
-        let sync_every = options.sync_every;
-        let disk =
-            Disk { dir: dir.to_path_buf(), manifest, sync_every, segment: None, synced: Instant::now(), dirty: false };
+        let (sync_every, keep_bytes) = (options.sync_every, options.keep_bytes);
+        let dir_of_disk = dir.to_path_buf();
+        let synced = Instant::now();
+        let disk = Disk { dir: dir_of_disk, manifest, sync_every, keep_bytes, segment: None, synced, dirty: false };
         let thread = std::thread::Builder::new()
             .name("capture".to_owned())
             .spawn(move || disk.run(&queue))
@@ -177,6 +196,20 @@ impl CaptureWriter {
         }
     }
 
+    /// Keeps what is in the capture now as a capture of its own, in `dir`, which must not exist. Sealed segments are
+    /// shared by hard links: it takes no room until they are removed here. The number of records comes when it is done.
+    ///
+    /// # Errors
+    ///
+    /// As [`CaptureWriter::append`]; that `dir` cannot be written comes over the channel.
+    pub fn dump(&mut self, dir: &Path) -> Result<Receiver<Result<u64, CaptureError>>, CaptureError> {
+        self.flush()?;
+        self.seal()?;
+        let (done, answer) = channel();
+        self.send(Job::Dump(dir.to_path_buf(), done))?;
+        Ok(answer)
+    }
+
     /// Records refused because of their kind.
     #[must_use]
     pub fn unknown(&self) -> u64 {
@@ -233,6 +266,7 @@ struct Disk {
     dir: PathBuf,
     manifest: Manifest,
     sync_every: Duration,
+    keep_bytes: Option<u64>,
     segment: Option<SealingSegment>,
     synced: Instant,
     dirty: bool,
@@ -250,6 +284,8 @@ impl Disk {
                     }
                 }
                 Ok(Job::Seal) => self.seal()?,
+                // What cannot be kept elsewhere is no reason to stop here.
+                Ok(Job::Dump(dir, done)) => drop(done.send(self.dump(&dir))),
                 Ok(Job::Finish(info)) => {
                     self.manifest.state = State::Complete;
                     self.manifest.end_ts = Some(info.end_ts);
@@ -288,7 +324,46 @@ impl Disk {
         let entry = segment.seal()?;
         self.manifest.push(entry);
         self.store()?;
-        remove_stream(&self.dir, number)
+        remove_stream(&self.dir, number)?;
+        self.forget()
+    }
+
+    /// Removes the oldest segments, if only so much is kept.
+    fn forget(&mut self) -> Result<(), CaptureError> {
+        let Some(keep) = self.keep_bytes else { return Ok(()) };
+        let mut removed = Vec::new();
+        // A quarter is for the open segment.
+        while self.manifest.segments.len() > 1 && self.manifest.sealed_bytes() > keep / 4 * 3 {
+            removed.extend(self.manifest.drop_oldest());
+        }
+        if removed.is_empty() {
+            return Ok(());
+        }
+        // First the manifest: a file that it does not name any more is not read.
+        self.store()?;
+        for file in removed {
+            let path = self.dir.join(file);
+            std::fs::remove_file(&path)
+                .map_err(|e| CaptureError::io(&path, "remove it", super::error::RECORDING_STOPPED, e))?;
+        }
+        Ok(())
+    }
+
+    /// The sealed segments as a capture of their own.
+    fn dump(&self, dir: &Path) -> Result<u64, CaptureError> {
+        let failed = |path: &Path, doing, e| CaptureError::io(path, doing, super::error::RECORDING_STOPPED, e);
+        DirBuilder::new().mode(0o700).create(dir).map_err(|e| failed(dir, "create it", e))?;
+        for entry in &self.manifest.segments {
+            let (from, to) = (self.dir.join(&entry.file), dir.join(&entry.file));
+            std::fs::hard_link(&from, &to)
+                .or_else(|_| std::fs::copy(&from, &to).map(drop))
+                .map_err(|e| failed(&to, "create it", e))?;
+        }
+        let mut manifest = self.manifest.clone();
+        manifest.state = State::Complete;
+        manifest.end_ts = manifest.segments.iter().map(|s| s.last_ts).max();
+        manifest.store(dir, super::error::RECORDING_STOPPED)?;
+        Ok(manifest.totals.events)
     }
 
     fn store(&self) -> Result<(), CaptureError> {

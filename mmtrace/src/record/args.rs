@@ -4,7 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::{dump::Occasion, size::Size};
 use crate::{export::serve::Address, probe::selection::Selection};
+
+/// The dashboard that is shown when none is named.
+pub const DASHBOARD: &str = crate::tui::layout::BUILT_IN[0].0;
+
+/// Least size of a flight recorder, bytes.
+const RING_MIN: u64 = 16 << 20;
 
 /// What to watch: common to `mmtrace record` and `mmtrace top`.
 #[derive(Args, Clone, Debug)]
@@ -47,8 +54,8 @@ pub struct WatchArgs {
     /// MiB of kernel memory for each ring buffer, a power of two [default: 32, less beyond 4 CPUs]
     ///
     /// Each CPU has a ring of its own, up to 16; more CPUs share. If events are lost, double this.
-    #[arg(long, value_name = "MIB", value_parser = ring)]
-    pub ring: Option<u32>,
+    #[arg(long, value_name = "MIB", value_parser = buffer)]
+    pub buffer: Option<u32>,
 
     /// Offer Prometheus metrics at http://ADDR/metrics; a port alone means this machine only
     #[arg(long, value_name = "ADDR")]
@@ -78,6 +85,19 @@ pub struct RecordArgs {
     #[arg(long, conflicts_with_all = ["output", "no_validate"])]
     pub no_capture: bool,
 
+    /// Keep the newest events only, in so much room on disk: 512M, 2G
+    ///
+    /// A flight recorder, to be left running: the oldest segments are removed. The report still
+    /// counts everything.
+    #[arg(long, value_name = "SIZE", value_parser = ring_size, conflicts_with = "no_capture")]
+    pub ring: Option<Size>,
+
+    /// Keep what the flight recorder holds when this happens, as a capture of its own: DIR.RULE-1
+    ///
+    /// Once for each rule, a second after it.
+    #[arg(long, value_name = "WHAT", requires = "ring", conflicts_with = "no_validate")]
+    pub dump_on: Option<Occasion>,
+
     /// Print the closing report as JSON (the format of docs/report.md)
     #[arg(long)]
     pub json: bool,
@@ -85,6 +105,10 @@ pub struct RecordArgs {
     /// Show the dashboard meanwhile
     #[arg(long, conflicts_with_all = ["json", "no_validate"])]
     pub tui: bool,
+
+    /// Which dashboard: default, contention, or a file like those in dashboards/
+    #[arg(long, value_name = "FILE", requires = "tui", default_value = DASHBOARD)]
+    pub dashboard: String,
 }
 
 /// Arguments of `mmtrace top`.
@@ -93,6 +117,10 @@ pub struct TopArgs {
     /// What to watch.
     #[command(flatten)]
     pub watch: WatchArgs,
+
+    /// Which dashboard: default, contention, or a file like those in dashboards/
+    #[arg(long, value_name = "FILE", default_value = DASHBOARD)]
+    pub dashboard: String,
 }
 
 impl From<&TopArgs> for RecordArgs {
@@ -103,8 +131,11 @@ impl From<&TopArgs> for RecordArgs {
             output: super::DEFAULT_DIR.into(),
             no_validate: false,
             no_capture: true,
+            ring: None,
+            dump_on: None,
             json: false,
             tui: true,
+            dashboard: top.dashboard.clone(),
         }
     }
 }
@@ -116,7 +147,14 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
-fn ring(text: &str) -> Result<u32, String> {
+fn ring_size(text: &str) -> Result<Size, String> {
+    match text.parse::<Size>()? {
+        Size(bytes) if bytes < RING_MIN => Err("16M at least: that is some million events".to_owned()),
+        size => Ok(size),
+    }
+}
+
+fn buffer(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
         Ok(n) if n.is_power_of_two() && n <= 1024 => Ok(n),
         _ => Err("a power of two from 1 to 1024".to_owned()),

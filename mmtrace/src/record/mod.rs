@@ -2,13 +2,17 @@
 
 mod args;
 mod child;
+mod dump;
 mod kernel;
 mod session;
+mod size;
 mod status;
 
-pub use args::{RecordArgs, TopArgs, WatchArgs};
+pub use args::{DASHBOARD, RecordArgs, TopArgs, WatchArgs};
+pub use dump::Occasion;
 pub use kernel::running as running_kernel;
 pub use session::run;
+pub use size::Size;
 
 /// Folder that is written, and read, when none is named.
 pub const DEFAULT_DIR: &str = "mmtrace.data";

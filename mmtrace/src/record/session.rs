@@ -5,6 +5,7 @@ use std::{
     io::Write,
     os::fd::OwnedFd,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -21,8 +22,9 @@ use tokio::{
 use super::{
     RecordArgs,
     child::Recorded,
+    dump::Dumps,
     kernel,
-    status::{Face, Status},
+    status::{Face, Status, tell},
 };
 use crate::{
     btf::Btf,
@@ -43,7 +45,7 @@ use crate::{
     },
     replay::Engine,
     report::{Report, Style},
-    tui::watch::Watch,
+    tui::{layout::Layout, terminal, watch::Watch},
 };
 
 /// While events come, how long a pass waits for more of them.
@@ -77,6 +79,14 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     // From the first moment on, so that Ctrl-C never leaves half a capture behind.
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
+
+    let mut layout = None;
+    if args.tui {
+        // Before an earlier capture is moved out of the way.
+        terminal::required()?;
+        layout = Some(Layout::load(&args.dashboard)?);
+    }
 
     let environment = Environment::examine();
     if let Some(finding) = environment.blocking() {
@@ -96,7 +106,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     {
         eprintln!("mmtrace: the earlier capture is now {}", old.display());
     }
-    let mut object = Object::load(&plan, &filter, args.watch.ring.map(|mib| mib << 20))?;
+    let mut object = Object::load(&plan, &filter, args.watch.buffer.map(|mib| mib << 20))?;
     let diagnostics = tokio::task::spawn_local(object.log());
     let begun = Instant::now();
     let probes = object.attach(&plan)?;
@@ -118,27 +128,31 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         filter: (filter.bits() != 0).then(|| filter.to_string()),
         start: rings.start(),
     };
+    let realtime_offset_ns = Some(sys::realtime_offset_ns());
     let mut writer = None;
     if !args.no_capture {
-        let options = WriterOptions { realtime_offset_ns: Some(sys::realtime_offset_ns()), ..WriterOptions::default() };
+        let options = WriterOptions { realtime_offset_ns, ..WriterOptions::keeping(args.ring.map(|r| r.0)) };
         writer = Some(CaptureWriter::create(&args.output, &context, std::env::args().collect(), options)?);
     }
     let engine = Engine::new(context, !args.no_validate);
-    let (engine, face) = if args.tui {
-        (engine.with_stats(), Face::Dashboard(Box::new(Watch::new()?)))
-    } else {
-        (engine, Face::Line(Status::new()))
+    // By rings that have something, and by the keyboard.
+    let wake = Arc::new(Notify::new());
+    let (engine, face) = match layout {
+        Some(layout) => {
+            (engine.with_stats(), Face::Dashboard(Box::new(Watch::new(layout, realtime_offset_ns, Arc::clone(&wake))?)))
+        }
+        None => (engine, Face::Line(Status::new())),
     };
     let metrics = match args.watch.metrics {
         Some(address) => Some(Metrics::offer(address).await?),
         None => None,
     };
-    let mut live = Live { engine, writer, face, metrics, batch: Vec::new(), flushed: Instant::now() };
+    let dumps = args.dump_on.map(|occasion| Dumps::new(occasion, &args.output));
+    let mut live = Live { engine, writer, dumps, face, metrics, batch: Vec::new(), flushed: Instant::now() };
 
     let mut child = start_child(args, &mut object)?;
-    let wake = Rc::new(Notify::new());
     for ring in rings.fds() {
-        tokio::task::spawn_local(watch(ring?, Rc::clone(&wake)));
+        tokio::task::spawn_local(watch(ring?, Arc::clone(&wake)));
     }
     // A workload ends by itself, and is recorded to its end: probes come off a quiet machine.
     let grace = if args.watch.workload.is_some() { WORKLOAD_GRACE } else { Duration::ZERO };
@@ -155,11 +169,12 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
                     biased;
                     _ = interrupt.recv() => break,
                     _ = terminate.recv() => break,
+                    _ = hangup.recv() => break,
                     () = until(deadline) => break,
                     status = ended(child.as_mut()) => {
                         live.face.clear();
                         if let (Some(child), false) = (&child, status.success()) {
-                            eprintln!("mmtrace: {} ended with {status}", child.name());
+                            tell(&format!("{} ended with {status}", child.name()));
                         }
                         child = None;
                         break;
@@ -234,6 +249,7 @@ impl Detaching {
 struct Live {
     engine: Engine,
     writer: Option<CaptureWriter>,
+    dumps: Option<Dumps>,
     face: Face,
     metrics: Option<Metrics>,
     batch: Vec<Record>,
@@ -250,6 +266,7 @@ impl Live {
     fn pass(&mut self, rings: &mut Rings) -> Result<Pass> {
         self.batch.clear();
         let pass = rings.pass(&mut self.batch).context("cannot read what the probes have lost")?;
+        self.face.keep(&self.engine, &self.batch);
         for record in &self.batch {
             self.engine.apply(record);
             if let Some(writer) = &mut self.writer {
@@ -262,6 +279,11 @@ impl Live {
                 writer.flush()?;
             }
         }
+        if let (Some(dumps), Some(writer)) = (&mut self.dumps, &mut self.writer)
+            && let Some(message) = dumps.tick(&self.engine, writer)?
+        {
+            self.face.say(&message);
+        }
         self.face.tick(&self.engine)?;
         if let Some(metrics) = &mut self.metrics {
             metrics.tick(&self.engine);
@@ -272,11 +294,18 @@ impl Live {
     /// Seals the capture and prints the report.
     fn close(mut self, args: &RecordArgs, end_ts: u64, out: &mut dyn Write, style: Style) -> Result<bool> {
         self.engine.finish();
+        if let (Some(dumps), Some(writer)) = (&mut self.dumps, &mut self.writer) {
+            // If it cannot be kept, the capture itself cannot be finished either: that tells why.
+            let _ = dumps.close(&self.engine, writer);
+        }
         let sealed = self.writer.map(|writer| writer.finish(FinalInfo { end_ts }));
+        for message in self.dumps.iter_mut().flat_map(Dumps::last) {
+            tell(&message);
+        }
         let report = Report::new(&self.engine);
         report.print(args.json, style, out).context("cannot print the report")?;
         if sealed.transpose()?.is_some() && !args.json {
-            eprintln!("mmtrace: capture in {}; to judge it again: mmtrace replay {0}", args.output.display());
+            tell(&format!("capture in {}; to judge it again: mmtrace replay {0}", args.output.display()));
         }
         Ok(report.is_violated())
     }
@@ -345,7 +374,7 @@ async fn until(deadline: Option<tokio::time::Instant>) {
 
 /// Passes a ring's wake-ups on. Without them (the descriptor cannot be watched) the
 /// loop still looks every [`IDLE_EVERY`].
-async fn watch(ring: OwnedFd, wake: Rc<Notify>) {
+async fn watch(ring: OwnedFd, wake: Arc<Notify>) {
     // SAFETY: an owned descriptor; it stays open, and the same, until it is dropped with the watcher.
     let Ok(ring) = (unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }) else { return };
     while let Ok(mut guard) = ring.readable().await {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
+use mmtrace_common::Record;
 
 use crate::{
     replay::Engine,
@@ -38,6 +39,25 @@ impl Face {
         Ok(())
     }
 
+    /// Keeps what the engine is about to take, for those who can go back.
+    pub(super) fn keep(&mut self, engine: &Engine, records: &[Record]) {
+        if let Self::Dashboard(watch) = self {
+            watch.keep(engine, records);
+        }
+    }
+
+    /// Says something.
+    pub(super) fn say(&mut self, message: &str) {
+        match self {
+            Self::Dashboard(watch) => watch.say(message),
+            Self::Line(status) => {
+                status.clear();
+                tell(message);
+            }
+            Self::Closed => tell(message),
+        }
+    }
+
     /// Makes room for other text.
     pub(super) fn clear(&mut self) {
         match self {
@@ -50,11 +70,22 @@ impl Face {
 
     /// Gives the terminal back.
     pub(super) fn close(&mut self) {
-        if let Self::Line(status) = self {
-            status.clear();
+        match std::mem::replace(self, Self::Closed) {
+            Self::Line(status) => status.clear(),
+            Self::Dashboard(watch) => {
+                let (pictures, took) = watch.drawing();
+                // First the terminal, then what is to stay on it.
+                drop(watch);
+                tell(&format!("{pictures} pictures drawn, in {:.3} s", took.as_secs_f64()));
+            }
+            Self::Closed => {}
         }
-        *self = Self::Closed;
     }
+}
+
+/// Says something on standard error. It may be gone with the terminal: that is no reason not to end well.
+pub(super) fn tell(message: &str) {
+    let _ = writeln!(std::io::stderr(), "mmtrace: {message}");
 }
 
 /// Shows how it goes.
@@ -114,7 +145,7 @@ impl Status {
     /// Makes room for other text.
     pub(super) fn clear(&self) {
         if self.terminal {
-            eprint!("\r\x1b[K");
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
 }

@@ -9,6 +9,7 @@ use super::Engine;
 use crate::{
     capture::Capture,
     report::{Report, Style},
+    tui::layout::Layout,
     when::When,
 };
 
@@ -32,6 +33,12 @@ pub struct ReplayArgs {
     /// Look at it in the dashboard: play, pause, step, jump to any time
     #[arg(long, conflicts_with_all = ["json", "from", "to"])]
     pub tui: bool,
+    /// Which dashboard: default, contention, or a file like those in dashboards/
+    #[arg(long, value_name = "FILE", requires = "tui", default_value = crate::record::DASHBOARD)]
+    pub dashboard: String,
+    /// Measure so many jumps to random times
+    #[arg(long, value_name = "N", hide = true, conflicts_with_all = ["json", "tui", "from", "to"])]
+    pub jumps: Option<u32>,
 }
 
 /// How a replay ended.
@@ -51,10 +58,14 @@ pub enum Outcome {
 /// The capture cannot be read, or the report cannot be printed.
 pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outcome> {
     if args.tui {
-        let violated = crate::tui::player::run(&args.dir)?;
+        let violated = crate::tui::player::run(&args.dir, Layout::load(&args.dashboard)?)?;
         return Ok(if violated { Outcome::Violated } else { Outcome::Clean });
     }
     let capture = Capture::open(&args.dir)?;
+    if let Some(jumps) = args.jumps {
+        super::jumps::run(&capture, jumps, out)?;
+        return Ok(Outcome::Clean);
+    }
     let start = capture.context().start;
     let mut engine = Engine::new(capture.context().clone(), true);
     let records = match (args.from, args.to) {

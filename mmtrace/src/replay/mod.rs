@@ -8,6 +8,8 @@ use mmtrace_common::{Column, Kind, LOST_KINDS, Record};
 use crate::{context::Context, model::Model, stats::Stats, verdict::Sink};
 
 pub mod command;
+pub mod jumps;
+pub mod recent;
 pub mod timeline;
 
 /// Judges a stream. A copy is a checkpoint to go on from later.

@@ -1,9 +1,11 @@
 //! A capture as a place to move about in: the state as of any moment, from the nearest
 //! checkpoint before it.
 
+use std::sync::Arc;
+
 use mmtrace_common::Record;
 
-use super::Engine;
+use super::{Engine, recent::Stored};
 use crate::capture::{Capture, Records};
 
 /// Records between two checkpoints, at first.
@@ -18,13 +20,44 @@ struct Checkpoint {
     taken: u64,
     /// Largest time among them.
     ts: u64,
-    engine: Engine,
+    engine: Arc<Engine>,
+}
+
+/// What is travelled in.
+enum Source<'a> {
+    Capture(&'a Capture),
+    /// What is kept of a stream.
+    Memory(Stored),
+}
+
+/// Its records, in order.
+enum Stream<'a> {
+    Capture(Box<Records<'a>>),
+    Memory(Stored),
+}
+
+impl<'a> Source<'a> {
+    fn after(&self, n: u64) -> Stream<'a> {
+        match self {
+            Self::Capture(capture) => Stream::Capture(Box::new(capture.records_after(n))),
+            Self::Memory(stored) => Stream::Memory(stored.after(n)),
+        }
+    }
+}
+
+impl Stream<'_> {
+    fn next(&mut self) -> Option<Record> {
+        match self {
+            Self::Capture(records) => records.next(),
+            Self::Memory(stored) => stored.next(),
+        }
+    }
 }
 
 /// A position in a capture, with the state as of then.
 pub struct Timeline<'a> {
-    capture: &'a Capture,
-    records: Records<'a>,
+    source: Source<'a>,
+    records: Stream<'a>,
     /// One that was taken from `records` and lies beyond the position.
     next: Option<Record>,
     engine: Engine,
@@ -41,10 +74,11 @@ impl<'a> Timeline<'a> {
     #[must_use]
     pub fn new(capture: &'a Capture) -> Self {
         let engine = Engine::new(capture.context().clone(), true).with_stats();
-        let start = Checkpoint { taken: 0, ts: 0, engine: engine.clone() };
+        let start = Checkpoint { taken: 0, ts: 0, engine: Arc::new(engine.clone()) };
+        let source = Source::Capture(capture);
         Self {
-            capture,
-            records: capture.records(),
+            records: source.after(0),
+            source,
             next: None,
             engine,
             taken: 0,
@@ -52,6 +86,42 @@ impl<'a> Timeline<'a> {
             checkpoints: vec![start],
             every: EVERY,
             len: None,
+        }
+    }
+
+    /// At the end of what is kept of a stream; `engine` is the state there.
+    #[must_use]
+    pub fn at_end(stored: Stored, engine: Engine) -> Timeline<'static> {
+        let (mut taken, mut ts) = (0, 0);
+        let mut checkpoints = Vec::new();
+        for chunk in stored.chunks() {
+            checkpoints.push(Checkpoint { taken, ts, engine: Arc::clone(&chunk.before) });
+            taken += chunk.records.len() as u64;
+            ts = chunk.records.iter().map(|r| r.ts).fold(ts, u64::max);
+        }
+        if checkpoints.is_empty() {
+            checkpoints.push(Checkpoint { taken, ts, engine: Arc::new(engine.clone()) });
+        }
+        let source = Source::Memory(stored);
+        Timeline {
+            records: source.after(taken),
+            source,
+            next: None,
+            engine,
+            taken,
+            ts,
+            checkpoints,
+            every: EVERY,
+            len: Some(taken),
+        }
+    }
+
+    /// What is kept of a stream, from its beginning on; `None` over a capture.
+    #[must_use]
+    pub fn stored(&self) -> Option<Stored> {
+        match &self.source {
+            Source::Memory(stored) => Some(stored.after(0)),
+            Source::Capture(_) => None,
         }
     }
 
@@ -104,7 +174,7 @@ impl<'a> Timeline<'a> {
         self.taken += 1;
         self.ts = self.ts.max(record.ts);
         if self.taken.is_multiple_of(self.every) && self.checkpoints.last().is_some_and(|c| c.taken < self.taken) {
-            self.checkpoints.push(Checkpoint { taken: self.taken, ts: self.ts, engine: self.engine.clone() });
+            self.checkpoints.push(Checkpoint { taken: self.taken, ts: self.ts, engine: Arc::new(self.engine.clone()) });
             if self.checkpoints.len() > CHECKPOINTS_MAX {
                 self.every *= 2;
                 let every = self.every;
@@ -156,10 +226,10 @@ impl<'a> Timeline<'a> {
 
     fn restore(&mut self, checkpoint: usize) {
         let checkpoint = &self.checkpoints[checkpoint];
-        self.engine = checkpoint.engine.clone();
+        self.engine = (*checkpoint.engine).clone();
         self.taken = checkpoint.taken;
         self.ts = checkpoint.ts;
-        self.records = self.capture.records_after(self.taken);
+        self.records = self.source.after(self.taken);
         self.next = None;
     }
 }

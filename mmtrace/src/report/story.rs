@@ -111,10 +111,17 @@ pub fn describe(record: &Record, context: &Context) -> String {
         }
         return text;
     }
-    for field in spec(kind).fields {
-        text.push_str(&format!(" {}={}", field.column.name(), value(field, record, context)));
+    for (column, value) in fields(record, context) {
+        text.push_str(&format!(" {}={value}", column.name()));
     }
     text
+}
+
+/// What an event carries, as people read it.
+#[must_use]
+pub fn fields(record: &Record, context: &Context) -> Vec<(Column, String)> {
+    let Some(kind) = record.kind() else { return Vec::new() };
+    spec(kind).fields.iter().map(|field| (field.column, value(field, record, context))).collect()
 }
 
 /// A field's value as people read it.

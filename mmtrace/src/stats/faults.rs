@@ -26,7 +26,18 @@ pub struct Process {
     /// Its last thread has exited.
     pub exited: bool,
     /// By region: address >> [`REGION_SHIFT`].
-    pub regions: FxHashMap<u64, u32>,
+    pub regions: FxHashMap<u64, Region>,
+}
+
+/// What happened in a region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Region {
+    /// Page faults.
+    pub faults: u32,
+    /// Those of them that found a migration entry.
+    pub migration: u32,
+    /// VMAs that were stored, or cleared, from here on.
+    pub vmas: u32,
 }
 
 impl Process {
@@ -34,6 +45,18 @@ impl Process {
     #[must_use]
     pub fn total(&self) -> u64 {
         self.causes.iter().sum()
+    }
+
+    fn region(&mut self, addr: u64) -> &mut Region {
+        let region = addr >> REGION_SHIFT;
+        if self.regions.len() >= REGIONS_MAX && !self.regions.contains_key(&region) {
+            // Those that were touched least are the ones nobody will ask for.
+            let mut counts: Vec<u32> = self.regions.values().map(|r| r.faults).collect();
+            counts.sort_unstable();
+            let median = counts[counts.len() / 2];
+            self.regions.retain(|_, r| r.faults > median);
+        }
+        self.regions.entry(region).or_default()
     }
 }
 
@@ -59,16 +82,18 @@ impl Faults {
         process.exited = false;
         process.causes[cause as usize] += 1;
         process.writes += u64::from(value(record, Column::ErrorCode) & WRITE != 0);
-        let region = value(record, Column::Addr) >> REGION_SHIFT;
-        if process.regions.len() >= REGIONS_MAX && !process.regions.contains_key(&region) {
-            // Those that were touched least are the ones nobody will ask for.
-            let mut counts: Vec<u32> = process.regions.values().copied().collect();
-            counts.sort_unstable();
-            let median = counts[counts.len() / 2];
-            process.regions.retain(|_, n| *n > median);
+        let region = process.region(value(record, Column::Addr));
+        region.faults = region.faults.saturating_add(1);
+        region.migration = region.migration.saturating_add(u32::from(cause == Cause::Migration));
+    }
+
+    /// A VMA was stored in a process's tree.
+    pub(super) fn vma(&mut self, record: &Record) {
+        // Processes that never faulted are not of interest here.
+        if let Some(process) = self.processes.get_mut(&record.tgid) {
+            let region = process.region(value(record, Column::Addr));
+            region.vmas = region.vmas.saturating_add(1);
         }
-        let count = process.regions.entry(region).or_default();
-        *count = count.saturating_add(1);
     }
 
     pub(super) fn exit(&mut self, tgid: u32) {

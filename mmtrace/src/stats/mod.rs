@@ -40,6 +40,7 @@ impl Stats {
                 self.faults.add(record, model.last_cause().unwrap_or(Cause::Unknown));
             }
             Kind::StartLocking | Kind::AcquireReturned | Kind::Released => self.locks.add(kind, record),
+            Kind::MaWrite => self.faults.vma(record),
             Kind::ExitMmap => self.locks.forget(record.mm),
             Kind::Exit if record.tgid == record.tid => self.faults.exit(record.tgid),
             Kind::Loss | Kind::Missed | Kind::Gap => self.locks.lost(),

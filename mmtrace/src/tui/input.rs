@@ -1,5 +1,6 @@
 //! Keys and what they do: the one table that the help, the palette and the loop read.
 
+use super::layout::Layout;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent, MouseEventKind};
 
 /// Something that can be asked of the dashboard.
@@ -47,6 +48,8 @@ pub enum Action {
     Faster,
     /// Half as fast.
     Slower,
+    /// Saves the last seconds as a capture.
+    Save,
     /// Sorts by the next column.
     Sort,
     /// Turns the order round.
@@ -59,6 +62,51 @@ pub enum Action {
     Help,
     /// Ends.
     Quit,
+}
+
+/// An action as the help and the palette show it.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// Its keys.
+    pub keys: &'static str,
+    /// Name in the palette.
+    pub name: &'a str,
+    /// In a few words.
+    pub help: &'a str,
+    /// What is done.
+    pub action: Action,
+}
+
+/// Every action that a layout has, in the order of [`BINDINGS`].
+#[must_use]
+pub fn offers(layout: &Layout) -> Vec<Offer<'_>> {
+    let offer = |b: &'static Binding| match b.action {
+        Action::View(n) => {
+            let view = layout.views.get(usize::from(n))?;
+            Some(Offer { keys: b.keys, name: &view.name, help: &view.explains, action: b.action })
+        }
+        action => Some(Offer { keys: b.keys, name: b.name, help: b.help, action }),
+    };
+    BINDINGS.iter().filter_map(offer).collect()
+}
+
+/// The actions that a text means: first those whose names begin with it, then those that have it anywhere.
+#[must_use]
+pub fn meant<'a>(layout: &'a Layout, text: &str) -> Vec<Offer<'a>> {
+    let text = text.trim().to_lowercase();
+    let place = |offer: &Offer<'_>| {
+        let name = offer.name.to_lowercase();
+        match (name == text, name.starts_with(&text), name.contains(&text), offer.help.to_lowercase().contains(&text)) {
+            (true, ..) => Some(0),
+            (_, true, ..) => Some(1),
+            (_, _, true, _) => Some(2),
+            (.., true) => Some(3),
+            _ => None,
+        }
+    };
+    let mut found: Vec<_> = offers(layout).into_iter().filter_map(|o| Some((place(&o)?, o))).collect();
+    found.sort_by_key(|(place, _)| *place);
+    found.into_iter().map(|(_, offer)| offer).collect()
 }
 
 /// A key, what it does, and how it is called.
@@ -89,13 +137,16 @@ use KeyCode::{Char, Down, End, Enter, Esc, Home, Left, PageDown, PageUp, Right, 
 
 /// Every key.
 pub const BINDINGS: &[Binding] = &[
-    binding("1", &[Char('1')], Action::View(0), "overview", "rates, verdicts, losses"),
-    binding("2", &[Char('2')], Action::View(1), "locks", "mmap_locks: who holds, who waits"),
-    binding("3", &[Char('3')], Action::View(2), "faults", "page faults by process and region"),
-    binding("4", &[Char('4')], Action::View(3), "collapse", "khugepaged, migration, compaction"),
-    binding("5", &[Char('5')], Action::View(4), "walker", "page tables and what the walker expects"),
-    binding("6", &[Char('6')], Action::View(5), "rules", "every rule with its verdict"),
-    binding("7", &[Char('7')], Action::View(6), "events", "the stream, event by event"),
+    // Name and help of these are those of the views.
+    binding("1", &[Char('1')], Action::View(0), "view-1", ""),
+    binding("2", &[Char('2')], Action::View(1), "view-2", ""),
+    binding("3", &[Char('3')], Action::View(2), "view-3", ""),
+    binding("4", &[Char('4')], Action::View(3), "view-4", ""),
+    binding("5", &[Char('5')], Action::View(4), "view-5", ""),
+    binding("6", &[Char('6')], Action::View(5), "view-6", ""),
+    binding("7", &[Char('7')], Action::View(6), "view-7", ""),
+    binding("8", &[Char('8')], Action::View(7), "view-8", ""),
+    binding("9", &[Char('9')], Action::View(8), "view-9", ""),
     binding("Tab", &[Tab], Action::NextView, "next-view", "next view"),
     binding("BackTab", &[KeyCode::BackTab], Action::PreviousView, "previous-view", "view before"),
     binding("j Down", &[Char('j'), Down], Action::Down, "down", "one row down"),
@@ -104,18 +155,19 @@ pub const BINDINGS: &[Binding] = &[
     binding("PgUp", &[PageUp], Action::PageUp, "page-up", "a page up"),
     binding("Home", &[Home], Action::Top, "top", "first row"),
     binding("End G", &[End, Char('G')], Action::Bottom, "bottom", "last row"),
-    binding("Enter", &[Enter], Action::Enter, "enter", "look into the selected row"),
+    binding("Enter", &[Enter], Action::Enter, "enter", "look into the selected row, or go to what it names"),
     binding("Esc", &[Esc], Action::Back, "back", "back; closes what is open"),
-    binding("Space", &[Char(' ')], Action::Pause, "pause", "pause, or go on; recording does not stop"),
-    binding("Right", &[Right], Action::StepOn, "step", "one event on (capture)"),
-    binding("Left", &[Left], Action::StepBack, "step-back", "one event back (capture)"),
-    binding("]", &[Char(']')], Action::JumpOn, "jump", "a tenth on (capture)"),
-    binding("[", &[Char('[')], Action::JumpBack, "jump-back", "a tenth back (capture)"),
-    binding("g", &[Char('g')], Action::GoTo, "go-to", "go to a time: 1.5s, 250ms, 40% (capture)"),
-    binding("n", &[Char('n')], Action::NextViolation, "next-violation", "next violation or hazard (capture)"),
-    binding("N", &[Char('N')], Action::PreviousViolation, "previous-violation", "violation or hazard before (capture)"),
+    binding("Space", &[Char(' ')], Action::Pause, "pause", "pause, or go on; what is recorded goes on"),
+    binding("Right", &[Right], Action::StepOn, "step", "one event on"),
+    binding("Left", &[Left], Action::StepBack, "step-back", "one event back"),
+    binding("]", &[Char(']')], Action::JumpOn, "jump", "a tenth of the whole on"),
+    binding("[", &[Char('[')], Action::JumpBack, "jump-back", "a tenth of the whole back"),
+    binding("g", &[Char('g')], Action::GoTo, "go-to", "go to a time: 1.5s, 250ms, 40%"),
+    binding("n", &[Char('n')], Action::NextViolation, "next-violation", "next violation or hazard"),
+    binding("N", &[Char('N')], Action::PreviousViolation, "previous-violation", "violation or hazard before"),
     binding("+", &[Char('+'), Char('=')], Action::Faster, "faster", "replay twice as fast"),
     binding("-", &[Char('-')], Action::Slower, "slower", "replay half as fast"),
+    binding("P", &[Char('P')], Action::Save, "save", "save the last seconds as a capture"),
     binding("s", &[Char('s')], Action::Sort, "sort", "sort by the next column"),
     binding("r", &[Char('r')], Action::Reverse, "reverse", "turn the order round"),
     binding("/", &[Char('/')], Action::Filter, "filter", "only rows with this text"),
@@ -146,21 +198,6 @@ pub const fn mouse(event: MouseEvent) -> Option<Action> {
     }
 }
 
-/// The action of this name, or of the only name that begins so.
-#[must_use]
-pub fn named(name: &str) -> Option<Action> {
-    let name = name.trim();
-    let mut found = BINDINGS.iter().filter(|b| b.name.starts_with(name) && !name.is_empty());
-    BINDINGS
-        .iter()
-        .find(|b| b.name == name)
-        .or_else(|| match (found.next(), found.next()) {
-            (Some(only), None) => Some(only),
-            _ => None,
-        })
-        .map(|b| b.action)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,10 +210,20 @@ mod tests {
         }
         for (i, b) in BINDINGS.iter().enumerate() {
             assert!(BINDINGS[..i].iter().all(|other| other.name != b.name), "{}", b.name);
-            assert_eq!(named(b.name), Some(b.action));
         }
-        assert_eq!(named("ov"), Some(Action::View(0)));
-        assert_eq!(named("step"), Some(Action::StepOn), "a whole name counts before others that begin so");
-        assert_eq!(named("p"), None);
+    }
+
+    #[test]
+    fn every_action_is_found_by_its_name() {
+        let layout = Layout::default();
+        let first = |text: &str| meant(&layout, text).first().map(|o| o.action);
+        for offer in offers(&layout) {
+            assert_eq!(first(offer.name), Some(offer.action), "{}", offer.name);
+        }
+        assert_eq!(first("OVER"), Some(Action::View(0)));
+        assert_eq!(first("step"), Some(Action::StepOn), "a whole name comes before others that begin so");
+        assert_eq!(first("capture"), Some(Action::Save), "help texts count too");
+        assert_eq!(first("zzz"), None);
+        assert_eq!(meant(&layout, "").len(), offers(&layout).len());
     }
 }

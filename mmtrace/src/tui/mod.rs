@@ -3,22 +3,31 @@
 //! [`state`] is what is shown and how, [`input`] the table of keys, [`view`] draws. None of
 //! them keeps anything about the kernel: that is the [`Engine`](crate::replay::Engine)'s.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::mpsc::RecvTimeoutError,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
-use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind};
+use ratatui::crossterm::event::{
+    Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
+};
+use ratatui::{Terminal, backend::TestBackend};
 
 pub mod input;
+pub mod layout;
 pub mod player;
 pub mod state;
 pub mod terminal;
 pub mod view;
 pub mod watch;
 
-use crate::report::Style;
+use crate::{replay::Engine, report::Style};
+use input::Action;
+use layout::Layout;
 use state::{Request, State};
 use terminal::Screen;
-use view::{Drawn, Show};
+use view::{Drawn, Place, Show};
 
 /// Shortest time between two pictures: thirty a second.
 const PICTURE_EVERY: Duration = Duration::from_millis(33);
@@ -29,54 +38,59 @@ const STREAM_EVERY: Duration = Duration::from_millis(200);
 pub struct Dashboard {
     screen: Screen,
     state: State,
-    drawn: Drawn,
+    layout: Layout,
     colour: bool,
     /// Something has changed that the user did.
     touched: bool,
     last: Instant,
     /// Time that drawing took.
     drawing: Duration,
+    /// Pictures drawn.
+    pictures: u64,
 }
 
 impl Dashboard {
-    /// Takes the terminal over.
+    /// Takes the terminal over. `on_input` is called by another thread when there is something to take.
     ///
     /// # Errors
     ///
     /// There is none.
-    pub fn new() -> Result<Self> {
+    pub fn new(layout: Layout, on_input: impl Fn() + Send + 'static) -> Result<Self> {
         Ok(Self {
-            screen: Screen::new()?,
+            screen: Screen::new(on_input)?,
             state: State::default(),
-            drawn: Drawn::default(),
+            layout,
             colour: Style::for_stdout().has_colour(),
             touched: true,
             last: Instant::now(),
             drawing: Duration::ZERO,
+            pictures: 0,
         })
     }
 
     /// Takes what was typed since; returns what the loop has to do about it.
     pub fn requests(&mut self) -> Vec<Request> {
+        self.wait(Duration::ZERO)
+    }
+
+    /// Waits for input, at most so long, and takes all there is. A terminal that is gone wants to end.
+    pub fn wait(&mut self, most: Duration) -> Vec<Request> {
         let mut requests = Vec::new();
-        while let Ok(event) = self.screen.input.try_recv() {
-            self.touched = true;
-            requests.extend(self.take(&event));
+        let mut event = self.screen.input.recv_timeout(most);
+        loop {
+            match event {
+                Ok(event) => {
+                    self.touched = true;
+                    requests.extend(take(&mut self.state, &event, &self.layout));
+                }
+                Err(RecvTimeoutError::Timeout) => return requests,
+                Err(RecvTimeoutError::Disconnected) => {
+                    requests.push(Request::Quit);
+                    return requests;
+                }
+            }
+            event = self.screen.input.recv_timeout(Duration::ZERO);
         }
-        requests
-    }
-
-    /// Waits for input, at most so long.
-    pub fn wait(&mut self, most: Duration) -> Option<Request> {
-        let event = self.screen.input.recv_timeout(most).ok()?;
-        self.touched = true;
-        self.take(&event)
-    }
-
-    fn take(&mut self, event: &Event) -> Option<Request> {
-        let request = take(&mut self.state, event, self.drawn.key);
-        self.state.clamp(self.drawn.rows, self.drawn.columns, self.drawn.page);
-        request
     }
 
     /// Says something at the bottom.
@@ -90,50 +104,93 @@ impl Dashboard {
     /// # Errors
     ///
     /// The terminal is gone.
-    pub fn draw(&mut self, show: &Show<'_>, moved: bool) -> Result<()> {
+    pub fn draw(&mut self, engine: &Engine, place: Place, moved: bool) -> Result<()> {
         let since = self.last.elapsed();
         let due = (self.touched && since >= PICTURE_EVERY) || (moved && since >= STREAM_EVERY);
         if !due {
             return Ok(());
         }
         let start = Instant::now();
-        let (state, drawn) = (&self.state, &mut self.drawn);
-        let show = Show { colour: self.colour, ..*show };
-        self.screen.terminal.draw(|frame| *drawn = view::draw(frame, &show, state))?;
-        self.state.clamp(drawn.rows, drawn.columns, drawn.page);
+        let show = Show { colour: self.colour, ..Show::new(engine, place, &self.layout) };
+        let (state, mut drawn) = (&self.state, Drawn::default());
+        self.screen.terminal.draw(|frame| drawn = view::draw(frame, &show, state))?;
+        self.state.drew(drawn);
         self.touched = false;
         self.last = Instant::now();
         self.drawing += start.elapsed();
+        self.pictures += 1;
         Ok(())
     }
 
-    /// Time spent on drawing so far.
+    /// Pictures drawn so far, and the time spent on them.
     #[must_use]
-    pub const fn drawing(&self) -> Duration {
-        self.drawing
+    pub const fn drawing(&self) -> (u64, Duration) {
+        (self.pictures, self.drawing)
     }
 }
 
+/// What is shown, as text without colours: for pages and tests.
+#[must_use]
+pub fn picture(
+    engine: &Engine,
+    place: Place,
+    layout: &Layout,
+    state: &State,
+    width: u16,
+    height: u16,
+) -> (String, Drawn) {
+    let mut drawn = Drawn::default();
+    let show = Show::new(engine, place, layout);
+    // A terminal in memory has no errors.
+    let Ok(mut terminal) = Terminal::new(TestBackend::new(width, height));
+    let Ok(_) = terminal.draw(|frame| drawn = view::draw(frame, &show, state));
+    let buffer = terminal.backend().buffer();
+    let line = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
+    ((0..height).map(line).collect::<Vec<_>>().join("\n"), drawn)
+}
+
 /// Takes one event of the terminal.
-pub fn take(state: &mut State, event: &Event, key: Option<u64>) -> Option<Request> {
+pub fn take(state: &mut State, event: &Event, layout: &Layout) -> Option<Request> {
     match event {
         Event::Key(pressed) if pressed.kind != KeyEventKind::Release && state.prompt.is_some() => {
-            typed(state, *pressed, key)
+            typed(state, *pressed, layout)
         }
-        Event::Key(pressed) => input::action(*pressed).and_then(|action| state.act(action, key)),
-        Event::Mouse(event) => input::mouse(*event).and_then(|action| state.act(action, key)),
+        Event::Key(pressed) => input::action(*pressed).and_then(|action| state.act(action, layout)),
+        Event::Mouse(event) => pointed(state, *event, layout),
         _ => None,
     }
 }
 
-fn typed(state: &mut State, pressed: KeyEvent, key: Option<u64>) -> Option<Request> {
-    if pressed.modifiers.contains(ratatui::crossterm::event::KeyModifiers::CONTROL) {
+fn pointed(state: &mut State, event: MouseEvent, layout: &Layout) -> Option<Request> {
+    if state.prompt.is_some() {
+        match input::mouse(event) {
+            Some(Action::Down) => state.chose(true, layout),
+            Some(Action::Up) => state.chose(false, layout),
+            _ => {}
+        }
+        return None;
+    }
+    if let (MouseEventKind::Down(MouseButton::Left) | MouseEventKind::Drag(MouseButton::Left), Some(bar)) =
+        (event.kind, state.drawn.bar)
+        && event.row == bar.y
+        && bar.width > 1
+    {
+        let part = f64::from(event.column.saturating_sub(bar.x)) / f64::from(bar.width - 1);
+        return Some(Request::GoTo(format!("{:.3}%", (part * 100.0).min(100.0))));
+    }
+    input::mouse(event).and_then(|action| state.act(action, layout))
+}
+
+fn typed(state: &mut State, pressed: KeyEvent, layout: &Layout) -> Option<Request> {
+    if pressed.modifiers.contains(KeyModifiers::CONTROL) {
         return matches!(pressed.code, KeyCode::Char('c')).then_some(Request::Quit);
     }
     match pressed.code {
-        KeyCode::Enter => return state.entered(key),
+        KeyCode::Enter => return state.entered(layout),
         KeyCode::Esc => state.dropped(),
         KeyCode::Backspace => state.erased(),
+        KeyCode::Down | KeyCode::Tab => state.chose(true, layout),
+        KeyCode::Up | KeyCode::BackTab => state.chose(false, layout),
         KeyCode::Char(c) => state.typed(c),
         _ => {}
     }

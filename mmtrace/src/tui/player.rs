@@ -1,4 +1,4 @@
-//! The dashboard over a capture: plays it, stops, steps, jumps.
+//! The dashboard over a capture, or over what is kept of a recording: plays it, stops, steps, jumps.
 
 use std::{
     path::Path,
@@ -6,16 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use super::{
-    Dashboard,
-    state::Request,
-    view::{Place, Show},
-};
+use super::{Dashboard, layout::Layout, state::Request, terminal, view::Place};
 use crate::{
-    capture::Capture,
-    replay::{Engine, timeline::Timeline},
+    capture::{Capture, Saved, free_name, save},
+    replay::{Engine, recent::Stored, timeline::Timeline},
+    report::grouped,
     verdict::{RULES, Severity},
     when::When,
 };
@@ -29,8 +26,11 @@ const TICK: Duration = Duration::from_millis(33);
 /// Fastest and slowest replay.
 const SPEEDS: (f64, f64) = (1.0 / 1024.0, 1024.0);
 
-/// A capture being looked at.
-struct Player<'a> {
+/// Signals that end the dashboard.
+const ENDING: [i32; 3] = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP];
+
+/// A capture being looked at, or what is kept of a recording.
+pub(super) struct Player<'a> {
     timeline: Timeline<'a>,
     start: u64,
     end: Option<u64>,
@@ -46,13 +46,14 @@ struct Player<'a> {
 /// # Errors
 ///
 /// It cannot be read, or there is no terminal.
-pub fn run(dir: &Path) -> Result<bool> {
+pub fn run(dir: &Path, layout: Layout) -> Result<bool> {
+    terminal::required()?;
     let capture = Capture::open(dir)?;
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    for signal in ENDING {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    let mut dashboard = Dashboard::new()?;
+    let mut dashboard = Dashboard::new(layout, || {})?;
     let span = capture.summary().span;
     let start = span.map_or(0, |s| s.0);
     let mut player = Player {
@@ -66,15 +67,21 @@ pub fn run(dir: &Path) -> Result<bool> {
     };
     while !stop.load(Ordering::Relaxed) {
         let moved = player.tick();
-        dashboard.draw(&player.show(), moved)?;
+        dashboard.draw(player.engine(), player.place(), moved)?;
         let wait = if player.playing { TICK } else { IDLE };
-        let mut requests: Vec<Request> = dashboard.wait(wait).into_iter().collect();
-        requests.extend(dashboard.requests());
-        for request in requests {
-            if request == Request::Quit {
-                return Ok(player.timeline.engine().sink().is_some_and(|s| s.any_violated()));
-            }
-            if let Some(message) = player.take(&request) {
+        for request in dashboard.wait(wait) {
+            let message = match &request {
+                Request::Quit => {
+                    stop.store(true, Ordering::Relaxed);
+                    None
+                }
+                Request::Save(length) => Some(match player.save(&capture, length) {
+                    Ok(message) => message,
+                    Err(error) => format!("not saved: {error:#}"),
+                }),
+                request => player.take(request),
+            };
+            if let Some(message) = message {
                 dashboard.say(message);
             }
         }
@@ -82,12 +89,56 @@ pub fn run(dir: &Path) -> Result<bool> {
     Ok(player.timeline.engine().sink().is_some_and(|s| s.any_violated()))
 }
 
+impl Player<'static> {
+    /// Standing at the end of what is kept of a recording, where `engine` is.
+    pub(super) fn over(stored: Stored, engine: Engine) -> Self {
+        let end = engine.span().map_or(0, |s| s.1);
+        let start = stored.clone().next().map_or(end, |r| r.ts);
+        Self {
+            timeline: Timeline::at_end(stored, engine),
+            start,
+            end: Some(end),
+            playing: false,
+            speed: 1.0,
+            cursor: end,
+            ticked: Instant::now(),
+        }
+    }
+}
+
 impl Player<'_> {
-    fn show(&self) -> Show<'_> {
+    /// The state at the time that is shown.
+    pub(super) const fn engine(&self) -> &Engine {
+        self.timeline.engine()
+    }
+
+    /// What is kept of the recording; `None` over a capture.
+    pub(super) fn stored(&self) -> Option<Stored> {
+        self.timeline.stored()
+    }
+
+    /// That time, nanoseconds.
+    pub(super) const fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    /// Nanoseconds from the beginning, and in all.
+    pub(super) fn at(&self) -> (u64, Option<u64>) {
         let of = self.end.map(|end| end.saturating_sub(self.start));
-        let at = self.cursor.saturating_sub(self.start);
-        let place = Place::Capture { playing: self.playing, speed: self.speed, at, of };
-        Show { engine: self.timeline.engine(), place, colour: false }
+        (self.cursor.saturating_sub(self.start), of)
+    }
+
+    fn place(&self) -> Place {
+        let (at, of) = self.at();
+        Place::Capture { playing: self.playing, speed: self.speed, at, of }
+    }
+
+    /// Saves what lies before the time that is shown.
+    fn save(&self, capture: &Capture, length: &str) -> Result<String> {
+        let from = self.cursor.saturating_sub(duration(length)?);
+        let offset = capture.manifest().clock.realtime_offset_ns;
+        let records = capture.records_between(from.max(1), self.cursor);
+        Ok(told(save(&free_name(Path::new(SAVED)), capture.context(), offset, records)?.as_ref()))
     }
 
     /// Goes on, if it is played. Returns whether anything is different.
@@ -108,7 +159,8 @@ impl Player<'_> {
         true
     }
 
-    fn take(&mut self, request: &Request) -> Option<String> {
+    /// Does what is asked for. What there is to say about it, if there is.
+    pub(super) fn take(&mut self, request: &Request) -> Option<String> {
         match request {
             Request::Pause => {
                 self.playing ^= true;
@@ -136,7 +188,7 @@ impl Player<'_> {
                 let speed = if *faster { self.speed * 2.0 } else { self.speed / 2.0 };
                 self.speed = speed.clamp(SPEEDS.0, SPEEDS.1);
             }
-            Request::Quit => {}
+            Request::Quit | Request::Save(_) => {}
         }
         None
     }
@@ -181,6 +233,28 @@ impl Player<'_> {
         }
         self.cursor = self.timeline.ts().max(self.start);
         (!found).then(|| "there is none before this".to_owned())
+    }
+}
+
+/// Folders of what `P` saves begin so.
+pub(super) const SAVED: &str = "mmtrace.saved";
+
+/// A length of time as it is typed, nanoseconds.
+pub(super) fn duration(text: &str) -> Result<u64> {
+    match text.trim().parse::<When>() {
+        Ok(when) => Ok(when.after(0)),
+        Err(why) => bail!(why),
+    }
+}
+
+/// What was saved.
+pub(super) fn told(saved: Option<&Saved>) -> String {
+    match saved {
+        Some(saved) => {
+            let seconds = saved.ns as f64 / 1e9;
+            format!("{} events of {seconds:.3} s are saved in {}", grouped(saved.events), saved.dir.display())
+        }
+        None => "there is nothing to save".to_owned(),
     }
 }
 

@@ -1,9 +1,18 @@
 //! What the dashboard shows and how: nothing about the kernel is kept here.
 
-use super::input::{Action, named};
+use super::{
+    input::{Action, meant},
+    layout::Layout,
+    view::{Drawn, Goal, Jump},
+};
 
-/// Number of views.
-pub const VIEWS: usize = 7;
+/// Most views that a layout may have: there are nine number keys.
+pub const VIEWS_MAX: usize = 9;
+/// Longest text that can be typed, bytes.
+const TYPED_MAX: usize = 200;
+
+/// What is saved when no length is named.
+const LENGTH: &str = "10s";
 
 /// How the rows of a view are shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +27,8 @@ pub struct Rows {
     pub filter: String,
     /// The row that is looked into, by its key.
     pub inside: Option<u64>,
+    /// What was selected before something was looked into.
+    pub outside: usize,
 }
 
 /// A line of text that is being typed.
@@ -27,6 +38,8 @@ pub struct Prompt {
     pub what: Asked,
     /// So far.
     pub text: String,
+    /// Of what is offered, the one that is chosen.
+    pub chosen: usize,
 }
 
 /// What is asked for.
@@ -38,6 +51,8 @@ pub enum Asked {
     Command,
     /// A time.
     Time,
+    /// How much is to be saved.
+    Length,
 }
 
 impl Asked {
@@ -48,6 +63,7 @@ impl Asked {
             Self::Filter => "/",
             Self::Command => ":",
             Self::Time => "go to (1.5s, 250ms, 40%): ",
+            Self::Length => "save the last (500ms, 2min; Enter alone: 10s): ",
         }
     }
 }
@@ -67,6 +83,8 @@ pub enum Request {
     Violation(bool),
     /// Faster (true) or slower.
     Speed(bool),
+    /// Save so much, as typed.
+    Save(String),
     /// End.
     Quit,
 }
@@ -77,17 +95,17 @@ pub struct State {
     /// The view that is shown.
     pub view: usize,
     /// How each view's rows are shown.
-    pub rows: [Rows; VIEWS],
-    /// The help is open.
-    pub help: bool,
+    pub rows: [Rows; VIEWS_MAX],
+    /// The help is open, scrolled by so many lines.
+    pub help: Option<usize>,
     /// A line that is being typed.
     pub prompt: Option<Prompt>,
     /// Said once, at the bottom.
     pub message: Option<String>,
-    /// Rows of a page, as last drawn.
-    pub page: usize,
-    /// Rows there were, and columns they had, as last drawn.
-    pub drawn: (usize, usize),
+    /// What was last drawn.
+    pub drawn: Drawn,
+    /// Where the user came from by going to what a row names.
+    pub trail: Vec<(usize, Rows)>,
 }
 
 impl State {
@@ -101,48 +119,40 @@ impl State {
         &mut self.rows[self.view]
     }
 
-    /// Keeps the selection where there is something.
-    pub fn clamp(&mut self, rows: usize, columns: usize, page: usize) {
-        self.page = page;
-        self.drawn = (rows, columns);
+    /// Takes note of what was drawn, and keeps the selection where there is something.
+    pub fn drew(&mut self, drawn: Drawn) {
+        self.drawn = drawn;
         let current = self.current_mut();
-        current.selected = current.selected.min(rows.saturating_sub(1));
-        if current.sort.is_some_and(|c| c >= columns) {
+        current.selected = current.selected.min(drawn.rows.saturating_sub(1));
+        if current.sort.is_some_and(|c| c >= drawn.columns) {
             current.sort = None;
+        }
+        if let Some(help) = &mut self.help {
+            *help = (*help).min(drawn.help);
         }
     }
 
-    /// Does what it can, and asks for the rest. `key` is that of the selected row.
-    pub fn act(&mut self, action: Action, key: Option<u64>) -> Option<Request> {
+    /// Does what it can, and asks for the rest.
+    pub fn act(&mut self, action: Action, layout: &Layout) -> Option<Request> {
         self.message = None;
-        if self.help && !matches!(action, Action::Quit) {
-            self.help = false;
-            return None;
+        if let Some(scrolled) = self.help {
+            self.help = self.scrolled(action, scrolled);
+            return (action == Action::Quit).then_some(Request::Quit);
         }
-        let (rows, columns, page) = (self.drawn.0, self.drawn.1, self.page.max(1));
-        let last = rows.saturating_sub(1);
+        let Drawn { rows, columns, .. } = self.drawn;
+        let views = layout.views.len();
         match action {
-            Action::View(n) => self.view = usize::from(n).min(VIEWS - 1),
-            Action::NextView => self.view = (self.view + 1) % VIEWS,
-            Action::PreviousView => self.view = (self.view + VIEWS - 1) % VIEWS,
-            Action::Down => self.select(|s| (s + 1).min(last)),
-            Action::Up => self.select(|s| s.saturating_sub(1)),
-            Action::PageDown => self.select(|s| (s + page).min(last)),
-            Action::PageUp => self.select(|s| s.saturating_sub(page)),
-            Action::Top => self.select(|_| 0),
-            Action::Bottom => self.select(|_| last),
-            Action::Enter => {
+            Action::View(n) if usize::from(n) < views => self.show(usize::from(n)),
+            Action::View(n) => self.message = Some(format!("there is no view {}", n + 1)),
+            Action::NextView => self.show((self.view + 1) % views),
+            Action::PreviousView => self.show((self.view + views - 1) % views),
+            Action::Down | Action::Up | Action::PageDown | Action::PageUp | Action::Top | Action::Bottom => {
+                let (page, last) = (self.drawn.page.max(1), rows.saturating_sub(1));
                 let current = self.current_mut();
-                if current.inside.is_none() {
-                    current.inside = key;
-                }
+                current.selected = moved(action, current.selected, page, last);
             }
-            Action::Back => {
-                let current = self.current_mut();
-                if current.inside.take().is_none() {
-                    current.filter.clear();
-                }
-            }
+            Action::Enter => self.enter(),
+            Action::Back => self.back(),
             Action::Sort => {
                 let current = self.current_mut();
                 current.sort = match current.sort {
@@ -155,7 +165,8 @@ impl State {
             Action::Filter => self.ask(Asked::Filter),
             Action::Palette => self.ask(Asked::Command),
             Action::GoTo => self.ask(Asked::Time),
-            Action::Help => self.help = true,
+            Action::Save => self.ask(Asked::Length),
+            Action::Help => self.help = Some(0),
             Action::Pause => return Some(Request::Pause),
             Action::StepOn => return Some(Request::Step(1)),
             Action::StepBack => return Some(Request::Step(-1)),
@@ -170,37 +181,101 @@ impl State {
         None
     }
 
-    fn select(&mut self, to: impl FnOnce(usize) -> usize) {
+    /// Where the help is after an action; `None`: closed.
+    fn scrolled(&self, action: Action, scrolled: usize) -> Option<usize> {
+        let moves =
+            [Action::Down, Action::Up, Action::PageDown, Action::PageUp, Action::Top, Action::Bottom].contains(&action);
+        moves.then(|| moved(action, scrolled, 10, self.drawn.help))
+    }
+
+    fn show(&mut self, view: usize) {
+        self.view = view;
+        self.trail.clear();
+    }
+
+    /// Into the selected row, or to what it names.
+    fn enter(&mut self) {
+        if let Some(Jump { view, goal }) = self.drawn.jump {
+            self.trail.push((self.view, self.rows[self.view].clone()));
+            self.view = view;
+            let rows = self.current_mut();
+            *rows = Rows { sort: rows.sort, reverse: rows.reverse, ..Rows::default() };
+            match goal {
+                Goal::Inside(key) => rows.inside = Some(key),
+                Goal::Filter(column, value) => {
+                    rows.filter = match column {
+                        "pid" | "tid" => format!("{column} == {value}"),
+                        _ => format!("{column} == {value:#x}"),
+                    }
+                }
+            }
+            return;
+        }
+        let key = self.drawn.key;
         let current = self.current_mut();
-        current.selected = to(current.selected);
+        if let (None, Some(key)) = (current.inside, key) {
+            current.inside = Some(key);
+            current.outside = current.selected;
+            current.selected = 0;
+        }
+    }
+
+    /// Out of what is looked into, back to where one came from, or to all rows.
+    fn back(&mut self) {
+        if let Some((view, rows)) = self.trail.pop() {
+            self.view = view;
+            *self.current_mut() = rows;
+            return;
+        }
+        let current = self.current_mut();
+        if current.inside.take().is_some() {
+            current.selected = current.outside;
+        } else {
+            current.filter.clear();
+        }
     }
 
     fn ask(&mut self, what: Asked) {
-        let text = if what == Asked::Filter { self.current().filter.clone() } else { String::new() };
-        self.prompt = Some(Prompt { what, text });
+        let text = match what {
+            Asked::Filter => self.current().filter.clone(),
+            Asked::Command | Asked::Time | Asked::Length => String::new(),
+        };
+        self.prompt = Some(Prompt { what, text, chosen: 0 });
     }
 
     /// A character is typed into the prompt.
     pub fn typed(&mut self, c: char) {
         if let Some(prompt) = &mut self.prompt
-            && prompt.text.len() < 200
+            && prompt.text.len() < TYPED_MAX
             && !c.is_control()
         {
             prompt.text.push(c);
+            prompt.chosen = 0;
         }
         self.filter_as_typed();
     }
 
-    /// The last one is taken back.
+    /// The last one is taken back; of nothing, the prompt is given up.
     pub fn erased(&mut self) {
         if let Some(prompt) = &mut self.prompt {
-            prompt.text.pop();
+            prompt.chosen = 0;
+            if prompt.text.pop().is_none() {
+                self.prompt = None;
+            }
         }
         self.filter_as_typed();
+    }
+
+    /// Another one of what is offered is chosen.
+    pub fn chose(&mut self, on: bool, layout: &Layout) {
+        if let Some(prompt) = self.prompt.as_mut().filter(|p| p.what == Asked::Command) {
+            let last = meant(layout, &prompt.text).len().saturating_sub(1);
+            prompt.chosen = if on { (prompt.chosen + 1).min(last) } else { prompt.chosen.saturating_sub(1) };
+        }
     }
 
     fn filter_as_typed(&mut self) {
-        if let Some(Prompt { what: Asked::Filter, text }) = &self.prompt {
+        if let Some(Prompt { what: Asked::Filter, text, .. }) = &self.prompt {
             let text = text.clone();
             let current = self.current_mut();
             current.filter = text;
@@ -216,13 +291,15 @@ impl State {
     }
 
     /// The prompt is complete.
-    pub fn entered(&mut self, key: Option<u64>) -> Option<Request> {
+    pub fn entered(&mut self, layout: &Layout) -> Option<Request> {
         let prompt = self.prompt.take()?;
         match prompt.what {
             Asked::Filter => None,
             Asked::Time => Some(Request::GoTo(prompt.text)),
-            Asked::Command => match named(&prompt.text) {
-                Some(action) => self.act(action, key),
+            Asked::Length if prompt.text.trim().is_empty() => Some(Request::Save(LENGTH.to_owned())),
+            Asked::Length => Some(Request::Save(prompt.text)),
+            Asked::Command => match meant(layout, &prompt.text).get(prompt.chosen) {
+                Some(offer) => self.act(offer.action, layout),
                 None => {
                     self.message = Some(format!("there is no action \"{}\"; ? lists them", prompt.text));
                     None
@@ -230,4 +307,17 @@ impl State {
             },
         }
     }
+}
+
+/// Where one is after moving in so many rows.
+fn moved(action: Action, at: usize, page: usize, last: usize) -> usize {
+    let to = match action {
+        Action::Down => at + 1,
+        Action::Up => at.saturating_sub(1),
+        Action::PageDown => at + page,
+        Action::PageUp => at.saturating_sub(page),
+        Action::Top => 0,
+        _ => last,
+    };
+    to.min(last)
 }

@@ -16,6 +16,7 @@ use ratatui::{
     Terminal,
     backend::CrosstermBackend,
     crossterm::{
+        cursor::Show,
         event::{self, DisableMouseCapture, EnableMouseCapture, Event},
         execute,
         terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
@@ -36,20 +37,30 @@ pub struct Screen {
 
 fn restore() {
     // There is nobody left to tell if this fails.
-    let _ = execute!(io::stdout(), LeaveAlternateScreen, DisableMouseCapture);
+    let _ = execute!(io::stdout(), DisableMouseCapture, LeaveAlternateScreen, Show);
     let _ = disable_raw_mode();
 }
 
+/// Whether there is a terminal, asked before anything else is done.
+///
+/// # Errors
+///
+/// There is none.
+pub fn required() -> Result<()> {
+    if io::stdout().is_terminal() && io::stdin().is_terminal() {
+        return Ok(());
+    }
+    bail!("the dashboard needs a terminal, and this is none; for scripts there is --json");
+}
+
 impl Screen {
-    /// Takes the terminal over.
+    /// Takes the terminal over. `on_input` is called by the thread that reads, after each event.
     ///
     /// # Errors
     ///
     /// There is none, or it refuses.
-    pub fn new() -> Result<Self> {
-        if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
-            bail!("the dashboard needs a terminal, and this is none; for scripts there is --json");
-        }
+    pub fn new(on_input: impl Fn() + Send + 'static) -> Result<Self> {
+        required()?;
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let before = std::panic::take_hook();
@@ -76,6 +87,7 @@ impl Screen {
                 if send.send(event).is_err() {
                     return;
                 }
+                on_input();
             }
         })?;
         Ok(Self { terminal, input, stop })

@@ -1,31 +1,61 @@
 //! The dashboard over a recording.
 
+use std::{path::Path, sync::Arc, thread, thread::JoinHandle, time::Duration};
+
 use anyhow::Result;
+use mmtrace_common::Record;
+use tokio::sync::Notify;
 
 use super::{
     Dashboard,
+    layout::Layout,
+    player::{Player, SAVED, duration, told},
     state::Request,
-    view::{Place, Show},
+    view::Place,
 };
-use crate::replay::Engine;
+use crate::{
+    capture::{CaptureError, Saved, free_name, save},
+    replay::{Engine, recent::Recent},
+};
 
-/// The dashboard, and the moment that it stands still at.
+/// The dashboard, what it can go back in, and the moment that it stands still at.
 pub struct Watch {
     dashboard: Dashboard,
+    recent: Recent,
     /// What is shown while it is paused.
-    still: Option<Box<Engine>>,
+    still: Option<Box<Player<'static>>>,
+    saving: Vec<JoinHandle<Result<Option<Saved>, CaptureError>>>,
+    realtime_offset_ns: Option<i64>,
     over: bool,
     events: u64,
 }
 
 impl Watch {
-    /// Takes the terminal over.
+    /// Takes the terminal over. `wake` is told of input.
     ///
     /// # Errors
     ///
     /// There is none.
-    pub fn new() -> Result<Self> {
-        Ok(Self { dashboard: Dashboard::new()?, still: None, over: false, events: 0 })
+    pub fn new(layout: Layout, realtime_offset_ns: Option<i64>, wake: Arc<Notify>) -> Result<Self> {
+        Ok(Self {
+            dashboard: Dashboard::new(layout, move || wake.notify_one())?,
+            recent: Recent::default(),
+            still: None,
+            saving: Vec::new(),
+            realtime_offset_ns,
+            over: false,
+            events: 0,
+        })
+    }
+
+    /// Keeps what the engine is about to take.
+    pub fn keep(&mut self, engine: &Engine, records: &[Record]) {
+        self.recent.push(engine, records);
+    }
+
+    /// Says something at the bottom.
+    pub fn say(&mut self, message: &str) {
+        self.dashboard.say(message);
     }
 
     /// Takes what was typed, and draws if it is time to.
@@ -37,27 +67,77 @@ impl Watch {
         for request in self.dashboard.requests() {
             match request {
                 Request::Pause if self.still.is_some() => self.still = None,
-                Request::Pause => self.still = Some(Box::new(engine.clone())),
                 Request::Quit => self.over = true,
-                _ => self.dashboard.say("one can move about in a capture only: mmtrace replay DIR --tui"),
+                Request::Save(length) => match self.save(engine, &length) {
+                    Ok(()) => self.dashboard.say("saving"),
+                    Err(error) => self.dashboard.say(format!("not saved: {error:#}")),
+                },
+                Request::Speed(_) => self.dashboard.say("a recording goes at its own speed; captures are replayed"),
+                request => {
+                    // Whoever moves about wants it to stand still.
+                    let recent = &mut self.recent;
+                    let player =
+                        self.still.get_or_insert_with(|| Box::new(Player::over(recent.stored(), engine.clone())));
+                    if request != Request::Pause
+                        && let Some(message) = player.take(&request)
+                    {
+                        self.dashboard.say(message);
+                    }
+                }
             }
         }
-        let newest = |engine: &Engine| engine.span().map_or(0, |s| s.1);
+        for done in self.saving.extract_if(.., |thread| thread.is_finished()) {
+            self.dashboard.say(match done.join() {
+                Ok(Ok(saved)) => told(saved.as_ref()),
+                Ok(Err(error)) => format!("not saved: {error}"),
+                Err(_) => "not saved: the thread that wrote it has panicked".to_owned(),
+            });
+        }
         let moved = engine.total() != self.events;
         self.events = engine.total();
-        let show = match &self.still {
-            Some(still) => {
-                let behind = newest(engine).saturating_sub(newest(still));
-                Show { engine: still, place: Place::Paused { behind }, colour: false }
+        match &self.still {
+            Some(player) => {
+                let newest = engine.span().map_or(0, |s| s.1);
+                let (at, of) = player.at();
+                let behind = newest.saturating_sub(player.cursor());
+                let place = Place::Paused { behind, at, of: of.unwrap_or(at) };
+                self.dashboard.draw(player.engine(), place, moved)
             }
-            None => Show { engine, place: Place::Live, colour: false },
-        };
-        self.dashboard.draw(&show, moved)
+            None => self.dashboard.draw(engine, Place::Live, moved),
+        }
+    }
+
+    /// Saves what lies before the time that is shown, in a thread of its own: the rings do not wait.
+    fn save(&mut self, engine: &Engine, length: &str) -> Result<()> {
+        let to = self.still.as_ref().map_or_else(|| engine.span().map_or(0, |s| s.1), |player| player.cursor());
+        let from = to.saturating_sub(duration(length)?);
+        let stored = self.still.as_ref().and_then(|player| player.stored());
+        let records = stored.unwrap_or_else(|| self.recent.stored()).filter(move |r| (from..=to).contains(&r.ts));
+        let (context, offset) = (engine.context().clone(), self.realtime_offset_ns);
+        let dir = free_name(Path::new(SAVED));
+        let write = move || save(&dir, &context, offset, records);
+        self.saving.push(thread::Builder::new().name("save".to_owned()).spawn(write)?);
+        Ok(())
     }
 
     /// The user has seen enough.
     #[must_use]
     pub const fn is_over(&self) -> bool {
         self.over
+    }
+
+    /// Pictures drawn so far, and the time that took.
+    #[must_use]
+    pub const fn drawing(&self) -> (u64, Duration) {
+        self.dashboard.drawing()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // What is being saved is saved.
+        for thread in self.saving.drain(..) {
+            let _ = thread.join();
+        }
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! `cargo xtask bench explore`: how fast the explorer is ([`explore`]).
 
+mod dashboard;
 mod explore;
 
 use std::{
@@ -50,6 +51,7 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum Other {
     Explore(explore::Args),
+    Dashboard(dashboard::Args),
 }
 
 /// Who watches.
@@ -84,8 +86,10 @@ fn spawn(command: &mut Command) -> Result<Option<Child>> {
 
 /// Runs everything and prints the ratios.
 pub(crate) fn command(args: &Args) -> Result<bool> {
-    if let Some(Other::Explore(args)) = &args.other {
-        return explore::command(args);
+    match &args.other {
+        Some(Other::Explore(args)) => return explore::command(args),
+        Some(Other::Dashboard(args)) => return dashboard::command(args),
+        None => {}
     }
     let workspace = Workspace::find()?;
     if process::line(process::command("id", &workspace.root).arg("-u")).as_deref() != Some("0") {

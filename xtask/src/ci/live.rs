@@ -135,7 +135,7 @@ fn kills(mmtrace: &Path, root: &Path, folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Why nothing can be recorded here, in the doctor's words.
-fn refusal(mmtrace: &Path, root: &Path) -> Result<Option<String>> {
+pub(super) fn refusal(mmtrace: &Path, root: &Path) -> Result<Option<String>> {
     let doctor = process::within(LIMIT, process::command(mmtrace, root).args(["doctor", "--json"]))?;
     if doctor.status.success() {
         return Ok(None);

@@ -2,6 +2,7 @@
 
 mod lanes;
 mod live;
+mod metrics;
 mod oracle;
 mod sql;
 mod vm;
@@ -26,6 +27,8 @@ use crate::{disk, setup::Setup, test::Sums, workspace::Workspace};
 /// docs   docs/*.md are what the tables in the code say (`docs --check`)
 /// live   mmtrace records this kernel for 20 s under load: nothing lost (or not a second time),
 ///        no rule violated, and replay says the same
+/// metrics  promtool accepts dashboards/prometheus-rules.yml; a prometheus that scrapes `mmtrace record --metrics`
+///        has every metric, and answers what dashboards/grafana.json asks for
 /// sql    the SQL in README.md runs in DuckDB over a capture of testdata/, and pyarrow reads
 ///        every event
 /// vm     `cargo xtask vm`: mmtrace records kernels 6.1, 6.12 and 7.2 in virtual machines; no rule
@@ -49,7 +52,7 @@ pub(crate) struct Args {
 }
 
 /// The lanes, in order.
-const LANES: [&str; 10] = ["setup", "fmt", "clippy", "test", "oracle", "ebpf", "docs", "live", "sql", "vm"];
+const LANES: [&str; 11] = ["setup", "fmt", "clippy", "test", "oracle", "ebpf", "docs", "live", "metrics", "sql", "vm"];
 
 /// What a lane came to.
 enum Outcome {
@@ -113,6 +116,7 @@ impl Run {
             "ebpf" => lanes::ebpf(self),
             "docs" => lanes::docs(self),
             "live" => live::lane(self),
+            "metrics" => metrics::lane(self),
             "sql" => sql::lane(self),
             _ => vm::lane(self),
         }

@@ -1,6 +1,7 @@
 //! `cargo xtask docs`: the reference pages, from the tables in the code.
 
 mod coverage;
+mod dashboard;
 mod events;
 mod protections;
 mod report;
@@ -19,7 +20,8 @@ const COMMAND: &str = "cargo xtask docs";
 /// Write docs/*.md from the tables in the code, or check that they are up to date
 ///
 /// rules.md from mmtrace::verdict::RULES, events.md from mmtrace_common::SPECS, report.md from the
-/// fields of the report, seeds.md and protections.md from runs of the explorer, coverage.md from testdata/.
+/// fields of the report, seeds.md and protections.md from runs of the explorer, coverage.md, dashboard.md and the
+/// screen in README.md from testdata/.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Write nothing; fail if a page is not what would be written
@@ -61,7 +63,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
     Ok(same)
 }
 
-fn pages(workspace: &Workspace) -> Result<[(&'static str, String); 6]> {
+fn pages(workspace: &Workspace) -> Result<[(&'static str, String); 8]> {
     Ok([
         ("docs/rules.md", rules::page()),
         ("docs/events.md", events::page()),
@@ -69,6 +71,8 @@ fn pages(workspace: &Workspace) -> Result<[(&'static str, String); 6]> {
         ("docs/coverage.md", coverage::page(workspace)?),
         ("docs/seeds.md", seeds::page()?),
         ("docs/protections.md", protections::page()?),
+        ("docs/dashboard.md", dashboard::page(workspace)?),
+        ("README.md", dashboard::readme(workspace)?),
     ])
 }
 

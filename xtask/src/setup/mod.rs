@@ -10,13 +10,13 @@ use anyhow::Result;
 use crate::workspace::Workspace;
 pub(crate) use steps::{has_subcommand, python_versions};
 
-/// Install what `build-ebpf` and the ci lanes `oracle`, `ebpf`, `sql` and `vm` need
+/// Install what `build-ebpf` and the ci lanes `oracle`, `ebpf`, `metrics`, `sql` and `vm` need
 ///
 /// What is there is left alone; what cannot be had is said, and is no failure of the rest.
 ///
 /// Everywhere: rustfmt and clippy by rustup, and a Python environment with duckdb and pyarrow in
 /// target/venv. As root where apt is: the packages rustc-web, cargo-web, rust-web-src, rust-web-clippy,
-/// llvm-22-dev, qemu-system-x86, spin, gcc and libc6-dev, then bpf-linker 0.13.0 by cargo install.
+/// llvm-22-dev, qemu-system-x86, spin, gcc, libc6-dev and prometheus, then bpf-linker 0.13.0 by cargo install.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {}
@@ -69,6 +69,8 @@ pub(crate) struct Setup {
     pub(crate) qemu: Step,
     /// Spin and a C compiler.
     pub(crate) spin: Step,
+    /// Prometheus and its promtool.
+    pub(crate) prometheus: Step,
 }
 
 /// Runs the command.
@@ -93,12 +95,13 @@ pub(crate) fn run(workspace: &Workspace) -> Setup {
         python: step("duckdb and pyarrow, which read captures without us", &|| steps::python(workspace)),
         qemu: step("QEMU, for other kernels", &|| steps::qemu(workspace)),
         spin: step("Spin, which checks the explorer", &|| steps::spin(workspace)),
+        prometheus: step("Prometheus, which scrapes what is exported", &|| steps::prometheus(workspace)),
     }
 }
 
 impl Setup {
     /// The steps with their names.
-    pub(crate) fn steps(&self) -> [(&'static str, &Step); 7] {
+    pub(crate) fn steps(&self) -> [(&'static str, &Step); 8] {
         [
             ("rustfmt and clippy", &self.lints),
             ("compiler", &self.compiler),
@@ -107,6 +110,7 @@ impl Setup {
             ("duckdb and pyarrow", &self.python),
             ("QEMU", &self.qemu),
             ("Spin", &self.spin),
+            ("Prometheus", &self.prometheus),
         ]
     }
 }

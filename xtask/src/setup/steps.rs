@@ -178,3 +178,15 @@ pub(super) fn spin(workspace: &Workspace) -> Result<Step> {
         Err(_) => apt::install(workspace, &spin::PACKAGES),
     }
 }
+
+/// Prometheus for the metrics lane. The package would run it as a service; that it may, or not.
+pub(super) fn prometheus(workspace: &Workspace) -> Result<Step> {
+    let version = || {
+        program("promtool", &[])?;
+        process::line(process::command("prometheus", &workspace.root).arg("--version"))
+    };
+    match version() {
+        Some(version) => Ok(Step::Present(version)),
+        None => apt::install(workspace, &["prometheus"]),
+    }
+}

@@ -1,24 +1,29 @@
 //! The stream.
 
-use mmtrace_common::Record;
-use ratatui::{
-    Frame,
-    layout::Rect,
-    text::Line,
-    widgets::{Paragraph, Wrap},
-};
+use mmtrace_common::{Column as Field, Kind, Record};
+use ratatui::{Frame, layout::Rect};
 
 use super::{
-    Drawn, Show, Tone,
-    listing::{self, Cell, Column, Row, left, right},
+    Drawn, Goal, Jump, Show, Tone,
+    listing::{self, Cell, Column, Row, left, rest, right, visible},
 };
-use crate::{context::Context, report::describe, tui::state::State};
+use crate::{
+    capture::{Filter, Names},
+    context::Context,
+    report::fields,
+    tui::state::{Rows, State},
+};
 
-const COLUMNS: &[Column] =
-    &[right("time", 14), right("cpu", 4), right("pid", 8), right("tid", 8), left("event", 28), left("fields", 0)];
+/// The columns.
+pub const COLUMNS: &[Column] =
+    &[right("time", 12), right("cpu", 3), right("pid", 7), right("tid", 7), left("event", 27), rest("fields", 28)];
+
+const DETAILS: &[Column] = &[left("field", 14), left("value", 36), rest("Enter", 20)];
 
 /// Events that are offered.
 const NEWEST: usize = 4096;
+/// Among so many those are looked for that a filter lets through.
+const SEARCHED: usize = 1 << 15;
 
 /// Draws the view.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
@@ -26,22 +31,30 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     let how = state.current();
     let context = show.engine.context();
     let start = show.engine.span().map_or(0, |s| s.0);
-    let recent = sink.recent(NEWEST);
     if let Some(key) = how.inside {
-        let record = recent.iter().find(|r| key_of(r) == key);
-        let lines = record.map_or_else(|| vec![Line::from("it has gone by")], |r| details(context, r, start));
-        frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), area);
-        return Drawn { page: usize::from(area.height), ..Drawn::default() };
+        let record = sink.recent(SEARCHED).into_iter().rev().find(|r| key_of(r) == key);
+        return details(frame, area, show, how, record.as_ref(), start);
     }
     // Newest first: there the eye is, and there it stays.
-    let rows = recent.iter().rev().map(|record| row(context, record, start));
-    listing::draw(frame, area, show, COLUMNS, rows.collect(), how)
-}
-
-/// What an event carries.
-fn fields(record: &Record, context: &Context) -> String {
-    let text = describe(record, context);
-    text.split_once(' ').map_or_else(String::new, |(_, fields)| fields.to_owned())
+    if how.filter.is_empty() && how.sort.is_none() && !how.reverse {
+        let recent = sink.recent(NEWEST);
+        let seen = visible(area, recent.len(), how);
+        let rows = recent.iter().rev().enumerate().map(|(i, record)| match seen.contains(&i) {
+            true => row(context, record, start),
+            false => Row { key: key_of(record), cells: Vec::new() },
+        });
+        return listing::draw(frame, area, show, COLUMNS, rows.collect(), how);
+    }
+    let recent = sink.recent(if how.filter.is_empty() { NEWEST } else { SEARCHED });
+    // An expression as `dump --filter` takes it, or else a text.
+    let names = Names::new(context);
+    let mut how = how.clone();
+    let filter = Filter::parse(&how.filter, &names).ok();
+    if filter.is_some() {
+        how.filter.clear();
+    }
+    let kept = recent.iter().rev().filter(|record| filter.as_ref().is_none_or(|f| f.matches(&names, record)));
+    listing::draw(frame, area, show, COLUMNS, kept.map(|record| row(context, record, start)).collect(), &how)
 }
 
 /// What tells events apart.
@@ -49,8 +62,14 @@ fn key_of(record: &Record) -> u64 {
     record.ts ^ u64::from(record.tid) << 40 ^ u64::from(record.kind) << 56
 }
 
+fn name(record: &Record) -> &'static str {
+    record.kind().map_or("?", Kind::name)
+}
+
 fn row(context: &Context, record: &Record, start: u64) -> Row {
-    let tone = if record.kind().is_some_and(mmtrace_common::Kind::is_synthetic) { Tone::Bad } else { Tone::Plain };
+    let tone = if record.kind().is_some_and(Kind::is_synthetic) { Tone::Bad } else { Tone::Plain };
+    let fields: Vec<String> =
+        fields(record, context).into_iter().map(|(column, value)| format!("{}={value}", column.name())).collect();
     Row {
         key: key_of(record),
         cells: vec![
@@ -58,24 +77,59 @@ fn row(context: &Context, record: &Record, start: u64) -> Row {
             Cell { text: record.cpu.to_string(), order: u64::from(record.cpu), tone },
             Cell { text: record.tgid.to_string(), order: u64::from(record.tgid), tone },
             Cell { text: record.tid.to_string(), order: u64::from(record.tid), tone },
-            Cell::text(record.kind().map_or("?", mmtrace_common::Kind::name)).tone(tone),
-            Cell::text(fields(record, context)).tone(tone),
+            Cell::text(name(record)).tone(tone),
+            Cell::text(fields.join(" ")).tone(tone),
         ],
     }
 }
 
-fn details(context: &Context, record: &Record, start: u64) -> Vec<Line<'static>> {
-    let mut lines = vec![
-        Line::from(record.kind().map_or("?", mmtrace_common::Kind::name)),
-        Line::from(format!(
-            "  time  {} ns, {:.6} s from the start",
-            record.ts,
-            record.ts.saturating_sub(start) as f64 / 1e9
-        )),
-        Line::from(format!("  cpu   {}", record.cpu)),
-        Line::from(format!("  task  pid {}, tid {}", record.tgid, record.tid)),
-        Line::from(format!("  mm    {:#x}", record.mm)),
+/// One event, field by field; what a field names can be gone to.
+fn details(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    show: &Show<'_>,
+    how: &Rows,
+    record: Option<&Record>,
+    start: u64,
+) -> Drawn {
+    let Some(record) = record else {
+        frame.render_widget(show.span("it has gone by: Space pauses, a capture keeps everything", Tone::Dim), area);
+        return Drawn { page: usize::from(area.height), ..Drawn::default() };
+    };
+    let to = |kind, goal| show.layout.showing(kind).map(|view| Jump { view, goal });
+    let mut rows: Vec<(String, String, &str, Option<Jump>)> = vec![
+        ("event".to_owned(), name(record).to_owned(), "", None),
+        ("time".to_owned(), format!("{:.9} s from the start", record.ts.saturating_sub(start) as f64 / 1e9), "", None),
+        ("ts".to_owned(), format!("{} ns", record.ts), "", None),
+        ("cpu".to_owned(), record.cpu.to_string(), "", None),
+        ("pid".to_owned(), record.tgid.to_string(), "its faults", to("faults", Goal::Inside(u64::from(record.tgid)))),
+        (
+            "tid".to_owned(),
+            record.tid.to_string(),
+            "the thread's events",
+            to("events", Goal::Filter("tid", u64::from(record.tid))),
+        ),
     ];
-    lines.extend(fields(record, context).split_whitespace().map(|field| Line::from(format!("  {field}"))));
-    lines
+    if record.mm != 0 {
+        let lock = to("locks", Goal::Inside(record.mm));
+        rows.push(("mm".to_owned(), format!("{:#x}", record.mm), "its mmap_lock", lock));
+    }
+    for (column, value) in fields(record, show.engine.context()) {
+        let raw = record.get(column).unwrap_or(0);
+        let jump = (column == Field::Vma && raw != 0).then(|| to("events", Goal::Filter("vma", raw))).flatten();
+        rows.push((column.name().to_owned(), value, if jump.is_some() { "the VMA's events" } else { "" }, jump));
+    }
+    let listed = rows.iter().enumerate().map(|(i, (field, value, goes, jump))| Row {
+        key: i as u64,
+        cells: vec![
+            Cell::text(field.clone()),
+            Cell::text(value.clone()),
+            Cell::text(if jump.is_some() { *goes } else { "" }).tone(Tone::Dim),
+        ],
+    });
+    // Fields have an order of their own.
+    let how = Rows { selected: how.selected, ..Rows::default() };
+    let mut drawn = listing::draw(frame, area, show, DETAILS, listed.collect(), &how);
+    drawn.jump = rows.get(how.selected.min(rows.len() - 1)).and_then(|(.., jump)| *jump);
+    drawn
 }

@@ -8,15 +8,17 @@ use ratatui::{
 };
 
 use super::{Drawn, Show, Tone};
-use crate::tui::state::Rows;
+use crate::tui::{layout::View, state::Rows};
 
 /// A column.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
-    /// At its head.
+    /// At its head, and in layouts.
     pub name: &'static str,
     /// In characters; 0: what is left.
     pub width: u16,
+    /// What it takes at least, if it takes what is left.
+    pub least: u16,
     /// Numbers are aligned to the right.
     pub right: bool,
 }
@@ -24,13 +26,19 @@ pub struct Column {
 /// A column of text.
 #[must_use]
 pub const fn left(name: &'static str, width: u16) -> Column {
-    Column { name, width, right: false }
+    Column { name, width, least: 16, right: false }
 }
 
 /// A column of numbers.
 #[must_use]
 pub const fn right(name: &'static str, width: u16) -> Column {
-    Column { name, width, right: true }
+    Column { name, width, least: width, right: true }
+}
+
+/// A column of text that takes what is left, and so much at least.
+#[must_use]
+pub const fn rest(name: &'static str, least: u16) -> Column {
+    Column { name, width: 0, least, right: false }
 }
 
 /// A cell: what is shown, what it is sorted by, how it is to be understood.
@@ -81,12 +89,12 @@ pub struct Row {
 }
 
 /// Sorts and filters as the user wants it.
-fn arrange(mut rows: Vec<Row>, how: &Rows) -> Vec<Row> {
+fn arrange(mut rows: Vec<Row>, how: &Rows, by: Option<usize>) -> Vec<Row> {
     if !how.filter.is_empty() {
         let wanted = how.filter.to_lowercase();
         rows.retain(|row| row.cells.iter().any(|c| c.text.to_lowercase().contains(&wanted)));
     }
-    if let Some(column) = how.sort {
+    if let Some(column) = by {
         // Largest first, texts from a to z.
         rows.sort_by(|a, b| match (a.cells.get(column), b.cells.get(column)) {
             (Some(a), Some(b)) => b.order.cmp(&a.order).then_with(|| a.text.cmp(&b.text)),
@@ -99,19 +107,59 @@ fn arrange(mut rows: Vec<Row>, how: &Rows) -> Vec<Row> {
     rows
 }
 
-/// Which columns there is room for. Those at the right go first; the first two and the one that
-/// takes what is left stay.
-fn fitting(columns: &[Column], room: u16) -> Vec<usize> {
-    const LEFT_OVER: u16 = 16;
-    let mut kept: Vec<usize> = (0..columns.len()).collect();
+/// Which columns are shown: those that the layout names, in its order, as far as there is room.
+/// What it calls dispensable goes first, then what stands at the right; the first two and the
+/// one that takes what is left stay.
+fn fitting(columns: &[Column], layout: &View, room: u16) -> Vec<usize> {
+    let mut kept = ordered(columns, layout);
     let needed = |kept: &[usize]| -> u16 {
-        kept.iter().map(|i| if columns[*i].width == 0 { LEFT_OVER } else { columns[*i].width } + 1).sum()
+        kept.iter().map(|i| if columns[*i].width == 0 { columns[*i].least } else { columns[*i].width } + 1).sum()
     };
-    while needed(&kept) > room {
-        let Some(last) = kept.iter().rposition(|i| *i > 1 && columns[*i].width > 0) else { break };
-        kept.remove(last);
+    let mut dispensable = layout.narrow.iter();
+    while needed(&kept) > room.saturating_add(1) {
+        let next = match dispensable.next() {
+            Some(name) => kept.iter().position(|i| columns[*i].name == name),
+            None => match kept.iter().enumerate().rposition(|(at, i)| at > 1 && columns[*i].width > 0) {
+                Some(last) => Some(last),
+                None => break,
+            },
+        };
+        if let Some(next) = next {
+            kept.remove(next);
+        }
     }
     kept
+}
+
+/// The columns that the layout names, in its order.
+fn ordered(columns: &[Column], layout: &View) -> Vec<usize> {
+    let found: Vec<usize> =
+        layout.columns.iter().filter_map(|name| columns.iter().position(|c| c.name == name)).collect();
+    if found.is_empty() { (0..columns.len()).collect() } else { found }
+}
+
+/// A text in so many characters; what is missing is shown to be.
+#[must_use]
+pub fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
+}
+
+/// The first row that is seen, if this one is selected and so many fit.
+const fn first(selected: usize, page: usize) -> usize {
+    selected.saturating_sub(page.saturating_sub(1))
+}
+
+/// The rows that will be seen of so many, if nothing is sorted or filtered: only these need cells.
+#[must_use]
+pub fn visible(area: Rect, rows: usize, how: &Rows) -> std::ops::Range<usize> {
+    let page = usize::from(area.height.saturating_sub(1));
+    let first = first(how.selected.min(rows.saturating_sub(1)), page);
+    first..first.saturating_add(page)
 }
 
 /// Draws a list.
@@ -123,28 +171,38 @@ pub fn draw(
     rows: Vec<Row>,
     how: &Rows,
 ) -> Drawn {
-    let rows = arrange(rows, how);
+    let layout = show.layout.view(show.view);
+    // A list inside a view is not what the layout speaks of.
+    let inner = View::default();
+    let layout = if layout.is_about(columns) { layout } else { &inner };
+    let order = ordered(columns, layout);
+    let rows = arrange(rows, how, how.sort.and_then(|c| order.get(c)).copied());
     let page = usize::from(area.height.saturating_sub(1));
     let selected = how.selected.min(rows.len().saturating_sub(1));
-    let drawn = Drawn { rows: rows.len(), columns: columns.len(), page, key: rows.get(selected).map(|r| r.key) };
+    let key = rows.get(selected).map(|r| r.key);
+    let drawn = Drawn { rows: rows.len(), columns: order.len(), page, key, ..Drawn::default() };
+    let first = first(selected, page);
+    let kept = fitting(columns, layout, area.width);
+    let sum: u16 = kept.iter().map(|i| columns[*i].width + 1).sum();
+    let left_over = usize::from((area.width + 1).saturating_sub(sum));
     // Only what can be seen is made into widgets.
-    let first = selected.saturating_sub(page.saturating_sub(1));
-    let pad = |text: &str, c: &Column| {
-        if c.right { format!("{text:>width$}", width = usize::from(c.width)) } else { text.to_owned() }
-    };
-    let kept = fitting(columns, area.width);
     let visible = rows.iter().skip(first).take(page).map(|row| {
         let cells = kept.iter().filter_map(|i| Some((row.cells.get(*i)?, &columns[*i])));
-        DrawableRow::new(cells.map(|(cell, c)| Drawable::new(pad(&cell.text, c)).style(show.style(cell.tone))))
+        DrawableRow::new(cells.map(|(cell, c)| {
+            let width = if c.width == 0 { left_over } else { usize::from(c.width) };
+            let (mark, tone) = layout.judge(c.name, cell.order).unwrap_or(("", cell.tone));
+            Drawable::new(fit(cell, mark, c.right, width)).style(show.style(tone))
+        }))
     });
     let head = kept.iter().map(|i| {
         let c = &columns[*i];
-        let mark = match (how.sort == Some(*i), how.reverse) {
+        let mark = match (how.sort.and_then(|s| order.get(s)) == Some(i), how.reverse) {
             (true, false) => "v",
             (true, true) => "^",
             _ => "",
         };
-        Drawable::new(pad(&format!("{}{mark}", c.name), c))
+        let name = format!("{}{mark}", c.name);
+        Drawable::new(if c.right { format!("{name:>width$}", width = usize::from(c.width)) } else { name })
     });
     let widths = kept.iter().map(|i| match columns[*i].width {
         0 => Constraint::Fill(1),
@@ -159,5 +217,65 @@ pub fn draw(
         state.select(Some(selected - first));
     }
     frame.render_stateful_widget(table, area, &mut state);
+    if rows.is_empty() && area.height > 1 {
+        let text = if how.filter.is_empty() { "nothing yet" } else { "no row has this text (Esc shows all)" };
+        let below = Rect { y: area.y + 1, height: 1, ..area };
+        frame.render_widget(show.span(text, Tone::Dim), below);
+    }
     drawn
+}
+
+/// A cell in its column. A number that is too long is rounded rather than cut.
+fn fit(cell: &Cell, mark: &str, right: bool, width: usize) -> String {
+    let room = width.saturating_sub(mark.len());
+    let mut text = cell.text.clone();
+    if right && text.chars().count() > room && text.chars().all(|c| c.is_ascii_digit() || c == ',') {
+        text = rounded(cell.order);
+    }
+    let text = format!("{}{mark}", cut(&text, room));
+    if right { format!("{text:>width$}") } else { text }
+}
+
+/// A number in three digits and a unit.
+fn rounded(n: u64) -> String {
+    let mut n = n as f64;
+    for unit in ["", "k", "M", "G", "T", "P"] {
+        if n < 1000.0 {
+            let digits = if unit.is_empty() || n >= 100.0 { 0 } else { 1 + usize::from(n < 10.0) };
+            return format!("{n:.digits$}{unit}");
+        }
+        n /= 1000.0;
+    }
+    format!("{n:.0}E")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: &[Column] = &[right("pid", 7), right("a", 9), right("b", 9), rest("now", 20)];
+
+    fn names(layout: &View, room: u16) -> Vec<&'static str> {
+        fitting(COLUMNS, layout, room).into_iter().map(|i| COLUMNS[i].name).collect()
+    }
+
+    #[test]
+    fn what_is_dispensable_goes_first() {
+        let mut layout = View::default();
+        assert_eq!(names(&layout, 80), ["pid", "a", "b", "now"]);
+        assert_eq!(names(&layout, 40), ["pid", "a", "now"]);
+        assert_eq!(names(&layout, 1), ["pid", "a", "now"]);
+        layout.narrow = vec!["a".to_owned()];
+        assert_eq!(names(&layout, 40), ["pid", "b", "now"]);
+        layout.columns = vec!["now".to_owned(), "pid".to_owned()];
+        assert_eq!(names(&layout, 80), ["now", "pid"]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_rounded_or_seen_to_be_cut() {
+        assert_eq!(fit(&Cell::number(1_234_567), "", true, 9), "1,234,567");
+        assert_eq!(fit(&Cell::number(1_234_567), "", true, 7), "  1.23M");
+        assert_eq!(fit(&Cell::number(123_456_789), "!", true, 7), "  123M!");
+        assert_eq!(fit(&Cell::text("a long text"), "", false, 6), "a lon…");
+    }
 }

@@ -4,7 +4,7 @@ use ratatui::{Frame, layout::Rect, text::Line, widgets::Paragraph};
 
 use super::{
     Drawn, Show, Tone,
-    listing::{self, Cell, Column, Row, left, right},
+    listing::{self, Cell, Column, Row, rest, right},
 };
 use crate::{
     report::duration,
@@ -12,17 +12,19 @@ use crate::{
     tui::state::State,
 };
 
-const COLUMNS: &[Column] = &[
-    right("pid", 8),
-    right("acquired", 11),
-    right("R hold p50", 10),
-    right("p99", 8),
-    right("W hold p50", 10),
-    right("p99", 8),
+/// The columns.
+pub const COLUMNS: &[Column] = &[
+    right("pid", 7),
+    right("mm", 6),
+    right("acquired", 10),
+    right("R held p50", 10),
+    right("R held p99", 10),
+    right("W held p50", 10),
+    right("W held p99", 10),
     right("R wait p99", 10),
     right("W wait p99", 10),
-    right("longest", 8),
-    left("now", 0),
+    right("longest", 9),
+    rest("now", 20),
 ];
 
 /// Draws the view.
@@ -35,10 +37,12 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     }
     let mut locks: Vec<_> = stats.locks.iter().collect();
     locks.sort_by_key(|(mm, lock)| (std::cmp::Reverse(lock.acquired()), *mm));
+    let now = show.engine.span().map_or(0, |s| s.1);
     let rows = locks.into_iter().map(|(mm, lock)| Row {
         key: mm,
         cells: vec![
             Cell { text: lock.tgid.to_string(), order: u64::from(lock.tgid), tone: Tone::Plain },
+            Cell { text: short_id(mm), order: mm, tone: Tone::Dim },
             Cell::number(lock.acquired()),
             Cell::duration(lock.read_hold.quantile(0.5)),
             Cell::duration(lock.read_hold.quantile(0.99)),
@@ -47,22 +51,30 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
             Cell::duration(lock.read_wait.quantile(0.99)),
             Cell::duration(lock.write_wait.quantile(0.99)),
             Cell::duration(lock.longest.map_or(0, |(_, ns)| ns)),
-            Cell::text(now(lock)),
+            Cell::text(state_of(lock, now)),
         ],
     });
     listing::draw(frame, area, show, COLUMNS, rows.collect(), how)
 }
 
+/// What tells mms apart on a screen: the digits of the pointer that differ.
+fn short_id(mm: u64) -> String {
+    format!("{:05x}", (mm >> 6) & 0xf_ffff)
+}
+
 /// Who holds and who waits, in a few characters.
-fn now(lock: &MmLock) -> String {
+fn state_of(lock: &MmLock, now: u64) -> String {
     let readers = lock.holders.iter().filter(|h| !h.write).count();
     let writer = lock.holders.iter().find(|h| h.write);
+    let since = |h: &Holder| duration(now.saturating_sub(h.since));
     let held = match (writer, readers) {
-        (Some(w), _) => format!("W {}", w.tid),
-        (None, 0) => String::new(),
-        (None, n) => format!("{n} R"),
+        (Some(w), _) => format!("W {} for {}", w.tid, since(w)),
+        (None, 0) => "free".to_owned(),
+        (None, 1) => format!("R {} for {}", lock.holders[0].tid, since(&lock.holders[0])),
+        (None, n) => format!("{n} R for {}", since(&lock.holders[0])),
     };
-    if lock.waiting.is_empty() { held } else { format!("{held} <- {} wait", lock.waiting.len()) }
+    let wait = if lock.waiting.len() == 1 { "waits" } else { "wait" };
+    if lock.waiting.is_empty() { held } else { format!("{held}, {} {wait}", lock.waiting.len()) }
 }
 
 fn inside(show: &Show<'_>, mm: u64, lock: &MmLock) -> Vec<Line<'static>> {
@@ -78,13 +90,14 @@ fn inside(show: &Show<'_>, mm: u64, lock: &MmLock) -> Vec<Line<'static>> {
         ("readers waited", &lock.read_wait),
         ("writers waited", &lock.write_wait),
     ] {
+        let at = |q: f64| if d.count() == 0 { "-".to_owned() } else { duration(d.quantile(q)) };
         lines.push(Line::from(format!(
             "  {name:<15} {:>11} times  p50 {:>8}  p90 {:>8}  p99 {:>8}  max {:>8}",
             crate::report::grouped(d.count()),
-            duration(d.quantile(0.5)),
-            duration(d.quantile(0.9)),
-            duration(d.quantile(0.99)),
-            duration(d.max()),
+            at(0.5),
+            at(0.9),
+            at(0.99),
+            at(1.0),
         )));
     }
     lines.push(Line::from(format!("  failed trylocks {:>11}", crate::report::grouped(lock.failed))));
@@ -92,9 +105,12 @@ fn inside(show: &Show<'_>, mm: u64, lock: &MmLock) -> Vec<Line<'static>> {
         let how = if holder.write { "for write" } else { "for read" };
         lines.push(Line::from(format!("  longest hold: task {} {how}, {}", holder.tid, duration(ns))));
     }
-    lines.push(Line::from(show.span("holds it now", Tone::Strong)));
-    lines.extend(lock.holders.iter().map(who));
-    lines.push(Line::from(show.span("waits for it", Tone::Strong)));
-    lines.extend(lock.waiting.iter().map(who));
+    for (title, tasks) in [("holds it now", &lock.holders), ("waits for it", &lock.waiting)] {
+        lines.push(Line::from(show.span(title, Tone::Strong)));
+        if tasks.is_empty() {
+            lines.push(Line::from(show.span("  nobody", Tone::Dim)));
+        }
+        lines.extend(tasks.iter().map(who));
+    }
     lines
 }

@@ -9,8 +9,9 @@ use ratatui::{
 };
 
 use super::{
-    input::BINDINGS,
-    state::{State, VIEWS},
+    input::{meant, offers},
+    layout::Layout as Plan,
+    state::{Asked, State},
 };
 use crate::{replay::Engine, report::grouped};
 
@@ -32,6 +33,10 @@ pub enum Place {
     Paused {
         /// Nanoseconds since.
         behind: u64,
+        /// Nanoseconds from the beginning of what is kept.
+        at: u64,
+        /// Nanoseconds that are kept.
+        of: u64,
     },
     /// A capture.
     Capture {
@@ -55,6 +60,10 @@ pub struct Show<'a> {
     pub place: Place,
     /// Colours may be used.
     pub colour: bool,
+    /// Which views there are.
+    pub layout: &'a Plan,
+    /// Which of them is drawn; [`draw`] sees to that.
+    pub view: usize,
 }
 
 /// What was drawn, for those who move about in it.
@@ -68,6 +77,30 @@ pub struct Drawn {
     pub page: usize,
     /// Key of the selected row.
     pub key: Option<u64>,
+    /// What the selected row names.
+    pub jump: Option<Jump>,
+    /// The bar that shows where in the whole one is.
+    pub bar: Option<Rect>,
+    /// So many lines the help can be scrolled by.
+    pub help: usize,
+}
+
+/// Where Enter goes from a row that names something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Jump {
+    /// The view.
+    pub view: usize,
+    /// What in it.
+    pub goal: Goal,
+}
+
+/// What is looked for in another view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// The row with this key is looked into.
+    Inside(u64),
+    /// Only rows with this value in a column of the capture.
+    Filter(&'static str, u64),
 }
 
 /// How something is to be understood.
@@ -88,7 +121,13 @@ pub enum Tone {
     Strong,
 }
 
-impl Show<'_> {
+impl<'a> Show<'a> {
+    /// Without colours, of the first view.
+    #[must_use]
+    pub const fn new(engine: &'a Engine, place: Place, layout: &'a Plan) -> Self {
+        Self { engine, place, colour: false, layout, view: 0 }
+    }
+
     /// The style of a tone. Without colours, what is wrong is reversed.
     #[must_use]
     pub fn style(&self, tone: Tone) -> Style {
@@ -110,36 +149,24 @@ impl Show<'_> {
     }
 }
 
-/// A view.
-pub struct View {
-    /// In the row of tabs.
+/// What a view can show.
+pub struct Kind {
+    /// In layouts.
     pub name: &'static str,
-    /// What it shows, in one line.
-    pub explains: &'static str,
+    /// The columns of its list.
+    pub columns: &'static [listing::Column],
     draw: fn(&mut Frame<'_>, Rect, &Show<'_>, &State) -> Drawn,
 }
 
-/// Every view, in the order of the keys.
-pub const ALL: [View; VIEWS] = [
-    View {
-        name: "Overview",
-        explains: "rates of the last minutes, verdicts, and what is missing",
-        draw: overview::draw,
-    },
-    View {
-        name: "Locks",
-        explains: "mmap_locks: how long they are held and waited for, by whom now",
-        draw: locks::draw,
-    },
-    View { name: "Faults", explains: "page faults by process and cause; Enter: by region", draw: faults::draw },
-    View { name: "Collapse", explains: "khugepaged, MADV_COLLAPSE, migration, compaction: results", draw: work::draw },
-    View {
-        name: "Walker",
-        explains: "page tables: linked, retracted, freed; what a walk may find",
-        draw: walker::draw,
-    },
-    View { name: "Rules", explains: "every rule with its verdict; Enter: why, and what broke it", draw: rules::draw },
-    View { name: "Events", explains: "the newest events; / filters, Enter: all fields", draw: events::draw },
+/// Everything that a view can show.
+pub const KINDS: [Kind; 7] = [
+    Kind { name: "overview", columns: &[], draw: overview::draw },
+    Kind { name: "locks", columns: locks::COLUMNS, draw: locks::draw },
+    Kind { name: "faults", columns: faults::COLUMNS, draw: faults::draw },
+    Kind { name: "collapse", columns: work::COLUMNS, draw: work::draw },
+    Kind { name: "walker", columns: &[], draw: walker::draw },
+    Kind { name: "rules", columns: rules::COLUMNS, draw: rules::draw },
+    Kind { name: "events", columns: events::COLUMNS, draw: events::draw },
 ];
 
 /// Smallest size that anything can be read in.
@@ -153,26 +180,66 @@ pub fn draw(frame: &mut Frame<'_>, show: &Show<'_>, state: &State) -> Drawn {
         frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
         return Drawn::default();
     }
-    let [head, tabs, body, foot] =
-        Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Min(1), Constraint::Length(1)])
-            .areas(area);
-    frame.render_widget(header(show), head);
-    frame.render_widget(tab_row(show, state), tabs);
-    let view = &ALL[state.view];
+    let show = &Show { view: state.view, ..*show };
+    let whole = whole(show.place).filter(|_| area.height >= WITH_BAR);
+    let [head, tabs, body, bar, foot] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(1),
+        Constraint::Min(1),
+        Constraint::Length(u16::from(whole.is_some())),
+        Constraint::Length(1),
+    ])
+    .areas(area);
+    frame.render_widget(header(show, area.width), head);
+    frame.render_widget(tab_row(show, state, area.width), tabs);
+    let view = show.layout.view(state.view);
     let [title, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(1)]).areas(body);
-    frame.render_widget(Line::from(show.span(view.explains, Tone::Dim)), title);
-    let drawn = (view.draw)(frame, body, show, state);
-    frame.render_widget(footer(show, state), foot);
-    if state.help {
-        help(frame, area, show);
+    let explains = listing::cut(&view.explains, usize::from(area.width));
+    frame.render_widget(Line::from(show.span(explains, Tone::Dim)), title);
+    let kind = KINDS.iter().find(|kind| kind.name == view.shows);
+    let mut drawn = kind.map_or_else(Drawn::default, |kind| (kind.draw)(frame, body, show, state));
+    if let Some(part) = whole {
+        frame.render_widget(position(show, part, bar.width), bar);
+        drawn.bar = Some(bar);
+    }
+    frame.render_widget(footer(show, state, area.width), foot);
+    if state.prompt.as_ref().is_some_and(|p| p.what == Asked::Command) {
+        palette(frame, area, show, state);
+    }
+    if let Some(scrolled) = state.help {
+        drawn.help = help(frame, area, show, scrolled);
     }
     drawn
 }
 
-fn header(show: &Show<'_>) -> Line<'static> {
+/// Least height that has room for the bar.
+const WITH_BAR: u16 = 12;
+
+/// Which part of the whole lies behind, where there is a whole.
+fn whole(place: Place) -> Option<f64> {
+    match place {
+        Place::Capture { at, of: Some(of), .. } | Place::Paused { at, of, .. } if of > 0 => {
+            Some((at as f64 / of as f64).clamp(0.0, 1.0))
+        }
+        _ => None,
+    }
+}
+
+/// Where one is, as a bar to click on.
+fn position(show: &Show<'_>, part: f64, width: u16) -> Line<'static> {
+    let width = usize::from(width);
+    let at = ((width.saturating_sub(1)) as f64 * part).round() as usize;
+    Line::from(vec![
+        show.span("━".repeat(at), Tone::Plain),
+        show.span("┃", Tone::Strong),
+        show.span("─".repeat(width.saturating_sub(at + 1)), Tone::Dim),
+    ])
+}
+
+fn header(show: &Show<'_>, width: u16) -> Line<'static> {
     let (place, tone) = match show.place {
         Place::Live => ("LIVE".to_owned(), Tone::Good),
-        Place::Paused { behind } => (format!("PAUSED {} ago", seconds(behind)), Tone::Doubt),
+        Place::Paused { behind, .. } => (format!("PAUSED {} ago", seconds(behind)), Tone::Doubt),
         Place::Capture { playing, speed, at, of } => {
             let of = of.map_or_else(String::new, |of| format!("/{}", short(of)));
             let state = if playing { format!("REPLAY x{speed}") } else { "STOPPED".to_owned() };
@@ -180,7 +247,16 @@ fn header(show: &Show<'_>) -> Line<'static> {
         }
     };
     let engine = show.engine;
-    let mut spans = vec![show.span("mmtrace ", Tone::Strong), show.span(place, tone)];
+    let mut spans = vec![show.span(place, tone)];
+    if width >= 60 {
+        spans.insert(0, show.span("mmtrace ", Tone::Strong));
+    }
+    let violated = engine.sink().map_or(0, |sink| sink.counts()[1]);
+    if violated > 0 {
+        let rules = if violated == 1 { "rule" } else { "rules" };
+        spans.push(show.span("  ", Tone::Plain));
+        spans.push(show.span(format!("{violated} {rules} VIOLATED"), Tone::Bad));
+    }
     for (n, what) in [(engine.lost(), "lost"), (engine.missed(), "missed"), (engine.gaps(), "gaps")] {
         let tone = if n > 0 { Tone::Bad } else { Tone::Dim };
         if n > 0 || what != "gaps" {
@@ -188,59 +264,99 @@ fn header(show: &Show<'_>) -> Line<'static> {
             spans.push(show.span(format!("{} {what}", grouped(n)), tone));
         }
     }
-    if let Some(sink) = engine.sink() {
-        let violated = sink.counts()[1];
-        if violated > 0 {
-            spans.push(show.span(format!("  {violated} rules VIOLATED"), Tone::Bad));
-        }
-    }
     spans.push(show.span(format!("  {} events", grouped(engine.total())), Tone::Plain));
     spans.push(show.span(format!("  Linux {}", engine.context().kernel.release), Tone::Dim));
     Line::from(spans)
 }
 
-fn tab_row(show: &Show<'_>, state: &State) -> Line<'static> {
-    let spans = ALL.iter().enumerate().flat_map(|(i, view)| {
+fn tab_row(show: &Show<'_>, state: &State, width: u16) -> Line<'static> {
+    let whole: usize = show.layout.views.iter().map(|view| view.name.chars().count() + 5).sum();
+    // Where there is no room for all names, the numbers do.
+    let short = whole > usize::from(width) + 1;
+    let spans = show.layout.views.iter().enumerate().flat_map(|(i, view)| {
         let chosen = i == state.view;
         let style =
             if chosen { show.style(Tone::Strong).add_modifier(Modifier::REVERSED) } else { show.style(Tone::Plain) };
-        [Span::styled(format!(" {} {} ", i + 1, view.name), style), Span::raw(" ")]
+        // Without reverse video there are the brackets.
+        let text = match (chosen, short) {
+            (true, _) => format!("[{} {}]", i + 1, view.name),
+            (false, true) => format!(" {}", i + 1),
+            (false, false) => format!(" {} {} ", i + 1, view.name),
+        };
+        [Span::styled(text, style), Span::raw(" ")]
     });
     Line::from(spans.collect::<Vec<_>>())
 }
 
-fn footer(show: &Show<'_>, state: &State) -> Line<'static> {
+fn footer(show: &Show<'_>, state: &State, width: u16) -> Line<'static> {
+    let width = usize::from(width);
     if let Some(prompt) = &state.prompt {
-        return Line::from(show.span(format!("{}{}_", prompt.what.mark(), prompt.text), Tone::Strong));
+        // The end is where one types.
+        let text = format!("{}{}_", prompt.what.mark(), prompt.text);
+        let from = text.chars().count().saturating_sub(width);
+        return Line::from(show.span(text.chars().skip(from).collect::<String>(), Tone::Strong));
     }
     if let Some(message) = &state.message {
-        return Line::from(show.span(message.clone(), Tone::Doubt));
+        return Line::from(show.span(listing::cut(message, width), Tone::Doubt));
     }
     let filter = &state.current().filter;
     let mut text = "? help  Tab view  Space pause  / filter  s sort  : actions  q quit".to_owned();
     if !filter.is_empty() {
         text = format!("only rows with \"{filter}\" (Esc: all)  {text}");
     }
-    Line::from(show.span(text, Tone::Dim))
+    Line::from(show.span(listing::cut(&text, width), Tone::Dim))
 }
 
-fn help(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>) {
-    let lines: Vec<Line<'_>> = BINDINGS
-        .iter()
-        .map(|b| {
-            Line::from(vec![
-                show.span(format!("{:<9}", b.keys), Tone::Strong),
-                show.span(format!("{:<20}", b.name), Tone::Plain),
-                show.span(b.help, Tone::Dim),
-            ])
-        })
-        .collect();
+/// A box in the middle of the lower part, with lines of which one may be chosen.
+fn framed(frame: &mut Frame<'_>, area: Rect, title: &str, lines: Vec<Line<'_>>, scrolled: usize) {
     let width = 78.min(area.width);
     let height = (lines.len() as u16 + 2).min(area.height);
     let place = Rect { x: (area.width - width) / 2, y: (area.height - height) / 2, width, height };
     frame.render_widget(Clear, place);
-    let block = Block::new().borders(Borders::ALL).title(" keys; any of them closes this ");
-    frame.render_widget(Paragraph::new(lines).block(block), place);
+    let block = Block::new().borders(Borders::ALL).title(title.to_owned());
+    frame.render_widget(Paragraph::new(lines).block(block).scroll((scrolled as u16, 0)), place);
+}
+
+/// The actions that the text typed so far means.
+fn palette(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) {
+    let Some(prompt) = &state.prompt else { return };
+    let lines: Vec<Line<'_>> = meant(show.layout, &prompt.text)
+        .into_iter()
+        .enumerate()
+        .map(|(i, offer)| {
+            let chosen = i == prompt.chosen;
+            let mark = if chosen { "> " } else { "  " };
+            let line = Line::from(vec![
+                show.span(format!("{mark}{:<20}", offer.name), Tone::Strong),
+                show.span(format!("{:<9}", offer.keys), Tone::Plain),
+                show.span(offer.help.to_owned(), Tone::Dim),
+            ]);
+            if chosen { line.style(show.style(Tone::Plain).add_modifier(Modifier::REVERSED)) } else { line }
+        })
+        .collect();
+    let above = Rect { height: area.height.saturating_sub(1), ..area };
+    let seen = usize::from(above.height.saturating_sub(2)).max(1);
+    let scrolled = (prompt.chosen + 1).saturating_sub(seen);
+    framed(frame, above, " actions: type, or Up and Down; Enter runs, Esc closes ", lines, scrolled);
+}
+
+/// The keys. Returns by how many lines they can be scrolled.
+fn help(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, scrolled: usize) -> usize {
+    let lines: Vec<Line<'_>> = offers(show.layout)
+        .into_iter()
+        .map(|offer| {
+            Line::from(vec![
+                show.span(format!("{:<9}", offer.keys), Tone::Strong),
+                show.span(format!("{:<20}", offer.name), Tone::Plain),
+                show.span(offer.help.to_owned(), Tone::Dim),
+            ])
+        })
+        .collect();
+    let room = usize::from(area.height.saturating_sub(2));
+    let hidden = lines.len().saturating_sub(room);
+    let title = if hidden > 0 { " keys; j and k scroll, others close " } else { " keys; any of them closes this " };
+    framed(frame, area, title, lines, scrolled.min(hidden));
+    hidden
 }
 
 /// Seconds, with as many digits as matter.

@@ -1,30 +1,26 @@
 //! Every rule with its verdict.
 
-use ratatui::{
-    Frame,
-    layout::Rect,
-    text::Line,
-    widgets::{Paragraph, Wrap},
-};
+use ratatui::{Frame, layout::Rect, text::Line, widgets::Paragraph};
 
 use super::{
     Drawn, Show, Tone,
-    listing::{self, Cell, Column, Row, left, right},
+    listing::{self, Cell, Column, Row, cut, left, rest, right},
     seconds,
 };
 use crate::{
-    report::{Story, Style},
+    report::{Story, grouped, wrap},
     tui::state::State,
-    verdict::{RULES, Rule, Sink, Verdict},
+    verdict::{RULES, Rule, Severity, Sink, Verdict, Violation},
 };
 
-const COLUMNS: &[Column] = &[
+/// The columns. A hazard is not broken but met.
+pub const COLUMNS: &[Column] = &[
     left("rule", 5),
-    left("verdict", 15),
+    left("verdict", 14),
     right("evaluated", 13),
-    right("violated", 9),
+    right("broken", 9),
     right("last", 12),
-    left("title", 0),
+    rest("title", 30),
 ];
 
 /// Draws the view.
@@ -32,10 +28,10 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     let Some(sink) = show.engine.sink() else { return Drawn::default() };
     let how = state.current();
     if let Some(rule) = how.inside.and_then(|i| RULES.get(i as usize)) {
-        let lines = inside(show, sink, rule);
+        let lines = inside(show, sink, rule, usize::from(area.width));
         let drawn = Drawn { rows: lines.len(), page: usize::from(area.height), ..Drawn::default() };
         let scroll = how.selected.min(lines.len().saturating_sub(1)) as u16;
-        frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }).scroll((scroll, 0)), area);
+        frame.render_widget(Paragraph::new(lines).scroll((scroll, 0)), area);
         return drawn;
     }
     let start = show.engine.span().map_or(0, |s| s.0);
@@ -46,9 +42,9 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
             key: i as u64,
             cells: vec![
                 Cell::text(rule.name),
-                Cell::text(verdict.name()).tone(tone(verdict)),
+                Cell::text(verdict.name().replace('_', " ")).tone(tone(verdict)),
                 Cell::number(sink.evaluations(rule.id)),
-                Cell::number(sink.violations(rule.id)),
+                broken(sink, rule),
                 Cell {
                     text: if last == 0 { "-".to_owned() } else { seconds(last.saturating_sub(start)) },
                     order: last,
@@ -70,27 +66,66 @@ const fn tone(verdict: Verdict) -> Tone {
     }
 }
 
-fn inside(show: &Show<'_>, sink: &Sink, rule: &Rule) -> Vec<Line<'static>> {
+/// How often it was broken; of a hazard, met.
+fn broken(sink: &Sink, rule: &Rule) -> Cell {
+    let n = sink.violations(rule.id);
+    match rule.severity {
+        Severity::Measure => Cell::text("-").tone(Tone::Dim),
+        Severity::Hazard if n > 0 => Cell { text: format!("met {}", grouped(n)), order: n, tone: Tone::Doubt },
+        _ => Cell::number(n),
+    }
+}
+
+fn inside(show: &Show<'_>, sink: &Sink, rule: &Rule, width: usize) -> Vec<Line<'static>> {
     let verdict = sink.verdict(rule.id);
-    let mut lines = vec![
-        Line::from(vec![
-            show.span(format!("{} {}  ", rule.name, rule.title), Tone::Strong),
-            show.span(verdict.name(), tone(verdict)),
-        ]),
-        Line::from(rule.statement),
-        Line::from(show.span(format!("why: {}", rule.why), Tone::Dim)),
-        Line::from(show.span(format!("source: {}", rule.source), Tone::Dim)),
-        Line::from(show.span(format!("no false alarm: {}", rule.sound), Tone::Dim)),
-    ];
+    let mut lines = vec![Line::from(vec![
+        show.span(format!("{} {}  ", rule.name, rule.title), Tone::Strong),
+        show.span(verdict.name().replace('_', " "), tone(verdict)),
+        show.span(format!("  evaluated {} times", grouped(sink.evaluations(rule.id))), Tone::Plain),
+    ])];
+    let mut say = |text: &str, tone| {
+        lines.extend(wrap(text, width.max(8)).into_iter().map(|line| Line::from(show.span(line, tone))));
+    };
+    say(rule.statement, Tone::Plain);
+    say(&format!("why: {}", rule.why), Tone::Dim);
+    say(&format!("source: {}", rule.source), Tone::Dim);
+    say(&format!("no false alarm: {}", rule.sound), Tone::Dim);
     if let Some(reason) = sink.reason(rule.id) {
-        lines.push(Line::from(show.span(reason, Tone::Doubt)));
+        say(&reason, Tone::Doubt);
     }
     for violation in sink.kept().filter(|v| v.rule == rule.id) {
         lines.push(Line::default());
-        let mut text = Vec::new();
-        // Writing into memory does not fail.
-        let _ = Story::new(violation, show.engine.context()).print(Style::plain(), &mut text);
-        lines.extend(String::from_utf8_lossy(&text).lines().map(|l| Line::from(l.to_owned())));
+        lines.extend(told(show, violation, rule, width));
+    }
+    lines
+}
+
+/// What led to a violation, a column for each task that took part and one for all others.
+fn told(show: &Show<'_>, violation: &Violation, rule: &Rule, width: usize) -> Vec<Line<'static>> {
+    /// Time and CPU.
+    const FRONT: usize = 17;
+    let story = Story::new(violation, show.engine.context());
+    let (word, tone) = if rule.severity == Severity::Hazard { ("met", Tone::Doubt) } else { ("VIOLATED", Tone::Bad) };
+    let title = format!("{word} at {:.6} s: {}", story.seconds, story.what);
+    let mut lines: Vec<Line<'_>> =
+        wrap(&title, width.max(8)).into_iter().map(|line| Line::from(show.span(line, tone))).collect();
+    let columns = story.tids.len() + 1;
+    let column = (width.saturating_sub(FRONT) / columns).max(10);
+    let head = story.tids.iter().map(|tid| format!("task {tid}")).chain(["others".to_owned()]);
+    let head: String = head.map(|h| format!("{:<column$}", cut(&h, column - 1))).collect();
+    lines.push(Line::from(show.span(format!("{:>12} {:>3} {head}", "ns before", "cpu"), Tone::Strong)));
+    for event in &story.events {
+        let at = story.tids.iter().position(|t| *t == event.tid).unwrap_or(columns - 1);
+        let who = if at == columns - 1 { format!("{}: ", event.tid) } else { String::new() };
+        // Beyond its column it may go on as long as nothing stands there.
+        let text = cut(&format!("{who}{}", event.event), width.saturating_sub(FRONT + at * column).max(1));
+        lines.push(Line::from(format!(
+            "{:>12} {:>3} {:indent$}{text}",
+            -event.ns,
+            event.cpu,
+            "",
+            indent = at * column
+        )));
     }
     lines
 }

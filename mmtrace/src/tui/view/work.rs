@@ -6,11 +6,12 @@ use ratatui::{Frame, layout::Rect};
 
 use super::{
     Drawn, Show, Tone,
-    listing::{self, Cell, Column, Row, left, right},
+    listing::{self, Cell, Column, Row, left, rest, right},
 };
 use crate::{context::Context, report::duration, tui::state::State, verdict::RuleId};
 
-const COLUMNS: &[Column] = &[left("what", 26), left("result", 30), right("times", 12), left("", 0)];
+/// The columns.
+pub const COLUMNS: &[Column] = &[left("what", 21), right("times", 9), rest("result", 8)];
 
 /// Draws the view.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
@@ -19,15 +20,15 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     let context = show.engine.context();
     let mut rows = Vec::new();
     let mut add = |what: &str, result: String, n: u64, tone: Tone| {
-        let cells = vec![Cell::text(what), Cell::text(result).tone(tone), Cell::number(n), Cell::default()];
+        let cells = vec![Cell::text(what), Cell::number(n), Cell::text(result).tone(tone)];
         rows.push(Row { key: rows.len() as u64, cells });
     };
     let results: [(&str, &str, &BTreeMap<u64, u64>); 5] = [
-        ("scans of anonymous ranges", "scan_result", &work.scans),
-        ("collapses of them", "scan_result", &work.collapses),
-        ("scans of files", "scan_result", &work.file_scans),
-        ("collapses of them", "scan_result", &work.file_collapses),
-        ("migrate_pages() by reason", "migrate_reason", &work.migrations),
+        ("scans, anonymous", "scan_result", &work.scans),
+        ("collapses, anonymous", "scan_result", &work.collapses),
+        ("scans, files", "scan_result", &work.file_scans),
+        ("collapses, files", "scan_result", &work.file_collapses),
+        ("migrate_pages()", "migrate_reason", &work.migrations),
     ];
     for (what, values, counts) in results {
         for (value, n) in counts {
@@ -41,11 +42,11 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     }
     add("pages migrated", String::new(), work.migrated, Tone::Plain);
     add("pages not migrated", String::new(), work.failed, Tone::Plain);
-    add("migration entries set", String::new(), work.set, Tone::Plain);
-    add("migration entries removed", String::new(), work.removed, Tone::Plain);
-    add("standing now, as far as seen", String::new(), model.outstanding() as u64, Tone::Plain);
+    add("entries set", String::new(), work.set, Tone::Plain);
+    add("entries removed", String::new(), work.removed, Tone::Plain);
+    add("entries now, as seen", String::new(), model.outstanding() as u64, Tone::Plain);
     add("zones compacted", String::new(), work.compactions, Tone::Plain);
-    for (rule, what) in [(RuleId::M05, "write holds of collapses"), (RuleId::M06, "migration entries stood")] {
+    for (rule, what) in [(RuleId::M05, "write hold, collapse"), (RuleId::M06, "entries stood")] {
         if let Some(d) = model.measures().distribution(rule) {
             let text = format!("p50 {}, p99 {}, max {}", duration(d.p50_ns), duration(d.p99_ns), duration(d.max_ns));
             add(what, text, d.count, Tone::Plain);
