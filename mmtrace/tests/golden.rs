@@ -5,22 +5,32 @@ mod golden;
 #[path = "common/judging.rs"]
 mod judging;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use golden::{TESTDATA, goldens};
+use golden::{TESTDATA, captures, goldens};
 use judging::{broken, judge};
 use mmtrace::report::{Report, Style};
+
+/// Captures of bugs that kernels have (docs/findings.md).
+fn bugs() -> PathBuf {
+    Path::new(TESTDATA).join("bugs")
+}
 
 /// As `mmtrace replay --json` prints it. If a change of the model is meant to change
 /// a report, replay the capture and check in what it prints.
 #[test]
 fn every_capture_replays_to_its_report() {
-    for golden in goldens() {
+    let of_bugs = captures(&bugs());
+    let sound = goldens().iter().map(|golden| (golden, PathBuf::from(TESTDATA)));
+    for (golden, folder) in sound.chain(of_bugs.iter().map(|golden| (golden, bugs()))) {
         let engine = judge(&golden.context, &golden.records);
         let mut now = Vec::new();
         Report::new(&engine).print(true, Style::plain(), &mut now).expect("to memory");
         let now = String::from_utf8(now).expect("JSON is UTF-8");
-        let report = Path::new(TESTDATA).join(&golden.name).join("report.json");
+        let report = folder.join(&golden.name).join("report.json");
         let then = fs::read_to_string(report).expect("every capture has its report");
         for (number, (now, then)) in now.lines().zip(then.lines()).enumerate() {
             assert_eq!(now, then, "{}: line {} of the report", golden.name, number + 1);
@@ -29,10 +39,20 @@ fn every_capture_replays_to_its_report() {
     }
 }
 
-/// The kernel that they were recorded on was sound.
+/// The kernels that they were recorded on were sound.
 #[test]
 fn no_capture_breaks_a_rule() {
     for golden in goldens() {
         assert_eq!(broken(&judge(&golden.context, &golden.records)), [], "{}", golden.name);
+    }
+}
+
+/// Captures of what docs/findings.md tells of break L25, and nothing else.
+#[test]
+fn captures_of_a_bug_break_the_rule_that_it_breaks() {
+    for golden in captures(&bugs()) {
+        let broken: Vec<&str> =
+            broken(&judge(&golden.context, &golden.records)).into_iter().map(|(rule, _)| rule).collect();
+        assert_eq!(broken, ["L25"], "{}", golden.name);
     }
 }

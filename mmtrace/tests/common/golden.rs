@@ -23,22 +23,28 @@ pub(crate) struct Golden {
     pub(crate) records: Vec<Record>,
 }
 
-/// Every capture in testdata.
+/// Every capture of a sound kernel in testdata.
 ///
 /// # Panics
 /// There is none, or one cannot be read whole.
 pub(crate) fn goldens() -> &'static [Golden] {
     static GOLDENS: OnceLock<Vec<Golden>> = OnceLock::new();
-    GOLDENS.get_or_init(|| {
-        let mut dirs: Vec<PathBuf> = fs::read_dir(TESTDATA)
-            .expect("testdata is part of the repository")
-            .map(|entry| entry.expect("testdata can be listed").path())
-            .filter(|dir| dir.join("capture").is_dir())
-            .collect();
-        dirs.sort();
-        assert!(!dirs.is_empty(), "no capture in testdata");
-        dirs.iter().map(|dir| load(dir)).collect()
-    })
+    GOLDENS.get_or_init(|| captures(Path::new(TESTDATA)))
+}
+
+/// Every capture in a folder.
+///
+/// # Panics
+/// As [`goldens`].
+pub(crate) fn captures(folder: &Path) -> Vec<Golden> {
+    let mut dirs: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("testdata is part of the repository")
+        .map(|entry| entry.expect("testdata can be listed").path())
+        .filter(|dir| dir.join("capture").is_dir())
+        .collect();
+    dirs.sort();
+    assert!(!dirs.is_empty(), "no capture in {}", folder.display());
+    dirs.iter().map(|dir| load(dir)).collect()
 }
 
 fn load(dir: &Path) -> Golden {
