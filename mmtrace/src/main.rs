@@ -37,7 +37,8 @@ fn main() -> ExitCode {
         Err(error) => {
             // What is buffered belongs before the message, if it can still be written.
             let _ = out.flush();
-            eprintln!("mmtrace: {}", causes(&error));
+            // Standard error may be gone with a terminal.
+            let _ = writeln!(io::stderr(), "mmtrace: {}", causes(&error));
             ExitCode::from(FAILED)
         }
     }

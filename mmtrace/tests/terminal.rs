@@ -24,6 +24,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ENTERED: &str = "\x1b[?1049h";
 const LEFT: &str = "\x1b[?1049l";
 
+/// A pseudo-terminal: what controls it, and the terminal.
+fn pair(columns: u16, rows: u16) -> (File, File) {
+    let controller: OwnedFd =
+        openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudo-terminal");
+    grantpt(&controller).expect("granted");
+    unlockpt(&controller).expect("unlocked");
+    let name = ptsname(&controller, Vec::new()).expect("its name");
+    let terminal = File::options().read(true).write(true).open(name.to_str().expect("a name")).expect("opened");
+    tcsetwinsize(&terminal, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).expect("sized");
+    (File::from(controller), terminal)
+}
+
 /// A program on a terminal of its own.
 struct OnTerminal {
     controller: File,
@@ -35,24 +47,19 @@ struct OnTerminal {
 
 impl OnTerminal {
     fn start(command: &mut Command, columns: u16, rows: u16) -> Self {
-        let controller: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
-        grantpt(&controller).expect("granted");
-        unlockpt(&controller).expect("unlocked");
-        let name = ptsname(&controller, Vec::new()).expect("its name");
-        let terminal = File::options().read(true).write(true).open(name.to_str().expect("a name")).expect("opened");
-        tcsetwinsize(&terminal, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).expect("sized");
+        let (controller, terminal) = pair(columns, rows);
         let end = || Stdio::from(terminal.try_clone().expect("another descriptor"));
         command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm").env_remove("NO_COLOR");
         let child = command.spawn().expect("it starts");
         let shown = Arc::new(Mutex::new(String::new()));
-        let (mut from, to) = (File::from(controller.try_clone().expect("another descriptor")), Arc::clone(&shown));
+        let (mut from, to) = (controller.try_clone().expect("another descriptor"), Arc::clone(&shown));
         thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(n @ 1..) = from.read(&mut bytes) {
                 to.lock().expect("nobody panics with it").push_str(&String::from_utf8_lossy(&bytes[..n]));
             }
         });
-        Self { controller: File::from(controller), terminal, child, shown }
+        Self { controller, terminal, child, shown }
     }
 
     fn shown(&self) -> String {
@@ -135,6 +142,35 @@ fn signals_end_it_as_q_does() {
         let (status, _) = on.ended();
         assert_eq!(status.code(), Some(0), "{signal:?}");
     }
+}
+
+/// The window is closed, the connection is cut: there is nothing to give back, and no reason to panic or to go on.
+#[test]
+fn a_terminal_that_is_gone_ends_it() {
+    let (mut controller, terminal) = pair(40, 12);
+    let mut command = replay(&golden());
+    let end = || Stdio::from(terminal.try_clone().expect("another descriptor"));
+    let mut child = command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm").spawn().expect("it starts");
+    drop(command);
+    let (mut shown, mut bytes) = (Vec::new(), [0; 4096]);
+    while !String::from_utf8_lossy(&shown).contains("Overview") {
+        let n = controller.read(&mut bytes).expect("something is shown");
+        shown.extend_from_slice(&bytes[..n]);
+    }
+    drop((controller, terminal));
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("our child") {
+            break status;
+        }
+        if start.elapsed() > PATIENCE {
+            child.kill().expect("our child");
+            panic!("it goes on without a terminal");
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    // With an error if it drew just then; not by a panic, which is 101.
+    assert!(matches!(status.code(), Some(0 | 2)), "{status:?}");
 }
 
 /// A capture whose files vanish while it is looked at: what was read stays, and nothing breaks.

@@ -10,6 +10,7 @@ mod page_tables;
 
 use std::{path::Path, sync::OnceLock};
 
+use mmtrace::verdict::RULES;
 use mmtrace::{
     capture::Capture,
     replay::{Engine, timeline::Timeline},
@@ -89,6 +90,10 @@ fn looking_inside_and_asking_for_help() {
         state.rows[number].inside = drawn.key;
         insta::assert_snapshot!(file, screen(&engine, &state, AT_END, 100, 30).0);
     }
+    // A hazard is told with the events that led to it.
+    let mut state = State { view: 5, ..State::default() };
+    state.rows[5].inside = RULES.iter().position(|r| r.name == "H07").map(|i| i as u64);
+    insta::assert_snapshot!("a-hazard", screen(&engine, &state, AT_END, 100, 30).0);
     let state = State { help: Some(0), ..State::default() };
     let (text, _) = screen(&engine, &state, Place::Live, 100, 40);
     for offer in offers(layout()) {

@@ -274,3 +274,73 @@ fn place(text: &str, start: u64, end: Option<u64>) -> Option<u64> {
     }
     text.parse::<When>().ok().map(|when| when.after(start))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn over(capture: &Capture) -> Player<'_> {
+        let (start, end) = capture.summary().span.expect("it has events");
+        let timeline = Timeline::new(capture);
+        Player { timeline, start, end: Some(end), playing: false, speed: 1.0, cursor: start, ticked: Instant::now() }
+    }
+
+    fn golden() -> Capture {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/6.18-mmap/capture");
+        Capture::open(&dir).expect("a capture")
+    }
+
+    #[test]
+    fn hazards_are_visited_in_both_directions() {
+        let capture = golden();
+        let mut player = over(&capture);
+        let mut times = Vec::new();
+        while player.take(&Request::Violation(true)).is_none() {
+            times.push(player.cursor());
+        }
+        assert_eq!(times.len(), 4, "H07 is met four times in this capture: {times:?}");
+        assert!(times.is_sorted());
+        let mut back = Vec::new();
+        while player.take(&Request::Violation(false)).is_none() {
+            back.push(player.cursor());
+        }
+        back.reverse();
+        assert_eq!(back, times);
+        assert_eq!(player.take(&Request::Violation(false)).as_deref(), Some("there is none before this"));
+    }
+
+    #[test]
+    fn one_goes_where_one_asks_to() {
+        let capture = golden();
+        let mut player = over(&capture);
+        let whole = player.end.expect("known") - player.start;
+        let at = |player: &Player<'_>| player.cursor() - player.start;
+        assert_eq!(player.take(&Request::GoTo("50%".to_owned())), None);
+        assert_eq!(at(&player), whole / 2);
+        player.take(&Request::Jump(1));
+        assert_eq!(at(&player), whole / 2 + whole / 10);
+        player.take(&Request::Jump(-9));
+        assert_eq!(at(&player), 0, "not before the beginning");
+        player.take(&Request::GoTo("100ms".to_owned()));
+        assert_eq!(at(&player), 100_000_000);
+        player.take(&Request::GoTo("1h".to_owned())).expect("no time");
+        player.take(&Request::GoTo("5min".to_owned()));
+        assert_eq!(at(&player), whole, "not beyond the end");
+        let taken = player.timeline.taken();
+        player.take(&Request::Step(-3));
+        player.take(&Request::Step(1));
+        assert_eq!(player.timeline.taken(), taken - 2);
+        for _ in 0..40 {
+            player.take(&Request::Speed(true));
+        }
+        assert!((player.speed - SPEEDS.1).abs() < f64::EPSILON);
+        // From the end, playing begins again.
+        player.take(&Request::GoTo("100%".to_owned()));
+        player.take(&Request::Pause);
+        assert!(player.playing && at(&player) == 0);
+        while player.playing {
+            player.tick();
+        }
+        assert_eq!(at(&player), whole);
+    }
+}

@@ -2,13 +2,14 @@
 
 use std::{
     io::{self, IsTerminal, Stdout},
+    mem::ManuallyDrop,
     sync::{
         Arc, Once,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -19,17 +20,23 @@ use ratatui::{
         cursor::Show,
         event::{self, DisableMouseCapture, EnableMouseCapture, Event},
         execute,
-        terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+        terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, window_size},
     },
 };
 
 /// How long the input thread waits before it looks whether it is still wanted.
 const POLL: Duration = Duration::from_millis(50);
 
+/// How often it looks whether the terminal is still there.
+const ALIVE: Duration = Duration::from_secs(1);
+
 /// The terminal while the dashboard has it. Dropping it gives it back.
 pub struct Screen {
     /// To draw on.
-    pub terminal: Terminal<CrosstermBackend<Stdout>>,
+    ///
+    /// Never dropped: that would show the cursor, as [`restore`] does, and panic where neither it nor the complaint
+    /// can be written any more.
+    pub terminal: ManuallyDrop<Terminal<CrosstermBackend<Stdout>>>,
     /// Keys, mouse, new sizes.
     pub input: Receiver<Event>,
     stop: Arc<AtomicBool>,
@@ -76,10 +83,18 @@ impl Screen {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         thread::Builder::new().name("input".to_owned()).spawn(move || {
+            let mut asked = Instant::now();
             while !stopped.load(Ordering::Relaxed) {
                 let event = match event::poll(POLL) {
                     Ok(true) => event::read(),
-                    Ok(false) => continue,
+                    // A terminal that was hung up has nothing to read for ever, and no size.
+                    Ok(false) if asked.elapsed() >= ALIVE && window_size().is_err() => return,
+                    Ok(false) => {
+                        if asked.elapsed() >= ALIVE {
+                            asked = Instant::now();
+                        }
+                        continue;
+                    }
                     Err(e) => Err(e),
                 };
                 // The terminal is gone, or nobody listens.
@@ -90,7 +105,7 @@ impl Screen {
                 on_input();
             }
         })?;
-        Ok(Self { terminal, input, stop })
+        Ok(Self { terminal: ManuallyDrop::new(terminal), input, stop })
     }
 }
 

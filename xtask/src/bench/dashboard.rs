@@ -174,7 +174,8 @@ struct Terminal {
 
 impl Terminal {
     fn start(command: &mut Command, columns: u16, rows: u16) -> Result<Self> {
-        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).context("cannot make a terminal")?;
+        let controller =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).context("cannot make a terminal")?;
         grantpt(&controller)?;
         unlockpt(&controller)?;
         let name = ptsname(&controller, Vec::new())?;
