@@ -188,6 +188,8 @@ pub struct Batch {
     pub lost: u64,
     /// Events that `missed` rows say are missing.
     pub missed: u64,
+    /// Until when events may be missing that rows tell of, nanoseconds; 0: none are.
+    pub missing_until: u64,
 }
 
 /// Collects records, column by column. A column that an event does not have costs it
@@ -209,6 +211,7 @@ pub struct BatchBuilder {
     nulls: Vec<ArrayRef>,
     lost: u64,
     missed: u64,
+    missing_until: u64,
     unknown: u64,
 }
 
@@ -241,6 +244,7 @@ impl BatchBuilder {
             schema,
             lost: 0,
             missed: 0,
+            missing_until: 0,
             unknown: 0,
         }
     }
@@ -279,6 +283,7 @@ impl BatchBuilder {
     #[cold]
     fn account(&mut self, record: &Record) {
         let count = record.get(Column::Count).unwrap_or(0);
+        self.missing_until = self.missing_until.max(record.get(Column::Until).unwrap_or(0));
         match record.kind() {
             Some(Kind::Loss) => self.lost = self.lost.saturating_add(count),
             Some(Kind::Missed) => self.missed = self.missed.saturating_add(count),
@@ -344,6 +349,7 @@ impl BatchBuilder {
         let rows = RecordBatch::try_new(self.schema.clone(), columns)?;
         let lost = std::mem::take(&mut self.lost);
         let missed = std::mem::take(&mut self.missed);
-        Ok(Some(Batch { rows, first_ts, last_ts, kinds, lost, missed }))
+        let missing_until = std::mem::take(&mut self.missing_until);
+        Ok(Some(Batch { rows, first_ts, last_ts, kinds, lost, missed, missing_until }))
     }
 }

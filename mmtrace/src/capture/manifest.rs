@@ -49,6 +49,11 @@ pub struct Clock {
     pub realtime_offset_ns: Option<i64>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// One sealed segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentEntry {
@@ -73,6 +78,9 @@ pub struct SegmentEntry {
     /// Events that the `missed` records in it say are missing.
     #[serde(default)]
     pub missed: u64,
+    /// Until when events may be missing that records in it tell of, nanoseconds; 0: none are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missing_until: u64,
 }
 
 /// Sums over the sealed segments.
@@ -182,7 +190,7 @@ impl Manifest {
         let entry = self.segments.remove(0);
         self.dropped.segments += 1;
         self.dropped.events += entry.rows;
-        self.context.start = self.context.start.max(entry.last_ts);
+        self.context.start = self.context.start.max(entry.last_ts).max(entry.missing_until);
         self.totals.events = self.totals.events.saturating_sub(entry.rows);
         self.totals.lost = self.totals.lost.saturating_sub(entry.lost);
         self.totals.missed = self.totals.missed.saturating_sub(entry.missed);

@@ -42,6 +42,6 @@ pub use manifest::{Clock, Dropped, Manifest, SegmentEntry, State, Totals, Versio
 pub use names::Names;
 pub use place::make_room;
 pub use reader::{Capture, Condition, Problem, Records, Summary};
-pub use save::{Saved, free_name, save};
+pub use save::{LOOK_BACK_NS, Saved, free_name, save};
 pub use schema::{DictionaryKey, FIXED, schema, writer_properties};
 pub use writer::{CaptureWriter, FinalInfo, WriterOptions};

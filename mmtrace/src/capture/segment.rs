@@ -224,6 +224,7 @@ impl SealingSegment {
             kinds: Default::default(),
             lost: 0,
             missed: 0,
+            missing_until: 0,
         };
         Ok(Self { dir: dir.to_path_buf(), flusher, parquet, entry, kinds: vec![0; SPECS.len()] })
     }
@@ -246,6 +247,7 @@ impl SealingSegment {
         self.entry.last_ts = self.entry.last_ts.max(batch.last_ts);
         self.entry.lost = self.entry.lost.saturating_add(batch.lost);
         self.entry.missed = self.entry.missed.saturating_add(batch.missed);
+        self.entry.missing_until = self.entry.missing_until.max(batch.missing_until);
         for (sum, n) in self.kinds.iter_mut().zip(&batch.kinds) {
             *sum += n;
         }

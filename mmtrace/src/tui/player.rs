@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 
 use super::{Dashboard, layout::Layout, state::Request, terminal, view::Place};
 use crate::{
-    capture::{Capture, Saved, free_name, save},
+    capture::{Capture, LOOK_BACK_NS, Saved, free_name, save},
     replay::{Engine, recent::Stored, timeline::Timeline},
     report::grouped,
     verdict::{RULES, Severity},
@@ -137,8 +137,8 @@ impl Player<'_> {
     fn save(&self, capture: &Capture, length: &str) -> Result<String> {
         let from = self.cursor.saturating_sub(duration(length)?);
         let offset = capture.manifest().clock.realtime_offset_ns;
-        let records = capture.records_between(from.max(1), self.cursor);
-        Ok(told(save(&free_name(Path::new(SAVED)), capture.context(), offset, records)?.as_ref()))
+        let records = capture.records_between(from.saturating_sub(LOOK_BACK_NS).max(1), self.cursor);
+        Ok(told(save(&free_name(Path::new(SAVED)), capture.context(), offset, from, records)?.as_ref()))
     }
 
     /// Goes on, if it is played. Returns whether anything is different.

@@ -112,10 +112,10 @@ impl Watch {
         let to = self.still.as_ref().map_or_else(|| engine.span().map_or(0, |s| s.1), |player| player.cursor());
         let from = to.saturating_sub(duration(length)?);
         let stored = self.still.as_ref().and_then(|player| player.stored());
-        let records = stored.unwrap_or_else(|| self.recent.stored()).filter(move |r| (from..=to).contains(&r.ts));
+        let records = stored.unwrap_or_else(|| self.recent.stored()).filter(move |r| r.ts <= to);
         let (context, offset) = (engine.context().clone(), self.realtime_offset_ns);
         let dir = free_name(Path::new(SAVED));
-        let write = move || save(&dir, &context, offset, records);
+        let write = move || save(&dir, &context, offset, from, records);
         self.saving.push(thread::Builder::new().name("save".to_owned()).spawn(write)?);
         Ok(())
     }

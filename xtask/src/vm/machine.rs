@@ -225,6 +225,13 @@ pub(super) fn alarms(console: &str) -> Vec<String> {
     ALARMS.iter().filter_map(raised).collect()
 }
 
+/// Whether the emulator is to blame: QEMU's compiler, with a thread for each CPU, can go on executing a breakpoint that
+/// the kernel has just removed from its code (it puts one there while it changes a function's first instruction, as
+/// programs come and go), when another CPU compiled that code at that moment. Processors do not, nor does KVM.
+pub(super) fn is_stale_breakpoint(console: &str, accelerator: Accelerator) -> bool {
+    accelerator == Accelerator::Tcg && console.contains("Oops: int3: 0000")
+}
+
 /// Where QEMU is; the inner error says what to do where it is not.
 pub(crate) fn qemu() -> Result<PathBuf, String> {
     if std::env::consts::ARCH != "x86_64" {
@@ -250,6 +257,9 @@ mod tests {
             ["[ 9.1] WARNING: CPU: 0 PID: 1 at mm/x.c:1 (and 1 more of this sort)", "[ 9.3] Oops: 0000 [#1]"]
         );
         assert!(alarms("[ 0.1] all is well\n").is_empty());
+        let stale = "[ 9.3] Oops: int3: 0000 [#1] SMP NOPTI\n";
+        assert!(is_stale_breakpoint(stale, Accelerator::Tcg) && !is_stale_breakpoint(stale, Accelerator::Kvm));
+        assert!(!is_stale_breakpoint(console, Accelerator::Tcg));
     }
 
     #[test]
