@@ -134,7 +134,8 @@ fn captured(workspace: &Workspace) -> Result<Coverage> {
         sum.lost += number(&report["lost"]);
         sum.missed += number(&report["missed"]);
         for rule in report["rules"].as_array().into_iter().flatten() {
-            let entry: &mut Evaluated = sum.rules.entry(rule["id"].as_str().unwrap_or_default().to_owned()).or_default();
+            let entry: &mut Evaluated =
+                sum.rules.entry(rule["id"].as_str().unwrap_or_default().to_owned()).or_default();
             if rule["verdict"] == "not_observable" {
                 entry.reason = rule["reason"].as_str().map(str::to_owned);
             } else {

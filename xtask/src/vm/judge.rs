@@ -103,18 +103,20 @@ fn one(test: &Test, results: &Contents, judgement: &mut Judgement, wrong: &mut V
             }
             Err(error) => no_json(&error, wrong),
         },
-        Expect::Recording | Expect::Caught(_) | Expect::CaughtIfSeen(_) => match serde_json::from_slice::<Value>(stdout) {
-            Ok(report) => {
-                if judgement.manifest.is_none() {
-                    judgement.manifest = manifest(results, test);
+        Expect::Recording | Expect::Caught(_) | Expect::CaughtIfSeen(_) => {
+            match serde_json::from_slice::<Value>(stdout) {
+                Ok(report) => {
+                    if judgement.manifest.is_none() {
+                        judgement.manifest = manifest(results, test);
+                    }
+                    let stderr = String::from_utf8_lossy(file(results, test.name, STDERR).unwrap_or_default());
+                    let told = recording(&report, test.expect, &stderr, wrong);
+                    judgement.coverage.add(test.name, &report, &stderr);
+                    told
                 }
-                let stderr = String::from_utf8_lossy(file(results, test.name, STDERR).unwrap_or_default());
-                let told = recording(&report, test.expect, &stderr, wrong);
-                judgement.coverage.add(test.name, &report, &stderr);
-                told
+                Err(error) => no_json(&error, wrong),
             }
-            Err(error) => no_json(&error, wrong),
-        },
+        }
     };
     format!("{told} ({:.1} s)", done.seconds)
 }

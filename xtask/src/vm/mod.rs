@@ -168,7 +168,9 @@ fn boot(
         if !machine::is_stale_breakpoint(&remains.console, *accelerator) {
             break;
         }
-        say!("  again       the emulator executed a breakpoint that the kernel had removed (see machine.rs); that says nothing of mmtrace");
+        say!(
+            "  again       the emulator executed a breakpoint that the kernel had removed (see machine.rs); that says nothing of mmtrace"
+        );
         remains = machine.run(accelerator)?;
     }
     fs::remove_file(&initramfs)?;
