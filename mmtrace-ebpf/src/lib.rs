@@ -5,10 +5,11 @@
 //! this kernel has them ([`args`]), and put one record into a ring ([`ring`]).
 //! Nothing is parsed, aggregated or judged here.
 //!
-//! Every program exists twice with the same body: as BTF-typed raw tracepoint
-//! (`tp_btf`), where the verifier knows the argument types and struct members are
-//! plain loads, and as untyped raw tracepoint (`NAME_raw`), where they go through
-//! a helper.
+//! Every program on a tracepoint exists twice with the same body: as BTF-typed raw
+//! tracepoint (`tp_btf`), where the verifier knows the argument types and struct members
+//! are plain loads, and as untyped raw tracepoint (`NAME_raw`), where they go through a
+//! helper. Programs on functions exist once, as `fentry` or `fexit`; where the kernel
+//! puts no trampoline on a function, as kprobe and kretprobe.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]

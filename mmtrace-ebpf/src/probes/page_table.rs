@@ -53,8 +53,7 @@ fn map(args: Args, kind: Kind) {
 fn map_rw(args: Args) {
     let mm = args.mm();
     if wanted(Kind::PteOffsetMapRwNolock, mm) {
-        let words =
-            [args.field::<0>(), args.field::<1>(), args.field::<2>(), args.pointee::<3>(), args.pointee::<4>()];
+        let words = [args.field::<0>(), args.field::<1>(), args.field::<2>(), args.pointee::<3>(), args.pointee::<4>()];
         emit(Kind::PteOffsetMapRwNolock, mm, 0, words);
     }
 }

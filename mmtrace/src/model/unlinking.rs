@@ -38,6 +38,11 @@ const fn marker_of(pte: u64) -> Option<u64> {
     if pte & 0x101 != 0 || pte >> 59 != SWP_PTE_MARKER { None } else { Some((!pte << 5) >> 14) }
 }
 
+/// A number of things, for people.
+fn counted(number: u32, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
 /// What an entry is, for people.
 fn entry_name(pte: u64) -> String {
     match marker_of(pte) {
@@ -157,11 +162,13 @@ impl Model {
         let address = (record.args[1] & !(PMD_SIZE - 1)) + (index << 12);
         let mut tids = vec![record.tid];
         let mut what = format!(
-            "task {} unlinks the PTE table of {:#x} in mm {:#x} in {by}, and it still holds {markers} markers and \
-             {presents} present entries; at {address:#x} stands a {} ({entry:#x})",
+            "task {} unlinks the PTE table of {:#x} in mm {:#x} in {by}, and it still holds {} and \
+             {}; at {address:#x} stands a {} ({entry:#x})",
             record.tid,
             record.args[1] & !(PMD_SIZE - 1),
             record.mm,
+            counted(markers, "marker", "markers"),
+            counted(presents, "present entry", "present entries"),
             entry_name(entry)
         );
         if sink.violations(RuleId::L25) < TOLD

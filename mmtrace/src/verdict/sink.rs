@@ -200,16 +200,16 @@ impl Sink {
         None
     }
 
-    /// Times that the rule was evaluated.
+    /// Times that the rule was evaluated; 0 where it cannot be observed, whatever part of it the model could see.
     #[must_use]
     pub fn evaluations(&self, rule: RuleId) -> u64 {
-        self.tallies[rule as usize].evaluations
+        if self.is_open(rule) { self.tallies[rule as usize].evaluations } else { 0 }
     }
 
     /// Times that the rule applied and could not be judged.
     #[must_use]
     pub fn not_judged(&self, rule: RuleId) -> u64 {
-        self.tallies[rule as usize].unjudged
+        if self.is_open(rule) { self.tallies[rule as usize].unjudged } else { 0 }
     }
 
     /// Times that the rule was broken.
@@ -221,7 +221,7 @@ impl Sink {
     /// When the rule was last evaluated, nanoseconds of `CLOCK_MONOTONIC`; 0 for never.
     #[must_use]
     pub fn last(&self, rule: RuleId) -> u64 {
-        self.tallies[rule as usize].last
+        if self.is_open(rule) { self.tallies[rule as usize].last } else { 0 }
     }
 
     /// Violations with their events, the first few of each rule, in the order of the rules.
