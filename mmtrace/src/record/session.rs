@@ -112,7 +112,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     let probes = object.attach(&plan)?;
     let attached = probes.iter().filter(|p| p.form.is_some()).count();
     if begun.elapsed() >= LONG {
-        eprintln!("mmtrace: {attached} of {} probes attached in {:.1} s", probes.len(), begun.elapsed().as_secs_f64());
+        tell(&format!("{attached} of {} probes attached in {:.1} s", probes.len(), begun.elapsed().as_secs_f64()));
     }
     if attached == 0 {
         let why = probes.iter().find_map(|p| p.reason.as_deref()).unwrap_or("none was asked for");
@@ -212,7 +212,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     // What was judged is worth a report, also when it could not all be written.
     let closed = live.close(args, rings.watermark(), out, style);
     for (kind, runs, ns) in costs {
-        eprintln!("mmtrace: cost of {}: {} ns each of {runs} runs", kind.name(), ns / runs.max(1));
+        tell(&format!("cost of {}: {} ns each of {runs} runs", kind.name(), ns / runs.max(1)));
     }
     detaching.end();
     result?;
@@ -235,12 +235,12 @@ impl Detaching {
     fn end(self) {
         let Self { thread, begun } = self;
         if !thread.is_finished() && begun.elapsed() >= LONG {
-            eprintln!("mmtrace: waiting for the kernel to take the last probes off");
+            tell("waiting for the kernel to take the last probes off");
         }
         // It cannot panic: it only drops.
         let _ = thread.join();
         if begun.elapsed() >= LONG {
-            eprintln!("mmtrace: probes taken off in {:.1} s", begun.elapsed().as_secs_f64());
+            tell(&format!("probes taken off in {:.1} s", begun.elapsed().as_secs_f64()));
         }
     }
 }

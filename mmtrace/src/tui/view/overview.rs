@@ -1,5 +1,6 @@
 //! What goes on, what is held, what is missing.
 
+use mmtrace_common::Kind;
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -142,8 +143,10 @@ fn causes(show: &Show<'_>, width: u16) -> Vec<Line<'static>> {
     if lines.len() == 1 {
         lines.push(Line::from(show.span("none yet", Tone::Dim)));
     }
-    let text = "latency: not observable by tracepoints: none is at a fault's end";
-    lines.push(Line::from(show.span(cut(text, usize::from(width)), Tone::Dim)));
+    if !show.engine.context().has(Kind::HandleMmFaultReturn) {
+        let text = "latency: not observable by tracepoints: none is at a fault's end";
+        lines.push(Line::from(show.span(cut(text, usize::from(width)), Tone::Dim)));
+    }
     lines
 }
 
