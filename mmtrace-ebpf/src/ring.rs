@@ -7,6 +7,7 @@
 //! a time T knows of every loss that anything before T could depend on.
 
 use aya_ebpf::{
+    bindings::BPF_RB_NO_WAKEUP,
     helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns, generated},
     macros::map,
     maps::{PerCpuArray, RingBuf},
@@ -96,7 +97,8 @@ pub fn emit<const N: usize>(kind: Kind, mm: u64, aux: u64, args: [u64; N]) {
             slot.add(HEADER_WORDS + i).write(args[i]);
             i += 1;
         }
-        // Flags 0: the reader is woken only when it had caught up.
-        generated::bpf_ringbuf_submit(slot.cast(), 0);
+        // The reader is never woken from here, it looks by itself: waking it takes an interrupt of this CPU's own, within
+        // the traced page fault.
+        generated::bpf_ringbuf_submit(slot.cast(), u64::from(BPF_RB_NO_WAKEUP));
     }
 }

@@ -18,14 +18,16 @@ pub const STDOUT: &str = "stdout";
 pub const STDERR: &str = "stderr";
 /// Folder of the files that a step leaves and the plan keeps.
 pub const KEPT: &str = "kept";
+/// Serial number of the disk that takes the results. Which name a disk gets is a matter of which one is found first.
+pub const RESULTS: &str = "results";
+/// Serial number of the disk to swap to.
+pub const SWAP: &str = "swap";
 /// Begins each line that the first process writes to the kernel's log.
 pub const VOICE: &str = "mmtrace-guest:";
 
 /// What to do in a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The disk that takes the results, such as `/dev/nvme0n1`.
-    pub disk: String,
     /// One after the other.
     pub steps: Vec<Step>,
 }

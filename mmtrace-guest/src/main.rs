@@ -8,14 +8,14 @@ use std::{
     fs::{self, File, OpenOptions},
     io::Write,
     os::unix::process::ExitStatusExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
-use mmtrace_guest::{DONE, Done, KEPT, PLAN, Plan, STDERR, STDOUT, Step, VOICE, archive::Writer};
+use mmtrace_guest::{DONE, Done, KEPT, PLAN, Plan, RESULTS, STDERR, STDOUT, SWAP, Step, VOICE, archive::Writer};
 
 /// How often a step is looked at.
 const TICK: Duration = Duration::from_millis(20);
@@ -51,11 +51,11 @@ fn run() -> Result<()> {
     let plan = fs::read(Path::new("/").join(PLAN)).context("there is no plan")?;
     let plan: Plan = serde_json::from_slice(&plan).context("the plan cannot be understood")?;
     let patience = Instant::now() + DISK_PATIENCE;
-    while !Path::new(&plan.disk).exists() && Instant::now() < patience {
-        thread::sleep(TICK);
-    }
-    let disk = OpenOptions::new().write(true).open(&plan.disk);
-    let mut results = Writer::new(disk.with_context(|| format!("cannot write to the disk {}", plan.disk))?);
+    let disk = find(RESULTS, patience)?;
+    let file = OpenOptions::new().write(true).open(&disk);
+    let mut results = Writer::new(file.with_context(|| format!("cannot write to the disk {}", disk.display()))?);
+    let swap = find(SWAP, patience)?;
+    system::swap_on(&swap).with_context(|| format!("cannot swap to {}", swap.display()))?;
     for step in &plan.steps {
         say(&format!("begin {}", step.name));
         let done =
@@ -65,6 +65,19 @@ fn run() -> Result<()> {
     }
     results.finish()?.sync_all()?;
     Ok(())
+}
+
+/// The disk with this serial number, which may not be there yet.
+fn find(serial: &str, patience: Instant) -> Result<PathBuf> {
+    loop {
+        if let Some(disk) = system::disk(serial) {
+            return Ok(disk);
+        }
+        if Instant::now() > patience {
+            bail!("there is no disk with the serial number {serial}");
+        }
+        thread::sleep(TICK);
+    }
 }
 
 fn output(name: &str) -> String {

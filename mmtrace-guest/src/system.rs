@@ -1,6 +1,13 @@
 //! What the first process does to the machine as a whole.
 
-use std::{ffi::CString, fs, io, thread, time::Duration};
+use std::{
+    ffi::CString,
+    fs, io,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 /// File systems: type, folder, options. Those that a kernel does not have are told, and no more.
 const MOUNTS: &[(&str, &str, &str)] = &[
@@ -37,6 +44,24 @@ fn mount(kind: &str, folder: &str, options: &str) -> io::Result<()> {
     // SAFETY: four strings that end with 0 and outlive the call; the kernel copies them.
     let done = unsafe { libc::mount(kind.as_ptr(), folder.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast()) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The disk with this serial number, if it has been found and its node is there.
+pub(crate) fn disk(serial: &str) -> Option<PathBuf> {
+    let disks = fs::read_dir("/sys/block").ok()?.flatten();
+    let has = |name: &Path| {
+        let told = fs::read_to_string(Path::new("/sys/block").join(name).join("device/serial"));
+        told.is_ok_and(|told| told.trim() == serial)
+    };
+    let name = disks.map(|disk| PathBuf::from(disk.file_name())).find(|name| has(name))?;
+    Some(Path::new("/dev").join(name)).filter(|node| node.exists())
+}
+
+/// Swaps to a disk that was made for it.
+pub(crate) fn swap_on(disk: &Path) -> io::Result<()> {
+    let path = CString::new(disk.as_os_str().as_bytes())?;
+    // SAFETY: a string that ends with 0 and outlives the call.
+    if unsafe { libc::swapon(path.as_ptr(), 0) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Kills every process but this, and waits until they are gone, at most for some seconds.

@@ -117,11 +117,6 @@ impl Rings {
         self.totals
     }
 
-    /// File descriptors that become readable when records arrive at a reader that had caught up.
-    pub fn fds(&self) -> impl Iterator<Item = io::Result<OwnedFd>> + '_ {
-        self.fds.iter().map(OwnedFd::try_clone)
-    }
-
     /// How often each program ran and how long that took in all, nanoseconds; nothing unless the kernel counts it
     /// (sysctl `kernel.bpf_stats_enabled`).
     #[must_use]

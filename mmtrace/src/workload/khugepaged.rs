@@ -2,6 +2,7 @@
 
 use super::Job;
 use super::settings::Setting;
+use super::settings::line_kib;
 use super::swap::SwapFile;
 use super::sys::{Advice, Backing, HUGE, Mapping, PAGE, memfd};
 use super::tally::{Local, Tally};
@@ -161,13 +162,7 @@ fn collapse_shmem(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
 
 /// Collapse of a range with pages in swap.
 fn collapse_swapped(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
-    let swap = if swap_total() > 0 {
-        None
-    } else if job.allow_swap {
-        Some(SwapFile::create()?)
-    } else {
-        return Err(io::Error::other("there is no swap; --allow-swap makes a temporary swap file"));
-    };
+    let swap = SwapFile::where_there_is_none(job.allow_swap)?;
     let mut counts = tally.local("collapse swapped");
     let memory = Mapping::aligned(HUGE, Backing::Anon)?;
     while job.go() {
@@ -184,16 +179,6 @@ fn collapse_swapped(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
     Ok(())
 }
 
-fn line_kib(file: &str, field: &str) -> u64 {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let value = text.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")?.parse().ok());
-    value.unwrap_or(0)
-}
-
 fn status_kib(field: &str) -> u64 {
     line_kib("/proc/self/status", field)
-}
-
-fn swap_total() -> u64 {
-    line_kib("/proc/meminfo", "SwapTotal:")
 }

@@ -1,6 +1,6 @@
 //! Migration of pages that threads fault in, while others change the VMA.
 
-use super::settings::number_list;
+use super::settings::{number_list, vmstat};
 use super::sys::{Access, Advice, Backing, MPOL_MF_MOVE, Mapping, PAGE};
 use super::tally::Tally;
 use super::{Job, process};
@@ -28,7 +28,7 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
         Ok(memory) => memory,
         Err(error) => return tally.note("move", format!("no memory: {error}")),
     };
-    let before = migrated();
+    let before = vmstat("pgmigrate_success");
     let nodes = nodes();
     // The mover has the first three quarters, writers the last: their splits move the end of the mover's VMA, whose
     // lock they then need, while faults wait in it for migration.
@@ -56,18 +56,12 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
         });
     });
     // Other processes' pages are counted, too.
-    tally.add("move", "pages migrated on the whole machine", migrated().saturating_sub(before));
+    tally.add("move", "pages migrated on the whole machine", vmstat("pgmigrate_success").saturating_sub(before));
 }
 
 /// NUMA nodes that have memory.
 pub(super) fn nodes() -> Vec<u32> {
     number_list(&fs::read_to_string("/sys/devices/system/node/has_memory").unwrap_or_default())
-}
-
-/// Pages migrated since the machine was started.
-fn migrated() -> u64 {
-    let text = fs::read_to_string("/proc/vmstat").unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix("pgmigrate_success ")?.parse().ok()).unwrap_or(0)
 }
 
 /// Moves the pages to and fro: mostly a few, which are touched all the time, and others in turn.

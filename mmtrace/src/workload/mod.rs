@@ -29,6 +29,7 @@ mod tests;
 mod uffd;
 mod uffd_wp;
 
+pub use swap::header as swap_header;
 pub use table::{WORKLOADS, Workload};
 pub use tally::PathOutcome;
 
@@ -80,7 +81,7 @@ pub struct WorkloadArgs {
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = size)]
     pub memory: u64,
 
-    /// Let `khugepaged` create a temporary swap file and swap to it (root)
+    /// Let `khugepaged` and `swap` create a temporary swap file, if there is no swap, and swap to it (root)
     ///
     /// Collapsing a range of which a part is swapped out is the one way to `mm_collapse_huge_page_swapin`. The file
     /// has 32 MiB, lies in the folder for temporary files or in /var/tmp, and is switched off and removed at the end.

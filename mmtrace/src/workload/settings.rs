@@ -54,6 +54,19 @@ pub(super) fn number_list(text: &str) -> Vec<u32> {
         .collect()
 }
 
+/// A counter of the whole machine, from its start on; 0 where there is none.
+pub(super) fn vmstat(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()).unwrap_or(0)
+}
+
+/// A value of a file such as /proc/meminfo, which gives it in KiB; 0 where there is none.
+pub(super) fn line_kib(file: &str, field: &str) -> u64 {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let value = text.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")?.parse().ok());
+    value.unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

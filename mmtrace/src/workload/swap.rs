@@ -1,13 +1,67 @@
-//! A swap file for as long as a workload runs.
+//! Pages that go to swap and come back, and a swap file for as long as a workload runs.
 
-use super::process::{swap_off, swap_on};
-use super::sys::PAGE;
+use super::Job;
+use super::process::{self, swap_off, swap_on};
+use super::settings::{line_kib, vmstat};
+use super::sys::{Advice, Backing, Mapping, PAGE};
+use super::tally::Tally;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-const PAGES: usize = 8192;
+/// Pages of the file.
+const PAGES: u32 = 8192;
+/// Most memory that goes out and comes in.
+const REGION: usize = 4 << 20;
+
+/// Reclaims pages that threads touch. Whoever touches one first reads it, and waits for its folio as do the others: it is
+/// locked until it has been read.
+pub(super) fn run(job: &Job<'_>, tally: &Tally) {
+    let swap = match SwapFile::where_there_is_none(job.allow_swap) {
+        Ok(swap) => swap,
+        Err(error) => return tally.note("swap in", format!("not provoked: {error}")),
+    };
+    let len = (job.memory / 2 / PAGE * PAGE).min(REGION);
+    let memory = Mapping::new(len, Backing::Anon).and_then(|memory| {
+        memory.advise(Advice::NoHugePage)?;
+        Ok(memory)
+    });
+    let memory = match &memory {
+        Ok(memory) => memory,
+        Err(error) => return tally.note("swap in", format!("no memory: {error}")),
+    };
+    let before = vmstat("pswpin");
+    std::thread::scope(|scope| {
+        for index in 0..job.threads.max(2) {
+            scope.spawn(move || {
+                process::pin(&job.cpus, index);
+                let mut counts = tally.local("swap in");
+                while job.go() {
+                    counts.add("pages touched", memory.scan(1));
+                    // What is touched before it has left memory need not be read.
+                    job.pause(Duration::from_millis(20));
+                }
+            });
+        }
+        scope.spawn(move || {
+            let mut counts = tally.local("swap out");
+            // Written once: a page that is only read after that leaves again without being written.
+            memory.fill(1, 1);
+            while job.go() {
+                if let Err(error) = memory.advise(Advice::PageOut) {
+                    return tally.note("swap out", format!("stopped early: {error}"));
+                }
+                counts.add("MADV_PAGEOUT", 1);
+                job.pause(Duration::from_millis(2));
+            }
+        });
+    });
+    drop(swap);
+    // Other processes' pages are counted, too.
+    tally.add("swap in", "pages read from swap on the whole machine", vmstat("pswpin").saturating_sub(before));
+}
 
 /// Switched off and removed when dropped.
 #[derive(Debug)]
@@ -17,8 +71,19 @@ pub(super) struct SwapFile {
 }
 
 impl SwapFile {
+    /// None where there is swap; else the file, if it may be made.
+    pub(super) fn where_there_is_none(allowed: bool) -> io::Result<Option<Self>> {
+        if line_kib("/proc/meminfo", "SwapTotal:") > 0 {
+            Ok(None)
+        } else if allowed {
+            Self::create().map(Some)
+        } else {
+            Err(io::Error::other("there is no swap; --allow-swap makes a temporary swap file"))
+        }
+    }
+
     /// Creates the file where the file system takes it, and swaps to it.
-    pub(super) fn create() -> io::Result<Self> {
+    fn create() -> io::Result<Self> {
         let mut result = Err(io::Error::other("no folder for it"));
         for folder in [std::env::temp_dir(), PathBuf::from("/var/tmp")] {
             result = Self::create_in(&folder);
@@ -34,7 +99,7 @@ impl SwapFile {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         // From here on, dropping removes the file.
         let mut swap = Self { path, on: false };
-        file.write_all(&header())?;
+        file.write_all(&header(PAGES))?;
         // Written, not reserved: swapon(2) refuses holes.
         for _ in 1..PAGES {
             file.write_all(&[0; PAGE])?;
@@ -47,11 +112,13 @@ impl SwapFile {
     }
 }
 
-/// First page of a swap area, as mkswap(8) writes it: version, last page and no bad pages, and the magic at its end.
-fn header() -> [u8; PAGE] {
+/// First page of a swap area of so many, as mkswap(8) writes it: version, last page and no bad pages, and the magic at
+/// its end.
+#[must_use]
+pub fn header(pages: u32) -> [u8; PAGE] {
     let mut page = [0; PAGE];
     page[1024..1028].copy_from_slice(&1_u32.to_ne_bytes());
-    page[1028..1032].copy_from_slice(&(PAGES as u32 - 1).to_ne_bytes());
+    page[1028..1032].copy_from_slice(&(pages - 1).to_ne_bytes());
     page[PAGE - 10..].copy_from_slice(b"SWAPSPACE2");
     page
 }

@@ -2,7 +2,8 @@
 
 use super::tally::Tally;
 use super::{
-    Job, collapse_file, compaction, faults, fork, gup, hugetlb, khugepaged, markers, migrate, mmap, mremap, uffd_wp,
+    Job, collapse_file, compaction, faults, fork, gup, hugetlb, khugepaged, markers, migrate, mmap, mremap, swap,
+    uffd_wp,
 };
 use mmtrace_common::Kind;
 use std::collections::BTreeSet;
@@ -177,6 +178,14 @@ pub const WORKLOADS: &[Workload] = &[
         sometimes: &[],
         needs: "nothing; a busy machine loses events under it",
         body: Body::Alone(fork::storm),
+    },
+    Workload {
+        name: "swap",
+        about: "pages that are reclaimed to swap, and read again by several threads at a time, which wait for them",
+        kinds: &[K::PageFaultUser, K::StartLocking, K::AcquireReturned, K::Released, K::TlbFlush],
+        sometimes: &[K::FolioLockOrRetry],
+        needs: "swap on a disk; if there is none, root and --allow-swap. It writes to it all the time",
+        body: Body::Alone(swap::run),
     },
     Workload {
         name: "hugetlb",

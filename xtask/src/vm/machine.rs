@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{BufReader, Read as _},
+    io::{BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Child, Stdio},
     thread,
@@ -10,16 +10,20 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use mmtrace_guest::archive::{self, Contents};
+use mmtrace::workload::swap_header;
+use mmtrace_guest::{
+    RESULTS, SWAP,
+    archive::{self, Contents},
+};
 
 use crate::{process, workspace::program};
 
 /// QEMU for the kernels that are tested.
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
-/// The results' disk, as the kernel calls it: NVMe is built into Debian's cloud kernels, virtio is a module.
-pub(super) const DISK: &str = "/dev/nvme0n1";
-/// Its size; only what is written takes room.
+/// Size of the disk for results; only what is written takes room.
 const DISK_BYTES: u64 = 4 << 30;
+/// Pages of the disk to swap to.
+const SWAP_PAGES: u32 = 64 << 8;
 /// How long a kernel may take to say its first word, with an accelerator that works.
 const FIRST_WORD: Duration = Duration::from_secs(15);
 /// How long a kernel that panics may take to end the machine.
@@ -94,14 +98,15 @@ enum End {
 impl Machine<'_> {
     /// Starts it and waits for its end. With an accelerator that turns out not to work, it is started again without.
     pub(super) fn run(&self, accelerator: &mut Accelerator) -> Result<Remains> {
-        let (disk, console) = (self.folder.join("disk"), self.folder.join("console"));
+        let (disk, swap, console) = (self.folder.join("disk"), self.folder.join("swap"), self.folder.join("console"));
         let trouble = loop {
             // A disk of before would be read for this one's.
             let _ = fs::remove_file(&disk);
-            let file = File::create(&disk).with_context(|| format!("cannot make {}", disk.display()))?;
-            file.set_len(DISK_BYTES).with_context(|| format!("cannot make {}", disk.display()))?;
+            make(&disk, &[], DISK_BYTES)?;
+            let header = swap_header(SWAP_PAGES);
+            make(&swap, &header, u64::from(SWAP_PAGES) * header.len() as u64)?;
             fs::write(&console, "")?;
-            let mut child = self.start(*accelerator, &disk, &console)?;
+            let mut child = self.start(*accelerator, &[(RESULTS, &disk), (SWAP, &swap)], &console)?;
             let end = self.watch(&mut child, *accelerator, &console);
             // It may have ended by itself; an error must not leave it behind.
             let _ = child.kill();
@@ -116,10 +121,11 @@ impl Machine<'_> {
         };
         let results = archive::read(BufReader::new(File::open(&disk)?))?;
         let _ = fs::remove_file(&disk);
+        let _ = fs::remove_file(&swap);
         Ok(Remains { results, console: text(&console), trouble })
     }
 
-    fn start(&self, accelerator: Accelerator, disk: &Path, console: &Path) -> Result<Child> {
+    fn start(&self, accelerator: Accelerator, disks: &[(&str, &Path)], console: &Path) -> Result<Child> {
         let mut qemu = process::command(QEMU, self.folder);
         qemu.args([
             "-machine",
@@ -139,8 +145,11 @@ impl Machine<'_> {
         }
         qemu.args(["-nodefaults", "-display", "none", "-no-reboot"]);
         qemu.arg("-serial").arg(option("file:", console));
-        qemu.arg("-drive").arg(option("if=none,id=results,format=raw,cache=writeback,file=", disk));
-        qemu.args(["-device", "nvme,drive=results,serial=results"]);
+        // NVMe is built into Debian's cloud kernels, virtio is a module.
+        for (name, file) in disks {
+            qemu.arg("-drive").arg(option(&format!("if=none,id={name},format=raw,cache=writeback,file="), file));
+            qemu.arg("-device").arg(format!("nvme,drive={name},serial={name}"));
+        }
         qemu.arg("-kernel").arg(self.vmlinuz).arg("-initrd").arg(self.initramfs);
         // A panic ends the machine. The first process says on the console which step it is at.
         qemu.args(["-append", "console=ttyS0 panic=-1 oops=panic printk.devkmsg=on"]);
@@ -179,6 +188,15 @@ impl Machine<'_> {
             thread::sleep(TICK);
         }
     }
+}
+
+/// A file that begins like this and is that long.
+fn make(path: &Path, start: &[u8], bytes: u64) -> Result<()> {
+    let made = File::create(path).and_then(|mut file| {
+        file.write_all(start)?;
+        file.set_len(bytes)
+    });
+    made.with_context(|| format!("cannot make {}", path.display()))
 }
 
 /// In an option of QEMU a comma within a value is doubled.

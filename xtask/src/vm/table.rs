@@ -2,7 +2,7 @@
 
 use mmtrace_guest::{Plan, Step};
 
-use super::{image::MMTRACE, machine::DISK};
+use super::image::MMTRACE;
 
 /// One command inside, and what must come of it.
 pub(super) struct Test {
@@ -98,6 +98,12 @@ pub(super) const TESTS: &[Test] = &[
         keep: &["/run/hugetlb"],
         ..TEST
     },
+    Test {
+        name: "swap",
+        args: &["record", "--seconds", "4", "--workload", "swap", "--json", "-o", "/run/swap"],
+        keep: &["/run/swap"],
+        ..TEST
+    },
     // The whole family of maps, those that are off by themselves too.
     Test {
         name: "maps",
@@ -156,7 +162,7 @@ pub(super) fn plan(kernel: (u32, u32)) -> Plan {
         limit: test.limit,
         keep: owned(test.keep),
     };
-    Plan { disk: DISK.to_owned(), steps: tests(kernel).map(step).collect() }
+    Plan { steps: tests(kernel).map(step).collect() }
 }
 
 /// Seconds that a command of the user's may take.
@@ -173,7 +179,7 @@ pub(super) fn single(args: &[String]) -> Plan {
         limit: COMMAND_LIMIT,
         keep: vec![format!("/root/{}", mmtrace::record::DEFAULT_DIR)],
     };
-    Plan { disk: DISK.to_owned(), steps: vec![step] }
+    Plan { steps: vec![step] }
 }
 
 #[cfg(test)]
