@@ -176,6 +176,14 @@ fn live_rules_see_what_they_can_of_each_counterexample() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A kernel that lacks a protection is seen by the live rules, wherever an event tells of it.
+#[test]
+fn live_rules_see_kernels_that_lack_a_protection() {
+    let rows = mutation::table().expect("they fit");
+    let seen: BTreeSet<&str> = rows.iter().flat_map(|row| row.live.iter().copied()).collect();
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["L11", "L12", "L20", "L21", "L23", "L25", "L47"]);
+}
+
 /// Some steps, the same in every run.
 fn some_random(world: &World, seed: u32) -> Vec<Move> {
     let number = |n: u32| ((seed * 151 + n).wrapping_mul(2_654_435_761) >> 16) as u16;

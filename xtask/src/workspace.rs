@@ -50,8 +50,8 @@ impl Workspace {
     }
 }
 
-/// Builds a program without optimisation, and returns it. Together with xtask, so that dependencies have the features that
-/// they have been built with.
+/// Builds a program as tests are built, with checks for overflow, and returns it: what tests run need not be built a
+/// second time. Together with xtask, so that dependencies have the features that they have been built with.
 pub(crate) fn build(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     let mut build = process::command(cargo(), &workspace.root);
     process::run(build.args(["build", "--quiet", "--package", "xtask", "--package", name, "--bin", name]))?;

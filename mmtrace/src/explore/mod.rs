@@ -6,6 +6,7 @@
 pub mod command;
 pub mod enlarged;
 mod footprint;
+pub mod live;
 pub mod matrix;
 pub mod mutation;
 pub mod render;

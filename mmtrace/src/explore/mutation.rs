@@ -3,12 +3,14 @@
 //! A protection that can be left out without harm is either redundant, and then the reason
 //! stands in [`REDUNDANT`], or the scenarios miss something.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{model::invariant::Invariant, protocol::Site};
 
 use super::{
+    live,
     scenario::{Expect, Scenario, Variant, scenarios},
+    schedule,
     search::{Limits, MEMORY, Order, SearchError, search},
 };
 
@@ -32,6 +34,8 @@ pub struct Row {
     pub site: Site,
     /// What broke: of each invariant, the shortest.
     pub caught: Vec<Caught>,
+    /// Names of the live rules that see it in the shortest execution of some variant that breaks.
+    pub live: BTreeSet<&'static str>,
     /// Scenario and variant in which nothing did.
     pub survived: Vec<(&'static str, &'static str)>,
 }
@@ -155,10 +159,17 @@ pub fn table() -> Result<Vec<Row>, SearchError> {
         for variant in scenario.variants.iter().filter(|v| v.expect == Expect::Safe) {
             for site in sites(variant) {
                 let result = without(scenario, variant, &site)?;
-                let row =
-                    rows.entry(site.clone()).or_insert_with(|| Row { site, caught: Vec::new(), survived: Vec::new() });
+                let row = rows.entry(site.clone()).or_insert_with(|| Row {
+                    site,
+                    caught: Vec::new(),
+                    live: BTreeSet::new(),
+                    survived: Vec::new(),
+                });
                 match result {
-                    Some(caught) => note(&mut row.caught, caught),
+                    Some((caught, live)) => {
+                        note(&mut row.caught, caught);
+                        row.live.extend(live);
+                    }
                     None => row.survived.push((scenario.id, variant.id)),
                 }
             }
@@ -176,14 +187,19 @@ pub fn sites(variant: &Variant) -> Vec<Site> {
     sites
 }
 
-fn without(scenario: &Scenario, variant: &Variant, site: &Site) -> Result<Option<Caught>, SearchError> {
+/// What breaks without it, and the live rules that see it.
+fn without(
+    scenario: &Scenario,
+    variant: &Variant,
+    site: &Site,
+) -> Result<Option<(Caught, Vec<&'static str>)>, SearchError> {
     let world = variant.world_without(site);
     let found = search(&world, Order::Breadth, &mut Limits { memory: MEMORY, progress: &mut |_, _| {} })?;
-    Ok(found.broken.map(|(moves, broken)| Caught {
-        scenario: scenario.id,
-        variant: variant.id,
-        broken: broken.invariant,
-        steps: moves.len(),
+    Ok(found.broken.map(|(moves, broken)| {
+        let execution = schedule::run(&world, &moves).expect("the search took these steps");
+        let caught =
+            Caught { scenario: scenario.id, variant: variant.id, broken: broken.invariant, steps: moves.len() };
+        (caught, live::violated(&execution).iter().map(|rule| rule.name).collect())
     }))
 }
 

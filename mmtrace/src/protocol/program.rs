@@ -225,10 +225,22 @@ impl Program {
         otherwise: Label,
         check: impl Fn(&mut Kernel<'_>) -> bool + Send + Sync + 'static,
     ) {
+        let _ = self.guarded_recheck(text, otherwise, check);
+    }
+
+    /// As [`recheck`](Self::recheck), where what follows depends on whether it is made.
+    pub fn guarded_recheck(
+        &mut self,
+        text: impl Into<Cow<'static, str>>,
+        otherwise: Label,
+        check: impl Fn(&mut Kernel<'_>) -> bool + Send + Sync + 'static,
+    ) -> Guard {
         let text = text.into();
-        if self.protect(Protection::Recheck, &text).active {
+        let guard = self.protect(Protection::Recheck, &text);
+        if guard.active {
             self.push(text, 1, Run::Test(Box::new(check), false, otherwise));
         }
+        guard
     }
 
     /// A branch: to `target` when it is so.

@@ -103,7 +103,7 @@ pub fn pte_offset_map_lock(p: &mut Program, pmd: Slot, to: Mapped, null: Label) 
         let again = p.mark();
         let rcu = pte_offset_map(p, pmd, to, null);
         let ptl = lock_ptl(p, to);
-        p.recheck("pmd_same(pmdval, pmdp_get_lockless(pmd)), else again", again, move |k| {
+        let looked = p.guarded_recheck("pmd_same(pmdval, pmdp_get_lockless(pmd)), else again", again, move |k| {
             let same = k.pmd(pmd).encode() == k.local(to.pmdval);
             if !same {
                 let table = k.table(k.local(to.table));
@@ -118,6 +118,11 @@ pub fn pte_offset_map_lock(p: &mut Program, pmd: Slot, to: Mapped, null: Label) 
             }
             same
         });
+        if ptl.is_active() && !looked.is_active() {
+            p.run("pte is returned as it was found", move |k| {
+                k.say_mapped(Kind::PteOffsetMapLock, pmd, k.local(to.table), k.local(to.pmdval));
+            });
+        }
         Locked { to, rcu, ptl }
     })
 }

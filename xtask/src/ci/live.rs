@@ -13,7 +13,7 @@ use mmtrace_common::SPECS;
 use serde_json::Value;
 
 use super::{Outcome, Run};
-use crate::{process, workspace::cargo};
+use crate::{process, workspace};
 
 /// Recording is to last so long.
 const SECONDS: u64 = 20;
@@ -29,9 +29,7 @@ const NEXT_KILL: Duration = Duration::from_millis(67);
 /// Records, judges, replays.
 pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
     let workspace = &run.workspace;
-    let build = ["build", "--quiet", "--release", "--package", "mmtrace", "--bin", "mmtrace"];
-    process::run(process::command(cargo(), &workspace.root).args(build))?;
-    let mmtrace = workspace.target.join("release/mmtrace");
+    let mmtrace = workspace::build(workspace, "mmtrace")?;
     if let Some(reason) = refusal(&mmtrace, &workspace.root)? {
         return Ok(Outcome::NotRun(reason));
     }

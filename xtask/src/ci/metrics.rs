@@ -15,7 +15,7 @@ use mmtrace::export::metrics::METRICS;
 use serde_json::Value;
 
 use super::{Outcome, Run, lanes, live};
-use crate::{process, workspace::cargo, workspace::program};
+use crate::{process, workspace, workspace::program};
 
 /// The rules, and what Grafana draws.
 const RULES: &str = "dashboards/prometheus-rules.yml";
@@ -41,9 +41,7 @@ pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
     if !process::succeeds(process::command(&promtool, root).args(["check", "rules", RULES]))? {
         return Ok(Outcome::Failed(format!("promtool does not accept {RULES}")));
     }
-    let build = ["build", "--quiet", "--release", "--package", "mmtrace", "--bin", "mmtrace"];
-    process::run(process::command(cargo(), root).args(build))?;
-    let mmtrace = run.workspace.target.join("release/mmtrace");
+    let mmtrace = workspace::build(&run.workspace, "mmtrace")?;
     if let Some(reason) = live::refusal(&mmtrace, root)? {
         return Ok(Outcome::NotRun(format!("promtool accepts the rules; nothing to scrape: {reason}")));
     }

@@ -11,6 +11,9 @@ const INTRO: &str = "
 Every lock, recheck, RCU section and wait in a variant that is [safe](seeds.md) was left out, one at a time, and every
 interleaving looked at again. What breaks then is what the protection is there for. Where nothing breaks, the reason
 is given: a protection without either fails the tests.
+
+The last column names the [rules](rules.md) by which mmtrace would say so, live, on a kernel that lacks the protection
+and has every probe. The others have no event that shows it.
 ";
 
 /// The page.
@@ -25,15 +28,17 @@ pub(super) fn page() -> Result<String> {
     let (needed, redundant): (Vec<_>, Vec<_>) = rows.iter().partition(|r| !r.caught.is_empty());
     let _ = writeln!(text, "\n## Needed: {}\n", needed.len());
     text.push_str(&table(
-        &["function", "protection", "without it", "in", "steps"],
+        &["function", "protection", "without it", "in", "steps", "live rules"],
         needed.into_iter().flat_map(|row| {
-            row.caught.iter().map(|c| {
+            let live = row.live.iter().copied().collect::<Vec<_>>().join(" ");
+            row.caught.iter().map(move |c| {
                 vec![
                     code(&row.site.function),
                     code(&row.site.text),
                     c.broken.id().to_owned(),
                     format!("{} {}", c.scenario, code(c.variant)),
                     c.steps.to_string(),
+                    live.clone(),
                 ]
             })
         }),

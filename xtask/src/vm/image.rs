@@ -12,7 +12,7 @@ use mmtrace_guest::{PLAN, Plan, archive::Writer};
 
 use crate::{
     process,
-    workspace::{self, Workspace, cargo},
+    workspace::{self, Workspace},
 };
 
 /// Where mmtrace lies inside.
@@ -30,9 +30,7 @@ pub(super) struct Programs {
 impl Programs {
     /// Builds them. mmtrace is the very program that runs here: beside it go the libraries it is linked to.
     pub(super) fn build(workspace: &Workspace) -> Result<Self> {
-        let build = ["build", "--quiet", "--release", "--package", "mmtrace", "--bin", "mmtrace"];
-        process::run(process::command(cargo(), &workspace.root).args(build))?;
-        let mmtrace = workspace.target.join("release/mmtrace");
+        let mmtrace = workspace::build(workspace, "mmtrace")?;
         let guest = workspace::build(workspace, "mmtrace-guest")?;
         let mut libraries = linked_to(&mmtrace, workspace)?;
         libraries.append(&mut linked_to(&guest, workspace)?);
