@@ -217,6 +217,40 @@ fn a_missing_event_raises_nothing_else() {
     planting::a_missing_event_raises_nothing_else(FAULTS);
 }
 
+/// What page tables are followed by says nothing of faults and VMA locks.
+#[test]
+fn missing_events_of_page_tables_hide_nothing() {
+    use Kind::*;
+    let elsewhere = [
+        TlbFlush,
+        ContentionEnd,
+        MaWrite,
+        PteOffsetMap,
+        PteOffsetMapLockEnter,
+        PteOffsetMapLock,
+        PteOffsetMapRwNolock,
+        PteOffsetMapRoNolock,
+        PmdpCollapseFlushReturn,
+        PteFreeDefer,
+        PteFreeNow,
+        CollapsePteMappedThp,
+        CollapsePteMappedThpReturn,
+        CollapseHugePageEnter,
+        VmaPgtableWalkBegin,
+        VmaPgtableWalkEnd,
+        HugetlbVmaLockRead,
+        HugetlbVmaUnlockRead,
+        HugetlbVmaLockWrite,
+        HugetlbVmaUnlockWrite,
+        HugetlbVmaTrylockWrite,
+        HugetlbZapEnd,
+        HugePmdUnshare,
+        MigrationEntryWaitHuge,
+        MigrationEntryWaitOnLocked,
+    ];
+    planting::what_is_missing_elsewhere_hides_nothing(FAULTS, &elsewhere);
+}
+
 /// What a BPF program does on top of a task, in an interrupt: its trylock is seen as the task's, its
 /// release as that of whoever runs then (kernel/bpf/mmap_unlock_work.h).
 #[test]

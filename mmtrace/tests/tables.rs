@@ -229,6 +229,32 @@ fn a_missing_event_raises_nothing_else() {
     planting::a_missing_event_raises_nothing_else(FAULTS);
 }
 
+/// What faults and VMA locks are followed by says nothing of page tables.
+#[test]
+fn missing_events_of_faults_hide_nothing() {
+    use Kind::*;
+    let elsewhere = [
+        PageFaultUser,
+        PageFaultKernel,
+        TlbFlush,
+        ContentionBegin,
+        ContentionEnd,
+        MaWrite,
+        HandleMmFault,
+        HandleMmFaultReturn,
+        LockVmaUnderRcu,
+        VmaStartWrite,
+        VmaStartWriteReturn,
+        FolioLockOrRetry,
+        MigrationEntryWaitReturn,
+        VmfAnonPrepare,
+        UserfaultfdSetCtx,
+        MwriteprotectRange,
+        MwriteprotectRangeReturn,
+    ];
+    planting::what_is_missing_elsewhere_hides_nothing(FAULTS, &elsewhere);
+}
+
 /// Rules of this file that can be broken have a fault here.
 #[test]
 fn every_rule_about_page_tables_has_a_fault() {

@@ -66,18 +66,10 @@ impl Functions {
         ts <= self.blind_until
     }
 
-    /// Events are missing, some of them up to this time. Everything is forgotten: an end that is
+    /// Events are missing, and nothing up to this time teaches anything. Everything is forgotten: an end that is
     /// missing leaves something open, a begin makes an end look like another's.
     pub(super) fn lost(&mut self, until: u64) {
         *self = Self { filtered: self.filtered, blind_until: self.blind_until.max(until), ..Self::default() };
-    }
-
-    /// Whether anything here depends on events of this kind.
-    pub(super) const fn depends_on(kind: Kind) -> bool {
-        !matches!(
-            kind,
-            Kind::TlbFlush | Kind::KhugepagedScan | Kind::CollapseSwapin | Kind::ContentionEnd | Kind::MaWrite
-        )
     }
 
     pub(super) fn suspect(&mut self, suspect: Suspect) {

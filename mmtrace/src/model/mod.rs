@@ -11,6 +11,7 @@ mod dead;
 pub mod entry;
 pub mod exclusion;
 mod fault;
+mod forget;
 mod functions;
 mod hugetlb;
 pub mod invariant;
@@ -31,7 +32,7 @@ mod waiting;
 mod walker;
 mod walking;
 
-use mmtrace_common::{Column, Kind, Record, spec};
+use mmtrace_common::{Column, Kind, Record};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{context::Context, verdict::Sink};
@@ -274,49 +275,5 @@ impl Model {
             }
         }
         self.mms.entry(mm).or_default()
-    }
-
-    /// Events are missing: what they could have changed is no longer known.
-    fn lost(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
-        let until = record.get(Column::Until).unwrap_or(u64::MAX);
-        let count = record.get(Column::Count).unwrap_or(0);
-        let of = match kind {
-            Kind::Gap => None,
-            _ => record.get(Column::LostKind).and_then(|k| Kind::from_u16(k as u16)),
-        };
-        sink.missing(of, count);
-        if of.is_none_or(Functions::depends_on) {
-            // What is missing may have come after what another CPU's clock puts behind it.
-            self.functions.lost(until.saturating_add(lock::EPSILON_NS));
-        }
-        if self.lost_tables(of, until) {
-            return;
-        }
-        match of {
-            // No lock and no bracket depends on these.
-            Some(
-                Kind::PageFaultUser
-                | Kind::PageFaultKernel
-                | Kind::TlbFlush
-                | Kind::ContentionBegin
-                | Kind::ContentionEnd
-                | Kind::KhugepagedScan
-                | Kind::CollapseSwapin,
-            ) => {}
-            // Nor on functions.
-            Some(of) if spec(of).at.is_function() => {}
-            Some(Kind::MaWrite) => {
-                for mm in self.mms.values_mut() {
-                    mm.space = Space::default();
-                }
-            }
-            _ => {
-                self.mms.clear();
-                self.tasks.clear();
-                self.outstanding.clear();
-                self.writers = 0;
-                self.blind_until = self.blind_until.max(until);
-            }
-        }
     }
 }

@@ -1,8 +1,8 @@
-//! Which function events are about page tables, and what of it is forgotten when some are lost.
+//! Which events are about page tables.
 
 use mmtrace_common::{Kind, Record};
 
-use super::{Model, lock::EPSILON_NS, tables::Walk};
+use super::{Model, tables::Walk};
 use crate::verdict::Sink;
 
 impl Model {
@@ -89,67 +89,9 @@ impl Model {
         walk.hugetlb = true;
     }
 
-    /// Events of a kind (`None`: of any) are missing. `true` if nothing else depends on them.
-    pub(super) fn lost_tables(&mut self, of: Option<Kind>, until: u64) -> bool {
-        match of {
-            // Nothing here depends on these.
-            Some(
-                Kind::PageFaultUser
-                | Kind::PageFaultKernel
-                | Kind::TlbFlush
-                | Kind::ContentionBegin
-                | Kind::ContentionEnd
-                | Kind::KhugepagedScan
-                | Kind::CollapseSwapin
-                | Kind::MaWrite,
-            ) => false,
-            // A map says what is there now; what was there before is only foretold from.
-            Some(
-                Kind::PteOffsetMap
-                | Kind::PteOffsetMapLockEnter
-                | Kind::PteOffsetMapLock
-                | Kind::PteOffsetMapRwNolock
-                | Kind::PteOffsetMapRoNolock
-                | Kind::PmdInstall
-                | Kind::PteFreeTlb,
-            ) => {
-                self.tables.forget_slots();
-                true
-            }
-            Some(
-                Kind::PmdpCollapseFlush
-                | Kind::PmdpCollapseFlushReturn
-                | Kind::PteFreeDefer
-                | Kind::PteFreeNow
-                | Kind::RetractPageTables
-                | Kind::RetractPageTablesReturn
-                | Kind::CollapsePteMappedThp
-                | Kind::CollapsePteMappedThpReturn
-                | Kind::CollapseHugePageEnter
-                | Kind::VmaPgtableWalkBegin
-                | Kind::VmaPgtableWalkEnd
-                | Kind::HugetlbVmaLockRead
-                | Kind::HugetlbVmaUnlockRead
-                | Kind::HugetlbVmaLockWrite
-                | Kind::HugetlbVmaUnlockWrite
-                | Kind::HugetlbVmaTrylockWrite
-                | Kind::HugetlbZapEnd
-                | Kind::HugePmdUnshare
-                | Kind::MigrationEntryWaitHuge,
-            ) => {
-                self.forget_tables(until);
-                true
-            }
-            _ => {
-                self.forget_tables(until);
-                false
-            }
-        }
-    }
-
-    fn forget_tables(&mut self, until: u64) {
-        // What is missing may have come after what another CPU's clock puts behind it.
-        self.tables.forget_walks(until.saturating_add(EPSILON_NS));
+    /// Some of what happened to tables, or in calls that unlink them, was not seen; nothing up to this time is learned from.
+    pub(super) fn forget_tables(&mut self, until: u64) {
+        self.tables.forget_walks(until);
         self.tables.forget_tables();
         self.collapsing.clear();
         self.hugetlb.forget();

@@ -97,6 +97,23 @@ pub(crate) fn a_missing_event_raises_nothing_else(faults: &[Fault]) {
     }
 }
 
+/// Runs of these probes are missing, at any moment: what a fault rests on is not touched by that.
+pub(crate) fn what_is_missing_elsewhere_hides_nothing(faults: &[Fault], elsewhere: &[Kind]) {
+    for (rule, name, plant) in faults {
+        let records = stream(*plant, true);
+        for kind in elsewhere.iter().filter(|k| !rule.rule().needs.contains(k)) {
+            for at in 1..records.len() {
+                let (ts, mut holed) = (records[at - 1].ts, records.clone());
+                let args = [*kind as u64, 1, ts, 0, 0, 0];
+                holed.insert(at, Record { ts, kind: Kind::Missed as u16, cpu: u16::MAX, args, ..Record::default() });
+                let faulty = broken(&judge(&context(), holed));
+                let rules: Vec<_> = faulty.iter().map(|(rule, _)| *rule).collect();
+                assert_eq!(rules, [rule.rule().name], "{name}, {} missing at {at}", kind.name());
+            }
+        }
+    }
+}
+
 /// The stream without one event, and a record that says so in its place.
 pub(crate) fn hole(records: &[Record], gone: usize, told: Kind) -> Vec<Record> {
     let mut stream = records.to_vec();

@@ -1,0 +1,135 @@
+//! What is no longer known when events are missing.
+
+use mmtrace_common::{Column, Kind, Record};
+
+use super::{Model, lock, space::Space};
+use crate::verdict::Sink;
+
+/// Parts of the model, as bits.
+type Parts = u8;
+
+/// mmap_locks, tasks, and what tracepoints say of migration, collapse and compaction.
+const LOCKS: Parts = 1 << 0;
+/// The pages of an mm.
+const SPACE: Parts = 1 << 1;
+/// What follows the functions of faults and VMA locks.
+const FUNCTIONS: Parts = 1 << 2;
+/// Which PMD entry leads to which PTE table. A map says what is there now: this is only foretold from.
+const SLOTS: Parts = 1 << 3;
+/// Tables that go, who is in a call that unlinks them, hugetlb locks.
+const TABLES: Parts = 1 << 4;
+/// All of them.
+const ALL: Parts = LOCKS | SPACE | FUNCTIONS | SLOTS | TABLES;
+
+/// What an event of this kind may have changed. A part that looks at a kind of event stands beside it here.
+const fn changes(kind: Kind) -> Parts {
+    use Kind as K;
+    match kind {
+        K::TlbFlush | K::KhugepagedScan | K::CollapseSwapin | K::ContentionEnd | K::LockMmAndFindVma => 0,
+        K::MaWrite => SPACE,
+        K::PageFaultUser
+        | K::PageFaultKernel
+        | K::ContentionBegin
+        | K::HandleMmFault
+        | K::HandleMmFaultReturn
+        | K::LockVmaUnderRcu
+        | K::VmaStartWrite
+        | K::VmaStartWriteReturn
+        | K::MigrationEntryWaitReturn
+        | K::FolioLockOrRetry
+        | K::UserfaultfdSetCtx
+        | K::MwriteprotectRange
+        | K::MwriteprotectRangeReturn
+        | K::VmfAnonPrepare => FUNCTIONS,
+        K::PteOffsetMap
+        | K::PteOffsetMapLockEnter
+        | K::PteOffsetMapLock
+        | K::PteOffsetMapRwNolock
+        | K::PteOffsetMapRoNolock => SLOTS,
+        K::PmdInstall | K::PteFreeTlb => SLOTS | FUNCTIONS,
+        K::PmdpCollapseFlushReturn
+        | K::PteFreeDefer
+        | K::PteFreeNow
+        | K::CollapsePteMappedThp
+        | K::CollapsePteMappedThpReturn
+        | K::CollapseHugePageEnter
+        | K::VmaPgtableWalkBegin
+        | K::VmaPgtableWalkEnd
+        | K::HugetlbVmaLockRead
+        | K::HugetlbVmaUnlockRead
+        | K::HugetlbVmaLockWrite
+        | K::HugetlbVmaUnlockWrite
+        | K::HugetlbVmaTrylockWrite
+        | K::HugetlbZapEnd
+        | K::HugePmdUnshare
+        | K::MigrationEntryWaitOnLocked
+        | K::MigrationEntryWaitHuge => TABLES | SLOTS,
+        K::PmdpCollapseFlush
+        | K::RetractPageTables
+        | K::RetractPageTablesReturn
+        | K::VmAreaFree
+        | K::Mmdrop
+        | K::MigrationEntryWait => TABLES | SLOTS | FUNCTIONS,
+        // Whoever is in which call is known from user mode, from births and from ends of scans; who unlinks what, from
+        // who holds which lock.
+        K::StartLocking
+        | K::AcquireReturned
+        | K::Released
+        | K::SetMigrationPte
+        | K::RemoveMigrationPte
+        | K::SetMigrationPmd
+        | K::RemoveMigrationPmd
+        | K::MigratePagesStart
+        | K::MigratePages
+        | K::CompactionBegin
+        | K::CompactionEnd
+        | K::ScanPmd
+        | K::CollapseIsolate
+        | K::CollapseHugePage
+        | K::ScanFile
+        | K::CollapseFile
+        | K::ExitMmap
+        | K::Fork
+        | K::Exec
+        | K::Exit => ALL,
+        // A kind of which something is missing is the traced one.
+        K::Loss | K::Missed | K::Gap => ALL,
+    }
+}
+
+impl Model {
+    /// Events are missing: what they could have changed is no longer known.
+    pub(super) fn lost(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+        let until = record.get(Column::Until).unwrap_or(u64::MAX);
+        let count = record.get(Column::Count).unwrap_or(0);
+        let of = match kind {
+            Kind::Gap => None,
+            _ => record.get(Column::LostKind).and_then(|k| Kind::from_u16(k as u16)),
+        };
+        sink.missing(of, count);
+        let parts = of.map_or(ALL, changes);
+        // What is missing may have come after what another CPU's clock puts behind it.
+        let blind = until.saturating_add(lock::EPSILON_NS);
+        if parts & FUNCTIONS != 0 {
+            self.functions.lost(blind);
+        }
+        if parts & SLOTS != 0 {
+            self.tables.forget_slots();
+        }
+        if parts & TABLES != 0 {
+            self.forget_tables(blind);
+        }
+        if parts & SPACE != 0 {
+            for mm in self.mms.values_mut() {
+                mm.space = Space::default();
+            }
+        }
+        if parts & LOCKS != 0 {
+            self.mms.clear();
+            self.tasks.clear();
+            self.outstanding.clear();
+            self.writers = 0;
+            self.blind_until = self.blind_until.max(until);
+        }
+    }
+}
