@@ -25,6 +25,7 @@ pub mod space;
 pub mod table;
 pub mod tables;
 pub mod task;
+pub mod told;
 mod unlinking;
 mod vma_lock;
 mod waiting;
@@ -43,6 +44,7 @@ use migration::Outstanding;
 use space::{Cause, Space};
 use tables::Tables;
 use task::Task;
+use told::Told;
 use unlinking::Collapsing;
 
 /// Tasks followed; idle ones are forgotten beyond that.
@@ -110,6 +112,7 @@ pub struct Model {
     values: Values,
     causes: [u64; Cause::ALL.len()],
     last_cause: Option<Cause>,
+    told: Option<Told>,
     measures: Measures,
     functions: Functions,
     /// Page tables, and who works on them.
@@ -148,6 +151,7 @@ impl Model {
             },
             causes: [0; Cause::ALL.len()],
             last_cause: None,
+            told: None,
             measures: Measures::default(),
             functions: Functions::new(context),
             // As after a loss: what was before recording is missing.
@@ -173,6 +177,12 @@ impl Model {
         self.last_cause
     }
 
+    /// What the last event told of more than itself.
+    #[must_use]
+    pub const fn told(&self) -> Option<&Told> {
+        self.told.as_ref()
+    }
+
     /// Migration entries that stand now, as far as is known.
     #[must_use]
     pub fn outstanding(&self) -> usize {
@@ -196,6 +206,7 @@ impl Model {
     pub fn apply(&mut self, record: &Record, sink: &mut Sink) {
         let Some(kind) = record.kind() else { return };
         sink.saw(record);
+        self.told = None;
         if kind.is_synthetic() {
             self.lost(kind, record, sink);
             return;
