@@ -133,6 +133,7 @@ fn value(field: &Field, record: &Record, context: &Context) -> String {
         FieldType::Bool => (raw != 0).to_string(),
         FieldType::Enum(name) => context.enumerator(name, raw as i64).map_or_else(|| format!("#{raw}"), str::to_owned),
         FieldType::Kind => Kind::from_u16(raw as u16).map_or_else(|| format!("#{raw}"), |k| k.name().to_owned()),
+        FieldType::Uint if field.column == Column::Pages && raw == u64::MAX => "all".to_owned(),
         FieldType::Uint | FieldType::Time => raw.to_string(),
     }
 }

@@ -14,6 +14,8 @@ use super::{locks::Durations, value};
 const PROCESSES_MAX: usize = 512;
 /// Regions of one process that are followed.
 const REGIONS_MAX: usize = 1024;
+/// Regions of all processes that are followed: two megabytes.
+const REGIONS_ALL_MAX: usize = 1 << 15;
 /// A region is a PMD's range.
 pub const REGION_SHIFT: u32 = 21;
 
@@ -93,16 +95,21 @@ impl Process {
         self.causes.iter().sum()
     }
 
-    fn region(&mut self, addr: u64) -> &mut Region {
+    fn region(&mut self, addr: u64, all: &mut usize) -> &mut Region {
         let region = addr >> REGION_SHIFT;
         if self.regions.len() >= REGIONS_MAX && !self.regions.contains_key(&region) {
             // Those that were touched least are the ones nobody will ask for.
             let mut counts: Vec<u32> = self.regions.values().map(|r| r.faults).collect();
             counts.sort_unstable();
             let median = counts[counts.len() / 2];
+            let before = self.regions.len();
             self.regions.retain(|_, r| r.faults > median);
+            *all = all.saturating_sub(before - self.regions.len());
         }
-        self.regions.entry(region).or_default()
+        self.regions.entry(region).or_insert_with(|| {
+            *all += 1;
+            Region::default()
+        })
     }
 }
 
@@ -112,8 +119,12 @@ pub struct Faults {
     processes: FxHashMap<u32, Process>,
     /// Processes by their mms.
     owners: FxHashMap<u64, u32>,
+    /// Regions of all processes; at times too many, never too few.
+    regions: usize,
     /// How long calls of `handle_mm_fault()` took, by lock, in the order of [`Under::ALL`]; not those to be tried again.
     pub took: [Durations; Under::ALL.len()],
+    /// Returns of `handle_mm_fault()` whose call was not followed: events are missing before them.
+    pub unpaired: u64,
     /// From the exception in user mode to the end of the last call that it took.
     pub whole: Durations,
 }
@@ -127,7 +138,11 @@ impl Faults {
             let quiet = self.processes.iter().min_by_key(|(_, p)| (!p.exited, p.last)).map(|(tgid, _)| *tgid);
             if let Some(process) = quiet.and_then(|tgid| self.processes.remove(&tgid)) {
                 self.owners.remove(&process.mm);
+                self.regions = self.regions.saturating_sub(process.regions.len());
             }
+        }
+        if self.regions >= REGIONS_ALL_MAX {
+            self.make_room(record.tgid);
         }
         let process = self.processes.entry(record.tgid).or_default();
         if process.mm != record.mm {
@@ -139,7 +154,7 @@ impl Faults {
         process.exited = false;
         process.causes[cause as usize] += 1;
         process.writes += u64::from(value(record, Column::ErrorCode) & WRITE != 0);
-        let region = process.region(value(record, Column::Addr));
+        let region = process.region(value(record, Column::Addr), &mut self.regions);
         region.faults = region.faults.saturating_add(1);
         region.migration = region.migration.saturating_add(u32::from(cause == Cause::Migration));
     }
@@ -148,14 +163,24 @@ impl Faults {
     pub(super) fn vma(&mut self, record: &Record) {
         // Processes that never faulted are not of interest here.
         if let Some(process) = self.processes.get_mut(&record.tgid) {
-            let region = process.region(value(record, Column::Addr));
+            let region = process.region(value(record, Column::Addr), &mut self.regions);
             region.vmas = region.vmas.saturating_add(1);
         }
     }
 
-    /// Whose mm it is, if that process has faulted: only then it is of interest.
-    fn owner(&mut self, mm: u64) -> Option<&mut Process> {
-        self.processes.get_mut(self.owners.get(&mm)?)
+    /// The regions of the process that was quiet for longest are forgotten, but not this one's.
+    fn make_room(&mut self, tgid: u32) {
+        let others = self.processes.iter_mut().filter(|(other, p)| **other != tgid && p.regions.len() > 16);
+        if let Some((_, quiet)) = others.min_by_key(|(_, p)| (!p.exited, p.last)) {
+            self.regions = self.regions.saturating_sub(quiet.regions.len());
+            quiet.regions = FxHashMap::default();
+        }
+    }
+
+    /// Whose mm it is, if that process has faulted: only then it is of interest. And the number of all regions.
+    fn owner(&mut self, mm: u64) -> Option<(&mut Process, &mut usize)> {
+        let process = self.processes.get_mut(self.owners.get(&mm)?)?;
+        Some((process, &mut self.regions))
     }
 
     /// A call of `handle_mm_fault()` is over.
@@ -167,7 +192,7 @@ impl Faults {
         if let Some(ns) = trap_ns {
             self.whole.add(ns);
         }
-        let Some(process) = self.owner(call.mm) else { return };
+        let Some((process, all)) = self.owner(call.mm) else { return };
         let calls = process.calls.get_or_insert_default();
         calls.under[call.under as usize] += 1;
         calls.took.add(ns);
@@ -178,7 +203,7 @@ impl Faults {
             Outcome::Completed => calls.completed += 1,
             Outcome::Error => calls.errors += 1,
         }
-        let region = process.region(call.addr);
+        let region = process.region(call.addr, all);
         let count = |n: &mut u32, when: bool| *n = n.saturating_add(u32::from(when));
         count(&mut region.vma_lock, call.under == Under::Vma);
         count(&mut region.fell_back, call.under == Under::FellBack);
@@ -187,17 +212,17 @@ impl Faults {
 
     /// A wait for a migration inside a fault is over.
     pub(super) fn waited(&mut self, mm: u64, addr: u64) {
-        let Some(process) = self.owner(mm) else { return };
+        let Some((process, all)) = self.owner(mm) else { return };
         process.calls.get_or_insert_default().waits += 1;
-        let region = process.region(addr);
+        let region = process.region(addr, all);
         region.waits = region.waits.saturating_add(1);
     }
 
     /// A PTE table has made room for a huge page, or will.
     pub(super) fn collapsed(&mut self, mm: u64, addr: u64) {
-        let Some(process) = self.owner(mm) else { return };
+        let Some((process, all)) = self.owner(mm) else { return };
         process.collapsed += 1;
-        let region = process.region(addr);
+        let region = process.region(addr, all);
         region.collapsed = region.collapsed.saturating_add(1);
     }
 

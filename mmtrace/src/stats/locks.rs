@@ -207,10 +207,12 @@ impl MmLock {
         self.read_wait.count() + self.write_wait.count()
     }
 
-    /// Nanoseconds that this lock was waited for, roughly: medians times numbers.
+    /// Nanoseconds that this lock and those of the VMAs were waited for, roughly: medians times numbers.
     #[must_use]
     pub fn pressure(&self) -> u64 {
-        self.read_wait.count() * self.read_wait.quantile(0.5) + self.write_wait.count() * self.write_wait.quantile(0.5)
+        let vmas = self.vmas.as_ref().map(|vmas| &vmas.write_wait);
+        let waits = [Some(&self.read_wait), Some(&self.write_wait), vmas].into_iter().flatten();
+        waits.map(|waits| waits.count() * waits.quantile(0.5)).sum()
     }
 
     fn acquire(&mut self, record: &Record, write: bool) {

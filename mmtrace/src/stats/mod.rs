@@ -83,6 +83,7 @@ impl Stats {
                 }
                 self.faults.handled(record.ts, call, *outcome, *major, *trap_ns);
             }
+            None if record.kind() == Some(Kind::HandleMmFaultReturn) => self.faults.unpaired += 1,
             _ => {}
         }
     }

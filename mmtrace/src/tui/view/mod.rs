@@ -1,5 +1,6 @@
 //! The views. Each draws what it is given, and keeps nothing.
 
+use mmtrace_common::SPECS;
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -126,6 +127,13 @@ impl<'a> Show<'a> {
     #[must_use]
     pub const fn new(engine: &'a Engine, place: Place, layout: &'a Plan) -> Self {
         Self { engine, place, colour: false, layout, view: 0 }
+    }
+
+    /// Whether any kernel function is recorded; else there are tracepoints only.
+    #[must_use]
+    pub fn has_functions(&self) -> bool {
+        let context = self.engine.context();
+        SPECS.iter().any(|s| s.at.is_function() && context.has(s.kind))
     }
 
     /// The style of a tone. Without colours, what is wrong is reversed.
@@ -265,7 +273,9 @@ fn header(show: &Show<'_>, width: u16) -> Line<'static> {
         }
     }
     spans.push(show.span(format!("  {} events", grouped(engine.total())), Tone::Plain));
-    spans.push(show.span(format!("  Linux {}", engine.context().kernel.release), Tone::Dim));
+    let used: usize = spans.iter().map(Span::width).sum();
+    let kernel = format!("  Linux {}", engine.context().kernel.release);
+    spans.push(show.span(listing::cut(&kernel, usize::from(width).saturating_sub(used)), Tone::Dim));
     Line::from(spans)
 }
 
@@ -357,6 +367,17 @@ fn help(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, scrolled: usize) -> 
     let title = if hidden > 0 { " keys; j and k scroll, others close " } else { " keys; any of them closes this " };
     framed(frame, area, title, lines, scrolled.min(hidden));
     hidden
+}
+
+/// Writes a note below, if there is one and room for it; what is left above it.
+fn above_note(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, note: Option<&str>) -> Rect {
+    /// Least height at which a line can be spared.
+    const SPARE: u16 = 7;
+    let Some(note) = note.filter(|_| area.height >= SPARE) else { return area };
+    let [above, below] = Layout::vertical([Constraint::Min(1), Constraint::Length(1)]).areas(area);
+    let note = listing::cut(note, usize::from(area.width));
+    frame.render_widget(Line::from(show.span(note, Tone::Dim)), below);
+    above
 }
 
 /// Seconds, with as many digits as matter.
