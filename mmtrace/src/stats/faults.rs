@@ -183,6 +183,11 @@ impl Faults {
         Some((process, &mut self.regions))
     }
 
+    /// The process whose mm it is, if that has faulted.
+    pub(super) fn owner_of(&self, mm: u64) -> Option<u32> {
+        self.owners.get(&mm).copied()
+    }
+
     /// A call of `handle_mm_fault()` is over.
     pub(super) fn handled(&mut self, ts: u64, call: &Handling, outcome: Outcome, major: bool, trap_ns: Option<u64>) {
         let ns = ts.saturating_sub(call.since);

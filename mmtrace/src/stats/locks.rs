@@ -4,7 +4,7 @@ use hdrhistogram::Histogram;
 use mmtrace_common::{Column, Kind, Record};
 use rustc_hash::FxHashMap;
 
-use super::value;
+use super::{faults::Faults, value};
 use crate::model::told::{Handling, Outcome, Told};
 
 /// mms that are followed.
@@ -253,7 +253,7 @@ pub struct Locks {
 }
 
 impl Locks {
-    fn lock(&mut self, record: &Record) -> &mut MmLock {
+    fn lock(&mut self, record: &Record, faults: &Faults) -> &mut MmLock {
         if self.mms.len() >= MMS_MAX && !self.mms.contains_key(&record.mm) {
             // The one that was quiet for longest makes room.
             let quiet = self.mms.iter().min_by_key(|(_, l)| l.last).map(|(mm, _)| *mm);
@@ -263,14 +263,16 @@ impl Locks {
         }
         let lock = self.mms.entry(record.mm).or_default();
         if !lock.owned {
-            lock.tgid = record.tgid;
+            // Others work on it too: khugepaged, ptrace, /proc.
+            let owner = faults.owner_of(record.mm);
+            (lock.tgid, lock.owned) = (owner.unwrap_or(record.tgid), owner.is_some());
         }
         lock.last = record.ts;
         lock
     }
 
-    pub(super) fn add(&mut self, kind: Kind, record: &Record) {
-        let lock = self.lock(record);
+    pub(super) fn add(&mut self, kind: Kind, record: &Record, faults: &Faults) {
+        let lock = self.lock(record, faults);
         let write = value(record, Column::Write) != 0;
         match kind {
             Kind::StartLocking => {
@@ -290,8 +292,8 @@ impl Locks {
     }
 
     /// A function's event about VMA locks.
-    pub(super) fn vma(&mut self, kind: Kind, record: &Record, told: Option<&Told>) {
-        let vmas = self.lock(record).vmas.get_or_insert_default();
+    pub(super) fn vma(&mut self, kind: Kind, record: &Record, told: Option<&Told>, faults: &Faults) {
+        let vmas = self.lock(record, faults).vmas.get_or_insert_default();
         match kind {
             Kind::LockVmaUnderRcu if value(record, Column::Vma) != 0 => vmas.granted += 1,
             Kind::LockVmaUnderRcu => vmas.refused += 1,

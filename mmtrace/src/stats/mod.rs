@@ -47,11 +47,11 @@ impl Stats {
                 }
             }
             Kind::LockVmaUnderRcu | Kind::VmaStartWrite | Kind::VmaStartWriteReturn => {
-                self.locks.vma(kind, record, model.told());
+                self.locks.vma(kind, record, model.told(), &self.faults);
             }
             Kind::VmAreaFree => self.locks.freed(record),
             Kind::HandleMmFault | Kind::HandleMmFaultReturn => self.call(record, model.told()),
-            Kind::StartLocking | Kind::AcquireReturned | Kind::Released => self.locks.add(kind, record),
+            Kind::StartLocking | Kind::AcquireReturned | Kind::Released => self.locks.add(kind, record, &self.faults),
             Kind::MaWrite => self.faults.vma(record),
             Kind::ExitMmap => self.locks.forget(record.mm),
             Kind::Exit if record.tgid == record.tid => self.faults.exit(record.tgid),

@@ -40,6 +40,8 @@ pub struct Work {
     pub retracted: u64,
     /// Waits of faults for migrations: under the VMA's lock, under the mmap_lock.
     pub waits: [Durations; 2],
+    /// Waits whose begin was not seen, or that were not in a fault.
+    pub unmeasured: u64,
     /// Times that a task went to sleep for a migration, in a fault or elsewhere.
     pub slept: u64,
     /// Faults that met a migration entry of hugetlb.
@@ -63,11 +65,10 @@ impl Work {
             Kind::CollapsePteMappedThpReturn => count(|w| &mut w.pte_mapped, Column::Status),
             Kind::RetractPageTablesReturn => self.retracts += 1,
             Kind::PmdpCollapseFlush => self.retracted += u64::from(told == Some(&Told::Retracted)),
-            Kind::MigrationEntryWaitReturn => {
-                if let Some(Told::Waited { vma_lock, ns, .. }) = told {
-                    self.waits[usize::from(!vma_lock)].add(*ns);
-                }
-            }
+            Kind::MigrationEntryWaitReturn => match told {
+                Some(Told::Waited { vma_lock, ns, .. }) => self.waits[usize::from(!vma_lock)].add(*ns),
+                _ => self.unmeasured += 1,
+            },
             Kind::MigrationEntryWaitOnLocked => self.slept += 1,
             Kind::MigrationEntryWaitHuge => self.huge_waits += 1,
             Kind::CollapseFile => count(|w| &mut w.file_collapses, Column::Status),

@@ -189,7 +189,10 @@ impl Sink {
             return Some(why.clone());
         }
         if tally.missing > 0 {
-            return Some(format!("{} events that it needs are missing", tally.missing));
+            return Some(match tally.missing {
+                1 => "1 event that it needs is missing".to_owned(),
+                n => format!("{n} events that it needs are missing"),
+            });
         }
         if tally.evaluations == 0 {
             return Some(match tally.unjudged {

@@ -67,7 +67,7 @@ const REGIONS: &[Column] = &[
     right("collapsed", 9).of(COLLAPSES),
     right("migration", 9),
     right("VMAs set", 8),
-    rest("faults, to scale", 8),
+    rest("", 8),
 ];
 
 /// Draws the view.
@@ -170,23 +170,23 @@ fn regions(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State, pi
 /// How the faults of a process were handled.
 fn handled(show: &Show<'_>, calls: &Calls, width: usize) -> Vec<Line<'static>> {
     let of = |n: u64, what: &str| (n > 0).then(|| format!("{} {what}", grouped(n)));
-    let under = |under: Under, what: &str| of(calls.under[under as usize], what);
-    let parts: Vec<String> = [
-        under(Under::Vma, "under a VMA lock"),
-        under(Under::FellBack, "fell back to the mmap_lock"),
-        under(Under::Mmap, "under the mmap_lock at once"),
-        under(Under::Unknown, "under the mmap_lock, from where is not known"),
+    let join = |parts: &[Option<String>]| parts.iter().flatten().cloned().collect::<Vec<_>>().join(", ");
+    let [vma, fell_back, mmap, unknown] = calls.under;
+    let locks = join(&[
+        of(vma, "under a VMA lock"),
+        of(fell_back, "fell back to the mmap_lock"),
+        of(mmap, "under the mmap_lock at once"),
+        of(unknown, "under the mmap_lock, why is not known"),
+    ]);
+    let returned = join(&[
         of(calls.retries, "RETRY"),
         of(calls.completed, "COMPLETED"),
         of(calls.errors, "ERROR"),
         of(calls.major, "MAJOR"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let took = |q| duration(calls.took.quantile(q));
-    let text =
-        format!("handle_mm_fault(): {}; p50 {}, p99 {}, max {}", parts.join(", "), took(0.5), took(0.99), took(1.0));
+    ]);
+    let returned = if returned.is_empty() { returned } else { format!("; returned {returned}") };
+    let [p50, p99, max] = [0.5, 0.99, 1.0].map(|q| duration(calls.took.quantile(q)));
+    let text = format!("handle_mm_fault(): {locks}{returned}; took p50 {p50}, p99 {p99}, max {max}");
     wrap(&text, width.max(8)).into_iter().map(|l| Line::from(show.span(l, Tone::Plain))).collect()
 }
 
@@ -237,7 +237,7 @@ fn strip(show: &Show<'_>, pid: u32, regions: &[(u64, Region)], width: u16) -> Ve
     lines.push(Line::from(show.span(format!("{:<LABEL$}{holes}", ""), Tone::Dim)));
     let mut notes = Vec::new();
     if !none.is_empty() {
-        notes.push(format!("none here: {}.", none.join(", ")));
+        notes.push(format!("none: {}.", none.join(", ")));
     }
     notes.push("migration: faults on migration entries".to_owned());
     match unseen(show) {

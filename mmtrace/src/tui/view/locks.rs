@@ -164,7 +164,7 @@ fn inside(show: &Show<'_>, mm: u64, lock: &MmLock, width: usize) -> Vec<Line<'st
         let at = |q: f64| if d.count() == 0 { "-".to_owned() } else { duration(d.quantile(q)) };
         let (p50, p90, p99, max) = (at(0.5), at(0.9), at(0.99), at(1.0));
         let n = grouped(d.count());
-        Line::from(format!("  {name:<15} {n:>11} times  p50 {p50:>7}  p90 {p90:>7}  p99 {p99:>7}  max {max:>7}"))
+        Line::from(format!("  {name:<15} {n:>9}  p50 {p50:>7}  p90 {p90:>7}  p99 {p99:>7}  max {max:>7}"))
     };
     let longest = |longest: Option<(Holder, u64)>| {
         longest.map(|(holder, ns)| {
@@ -195,7 +195,7 @@ fn inside(show: &Show<'_>, mm: u64, lock: &MmLock, width: usize) -> Vec<Line<'st
         ("writers waited", &lock.write_wait),
     ];
     lines.extend(held.map(distribution));
-    lines.push(Line::from(format!("  failed trylocks {:>11}", grouped(lock.failed))));
+    lines.push(Line::from(format!("  failed trylocks {:>9}", grouped(lock.failed))));
     lines.extend(longest(lock.longest));
     lines.extend(tasks("holds it now", &lock.holders));
     lines.extend(tasks("waits for it", &lock.waiting));

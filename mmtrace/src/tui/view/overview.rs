@@ -23,7 +23,7 @@ pub struct Panel {
     pub name: &'static str,
     /// It takes the whole width.
     wide: bool,
-    lines: fn(&Show<'_>, u16) -> Vec<Line<'static>>,
+    lines: fn(&Show<'_>, Rect) -> Vec<Line<'static>>,
 }
 
 /// Every part.
@@ -34,6 +34,11 @@ pub const PANELS: [Panel; 5] = [
     Panel { name: "latency", wide: false, lines: latency },
     Panel { name: "locks", wide: false, lines: locks },
 ];
+
+/// Width at which verdicts are counted side by side.
+const COUNTS: usize = 36;
+/// Height from which there is room for what does not happen.
+const ROOMY: u16 = 24;
 
 /// Locks that are shown.
 const LOCKS: usize = 4;
@@ -53,8 +58,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, _: &State) -> Dr
         top
     };
     for panel in chosen.iter().filter(|p| p.wide) {
-        let lines = (panel.lines)(show, area.width);
-        let place = take(lines.len() + 1);
+        let lines = (panel.lines)(show, area);
+        let place = take(lines.len() + usize::from(area.height >= ROOMY));
         frame.render_widget(Paragraph::new(lines), place);
     }
     // The others fill two columns, each the one that is shorter by then, as the first has the left one.
@@ -64,7 +69,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, _: &State) -> Dr
     let mut columns: [Vec<Line<'_>>; 2] = Default::default();
     for panel in narrow {
         let to = usize::from(columns[1].len() < columns[0].len());
-        let lines = (panel.lines)(show, if to == 0 { one.width } else { other.width });
+        let lines = (panel.lines)(show, if to == 0 { one } else { other });
         // A line between two, where that does not cost one.
         if !columns[to].is_empty() && columns[to].len() + lines.len() < usize::from(left.height) {
             columns[to].push(Line::default());
@@ -77,14 +82,15 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, _: &State) -> Dr
     Drawn { page: usize::from(area.height), ..Drawn::default() }
 }
 
-fn rates(show: &Show<'_>, width: u16) -> Vec<Line<'static>> {
+fn rates(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
     let Some(stats) = show.engine.stats() else { return Vec::new() };
-    let room = usize::from(width).saturating_sub(26);
+    let room = usize::from(area.width).saturating_sub(26);
     let names = &show.layout.view(show.view).rates;
     let chosen = Class::ALL.iter().filter(|c| names.is_empty() || names.iter().any(|n| n == c.name()));
     chosen
-        .map(|class| {
-            let last = stats.rates.last(*class, room);
+        .map(|class| (class, stats.rates.last(*class, room)))
+        .filter(|(class, last)| area.height >= ROOMY || **class == Class::Loss || last.iter().any(|n| *n > 0))
+        .map(|(class, last)| {
             let now = stats.rates.now(*class);
             let tone = match class {
                 Class::Loss if last.iter().any(|n| *n > 0) => Tone::Bad,
@@ -100,20 +106,23 @@ fn rates(show: &Show<'_>, width: u16) -> Vec<Line<'static>> {
         .collect()
 }
 
-fn verdicts(show: &Show<'_>, width: u16) -> Vec<Line<'static>> {
-    let width = usize::from(width);
+fn verdicts(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
+    let width = usize::from(area.width);
     let Some(sink) = show.engine.sink() else { return vec![Line::from("not judged")] };
     let [held, violated, unknown, blind] = sink.counts();
-    let count = |n: usize, what: &str, tone| {
-        Line::from(show.span(format!("{n:>4} {what}"), if n > 0 { tone } else { Tone::Dim }))
-    };
-    let mut lines = vec![
-        Line::from(show.span("Rules", Tone::Strong)),
-        count(held, "held", Tone::Good),
-        count(violated, "violated", Tone::Bad),
-        count(unknown, "unknown", Tone::Doubt),
-        count(blind, "not observable here", Tone::Dim),
+    let count =
+        |n: usize, what: &str, tone| show.span(format!("{n:>4} {what:<10}"), if n > 0 { tone } else { Tone::Dim });
+    let counts = [
+        [count(held, "held", Tone::Good), count(unknown, "unknown", Tone::Doubt)],
+        [count(violated, "violated", Tone::Bad), count(blind, "not observable", Tone::Dim)],
     ];
+    let mut lines = vec![Line::from(show.span("Rules", Tone::Strong))];
+    if width >= COUNTS {
+        lines.extend(counts.map(|pair| Line::from(pair.to_vec())));
+    } else {
+        let [[held, unknown], [violated, blind]] = counts;
+        lines.extend([held, violated, unknown, blind].map(Line::from));
+    }
     for rule in RULES.iter().filter(|r| sink.verdict(r.id) == Verdict::Violated) {
         let times = grouped(sink.violations(rule.id));
         let text = format!("{} VIOLATED {times} times: {}", rule.name, rule.title);
@@ -142,12 +151,14 @@ fn verdicts(show: &Show<'_>, width: u16) -> Vec<Line<'static>> {
     causes.sort_by_key(|(_, tone, _)| *tone == Tone::Dim);
     for (why, tone, names) in causes {
         let text = format!("unknown, as {why}: {}", names.join(" "));
+        let text =
+            if text.chars().count() > 3 * width { format!("unknown, as {why}: {} rules", names.len()) } else { text };
         lines.extend(crate::report::wrap(&text, width.max(8)).into_iter().map(|l| Line::from(show.span(l, tone))));
     }
     lines
 }
 
-fn causes(show: &Show<'_>, _: u16) -> Vec<Line<'static>> {
+fn causes(show: &Show<'_>, _: Rect) -> Vec<Line<'static>> {
     let mut lines = vec![Line::from(show.span("Why pages are faulted", Tone::Strong))];
     if let Some(model) = show.engine.model() {
         let total: u64 = model.causes().iter().sum::<u64>().max(1);
@@ -164,8 +175,8 @@ fn causes(show: &Show<'_>, _: u16) -> Vec<Line<'static>> {
 }
 
 /// How long faults take, by the lock that they are handled under.
-fn latency(show: &Show<'_>, width: u16) -> Vec<Line<'static>> {
-    let width = usize::from(width);
+fn latency(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
+    let width = usize::from(area.width);
     if !show.engine.context().has(Kind::HandleMmFaultReturn) {
         let text = if show.has_functions() {
             "fault latency: not observable here, handle_mm_fault() has no probe"
@@ -195,8 +206,8 @@ fn latency(show: &Show<'_>, width: u16) -> Vec<Line<'static>> {
     lines
 }
 
-fn locks(show: &Show<'_>, width: u16) -> Vec<Line<'static>> {
-    let width = usize::from(width);
+fn locks(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
+    let width = usize::from(area.width);
     let vmas = show.engine.context().has(Kind::VmaStartWriteReturn);
     let last = if vmas { format!("{:>9}", "VMA W") } else { String::new() };
     let title = format!("{:<15}{:>8}{:>8}{last}", "Lock waits, p99", "R", "W");

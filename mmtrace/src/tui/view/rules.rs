@@ -43,7 +43,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
             cells: vec![
                 Cell::text(rule.name),
                 Cell::text(verdict.name().replace('_', " ")).tone(tone(verdict)),
-                Cell::number(sink.evaluations(rule.id)),
+                Cell::known((verdict != Verdict::NotObservable).then(|| sink.evaluations(rule.id))),
                 broken(sink, rule),
                 Cell {
                     text: if last == 0 { "-".to_owned() } else { seconds(last.saturating_sub(start)) },
@@ -70,7 +70,8 @@ const fn tone(verdict: Verdict) -> Tone {
 fn broken(sink: &Sink, rule: &Rule) -> Cell {
     let n = sink.violations(rule.id);
     match rule.severity {
-        Severity::Measure => Cell::text("-").tone(Tone::Dim),
+        _ if sink.verdict(rule.id) == Verdict::NotObservable => Cell::none(),
+        Severity::Measure => Cell::none(),
         Severity::Hazard if n > 0 => Cell { text: format!("met {}", grouped(n)), order: n, tone: Tone::Doubt },
         _ => Cell::number(n),
     }

@@ -60,9 +60,9 @@ impl List<'_> {
     }
 
     /// If something was measured.
-    fn measured(&mut self, what: &'static str, of: &str, d: Option<Distribution>) {
+    fn measured(&mut self, what: &'static str, d: Option<Distribution>) {
         if let Some(d) = d {
-            self.add(what, d.count, format!("{of}{}", percentiles([d.p50_ns, d.p99_ns, d.max_ns])));
+            self.add(what, d.count, percentiles([d.p50_ns, d.p99_ns, d.max_ns]));
         }
     }
 
@@ -102,12 +102,12 @@ impl List<'_> {
     fn collapses(&mut self, work: &Work, model: &Model) {
         let measures = model.measures();
         self.seen(Kind::CollapseHugePageEnter, "collapse_huge_page()", work.collapse.count(), took(&work.collapse));
-        self.measured("write hold, collapse", "", measures.distribution(RuleId::M05));
+        self.measured("write hold, collapse", measures.distribution(RuleId::M05));
         let retract = measures.distribution(RuleId::M07);
         let retract = retract.map_or_else(String::new, |d| percentiles([d.p50_ns, d.p99_ns, d.max_ns]));
         self.seen(Kind::RetractPageTablesReturn, "retract_page_tables()", work.retracts, retract);
         let tables = model.tables();
-        self.seen(Kind::PmdpCollapseFlush, "tables retracted", work.retracted, "unlinked by retract_page_tables()");
+        self.seen(Kind::RetractPageTables, "tables retracted", work.retracted, "unlinked by retract_page_tables()");
         self.seen(Kind::PmdpCollapseFlush, "tables unlinked", tables.unlinked, "by all collapses");
         self.seen(Kind::PteFreeDefer, "tables deferred", tables.deferred, "to be freed after an RCU grace period");
         self.seen(Kind::PteFreeNow, "tables freed by RCU", tables.freed, "after it");
@@ -124,17 +124,20 @@ impl List<'_> {
             self.rows.push((0, "entries now, as seen", Some(now), String::new(), Tone::Plain));
         }
         let measures = model.measures();
-        self.measured("entries stood", "", measures.distribution(RuleId::M06));
+        self.measured("entries stood", measures.distribution(RuleId::M06));
         let [vma, mmap] = &work.waits;
         let end = Kind::MigrationEntryWaitReturn;
         if self.context.has(Kind::LockVmaUnderRcu) {
             self.seen(end, "waits, VMA lock held", vma.count(), took(vma));
         }
         self.seen(end, "waits, mmap_lock held", mmap.count(), took(mmap));
+        if work.unmeasured > 0 {
+            self.add("waits not measured", work.unmeasured, "events are missing, or in no fault");
+        }
         self.seen(Kind::MigrationEntryWaitOnLocked, "waits that slept", work.slept, "until a migration was over");
         self.seen(Kind::MigrationEntryWaitHuge, "waits, hugetlb", work.huge_waits, "entries met by hugetlb faults");
-        self.measured("VMA writers delayed", "by such a wait: ", measures.distribution(RuleId::M01));
-        self.measured("mmap writers delayed", "by such a wait: ", measures.distribution(RuleId::M02));
+        self.measured("VMA writers delayed", measures.distribution(RuleId::M01));
+        self.measured("mmap writers delayed", measures.distribution(RuleId::M02));
         self.add("zones compacted", work.compactions, "");
     }
 }
