@@ -222,7 +222,7 @@ fn strip(show: &Show<'_>, pid: u32, regions: &[(u64, Region)], width: u16) -> Ve
     let cell = if per == 1 { "2 MiB".to_owned() } else { format!("{per} regions of 2 MiB") };
     let head = format!("pid {pid}: {} regions touched, {cell} to a character, ┊ a hole before it", regions.len());
     let mut lines = vec![Line::from(show.span(head, Tone::Dim))];
-    let mut none = Vec::new();
+    let (mut none, mut shown) = (Vec::new(), Vec::new());
     for (label, needs, of) in rows {
         if !needs.is_empty() && !needs.iter().any(|kind| context.has(*kind)) {
             continue;
@@ -232,19 +232,25 @@ fn strip(show: &Show<'_>, pid: u32, regions: &[(u64, Region)], width: u16) -> Ve
             none.push(label);
             continue;
         }
+        shown.push(label);
         lines.push(Line::from(show.span(format!("{label:<LABEL$}{}", bars(&values)), Tone::Plain)));
     }
     lines.push(Line::from(show.span(format!("{:<LABEL$}{holes}", ""), Tone::Dim)));
     let mut notes = Vec::new();
     if !none.is_empty() {
-        notes.push(format!("none: {}.", none.join(", ")));
+        notes.push(format!("none here: {}", none.join(", ")));
     }
-    notes.push("migration: faults on migration entries".to_owned());
-    match unseen(show) {
-        Some(word) => notes.push(word),
-        None => notes.push("waits: those that waited; collapsed: tables that huge pages replaced".to_owned()),
+    for (label, means) in [
+        ("migration", "faults on migration entries"),
+        ("waits", "faults that waited for a migration"),
+        ("collapsed", "PTE tables that huge pages replaced"),
+    ] {
+        if shown.contains(&label) {
+            notes.push(format!("{label}: {means}"));
+        }
     }
-    let notes = notes.join("; ").replace(".;", ".");
+    notes.extend(unseen(show));
+    let notes = notes.join("; ");
     lines.extend(wrap(&notes, usize::from(width).max(8)).into_iter().map(|l| Line::from(show.span(l, Tone::Dim))));
     lines
 }

@@ -233,7 +233,8 @@ pub fn draw(
             (true, true) => "^",
             _ => "",
         };
-        let name = format!("{}{mark}", c.name);
+        let room = if c.width == 0 { left_over } else { usize::from(c.width) };
+        let name = format!("{}{mark}", cut(c.name, room.saturating_sub(mark.len())));
         Drawable::new(if c.right { format!("{name:>width$}", width = usize::from(c.width)) } else { name })
     });
     let widths = kept.iter().map(|i| match columns[*i].width {

@@ -317,9 +317,12 @@ fn footer(show: &Show<'_>, state: &State, width: u16) -> Line<'static> {
     Line::from(show.span(listing::cut(&text, width), Tone::Dim))
 }
 
+/// Widest box that is laid over a view.
+const BOX: u16 = 108;
+
 /// A box in the middle of the lower part, with lines of which one may be chosen.
 fn framed(frame: &mut Frame<'_>, area: Rect, title: &str, lines: Vec<Line<'_>>, scrolled: usize) {
-    let width = 78.min(area.width);
+    let width = BOX.min(area.width);
     let height = (lines.len() as u16 + 2).min(area.height);
     let place = Rect { x: (area.width - width) / 2, y: (area.height - height) / 2, width, height };
     frame.render_widget(Clear, place);
@@ -330,6 +333,8 @@ fn framed(frame: &mut Frame<'_>, area: Rect, title: &str, lines: Vec<Line<'_>>, 
 /// The actions that the text typed so far means.
 fn palette(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) {
     let Some(prompt) = &state.prompt else { return };
+    // Beside the mark, the name and the keys, in a frame.
+    let room = usize::from(BOX.min(area.width)).saturating_sub(33);
     let lines: Vec<Line<'_>> = meant(show.layout, &prompt.text)
         .into_iter()
         .enumerate()
@@ -339,7 +344,7 @@ fn palette(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) {
             let line = Line::from(vec![
                 show.span(format!("{mark}{:<20}", offer.name), Tone::Strong),
                 show.span(format!("{:<9}", offer.keys), Tone::Plain),
-                show.span(offer.help.to_owned(), Tone::Dim),
+                show.span(listing::cut(offer.help, room), Tone::Dim),
             ]);
             if chosen { line.style(show.style(Tone::Plain).add_modifier(Modifier::REVERSED)) } else { line }
         })
@@ -352,13 +357,15 @@ fn palette(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) {
 
 /// The keys. Returns by how many lines they can be scrolled.
 fn help(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, scrolled: usize) -> usize {
+    // Beside the keys and the name, in a frame.
+    let width = usize::from(BOX.min(area.width)).saturating_sub(31);
     let lines: Vec<Line<'_>> = offers(show.layout)
         .into_iter()
         .map(|offer| {
             Line::from(vec![
                 show.span(format!("{:<9}", offer.keys), Tone::Strong),
                 show.span(format!("{:<20}", offer.name), Tone::Plain),
-                show.span(offer.help.to_owned(), Tone::Dim),
+                show.span(listing::cut(offer.help, width), Tone::Dim),
             ])
         })
         .collect();
