@@ -122,7 +122,7 @@ fn unseen(show: &Show<'_>) -> Option<String> {
     let context = show.engine.context();
     let unpaired = show.engine.stats().map_or(0, |stats| stats.faults.unpaired);
     if !show.has_functions() {
-        Some("locks, retries, latency, waits, collapses: not observable here, function probes show them".to_owned())
+        Some("not observable by tracepoints: locks, retries, latency, waits, collapses".to_owned())
     } else if unpaired > UNPAIRED_MIN {
         Some(format!("{} calls of handle_mm_fault() are not counted: events are missing", grouped(unpaired)))
     } else if !context.has(Kind::LockVmaUnderRcu) && context.kernel.major_minor() < (6, 4) {

@@ -37,6 +37,10 @@ pub const PANELS: [Panel; 5] = [
 
 /// Width at which verdicts are counted side by side.
 const COUNTS: usize = 36;
+/// Below this height not everything can have a line.
+const SMALL: u16 = 12;
+/// Width from which there are two columns.
+const TWO: u16 = 60;
 /// Height from which there is room for what does not happen.
 const ROOMY: u16 = 24;
 
@@ -64,11 +68,14 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, _: &State) -> Dr
     }
     // The others fill two columns, each the one that is shorter by then, as the first has the left one.
     let narrow: Vec<&&Panel> = chosen.iter().filter(|p| !p.wide).collect();
-    let [one, other] =
-        Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).spacing(2).areas(left);
+    let [one, other] = if area.width < TWO {
+        [left, Rect { width: 0, ..left }]
+    } else {
+        Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).spacing(2).areas(left)
+    };
     let mut columns: [Vec<Line<'_>>; 2] = Default::default();
     for panel in narrow {
-        let to = usize::from(columns[1].len() < columns[0].len());
+        let to = usize::from(other.width > 0 && columns[1].len() < columns[0].len());
         let lines = (panel.lines)(show, if to == 0 { one } else { other });
         // A line between two, where that does not cost one.
         if !columns[to].is_empty() && columns[to].len() + lines.len() < usize::from(left.height) {
@@ -89,7 +96,12 @@ fn rates(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
     let chosen = Class::ALL.iter().filter(|c| names.is_empty() || names.iter().any(|n| n == c.name()));
     chosen
         .map(|class| (class, stats.rates.last(*class, room)))
-        .filter(|(class, last)| area.height >= ROOMY || **class == Class::Loss || last.iter().any(|n| *n > 0))
+        .filter(|(class, last)| {
+            let always = area.height >= ROOMY || (**class == Class::Loss && area.height >= SMALL);
+            always || last.iter().any(|n| *n > 0)
+        })
+        // On the smallest screens the verdicts are worth more than what stands below.
+        .take(if area.height < SMALL { usize::from(area.height / 2) } else { usize::MAX })
         .map(|(class, last)| {
             let now = stats.rates.now(*class);
             let tone = match class {
@@ -183,7 +195,8 @@ fn latency(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
         } else {
             "fault latency: not observable by tracepoints: none is at a fault's end"
         };
-        return vec![Line::from(show.span(cut(text, width), Tone::Dim))];
+        let lines = crate::report::wrap(text, width.max(8)).into_iter();
+        return lines.map(|line| Line::from(show.span(line, Tone::Dim))).collect();
     }
     let title = format!("{:<15}{:>8}{:>8}{:>8}", "Fault latency", "p50", "p99", "max");
     let mut lines = vec![Line::from(show.span(cut(&title, width), Tone::Strong))];
