@@ -129,6 +129,9 @@ fn one_sorts_by_what_functions_bring() {
     assert_eq!(drawn.columns, columns.len());
     assert!(text.contains("mmap_lo…v"), "{text}");
     assert_eq!(drawn.key, Some(155), "{text}");
+    // Where there is no room for the column, it is named below.
+    let (text, _) = screen(&engine, &state, AT_END, 40, 24);
+    assert!(text.contains("sorted by mmap_lock"), "{text}");
     // Without functions there are no such columns to sort by.
     let engine = one();
     let (text, drawn) = screen(engine, &State { view, ..State::default() }, AT_END, 200, 24);

@@ -190,6 +190,9 @@ fn handled(show: &Show<'_>, calls: &Calls, width: usize) -> Vec<Line<'static>> {
     wrap(&text, width.max(8)).into_iter().map(|l| Line::from(show.span(l, Tone::Plain))).collect()
 }
 
+/// A row of the strip: its label, what shows it, and how often it happened in a region.
+type StripRow = (&'static str, &'static [Kind], fn(&Region) -> u32);
+
 /// The regions that anything happened in, side by side, with a row for each thing that did.
 fn strip(show: &Show<'_>, pid: u32, regions: &[(u64, Region)], width: u16) -> Vec<Line<'static>> {
     const LABEL: usize = 12;
@@ -209,7 +212,7 @@ fn strip(show: &Show<'_>, pid: u32, regions: &[(u64, Region)], width: u16) -> Ve
         })
         .collect();
     let context = show.engine.context();
-    let rows: [(&str, &[Kind], fn(&Region) -> u32); 8] = [
+    let rows: [StripRow; 8] = [
         ("faults", &[], |r| r.faults),
         ("VMA lock", VMA_LOCK, |r| r.vma_lock),
         ("fell back", VMA_LOCK, |r| r.fell_back),

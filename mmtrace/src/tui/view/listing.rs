@@ -208,11 +208,19 @@ pub fn draw(
     let inner = View::default();
     let layout = if layout.is_about(columns) { layout } else { &inner };
     let order = ordered(columns, layout, show.engine.context());
-    let rows = arrange(rows, how, how.sort.and_then(|c| order.get(c)).copied());
+    let by = how.sort.and_then(|c| order.get(c)).copied();
+    let rows = arrange(rows, how, by);
     let page = usize::from(area.height.saturating_sub(1));
     let selected = how.selected.min(rows.len().saturating_sub(1));
     let key = rows.get(selected).map(|r| r.key);
-    let drawn = Drawn { rows: rows.len(), columns: order.len(), page, key, ..Drawn::default() };
+    let drawn = Drawn {
+        rows: rows.len(),
+        columns: order.len(),
+        page,
+        key,
+        sorted: by.map(|i| columns[i].name),
+        ..Drawn::default()
+    };
     let first = first(selected, page);
     let kept = fitting(columns, layout, &order, area.width);
     let sum: u16 = kept.iter().map(|i| columns[*i].width + 1).sum();

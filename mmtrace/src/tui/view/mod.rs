@@ -78,6 +78,8 @@ pub struct Drawn {
     pub page: usize,
     /// Key of the selected row.
     pub key: Option<u64>,
+    /// The column that the rows are sorted by.
+    pub sorted: Option<&'static str>,
     /// What the selected row names.
     pub jump: Option<Jump>,
     /// The bar that shows where in the whole one is.
@@ -210,7 +212,7 @@ pub fn draw(frame: &mut Frame<'_>, show: &Show<'_>, state: &State) -> Drawn {
         frame.render_widget(position(show, part, bar.width), bar);
         drawn.bar = Some(bar);
     }
-    frame.render_widget(footer(show, state, area.width), foot);
+    frame.render_widget(footer(show, state, drawn.sorted, area.width), foot);
     if state.prompt.as_ref().is_some_and(|p| p.what == Asked::Command) {
         palette(frame, area, show, state);
     }
@@ -298,7 +300,7 @@ fn tab_row(show: &Show<'_>, state: &State, width: u16) -> Line<'static> {
     Line::from(spans.collect::<Vec<_>>())
 }
 
-fn footer(show: &Show<'_>, state: &State, width: u16) -> Line<'static> {
+fn footer(show: &Show<'_>, state: &State, sorted: Option<&str>, width: u16) -> Line<'static> {
     let width = usize::from(width);
     if let Some(prompt) = &state.prompt {
         // The end is where one types.
@@ -311,6 +313,10 @@ fn footer(show: &Show<'_>, state: &State, width: u16) -> Line<'static> {
     }
     let filter = &state.current().filter;
     let mut text = "? help  Tab view  Space pause  / filter  s sort  : actions  q quit".to_owned();
+    // The column need not be among those that there is room for.
+    if let Some(column) = sorted {
+        text = format!("sorted by {column}  {text}");
+    }
     if !filter.is_empty() {
         text = format!("only rows with \"{filter}\" (Esc: all)  {text}");
     }

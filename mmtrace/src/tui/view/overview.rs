@@ -222,7 +222,7 @@ fn latency(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
 fn locks(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
     let width = usize::from(area.width);
     let vmas = show.engine.context().has(Kind::VmaStartWriteReturn);
-    let last = if vmas { format!("{:>9}", "VMA W") } else { String::new() };
+    let last = if vmas { format!("{:>8}", "VMA W") } else { String::new() };
     let title = format!("{:<15}{:>8}{:>8}{last}", "Lock waits, p99", "R", "W");
     let mut lines = vec![Line::from(show.span(cut(&title, width), Tone::Strong))];
     let Some(stats) = show.engine.stats() else { return lines };
@@ -232,7 +232,7 @@ fn locks(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
         let wait = |d: &Durations| if d.count() == 0 { "-".to_owned() } else { duration(d.quantile(0.99)) };
         let (read, write) = (wait(&lock.read_wait), wait(&lock.write_wait));
         let of_vmas = lock.vmas.as_ref().map_or_else(|| "-".to_owned(), |v| wait(&v.write_wait));
-        let last = if vmas { format!("{of_vmas:>9}") } else { String::new() };
+        let last = if vmas { format!("{of_vmas:>8}") } else { String::new() };
         lines.push(Line::from(cut(&format!("pid {:<11}{read:>8}{write:>8}{last}", lock.tgid), width)));
     }
     lines
