@@ -63,6 +63,81 @@ fn every_view_at_three_sizes() {
     }
 }
 
+/// What function events bring, on a kernel without VMA locks, on one whose write locks have no probe, with events that
+/// are missing, and where something is violated.
+#[test]
+fn what_functions_show_at_three_sizes() {
+    for (name, views) in [
+        ("6.1-migrate", &["locks", "faults", "collapse"][..]),
+        ("6.12-collapse-file", &["overview", "locks"]),
+        ("missed/7.2-migrate", &["overview", "locks", "faults", "collapse"]),
+        ("bugs/6.12-poison-collapse", &["faults", "collapse", "rules"]),
+    ] {
+        let engine = engine(name);
+        for view in views {
+            let state = State { view: layout().showing(view).expect("shown"), ..State::default() };
+            for (width, height) in [(40, 12), (80, 24), (200, 60)] {
+                let (text, _) = screen(&engine, &state, AT_END, width, height);
+                insta::assert_snapshot!(format!("{}-{view}-{width}x{height}", name.replace('/', "-")), text);
+            }
+        }
+    }
+}
+
+#[test]
+fn looking_inside_what_functions_show() {
+    for (name, view, width, height, file) in [
+        ("missed/7.2-migrate", "locks", 80, 24, "vma-locks"),
+        ("bugs/6.12-poison-collapse", "faults", 80, 24, "a-process-with-functions"),
+        ("bugs/6.12-poison-collapse", "rules", 160, 50, "a-violation"),
+    ] {
+        let engine = engine(name);
+        let number = layout().showing(view).expect("shown");
+        let mut state = State { view: number, ..State::default() };
+        let (_, drawn) = screen(&engine, &state, AT_END, width, height);
+        state.rows[number].inside = drawn.key;
+        insta::assert_snapshot!(file, screen(&engine, &state, AT_END, width, height).0);
+    }
+}
+
+/// A violation of two tasks: what each of them did stands in a column of its own.
+#[test]
+fn two_tasks_stand_side_by_side() {
+    let mut m = kernel::Made::begun();
+    m.user(2, kernel::START).grant(2).fault(2, kernel::TRAP | kernel::VMA_LOCK);
+    m.write_lock(1).vma_write(1).done(2, 0);
+    let mut engine = Engine::new(kernel::context(), true).with_stats();
+    m.records.iter().for_each(|record| engine.apply(record));
+    let mut state = State { view: 5, ..State::default() };
+    let (_, drawn) = screen(&engine, &state, AT_END, 120, 30);
+    state.rows[5].inside = drawn.key;
+    let (text, _) = screen(&engine, &state, AT_END, 120, 30);
+    assert!(text.contains("L19") && text.contains("task 2 ") && text.contains("task 1 "), "{text}");
+    insta::assert_snapshot!("two-tasks", text);
+}
+
+/// What is sorted by a column that functions bring has its largest value first.
+#[test]
+fn one_sorts_by_what_functions_bring() {
+    let engine = engine("6.12-collapse-file");
+    let view = layout().showing("faults").expect("shown");
+    let columns = &layout().view(view).columns;
+    let at = columns.iter().position(|c| c == "mmap_lock").expect("it is a column");
+    let mut state = State { view, ..State::default() };
+    state.rows[view].sort = Some(at);
+    let (text, drawn) = screen(&engine, &state, AT_END, 200, 24);
+    assert_eq!(drawn.columns, columns.len());
+    assert!(text.contains("mmap_lo…v"), "{text}");
+    assert_eq!(drawn.key, Some(155), "{text}");
+    // Where there is no room for the column, it is named below.
+    let (text, _) = screen(&engine, &state, AT_END, 40, 24);
+    assert!(text.contains("sorted by mmap_lock"), "{text}");
+    // Without functions there are no such columns to sort by.
+    let engine = one();
+    let (text, drawn) = screen(engine, &State { view, ..State::default() }, AT_END, 200, 24);
+    assert!(drawn.columns < columns.len() && !text.contains("retries "), "{text}");
+}
+
 /// What a recording with function events shows of page tables.
 #[test]
 fn the_walker_at_three_sizes() {

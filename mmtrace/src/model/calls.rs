@@ -11,7 +11,12 @@
 
 use mmtrace_common::{Kind, Record};
 
-use super::{Model, functions::Functions, vma_lock::Intrusion};
+use super::{
+    Model,
+    functions::Functions,
+    told::{Handling, Outcome, Told, Under},
+    vma_lock::Intrusion,
+};
 use crate::verdict::{RuleId, Sink};
 
 /// Tasks followed; all are forgotten beyond that.
@@ -35,6 +40,9 @@ mod flag {
 const RETRY: u32 = 0x400;
 const COMPLETED: u32 = 0x4000;
 const SIGSEGV: u32 = 0x40;
+const MAJOR: u32 = 0x4;
+/// `VM_FAULT_ERROR`: OOM, SIGBUS, HWPOISON, HWPOISON_LARGE, SIGSEGV, FALLBACK.
+const ERROR: u32 = 0x1 | 0x2 | 0x10 | 0x20 | SIGSEGV | 0x800;
 
 /// A call that is open.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +50,8 @@ pub(super) struct Call {
     pub(super) mm: u64,
     pub(super) vma: u64,
     addr: u64,
+    since: u64,
+    under: Under,
     flags: u32,
     /// It handles a fault of the task itself.
     in_trap: bool,
@@ -67,6 +77,11 @@ impl Call {
     pub(super) const fn in_vma_mode(&self) -> bool {
         self.has(flag::VMA_LOCK)
     }
+
+    const fn told(&self) -> Handling {
+        let Self { mm, vma, addr, under, since, granted, .. } = *self;
+        Handling { mm, vma, addr, under, since, granted }
+    }
 }
 
 /// Since the task was last seen in user mode.
@@ -74,6 +89,8 @@ impl Call {
 struct Trap {
     /// What follows is complete, and about a fault in user mode.
     known: bool,
+    /// When it began.
+    since: u64,
     /// Under a VMA's lock, under the mmap_lock.
     tried: [bool; 2],
     /// When the VMA's lock was refused, or the fault given up under it.
@@ -177,7 +194,7 @@ impl Model {
         caller.forget_grants();
         caller.reading = 0;
         caller.sleeps = false;
-        caller.trap = Trap { known: true, ..Trap::default() };
+        caller.trap = Trap { known: true, since: record.ts, ..Trap::default() };
     }
 
     /// A fault in the kernel: what follows is not only about the last one in user mode.
@@ -206,6 +223,8 @@ impl Model {
             mm: record.mm,
             vma,
             addr,
+            since: record.ts,
+            under: Under::Vma,
             flags: record.aux & 0xffff,
             in_trap: record.aux >> 31 != 0,
             granted: None,
@@ -227,7 +246,15 @@ impl Model {
         }
         let known = std::mem::replace(&mut caller.known, false);
         if !call.in_vma_mode() {
+            call.under = match caller.trap {
+                // Only faults in user mode ask for a VMA's lock.
+                _ if !call.has(flag::USER) || !call.in_trap => Under::Mmap,
+                Trap { known: false, .. } => Under::Unknown,
+                Trap { fell_back: Some(_), .. } => Under::FellBack,
+                Trap { .. } => Under::Mmap,
+            };
             caller.call = Some(call);
+            self.told = Some(Told::Handles(call.told()));
             self.in_mmap_mode(record, sink);
             self.in_trap(call, record, sink);
             return;
@@ -266,6 +293,7 @@ impl Model {
             sink.unjudged(RuleId::L16);
         }
         self.functions.caller(record.tid).call = Some(call);
+        self.told = Some(Told::Handles(call.told()));
         self.in_trap(call, record, sink);
     }
 
@@ -321,6 +349,15 @@ impl Model {
         let Some(call) = open.filter(|c| c.vma == vma && c.addr == addr) else { return };
         let result = record.aux;
         let dropped = result & (RETRY | COMPLETED) != 0;
+        let outcome = match () {
+            () if result & RETRY != 0 => Outcome::Retry,
+            () if result & COMPLETED != 0 => Outcome::Completed,
+            () if result & ERROR != 0 => Outcome::Error,
+            () => Outcome::Done,
+        };
+        let ends_trap = call.in_trap && call.has(flag::USER) && caller.trap.known && outcome != Outcome::Retry;
+        let trap_ns = ends_trap.then(|| record.ts.saturating_sub(caller.trap.since));
+        self.told = Some(Told::Handled { call: call.told(), outcome, major: result & MAJOR != 0, trap_ns });
         if call.has(flag::VMA_LOCK | flag::RETRY_NOWAIT) {
             if result & SIGSEGV != 0 {
                 sink.held(RuleId::L11, record.ts);

@@ -2,7 +2,7 @@
 
 use mmtrace_common::{Column, Record};
 
-use super::{Model, task::Collapse};
+use super::{Model, task::Collapse, told::Told};
 use crate::verdict::{RuleId, Sink};
 
 impl Model {
@@ -25,6 +25,11 @@ impl Model {
         let task = self.task(record.tid);
         let collapse =
             std::mem::replace(&mut task.collapse, Collapse { ended: true, known: true, ..Collapse::default() });
+        let begun = collapse.begun.map(|(addr, since)| (addr, record.ts.saturating_sub(since)));
+        let status = record.get(Column::Status);
+        self.told =
+            Some(Told::Collapsed { mm: record.mm, begun, succeeded: succeeded.is_some() && status == succeeded });
+        let task = self.task(record.tid);
         if task.writes.contains(&record.mm) {
             task.writes.retain(|m| *m != record.mm);
             task.anchored = false;

@@ -18,8 +18,10 @@ const FUNCTIONS: Parts = 1 << 2;
 const SLOTS: Parts = 1 << 3;
 /// Tables that go, who is in a call that unlinks them, hugetlb locks.
 const TABLES: Parts = 1 << 4;
+/// Anonymous collapses, which end with a write hold.
+const COLLAPSES: Parts = 1 << 5;
 /// All of them.
-const ALL: Parts = LOCKS | SPACE | FUNCTIONS | SLOTS | TABLES;
+const ALL: Parts = LOCKS | SPACE | FUNCTIONS | SLOTS | TABLES | COLLAPSES;
 
 /// What an event of this kind may have changed. A part that looks at a kind of event stands beside it here.
 const fn changes(kind: Kind) -> Parts {
@@ -70,12 +72,10 @@ const fn changes(kind: Kind) -> Parts {
         | K::VmAreaFree
         | K::Mmdrop
         | K::MigrationEntryWait => TABLES | SLOTS | FUNCTIONS,
-        // Whoever is in which call is known from user mode, from births and from ends of scans; who unlinks what, from
-        // who holds which lock.
-        K::StartLocking
-        | K::AcquireReturned
-        | K::Released
-        | K::SetMigrationPte
+        K::StartLocking | K::AcquireReturned | K::Released => LOCKS | SPACE | FUNCTIONS | SLOTS | COLLAPSES,
+        // Tasks are followed as a whole, so that all of LOCKS goes; ends of scans show who is in no call that unlinks
+        // tables, and nobody is taken for one who is in it because one is missing.
+        K::SetMigrationPte
         | K::RemoveMigrationPte
         | K::SetMigrationPmd
         | K::RemoveMigrationPmd
@@ -87,11 +87,8 @@ const fn changes(kind: Kind) -> Parts {
         | K::CollapseIsolate
         | K::CollapseHugePage
         | K::ScanFile
-        | K::CollapseFile
-        | K::ExitMmap
-        | K::Fork
-        | K::Exec
-        | K::Exit => ALL,
+        | K::CollapseFile => LOCKS | SPACE | SLOTS | COLLAPSES,
+        K::ExitMmap | K::Fork | K::Exec | K::Exit => ALL,
         // A kind of which something is missing is the traced one.
         K::Loss | K::Missed | K::Gap => ALL,
     }
@@ -118,6 +115,9 @@ impl Model {
         }
         if parts & TABLES != 0 {
             self.forget_tables(blind);
+        }
+        if parts & (TABLES | COLLAPSES) != 0 {
+            self.collapsing.clear();
         }
         if parts & SPACE != 0 {
             for mm in self.mms.values_mut() {

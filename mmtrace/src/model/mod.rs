@@ -26,13 +26,14 @@ pub mod space;
 pub mod table;
 pub mod tables;
 pub mod task;
+pub mod told;
 mod unlinking;
 mod vma_lock;
 mod waiting;
 mod walker;
 mod walking;
 
-use mmtrace_common::{Column, Kind, Record};
+use mmtrace_common::{Column, Kind, Record, spec};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{context::Context, verdict::Sink};
@@ -44,6 +45,7 @@ use migration::Outstanding;
 use space::{Cause, Space};
 use tables::Tables;
 use task::Task;
+use told::Told;
 use unlinking::Collapsing;
 
 /// Tasks followed; idle ones are forgotten beyond that.
@@ -111,6 +113,7 @@ pub struct Model {
     values: Values,
     causes: [u64; Cause::ALL.len()],
     last_cause: Option<Cause>,
+    told: Option<Told>,
     measures: Measures,
     functions: Functions,
     /// Page tables, and who works on them.
@@ -149,6 +152,7 @@ impl Model {
             },
             causes: [0; Cause::ALL.len()],
             last_cause: None,
+            told: None,
             measures: Measures::default(),
             functions: Functions::new(context),
             // As after a loss: what was before recording is missing.
@@ -174,6 +178,12 @@ impl Model {
         self.last_cause
     }
 
+    /// What the last event told of more than itself.
+    #[must_use]
+    pub const fn told(&self) -> Option<&Told> {
+        self.told.as_ref()
+    }
+
     /// Migration entries that stand now, as far as is known.
     #[must_use]
     pub fn outstanding(&self) -> usize {
@@ -197,15 +207,22 @@ impl Model {
     pub fn apply(&mut self, record: &Record, sink: &mut Sink) {
         let Some(kind) = record.kind() else { return };
         sink.saw(record);
+        self.told = None;
         if kind.is_synthetic() {
             self.lost(kind, record, sink);
             return;
         }
-        if record.ts <= self.blind_until {
-            return;
-        }
         self.function(kind, record, sink);
         self.tables_begin(kind, record);
+        if record.ts <= self.blind_until {
+            // Events of tracepoints are missing; functions are followed without them.
+            match kind {
+                Kind::AcquireReturned | Kind::Released | Kind::ExitMmap => self.tables.written(record.mm),
+                kind if spec(kind).at.is_function() => self.walker(kind, record, sink),
+                _ => {}
+            }
+            return;
+        }
         match kind {
             Kind::PageFaultUser => self.user_fault(record, sink),
             Kind::PageFaultKernel => {

@@ -47,6 +47,8 @@ pub struct Collapse {
     pub ended: bool,
     /// What is said above is complete: an earlier scan or collapse of this task was seen to end.
     pub known: bool,
+    /// `collapse_huge_page()` was entered: for which address, and when.
+    pub begun: Option<(u64, u64)>,
 }
 
 impl Task {

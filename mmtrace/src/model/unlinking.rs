@@ -6,6 +6,7 @@ use super::{
     Model,
     lock::EPSILON_NS,
     tables::{Flush, Life, Retract, Walk, frame_of_pfn, table_of},
+    told::Told,
 };
 use crate::verdict::{RuleId, Sink};
 
@@ -75,7 +76,10 @@ impl Model {
                 walk.pte_mapped = None;
             }
             // Neither of the other two calls it.
-            _ => *walk = Walk { known: true, retract: None, pte_mapped: None, ..*walk },
+            _ => {
+                *walk = Walk { known: true, retract: None, pte_mapped: None, ..*walk };
+                self.task(record.tid).collapse.begun = Some((record.args[0], record.ts));
+            }
         }
     }
 
@@ -86,6 +90,8 @@ impl Model {
         self.flush_context(record, sink);
         self.flushed_empty(record, sink);
         let walk = self.tables.walk(record.tid);
+        let told = [(walk.retract.is_some(), Told::Retracted), (walk.pte_mapped.is_some(), Told::PteMapped)];
+        let told = told.into_iter().find(|(is, _)| *is).map(|(_, told)| told);
         walk.flush = Some(Flush { frame, slot, returned: false, freed: false });
         // A collapse of a PTE-mapped huge page may run under a write hold too (uprobes), and keeps
         // nobody from filling the entry again.
@@ -102,6 +108,7 @@ impl Model {
             self.tables.live(frame, Life::Unlinked);
         }
         self.tables.counts.unlinked += 1;
+        self.told = told;
     }
 
     /// L23: who unlinks a table holds what it takes.
@@ -138,6 +145,7 @@ impl Model {
         let by = match (walk.retract, walk.pte_mapped) {
             (Some(_), _) => "retract_page_tables()",
             (None, Some(mm)) if mm == record.mm => "collapse_pte_mapped_thp()",
+            _ if !walk.known => return sink.unjudged(RuleId::L25),
             // An anonymous collapse empties the table afterwards.
             _ => return,
         };

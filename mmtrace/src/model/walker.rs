@@ -3,7 +3,7 @@
 use mmtrace_common::{Kind, Record};
 
 use super::{Model, tables::Walk};
-use crate::verdict::Sink;
+use crate::verdict::{RuleId, Sink};
 
 impl Model {
     /// To be called with every event: recording begins once every probe is attached. What was
@@ -47,6 +47,9 @@ impl Model {
             _ => {}
         }
         if record.ts <= self.tables.blind_until {
+            if kind == Kind::PmdpCollapseFlush {
+                sink.unjudged(RuleId::L25);
+            }
             return;
         }
         match kind {
@@ -93,7 +96,6 @@ impl Model {
     pub(super) fn forget_tables(&mut self, until: u64) {
         self.tables.forget_walks(until);
         self.tables.forget_tables();
-        self.collapsing.clear();
         self.hugetlb.forget();
         self.hugetlb_overlaps.clear();
         self.shareable.clear();

@@ -121,7 +121,11 @@ pub fn describe(record: &Record, context: &Context) -> String {
 #[must_use]
 pub fn fields(record: &Record, context: &Context) -> Vec<(Column, String)> {
     let Some(kind) = record.kind() else { return Vec::new() };
-    spec(kind).fields.iter().map(|field| (field.column, value(field, record, context))).collect()
+    // What this kernel does not tell stands nowhere as 0.
+    let fields = spec(kind).fields.iter().filter(|field| {
+        context.probe(kind).is_none_or(|probe| probe.absent.iter().all(|absent| absent != field.column.name()))
+    });
+    fields.map(|field| (field.column, value(field, record, context))).collect()
 }
 
 /// A field's value as people read it.
@@ -133,6 +137,7 @@ fn value(field: &Field, record: &Record, context: &Context) -> String {
         FieldType::Bool => (raw != 0).to_string(),
         FieldType::Enum(name) => context.enumerator(name, raw as i64).map_or_else(|| format!("#{raw}"), str::to_owned),
         FieldType::Kind => Kind::from_u16(raw as u16).map_or_else(|| format!("#{raw}"), |k| k.name().to_owned()),
+        FieldType::Uint if field.column == Column::Pages && raw == u64::MAX => "all".to_owned(),
         FieldType::Uint | FieldType::Time => raw.to_string(),
     }
 }

@@ -3,14 +3,19 @@
 use mmtrace_common::{Column, Record};
 use rustc_hash::FxHashMap;
 
-use crate::model::space::Cause;
+use crate::model::{
+    space::Cause,
+    told::{Handling, Outcome, Under},
+};
 
-use super::value;
+use super::{locks::Durations, value};
 
 /// Processes that are followed.
 const PROCESSES_MAX: usize = 512;
 /// Regions of one process that are followed.
 const REGIONS_MAX: usize = 1024;
+/// Regions of all processes that are followed: two megabytes.
+const REGIONS_ALL_MAX: usize = 1 << 15;
 /// A region is a PMD's range.
 pub const REGION_SHIFT: u32 = 21;
 
@@ -25,8 +30,41 @@ pub struct Process {
     pub writes: u64,
     /// Its last thread has exited.
     pub exited: bool,
+    /// Calls of `handle_mm_fault()` that are over, once there was one.
+    pub calls: Option<Box<Calls>>,
+    /// PTE tables that made room for huge pages.
+    pub collapsed: u64,
+    /// Its mm; 0: not seen.
+    mm: u64,
     /// By region: address >> [`REGION_SHIFT`].
     pub regions: FxHashMap<u64, Region>,
+}
+
+/// Calls of `handle_mm_fault()` that are over.
+#[derive(Clone, Debug, Default)]
+pub struct Calls {
+    /// By lock, in the order of [`Under::ALL`].
+    pub under: [u64; Under::ALL.len()],
+    /// With `VM_FAULT_RETRY`.
+    pub retries: u64,
+    /// With `VM_FAULT_COMPLETED`.
+    pub completed: u64,
+    /// With `VM_FAULT_ERROR`.
+    pub errors: u64,
+    /// With `VM_FAULT_MAJOR`.
+    pub major: u64,
+    /// Waits for migrations.
+    pub waits: u64,
+    /// How long they took.
+    pub took: Durations,
+}
+
+impl Calls {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.under.iter().sum()
+    }
 }
 
 /// What happened in a region.
@@ -38,6 +76,16 @@ pub struct Region {
     pub migration: u32,
     /// VMAs that were stored, or cleared, from here on.
     pub vmas: u32,
+    /// Calls of `handle_mm_fault()` under a VMA's lock.
+    pub vma_lock: u32,
+    /// Those under the mmap_lock, as the VMA's lock was refused or given up.
+    pub fell_back: u32,
+    /// Those that are to be tried again.
+    pub retries: u32,
+    /// Waits for migrations.
+    pub waits: u32,
+    /// PTE tables that made room for huge pages.
+    pub collapsed: u32,
 }
 
 impl Process {
@@ -47,16 +95,21 @@ impl Process {
         self.causes.iter().sum()
     }
 
-    fn region(&mut self, addr: u64) -> &mut Region {
+    fn region(&mut self, addr: u64, all: &mut usize) -> &mut Region {
         let region = addr >> REGION_SHIFT;
         if self.regions.len() >= REGIONS_MAX && !self.regions.contains_key(&region) {
             // Those that were touched least are the ones nobody will ask for.
             let mut counts: Vec<u32> = self.regions.values().map(|r| r.faults).collect();
             counts.sort_unstable();
             let median = counts[counts.len() / 2];
+            let before = self.regions.len();
             self.regions.retain(|_, r| r.faults > median);
+            *all = all.saturating_sub(before - self.regions.len());
         }
-        self.regions.entry(region).or_default()
+        self.regions.entry(region).or_insert_with(|| {
+            *all += 1;
+            Region::default()
+        })
     }
 }
 
@@ -64,6 +117,16 @@ impl Process {
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     processes: FxHashMap<u32, Process>,
+    /// Processes by their mms.
+    owners: FxHashMap<u64, u32>,
+    /// Regions of all processes; at times too many, never too few.
+    regions: usize,
+    /// How long calls of `handle_mm_fault()` took, by lock, in the order of [`Under::ALL`]; not those to be tried again.
+    pub took: [Durations; Under::ALL.len()],
+    /// Returns of `handle_mm_fault()` whose call was not followed: events are missing before them.
+    pub unpaired: u64,
+    /// From the exception in user mode to the end of the last call that it took.
+    pub whole: Durations,
 }
 
 /// x86 page-fault error code: the access was a write.
@@ -73,16 +136,25 @@ impl Faults {
     pub(super) fn add(&mut self, record: &Record, cause: Cause) {
         if self.processes.len() >= PROCESSES_MAX && !self.processes.contains_key(&record.tgid) {
             let quiet = self.processes.iter().min_by_key(|(_, p)| (!p.exited, p.last)).map(|(tgid, _)| *tgid);
-            if let Some(tgid) = quiet {
-                self.processes.remove(&tgid);
+            if let Some(process) = quiet.and_then(|tgid| self.processes.remove(&tgid)) {
+                self.owners.remove(&process.mm);
+                self.regions = self.regions.saturating_sub(process.regions.len());
             }
         }
+        if self.regions >= REGIONS_ALL_MAX {
+            self.make_room(record.tgid);
+        }
         let process = self.processes.entry(record.tgid).or_default();
+        if process.mm != record.mm {
+            self.owners.remove(&process.mm);
+            self.owners.insert(record.mm, record.tgid);
+            process.mm = record.mm;
+        }
         process.last = record.ts;
         process.exited = false;
         process.causes[cause as usize] += 1;
         process.writes += u64::from(value(record, Column::ErrorCode) & WRITE != 0);
-        let region = process.region(value(record, Column::Addr));
+        let region = process.region(value(record, Column::Addr), &mut self.regions);
         region.faults = region.faults.saturating_add(1);
         region.migration = region.migration.saturating_add(u32::from(cause == Cause::Migration));
     }
@@ -91,9 +163,72 @@ impl Faults {
     pub(super) fn vma(&mut self, record: &Record) {
         // Processes that never faulted are not of interest here.
         if let Some(process) = self.processes.get_mut(&record.tgid) {
-            let region = process.region(value(record, Column::Addr));
+            let region = process.region(value(record, Column::Addr), &mut self.regions);
             region.vmas = region.vmas.saturating_add(1);
         }
+    }
+
+    /// The regions of the process that was quiet for longest are forgotten, but not this one's.
+    fn make_room(&mut self, tgid: u32) {
+        let others = self.processes.iter_mut().filter(|(other, p)| **other != tgid && p.regions.len() > 16);
+        if let Some((_, quiet)) = others.min_by_key(|(_, p)| (!p.exited, p.last)) {
+            self.regions = self.regions.saturating_sub(quiet.regions.len());
+            quiet.regions = FxHashMap::default();
+        }
+    }
+
+    /// Whose mm it is, if that process has faulted: only then it is of interest. And the number of all regions.
+    fn owner(&mut self, mm: u64) -> Option<(&mut Process, &mut usize)> {
+        let process = self.processes.get_mut(self.owners.get(&mm)?)?;
+        Some((process, &mut self.regions))
+    }
+
+    /// The process whose mm it is, if that has faulted.
+    pub(super) fn owner_of(&self, mm: u64) -> Option<u32> {
+        self.owners.get(&mm).copied()
+    }
+
+    /// A call of `handle_mm_fault()` is over.
+    pub(super) fn handled(&mut self, ts: u64, call: &Handling, outcome: Outcome, major: bool, trap_ns: Option<u64>) {
+        let ns = ts.saturating_sub(call.since);
+        if outcome != Outcome::Retry {
+            self.took[call.under as usize].add(ns);
+        }
+        if let Some(ns) = trap_ns {
+            self.whole.add(ns);
+        }
+        let Some((process, all)) = self.owner(call.mm) else { return };
+        let calls = process.calls.get_or_insert_default();
+        calls.under[call.under as usize] += 1;
+        calls.took.add(ns);
+        calls.major += u64::from(major);
+        match outcome {
+            Outcome::Done => {}
+            Outcome::Retry => calls.retries += 1,
+            Outcome::Completed => calls.completed += 1,
+            Outcome::Error => calls.errors += 1,
+        }
+        let region = process.region(call.addr, all);
+        let count = |n: &mut u32, when: bool| *n = n.saturating_add(u32::from(when));
+        count(&mut region.vma_lock, call.under == Under::Vma);
+        count(&mut region.fell_back, call.under == Under::FellBack);
+        count(&mut region.retries, outcome == Outcome::Retry);
+    }
+
+    /// A wait for a migration inside a fault is over.
+    pub(super) fn waited(&mut self, mm: u64, addr: u64) {
+        let Some((process, all)) = self.owner(mm) else { return };
+        process.calls.get_or_insert_default().waits += 1;
+        let region = process.region(addr, all);
+        region.waits = region.waits.saturating_add(1);
+    }
+
+    /// A PTE table has made room for a huge page, or will.
+    pub(super) fn collapsed(&mut self, mm: u64, addr: u64) {
+        let Some((process, all)) = self.owner(mm) else { return };
+        process.collapsed += 1;
+        let region = process.region(addr, all);
+        region.collapsed = region.collapsed.saturating_add(1);
     }
 
     pub(super) fn exit(&mut self, tgid: u32) {

@@ -1,10 +1,11 @@
-//! mmap_locks, mm by mm: who holds them how long, and who waits for whom.
+//! mmap_locks and VMA locks, mm by mm: who holds them how long, and who waits for whom.
 
 use hdrhistogram::Histogram;
 use mmtrace_common::{Column, Kind, Record};
 use rustc_hash::FxHashMap;
 
-use super::value;
+use super::{faults::Faults, value};
+use crate::model::told::{Handling, Outcome, Told};
 
 /// mms that are followed.
 const MMS_MAX: usize = 256;
@@ -13,37 +14,42 @@ const OPEN_MAX: usize = 512;
 /// Longest duration told apart, nanoseconds: a minute.
 const LONGEST_NS: u64 = 60_000_000_000;
 
-/// A distribution of durations, nanoseconds; values are right to a tenth.
+/// A distribution of durations, nanoseconds; values are right to a tenth, the longest is exact.
 #[derive(Clone, Debug)]
-pub struct Durations(Histogram<u32>);
+pub struct Durations {
+    histogram: Histogram<u32>,
+    max: u64,
+}
 
 impl Default for Durations {
     fn default() -> Self {
-        Self(Histogram::new_with_bounds(1, LONGEST_NS, 1).expect("constant bounds are valid"))
+        let histogram = Histogram::new_with_bounds(1, LONGEST_NS, 1).expect("constant bounds are valid");
+        Self { histogram, max: 0 }
     }
 }
 
 impl Durations {
-    fn add(&mut self, ns: u64) {
-        self.0.saturating_record(ns.max(1));
+    pub(super) fn add(&mut self, ns: u64) {
+        self.histogram.saturating_record(ns.max(1));
+        self.max = self.max.max(ns);
     }
 
     /// How many.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.0.len()
+        self.histogram.len()
     }
 
     /// So much of them was not longer.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> u64 {
-        self.0.value_at_quantile(quantile)
+        self.histogram.value_at_quantile(quantile).min(self.max)
     }
 
     /// The longest.
     #[must_use]
-    pub fn max(&self) -> u64 {
-        self.0.max()
+    pub const fn max(&self) -> u64 {
+        self.max
     }
 }
 
@@ -52,6 +58,8 @@ impl Durations {
 pub struct Holder {
     /// The task.
     pub tid: u32,
+    /// Which VMA's lock; 0: the mmap_lock.
+    pub vma: u64,
     /// For write.
     pub write: bool,
     /// Since when, nanoseconds.
@@ -61,8 +69,10 @@ pub struct Holder {
 /// One mm's lock.
 #[derive(Clone, Debug, Default)]
 pub struct MmLock {
-    /// The process that used it last.
+    /// The process whose mm it is; until that is seen in user mode, the one that used it last.
     pub tgid: u32,
+    /// That was seen.
+    owned: bool,
     /// Time of the last event.
     pub last: u64,
     /// Holds for read.
@@ -81,6 +91,118 @@ pub struct MmLock {
     pub holders: Vec<Holder>,
     /// Who waits now, oldest first.
     pub waiting: Vec<Holder>,
+    /// The locks of the mm's VMAs, once one of them was seen to be used.
+    pub vmas: Option<Box<VmaLocks>>,
+}
+
+/// The locks of an mm's VMAs, together.
+///
+/// A reader is held from `lock_vma_under_rcu()` to the end of the fault that it was for. Other
+/// users (madvise, userfaultfd, /proc) are counted as granted; the ends of their holds are not seen.
+#[derive(Clone, Debug, Default)]
+pub struct VmaLocks {
+    /// Calls of `lock_vma_under_rcu()` that gave a VMA.
+    pub granted: u64,
+    /// Calls of it that gave none: the mmap_lock is taken instead.
+    pub refused: u64,
+    /// Faults that dropped the lock on the way, with RETRY or COMPLETED: when is not seen.
+    pub dropped: u64,
+    /// Holds for read, of faults that kept the lock to their end.
+    pub read_hold: Durations,
+    /// Holds for write: until the mmap_lock is released or downgraded.
+    pub write_hold: Durations,
+    /// Writers in `__vma_start_write()`: they wait until the readers are gone.
+    pub write_wait: Durations,
+    /// Writers that were killed while they waited.
+    pub killed: u64,
+    /// The longest hold that is over: who, and how long.
+    pub longest: Option<(Holder, u64)>,
+    /// Who handles a fault under a VMA's lock now.
+    pub readers: Vec<Holder>,
+    /// Which VMAs are locked for write now, oldest first.
+    pub writers: Vec<Holder>,
+    /// Who waits to lock one for write now, oldest first.
+    pub waiting: Vec<Holder>,
+}
+
+impl VmaLocks {
+    /// Times that a VMA was locked, for read or for write.
+    #[must_use]
+    pub fn acquired(&self) -> u64 {
+        self.granted + self.write_wait.count()
+    }
+
+    fn held(&mut self, holder: Holder, ts: u64) {
+        let ns = ts.saturating_sub(holder.since);
+        let holds = if holder.write { &mut self.write_hold } else { &mut self.read_hold };
+        holds.add(ns);
+        if self.longest.is_none_or(|(_, longest)| ns > longest) {
+            self.longest = Some((holder, ns));
+        }
+    }
+
+    /// The mmap_lock was released or downgraded: `vma_end_write_all()`.
+    fn end_writes(&mut self, tid: u32, ts: u64) {
+        for at in 0..self.writers.len() {
+            let holder = self.writers[at];
+            // Whoever else seems to hold one: an event was not recorded.
+            if holder.tid == tid {
+                self.held(holder, ts);
+            }
+        }
+        self.writers.clear();
+    }
+
+    fn write_begins(&mut self, record: &Record) {
+        self.waiting.retain(|w| w.tid != record.tid);
+        if self.waiting.len() < OPEN_MAX {
+            let vma = value(record, Column::Vma);
+            self.waiting.push(Holder { tid: record.tid, vma, write: true, since: record.ts });
+        }
+    }
+
+    /// `__vma_start_write()` has returned. `section`: the write hold of the mmap_lock was seen to begin.
+    fn written(&mut self, record: &Record, section: bool) {
+        let vma = value(record, Column::Vma);
+        let waited = self.waiting.iter().position(|w| w.tid == record.tid && w.vma == vma);
+        let waiter = waited.map(|i| self.waiting.remove(i));
+        if (value(record, Column::Ret) as u32 as i32) < 0 {
+            self.killed += 1;
+            return;
+        }
+        if let Some(waiter) = waiter {
+            self.write_wait.add(record.ts.saturating_sub(waiter.since));
+        }
+        if section && self.writers.len() < OPEN_MAX {
+            self.writers.push(Holder { tid: record.tid, vma, write: true, since: record.ts });
+        }
+    }
+
+    fn handles(&mut self, tid: u32, call: &Handling) {
+        self.readers.retain(|r| r.tid != tid);
+        if self.readers.len() < OPEN_MAX {
+            let since = call.granted.unwrap_or(call.since);
+            self.readers.push(Holder { tid, vma: call.vma, write: false, since });
+        }
+    }
+
+    fn handled(&mut self, record: &Record, call: &Handling, outcome: Outcome) {
+        self.readers.retain(|r| r.tid != record.tid);
+        match (outcome, call.granted) {
+            (Outcome::Retry | Outcome::Completed, _) => self.dropped += 1,
+            (_, Some(since)) => {
+                let holder = Holder { tid: record.tid, vma: call.vma, write: false, since };
+                self.held(holder, record.ts);
+            }
+            (_, None) => {}
+        }
+    }
+
+    fn lost(&mut self) {
+        self.readers.clear();
+        self.writers.clear();
+        self.waiting.clear();
+    }
 }
 
 impl MmLock {
@@ -90,10 +212,12 @@ impl MmLock {
         self.read_wait.count() + self.write_wait.count()
     }
 
-    /// Nanoseconds that this lock was waited for, roughly: medians times numbers.
+    /// Nanoseconds that this lock and those of the VMAs were waited for, roughly: medians times numbers.
     #[must_use]
     pub fn pressure(&self) -> u64 {
-        self.read_wait.count() * self.read_wait.quantile(0.5) + self.write_wait.count() * self.write_wait.quantile(0.5)
+        let vmas = self.vmas.as_ref().map(|vmas| &vmas.write_wait);
+        let waits = [Some(&self.read_wait), Some(&self.write_wait), vmas].into_iter().flatten();
+        waits.map(|waits| waits.count() * waits.quantile(0.5)).sum()
     }
 
     fn acquire(&mut self, record: &Record, write: bool) {
@@ -108,11 +232,14 @@ impl MmLock {
             None => {}
         }
         if self.holders.len() < OPEN_MAX {
-            self.holders.push(Holder { tid: record.tid, write, since: record.ts });
+            self.holders.push(Holder { tid: record.tid, vma: 0, write, since: record.ts });
         }
     }
 
     fn release(&mut self, record: &Record, write: bool) {
+        if write && let Some(vmas) = &mut self.vmas {
+            vmas.end_writes(record.tid, record.ts);
+        }
         let own = self.holders.iter().rposition(|h| h.tid == record.tid && h.write == write);
         let Some(holder) = own.map(|i| self.holders.remove(i)) else { return };
         let ns = record.ts.saturating_sub(holder.since);
@@ -131,7 +258,7 @@ pub struct Locks {
 }
 
 impl Locks {
-    pub(super) fn add(&mut self, kind: Kind, record: &Record) {
+    fn lock(&mut self, record: &Record, faults: &Faults) -> &mut MmLock {
         if self.mms.len() >= MMS_MAX && !self.mms.contains_key(&record.mm) {
             // The one that was quiet for longest makes room.
             let quiet = self.mms.iter().min_by_key(|(_, l)| l.last).map(|(mm, _)| *mm);
@@ -140,13 +267,22 @@ impl Locks {
             }
         }
         let lock = self.mms.entry(record.mm).or_default();
-        lock.tgid = record.tgid;
+        if !lock.owned {
+            // Others work on it too: khugepaged, ptrace, /proc.
+            let owner = faults.owner_of(record.mm);
+            (lock.tgid, lock.owned) = (owner.unwrap_or(record.tgid), owner.is_some());
+        }
         lock.last = record.ts;
+        lock
+    }
+
+    pub(super) fn add(&mut self, kind: Kind, record: &Record, faults: &Faults) {
+        let lock = self.lock(record, faults);
         let write = value(record, Column::Write) != 0;
         match kind {
             Kind::StartLocking => {
                 if lock.waiting.len() < OPEN_MAX {
-                    lock.waiting.push(Holder { tid: record.tid, write, since: record.ts });
+                    lock.waiting.push(Holder { tid: record.tid, vma: 0, write, since: record.ts });
                 }
             }
             Kind::AcquireReturned if value(record, Column::Success) != 0 => lock.acquire(record, write),
@@ -160,9 +296,60 @@ impl Locks {
         }
     }
 
+    /// A function's event about VMA locks.
+    pub(super) fn vma(&mut self, kind: Kind, record: &Record, told: Option<&Told>, faults: &Faults) {
+        let vmas = self.lock(record, faults).vmas.get_or_insert_default();
+        match kind {
+            Kind::LockVmaUnderRcu if value(record, Column::Vma) != 0 => vmas.granted += 1,
+            Kind::LockVmaUnderRcu => vmas.refused += 1,
+            Kind::VmaStartWrite => vmas.write_begins(record),
+            Kind::VmaStartWriteReturn => vmas.written(record, told == Some(&Told::VmaWritten)),
+            _ => {}
+        }
+    }
+
+    /// A VMA object is given back; nobody locks it any more.
+    pub(super) fn freed(&mut self, record: &Record) {
+        let vmas = self.mms.get_mut(&record.mm).and_then(|lock| lock.vmas.as_mut());
+        if let Some(vmas) = vmas
+            && let Some(at) = vmas.writers.iter().position(|w| w.vma == value(record, Column::Vma))
+        {
+            let holder = vmas.writers.remove(at);
+            vmas.held(holder, record.ts);
+        }
+    }
+
+    /// A fault under a VMA's lock begins.
+    pub(super) fn handles(&mut self, tid: u32, call: &Handling) {
+        if let Some(vmas) = self.mms.get_mut(&call.mm).and_then(|lock| lock.vmas.as_mut()) {
+            vmas.handles(tid, call);
+        }
+    }
+
+    /// And has ended.
+    pub(super) fn handled(&mut self, record: &Record, call: &Handling, outcome: Outcome) {
+        if let Some(vmas) = self.mms.get_mut(&call.mm).and_then(|lock| lock.vmas.as_mut()) {
+            vmas.handled(record, call, outcome);
+        }
+    }
+
+    /// A task is seen in user mode: it is its mm, and it holds and waits for no VMA's lock there.
+    pub(super) fn in_user_mode(&mut self, record: &Record) {
+        let Some(lock) = self.mms.get_mut(&record.mm) else { return };
+        (lock.tgid, lock.owned) = (record.tgid, true);
+        if let Some(vmas) = &mut lock.vmas {
+            vmas.readers.retain(|r| r.tid != record.tid);
+            vmas.waiting.retain(|w| w.tid != record.tid);
+        }
+    }
+
     pub(super) fn forget(&mut self, mm: u64) {
         if let Some(lock) = self.mms.get_mut(&mm) {
             lock.waiting.clear();
+            if let Some(vmas) = &mut lock.vmas {
+                vmas.readers.clear();
+                vmas.waiting.clear();
+            }
         }
     }
 
@@ -171,6 +358,9 @@ impl Locks {
         for lock in self.mms.values_mut() {
             lock.holders.clear();
             lock.waiting.clear();
+            if let Some(vmas) = &mut lock.vmas {
+                vmas.lost();
+            }
         }
     }
 

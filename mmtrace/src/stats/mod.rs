@@ -4,7 +4,11 @@
 
 use mmtrace_common::{Column, Kind, Record};
 
-use crate::model::{Model, space::Cause};
+use crate::model::{
+    Model,
+    space::Cause,
+    told::{Told, Under},
+};
 
 pub mod faults;
 pub mod locks;
@@ -21,7 +25,7 @@ use work::Work;
 pub struct Stats {
     /// Events per second, by class.
     pub rates: Rates,
-    /// The mmap_locks.
+    /// The mmap_locks, and the locks of VMAs.
     pub locks: Locks,
     /// Page faults.
     pub faults: Faults,
@@ -38,13 +42,49 @@ impl Stats {
         match kind {
             Kind::PageFaultUser | Kind::PageFaultKernel => {
                 self.faults.add(record, model.last_cause().unwrap_or(Cause::Unknown));
+                if kind == Kind::PageFaultUser {
+                    self.locks.in_user_mode(record);
+                }
             }
-            Kind::StartLocking | Kind::AcquireReturned | Kind::Released => self.locks.add(kind, record),
+            Kind::LockVmaUnderRcu | Kind::VmaStartWrite | Kind::VmaStartWriteReturn => {
+                self.locks.vma(kind, record, model.told(), &self.faults);
+            }
+            Kind::VmAreaFree => self.locks.freed(record),
+            Kind::HandleMmFault | Kind::HandleMmFaultReturn => self.call(record, model.told()),
+            Kind::StartLocking | Kind::AcquireReturned | Kind::Released => self.locks.add(kind, record, &self.faults),
             Kind::MaWrite => self.faults.vma(record),
             Kind::ExitMmap => self.locks.forget(record.mm),
             Kind::Exit if record.tgid == record.tid => self.faults.exit(record.tgid),
             Kind::Loss | Kind::Missed | Kind::Gap => self.locks.lost(),
-            _ => self.work.add(kind, record),
+            _ => {
+                let told = model.told();
+                self.work.add(kind, record, told);
+                match told {
+                    Some(Told::Waited { mm, addr, .. }) => self.faults.waited(*mm, *addr),
+                    Some(Told::Collapsed { mm, begun: Some((addr, _)), succeeded: true }) => {
+                        self.faults.collapsed(*mm, *addr);
+                    }
+                    Some(Told::Retracted | Told::PteMapped) => {
+                        self.faults.collapsed(record.mm, value(record, Column::Addr));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// `handle_mm_fault()`.
+    fn call(&mut self, record: &Record, told: Option<&Told>) {
+        match told {
+            Some(Told::Handles(call)) if call.under == Under::Vma => self.locks.handles(record.tid, call),
+            Some(Told::Handled { call, outcome, major, trap_ns }) => {
+                if call.under == Under::Vma {
+                    self.locks.handled(record, call, *outcome);
+                }
+                self.faults.handled(record.ts, call, *outcome, *major, *trap_ns);
+            }
+            None if record.kind() == Some(Kind::HandleMmFaultReturn) => self.faults.unpaired += 1,
+            _ => {}
         }
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use mmtrace_common::{Column, Kind, Record};
 
-use super::value;
+use super::{locks::Durations, value};
+use crate::model::told::Told;
 
 /// Collapse and migration so far.
 #[derive(Clone, Debug, Default)]
@@ -29,17 +30,47 @@ pub struct Work {
     pub removed: u64,
     /// Zones compacted: calls of `compact_zone()` that are over.
     pub compactions: u64,
+    /// Results of collapses of huge pages that are mapped by PTEs, by `scan_result`.
+    pub pte_mapped: BTreeMap<u64, u64>,
+    /// How long collapses of anonymous ranges took.
+    pub collapse: Durations,
+    /// Calls of `retract_page_tables()` that are over.
+    pub retracts: u64,
+    /// PTE tables that they unlinked.
+    pub retracted: u64,
+    /// Waits of faults for migrations: under the VMA's lock, under the mmap_lock.
+    pub waits: [Durations; 2],
+    /// Waits whose begin was not seen, or that were not in a fault.
+    pub unmeasured: u64,
+    /// Times that a task went to sleep for a migration, in a fault or elsewhere.
+    pub slept: u64,
+    /// Faults that met a migration entry of hugetlb.
+    pub huge_waits: u64,
 }
 
 impl Work {
-    pub(super) fn add(&mut self, kind: Kind, record: &Record) {
+    pub(super) fn add(&mut self, kind: Kind, record: &Record, told: Option<&Told>) {
         let mut count = |results: fn(&mut Self) -> &mut BTreeMap<u64, u64>, column| {
             *results(self).entry(value(record, column)).or_default() += 1;
         };
         match kind {
             Kind::ScanPmd => count(|w| &mut w.scans, Column::Status),
             Kind::ScanFile => count(|w| &mut w.file_scans, Column::Status),
-            Kind::CollapseHugePage => count(|w| &mut w.collapses, Column::Status),
+            Kind::CollapseHugePage => {
+                count(|w| &mut w.collapses, Column::Status);
+                if let Some(Told::Collapsed { begun: Some((_, ns)), .. }) = told {
+                    self.collapse.add(*ns);
+                }
+            }
+            Kind::CollapsePteMappedThpReturn => count(|w| &mut w.pte_mapped, Column::Status),
+            Kind::RetractPageTablesReturn => self.retracts += 1,
+            Kind::PmdpCollapseFlush => self.retracted += u64::from(told == Some(&Told::Retracted)),
+            Kind::MigrationEntryWaitReturn => match told {
+                Some(Told::Waited { vma_lock, ns, .. }) => self.waits[usize::from(!vma_lock)].add(*ns),
+                _ => self.unmeasured += 1,
+            },
+            Kind::MigrationEntryWaitOnLocked => self.slept += 1,
+            Kind::MigrationEntryWaitHuge => self.huge_waits += 1,
             Kind::CollapseFile => count(|w| &mut w.file_collapses, Column::Status),
             Kind::MigratePages => {
                 count(|w| &mut w.migrations, Column::Reason);

@@ -39,6 +39,8 @@ pub(super) struct Player<'a> {
     /// The time that is shown, nanoseconds.
     cursor: u64,
     ticked: Instant,
+    /// Looking for where there are more violations and hazards than this.
+    searching: Option<u64>,
 }
 
 /// Shows a capture until the user has seen enough. Returns whether anything in it is violated, as far as it was played.
@@ -64,11 +66,20 @@ pub fn run(dir: &Path, layout: Layout) -> Result<bool> {
         speed: 1.0,
         cursor: start,
         ticked: Instant::now(),
+        searching: None,
     };
     while !stop.load(Ordering::Relaxed) {
-        let moved = player.tick();
+        let searched = player.go_on_searching();
+        let moved = player.tick() || searched.is_some();
+        if let Some(message) = searched {
+            dashboard.say(message);
+        }
         dashboard.draw(player.engine(), player.place(), moved)?;
-        let wait = if player.playing { TICK } else { IDLE };
+        let wait = match (player.searching, player.playing) {
+            (Some(_), _) => Duration::ZERO,
+            (None, true) => TICK,
+            (None, false) => IDLE,
+        };
         for request in dashboard.wait(wait) {
             let message = match &request {
                 Request::Quit => {
@@ -102,6 +113,7 @@ impl Player<'static> {
             speed: 1.0,
             cursor: end,
             ticked: Instant::now(),
+            searching: None,
         }
     }
 }
@@ -161,6 +173,7 @@ impl Player<'_> {
 
     /// Does what is asked for. What there is to say about it, if there is.
     pub(super) fn take(&mut self, request: &Request) -> Option<String> {
+        self.searching = None;
         match request {
             Request::Pause => {
                 self.playing ^= true;
@@ -204,15 +217,8 @@ impl Player<'_> {
     fn violation(&mut self, next: bool) -> Option<String> {
         self.playing = false;
         if next {
-            let before = marks(self.timeline.engine());
-            while self.timeline.step().is_some() {
-                if marks(self.timeline.engine()) > before {
-                    self.cursor = self.timeline.ts();
-                    return None;
-                }
-            }
-            self.cursor = self.timeline.ts().max(self.start);
-            return Some("there is none after this".to_owned());
+            self.searching = Some(marks(self.timeline.engine()));
+            return self.search();
         }
         let here = marks(self.timeline.engine());
         let taken = self.timeline.taken();
@@ -233,6 +239,27 @@ impl Player<'_> {
         }
         self.cursor = self.timeline.ts().max(self.start);
         (!found).then(|| "there is none before this".to_owned())
+    }
+
+    /// Searches on for as long as the keyboard can wait. What there is to say, if it is not found.
+    fn search(&mut self) -> Option<String> {
+        let before = self.searching?;
+        for _ in 0..SLICE {
+            let over = self.timeline.step().is_none();
+            if over || marks(self.timeline.engine()) > before {
+                self.searching = None;
+                self.cursor = self.timeline.ts().max(self.start);
+                return over.then(|| "there is none after this".to_owned());
+            }
+        }
+        self.cursor = self.timeline.ts().max(self.start);
+        Some("searching; any move stops it".to_owned())
+    }
+
+    /// Searches on, if something is searched for. What there is to say about it.
+    pub(super) fn go_on_searching(&mut self) -> Option<String> {
+        self.searching?;
+        Some(self.search().unwrap_or_else(|| "found".to_owned()))
     }
 }
 
@@ -282,7 +309,16 @@ mod tests {
     fn over(capture: &Capture) -> Player<'_> {
         let (start, end) = capture.summary().span.expect("it has events");
         let timeline = Timeline::new(capture);
-        Player { timeline, start, end: Some(end), playing: false, speed: 1.0, cursor: start, ticked: Instant::now() }
+        Player {
+            timeline,
+            start,
+            end: Some(end),
+            playing: false,
+            speed: 1.0,
+            cursor: start,
+            ticked: Instant::now(),
+            searching: None,
+        }
     }
 
     fn golden() -> Capture {
@@ -290,12 +326,32 @@ mod tests {
         Capture::open(&dir).expect("a capture")
     }
 
+    /// To the next one, slice by slice; `false`: there is none.
+    fn next(player: &mut Player<'_>) -> bool {
+        let mut said = player.take(&Request::Violation(true));
+        while player.searching.is_some() {
+            assert!(said.is_some_and(|text| text.starts_with("searching")));
+            said = player.go_on_searching();
+        }
+        said.is_none_or(|text| text == "found")
+    }
+
+    #[test]
+    fn a_search_stops_where_one_goes_elsewhere() {
+        let capture = golden();
+        let mut player = over(&capture);
+        while next(&mut player) {}
+        player.searching = Some(u64::MAX);
+        assert_eq!(player.take(&Request::Step(-1)), None);
+        assert_eq!((player.searching, player.go_on_searching()), (None, None));
+    }
+
     #[test]
     fn hazards_are_visited_in_both_directions() {
         let capture = golden();
         let mut player = over(&capture);
         let mut times = Vec::new();
-        while player.take(&Request::Violation(true)).is_none() {
+        while next(&mut player) {
             times.push(player.cursor());
         }
         assert_eq!(times.len(), 4, "H07 is met four times in this capture: {times:?}");

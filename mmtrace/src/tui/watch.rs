@@ -93,6 +93,9 @@ impl Watch {
                 Err(_) => "not saved: the thread that wrote it has panicked".to_owned(),
             });
         }
+        if let Some(message) = self.still.as_mut().and_then(|player| player.go_on_searching()) {
+            self.dashboard.say(message);
+        }
         let moved = engine.total() != self.events;
         self.events = engine.total();
         match &self.still {

@@ -188,10 +188,11 @@ impl Sink {
         if let Some(why) = &self.blocked[rule as usize] {
             return Some(why.clone());
         }
-        match tally.missing {
-            0 => {}
-            1 => return Some("an event that it needs is missing".to_owned()),
-            n => return Some(format!("{n} events that it needs are missing")),
+        if tally.missing > 0 {
+            return Some(match tally.missing {
+                1 => "1 event that it needs is missing".to_owned(),
+                n => format!("{n} events that it needs are missing"),
+            });
         }
         if tally.evaluations == 0 {
             return Some(match tally.unjudged {

@@ -234,7 +234,9 @@ fn recording(report: &Value, expect: Expect, stderr: &str, wrong: &mut Vec<Strin
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for rule in unknown {
         let reason = match rule["reason"].as_str().unwrap_or("without a reason") {
-            missing if missing.contains("that it needs") => "events that they need are missing",
+            missing if missing.contains(" that it needs ") && missing.ends_with("missing") => {
+                "events that they need are missing"
+            }
             reason => reason,
         };
         let id = rule["id"].as_str().unwrap_or("?");

@@ -1,5 +1,6 @@
 //! Page faults by process and region.
 
+use mmtrace_common::Kind;
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -8,15 +9,27 @@ use ratatui::{
 };
 
 use super::{
-    Drawn, Show, Tone, bars,
+    Drawn, Show, Tone, above_note, bars,
     listing::{self, Cell, Column, Row, left, rest, right},
 };
 use crate::{
-    model::space::Cause,
-    report::wrap,
-    stats::faults::{Process, REGION_SHIFT, Region},
+    model::{space::Cause, told::Under},
+    report::{duration, grouped, wrap},
+    stats::faults::{Calls, Process, REGION_SHIFT, Region},
     tui::state::State,
 };
+
+/// What shows how faults are handled.
+const CALLS: &[Kind] = &[Kind::HandleMmFaultReturn];
+/// What shows whether that is under the lock of a VMA.
+const VMA_LOCK: &[Kind] = &[Kind::LockVmaUnderRcu];
+/// What shows waits for migrations.
+const WAITS: &[Kind] = &[Kind::MigrationEntryWaitReturn];
+/// What shows where tables are collapsed.
+const COLLAPSES: &[Kind] = &[Kind::PmdpCollapseFlush, Kind::CollapseHugePageEnter];
+
+/// So many calls may have begun before recording.
+const UNPAIRED_MIN: u64 = 64;
 
 /// The columns.
 pub const COLUMNS: &[Column] = &[
@@ -29,23 +42,50 @@ pub const COLUMNS: &[Column] = &[
     right("spurious", 9),
     right("migration", 9),
     right("unknown", 10),
+    right("VMA lock", 9).of(VMA_LOCK),
+    right("fell back", 9).of(VMA_LOCK),
+    right("mmap_lock", 9).of(CALLS),
+    right("retries", 8).of(CALLS),
+    right("completed", 9).of(CALLS),
+    right("errors", 7).of(CALLS),
+    right("major", 7).of(CALLS),
+    right("waits", 7).of(WAITS),
+    right("p50", 7).of(CALLS),
+    right("p99", 7).of(CALLS),
+    right("max", 7).of(CALLS),
+    right("collapsed", 9).of(COLLAPSES),
     left("state", 6),
 ];
 
-const REGIONS: &[Column] =
-    &[left("region (2 MiB)", 18), right("faults", 11), right("of entries", 10), right("VMAs set", 9), rest("", 10)];
+const REGIONS: &[Column] = &[
+    right("region (2 MiB)", 14),
+    right("faults", 9),
+    right("VMA lock", 9).of(VMA_LOCK),
+    right("fell back", 9).of(VMA_LOCK),
+    right("retries", 7).of(CALLS),
+    right("waits", 5).of(WAITS),
+    right("collapsed", 9).of(COLLAPSES),
+    right("migration", 9),
+    right("VMAs set", 8),
+    rest("", 8),
+];
 
 /// Draws the view.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
     let Some(stats) = show.engine.stats() else { return Drawn::default() };
     let how = state.current();
-    if let Some(process) = how.inside.and_then(|pid| stats.faults.get(pid as u32)) {
-        return regions(frame, area, show, state, process);
+    if let Some((pid, process)) = how.inside.and_then(|pid| Some((pid as u32, stats.faults.get(pid as u32)?))) {
+        return regions(frame, area, show, state, pid, process);
     }
+    let area = above_note(frame, area, show, unseen(show).as_deref());
     let mut processes: Vec<_> = stats.faults.iter().collect();
     processes.sort_by_key(|(pid, p)| (std::cmp::Reverse(p.total()), *pid));
     let rows = processes.into_iter().map(|(pid, p)| {
         let cause = |c: Cause| Cell::number(p.causes[c as usize]);
+        let calls = p.calls.as_deref();
+        let of = |n: fn(&Calls) -> u64| Cell::known(calls.map(n));
+        let took = |q: f64| calls.map_or_else(Cell::none, |c| Cell::duration(c.took.quantile(q)));
+        let unknown = |c: &Calls| c.under[Under::Mmap as usize] + c.under[Under::Unknown as usize];
         Row {
             key: u64::from(pid),
             cells: vec![
@@ -58,6 +98,18 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
                 cause(Cause::Spurious),
                 cause(Cause::Migration),
                 cause(Cause::Unknown),
+                of(|c| c.under[Under::Vma as usize]),
+                of(|c| c.under[Under::FellBack as usize]),
+                Cell::known(calls.map(unknown)),
+                of(|c| c.retries),
+                of(|c| c.completed),
+                of(|c| c.errors),
+                of(|c| c.major),
+                of(|c| c.waits),
+                took(0.5),
+                took(0.99),
+                took(1.0),
+                Cell::number(p.collapsed),
                 Cell::text(if p.exited { "exited" } else { "" }).tone(Tone::Dim),
             ],
         }
@@ -65,12 +117,31 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     listing::draw(frame, area, show, COLUMNS, rows.collect(), how)
 }
 
-/// A process: its address space as a strip, and region by region.
-fn regions(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State, process: &Process) -> Drawn {
+/// What cannot be seen here, and why.
+fn unseen(show: &Show<'_>) -> Option<String> {
+    let context = show.engine.context();
+    let unpaired = show.engine.stats().map_or(0, |stats| stats.faults.unpaired);
+    if !show.has_functions() {
+        Some("not observable by tracepoints: locks, retries, latency, waits, collapses".to_owned())
+    } else if unpaired > UNPAIRED_MIN {
+        Some(format!("{} calls of handle_mm_fault() are not counted: events are missing", grouped(unpaired)))
+    } else if !context.has(Kind::LockVmaUnderRcu) && context.kernel.major_minor() < (6, 4) {
+        Some("every fault takes the mmap_lock: there are no VMA locks before Linux 6.4".to_owned())
+    } else {
+        None
+    }
+}
+
+/// A process: how its faults were handled, its address space as a strip, and region by region.
+fn regions(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State, pid: u32, process: &Process) -> Drawn {
     let mut regions: Vec<_> = process.regions.iter().map(|(r, n)| (*r, *n)).collect();
     regions.sort_unstable_by_key(|(region, _)| *region);
-    let strip = strip(show, &regions, area.width);
-    let height = if area.height > 12 { strip.len() as u16 } else { 0 };
+    let mut strip = strip(show, pid, &regions, area.width);
+    if let Some(calls) = process.calls.as_deref() {
+        strip.splice(1..1, handled(show, calls, usize::from(area.width)));
+    }
+    // What does not fit goes from below: the list is worth more.
+    let height = if area.height > 12 { strip.len().min(usize::from(area.height) - 6) as u16 } else { 1 };
     let [top, list] = Layout::vertical([Constraint::Length(height), Constraint::Min(1)]).areas(area);
     frame.render_widget(Paragraph::new(strip), top);
     let most = regions.iter().map(|(_, n)| n.faults).max().unwrap_or(1).max(1);
@@ -79,16 +150,51 @@ fn regions(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State, pr
         cells: vec![
             Cell { text: format!("{:#x}", region << REGION_SHIFT), order: region, tone: Tone::Plain },
             Cell::number(u64::from(n.faults)),
+            Cell::number(u64::from(n.vma_lock)),
+            Cell::number(u64::from(n.fell_back)),
+            Cell::number(u64::from(n.retries)),
+            Cell::number(u64::from(n.waits)),
+            Cell::number(u64::from(n.collapsed)),
             Cell::number(u64::from(n.migration)),
             Cell::number(u64::from(n.vmas)),
-            Cell::text("#".repeat((u64::from(n.faults) * 40).div_ceil(u64::from(most)) as usize)),
+            Cell {
+                text: "#".repeat((u64::from(n.faults) * 40).div_ceil(u64::from(most)) as usize),
+                order: u64::from(n.faults),
+                tone: Tone::Plain,
+            },
         ],
     });
     listing::draw(frame, list, show, REGIONS, rows.collect(), state.current())
 }
 
+/// How the faults of a process were handled.
+fn handled(show: &Show<'_>, calls: &Calls, width: usize) -> Vec<Line<'static>> {
+    let of = |n: u64, what: &str| (n > 0).then(|| format!("{} {what}", grouped(n)));
+    let join = |parts: &[Option<String>]| parts.iter().flatten().cloned().collect::<Vec<_>>().join(", ");
+    let [vma, fell_back, mmap, unknown] = calls.under;
+    let locks = join(&[
+        of(vma, "under a VMA lock"),
+        of(fell_back, "fell back to the mmap_lock"),
+        of(mmap, "under the mmap_lock at once"),
+        of(unknown, "under the mmap_lock, why is not known"),
+    ]);
+    let returned = join(&[
+        of(calls.retries, "RETRY"),
+        of(calls.completed, "COMPLETED"),
+        of(calls.errors, "ERROR"),
+        of(calls.major, "MAJOR"),
+    ]);
+    let returned = if returned.is_empty() { returned } else { format!("; returned {returned}") };
+    let [p50, p99, max] = [0.5, 0.99, 1.0].map(|q| duration(calls.took.quantile(q)));
+    let text = format!("handle_mm_fault(): {locks}{returned}; took p50 {p50}, p99 {p99}, max {max}");
+    wrap(&text, width.max(8)).into_iter().map(|l| Line::from(show.span(l, Tone::Plain))).collect()
+}
+
+/// A row of the strip: its label, what shows it, and how often it happened in a region.
+type StripRow = (&'static str, &'static [Kind], fn(&Region) -> u32);
+
 /// The regions that anything happened in, side by side, with a row for each thing that did.
-fn strip(show: &Show<'_>, regions: &[(u64, Region)], width: u16) -> Vec<Line<'static>> {
+fn strip(show: &Show<'_>, pid: u32, regions: &[(u64, Region)], width: u16) -> Vec<Line<'static>> {
     const LABEL: usize = 12;
     let room = usize::from(width).saturating_sub(LABEL).max(1);
     let per = regions.len().div_ceil(room).max(1);
@@ -105,24 +211,49 @@ fn strip(show: &Show<'_>, regions: &[(u64, Region)], width: u16) -> Vec<Line<'st
             Some(if adjoins { '─' } else { '┊' })
         })
         .collect();
-    let row = |label: &str, of: fn(&Region) -> u32| {
-        let values = sums(of);
-        let tone = if values.iter().all(|n| *n == 0) { Tone::Dim } else { Tone::Plain };
-        Line::from(show.span(format!("{label:<LABEL$}{}", bars(&values)), tone))
-    };
+    let context = show.engine.context();
+    let rows: [StripRow; 8] = [
+        ("faults", &[], |r| r.faults),
+        ("VMA lock", VMA_LOCK, |r| r.vma_lock),
+        ("fell back", VMA_LOCK, |r| r.fell_back),
+        ("retries", CALLS, |r| r.retries),
+        ("waits", WAITS, |r| r.waits),
+        ("collapsed", COLLAPSES, |r| r.collapsed),
+        ("migration", &[], |r| r.migration),
+        ("VMAs set", &[], |r| r.vmas),
+    ];
     let cell = if per == 1 { "2 MiB".to_owned() } else { format!("{per} regions of 2 MiB") };
-    let mut lines =
-        vec![
-            Line::from(show.span(
-                format!("{} regions touched, {cell} to a character, ┊ a hole before it", regions.len()),
-                Tone::Dim,
-            )),
-            row("faults", |r| r.faults),
-            row("of entries", |r| r.migration),
-            row("VMAs set", |r| r.vmas),
-            Line::from(show.span(format!("{:<LABEL$}{holes}", ""), Tone::Dim)),
-        ];
-    let note = "of entries: on migration entries. Locks taken, retries and collapses by address need function probes.";
-    lines.extend(wrap(note, usize::from(width).max(8)).into_iter().map(|l| Line::from(show.span(l, Tone::Dim))));
+    let head = format!("pid {pid}: {} regions touched, {cell} to a character, ┊ a hole before it", regions.len());
+    let mut lines = vec![Line::from(show.span(head, Tone::Dim))];
+    let (mut none, mut shown) = (Vec::new(), Vec::new());
+    for (label, needs, of) in rows {
+        if !needs.is_empty() && !needs.iter().any(|kind| context.has(*kind)) {
+            continue;
+        }
+        let values = sums(of);
+        if values.iter().all(|n| *n == 0) {
+            none.push(label);
+            continue;
+        }
+        shown.push(label);
+        lines.push(Line::from(show.span(format!("{label:<LABEL$}{}", bars(&values)), Tone::Plain)));
+    }
+    lines.push(Line::from(show.span(format!("{:<LABEL$}{holes}", ""), Tone::Dim)));
+    let mut notes = Vec::new();
+    if !none.is_empty() {
+        notes.push(format!("none here: {}", none.join(", ")));
+    }
+    for (label, means) in [
+        ("migration", "faults on migration entries"),
+        ("waits", "faults that waited for a migration"),
+        ("collapsed", "PTE tables that huge pages replaced"),
+    ] {
+        if shown.contains(&label) {
+            notes.push(format!("{label}: {means}"));
+        }
+    }
+    notes.extend(unseen(show));
+    let notes = notes.join("; ");
+    lines.extend(wrap(&notes, usize::from(width).max(8)).into_iter().map(|l| Line::from(show.span(l, Tone::Dim))));
     lines
 }

@@ -1,5 +1,6 @@
 //! A list of rows: sorted, filtered, scrolled, one of them selected.
 
+use mmtrace_common::Kind;
 use ratatui::{
     Frame,
     layout::{Constraint, Rect},
@@ -8,7 +9,10 @@ use ratatui::{
 };
 
 use super::{Drawn, Show, Tone};
-use crate::tui::{layout::View, state::Rows};
+use crate::{
+    context::Context,
+    tui::{layout::View, state::Rows},
+};
 
 /// A column.
 #[derive(Clone, Copy, Debug)]
@@ -21,24 +25,39 @@ pub struct Column {
     pub least: u16,
     /// Numbers are aligned to the right.
     pub right: bool,
+    /// It is not shown where none of these is recorded; of nothing, it always is.
+    pub needs: &'static [Kind],
+}
+
+impl Column {
+    /// Only where one of these is recorded.
+    #[must_use]
+    pub const fn of(self, needs: &'static [Kind]) -> Self {
+        Self { needs, ..self }
+    }
+
+    /// Whether there is anything to show in it.
+    fn is_observable(&self, context: &Context) -> bool {
+        self.needs.is_empty() || self.needs.iter().any(|kind| context.has(*kind))
+    }
 }
 
 /// A column of text.
 #[must_use]
 pub const fn left(name: &'static str, width: u16) -> Column {
-    Column { name, width, least: 16, right: false }
+    Column { name, width, least: 16, right: false, needs: &[] }
 }
 
 /// A column of numbers.
 #[must_use]
 pub const fn right(name: &'static str, width: u16) -> Column {
-    Column { name, width, least: width, right: true }
+    Column { name, width, least: width, right: true, needs: &[] }
 }
 
 /// A column of text that takes what is left, and so much at least.
 #[must_use]
 pub const fn rest(name: &'static str, least: u16) -> Column {
-    Column { name, width: 0, least, right: false }
+    Column { name, width: 0, least, right: false, needs: &[] }
 }
 
 /// A cell: what is shown, what it is sorted by, how it is to be understood.
@@ -69,6 +88,18 @@ impl Cell {
     pub fn duration(ns: u64) -> Self {
         let text = if ns == 0 { "-".to_owned() } else { crate::report::duration(ns) };
         Self { text, order: ns, tone: if ns == 0 { Tone::Dim } else { Tone::Plain } }
+    }
+
+    /// A number, where it can be known.
+    #[must_use]
+    pub fn known(n: Option<u64>) -> Self {
+        n.map_or_else(Self::none, Self::number)
+    }
+
+    /// Nothing is known.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::text("-").tone(Tone::Dim)
     }
 
     /// In another tone.
@@ -110,8 +141,8 @@ fn arrange(mut rows: Vec<Row>, how: &Rows, by: Option<usize>) -> Vec<Row> {
 /// Which columns are shown: those that the layout names, in its order, as far as there is room.
 /// What it calls dispensable goes first, then what stands at the right; the first two and the
 /// one that takes what is left stay.
-fn fitting(columns: &[Column], layout: &View, room: u16) -> Vec<usize> {
-    let mut kept = ordered(columns, layout);
+fn fitting(columns: &[Column], layout: &View, ordered: &[usize], room: u16) -> Vec<usize> {
+    let mut kept = ordered.to_vec();
     let needed = |kept: &[usize]| -> u16 {
         kept.iter().map(|i| if columns[*i].width == 0 { columns[*i].least } else { columns[*i].width } + 1).sum()
     };
@@ -131,11 +162,12 @@ fn fitting(columns: &[Column], layout: &View, room: u16) -> Vec<usize> {
     kept
 }
 
-/// The columns that the layout names, in its order.
-fn ordered(columns: &[Column], layout: &View) -> Vec<usize> {
-    let found: Vec<usize> =
-        layout.columns.iter().filter_map(|name| columns.iter().position(|c| c.name == name)).collect();
-    if found.is_empty() { (0..columns.len()).collect() } else { found }
+/// The columns that the layout names, in its order, as far as something can be seen in them.
+fn ordered(columns: &[Column], layout: &View, context: &Context) -> Vec<usize> {
+    let named = layout.columns.iter().filter_map(|name| columns.iter().position(|c| c.name == name));
+    let seen = |i: &usize| columns[*i].is_observable(context);
+    let found: Vec<usize> = named.filter(seen).collect();
+    if found.is_empty() { (0..columns.len()).filter(seen).collect() } else { found }
 }
 
 /// A text in so many characters; what is missing is shown to be.
@@ -175,14 +207,22 @@ pub fn draw(
     // A list inside a view is not what the layout speaks of.
     let inner = View::default();
     let layout = if layout.is_about(columns) { layout } else { &inner };
-    let order = ordered(columns, layout);
-    let rows = arrange(rows, how, how.sort.and_then(|c| order.get(c)).copied());
+    let order = ordered(columns, layout, show.engine.context());
+    let by = how.sort.and_then(|c| order.get(c)).copied();
+    let rows = arrange(rows, how, by);
     let page = usize::from(area.height.saturating_sub(1));
     let selected = how.selected.min(rows.len().saturating_sub(1));
     let key = rows.get(selected).map(|r| r.key);
-    let drawn = Drawn { rows: rows.len(), columns: order.len(), page, key, ..Drawn::default() };
+    let drawn = Drawn {
+        rows: rows.len(),
+        columns: order.len(),
+        page,
+        key,
+        sorted: by.map(|i| columns[i].name),
+        ..Drawn::default()
+    };
     let first = first(selected, page);
-    let kept = fitting(columns, layout, area.width);
+    let kept = fitting(columns, layout, &order, area.width);
     let sum: u16 = kept.iter().map(|i| columns[*i].width + 1).sum();
     let left_over = usize::from((area.width + 1).saturating_sub(sum));
     // Only what can be seen is made into widgets.
@@ -201,7 +241,8 @@ pub fn draw(
             (true, true) => "^",
             _ => "",
         };
-        let name = format!("{}{mark}", c.name);
+        let room = if c.width == 0 { left_over } else { usize::from(c.width) };
+        let name = format!("{}{mark}", cut(c.name, room.saturating_sub(mark.len())));
         Drawable::new(if c.right { format!("{name:>width$}", width = usize::from(c.width)) } else { name })
     });
     let widths = kept.iter().map(|i| match columns[*i].width {
@@ -256,7 +297,8 @@ mod tests {
     const COLUMNS: &[Column] = &[right("pid", 7), right("a", 9), right("b", 9), rest("now", 20)];
 
     fn names(layout: &View, room: u16) -> Vec<&'static str> {
-        fitting(COLUMNS, layout, room).into_iter().map(|i| COLUMNS[i].name).collect()
+        let order = ordered(COLUMNS, layout, &crate::explore::render::context());
+        fitting(COLUMNS, layout, &order, room).into_iter().map(|i| COLUMNS[i].name).collect()
     }
 
     #[test]

@@ -1,22 +1,31 @@
-//! mmap_locks.
+//! mmap_locks, and the locks of VMAs.
 
+use mmtrace_common::Kind;
 use ratatui::{Frame, layout::Rect, text::Line, widgets::Paragraph};
 
 use super::{
-    Drawn, Show, Tone,
-    listing::{self, Cell, Column, Row, rest, right},
+    Drawn, Show, Tone, above_note,
+    listing::{self, Cell, Column, Row, left, rest, right},
 };
 use crate::{
-    report::duration,
-    stats::locks::{Holder, MmLock},
+    context::Context,
+    report::{duration, grouped, wrap},
+    stats::locks::{Durations, Holder, MmLock, VmaLocks},
     tui::state::State,
 };
+
+/// What shows locks of VMAs.
+const VMA_LOCKS: &[Kind] = &[Kind::LockVmaUnderRcu, Kind::VmaStartWriteReturn];
 
 /// The columns.
 pub const COLUMNS: &[Column] = &[
     right("pid", 7),
+    left("lock", 9).of(VMA_LOCKS),
     right("mm", 6),
-    right("acquired", 10),
+    right("acquired", 9),
+    right("for read", 9),
+    right("for write", 9),
+    right("refused", 8),
     right("R held p50", 10),
     right("R held p99", 10),
     right("W held p50", 10),
@@ -31,35 +40,92 @@ pub const COLUMNS: &[Column] = &[
 pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
     let Some(stats) = show.engine.stats() else { return Drawn::default() };
     let how = state.current();
-    if let Some((mm, lock)) = how.inside.and_then(|mm| Some((mm, stats.locks.get(mm)?))) {
-        frame.render_widget(Paragraph::new(inside(show, mm, lock)), area);
-        return Drawn { page: usize::from(area.height), ..Drawn::default() };
+    if let Some((mm, lock)) = how.inside.and_then(|key| Some((key & !1, stats.locks.get(key & !1)?))) {
+        let lines = inside(show, mm, lock, usize::from(area.width));
+        let drawn = Drawn { rows: lines.len(), page: usize::from(area.height), ..Drawn::default() };
+        let scroll = how.selected.min(lines.len().saturating_sub(usize::from(area.height)));
+        frame.render_widget(Paragraph::new(lines).scroll((scroll as u16, 0)), area);
+        return drawn;
     }
+    let area = above_note(frame, area, show, unseen(show.engine.context()));
     let mut locks: Vec<_> = stats.locks.iter().collect();
-    locks.sort_by_key(|(mm, lock)| (std::cmp::Reverse(lock.acquired()), *mm));
+    let acquired = |lock: &MmLock| lock.acquired() + lock.vmas.as_ref().map_or(0, |vmas| vmas.acquired());
+    locks.sort_by_key(|(mm, lock)| (std::cmp::Reverse(acquired(lock)), *mm));
     let now = show.engine.span().map_or(0, |s| s.1);
-    let rows = locks.into_iter().map(|(mm, lock)| Row {
-        key: mm,
-        cells: vec![
-            Cell { text: lock.tgid.to_string(), order: u64::from(lock.tgid), tone: Tone::Plain },
-            Cell { text: short_id(mm), order: mm, tone: Tone::Dim },
-            Cell::number(lock.acquired()),
-            Cell::duration(lock.read_hold.quantile(0.5)),
-            Cell::duration(lock.read_hold.quantile(0.99)),
-            Cell::duration(lock.write_hold.quantile(0.5)),
-            Cell::duration(lock.write_hold.quantile(0.99)),
-            Cell::duration(lock.read_wait.quantile(0.99)),
-            Cell::duration(lock.write_wait.quantile(0.99)),
-            Cell::duration(lock.longest.map_or(0, |(_, ns)| ns)),
-            Cell::text(state_of(lock, now)),
-        ],
+    let rows = locks.into_iter().flat_map(|(mm, lock)| {
+        let mmap = Row { key: mm, cells: mmap_lock(mm, lock, now) };
+        // mms are aligned: the lowest bit is free to tell the two rows apart.
+        let vmas = lock.vmas.as_ref();
+        let vmas = vmas.map(|v| Row { key: mm | 1, cells: vma_locks(mm, lock.tgid, v, now, show.engine.context()) });
+        [Some(mmap), vmas]
     });
-    listing::draw(frame, area, show, COLUMNS, rows.collect(), how)
+    listing::draw(frame, area, show, COLUMNS, rows.flatten().collect(), how)
+}
+
+/// What cannot be seen of the locks of VMAs, and why.
+fn unseen(context: &Context) -> Option<&'static str> {
+    let [read, write] = [Kind::LockVmaUnderRcu, Kind::VmaStartWriteReturn].map(|kind| context.has(kind));
+    match (read, write) {
+        (true, true) => None,
+        (true, false) => Some("VMA locks: for read only; __vma_start_write() has no probe on this kernel"),
+        (false, true) => Some("VMA locks: for write only; lock_vma_under_rcu() has no probe on this kernel"),
+        _ if context.kernel.major_minor() < (6, 4) => Some("VMA locks: there are none before Linux 6.4"),
+        _ => Some("VMA locks: not observable by tracepoints, function probes show them"),
+    }
+}
+
+fn mmap_lock(mm: u64, lock: &MmLock, now: u64) -> Vec<Cell> {
+    vec![
+        Cell { text: lock.tgid.to_string(), order: u64::from(lock.tgid), tone: Tone::Plain },
+        Cell::text("mmap_lock"),
+        Cell { text: short_id(mm), order: mm, tone: Tone::Dim },
+        Cell::number(lock.acquired()),
+        Cell::number(lock.read_wait.count()),
+        Cell::number(lock.write_wait.count()),
+        Cell::number(lock.failed),
+        Cell::duration(lock.read_hold.quantile(0.5)),
+        Cell::duration(lock.read_hold.quantile(0.99)),
+        Cell::duration(lock.write_hold.quantile(0.5)),
+        Cell::duration(lock.write_hold.quantile(0.99)),
+        Cell::duration(lock.read_wait.quantile(0.99)),
+        Cell::duration(lock.write_wait.quantile(0.99)),
+        Cell::duration(lock.longest.map_or(0, |(_, ns)| ns)),
+        Cell::text(state_of(lock, now)),
+    ]
+}
+
+fn vma_locks(mm: u64, tgid: u32, vmas: &VmaLocks, now: u64, context: &Context) -> Vec<Cell> {
+    let read = |n: u64| context.has(Kind::LockVmaUnderRcu).then_some(n);
+    let write = |n: u64| context.has(Kind::VmaStartWriteReturn).then_some(n);
+    vec![
+        Cell { text: tgid.to_string(), order: u64::from(tgid), tone: Tone::Plain },
+        Cell::text("VMA locks"),
+        Cell { text: short_id(mm), order: mm, tone: Tone::Dim },
+        Cell::number(vmas.acquired()),
+        Cell::known(read(vmas.granted)),
+        Cell::known(write(vmas.write_wait.count())),
+        Cell::known(read(vmas.refused)),
+        Cell::duration(vmas.read_hold.quantile(0.5)),
+        Cell::duration(vmas.read_hold.quantile(0.99)),
+        Cell::duration(vmas.write_hold.quantile(0.5)),
+        Cell::duration(vmas.write_hold.quantile(0.99)),
+        // Readers do not wait: they are refused.
+        Cell::none(),
+        Cell::duration(vmas.write_wait.quantile(0.99)),
+        Cell::duration(vmas.longest.map_or(0, |(_, ns)| ns)),
+        Cell::text(vmas_now(vmas, now)),
+    ]
 }
 
 /// What tells mms apart on a screen: the digits of the pointer that differ.
 fn short_id(mm: u64) -> String {
     format!("{:05x}", (mm >> 6) & 0xf_ffff)
+}
+
+/// How many wait, behind who holds.
+fn and_waiting(held: String, waiting: &[Holder]) -> String {
+    let wait = if waiting.len() == 1 { "waits" } else { "wait" };
+    if waiting.is_empty() { held } else { format!("{held}, {} {wait}", waiting.len()) }
 }
 
 /// Who holds and who waits, in a few characters.
@@ -73,44 +139,100 @@ fn state_of(lock: &MmLock, now: u64) -> String {
         (None, 1) => format!("R {} for {}", lock.holders[0].tid, since(&lock.holders[0])),
         (None, n) => format!("{n} R for {}", since(&lock.holders[0])),
     };
-    let wait = if lock.waiting.len() == 1 { "waits" } else { "wait" };
-    if lock.waiting.is_empty() { held } else { format!("{held}, {} {wait}", lock.waiting.len()) }
+    and_waiting(held, &lock.waiting)
 }
 
-fn inside(show: &Show<'_>, mm: u64, lock: &MmLock) -> Vec<Line<'static>> {
-    let now = show.engine.span().map_or(0, |s| s.1);
-    let who = |h: &Holder| {
-        let how = if h.write { "for write" } else { "for read" };
-        Line::from(format!("  task {:<8} {how:<9} since {}", h.tid, duration(now.saturating_sub(h.since))))
+/// The same of the locks of VMAs.
+fn vmas_now(vmas: &VmaLocks, now: u64) -> String {
+    let since = |h: &Holder| duration(now.saturating_sub(h.since));
+    let told = |letter: &str, held: &[Holder], what: &str| match held {
+        [] => None,
+        [one] => Some(format!("{letter} {} for {}", one.tid, since(one))),
+        [oldest, ..] => Some(format!("{} {letter}{what} for {}", held.len(), since(oldest))),
     };
-    let mut lines = vec![Line::from(show.span(format!("mmap_lock of pid {}, mm {mm:#x}", lock.tgid), Tone::Strong))];
-    for (name, d) in [
+    let held: Vec<String> =
+        [told("W", &vmas.writers, " VMAs"), told("R", &vmas.readers, "")].into_iter().flatten().collect();
+    and_waiting(if held.is_empty() { "free".to_owned() } else { held.join(", ") }, &vmas.waiting)
+}
+
+/// One mm: its mmap_lock, and below it the locks of its VMAs.
+fn inside(show: &Show<'_>, mm: u64, lock: &MmLock, width: usize) -> Vec<Line<'static>> {
+    let context = show.engine.context();
+    let now = show.engine.span().map_or(0, |s| s.1);
+    let strong = |text: String| Line::from(show.span(text, Tone::Strong));
+    let distribution = |(name, d): (&str, &Durations)| {
+        let at = |q: f64| if d.count() == 0 { "-".to_owned() } else { duration(d.quantile(q)) };
+        let (p50, p90, p99, max) = (at(0.5), at(0.9), at(0.99), at(1.0));
+        let n = grouped(d.count());
+        Line::from(format!("  {name:<15} {n:>9}  p50 {p50:>7}  p90 {p90:>7}  p99 {p99:>7}  max {max:>7}"))
+    };
+    let longest = |longest: Option<(Holder, u64)>| {
+        longest.map(|(holder, ns)| {
+            let how = if holder.write { "for write" } else { "for read" };
+            let of = if holder.vma == 0 { String::new() } else { format!(", VMA {:#x}", holder.vma) };
+            Line::from(format!("  longest hold: task {} {how}, {}{of}", holder.tid, duration(ns)))
+        })
+    };
+    let tasks = |title: &str, tasks: &[Holder]| {
+        let who = |h: &Holder| {
+            let how = if h.write { "for write" } else { "for read" };
+            let of = if h.vma == 0 { String::new() } else { format!("  VMA {:#x}", h.vma) };
+            Line::from(format!("  task {:<8} {how:<9} since {}{of}", h.tid, duration(now.saturating_sub(h.since))))
+        };
+        if tasks.is_empty() {
+            return vec![Line::from(vec![
+                show.span(format!("{title}: "), Tone::Strong),
+                show.span("nobody", Tone::Dim),
+            ])];
+        }
+        [Line::from(show.span(title.to_owned(), Tone::Strong))].into_iter().chain(tasks.iter().map(who)).collect()
+    };
+    let mut lines = vec![strong(format!("mmap_lock of pid {}, mm {mm:#x}", lock.tgid))];
+    let held = [
         ("held for read", &lock.read_hold),
         ("held for write", &lock.write_hold),
         ("readers waited", &lock.read_wait),
         ("writers waited", &lock.write_wait),
-    ] {
-        let at = |q: f64| if d.count() == 0 { "-".to_owned() } else { duration(d.quantile(q)) };
-        lines.push(Line::from(format!(
-            "  {name:<15} {:>11} times  p50 {:>8}  p90 {:>8}  p99 {:>8}  max {:>8}",
-            crate::report::grouped(d.count()),
-            at(0.5),
-            at(0.9),
-            at(0.99),
-            at(1.0),
-        )));
-    }
-    lines.push(Line::from(format!("  failed trylocks {:>11}", crate::report::grouped(lock.failed))));
-    if let Some((holder, ns)) = lock.longest {
-        let how = if holder.write { "for write" } else { "for read" };
-        lines.push(Line::from(format!("  longest hold: task {} {how}, {}", holder.tid, duration(ns))));
-    }
-    for (title, tasks) in [("holds it now", &lock.holders), ("waits for it", &lock.waiting)] {
-        lines.push(Line::from(show.span(title, Tone::Strong)));
-        if tasks.is_empty() {
-            lines.push(Line::from(show.span("  nobody", Tone::Dim)));
+    ];
+    lines.extend(held.map(distribution));
+    lines.push(Line::from(format!("  failed trylocks {:>9}", grouped(lock.failed))));
+    lines.extend(longest(lock.longest));
+    lines.extend(tasks("holds it now", &lock.holders));
+    lines.extend(tasks("waits for it", &lock.waiting));
+    if let Some(vmas) = &lock.vmas {
+        lines.push(Line::default());
+        lines.push(strong("VMA locks of this mm, together".to_owned()));
+        if context.has(Kind::LockVmaUnderRcu) {
+            lines.push(distribution(("held for read", &vmas.read_hold)));
         }
-        lines.extend(tasks.iter().map(who));
+        if context.has(Kind::VmaStartWriteReturn) {
+            lines.push(distribution(("held for write", &vmas.write_hold)));
+            lines.push(distribution(("writers waited", &vmas.write_wait)));
+        }
+        if context.has(Kind::LockVmaUnderRcu) {
+            let counts = format!(
+                "lock_vma_under_rcu(): {} granted, {} refused; {} dropped on the way (RETRY, COMPLETED)",
+                grouped(vmas.granted),
+                grouped(vmas.refused),
+                grouped(vmas.dropped)
+            );
+            lines.extend(wrap(&counts, width.max(10) - 2).into_iter().map(|line| Line::from(format!("  {line}"))));
+        }
+        if vmas.killed > 0 {
+            lines.push(Line::from(format!("  writers killed while they waited: {}", grouped(vmas.killed))));
+        }
+        lines.extend(longest(vmas.longest));
+        if context.has(Kind::LockVmaUnderRcu) {
+            lines.extend(tasks("handles a fault under one now", &vmas.readers));
+        }
+        if context.has(Kind::VmaStartWriteReturn) {
+            lines.extend(tasks("locked for write now", &vmas.writers));
+            lines.extend(tasks("waits to lock one for write", &vmas.waiting));
+        }
+    }
+    if let Some(word) = unseen(context) {
+        lines.push(Line::default());
+        lines.extend(wrap(word, width.max(10)).into_iter().map(|line| Line::from(show.span(line, Tone::Dim))));
     }
     lines
 }

@@ -1,5 +1,6 @@
 //! The views. Each draws what it is given, and keeps nothing.
 
+use mmtrace_common::SPECS;
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -77,6 +78,8 @@ pub struct Drawn {
     pub page: usize,
     /// Key of the selected row.
     pub key: Option<u64>,
+    /// The column that the rows are sorted by.
+    pub sorted: Option<&'static str>,
     /// What the selected row names.
     pub jump: Option<Jump>,
     /// The bar that shows where in the whole one is.
@@ -126,6 +129,13 @@ impl<'a> Show<'a> {
     #[must_use]
     pub const fn new(engine: &'a Engine, place: Place, layout: &'a Plan) -> Self {
         Self { engine, place, colour: false, layout, view: 0 }
+    }
+
+    /// Whether any kernel function is recorded; else there are tracepoints only.
+    #[must_use]
+    pub fn has_functions(&self) -> bool {
+        let context = self.engine.context();
+        SPECS.iter().any(|s| s.at.is_function() && context.has(s.kind))
     }
 
     /// The style of a tone. Without colours, what is wrong is reversed.
@@ -202,7 +212,7 @@ pub fn draw(frame: &mut Frame<'_>, show: &Show<'_>, state: &State) -> Drawn {
         frame.render_widget(position(show, part, bar.width), bar);
         drawn.bar = Some(bar);
     }
-    frame.render_widget(footer(show, state, area.width), foot);
+    frame.render_widget(footer(show, state, drawn.sorted, area.width), foot);
     if state.prompt.as_ref().is_some_and(|p| p.what == Asked::Command) {
         palette(frame, area, show, state);
     }
@@ -265,7 +275,9 @@ fn header(show: &Show<'_>, width: u16) -> Line<'static> {
         }
     }
     spans.push(show.span(format!("  {} events", grouped(engine.total())), Tone::Plain));
-    spans.push(show.span(format!("  Linux {}", engine.context().kernel.release), Tone::Dim));
+    let used: usize = spans.iter().map(Span::width).sum();
+    let kernel = format!("  Linux {}", engine.context().kernel.release);
+    spans.push(show.span(listing::cut(&kernel, usize::from(width).saturating_sub(used)), Tone::Dim));
     Line::from(spans)
 }
 
@@ -288,7 +300,7 @@ fn tab_row(show: &Show<'_>, state: &State, width: u16) -> Line<'static> {
     Line::from(spans.collect::<Vec<_>>())
 }
 
-fn footer(show: &Show<'_>, state: &State, width: u16) -> Line<'static> {
+fn footer(show: &Show<'_>, state: &State, sorted: Option<&str>, width: u16) -> Line<'static> {
     let width = usize::from(width);
     if let Some(prompt) = &state.prompt {
         // The end is where one types.
@@ -301,15 +313,22 @@ fn footer(show: &Show<'_>, state: &State, width: u16) -> Line<'static> {
     }
     let filter = &state.current().filter;
     let mut text = "? help  Tab view  Space pause  / filter  s sort  : actions  q quit".to_owned();
+    // The column need not be among those that there is room for.
+    if let Some(column) = sorted {
+        text = format!("sorted by {column}  {text}");
+    }
     if !filter.is_empty() {
         text = format!("only rows with \"{filter}\" (Esc: all)  {text}");
     }
     Line::from(show.span(listing::cut(&text, width), Tone::Dim))
 }
 
+/// Widest box that is laid over a view.
+const BOX: u16 = 108;
+
 /// A box in the middle of the lower part, with lines of which one may be chosen.
 fn framed(frame: &mut Frame<'_>, area: Rect, title: &str, lines: Vec<Line<'_>>, scrolled: usize) {
-    let width = 78.min(area.width);
+    let width = BOX.min(area.width);
     let height = (lines.len() as u16 + 2).min(area.height);
     let place = Rect { x: (area.width - width) / 2, y: (area.height - height) / 2, width, height };
     frame.render_widget(Clear, place);
@@ -320,6 +339,8 @@ fn framed(frame: &mut Frame<'_>, area: Rect, title: &str, lines: Vec<Line<'_>>, 
 /// The actions that the text typed so far means.
 fn palette(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) {
     let Some(prompt) = &state.prompt else { return };
+    // Beside the mark, the name and the keys, in a frame.
+    let room = usize::from(BOX.min(area.width)).saturating_sub(33);
     let lines: Vec<Line<'_>> = meant(show.layout, &prompt.text)
         .into_iter()
         .enumerate()
@@ -329,7 +350,7 @@ fn palette(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) {
             let line = Line::from(vec![
                 show.span(format!("{mark}{:<20}", offer.name), Tone::Strong),
                 show.span(format!("{:<9}", offer.keys), Tone::Plain),
-                show.span(offer.help.to_owned(), Tone::Dim),
+                show.span(listing::cut(offer.help, room), Tone::Dim),
             ]);
             if chosen { line.style(show.style(Tone::Plain).add_modifier(Modifier::REVERSED)) } else { line }
         })
@@ -342,13 +363,15 @@ fn palette(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) {
 
 /// The keys. Returns by how many lines they can be scrolled.
 fn help(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, scrolled: usize) -> usize {
+    // Beside the keys and the name, in a frame.
+    let width = usize::from(BOX.min(area.width)).saturating_sub(31);
     let lines: Vec<Line<'_>> = offers(show.layout)
         .into_iter()
         .map(|offer| {
             Line::from(vec![
                 show.span(format!("{:<9}", offer.keys), Tone::Strong),
                 show.span(format!("{:<20}", offer.name), Tone::Plain),
-                show.span(offer.help.to_owned(), Tone::Dim),
+                show.span(listing::cut(offer.help, width), Tone::Dim),
             ])
         })
         .collect();
@@ -357,6 +380,17 @@ fn help(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, scrolled: usize) -> 
     let title = if hidden > 0 { " keys; j and k scroll, others close " } else { " keys; any of them closes this " };
     framed(frame, area, title, lines, scrolled.min(hidden));
     hidden
+}
+
+/// Writes a note below, if there is one and room for it; what is left above it.
+fn above_note(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, note: Option<&str>) -> Rect {
+    /// Least height at which a line can be spared.
+    const SPARE: u16 = 7;
+    let Some(note) = note.filter(|_| area.height >= SPARE) else { return area };
+    let [above, below] = Layout::vertical([Constraint::Min(1), Constraint::Length(1)]).areas(area);
+    let note = listing::cut(note, usize::from(area.width));
+    frame.render_widget(Line::from(show.span(note, Tone::Dim)), below);
+    above
 }
 
 /// Seconds, with as many digits as matter.

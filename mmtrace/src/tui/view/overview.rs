@@ -12,7 +12,7 @@ use super::{Drawn, Show, Tone, bars, listing::cut};
 use crate::{
     model::space::Cause,
     report::{duration, grouped},
-    stats::rates::Class,
+    stats::{locks::Durations, rates::Class},
     tui::state::State,
     verdict::{RULES, Severity, Verdict},
 };
@@ -23,16 +23,26 @@ pub struct Panel {
     pub name: &'static str,
     /// It takes the whole width.
     wide: bool,
-    lines: fn(&Show<'_>, u16) -> Vec<Line<'static>>,
+    lines: fn(&Show<'_>, Rect) -> Vec<Line<'static>>,
 }
 
 /// Every part.
-pub const PANELS: [Panel; 4] = [
+pub const PANELS: [Panel; 5] = [
     Panel { name: "rates", wide: true, lines: rates },
     Panel { name: "verdicts", wide: false, lines: verdicts },
     Panel { name: "causes", wide: false, lines: causes },
+    Panel { name: "latency", wide: false, lines: latency },
     Panel { name: "locks", wide: false, lines: locks },
 ];
+
+/// Width at which verdicts are counted side by side.
+const COUNTS: usize = 36;
+/// Below this height not everything can have a line.
+const SMALL: u16 = 12;
+/// Width from which there are two columns.
+const TWO: u16 = 60;
+/// Height from which there is room for what does not happen.
+const ROOMY: u16 = 24;
 
 /// Locks that are shown.
 const LOCKS: usize = 4;
@@ -52,30 +62,47 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, _: &State) -> Dr
         top
     };
     for panel in chosen.iter().filter(|p| p.wide) {
-        let lines = (panel.lines)(show, area.width);
-        let place = take(lines.len() + 1);
+        let lines = (panel.lines)(show, area);
+        let place = take(lines.len() + usize::from(area.height >= ROOMY));
         frame.render_widget(Paragraph::new(lines), place);
     }
-    // The first of the others has a column of its own, the rest share one.
+    // The others fill two columns, each the one that is shorter by then, as the first has the left one.
     let narrow: Vec<&&Panel> = chosen.iter().filter(|p| !p.wide).collect();
-    let [one, other] =
-        Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).spacing(2).areas(left);
-    if let Some((first, rest)) = narrow.split_first() {
-        frame.render_widget(Paragraph::new((first.lines)(show, one.width)), one);
-        let lines: Vec<Line<'_>> = rest.iter().flat_map(|p| (p.lines)(show, other.width)).collect();
-        frame.render_widget(Paragraph::new(lines), other);
+    let [one, other] = if area.width < TWO {
+        [left, Rect { width: 0, ..left }]
+    } else {
+        Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).spacing(2).areas(left)
+    };
+    let mut columns: [Vec<Line<'_>>; 2] = Default::default();
+    for panel in narrow {
+        let to = usize::from(other.width > 0 && columns[1].len() < columns[0].len());
+        let lines = (panel.lines)(show, if to == 0 { one } else { other });
+        // A line between two, where that does not cost one.
+        if !columns[to].is_empty() && columns[to].len() + lines.len() < usize::from(left.height) {
+            columns[to].push(Line::default());
+        }
+        columns[to].extend(lines);
     }
+    let [first, second] = columns;
+    frame.render_widget(Paragraph::new(first), one);
+    frame.render_widget(Paragraph::new(second), other);
     Drawn { page: usize::from(area.height), ..Drawn::default() }
 }
 
-fn rates(show: &Show<'_>, width: u16) -> Vec<Line<'static>> {
+fn rates(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
     let Some(stats) = show.engine.stats() else { return Vec::new() };
-    let room = usize::from(width).saturating_sub(26);
+    let room = usize::from(area.width).saturating_sub(26);
     let names = &show.layout.view(show.view).rates;
     let chosen = Class::ALL.iter().filter(|c| names.is_empty() || names.iter().any(|n| n == c.name()));
     chosen
-        .map(|class| {
-            let last = stats.rates.last(*class, room);
+        .map(|class| (class, stats.rates.last(*class, room)))
+        .filter(|(class, last)| {
+            let always = area.height >= ROOMY || (**class == Class::Loss && area.height >= SMALL);
+            always || last.iter().any(|n| *n > 0)
+        })
+        // On the smallest screens the verdicts are worth more than what stands below.
+        .take(if area.height < SMALL { usize::from(area.height / 2) } else { usize::MAX })
+        .map(|(class, last)| {
             let now = stats.rates.now(*class);
             let tone = match class {
                 Class::Loss if last.iter().any(|n| *n > 0) => Tone::Bad,
@@ -91,20 +118,23 @@ fn rates(show: &Show<'_>, width: u16) -> Vec<Line<'static>> {
         .collect()
 }
 
-fn verdicts(show: &Show<'_>, width: u16) -> Vec<Line<'static>> {
-    let width = usize::from(width);
+fn verdicts(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
+    let width = usize::from(area.width);
     let Some(sink) = show.engine.sink() else { return vec![Line::from("not judged")] };
     let [held, violated, unknown, blind] = sink.counts();
-    let count = |n: usize, what: &str, tone| {
-        Line::from(show.span(format!("{n:>4} {what}"), if n > 0 { tone } else { Tone::Dim }))
-    };
-    let mut lines = vec![
-        Line::from(show.span("Rules", Tone::Strong)),
-        count(held, "held", Tone::Good),
-        count(violated, "violated", Tone::Bad),
-        count(unknown, "unknown", Tone::Doubt),
-        count(blind, "not observable here", Tone::Dim),
+    let count =
+        |n: usize, what: &str, tone| show.span(format!("{n:>4} {what:<10}"), if n > 0 { tone } else { Tone::Dim });
+    let counts = [
+        [count(held, "held", Tone::Good), count(unknown, "unknown", Tone::Doubt)],
+        [count(violated, "violated", Tone::Bad), count(blind, "not observable", Tone::Dim)],
     ];
+    let mut lines = vec![Line::from(show.span("Rules", Tone::Strong))];
+    if width >= COUNTS {
+        lines.extend(counts.map(|pair| Line::from(pair.to_vec())));
+    } else {
+        let [[held, unknown], [violated, blind]] = counts;
+        lines.extend([held, violated, unknown, blind].map(Line::from));
+    }
     for rule in RULES.iter().filter(|r| sink.verdict(r.id) == Verdict::Violated) {
         let times = grouped(sink.violations(rule.id));
         let text = format!("{} VIOLATED {times} times: {}", rule.name, rule.title);
@@ -114,23 +144,33 @@ fn verdicts(show: &Show<'_>, width: u16) -> Vec<Line<'static>> {
         let text = format!("{} met {} times: {}", rule.name, grouped(sink.violations(rule.id)), rule.title);
         lines.push(Line::from(show.span(cut(&text, width), Tone::Plain)));
     }
-    // Why the others are unknown: one line for all that nothing happened to.
-    let unknown = RULES.iter().filter(|r| r.severity != Severity::Measure && sink.verdict(r.id) == Verdict::Unknown);
-    let (idle, missing): (Vec<_>, Vec<_>) =
-        unknown.partition(|r| sink.reason(r.id).is_none_or(|why| why.starts_with("never evaluated: nothing")));
-    for rule in missing {
-        let why = sink.reason(rule.id).unwrap_or_default();
-        lines.push(Line::from(show.span(cut(&format!("{} unknown: {why}", rule.name), width), Tone::Doubt)));
+    // Why the others are unknown: one line for all that it has the same cause.
+    let mut causes: Vec<(String, Tone, Vec<&str>)> = Vec::new();
+    for rule in RULES.iter().filter(|r| r.severity != Severity::Measure && sink.verdict(r.id) == Verdict::Unknown) {
+        let (why, tone) = match sink.reason(rule.id).as_deref() {
+            None => ("nothing happened".to_owned(), Tone::Dim),
+            Some(why) if why.starts_with("never evaluated: nothing") => ("nothing happened".to_owned(), Tone::Dim),
+            Some(why) if why.ends_with("missing") => ("events are missing".to_owned(), Tone::Doubt),
+            Some(why) if why.ends_with("before recording") => ("it began before recording".to_owned(), Tone::Doubt),
+            Some(why) => (why.to_owned(), Tone::Doubt),
+        };
+        match causes.iter_mut().find(|(known, ..)| *known == why) {
+            Some((_, _, names)) => names.push(rule.name),
+            None => causes.push((why, tone, vec![rule.name])),
+        }
     }
-    if !idle.is_empty() {
-        let names: Vec<&str> = idle.iter().map(|r| r.name).collect();
-        let text = format!("unknown, as nothing happened: {}", names.join(" "));
-        lines.extend(crate::report::wrap(&text, width.max(8)).into_iter().map(|l| Line::from(show.span(l, Tone::Dim))));
+    // Those that nothing happened to are of least interest.
+    causes.sort_by_key(|(_, tone, _)| *tone == Tone::Dim);
+    for (why, tone, names) in causes {
+        let text = format!("unknown, as {why}: {}", names.join(" "));
+        let text =
+            if text.chars().count() > 3 * width { format!("unknown, as {why}: {} rules", names.len()) } else { text };
+        lines.extend(crate::report::wrap(&text, width.max(8)).into_iter().map(|l| Line::from(show.span(l, tone))));
     }
     lines
 }
 
-fn causes(show: &Show<'_>, width: u16) -> Vec<Line<'static>> {
+fn causes(show: &Show<'_>, _: Rect) -> Vec<Line<'static>> {
     let mut lines = vec![Line::from(show.span("Why pages are faulted", Tone::Strong))];
     if let Some(model) = show.engine.model() {
         let total: u64 = model.causes().iter().sum::<u64>().max(1);
@@ -143,26 +183,57 @@ fn causes(show: &Show<'_>, width: u16) -> Vec<Line<'static>> {
     if lines.len() == 1 {
         lines.push(Line::from(show.span("none yet", Tone::Dim)));
     }
+    lines
+}
+
+/// How long faults take, by the lock that they are handled under.
+fn latency(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
+    let width = usize::from(area.width);
     if !show.engine.context().has(Kind::HandleMmFaultReturn) {
-        let text = "latency: not observable by tracepoints: none is at a fault's end";
-        lines.push(Line::from(show.span(cut(text, usize::from(width)), Tone::Dim)));
+        let text = if show.has_functions() {
+            "fault latency: not observable here, handle_mm_fault() has no probe"
+        } else {
+            "fault latency: not observable by tracepoints: none is at a fault's end"
+        };
+        let lines = crate::report::wrap(text, width.max(8)).into_iter();
+        return lines.map(|line| Line::from(show.span(line, Tone::Dim))).collect();
+    }
+    let title = format!("{:<15}{:>8}{:>8}{:>8}", "Fault latency", "p50", "p99", "max");
+    let mut lines = vec![Line::from(show.span(cut(&title, width), Tone::Strong))];
+    let Some(stats) = show.engine.stats() else { return lines };
+    let [vma, fell_back, mmap, unknown] = &stats.faults.took;
+    let rows = [
+        ("whole, user", &stats.faults.whole),
+        ("under VMA lock", vma),
+        ("after fallback", fell_back),
+        ("mmap_lock", mmap),
+        ("lock not known", unknown),
+    ];
+    for (name, d) in rows.into_iter().filter(|(_, d)| d.count() > 0) {
+        let [p50, p99, max] = [0.5, 0.99, 1.0].map(|q| duration(d.quantile(q)));
+        lines.push(Line::from(cut(&format!("{name:<15}{p50:>8}{p99:>8}{max:>8}"), width)));
+    }
+    if lines.len() == 1 {
+        lines.push(Line::from(show.span("none yet", Tone::Dim)));
     }
     lines
 }
 
-fn locks(show: &Show<'_>, width: u16) -> Vec<Line<'static>> {
-    let title = cut("mmap_locks most waited for: p99", usize::from(width));
-    let mut lines = vec![Line::from(show.span(title, Tone::Strong))];
+fn locks(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
+    let width = usize::from(area.width);
+    let vmas = show.engine.context().has(Kind::VmaStartWriteReturn);
+    let last = if vmas { format!("{:>8}", "VMA W") } else { String::new() };
+    let title = format!("{:<15}{:>8}{:>8}{last}", "Lock waits, p99", "R", "W");
+    let mut lines = vec![Line::from(show.span(cut(&title, width), Tone::Strong))];
     let Some(stats) = show.engine.stats() else { return lines };
     let mut locks: Vec<_> = stats.locks.iter().collect();
     locks.sort_by_key(|(mm, lock)| (std::cmp::Reverse(lock.pressure()), *mm));
     for (_, lock) in locks.iter().take(LOCKS) {
-        let wait = |d: &crate::stats::locks::Durations| {
-            if d.count() == 0 { "-".to_owned() } else { duration(d.quantile(0.99)) }
-        };
+        let wait = |d: &Durations| if d.count() == 0 { "-".to_owned() } else { duration(d.quantile(0.99)) };
         let (read, write) = (wait(&lock.read_wait), wait(&lock.write_wait));
-        let text = format!("pid {:<7} R {read:>7}  W {write:>7}", lock.tgid);
-        lines.push(Line::from(cut(&text, usize::from(width))));
+        let of_vmas = lock.vmas.as_ref().map_or_else(|| "-".to_owned(), |v| wait(&v.write_wait));
+        let last = if vmas { format!("{of_vmas:>8}") } else { String::new() };
+        lines.push(Line::from(cut(&format!("pid {:<11}{read:>8}{write:>8}{last}", lock.tgid), width)));
     }
     lines
 }

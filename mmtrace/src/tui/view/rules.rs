@@ -35,7 +35,14 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
         return drawn;
     }
     let start = show.engine.span().map_or(0, |s| s.0);
-    let rows = RULES.iter().enumerate().map(|(i, rule)| {
+    // What is broken comes first, then the hazards that were met.
+    let mut rules: Vec<_> = RULES.iter().enumerate().collect();
+    rules.sort_by_key(|(_, rule)| match sink.verdict(rule.id) {
+        Verdict::Violated => 0,
+        _ if rule.severity == Severity::Hazard && sink.violations(rule.id) > 0 => 1,
+        _ => 2,
+    });
+    let rows = rules.into_iter().map(|(i, rule)| {
         let verdict = sink.verdict(rule.id);
         let last = sink.last(rule.id);
         Row {
@@ -43,7 +50,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
             cells: vec![
                 Cell::text(rule.name),
                 Cell::text(verdict.name().replace('_', " ")).tone(tone(verdict)),
-                Cell::number(sink.evaluations(rule.id)),
+                Cell::known((verdict != Verdict::NotObservable).then(|| sink.evaluations(rule.id))),
                 broken(sink, rule),
                 Cell {
                     text: if last == 0 { "-".to_owned() } else { seconds(last.saturating_sub(start)) },
@@ -70,7 +77,8 @@ const fn tone(verdict: Verdict) -> Tone {
 fn broken(sink: &Sink, rule: &Rule) -> Cell {
     let n = sink.violations(rule.id);
     match rule.severity {
-        Severity::Measure => Cell::text("-").tone(Tone::Dim),
+        _ if sink.verdict(rule.id) == Verdict::NotObservable => Cell::none(),
+        Severity::Measure => Cell::none(),
         Severity::Hazard if n > 0 => Cell { text: format!("met {}", grouped(n)), order: n, tone: Tone::Doubt },
         _ => Cell::number(n),
     }
@@ -83,19 +91,26 @@ fn inside(show: &Show<'_>, sink: &Sink, rule: &Rule, width: usize) -> Vec<Line<'
         show.span(verdict.name().replace('_', " "), tone(verdict)),
         show.span(format!("  evaluated {} times", grouped(sink.evaluations(rule.id))), Tone::Plain),
     ])];
-    let mut say = |text: &str, tone| {
+    let say = |lines: &mut Vec<Line<'static>>, text: &str, tone| {
         lines.extend(wrap(text, width.max(8)).into_iter().map(|line| Line::from(show.span(line, tone))));
     };
-    say(rule.statement, Tone::Plain);
-    say(&format!("why: {}", rule.why), Tone::Dim);
-    say(&format!("source: {}", rule.source), Tone::Dim);
-    say(&format!("no false alarm: {}", rule.sound), Tone::Dim);
+    say(&mut lines, rule.statement, Tone::Plain);
     if let Some(reason) = sink.reason(rule.id) {
-        say(&reason, Tone::Doubt);
+        say(&mut lines, &reason, Tone::Doubt);
     }
-    for violation in sink.kept().filter(|v| v.rule == rule.id) {
+    let kept: Vec<&Violation> = sink.kept().filter(|v| v.rule == rule.id).collect();
+    for violation in &kept {
         lines.push(Line::default());
         lines.extend(told(show, violation, rule, width));
+    }
+    // What happened is why one looks; what the rule rests on stands below it.
+    if !kept.is_empty() {
+        lines.push(Line::default());
+    }
+    for text in
+        [format!("why: {}", rule.why), format!("source: {}", rule.source), format!("no false alarm: {}", rule.sound)]
+    {
+        say(&mut lines, &text, Tone::Dim);
     }
     lines
 }
@@ -121,7 +136,7 @@ fn told(show: &Show<'_>, violation: &Violation, rule: &Rule, width: usize) -> Ve
         let text = cut(&format!("{who}{}", event.event), width.saturating_sub(FRONT + at * column).max(1));
         lines.push(Line::from(format!(
             "{:>12} {:>3} {:indent$}{text}",
-            -event.ns,
+            grouped((-event.ns).max(0).unsigned_abs()),
             event.cpu,
             "",
             indent = at * column

@@ -1,6 +1,5 @@
 //! Page tables and the walker.
 
-use mmtrace_common::SPECS;
 use ratatui::{
     Frame,
     layout::Rect,
@@ -18,8 +17,7 @@ use crate::{
 
 /// Draws the view.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, _: &State) -> Drawn {
-    let context = show.engine.context();
-    let lines = if SPECS.iter().any(|s| s.at.is_function() && context.has(s.kind)) {
+    let lines = if show.has_functions() {
         lines(show, show.engine.model().map(|m| *m.tables()).unwrap_or_default())
     } else {
         vec![Line::from(

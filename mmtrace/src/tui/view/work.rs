@@ -2,13 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use mmtrace_common::{Kind, spec};
 use ratatui::{Frame, layout::Rect};
 
 use super::{
     Drawn, Show, Tone,
     listing::{self, Cell, Column, Row, left, rest, right},
 };
-use crate::{context::Context, report::duration, tui::state::State, verdict::RuleId};
+use crate::{
+    context::Context,
+    model::{Model, measure::Distribution},
+    report::duration,
+    stats::{locks::Durations, work::Work},
+    tui::state::State,
+    verdict::RuleId,
+};
 
 /// The columns.
 pub const COLUMNS: &[Column] = &[left("what", 21), right("times", 9), rest("result", 8)];
@@ -16,47 +24,134 @@ pub const COLUMNS: &[Column] = &[left("what", 21), right("times", 9), rest("resu
 /// Draws the view.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
     let (Some(stats), Some(model)) = (show.engine.stats(), show.engine.model()) else { return Drawn::default() };
-    let work = &stats.work;
     let context = show.engine.context();
-    let mut rows = Vec::new();
-    let mut add = |what: &str, result: String, n: u64, tone: Tone| {
-        let cells = vec![Cell::text(what), Cell::number(n), Cell::text(result).tone(tone)];
-        rows.push(Row { key: rows.len() as u64, cells });
-    };
-    let results: [(&str, &str, &BTreeMap<u64, u64>); 5] = [
-        ("scans, anonymous", "scan_result", &work.scans),
-        ("collapses, anonymous", "scan_result", &work.collapses),
-        ("scans, files", "scan_result", &work.file_scans),
-        ("collapses, files", "scan_result", &work.file_collapses),
-        ("migrate_pages()", "migrate_reason", &work.migrations),
-    ];
-    for (what, values, counts) in results {
+    let mut list = List { context, rows: Vec::new() };
+    list.results(&stats.work);
+    list.collapses(&stats.work, model);
+    list.migration(&stats.work, model);
+    if !show.has_functions() {
+        list.rows.push((
+            2,
+            "page tables, waits",
+            None,
+            "not observable here, function probes show them".to_owned(),
+            Tone::Dim,
+        ));
+    }
+    // What has not happened yet stands below what has.
+    list.rows.sort_by_key(|(order, ..)| *order);
+    let rows = list.rows.into_iter().enumerate().map(|(at, (_, what, n, result, tone))| Row {
+        key: at as u64,
+        cells: vec![Cell::text(what), Cell::known(n), Cell::text(result).tone(tone)],
+    });
+    listing::draw(frame, area, show, COLUMNS, rows.collect(), state.current())
+}
+
+/// The rows, each with where it stands: 0 has happened, 1 has not, 2 cannot be seen.
+struct List<'a> {
+    context: &'a Context,
+    rows: Vec<(u8, &'static str, Option<u64>, String, Tone)>,
+}
+
+impl List<'_> {
+    fn add(&mut self, what: &'static str, n: u64, result: impl Into<String>) {
+        let tone = if n == 0 { Tone::Dim } else { Tone::Plain };
+        self.rows.push((u8::from(n == 0), what, Some(n), result.into(), tone));
+    }
+
+    /// If something was measured.
+    fn measured(&mut self, what: &'static str, d: Option<Distribution>) {
+        if let Some(d) = d {
+            self.add(what, d.count, percentiles([d.p50_ns, d.p99_ns, d.max_ns]));
+        }
+    }
+
+    /// If this kind of event is recorded.
+    fn seen(&mut self, kind: Kind, what: &'static str, n: u64, result: impl Into<String>) {
+        if self.context.has(kind) {
+            self.add(what, n, result);
+        }
+    }
+
+    /// What came of something, result by result.
+    fn results_of(&mut self, kind: Kind, what: &'static str, values: &str, counts: &BTreeMap<u64, u64>) {
+        if !self.context.has(kind) {
+            // That a function has no probe is said once for all.
+            if !spec(kind).at.is_function() {
+                self.rows.push((2, what, None, "not observable on this kernel".to_owned(), Tone::Dim));
+            }
+        } else if counts.is_empty() {
+            self.add(what, 0, "none yet");
+        }
         for (value, n) in counts {
-            let name = name(context, values, *value);
+            let name = name(self.context, values, *value);
             let tone = if name == "SCAN_SUCCEED" { Tone::Good } else { Tone::Plain };
-            add(what, name, *n, tone);
-        }
-        if counts.is_empty() {
-            add(what, "none yet".to_owned(), 0, Tone::Dim);
+            self.rows.push((0, what, Some(*n), name, tone));
         }
     }
-    add("pages migrated", String::new(), work.migrated, Tone::Plain);
-    add("pages not migrated", String::new(), work.failed, Tone::Plain);
-    add("entries set", String::new(), work.set, Tone::Plain);
-    add("entries removed", String::new(), work.removed, Tone::Plain);
-    add("entries now, as seen", String::new(), model.outstanding() as u64, Tone::Plain);
-    add("zones compacted", String::new(), work.compactions, Tone::Plain);
-    for (rule, what) in [(RuleId::M05, "write hold, collapse"), (RuleId::M06, "entries stood")] {
-        if let Some(d) = model.measures().distribution(rule) {
-            let text = format!("p50 {}, p99 {}, max {}", duration(d.p50_ns), duration(d.p99_ns), duration(d.max_ns));
-            add(what, text, d.count, Tone::Plain);
-        }
+
+    fn results(&mut self, work: &Work) {
+        self.results_of(Kind::ScanPmd, "scans, anonymous", "scan_result", &work.scans);
+        self.results_of(Kind::CollapseHugePage, "collapses, anonymous", "scan_result", &work.collapses);
+        self.results_of(Kind::ScanFile, "scans, files", "scan_result", &work.file_scans);
+        self.results_of(Kind::CollapseFile, "collapses, files", "scan_result", &work.file_collapses);
+        let pte_mapped = Kind::CollapsePteMappedThpReturn;
+        self.results_of(pte_mapped, "collapses, PTE-mapped", "scan_result", &work.pte_mapped);
     }
-    listing::draw(frame, area, show, COLUMNS, rows, state.current())
+
+    fn collapses(&mut self, work: &Work, model: &Model) {
+        let measures = model.measures();
+        self.seen(Kind::CollapseHugePageEnter, "collapse_huge_page()", work.collapse.count(), took(&work.collapse));
+        self.measured("write hold, collapse", measures.distribution(RuleId::M05));
+        let retract = measures.distribution(RuleId::M07);
+        let retract = retract.map_or_else(String::new, |d| percentiles([d.p50_ns, d.p99_ns, d.max_ns]));
+        self.seen(Kind::RetractPageTablesReturn, "retract_page_tables()", work.retracts, retract);
+        let tables = model.tables();
+        self.seen(Kind::RetractPageTables, "tables retracted", work.retracted, "unlinked by retract_page_tables()");
+        self.seen(Kind::PmdpCollapseFlush, "tables unlinked", tables.unlinked, "by all collapses");
+        self.seen(Kind::PteFreeDefer, "tables deferred", tables.deferred, "to be freed after an RCU grace period");
+        self.seen(Kind::PteFreeNow, "tables freed by RCU", tables.freed, "after it");
+    }
+
+    fn migration(&mut self, work: &Work, model: &Model) {
+        self.results_of(Kind::MigratePages, "migrate_pages()", "migrate_reason", &work.migrations);
+        self.add("pages migrated", work.migrated, "");
+        self.add("pages not migrated", work.failed, "");
+        self.add("entries set", work.set, "migration entries, PTE and PMD");
+        self.add("entries removed", work.removed, "");
+        if work.set > 0 {
+            let now = model.outstanding() as u64;
+            self.rows.push((0, "entries now, as seen", Some(now), String::new(), Tone::Plain));
+        }
+        let measures = model.measures();
+        self.measured("entries stood", measures.distribution(RuleId::M06));
+        let [vma, mmap] = &work.waits;
+        let end = Kind::MigrationEntryWaitReturn;
+        if self.context.has(Kind::LockVmaUnderRcu) {
+            self.seen(end, "waits, VMA lock held", vma.count(), took(vma));
+        }
+        self.seen(end, "waits, mmap_lock held", mmap.count(), took(mmap));
+        if work.unmeasured > 0 {
+            self.add("waits not measured", work.unmeasured, "events are missing, or in no fault");
+        }
+        self.seen(Kind::MigrationEntryWaitOnLocked, "waits that slept", work.slept, "until a migration was over");
+        self.seen(Kind::MigrationEntryWaitHuge, "waits, hugetlb", work.huge_waits, "entries met by hugetlb faults");
+        self.measured("VMA writers delayed", measures.distribution(RuleId::M01));
+        self.measured("mmap writers delayed", measures.distribution(RuleId::M02));
+        self.add("zones compacted", work.compactions, "");
+    }
 }
 
 fn name(context: &Context, values: &str, value: u64) -> String {
     let of = context.enums.get(values);
     let found = of.and_then(|e| e.iter().find(|(_, v)| **v as u64 == value).map(|(n, _)| n.clone()));
     found.unwrap_or_else(|| value.to_string())
+}
+
+fn percentiles([p50, p99, max]: [u64; 3]) -> String {
+    format!("p50 {}, p99 {}, max {}", duration(p50), duration(p99), duration(max))
+}
+
+fn took(d: &Durations) -> String {
+    if d.count() == 0 { String::new() } else { percentiles([d.quantile(0.5), d.quantile(0.99), d.max()]) }
 }
