@@ -8,6 +8,7 @@
 //! PMD before they say so. So a slot predicts, and a prediction that fails is a reason to
 //! forget it, never a violation.
 
+use mmtrace_common::Kind;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
@@ -231,21 +232,22 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Each with its name.
+    /// Each with its name, and the events that tell of it: one of them will do.
     #[must_use]
-    pub const fn named(&self) -> [(&'static str, u64); 11] {
+    pub const fn named(&self) -> [(&'static str, u64, &'static [Kind]); 11] {
+        const MAPS: &[Kind] = &[Kind::PteOffsetMapLock, Kind::PteOffsetMapRwNolock, Kind::PteOffsetMapRoNolock];
         [
-            ("tables born", self.born),
-            ("tables unlinked by a collapse", self.unlinked),
-            ("tables to be freed after a grace period", self.deferred),
-            ("tables freed after it", self.freed),
-            ("tables freed by munmap, exit, reclaim", self.torn_down),
-            ("maps", self.maps),
-            ("maps compared", self.compared),
-            ("maps foretold from earlier events", self.foretold),
-            ("maps after an unseen change", self.resynchronised),
-            ("maps that found no table", self.without_table),
-            ("divergences", self.divergences),
+            ("tables born", self.born, &[Kind::PmdInstall]),
+            ("tables unlinked by a collapse", self.unlinked, &[Kind::PmdpCollapseFlush]),
+            ("tables to be freed after a grace period", self.deferred, &[Kind::PteFreeDefer]),
+            ("tables freed after it", self.freed, &[Kind::PteFreeNow]),
+            ("tables freed by munmap, exit, reclaim", self.torn_down, &[Kind::PteFreeTlb]),
+            ("maps", self.maps, MAPS),
+            ("maps compared", self.compared, MAPS),
+            ("maps foretold from earlier events", self.foretold, MAPS),
+            ("maps after an unseen change", self.resynchronised, MAPS),
+            ("maps that found no table", self.without_table, MAPS),
+            ("divergences", self.divergences, MAPS),
         ]
     }
 

@@ -42,8 +42,11 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
         writeln!(out, "\nfaults: {}", causes.join(", "))?;
     }
     if let Some(walker) = &report.walker {
-        let counts = walker.counts.named().into_iter().filter(|(name, n)| *n > 0 || *name == "divergences");
-        let counts: Vec<String> = counts.map(|(name, n)| format!("{name} {}", grouped(n))).collect();
+        // That nothing diverges says something only where something was compared.
+        let compared = walker.counts.compared > 0;
+        let counts = walker.counts.named().into_iter();
+        let counts = counts.filter(|(name, n, _)| *n > 0 || *name == "divergences" && compared);
+        let counts: Vec<String> = counts.map(|(name, n, _)| format!("{name} {}", grouped(n))).collect();
         writeln!(out, "\nwalker: {}", counts.join(", "))?;
         for (hazard, n) in walker.hazards.iter().filter(|(_, n)| **n > 0) {
             let title = Rule::find(hazard).map_or("", |r| r.title);

@@ -37,9 +37,12 @@ fn lines(show: &Show<'_>, counts: Counts) -> Vec<Line<'static>> {
         show.span(format!("{:>12}  ", grouped(n)), tone)
     };
     let mut lines = Vec::new();
-    for (name, n) in counts.named() {
+    let context = show.engine.context();
+    let unseen = || show.span(format!("{:>12}  ", "-"), Tone::Dim);
+    for (name, n, kinds) in counts.named() {
         let tone = if name == "divergences" { Tone::Bad } else { Tone::Plain };
-        lines.push(Line::from(vec![number(n, tone), show.span(name, Tone::Plain)]));
+        let told = kinds.iter().any(|kind| context.has(*kind));
+        lines.push(Line::from(vec![if told { number(n, tone) } else { unseen() }, show.span(name, Tone::Plain)]));
     }
     for hazard in HAZARDS {
         let rule = hazard.rule();
@@ -47,7 +50,7 @@ fn lines(show: &Show<'_>, counts: Counts) -> Vec<Line<'static>> {
             Some(sink) if sink.verdict(hazard) != Verdict::NotObservable => {
                 number(sink.violations(hazard), Tone::Doubt)
             }
-            _ => show.span(format!("{:>12}  ", "-"), Tone::Dim),
+            _ => unseen(),
         };
         lines.push(Line::from(vec![met, show.span(format!("{} {}", rule.name, rule.title), Tone::Plain)]));
     }
