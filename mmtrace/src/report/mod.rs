@@ -22,7 +22,7 @@ use crate::{
     verdict::{RULES, Severity, Verdict},
 };
 
-pub use story::{Story, describe, fields};
+pub use story::{Line as StoryLine, Story, describe, fields};
 pub(crate) use style::duration;
 pub use style::{Style, grouped, wrap};
 

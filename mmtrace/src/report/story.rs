@@ -11,6 +11,8 @@ use crate::{context::Context, verdict::Violation};
 
 /// Characters of one task's column.
 const COLUMN: usize = 44;
+/// More events in a row than this that the rule does not ask about are told as one.
+const ASIDE: usize = 3;
 
 /// A violation with its events.
 #[derive(Debug, Serialize)]
@@ -45,6 +47,30 @@ pub struct Told {
     pub pid: u32,
     /// The event with its values.
     pub event: String,
+    /// The rule needs events of this kind.
+    #[serde(skip)]
+    asked: bool,
+}
+
+impl Told {
+    /// What kind of event, as it is told.
+    fn name(&self) -> &str {
+        self.event.split([' ', '(']).next().unwrap_or_default()
+    }
+}
+
+/// A line of a story for people.
+#[derive(Debug)]
+pub enum Line<'a> {
+    /// An event.
+    Event(&'a Told),
+    /// Many that the rule does not ask about.
+    Aside {
+        /// The first of them.
+        from: &'a Told,
+        /// How many, and of which kinds.
+        what: String,
+    },
 }
 
 impl Story {
@@ -68,9 +94,28 @@ impl Story {
                     tid: r.tid,
                     pid: r.tgid,
                     event: describe(r, context),
+                    asked: r.ts == violation.ts || r.kind().is_some_and(|kind| rule.needs.contains(&kind)),
                 })
                 .collect(),
         }
+    }
+
+    /// Its events for people: what the rule does not ask about, and there is much of, is told in a line.
+    #[must_use]
+    pub fn lines(&self) -> Vec<Line<'_>> {
+        let mut lines = Vec::new();
+        for run in self.events.chunk_by(|one, next| one.asked == next.asked) {
+            if run[0].asked || run.len() <= ASIDE {
+                lines.extend(run.iter().map(Line::Event));
+                continue;
+            }
+            let mut names: Vec<&str> = run.iter().map(Told::name).collect();
+            names.sort_unstable();
+            names.dedup();
+            let what = format!("{} events of other kinds: {}", run.len(), names.join(", "));
+            lines.push(Line::Aside { from: &run[0], what });
+        }
+        lines
     }
 
     /// Writes it for people.
@@ -88,7 +133,14 @@ impl Story {
             head.push_str(&format!("  {:<COLUMN$}", format!("task {tid}")));
         }
         writeln!(out, "{}", style.bold(&format!("{head}  others")))?;
-        for told in &self.events {
+        for line in self.lines() {
+            let told = match line {
+                Line::Event(told) => told,
+                Line::Aside { from, what } => {
+                    writeln!(out, "  {:>14}       {}", from.ns, style.dim(&format!("... {what}")))?;
+                    continue;
+                }
+            };
             let column = self.tids.iter().position(|t| *t == told.tid).unwrap_or(self.tids.len());
             let indent = column * (COLUMN + 2);
             let who = if column == self.tids.len() { format!("task {}: ", told.tid) } else { String::new() };

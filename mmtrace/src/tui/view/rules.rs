@@ -8,7 +8,7 @@ use super::{
     seconds,
 };
 use crate::{
-    report::{Story, grouped, wrap},
+    report::{Story, StoryLine, grouped, wrap},
     tui::state::State,
     verdict::{RULES, Rule, Severity, Sink, Verdict, Violation},
 };
@@ -89,7 +89,7 @@ fn inside(show: &Show<'_>, sink: &Sink, rule: &Rule, width: usize) -> Vec<Line<'
     let mut lines = vec![Line::from(vec![
         show.span(format!("{} {}  ", rule.name, rule.title), Tone::Strong),
         show.span(verdict.name().replace('_', " "), tone(verdict)),
-        show.span(format!("  evaluated {} times", grouped(sink.evaluations(rule.id))), Tone::Plain),
+        show.span(format!("  evaluations: {}", grouped(sink.evaluations(rule.id))), Tone::Plain),
     ])];
     let say = |lines: &mut Vec<Line<'static>>, text: &str, tone| {
         lines.extend(wrap(text, width.max(8)).into_iter().map(|line| Line::from(show.span(line, tone))));
@@ -129,14 +129,27 @@ fn told(show: &Show<'_>, violation: &Violation, rule: &Rule, width: usize) -> Ve
     let head = story.tids.iter().map(|tid| format!("task {tid}")).chain(["others".to_owned()]);
     let head: String = head.map(|h| format!("{:<column$}", cut(&h, column - 1))).collect();
     lines.push(Line::from(show.span(format!("{:>12} {:>3} {head}", "ns before", "cpu"), Tone::Strong)));
-    for event in &story.events {
+    let before = |ns: i64| grouped((-ns).max(0).unsigned_abs());
+    for line in story.lines() {
+        let event = match line {
+            StoryLine::Event(event) => event,
+            StoryLine::Aside { from, what } => {
+                let text = format!(
+                    "{:>12}     {}",
+                    before(from.ns),
+                    cut(&format!("... {what}"), width.saturating_sub(FRONT).max(1))
+                );
+                lines.push(Line::from(show.span(text, Tone::Dim)));
+                continue;
+            }
+        };
         let at = story.tids.iter().position(|t| *t == event.tid).unwrap_or(columns - 1);
         let who = if at == columns - 1 { format!("{}: ", event.tid) } else { String::new() };
         // Beyond its column it may go on as long as nothing stands there.
         let text = cut(&format!("{who}{}", event.event), width.saturating_sub(FRONT + at * column).max(1));
         lines.push(Line::from(format!(
             "{:>12} {:>3} {:indent$}{text}",
-            grouped((-event.ns).max(0).unsigned_abs()),
+            before(event.ns),
             event.cpu,
             "",
             indent = at * column
