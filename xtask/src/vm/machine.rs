@@ -38,6 +38,8 @@ pub(crate) enum Accelerator {
     Kvm,
     /// QEMU's compiler: works everywhere, an order of magnitude slower.
     Tcg,
+    /// The same with one thread for all processors: slower again, and processors change code one after the other.
+    TcgOneThread,
 }
 
 impl Accelerator {
@@ -55,6 +57,7 @@ impl Accelerator {
         match self {
             Self::Kvm => "kvm",
             Self::Tcg => "tcg",
+            Self::TcgOneThread => "tcg, one thread",
         }
     }
 
@@ -62,6 +65,7 @@ impl Accelerator {
         match self {
             Self::Kvm => "kvm",
             Self::Tcg => "tcg,thread=multi",
+            Self::TcgOneThread => "tcg,thread=single",
         }
     }
 }
