@@ -85,10 +85,7 @@ const ALIVE: usize = 4;
 pub(super) fn storm(job: &Job<'_>, tally: &Tally) {
     let most = 2 + job.threads * ALIVE;
     let region = (job.memory / most / PAGE * PAGE).clamp(16 * PAGE, REGION);
-    let memory = Mapping::new(region, Backing::Anon).and_then(|memory| {
-        memory.advise(Advice::NoHugePage)?;
-        Ok(memory)
-    });
+    let memory = Mapping::of_small_pages(region);
     let memory = match &memory {
         Ok(memory) => memory,
         Err(error) => return tally.note("fork", format!("no memory: {error}")),

@@ -1,7 +1,7 @@
 //! Migration of pages that threads fault in, while others change the VMA.
 
 use super::settings::{number_list, vmstat};
-use super::sys::{Access, Advice, Backing, MPOL_MF_MOVE, Mapping, PAGE};
+use super::sys::{Access, Advice, MPOL_MF_MOVE, Mapping, PAGE};
 use super::tally::Tally;
 use super::{Job, process};
 use std::fs::{self, OpenOptions};
@@ -20,10 +20,7 @@ const PIECE: usize = 16;
 
 pub(super) fn run(job: &Job<'_>, tally: &Tally) {
     let len = (job.memory / 2 / PAGE * PAGE).min(REGION);
-    let memory = Mapping::new(len, Backing::Anon).and_then(|memory| {
-        memory.advise(Advice::NoHugePage)?;
-        Ok(memory)
-    });
+    let memory = Mapping::of_small_pages(len);
     let memory = match &memory {
         Ok(memory) => memory,
         Err(error) => return tally.note("move", format!("no memory: {error}")),
@@ -157,6 +154,7 @@ fn change(job: &Job<'_>, tally: &Tally, memory: &Mapping, border: usize) -> io::
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workload::sys::Backing;
     use std::sync::atomic::AtomicBool;
     use std::time::Instant;
 

@@ -3,7 +3,7 @@
 use super::Job;
 use super::process::{self, swap_off, swap_on};
 use super::settings::{line_kib, vmstat};
-use super::sys::{Advice, Backing, Mapping, PAGE};
+use super::sys::{Advice, Mapping, PAGE};
 use super::tally::Tally;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -24,10 +24,7 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
         Err(error) => return tally.note("swap in", format!("not provoked: {error}")),
     };
     let len = (job.memory / 2 / PAGE * PAGE).min(REGION);
-    let memory = Mapping::new(len, Backing::Anon).and_then(|memory| {
-        memory.advise(Advice::NoHugePage)?;
-        Ok(memory)
-    });
+    let memory = Mapping::of_small_pages(len);
     let memory = match &memory {
         Ok(memory) => memory,
         Err(error) => return tally.note("swap in", format!("no memory: {error}")),

@@ -134,6 +134,13 @@ impl Mapping {
         Ok(Self { start: map(ptr::null_mut(), len, Access::Write, backing)?, len })
     }
 
+    /// Anonymous memory that gets no huge pages.
+    pub(super) fn of_small_pages(len: usize) -> io::Result<Self> {
+        let memory = Self::new(len, Backing::Anon)?;
+        memory.advise(Advice::NoHugePage)?;
+        Ok(memory)
+    }
+
     /// Maps `len` bytes, rounded up to 2 MiB and starting on a 2 MiB boundary.
     pub(super) fn aligned(len: usize, backing: Backing<'_>) -> io::Result<Self> {
         Self::aligned_to(HUGE, len, backing)

@@ -13,7 +13,7 @@ interleaving looked at again. What breaks then is what the protection is there f
 is given: a protection without either fails the tests.
 
 The last column names the [rules](rules.md) by which mmtrace would say so, live, on a kernel that lacks the protection
-and has every probe. The others have no event that shows it.
+and has every probe. Where none is named, the events of the shortest execution that breaks show nothing wrong.
 ";
 
 /// The page.

@@ -38,7 +38,7 @@ pub(crate) enum Accelerator {
     Kvm,
     /// QEMU's compiler: works everywhere, an order of magnitude slower.
     Tcg,
-    /// The same with one thread for all processors: slower again, and processors change code one after the other.
+    /// The same with one thread for all processors, so that no two of them change code at once.
     TcgOneThread,
 }
 

@@ -166,7 +166,7 @@ fn boot(
     if machine::is_stale_breakpoint(&remains.console, with) {
         say!(
             "  again       the emulator executed a breakpoint that the kernel had removed (see machine.rs), which says \
-             nothing of mmtrace; with one thread it cannot, and takes longer"
+             nothing of mmtrace; with one thread it cannot"
         );
         with = Accelerator::TcgOneThread;
         remains = machine.run(&mut with)?;
