@@ -43,6 +43,13 @@ impl Kernel {
         let mut numbers = self.release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
+
+    /// Whether a task can be preempted while a tracepoint's program runs for it: since 7.0 tracepoints no longer disable
+    /// preemption (include/linux/tracepoint.h: `__DECLARE_TRACE`). Of a kernel of unknown version nothing better is known.
+    #[must_use]
+    pub fn preempts_tracepoints(&self) -> bool {
+        !(1..7).contains(&self.major_minor().0)
+    }
 }
 
 /// How a program hooks its event.
@@ -137,5 +144,22 @@ impl Context {
     #[must_use]
     pub fn value(&self, name: &str, enumerator: &str) -> Option<i64> {
         self.enums.get(name)?.get(enumerator).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tracepoints_can_be_preempted_from_7_0_on_and_where_nothing_is_known() {
+        let preempts =
+            |release: &str| Kernel { release: release.to_owned(), ..Kernel::default() }.preempts_tracepoints();
+        for (release, expected) in
+            [("5.15.0", false), ("6.18.44-fc", false), ("7.0.0-rc1", true), ("7.2.13+deb14", true)]
+        {
+            assert_eq!(preempts(release), expected, "{release}");
+        }
+        assert!(preempts("unknown"));
     }
 }

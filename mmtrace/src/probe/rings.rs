@@ -27,6 +27,7 @@ use super::{
     object::{Lost, Streams},
     sys,
 };
+use crate::context::Kernel;
 
 /// Records taken from one ring in one pass. Bounds the memory of a pass.
 const PASS: usize = 1 << 16;
@@ -38,6 +39,8 @@ pub struct Rings {
     fds: Vec<OwnedFd>,
     lost: Vec<Lost>,
     missed: Vec<u64>,
+    /// Whether tracepoints' programs can be preempted on this kernel.
+    preemptible: bool,
     pending: Vec<Record>,
     /// Nothing before is of use: not all probes were attached.
     start: u64,
@@ -76,8 +79,9 @@ impl Rings {
     ///
     /// # Errors
     /// The loss counters cannot be read.
-    pub fn new(streams: Streams) -> io::Result<Self> {
+    pub fn new(streams: Streams, kernel: &Kernel) -> io::Result<Self> {
         let mut rings = Self {
+            preemptible: kernel.preempts_tracepoints(),
             fds: streams.rings.iter().map(|r| r.as_fd().try_clone_to_owned()).collect::<io::Result<_>>()?,
             lost: Vec::new(),
             missed: vec![0; streams.programs.len()],
@@ -215,11 +219,11 @@ impl Rings {
         }
         for ((kind, program), old) in self.streams.programs.iter().zip(&mut self.missed) {
             let new = misses(program)?;
-            if new > *old {
+            if new > *old && !is_of_other_locks(*kind, self.preemptible) {
                 self.totals.missed += new - *old;
                 out.push(missing(Kind::Missed, *kind, u16::MAX, new - *old, self.watermark));
-                *old = new;
             }
+            *old = new;
         }
         // All that was counted happened before now, be it after this pass began.
         let until = sys::monotonic_ns();
@@ -228,6 +232,13 @@ impl Rings {
         }
         Ok(())
     }
+}
+
+/// Whether skipped runs of this kind's program can have been about no event of ours. The programs of `contention_*`
+/// are entered for every lock of the kernel, and write what is about an mmap_lock that is slept for. Where they cannot
+/// be preempted, only an interrupt can have met them running, and no interrupt sleeps for a lock.
+const fn is_of_other_locks(kind: Kind, preemptible: bool) -> bool {
+    !preemptible && matches!(kind, Kind::ContentionBegin | Kind::ContentionEnd)
 }
 
 fn misses(program: &ProgramFd) -> io::Result<u64> {

@@ -117,10 +117,11 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         let why = probes.iter().find_map(|p| p.reason.as_deref()).unwrap_or("none was asked for");
         bail!("no probe could be attached: {why}\nsee: mmtrace doctor");
     }
-    let mut rings = Rings::new(object.streams()?).context("cannot read the loss counters")?;
+    let kernel = kernel::running();
+    let mut rings = Rings::new(object.streams()?, &kernel).context("cannot read the loss counters")?;
 
     let context = Context {
-        kernel: kernel::running(),
+        kernel,
         probes,
         offsets: object::offsets(&plan),
         enums: plan.enums.clone(),
