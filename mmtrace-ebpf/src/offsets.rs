@@ -21,6 +21,7 @@ macro_rules! offsets {
 
 offsets! {
     OFF_TASK_MM task_mm "`task_struct.mm`";
+    OFF_TASK_STACK task_stack "`task_struct.stack`";
     OFF_TASK_PID task_pid "`task_struct.pid`";
     OFF_TASK_TGID task_tgid "`task_struct.tgid`";
     OFF_MM_MMAP_LOCK mm_mmap_lock "`mm_struct.mmap_lock`";

@@ -65,9 +65,17 @@ rings!(
 #[inline(always)]
 pub fn count_lost(kind: Kind) {
     if let Some(lost) = LOST.get_ptr_mut(0) {
-        // SAFETY: the map's value is that long, and this CPU's own.
-        unsafe { (*lost)[kind as usize] += 1 };
+        // SAFETY: the map's value is that long.
+        increment(unsafe { &raw mut (*lost)[kind as usize] });
     }
+}
+
+/// Adds one to a counter of this CPU's own. Another task may be there between a load and a store, so it takes an atomic
+/// addition.
+#[inline(always)]
+pub fn increment(counter: *mut u64) {
+    // SAFETY: an aligned word of a map. Written out, since the target's `core` has no atomic addition.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1u64) };
 }
 
 /// Writes one record.

@@ -10,6 +10,7 @@ pub mod cgroup;
 mod facts;
 mod mount;
 mod permission;
+mod preemption;
 mod syscall;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ mod tests;
 pub use facts::Lockdown;
 pub use mount::{Tracefs, tracepoint_exists};
 pub use permission::{Capabilities, Capability};
+pub use preemption::Preemption;
 use serde::Serialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -106,6 +108,8 @@ pub struct Environment {
     pub findings: Vec<Finding>,
     /// `uname -r`; empty when unknown.
     pub release: String,
+    /// Whether tasks are preempted in the kernel.
+    pub preemption: Preemption,
     /// Whether this process is in the initial user namespace, the only one whose capabilities count for bpf(2).
     pub initial_user_namespace: Option<bool>,
     /// Whether process ids here are those that events carry.
@@ -142,6 +146,7 @@ impl Environment {
         let read_lockdown = || mount::read_detached(c"securityfs", c"lockdown");
         let (lockdown, lockdown_finding) = facts::lockdown(&mounts, read_lockdown, bpf.is_ok());
         let (btf, btf_finding) = facts::btf(root);
+        let preemption = Preemption::read(root, || preemption::switch(&mounts));
         let memlock_matters = version != (0, 0) && version < (5, 11);
 
         let known =
@@ -154,6 +159,7 @@ impl Environment {
             permission::bpf(&bpf, &known),
             btf_finding,
             facts::jit(root),
+            preemption.finding(),
         ];
         if memlock_matters {
             findings.push(permission::memlock(syscall::memlock_limit(), capabilities));
@@ -167,6 +173,7 @@ impl Environment {
         Self {
             findings,
             release,
+            preemption,
             initial_user_namespace,
             initial_pid_namespace,
             capabilities,

@@ -155,7 +155,7 @@ pub enum Kind {
     FolioLockOrRetry = 73,
     /// Synthetic: records of one kind that a CPU could not deliver.
     Loss = 64,
-    /// Synthetic: runs of one probe that the kernel skipped (`recursion_misses`).
+    /// Synthetic: events that are missing because the kernel skipped one probe's runs (`recursion_misses`).
     Missed = 65,
     /// Synthetic: part of a capture could not be read back.
     Gap = 66,
@@ -384,6 +384,7 @@ macro_rules! offsets {
 
 offsets! {
     TaskMm "task_struct" "mm" "OFF_TASK_MM";
+    TaskStack "task_struct" "stack" "OFF_TASK_STACK";
     TaskPid "task_struct" "pid" "OFF_TASK_PID";
     TaskTgid "task_struct" "tgid" "OFF_TASK_TGID";
     MmMmapLock "mm_struct" "mmap_lock" "OFF_MM_MMAP_LOCK";

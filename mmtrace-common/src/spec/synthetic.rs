@@ -28,7 +28,7 @@ pub(super) const ROWS: &[Spec] = &[
         fields: &[user(C::LostKind, 0), user(C::Count, 1), user(C::Until, 2)],
         also: &[],
         offsets: &[],
-        doc: "the kernel skipped a probe that was already running on that CPU, between `ts` and `until`",
+        doc: "events are missing: the kernel skipped a probe that was already running on that CPU, and its spares, between `ts` and `until`",
     },
     Spec {
         kind: K::Gap,

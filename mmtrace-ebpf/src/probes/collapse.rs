@@ -145,12 +145,21 @@ fn collapse(args: Args, kind: Kind, aux: u64) {
     }
 }
 
-entry!(retract_page_tables, POS_RETRACT_PAGE_TABLES, retract);
-exit!(retract_page_tables_return, POS_RETRACT_PAGE_TABLES_RETURN, retracted);
-entry!(collapse_pte_mapped_thp, POS_COLLAPSE_PTE_MAPPED_THP, |args| collapse(args, Kind::CollapsePteMappedThp, 0));
-exit!(collapse_pte_mapped_thp_return, POS_COLLAPSE_PTE_MAPPED_THP_RETURN, |args: Args| collapse(
+entry!(Kind::RetractPageTables, retract_page_tables, POS_RETRACT_PAGE_TABLES, retract);
+exit!(Kind::RetractPageTablesReturn, retract_page_tables_return, POS_RETRACT_PAGE_TABLES_RETURN, retracted);
+entry!(Kind::CollapsePteMappedThp, collapse_pte_mapped_thp, POS_COLLAPSE_PTE_MAPPED_THP, |args| collapse(
     args,
-    Kind::CollapsePteMappedThpReturn,
-    args.field::<1>()
+    Kind::CollapsePteMappedThp,
+    0
 ));
-entry!(collapse_huge_page, POS_COLLAPSE_HUGE_PAGE, |args| collapse(args, Kind::CollapseHugePageEnter, 0));
+exit!(
+    Kind::CollapsePteMappedThpReturn,
+    collapse_pte_mapped_thp_return,
+    POS_COLLAPSE_PTE_MAPPED_THP_RETURN,
+    |args: Args| collapse(args, Kind::CollapsePteMappedThpReturn, args.field::<1>())
+);
+entry!(Kind::CollapseHugePageEnter, collapse_huge_page, POS_COLLAPSE_HUGE_PAGE, |args| collapse(
+    args,
+    Kind::CollapseHugePageEnter,
+    0
+));

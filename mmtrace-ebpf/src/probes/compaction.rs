@@ -24,5 +24,5 @@ fn end<const TYPED: bool>(args: Args) {
     }
 }
 
-probe!(mm_compaction_begin, mm_compaction_begin_raw, POS_MM_COMPACTION_BEGIN, begin);
-probe!(mm_compaction_end, mm_compaction_end_raw, POS_MM_COMPACTION_END, end);
+probe!(Kind::CompactionBegin, mm_compaction_begin, mm_compaction_begin_raw, POS_MM_COMPACTION_BEGIN, begin);
+probe!(Kind::CompactionEnd, mm_compaction_end, mm_compaction_end_raw, POS_MM_COMPACTION_END, end);

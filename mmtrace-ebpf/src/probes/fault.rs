@@ -2,7 +2,7 @@
 
 use mmtrace_common::Kind;
 
-use super::{entry, exit, probe};
+use super::{atomic_probe, entry, exit};
 use crate::{
     args::{Args, current_mm, member, member32},
     filter::wanted,
@@ -30,8 +30,9 @@ fn kernel<const TYPED: bool>(args: Args) {
     fault::<TYPED>(args, Kind::PageFaultKernel);
 }
 
-probe!(page_fault_user, page_fault_user_raw, POS_PAGE_FAULT_USER, user);
-probe!(page_fault_kernel, page_fault_kernel_raw, POS_PAGE_FAULT_KERNEL, kernel);
+// Interrupts are still off (arch/x86/mm/fault.c:exc_page_fault).
+atomic_probe!(Kind::PageFaultUser, page_fault_user, page_fault_user_raw, POS_PAGE_FAULT_USER, user);
+atomic_probe!(Kind::PageFaultKernel, page_fault_kernel, page_fault_kernel_raw, POS_PAGE_FAULT_KERNEL, kernel);
 
 #[inline(always)]
 fn handle(args: Args) {
@@ -79,8 +80,8 @@ fn folio_lock(args: Args) {
     }
 }
 
-entry!(handle_mm_fault, POS_HANDLE_MM_FAULT, handle);
-exit!(handle_mm_fault_return, POS_HANDLE_MM_FAULT_RETURN, handled);
-exit!(lock_mm_and_find_vma, POS_LOCK_MM_AND_FIND_VMA, find_vma);
-exit!(vmf_anon_prepare, POS_VMF_ANON_PREPARE, anon_vma);
-exit!(folio_lock_or_retry, POS_FOLIO_LOCK_OR_RETRY, folio_lock);
+entry!(Kind::HandleMmFault, handle_mm_fault, POS_HANDLE_MM_FAULT, handle);
+exit!(Kind::HandleMmFaultReturn, handle_mm_fault_return, POS_HANDLE_MM_FAULT_RETURN, handled);
+exit!(Kind::LockMmAndFindVma, lock_mm_and_find_vma, POS_LOCK_MM_AND_FIND_VMA, find_vma);
+exit!(Kind::VmfAnonPrepare, vmf_anon_prepare, POS_VMF_ANON_PREPARE, anon_vma);
+exit!(Kind::FolioLockOrRetry, folio_lock_or_retry, POS_FOLIO_LOCK_OR_RETRY, folio_lock);

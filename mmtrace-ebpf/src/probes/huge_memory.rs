@@ -81,10 +81,28 @@ fn collapse_file<const TYPED: bool>(args: Args) {
     }
 }
 
-probe!(mm_khugepaged_scan_pmd, mm_khugepaged_scan_pmd_raw, POS_MM_KHUGEPAGED_SCAN_PMD, scan_pmd);
-probe!(mm_khugepaged_scan, mm_khugepaged_scan_raw, POS_MM_KHUGEPAGED_SCAN, khugepaged_scan);
-probe!(mm_collapse_huge_page_isolate, mm_collapse_huge_page_isolate_raw, POS_MM_COLLAPSE_HUGE_PAGE_ISOLATE, isolate);
-probe!(mm_collapse_huge_page, mm_collapse_huge_page_raw, POS_MM_COLLAPSE_HUGE_PAGE, collapse);
-probe!(mm_collapse_huge_page_swapin, mm_collapse_huge_page_swapin_raw, POS_MM_COLLAPSE_HUGE_PAGE_SWAPIN, swapin);
-probe!(mm_khugepaged_scan_file, mm_khugepaged_scan_file_raw, POS_MM_KHUGEPAGED_SCAN_FILE, scan_file);
-probe!(mm_khugepaged_collapse_file, mm_khugepaged_collapse_file_raw, POS_MM_KHUGEPAGED_COLLAPSE_FILE, collapse_file);
+probe!(Kind::ScanPmd, mm_khugepaged_scan_pmd, mm_khugepaged_scan_pmd_raw, POS_MM_KHUGEPAGED_SCAN_PMD, scan_pmd);
+probe!(Kind::KhugepagedScan, mm_khugepaged_scan, mm_khugepaged_scan_raw, POS_MM_KHUGEPAGED_SCAN, khugepaged_scan);
+probe!(
+    Kind::CollapseIsolate,
+    mm_collapse_huge_page_isolate,
+    mm_collapse_huge_page_isolate_raw,
+    POS_MM_COLLAPSE_HUGE_PAGE_ISOLATE,
+    isolate
+);
+probe!(Kind::CollapseHugePage, mm_collapse_huge_page, mm_collapse_huge_page_raw, POS_MM_COLLAPSE_HUGE_PAGE, collapse);
+probe!(
+    Kind::CollapseSwapin,
+    mm_collapse_huge_page_swapin,
+    mm_collapse_huge_page_swapin_raw,
+    POS_MM_COLLAPSE_HUGE_PAGE_SWAPIN,
+    swapin
+);
+probe!(Kind::ScanFile, mm_khugepaged_scan_file, mm_khugepaged_scan_file_raw, POS_MM_KHUGEPAGED_SCAN_FILE, scan_file);
+probe!(
+    Kind::CollapseFile,
+    mm_khugepaged_collapse_file,
+    mm_khugepaged_collapse_file_raw,
+    POS_MM_KHUGEPAGED_COLLAPSE_FILE,
+    collapse_file
+);

@@ -33,5 +33,5 @@ fn end<const TYPED: bool>(args: Args) {
     contention(args, Kind::ContentionEnd);
 }
 
-probe!(contention_begin, contention_begin_raw, POS_CONTENTION_BEGIN, begin);
-probe!(contention_end, contention_end_raw, POS_CONTENTION_END, end);
+probe!(Kind::ContentionBegin, contention_begin, contention_begin_raw, POS_CONTENTION_BEGIN, begin);
+probe!(Kind::ContentionEnd, contention_end, contention_end_raw, POS_CONTENTION_END, end);

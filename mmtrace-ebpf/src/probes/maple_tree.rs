@@ -73,4 +73,4 @@ fn write<const TYPED: bool>(args: Args) {
     }
 }
 
-probe!(ma_write, ma_write_raw, POS_MA_WRITE, write);
+probe!(Kind::MaWrite, ma_write, ma_write_raw, POS_MA_WRITE, write);

@@ -3,7 +3,7 @@
 
 use mmtrace_common::Kind;
 
-use super::{entry, exit, probe};
+use super::{atomic_probe, entry, exit, probe};
 use crate::{
     args::{Args, current_mm, member},
     filter::wanted,
@@ -71,12 +71,25 @@ fn end<const TYPED: bool>(args: Args) {
     }
 }
 
-probe!(set_migration_pte, set_migration_pte_raw, POS_SET_MIGRATION_PTE, set_pte);
-probe!(remove_migration_pte, remove_migration_pte_raw, POS_REMOVE_MIGRATION_PTE, remove_pte);
-probe!(set_migration_pmd, set_migration_pmd_raw, POS_SET_MIGRATION_PMD, set_pmd);
-probe!(remove_migration_pmd, remove_migration_pmd_raw, POS_REMOVE_MIGRATION_PMD, remove_pmd);
-probe!(mm_migrate_pages_start, mm_migrate_pages_start_raw, POS_MM_MIGRATE_PAGES_START, start);
-probe!(mm_migrate_pages, mm_migrate_pages_raw, POS_MM_MIGRATE_PAGES, end);
+// Under the page table's lock.
+atomic_probe!(Kind::SetMigrationPte, set_migration_pte, set_migration_pte_raw, POS_SET_MIGRATION_PTE, set_pte);
+atomic_probe!(
+    Kind::RemoveMigrationPte,
+    remove_migration_pte,
+    remove_migration_pte_raw,
+    POS_REMOVE_MIGRATION_PTE,
+    remove_pte
+);
+atomic_probe!(Kind::SetMigrationPmd, set_migration_pmd, set_migration_pmd_raw, POS_SET_MIGRATION_PMD, set_pmd);
+atomic_probe!(
+    Kind::RemoveMigrationPmd,
+    remove_migration_pmd,
+    remove_migration_pmd_raw,
+    POS_REMOVE_MIGRATION_PMD,
+    remove_pmd
+);
+probe!(Kind::MigratePagesStart, mm_migrate_pages_start, mm_migrate_pages_start_raw, POS_MM_MIGRATE_PAGES_START, start);
+probe!(Kind::MigratePages, mm_migrate_pages, mm_migrate_pages_raw, POS_MM_MIGRATE_PAGES, end);
 
 #[inline(always)]
 fn wait(args: Args) {
@@ -110,7 +123,7 @@ fn wait_huge(args: Args) {
     }
 }
 
-entry!(migration_entry_wait, POS_MIGRATION_ENTRY_WAIT, wait);
-exit!(migration_entry_wait_return, POS_MIGRATION_ENTRY_WAIT_RETURN, waited);
-entry!(migration_entry_wait_on_locked, POS_MIGRATION_ENTRY_WAIT_ON_LOCKED, sleep);
-entry!(migration_entry_wait_huge, POS_MIGRATION_ENTRY_WAIT_HUGE, wait_huge);
+entry!(Kind::MigrationEntryWait, migration_entry_wait, POS_MIGRATION_ENTRY_WAIT, wait);
+exit!(Kind::MigrationEntryWaitReturn, migration_entry_wait_return, POS_MIGRATION_ENTRY_WAIT_RETURN, waited);
+entry!(Kind::MigrationEntryWaitOnLocked, migration_entry_wait_on_locked, POS_MIGRATION_ENTRY_WAIT_ON_LOCKED, sleep);
+entry!(Kind::MigrationEntryWaitHuge, migration_entry_wait_huge, POS_MIGRATION_ENTRY_WAIT_HUGE, wait_huge);

@@ -37,6 +37,18 @@ fn released<const TYPED: bool>(args: Args) {
     }
 }
 
-probe!(mmap_lock_start_locking, mmap_lock_start_locking_raw, POS_MMAP_LOCK_START_LOCKING, start_locking);
-probe!(mmap_lock_acquire_returned, mmap_lock_acquire_returned_raw, POS_MMAP_LOCK_ACQUIRE_RETURNED, acquire_returned);
-probe!(mmap_lock_released, mmap_lock_released_raw, POS_MMAP_LOCK_RELEASED, released);
+probe!(
+    Kind::StartLocking,
+    mmap_lock_start_locking,
+    mmap_lock_start_locking_raw,
+    POS_MMAP_LOCK_START_LOCKING,
+    start_locking
+);
+probe!(
+    Kind::AcquireReturned,
+    mmap_lock_acquire_returned,
+    mmap_lock_acquire_returned_raw,
+    POS_MMAP_LOCK_ACQUIRE_RETURNED,
+    acquire_returned
+);
+probe!(Kind::Released, mmap_lock_released, mmap_lock_released_raw, POS_MMAP_LOCK_RELEASED, released);

@@ -16,20 +16,32 @@ mod tlb;
 mod userfaultfd;
 mod vma_lock;
 
-/// Declares a probe: its position table and the two programs that share `body`.
+/// The only program on its event, where nobody is preempted; one of several, where a task can be.
+macro_rules! turn {
+    (alone) => {
+        $crate::turn::Turn::ALONE
+    };
+    ($at:ident $place:literal) => {
+        $crate::turn::Turn::$at($place)
+    };
+}
+pub(crate) use turn;
+
+/// Declares a probe where the task can be preempted: its position table, the two programs that share `body`, and those
+/// that stand in.
 ///
 /// `body` is a function `fn<const TYPED: bool>(Args)`; the program is named as the
 /// tracepoint.
 macro_rules! probe {
-    ($name:ident, $raw:ident, $positions:ident, $body:ident) => {
+    ($kind:expr, $name:ident, $raw:ident, $positions:ident, $body:ident) => {
+        $crate::probes::probe!(@untyped $raw, $positions, $body);
+        $crate::probes::probe!(@typed $kind, $name, $positions, $body, tracepoint 0);
+        $crate::probes::probe!(@typed $kind, ${concat($name, _spare_1)}, $positions, $body, tracepoint 1);
+        $crate::probes::probe!(@typed $kind, ${concat($name, _spare_2)}, $positions, $body, tracepoint 2);
+    };
+    (@untyped $raw:ident, $positions:ident, $body:ident) => {
         #[unsafe(no_mangle)]
         static $positions: $crate::args::Positions = [mmtrace_common::ABSENT; mmtrace_common::POSITIONS];
-
-        #[aya_ebpf::macros::btf_tracepoint]
-        pub fn $name(ctx: aya_ebpf::programs::BtfTracePointContext) -> u32 {
-            $body::<true>($crate::args::Args::new(aya_ebpf::EbpfContext::as_ptr(&ctx), &raw const $positions));
-            0
-        }
 
         #[aya_ebpf::macros::raw_tracepoint]
         pub fn $raw(ctx: aya_ebpf::programs::RawTracePointContext) -> u32 {
@@ -37,33 +49,78 @@ macro_rules! probe {
             0
         }
     };
+    (@typed $kind:expr, $name:ident, $positions:ident, $body:ident, $($turn:tt)+) => {
+        #[aya_ebpf::macros::btf_tracepoint]
+        pub fn $name(ctx: aya_ebpf::programs::BtfTracePointContext) -> u32 {
+            let ctx = aya_ebpf::EbpfContext::as_ptr(&ctx);
+            if $crate::probes::turn!($($turn)+).has_come($kind, ctx) {
+                $body::<true>($crate::args::Args::new(ctx, &raw const $positions));
+            }
+            0
+        }
+    };
 }
 pub(crate) use probe;
 
-/// Declares a program at a function's entry, and its position table. `body` is a `fn(Args)`.
+/// As [`probe`], where nobody is preempted.
+macro_rules! atomic_probe {
+    ($kind:expr, $name:ident, $raw:ident, $positions:ident, $body:ident) => {
+        $crate::probes::probe!(@untyped $raw, $positions, $body);
+        $crate::probes::probe!(@typed $kind, $name, $positions, $body, alone);
+    };
+}
+pub(crate) use atomic_probe;
+
+/// Declares a program at a function's entry where the task can be preempted, its position table, and the programs that
+/// stand in. `body` is a `fn(Args)`.
 macro_rules! entry {
-    ($name:ident, $positions:ident, $body:expr) => {
+    ($kind:expr, $name:ident, $positions:ident, $body:expr) => {
+        $crate::probes::entry!(@table $positions);
+        $crate::probes::entry!(@turn $kind, $name, $positions, $body, function 0);
+        $crate::probes::entry!(@turn $kind, ${concat($name, _spare_1)}, $positions, $body, function 1);
+        $crate::probes::entry!(@turn $kind, ${concat($name, _spare_2)}, $positions, $body, function 2);
+    };
+    (@table $positions:ident) => {
         #[unsafe(no_mangle)]
         static $positions: $crate::args::Positions = [mmtrace_common::ABSENT; mmtrace_common::POSITIONS];
-
+    };
+    (@turn $kind:expr, $name:ident, $positions:ident, $body:expr, $($turn:tt)+) => {
         #[aya_ebpf::macros::fentry]
         pub fn $name(ctx: aya_ebpf::programs::FEntryContext) -> u32 {
-            ($body)($crate::args::Args::new(aya_ebpf::EbpfContext::as_ptr(&ctx), &raw const $positions));
+            let ctx = aya_ebpf::EbpfContext::as_ptr(&ctx);
+            if $crate::probes::turn!($($turn)+).has_come($kind, ctx) {
+                ($body)($crate::args::Args::new(ctx, &raw const $positions));
+            }
             0
         }
     };
 }
 pub(crate) use entry;
 
+/// As [`entry`], where nobody is preempted.
+macro_rules! atomic_entry {
+    ($kind:expr, $name:ident, $positions:ident, $body:expr) => {
+        $crate::probes::entry!(@table $positions);
+        $crate::probes::entry!(@turn $kind, $name, $positions, $body, alone);
+    };
+}
+pub(crate) use atomic_entry;
+
 /// As [`entry`], where the function returns.
 macro_rules! exit {
-    ($name:ident, $positions:ident, $body:expr) => {
-        #[unsafe(no_mangle)]
-        static $positions: $crate::args::Positions = [mmtrace_common::ABSENT; mmtrace_common::POSITIONS];
-
+    ($kind:expr, $name:ident, $positions:ident, $body:expr) => {
+        $crate::probes::entry!(@table $positions);
+        $crate::probes::exit!(@turn $kind, $name, $positions, $body, function 0);
+        $crate::probes::exit!(@turn $kind, ${concat($name, _spare_1)}, $positions, $body, function 1);
+        $crate::probes::exit!(@turn $kind, ${concat($name, _spare_2)}, $positions, $body, function 2);
+    };
+    (@turn $kind:expr, $name:ident, $positions:ident, $body:expr, $($turn:tt)+) => {
         #[aya_ebpf::macros::fexit]
         pub fn $name(ctx: aya_ebpf::programs::FExitContext) -> u32 {
-            ($body)($crate::args::Args::new(aya_ebpf::EbpfContext::as_ptr(&ctx), &raw const $positions));
+            let ctx = aya_ebpf::EbpfContext::as_ptr(&ctx);
+            if $crate::probes::turn!($($turn)+).has_come($kind, ctx) {
+                ($body)($crate::args::Args::new(ctx, &raw const $positions));
+            }
             0
         }
     };

@@ -3,7 +3,7 @@
 use core::ptr::addr_of;
 use mmtrace_common::Kind;
 
-use super::{entry, exit};
+use super::{atomic_entry, entry, exit};
 use crate::{
     args::{Args, member},
     filter::wanted,
@@ -92,12 +92,16 @@ fn free_tlb(args: Args) {
     }
 }
 
-exit!(pte_offset_map, POS_PTE_OFFSET_MAP, map_inner);
-entry!(pte_offset_map_lock_enter, POS_PTE_OFFSET_MAP_LOCK_ENTER, map_lock_enter);
-exit!(pte_offset_map_lock, POS_PTE_OFFSET_MAP_LOCK, |args| map(args, Kind::PteOffsetMapLock));
-exit!(pte_offset_map_rw_nolock, POS_PTE_OFFSET_MAP_RW_NOLOCK, map_rw);
-exit!(pte_offset_map_ro_nolock, POS_PTE_OFFSET_MAP_RO_NOLOCK, |args| map(args, Kind::PteOffsetMapRoNolock));
-exit!(pmd_install, POS_PMD_INSTALL, install);
-entry!(pte_free_defer, POS_PTE_FREE_DEFER, free_defer);
-entry!(pte_free_now, POS_PTE_FREE_NOW, free_now);
-entry!(pte_free_tlb, POS_PTE_FREE_TLB, free_tlb);
+exit!(Kind::PteOffsetMap, pte_offset_map, POS_PTE_OFFSET_MAP, map_inner);
+entry!(Kind::PteOffsetMapLockEnter, pte_offset_map_lock_enter, POS_PTE_OFFSET_MAP_LOCK_ENTER, map_lock_enter);
+exit!(Kind::PteOffsetMapLock, pte_offset_map_lock, POS_PTE_OFFSET_MAP_LOCK, |args| map(args, Kind::PteOffsetMapLock));
+exit!(Kind::PteOffsetMapRwNolock, pte_offset_map_rw_nolock, POS_PTE_OFFSET_MAP_RW_NOLOCK, map_rw);
+exit!(Kind::PteOffsetMapRoNolock, pte_offset_map_ro_nolock, POS_PTE_OFFSET_MAP_RO_NOLOCK, |args| map(
+    args,
+    Kind::PteOffsetMapRoNolock
+));
+exit!(Kind::PmdInstall, pmd_install, POS_PMD_INSTALL, install);
+entry!(Kind::PteFreeDefer, pte_free_defer, POS_PTE_FREE_DEFER, free_defer);
+// An RCU callback: bottom halves are off.
+atomic_entry!(Kind::PteFreeNow, pte_free_now, POS_PTE_FREE_NOW, free_now);
+entry!(Kind::PteFreeTlb, pte_free_tlb, POS_PTE_FREE_TLB, free_tlb);

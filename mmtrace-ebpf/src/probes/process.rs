@@ -50,10 +50,10 @@ fn exit<const TYPED: bool>(args: Args) {
     }
 }
 
-probe!(exit_mmap, exit_mmap_raw, POS_EXIT_MMAP, exit_mm);
-probe!(sched_process_fork, sched_process_fork_raw, POS_SCHED_PROCESS_FORK, fork);
-probe!(sched_process_exec, sched_process_exec_raw, POS_SCHED_PROCESS_EXEC, exec);
-probe!(sched_process_exit, sched_process_exit_raw, POS_SCHED_PROCESS_EXIT, exit);
+probe!(Kind::ExitMmap, exit_mmap, exit_mmap_raw, POS_EXIT_MMAP, exit_mm);
+probe!(Kind::Fork, sched_process_fork, sched_process_fork_raw, POS_SCHED_PROCESS_FORK, fork);
+probe!(Kind::Exec, sched_process_exec, sched_process_exec_raw, POS_SCHED_PROCESS_EXEC, exec);
+probe!(Kind::Exit, sched_process_exit, sched_process_exit_raw, POS_SCHED_PROCESS_EXIT, exit);
 
 #[inline(always)]
 fn drop_mm(args: Args) {
@@ -63,4 +63,4 @@ fn drop_mm(args: Args) {
     }
 }
 
-entry!(mmdrop, POS_MMDROP, drop_mm);
+entry!(Kind::Mmdrop, mmdrop, POS_MMDROP, drop_mm);

@@ -2,7 +2,7 @@
 
 use mmtrace_common::Kind;
 
-use super::probe;
+use super::atomic_probe;
 use crate::{args::Args, filter::wanted, ring::emit};
 
 #[inline(always)]
@@ -12,4 +12,5 @@ fn flush<const TYPED: bool>(args: Args) {
     }
 }
 
-probe!(tlb_flush, tlb_flush_raw, POS_TLB_FLUSH, flush);
+// Preemption is off, or it is an interrupt.
+atomic_probe!(Kind::TlbFlush, tlb_flush, tlb_flush_raw, POS_TLB_FLUSH, flush);

@@ -26,14 +26,15 @@ fn protect(args: Args, kind: Kind, aux: u64) {
     }
 }
 
-entry!(userfaultfd_set_ctx, POS_USERFAULTFD_SET_CTX, set_ctx);
-entry!(mwriteprotect_range, POS_MWRITEPROTECT_RANGE, |args: Args| protect(
+entry!(Kind::UserfaultfdSetCtx, userfaultfd_set_ctx, POS_USERFAULTFD_SET_CTX, set_ctx);
+entry!(Kind::MwriteprotectRange, mwriteprotect_range, POS_MWRITEPROTECT_RANGE, |args: Args| protect(
     args,
     Kind::MwriteprotectRange,
     args.field::<2>() & 1
 ));
-exit!(mwriteprotect_range_return, POS_MWRITEPROTECT_RANGE_RETURN, |args: Args| protect(
-    args,
+exit!(
     Kind::MwriteprotectRangeReturn,
-    args.field::<2>()
-));
+    mwriteprotect_range_return,
+    POS_MWRITEPROTECT_RANGE_RETURN,
+    |args: Args| protect(args, Kind::MwriteprotectRangeReturn, args.field::<2>())
+);

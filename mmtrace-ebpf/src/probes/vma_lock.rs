@@ -32,11 +32,11 @@ fn of_vma(args: Args, kind: Kind, aux: u64) {
     }
 }
 
-exit!(lock_vma_under_rcu, POS_LOCK_VMA_UNDER_RCU, lock);
-entry!(vma_start_write, POS_VMA_START_WRITE, |args| of_vma(args, Kind::VmaStartWrite, 0));
-exit!(vma_start_write_return, POS_VMA_START_WRITE_RETURN, |args: Args| of_vma(
+exit!(Kind::LockVmaUnderRcu, lock_vma_under_rcu, POS_LOCK_VMA_UNDER_RCU, lock);
+entry!(Kind::VmaStartWrite, vma_start_write, POS_VMA_START_WRITE, |args| of_vma(args, Kind::VmaStartWrite, 0));
+exit!(Kind::VmaStartWriteReturn, vma_start_write_return, POS_VMA_START_WRITE_RETURN, |args: Args| of_vma(
     args,
     Kind::VmaStartWriteReturn,
     args.field::<1>()
 ));
-entry!(vm_area_free, POS_VM_AREA_FREE, |args| of_vma(args, Kind::VmAreaFree, 0));
+entry!(Kind::VmAreaFree, vm_area_free, POS_VM_AREA_FREE, |args| of_vma(args, Kind::VmAreaFree, 0));

@@ -90,7 +90,7 @@ pub struct Totals {
     pub events: u64,
     /// Events that a full ring buffer did not deliver.
     pub lost: u64,
-    /// Events that the kernel skipped because the probe was already running.
+    /// Events that are missing because the probe was already running.
     pub missed: u64,
 }
 

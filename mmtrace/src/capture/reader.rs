@@ -71,7 +71,7 @@ pub struct Summary {
     pub span: Option<(u64, u64)>,
     /// Events that a full ring buffer did not deliver.
     pub lost: u64,
-    /// Events that the kernel skipped because the probe was already running.
+    /// Events that are missing because the probe was already running.
     pub missed: u64,
     /// Bytes on disk, manifest included.
     pub bytes: u64,

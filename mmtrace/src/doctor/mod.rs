@@ -18,6 +18,7 @@ use crate::{
         object::{self, Object},
         plan::{Plan, Planned, Refusal},
         selection::Selection,
+        spares::Spares,
         symbols::Symbols,
     },
     record,
@@ -153,7 +154,7 @@ fn examine() -> Diagnosis {
 /// What the kernel says to each program when it is to be brought in; `None` where nothing may be.
 fn verified(plan: &Plan, environment: &Environment) -> Option<Vec<ProbeState>> {
     environment.blocking().is_none().then_some(())?;
-    let mut object = Object::load(plan, &Filter::default(), Some(RING_BYTES)).ok()?;
+    let mut object = Object::load(plan, &Filter::default(), Some(RING_BYTES), Spares::default()).ok()?;
     object.verify(plan).ok()
 }
 

@@ -52,6 +52,33 @@ fn kernel_versions() {
 }
 
 #[test]
+fn the_preemption_model_is_what_the_kernel_says_of_itself() {
+    let dynamic = "#1 SMP PREEMPT_DYNAMIC Debian 7.2.13-1\n";
+    for (version, switch, command_line, model) in [
+        (dynamic, Some("none voluntary full (lazy)\n"), "preempt=none", Some("lazy")),
+        (dynamic, Some("(none) voluntary full\n"), "", Some("none")),
+        (dynamic, None, "quiet preempt=full", Some("full")),
+        (dynamic, None, "quiet preempt=none preempt=voluntary", Some("voluntary")),
+        (dynamic, None, "quiet", None),
+        ("", None, "", None),
+        ("#1 SMP PREEMPT_RT", None, "", Some("full")),
+        ("#1 SMP Debian 6.1.0", None, "preempt=full", Some("none or voluntary")),
+    ] {
+        let root = Root::new().file("proc/sys/kernel/version", version).file("proc/cmdline", command_line);
+        let read = Preemption::read(root.path(), || switch.map(str::to_owned));
+        assert_eq!(read.model.as_deref(), model, "{version} {switch:?} {command_line}");
+        let never = matches!(model, Some("none" | "voluntary" | "none or voluntary"));
+        assert_eq!(read.happens(), !never);
+        assert_eq!(read.finding().consequence.is_some(), !never);
+    }
+    let root = Root::new()
+        .file("proc/sys/kernel/version", dynamic)
+        .file("proc/sys/kernel/osrelease", "6.12.117+deb12\n")
+        .file("boot/config-6.12.117+deb12", "CONFIG_PREEMPT_DYNAMIC=y\nCONFIG_PREEMPT_VOLUNTARY=y\n");
+    assert_eq!(Preemption::read(root.path(), || None).model.as_deref(), Some("voluntary"));
+}
+
+#[test]
 fn namespaces() {
     let user = |root: Root| facts::user_namespace(root.path()).0;
     assert_eq!(user(Root::new().link("proc/self/ns/user", "user:[4026531837]")), Some(true));

@@ -35,7 +35,7 @@ pub const METRICS: &[Metric] = &[
     metric("mmtrace_info", "what is recorded: always 1", &["version", "kernel"]),
     metric("mmtrace_events_total", "events, by kind", &["kind"]),
     metric("mmtrace_lost_events_total", "events that the rings had no room for", &[]),
-    metric("mmtrace_missed_runs_total", "probe runs that the kernel skipped", &[]),
+    metric("mmtrace_missed_runs_total", "events that are missing because the kernel skipped the probe's run", &[]),
     metric("mmtrace_rule_evaluations_total", "how often a rule was evaluated", &["rule"]),
     metric(
         "mmtrace_rule_violations_total",

@@ -3,8 +3,9 @@
 //! [`selection`] says which events are wanted, [`plan`] finds each one's arguments
 //! in the kernel's BTF or refuses it with the reason ([`function`] and [`symbols`]: for
 //! kernel functions), [`object`] loads and attaches,
-//! [`rings`] brings the records over in an order that can be judged, and [`sys`]
-//! holds the two `bpf(2)` calls that the loader library does not offer.
+//! [`rings`] brings the records over in an order that can be judged, [`spares`] says where
+//! programs stand in for preempted ones and `skips` which events are missing all the same, and [`sys`]
+//! holds the `bpf(2)` calls that the loader library does not offer.
 
 pub mod filter;
 pub mod function;
@@ -12,5 +13,7 @@ pub mod object;
 pub mod plan;
 pub mod rings;
 pub mod selection;
+mod skips;
+pub mod spares;
 pub mod symbols;
 pub mod sys;

@@ -14,6 +14,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 use super::{
     filter::Filter,
     plan::{Plan, Planned, offset_global, offset_name},
+    spares::{self, Spares},
     sys,
 };
 use crate::context::{Form, ProbeState};
@@ -83,7 +84,18 @@ pub struct Object {
     ebpf: Ebpf,
     btf: Btf,
     rings: usize,
-    attached: Vec<(Kind, ProgramFd)>,
+    spares: Spares,
+    attached: Vec<Attached>,
+}
+
+/// A program in the kernel.
+pub struct Attached {
+    /// The event that it writes.
+    pub kind: Kind,
+    /// For its counters.
+    pub program: ProgramFd,
+    /// The programs that stand in for it.
+    pub spares: Vec<ProgramFd>,
 }
 
 /// What the reader of events needs of an [`Object`].
@@ -92,11 +104,13 @@ pub struct Streams {
     pub rings: Vec<RingBuf<MapData>>,
     /// Records not delivered, by kind, per CPU.
     pub lost: PerCpuArray<MapData, Lost>,
-    /// The attached programs, for their miss counters.
-    pub programs: Vec<(Kind, ProgramFd)>,
+    /// Events that spares took over, by kind, per CPU.
+    pub stood_in: PerCpuArray<MapData, Lost>,
+    /// The attached programs, for their counters.
+    pub programs: Vec<Attached>,
 }
 
-/// Value of the loss map.
+/// Value of the maps that count by kind.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct Lost(pub [u64; LOST_KINDS]);
@@ -112,7 +126,7 @@ impl Object {
     ///
     /// # Errors
     /// See [`ObjectError`].
-    pub fn load(plan: &Plan, filter: &Filter, ring_bytes: Option<u32>) -> Result<Self, ObjectError> {
+    pub fn load(plan: &Plan, filter: &Filter, ring_bytes: Option<u32>, spares: Spares) -> Result<Self, ObjectError> {
         let cpus = aya::util::nr_cpus().map_or(1, |n| n.max(1));
         let rings = cpus.next_power_of_two().min(RINGS);
         let ring_bytes = ring_bytes.unwrap_or((RINGS_BYTES / rings as u32).min(RING_BYTES_MAX));
@@ -124,6 +138,13 @@ impl Object {
             loader.map_max_entries(name, if i < rings { ring_bytes } else { UNUSED_RING_BYTES });
         }
         loader.override_global("RING_MASK", &ring_mask, true);
+        loader.override_global("SPARES_TRACEPOINT", &spares.tracepoint, true);
+        loader.override_global("SPARES_FUNCTION", &spares.function, true);
+        let mark_bits = spares::task_bits();
+        loader.override_global("MARK_BITS", &mark_bits, true);
+        if spares.any() {
+            loader.map_max_entries("MARKS", (1 << mark_bits) + cpus as u32);
+        }
         // What is logged below this level is not even formatted in the kernel.
         let log_level = if std::env::var_os("MMTRACE_LOG").is_some() { LOG_DEBUG } else { LOG_WARN };
         loader.override_global("AYA_LOG_LEVEL", &log_level, false);
@@ -152,7 +173,7 @@ impl Object {
         loader.override_global("FILTER_CGROUP_LEVEL", &level, true);
 
         let ebpf = loader.load(OBJECT).map_err(|e| ObjectError::Load(Box::new(e)))?;
-        let mut object = Self { ebpf, btf: Btf::from_sys_fs()?, rings, attached: Vec::new() };
+        let mut object = Self { ebpf, btf: Btf::from_sys_fs()?, rings, spares, attached: Vec::new() };
         object.learn_own_mm()?;
         for pid in &filter.pids {
             object.want_pid(*pid)?;
@@ -252,9 +273,82 @@ impl Object {
         form: Form,
         step: Step,
     ) -> Result<Result<(), String>, ObjectError> {
-        let Self { ebpf, btf, attached, .. } = self;
+        if matches!(form, Form::Kprobe | Form::Kretprobe) && !sys::has_kprobes() {
+            return Ok(Err("this kernel has no kprobes (CONFIG_KPROBE_EVENTS)".to_owned()));
+        }
         let name = if form == Form::RawTp { format!("{}_raw", spec.name) } else { spec.name.to_owned() };
-        let program = ebpf.program_mut(&name).ok_or_else(|| ObjectError::Missing(name.clone()))?;
+        let spares: Vec<String> = match step {
+            Step::Load => Vec::new(),
+            Step::Attach => (1..=self.spares.behind(form)).map(|n| format!("{}_spare_{n}", spec.name)).collect(),
+        };
+        // An event that nobody can be preempted at has none.
+        let spares: Vec<&String> = spares.iter().filter(|name| self.ebpf.program(name).is_some()).collect();
+        // The kernel enters the programs of a tracepoint in the order in which they were attached, and those of a
+        // trampoline in the reverse order (kernel/bpf/trampoline.c:__bpf_trampoline_link_prog).
+        let first_last = matches!(form, Form::Fentry | Form::Fexit);
+        let mut behind = Vec::new();
+        if first_last {
+            behind = self.put_all(spares.iter().rev(), place, form)?;
+        }
+        let program = match self.put(&name, place, form, step)? {
+            Ok(program) => program,
+            Err(why) => {
+                self.withdraw(&spares);
+                return Ok(Err(why));
+            }
+        };
+        if !first_last {
+            behind = self.put_all(spares.iter(), place, form)?;
+        }
+        if behind.len() < spares.len() {
+            // Some alone would not know what the others did: then rather none.
+            self.withdraw(&spares);
+            behind.clear();
+        }
+        self.attached.push(Attached { kind: spec.kind, program, spares: behind });
+        Ok(Ok(()))
+    }
+
+    /// Attaches spares, up to the first that is refused.
+    fn put_all<'a>(
+        &mut self,
+        names: impl Iterator<Item = &'a &'a String>,
+        place: &str,
+        form: Form,
+    ) -> Result<Vec<ProgramFd>, ObjectError> {
+        let mut programs = Vec::new();
+        for name in names {
+            match self.put(name, place, form, Step::Attach)? {
+                Ok(program) => programs.push(program),
+                Err(_) => break,
+            }
+        }
+        Ok(programs)
+    }
+
+    /// Takes spares out of the kernel again.
+    fn withdraw(&mut self, names: &[&String]) {
+        for name in names {
+            // One that was never brought in cannot be taken out, and that is all that can go wrong.
+            let _ = match self.ebpf.program_mut(name) {
+                Some(Program::BtfTracePoint(program)) => program.unload(),
+                Some(Program::FEntry(program)) => program.unload(),
+                Some(Program::FExit(program)) => program.unload(),
+                _ => Ok(()),
+            };
+        }
+    }
+
+    /// Brings one program in.
+    fn put(
+        &mut self,
+        name: &str,
+        place: &str,
+        form: Form,
+        step: Step,
+    ) -> Result<Result<ProgramFd, String>, ObjectError> {
+        let Self { ebpf, btf, .. } = self;
+        let program = ebpf.program_mut(name).ok_or_else(|| ObjectError::Missing(name.to_owned()))?;
         let wrong = || ObjectError::Missing(format!("{name} as {}", form.name()));
         macro_rules! bring {
             ($type:ty, ($($load:expr),*), ($($at:expr),*)) => {{
@@ -272,12 +366,9 @@ impl Object {
             Form::RawTp => bring!(RawTracePoint, (), (place)),
             Form::Fentry => bring!(FEntry, (place, btf), ()),
             Form::Fexit => bring!(FExit, (place, btf), ()),
-            Form::Kprobe | Form::Kretprobe if !sys::has_kprobes() => {
-                return Ok(Err("this kernel has no kprobes (CONFIG_KPROBE_EVENTS)".to_owned()));
-            }
             Form::Kprobe | Form::Kretprobe => bring!(KProbe, (), (place, 0)),
         };
-        Ok(done.map(|fd| attached.push((spec.kind, fd))).map_err(|e| explain(&e)))
+        Ok(done.map_err(|e| explain(&e)))
     }
 
     /// Hands out the maps and counters that events are read from.
@@ -292,7 +383,9 @@ impl Object {
         }
         let lost = PerCpuArray::try_from(self.take("LOST")?)
             .map_err(|source| ObjectError::Map { what: "cannot use the loss counters", source })?;
-        Ok(Streams { rings, lost, programs: std::mem::take(&mut self.attached) })
+        let stood_in = PerCpuArray::try_from(self.take("STOOD_IN")?)
+            .map_err(|source| ObjectError::Map { what: "cannot use the spares' counters", source })?;
+        Ok(Streams { rings, lost, stood_in, programs: std::mem::take(&mut self.attached) })
     }
 
     fn take(&mut self, name: &str) -> Result<aya::maps::Map, ObjectError> {

@@ -13,18 +13,20 @@
 //! A program can be stopped between reserving and writing (an interrupt, a host that
 //! takes the CPU away, on 7.x another task), and what lies behind its record is then
 //! hidden although it is complete. A ring that has data and shows none lowers T to
-//! the last record that it did show.
+//! the last record that it did show. So does a record that a spare is still to write
+//! (`skips`).
 
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
 };
 
-use aya::programs::ProgramFd;
+use aya::maps::{MapData, PerCpuArray, RingBuf};
 use mmtrace_common::{Kind, LOST_KINDS, Record, SPECS};
 
 use super::{
     object::{Lost, Streams},
+    skips::Skips,
     sys,
 };
 use crate::context::Kernel;
@@ -34,18 +36,19 @@ const PASS: usize = 1 << 16;
 
 /// Reads the rings of an attached object.
 pub struct Rings {
-    streams: Streams,
+    rings: Vec<RingBuf<MapData>>,
     /// The rings' descriptors, to ask whether there is data.
     fds: Vec<OwnedFd>,
+    counters: PerCpuArray<MapData, Lost>,
     lost: Vec<Lost>,
-    missed: Vec<u64>,
-    /// Whether tracepoints' programs can be preempted on this kernel.
-    preemptible: bool,
+    skips: Skips,
     pending: Vec<Record>,
     /// Nothing before is of use: not all probes were attached.
     start: u64,
     /// Nothing after is of use: some probes were detached.
     stop: u64,
+    /// All that is missing up to the stop has been reported.
+    settled: bool,
     watermark: u64,
     /// Time of the last record of each ring.
     shown: Vec<u64>,
@@ -57,7 +60,7 @@ pub struct Rings {
 pub struct Totals {
     /// Records that no room was left for.
     pub lost: u64,
-    /// Probe runs that the kernel skipped.
+    /// Events that nobody wrote, since the kernel skipped the probe's run and those of its spares.
     pub missed: u64,
     /// Records that no program of ours can have written.
     pub foreign: u64,
@@ -81,21 +84,22 @@ impl Rings {
     /// The loss counters cannot be read.
     pub fn new(streams: Streams, kernel: &Kernel) -> io::Result<Self> {
         let mut rings = Self {
-            preemptible: kernel.preempts_tracepoints(),
             fds: streams.rings.iter().map(|r| r.as_fd().try_clone_to_owned()).collect::<io::Result<_>>()?,
+            counters: streams.lost,
             lost: Vec::new(),
-            missed: vec![0; streams.programs.len()],
+            skips: Skips::new(streams.programs, streams.stood_in, kernel),
             pending: Vec::with_capacity(PASS),
             start: 0,
             stop: u64::MAX,
+            settled: false,
             watermark: 0,
             shown: vec![0; streams.rings.len()],
             totals: Totals::default(),
-            streams,
+            rings: streams.rings,
         };
         // What was lost or missed before the start is of no interest.
         let mut before = Vec::new();
-        rings.read_losses(&mut before)?;
+        rings.read_losses(sys::monotonic_ns(), &mut before)?;
         rings.totals = Totals::default();
         rings.start = sys::monotonic_ns();
         rings.watermark = rings.start;
@@ -121,20 +125,29 @@ impl Rings {
         self.totals
     }
 
-    /// How often each program ran and how long that took in all, nanoseconds; nothing unless the kernel counts it
-    /// (sysctl `kernel.bpf_stats_enabled`).
+    /// Events that are missing although spares stood by.
     #[must_use]
-    pub fn costs(&self) -> Vec<(Kind, u64, u64)> {
-        let counts = |(kind, program): &(Kind, ProgramFd)| {
-            let counts = sys::counts(program.as_fd()).unwrap_or_default();
-            (counts.run_ns > 0).then_some((*kind, counts.runs, counts.run_ns))
-        };
-        self.streams.programs.iter().filter_map(counts).collect()
+    pub const fn missed_despite_spares(&self) -> u64 {
+        self.skips.despite_spares()
     }
 
-    /// From now on events are of no use: the probes are about to be detached one by one.
+    /// How often each program ran and how long that took in all, nanoseconds; nothing unless the kernel counts it
+    /// (sysctl `kernel.bpf_stats_enabled`). Its spares' time is counted with it.
+    #[must_use]
+    pub fn costs(&self) -> Vec<(Kind, u64, u64)> {
+        self.skips.costs()
+    }
+
+    /// From now on events are of no use: the probes are about to be detached one by one, once [`Self::has_settled`].
     pub fn stop(&mut self) {
         self.stop = sys::monotonic_ns();
+    }
+
+    /// Whether passes after the stop have told all that is missing. While probes come off, the counters say nothing of
+    /// use: a program's spares may be gone before it, or it before them.
+    #[must_use]
+    pub const fn has_settled(&self) -> bool {
+        self.settled
     }
 
     /// Appends what has arrived to `out`, in order, losses in front.
@@ -143,10 +156,17 @@ impl Rings {
     /// The kernel's counters cannot be read.
     pub fn pass(&mut self, out: &mut Vec<Record>) -> io::Result<Pass> {
         let now = sys::monotonic_ns();
-        self.read_losses(out)?;
         let mut until = now;
         let mut result = Pass::Drained;
-        for ((ring, fd), shown) in self.streams.rings.iter_mut().zip(&self.fds).zip(&mut self.shown) {
+        if !self.settled {
+            // A record that a spare is still to write goes before what may depend on it.
+            until = self.read_losses(now, out)?;
+            if until < now {
+                result = Pass::Held;
+            }
+            self.settled = until > self.stop;
+        }
+        for ((ring, fd), shown) in self.rings.iter_mut().zip(&self.fds).zip(&mut self.shown) {
             let mut taken = 0;
             let mut again = false;
             loop {
@@ -196,10 +216,10 @@ impl Rings {
         Ok(result)
     }
 
-    /// Compares the kernel's counters with the last pass and reports what was added.
-    fn read_losses(&mut self, out: &mut Vec<Record>) -> io::Result<()> {
+    /// Compares the counters with the last pass and reports what was added. Says up to when no more is to come.
+    fn read_losses(&mut self, now: u64, out: &mut Vec<Record>) -> io::Result<u64> {
         let from = out.len();
-        let values = self.streams.lost.get(&0, 0).map_err(io::Error::other)?;
+        let values = self.counters.get(&0, 0).map_err(io::Error::other)?;
         if self.lost.len() != values.len() {
             self.lost = vec![Lost([0; LOST_KINDS]); values.len()];
         }
@@ -217,32 +237,18 @@ impl Rings {
             }
             *old = *new;
         }
-        for ((kind, program), old) in self.streams.programs.iter().zip(&mut self.missed) {
-            let new = misses(program)?;
-            if new > *old && !is_of_other_locks(*kind, self.preemptible) {
-                self.totals.missed += new - *old;
-                out.push(missing(Kind::Missed, *kind, u16::MAX, new - *old, self.watermark));
-            }
-            *old = new;
-        }
+        let Self { skips, totals, watermark, .. } = self;
+        let agreed = skips.read(now, |kind, count| {
+            totals.missed += count;
+            out.push(missing(Kind::Missed, kind, u16::MAX, count, *watermark));
+        })?;
         // All that was counted happened before now, be it after this pass began.
         let until = sys::monotonic_ns();
         for record in &mut out[from..] {
             record.args[UNTIL] = until;
         }
-        Ok(())
+        Ok(agreed)
     }
-}
-
-/// Whether skipped runs of this kind's program can have been about no event of ours. The programs of `contention_*`
-/// are entered for every lock of the kernel, and write what is about an mmap_lock that is slept for. Where they cannot
-/// be preempted, only an interrupt can have met them running, and no interrupt sleeps for a lock.
-const fn is_of_other_locks(kind: Kind, preemptible: bool) -> bool {
-    !preemptible && matches!(kind, Kind::ContentionBegin | Kind::ContentionEnd)
-}
-
-fn misses(program: &ProgramFd) -> io::Result<u64> {
-    Ok(sys::counts(program.as_fd())?.recursion_misses)
 }
 
 /// Argument word of a loss record that holds `until`.

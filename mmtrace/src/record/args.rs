@@ -57,6 +57,15 @@ pub struct WatchArgs {
     #[arg(long, value_name = "MIB", value_parser = buffer)]
     pub buffer: Option<u32>,
 
+    /// Programs behind each probe that stand in for it while a task is preempted in it: 0 to 2
+    /// [default: 1 where the kernel preempts tasks in probes, else 0]
+    ///
+    /// The kernel skips a probe that still runs on the same CPU, for a task that was preempted in it. Without spares
+    /// those events are missing, and rules that need them are unknown. 2 is for machines with many more busy tasks than
+    /// CPUs. Each costs some nanoseconds on every event; `mmtrace doctor` says whether the kernel preempts.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=2))]
+    pub spares: Option<u32>,
+
     /// Offer Prometheus metrics at http://ADDR/metrics; a port alone means this machine only
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<Address>,

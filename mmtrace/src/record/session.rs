@@ -38,6 +38,7 @@ use crate::{
         object::{self, Object},
         plan::Plan,
         rings::{Pass, Rings},
+        spares::{self, Spares},
         symbols::Symbols,
         sys,
     },
@@ -105,7 +106,9 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     {
         eprintln!("mmtrace: the earlier capture is now {}", old.display());
     }
-    let mut object = Object::load(&plan, &filter, args.watch.buffer.map(|mib| mib << 20))?;
+    let kernel = kernel::running();
+    let spares = Spares::of(&kernel, &environment.preemption, args.watch.spares);
+    let mut object = Object::load(&plan, &filter, args.watch.buffer.map(|mib| mib << 20), spares)?;
     let diagnostics = tokio::task::spawn_local(object.log());
     let begun = Instant::now();
     let probes = object.attach(&plan)?;
@@ -117,7 +120,6 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         let why = probes.iter().find_map(|p| p.reason.as_deref()).unwrap_or("none was asked for");
         bail!("no probe could be attached: {why}\nsee: mmtrace doctor");
     }
-    let kernel = kernel::running();
     let mut rings = Rings::new(object.streams()?, &kernel).context("cannot read the loss counters")?;
 
     let context = Context {
@@ -192,26 +194,44 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     rings.stop();
     diagnostics.abort();
     let costs = rings.costs();
-    let detaching = Detaching::begin(object);
     let patience = Instant::now() + PATIENCE;
+    let mut object = Some(object);
+    let mut detaching = None;
     while result.is_ok() {
         match live.pass(&mut rings) {
             Ok(Pass::More) => {}
-            Ok(Pass::Held) if Instant::now() < patience => sleep(PASS_EVERY).await,
-            Ok(Pass::Drained | Pass::Held) => break,
+            Ok(_) if Instant::now() >= patience => break,
+            Ok(pass) if rings.has_settled() => {
+                detaching = detaching.or_else(|| object.take().map(Detaching::begin));
+                match pass {
+                    Pass::Held => sleep(PASS_EVERY).await,
+                    _ => break,
+                }
+            }
+            Ok(_) => sleep(PASS_EVERY).await,
             Err(error) => result = Err(error),
         }
     }
+    let detaching = detaching.or_else(|| object.take().map(Detaching::begin));
     live.face.close();
     if let Some(child) = child {
         child.end().await;
     }
     // What was judged is worth a report, also when it could not all be written.
     let closed = live.close(args, rings.watermark(), out, style);
+    let missed = rings.missed_despite_spares();
+    if missed > 0 && spares.most() < spares::MOST {
+        tell(&format!(
+            "{missed} events are missing since tasks were preempted in a probe and in its spare: --spares {} misses fewer",
+            spares::MOST
+        ));
+    }
     for (kind, runs, ns) in costs {
         tell(&format!("cost of {}: {} ns each of {runs} runs", kind.name(), ns / runs.max(1)));
     }
-    detaching.end();
+    if let Some(detaching) = detaching {
+        detaching.end();
+    }
     result?;
     closed
 }

@@ -133,7 +133,7 @@ impl Engine {
         self.lost
     }
 
-    /// Probe runs that the kernel skipped.
+    /// Events that are missing because the kernel skipped the probe's run.
     #[must_use]
     pub const fn missed(&self) -> u64 {
         self.missed

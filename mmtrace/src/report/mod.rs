@@ -40,7 +40,7 @@ pub struct Report {
     pub events: Events,
     /// Events that the ring buffers had no room for.
     pub lost: u64,
-    /// Probe runs that the kernel skipped.
+    /// Events that are missing because the kernel skipped the probe's run.
     pub missed: u64,
     /// Places where the capture could not be read.
     pub gaps: u64,

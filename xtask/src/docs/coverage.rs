@@ -35,7 +35,7 @@ pub(super) fn page(workspace: &Workspace) -> Result<String> {
 
     text.push_str("\n## Recordings\n\n");
     text.push_str(&table(
-        &["kernel", "events", "lost", "runs missed", "maps compared", "divergences"],
+        &["kernel", "events", "lost", "events missed", "maps compared", "divergences"],
         kernels.iter().map(|(series, c)| {
             let walker = |n: u64| if c.compared == 0 { "-".to_owned() } else { n.to_string() };
             vec![
@@ -49,9 +49,11 @@ pub(super) fn page(workspace: &Workspace) -> Result<String> {
         }),
     ));
     text.push_str(
-        "\nA run is missed when a program is entered while it is still running on the same CPU, for a task that was \
-         preempted in\nit: from 7.0 tracepoints can be preempted too. Rules that need such an event are then unknown, \
-         and count what they\nevaluated all the same.\n",
+        "\nAn event is missed when the kernel skips the program that would have written it, since it is still running on \
+         that CPU:\nfor a task that was preempted in it (from 7.0 on tracepoints too; two spares stood by there, which \
+         an emulated machine\nwith some dozens of busy threads on two CPUs outruns at times), or in an interrupt \
+         (`tlb_flush`, which no rule needs).\nRules that need such an event are then unknown, and count what they \
+         evaluated all the same.\n",
     );
 
     text.push_str(

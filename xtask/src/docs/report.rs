@@ -14,7 +14,7 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ("events.total", "number", true, "events"),
     ("events.by_kind.EVENT", "number", false, "events of this kind; those that did not happen are absent"),
     ("lost", "number", true, "events that the ring buffers had no room for"),
-    ("missed", "number", true, "probe runs that the kernel skipped"),
+    ("missed", "number", true, "events that are missing because the kernel skipped the probe's run"),
     ("gaps", "number", true, "places where the capture could not be read"),
     ("faults.CAUSE", "number", false, "page faults by cause; causes that did not happen are absent"),
     (

@@ -1,0 +1,185 @@
+//! Runs that the kernel skipped, and which of them are events that nobody wrote.
+//!
+//! A program that still runs on the same CPU is not entered again. Where it has spares, one of them took the event over,
+//! and counted that before it wrote the record. So the program's skipped runs less what its spares took are the events
+//! that are missing: exactly, since each skipped run is followed by the entry of the spares for the same event.
+//!
+//! Followed, not accompanied: a task can be preempted between the two. Until they agree again, what came after the last
+//! time that they did must not be judged, since it may depend on the record that is still to come.
+
+use std::{io, os::fd::AsFd};
+
+use aya::{
+    maps::{MapData, PerCpuArray},
+    programs::ProgramFd,
+};
+use mmtrace_common::Kind;
+
+use super::{
+    object::{Attached, Lost},
+    sys,
+};
+use crate::context::Kernel;
+
+/// So long a record of a spare is waited for. A task that was preempted comes on again sooner; if the spares were
+/// skipped too, there is none.
+const PATIENCE_NS: u64 = 500_000_000;
+
+/// Compares the kernel's counters with those of the spares.
+pub(super) struct Skips {
+    programs: Vec<Attached>,
+    accounts: Vec<Account>,
+    stood_in: PerCpuArray<MapData, Lost>,
+    /// The last time at which no record was to come.
+    agreed: u64,
+    /// Events that are missing although their program has spares.
+    preempted: u64,
+}
+
+/// One program's.
+#[derive(Clone, Copy, Debug, Default)]
+struct Account {
+    /// It has spares.
+    spared: bool,
+    /// Its skipped runs say nothing of events.
+    idle: bool,
+    /// Events known to be missing: skipped runs less what spares took.
+    missing: i64,
+}
+
+/// What the counters say of one program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Balance {
+    /// Nothing new.
+    Even,
+    /// A record may still come.
+    Open,
+    /// So many events are missing, or were written twice: nobody knows what happened there.
+    Off(u64),
+}
+
+impl Account {
+    fn of(attached: &Attached, kernel: &Kernel) -> Self {
+        Self {
+            spared: !attached.spares.is_empty(),
+            idle: is_of_other_locks(attached.kind, kernel.preempts_tracepoints()),
+            missing: 0,
+        }
+    }
+
+    /// `late`: what has not come by now is given up.
+    fn balance(&mut self, skipped: u64, taken: u64, late: bool) -> Balance {
+        let missing = skipped as i64 - taken as i64;
+        if missing > self.missing && self.spared && !self.idle && !late {
+            return Balance::Open;
+        }
+        let new = missing.abs_diff(self.missing);
+        self.missing = missing;
+        if new == 0 || self.idle { Balance::Even } else { Balance::Off(new) }
+    }
+}
+
+impl Skips {
+    pub(super) fn new(programs: Vec<Attached>, stood_in: PerCpuArray<MapData, Lost>, kernel: &Kernel) -> Self {
+        let accounts = programs.iter().map(|p| Account::of(p, kernel)).collect();
+        Self { programs, accounts, stood_in, agreed: 0, preempted: 0 }
+    }
+
+    /// Tells of events that nobody wrote, by kind and number, and up to when no record is to come any more.
+    /// `now` is a time before the call.
+    pub(super) fn read(&mut self, now: u64, mut report: impl FnMut(Kind, u64)) -> io::Result<u64> {
+        // First what was taken over, then what was skipped: the difference errs towards waiting.
+        let taken = match self.accounts.iter().any(|a| a.spared) {
+            true => self.stood_in.get(&0, 0).map_err(io::Error::other)?.to_vec(),
+            false => Vec::new(),
+        };
+        let late = now.saturating_sub(self.agreed) > PATIENCE_NS;
+        let mut agree = true;
+        for (attached, account) in self.programs.iter().zip(&mut self.accounts) {
+            let skipped = sys::counts(attached.program.as_fd())?.recursion_misses;
+            let taken = taken.iter().map(|cpu| cpu.0[attached.kind as usize]).sum();
+            match account.balance(skipped, taken, late) {
+                Balance::Even => {}
+                Balance::Open => agree = false,
+                Balance::Off(count) => {
+                    if account.spared {
+                        self.preempted += count;
+                    }
+                    report(attached.kind, count);
+                }
+            }
+        }
+        if agree {
+            self.agreed = now;
+        }
+        Ok(self.agreed)
+    }
+
+    /// Events that are missing although spares stood by.
+    pub(super) const fn despite_spares(&self) -> u64 {
+        self.preempted
+    }
+
+    /// How often each program ran and how long that took in all, its spares' time included, nanoseconds; nothing unless
+    /// the kernel counts it (sysctl `kernel.bpf_stats_enabled`).
+    pub(super) fn costs(&self) -> Vec<(Kind, u64, u64)> {
+        let counts = |attached: &Attached| {
+            let of = |program: &ProgramFd| sys::counts(program.as_fd()).unwrap_or_default();
+            let first = of(&attached.program);
+            let spares: u64 = attached.spares.iter().map(|program| of(program).run_ns).sum();
+            (first.run_ns > 0).then_some((attached.kind, first.runs, first.run_ns + spares))
+        };
+        self.programs.iter().filter_map(counts).collect()
+    }
+}
+
+/// Whether skipped runs of this kind's program can have been about no event of ours. The programs of `contention_*`
+/// are entered for every lock of the kernel, and write what is about an mmap_lock that is slept for. Where they cannot
+/// be preempted, only an interrupt can have met them running, and no interrupt sleeps for a lock.
+const fn is_of_other_locks(kind: Kind, preemptible: bool) -> bool {
+    !preemptible && matches!(kind, Kind::ContentionBegin | Kind::ContentionEnd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_spares_each_skipped_run_is_a_missing_event_at_once() {
+        let mut account = Account::default();
+        assert_eq!(account.balance(0, 0, false), Balance::Even);
+        assert_eq!(account.balance(3, 0, false), Balance::Off(3));
+        assert_eq!(account.balance(3, 0, false), Balance::Even);
+        assert_eq!(account.balance(4, 0, true), Balance::Off(1));
+    }
+
+    #[test]
+    fn what_a_spare_took_is_not_missing_and_is_waited_for() {
+        let mut account = Account { spared: true, ..Account::default() };
+        assert_eq!(account.balance(5, 3, false), Balance::Open);
+        assert_eq!(account.balance(6, 6, false), Balance::Even);
+        // The spares were skipped too.
+        assert_eq!(account.balance(9, 8, false), Balance::Open);
+        assert_eq!(account.balance(9, 8, true), Balance::Off(1));
+        assert_eq!(account.balance(12, 11, false), Balance::Even);
+    }
+
+    #[test]
+    fn what_comes_after_it_was_given_up_and_what_was_written_twice_is_told() {
+        let mut account = Account { spared: true, ..Account::default() };
+        assert_eq!(account.balance(2, 0, true), Balance::Off(2));
+        assert_eq!(account.balance(2, 1, false), Balance::Off(1));
+        assert_eq!(account.balance(2, 3, false), Balance::Off(2));
+    }
+
+    #[test]
+    fn runs_for_other_locks_are_neither_missing_nor_waited_for() {
+        for spared in [false, true] {
+            let mut account = Account { spared, idle: true, missing: 0 };
+            assert_eq!(account.balance(7, 0, false), Balance::Even);
+        }
+        assert!(is_of_other_locks(Kind::ContentionBegin, false));
+        assert!(!is_of_other_locks(Kind::ContentionBegin, true));
+        assert!(!is_of_other_locks(Kind::StartLocking, false));
+    }
+}
