@@ -98,8 +98,8 @@ impl Rings {
             rings: streams.rings,
         };
         // What was lost or missed before the start is of no interest.
-        let mut before = Vec::new();
-        rings.read_losses(sys::monotonic_ns(), &mut before)?;
+        rings.skips.begin()?;
+        rings.read_losses(sys::monotonic_ns(), &mut Vec::new())?;
         rings.totals = Totals::default();
         rings.start = sys::monotonic_ns();
         rings.watermark = rings.start;

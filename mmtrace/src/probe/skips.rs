@@ -21,9 +21,13 @@ use super::{
 };
 use crate::context::Kernel;
 
-/// So long a record of a spare is waited for. A task that was preempted comes on again sooner; if the spares were
-/// skipped too, there is none.
+/// So long a record of a spare is waited for, since it was seen to be due. A task that was preempted comes on again
+/// sooner; if the spares were skipped too, there is none.
 const PATIENCE_NS: u64 = 500_000_000;
+
+/// So often the counters are read at the start, until nothing changes meanwhile. If it does to the end, recording begins
+/// with a report of it.
+const ATTEMPTS: u32 = 20;
 
 /// Compares the kernel's counters with those of the spares.
 pub(super) struct Skips {
@@ -32,6 +36,8 @@ pub(super) struct Skips {
     stood_in: PerCpuArray<MapData, Lost>,
     /// The last time at which no record was to come.
     agreed: u64,
+    /// Since when records have been due.
+    due: Option<u64>,
     /// Events that are missing although their program has spares.
     preempted: u64,
 }
@@ -67,37 +73,65 @@ impl Account {
         }
     }
 
-    /// `late`: what has not come by now is given up.
-    fn balance(&mut self, skipped: u64, taken: u64, late: bool) -> Balance {
-        let missing = skipped as i64 - taken as i64;
-        if missing > self.missing && self.spared && !self.idle && !late {
+    /// `taken`: what spares had taken before the skipped runs were counted, and after. `late`: what has not come by now
+    /// is given up.
+    fn balance(&mut self, skipped: u64, taken: (u64, u64), late: bool) -> Balance {
+        let (most, least) = (skipped as i64 - taken.0 as i64, skipped as i64 - taken.1 as i64);
+        if self.idle || (self.spared && most == self.missing) {
+            return Balance::Even;
+        }
+        if self.spared && (least < most || most > self.missing) && !(late && least > self.missing) {
             return Balance::Open;
         }
-        let new = missing.abs_diff(self.missing);
-        self.missing = missing;
-        if new == 0 || self.idle { Balance::Even } else { Balance::Off(new) }
+        let new = least.abs_diff(self.missing);
+        self.missing = least;
+        if new == 0 { Balance::Even } else { Balance::Off(new) }
     }
 }
 
 impl Skips {
     pub(super) fn new(programs: Vec<Attached>, stood_in: PerCpuArray<MapData, Lost>, kernel: &Kernel) -> Self {
         let accounts = programs.iter().map(|p| Account::of(p, kernel)).collect();
-        Self { programs, accounts, stood_in, agreed: 0, preempted: 0 }
+        Self { programs, accounts, stood_in, agreed: 0, due: None, preempted: 0 }
+    }
+
+    /// From now on: what was skipped, and taken over, while programs were attached one by one, says nothing.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        for _ in 0..ATTEMPTS {
+            let before = self.taken()?;
+            for (attached, account) in self.programs.iter().zip(&mut self.accounts) {
+                let skipped = sys::counts(attached.program.as_fd())?.recursion_misses;
+                account.missing = skipped as i64 - of(&before, attached.kind) as i64;
+            }
+            let after = self.taken()?;
+            if self.programs.iter().all(|p| of(&before, p.kind) == of(&after, p.kind)) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Tells of events that nobody wrote, by kind and number, and up to when no record is to come any more.
     /// `now` is a time before the call.
     pub(super) fn read(&mut self, now: u64, mut report: impl FnMut(Kind, u64)) -> io::Result<u64> {
-        // First what was taken over, then what was skipped: the difference errs towards waiting.
-        let taken = match self.accounts.iter().any(|a| a.spared) {
-            true => self.stood_in.get(&0, 0).map_err(io::Error::other)?.to_vec(),
-            false => Vec::new(),
+        // What was taken over is read first: what is skipped and taken meanwhile must not pass for a balance.
+        let before = self.taken()?;
+        let mut skipped = Vec::with_capacity(self.programs.len());
+        for attached in &self.programs {
+            skipped.push(sys::counts(attached.program.as_fd())?.recursion_misses);
+        }
+        // And again, where it matters: this thread may have been off meanwhile.
+        let even = |((attached, account), skipped): ((&Attached, &Account), &u64)| {
+            *skipped as i64 - of(&before, attached.kind) as i64 == account.missing
         };
-        let late = now.saturating_sub(self.agreed) > PATIENCE_NS;
+        let after = match self.programs.iter().zip(&self.accounts).zip(&skipped).all(even) {
+            true => before.clone(),
+            false => self.taken()?,
+        };
+        let late = self.due.is_some_and(|due| now.saturating_sub(due) > PATIENCE_NS);
         let mut agree = true;
-        for (attached, account) in self.programs.iter().zip(&mut self.accounts) {
-            let skipped = sys::counts(attached.program.as_fd())?.recursion_misses;
-            let taken = taken.iter().map(|cpu| cpu.0[attached.kind as usize]).sum();
+        for ((attached, account), skipped) in self.programs.iter().zip(&mut self.accounts).zip(skipped) {
+            let taken = (of(&before, attached.kind), of(&after, attached.kind));
             match account.balance(skipped, taken, late) {
                 Balance::Even => {}
                 Balance::Open => agree = false,
@@ -111,8 +145,19 @@ impl Skips {
         }
         if agree {
             self.agreed = now;
+            self.due = None;
+        } else {
+            self.due.get_or_insert(now);
         }
         Ok(self.agreed)
+    }
+
+    /// What spares have taken over, by kind, per CPU.
+    fn taken(&self) -> io::Result<Vec<Lost>> {
+        if !self.accounts.iter().any(|a| a.spared) {
+            return Ok(Vec::new());
+        }
+        Ok(self.stood_in.get(&0, 0).map_err(io::Error::other)?.to_vec())
     }
 
     /// Events that are missing although spares stood by.
@@ -133,6 +178,11 @@ impl Skips {
     }
 }
 
+/// What spares have taken over of a kind.
+fn of(taken: &[Lost], kind: Kind) -> u64 {
+    taken.iter().map(|cpu| cpu.0[kind as usize]).sum()
+}
+
 /// Whether skipped runs of this kind's program can have been about no event of ours. The programs of `contention_*`
 /// are entered for every lock of the kernel, and write what is about an mmap_lock that is slept for. Where they cannot
 /// be preempted, only an interrupt can have met them running, and no interrupt sleeps for a lock.
@@ -147,36 +197,47 @@ mod tests {
     #[test]
     fn without_spares_each_skipped_run_is_a_missing_event_at_once() {
         let mut account = Account::default();
-        assert_eq!(account.balance(0, 0, false), Balance::Even);
-        assert_eq!(account.balance(3, 0, false), Balance::Off(3));
-        assert_eq!(account.balance(3, 0, false), Balance::Even);
-        assert_eq!(account.balance(4, 0, true), Balance::Off(1));
+        assert_eq!(account.balance(0, (0, 0), false), Balance::Even);
+        assert_eq!(account.balance(3, (0, 0), false), Balance::Off(3));
+        assert_eq!(account.balance(3, (0, 0), false), Balance::Even);
+        assert_eq!(account.balance(4, (0, 0), true), Balance::Off(1));
     }
 
     #[test]
     fn what_a_spare_took_is_not_missing_and_is_waited_for() {
         let mut account = Account { spared: true, ..Account::default() };
-        assert_eq!(account.balance(5, 3, false), Balance::Open);
-        assert_eq!(account.balance(6, 6, false), Balance::Even);
+        assert_eq!(account.balance(5, (3, 3), false), Balance::Open);
+        assert_eq!(account.balance(6, (6, 6), false), Balance::Even);
         // The spares were skipped too.
-        assert_eq!(account.balance(9, 8, false), Balance::Open);
-        assert_eq!(account.balance(9, 8, true), Balance::Off(1));
-        assert_eq!(account.balance(12, 11, false), Balance::Even);
+        assert_eq!(account.balance(9, (8, 8), false), Balance::Open);
+        assert_eq!(account.balance(9, (8, 8), true), Balance::Off(1));
+        assert_eq!(account.balance(12, (11, 11), false), Balance::Even);
+    }
+
+    #[test]
+    fn what_changes_while_it_is_read_is_not_taken_for_missing() {
+        let mut account = Account { spared: true, ..Account::default() };
+        // The reader was off between the first look and the second: hundreds were skipped and taken meanwhile.
+        assert_eq!(account.balance(420, (20, 420), true), Balance::Open);
+        assert_eq!(account.balance(420, (20, 430), true), Balance::Open);
+        assert_eq!(account.balance(430, (430, 430), true), Balance::Even);
+        // What is missing whenever it is looked at is.
+        assert_eq!(account.balance(450, (430, 445), true), Balance::Off(5));
     }
 
     #[test]
     fn what_comes_after_it_was_given_up_and_what_was_written_twice_is_told() {
         let mut account = Account { spared: true, ..Account::default() };
-        assert_eq!(account.balance(2, 0, true), Balance::Off(2));
-        assert_eq!(account.balance(2, 1, false), Balance::Off(1));
-        assert_eq!(account.balance(2, 3, false), Balance::Off(2));
+        assert_eq!(account.balance(2, (0, 0), true), Balance::Off(2));
+        assert_eq!(account.balance(2, (1, 1), false), Balance::Off(1));
+        assert_eq!(account.balance(2, (3, 3), false), Balance::Off(2));
     }
 
     #[test]
     fn runs_for_other_locks_are_neither_missing_nor_waited_for() {
         for spared in [false, true] {
             let mut account = Account { spared, idle: true, missing: 0 };
-            assert_eq!(account.balance(7, 0, false), Balance::Even);
+            assert_eq!(account.balance(7, (0, 0), false), Balance::Even);
         }
         assert!(is_of_other_locks(Kind::ContentionBegin, false));
         assert!(!is_of_other_locks(Kind::ContentionBegin, true));

@@ -78,7 +78,7 @@ pub fn raise_priority() {
     for thread in threads.flatten() {
         if let Some(tid) = thread.file_name().to_str().and_then(|t| t.parse::<libc::id_t>().ok()) {
             // SAFETY: no memory is involved; the id is that of a thread of ours.
-            unsafe { libc::setpriority(libc::PRIO_PROCESS, tid, -10) };
+            unsafe { libc::setpriority(libc::PRIO_PROCESS, tid, -20) };
         }
     }
 }

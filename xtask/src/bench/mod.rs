@@ -3,10 +3,12 @@
 //! The same storm of page faults runs alone and under each recorder in turn, round
 //! after round, and the rates are set against each other.
 //!
+//! `cargo xtask bench spares`: what programs that stand by add to an event ([`spares`]).
 //! `cargo xtask bench explore`: how fast the explorer is ([`explore`]).
 
 mod dashboard;
 mod explore;
+mod spares;
 
 use std::{
     fs,
@@ -52,6 +54,7 @@ pub(crate) struct Args {
 enum Other {
     Explore(explore::Args),
     Dashboard(dashboard::Args),
+    Spares(spares::Args),
 }
 
 /// Who watches.
@@ -71,6 +74,25 @@ struct Bench {
 const REPORT: &str = "report.json";
 
 impl Bench {
+    /// Builds what is measured.
+    fn prepare() -> Result<Self> {
+        let workspace = Workspace::find()?;
+        if process::line(process::command("id", &workspace.root).arg("-u")).as_deref() != Some("0") {
+            bail!("recording needs root: sudo -E cargo xtask bench");
+        }
+        let build = ["build", "--quiet", "--release", "--package", "mmtrace", "--bin", "mmtrace"];
+        process::run(process::command(cargo(), &workspace.root).args(build))?;
+        let folder = workspace.target.join("bench");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        Ok(Self { mmtrace: workspace.target.join("release/mmtrace"), perf: program("perf", &[]), folder })
+    }
+
+    /// What the last recording said.
+    fn report(&self) -> Result<Value> {
+        let report = fs::read(self.folder.join(REPORT))?;
+        serde_json::from_slice(&report).context("what mmtrace record printed is no JSON")
+    }
+
     fn mmtrace(&self, args: &[&str]) -> Result<Option<Child>> {
         let report = fs::File::create(self.folder.join(REPORT))?;
         let mut command = Command::new(&self.mmtrace);
@@ -89,17 +111,10 @@ pub(crate) fn command(args: &Args) -> Result<bool> {
     match &args.other {
         Some(Other::Explore(args)) => return explore::command(args),
         Some(Other::Dashboard(args)) => return dashboard::command(args),
+        Some(Other::Spares(args)) => return spares::command(args),
         None => {}
     }
-    let workspace = Workspace::find()?;
-    if process::line(process::command("id", &workspace.root).arg("-u")).as_deref() != Some("0") {
-        bail!("recording needs root: sudo -E cargo xtask bench");
-    }
-    let build = ["build", "--quiet", "--release", "--package", "mmtrace", "--bin", "mmtrace"];
-    process::run(process::command(cargo(), &workspace.root).args(build))?;
-    let folder = workspace.target.join("bench");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let bench = Bench { mmtrace: workspace.target.join("release/mmtrace"), perf: program("perf", &[]), folder };
+    let bench = Bench::prepare()?;
     let mut recorders = [
         Recorder { name: "nobody", start: |_| Ok(None), rates: Vec::new() },
         Recorder {
@@ -148,8 +163,7 @@ fn once(bench: &Bench, recorder: &Recorder, args: &Args) -> Result<(f64, String)
         let memory = resident(child.id());
         stop(child)?;
         if recorder.name.starts_with("mmtrace") {
-            let report = fs::read(bench.folder.join(REPORT))?;
-            let report: Value = serde_json::from_slice(&report).context("what mmtrace record printed is no JSON")?;
+            let report = bench.report()?;
             note = format!(
                 " ({} events, {} lost, {}, {memory} MiB resident)",
                 report["events"]["total"],
@@ -183,11 +197,12 @@ fn stop(child: &mut Child) -> Result<()> {
     Ok(())
 }
 
+fn median(rates: &mut [f64]) -> Option<f64> {
+    rates.sort_by(f64::total_cmp);
+    rates.get(rates.len() / 2).copied()
+}
+
 fn summary(recorders: &mut [Recorder]) {
-    let median = |rates: &mut Vec<f64>| {
-        rates.sort_by(f64::total_cmp);
-        rates.get(rates.len() / 2).copied()
-    };
     let Some(alone) = recorders.first_mut().and_then(|r| median(&mut r.rates)) else { return };
     say!("\n{:>12}  {:>8}  {:>14}  watched by", "faults/s", "ratio", "cost per fault");
     let mut costs = Vec::new();
