@@ -14,5 +14,5 @@ mod spec;
 pub use record::{ARGS_MAX, HEADER_WORDS, LOST_KINDS, Record, header_word};
 pub use spec::{
     ABSENT, At, Column, FUNCTION, Field, FieldType, Function, Kind, MmFrom, OFFSETS, Offset, OffsetId, POSITIONS,
-    SPECS, Slot, Source, Spec, spec,
+    SPARE_OFFSETS, SPECS, Slot, Source, Spec, spec,
 };

@@ -8,7 +8,7 @@ use aya::{
     programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, ProgramFd, RawTracePoint},
 };
 use aya_log::EbpfLogger;
-use mmtrace_common::{Kind, LOST_KINDS, Spec};
+use mmtrace_common::{Kind, LOST_KINDS, SPARE_OFFSETS, Spec};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
@@ -127,6 +127,9 @@ impl Object {
     /// # Errors
     /// See [`ObjectError`].
     pub fn load(plan: &Plan, filter: &Filter, ring_bytes: Option<u32>, spares: Spares) -> Result<Self, ObjectError> {
+        // Where a task's stack cannot be told, no program can see what another one has done.
+        let known = SPARE_OFFSETS.iter().all(|wanted| plan.offsets.iter().any(|(id, _)| id == wanted));
+        let spares = if known { spares } else { Spares::default() };
         let cpus = aya::util::nr_cpus().map_or(1, |n| n.max(1));
         let rings = cpus.next_power_of_two().min(RINGS);
         let ring_bytes = ring_bytes.unwrap_or((RINGS_BYTES / rings as u32).min(RING_BYTES_MAX));
