@@ -73,7 +73,7 @@ impl Preemption {
     pub(super) fn finding(&self) -> Finding {
         const NAME: &str = "preemption";
         const SPARE: &str = "The kernel skips a probe for other tasks while one is preempted in it. Each gets a spare \
-                             that stands in, which costs some nanoseconds on every event: mmtrace record --spares";
+                             that stands in, which makes an event cost half as much again: mmtrace record --spares 0 does without";
         match &self.model {
             Some(model) if self.happens() => Finding::ok(NAME, model).consequence(SPARE),
             Some(model) => Finding::ok(NAME, model),
