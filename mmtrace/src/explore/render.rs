@@ -80,7 +80,8 @@ pub fn records(execution: &Execution) -> Vec<Record> {
 }
 
 /// What was seen before it began: the threads are born, and nobody has an mmap_lock. Those that
-/// begin in the middle of things, with a lock, are not.
+/// begin in the middle of things, with a lock, are not. Who unshares PMD tables was in user mode, and
+/// somebody has unshared one as it should be: on this kernel the call within the lock is seen.
 fn before(execution: &Execution) -> Vec<Record> {
     let events = || execution.lines.iter().flat_map(|line| line.events.iter().map(move |e| (line.tid, e)));
     let mut held: Vec<(u8, u8)> = Vec::new();
@@ -99,9 +100,9 @@ fn before(execution: &Execution) -> Vec<Record> {
         }
     }
     let mut records: Vec<Record> = Vec::new();
-    let mut say = |kind: Kind, mm: u64, fields: &[(Column, u64)]| {
+    let mut say = |tid: u32, kind: Kind, mm: u64, fields: &[(Column, u64)]| {
         let ts = START_NS - STEP_NS * 1000 + STEP_NS * records.len() as u64;
-        let mut record = Record { ts, mm, tgid: CLOCK, tid: CLOCK, kind: kind as u16, ..Record::default() };
+        let mut record = Record { ts, mm, tgid: tid, tid, kind: kind as u16, ..Record::default() };
         for (column, value) in fields {
             if let Some(field) = spec(kind).fields.iter().find(|f| f.column == *column) {
                 field.set(&mut record, *value);
@@ -110,13 +111,23 @@ fn before(execution: &Execution) -> Vec<Record> {
         records.push(record);
     };
     for tid in tids.iter().filter(|t| !early.iter().any(|(tid, _)| tid == *t)) {
-        say(Kind::Fork, 0, &[(Column::ChildTid, u64::from(TID + u32::from(*tid)))]);
+        say(CLOCK, Kind::Fork, 0, &[(Column::ChildTid, u64::from(TID + u32::from(*tid)))]);
     }
     for mm in mms.iter().filter(|m| !early.iter().any(|(_, mm)| mm == *m)) {
         let mm = MM + u64::from(*mm) * 0x1000;
-        say(Kind::StartLocking, mm, &[(Column::Write, 1)]);
-        say(Kind::AcquireReturned, mm, &[(Column::Write, 1), (Column::Success, 1)]);
-        say(Kind::Released, mm, &[(Column::Write, 1)]);
+        say(CLOCK, Kind::StartLocking, mm, &[(Column::Write, 1)]);
+        say(CLOCK, Kind::AcquireReturned, mm, &[(Column::Write, 1), (Column::Success, 1)]);
+        say(CLOCK, Kind::Released, mm, &[(Column::Write, 1)]);
+    }
+    for (tid, event) in events().filter(|(_, event)| event.kind == Kind::HugePmdUnshare) {
+        let mm = event.mm.map_or(0, |mm| MM + u64::from(mm) * 0x1000);
+        if !early.iter().any(|(early, _)| *early == tid) {
+            say(TID + u32::from(tid), Kind::PageFaultUser, mm, &[]);
+        }
+        let locked = [&event.fields[..], &[(Column::Success, 1)]].concat();
+        for kind in [Kind::HugetlbVmaTrylockWrite, Kind::HugePmdUnshare, Kind::HugetlbVmaUnlockWrite] {
+            say(CLOCK, kind, mm, &locked);
+        }
     }
     records
 }
