@@ -189,6 +189,47 @@ fn where_one_is_is_always_said() {
     assert!(head(AT_END).contains("0 lost"));
 }
 
+/// A number of which a part is cut off is another number.
+#[test]
+fn what_the_first_line_has_no_room_for_is_left_out() {
+    for name in ["missed/7.2-migrate", "bugs/6.12-poison-collapse"] {
+        let engine = engine(name);
+        let head = |width| {
+            let (text, _) = screen(&engine, &State::default(), AT_END, width, 20);
+            text.lines().next().unwrap_or_default().trim_start_matches("mmtrace ").to_owned()
+        };
+        let whole = head(200);
+        let parts: Vec<&str> = whole.split("  ").collect();
+        for width in 30..130 {
+            let head = head(width);
+            for part in head.split("  ") {
+                let cut = part
+                    .strip_suffix('…')
+                    .is_some_and(|kernel| kernel.starts_with("Linux 6.12") || kernel.starts_with("Linux 7.2."));
+                assert!(cut || parts.contains(&part), "{part:?} at {width}: {head}");
+            }
+        }
+    }
+}
+
+/// What does not fit on a screen can be scrolled to, and it is said that it is there.
+#[test]
+fn texts_are_scrolled_to_their_ends() {
+    let engine = engine("6.12-collapse-file");
+    for view in ["overview", "walker"] {
+        let number = layout().showing(view).expect("shown");
+        let mut state = State { view: number, ..State::default() };
+        let (text, drawn) = screen(&engine, &state, AT_END, 40, 12);
+        let lines = drawn.rows - 1 + drawn.page;
+        assert!(drawn.rows > 1 && text.contains(&format!("lines 1-{} of {lines}", drawn.page)), "{text}");
+        state.rows[number].selected = usize::MAX;
+        let (end, drawn) = screen(&engine, &state, AT_END, 40, 12);
+        assert!(end.contains(&format!("-{lines} of {lines}")), "{end}");
+        state.drew(drawn);
+        assert_eq!(state.current().selected, drawn.rows - 1, "no further than to the last line");
+    }
+}
+
 fn press(state: &mut State, engine: &Engine, keys: &[KeyCode]) -> (String, Option<Request>) {
     let mut request = None;
     let mut text = screen(engine, state, AT_END, 100, 30).0;

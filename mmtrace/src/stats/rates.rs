@@ -1,6 +1,8 @@
 //! Events per second, by class, over the last minutes.
 
-use mmtrace_common::Kind;
+use mmtrace_common::{Kind, SPECS};
+
+use crate::context::Context;
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +23,17 @@ pub enum Class {
     Life,
     /// TLB flushes.
     Tlb,
-    /// Lost, missed, unreadable.
-    Loss,
+    /// The rings had no room for them.
+    Lost,
+    /// The kernel skipped the probe's run.
+    Missed,
+    /// Places where a capture could not be read.
+    Gap,
 }
 
 impl Class {
     /// Every class, in the order of views.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Fault,
         Self::Lock,
         Self::Migration,
@@ -36,7 +42,9 @@ impl Class {
         Self::Layout,
         Self::Life,
         Self::Tlb,
-        Self::Loss,
+        Self::Lost,
+        Self::Missed,
+        Self::Gap,
     ];
 
     /// As views call it.
@@ -51,7 +59,9 @@ impl Class {
             Self::Layout => "VMA tree",
             Self::Life => "processes",
             Self::Tlb => "TLB flushes",
-            Self::Loss => "lost",
+            Self::Lost => "lost",
+            Self::Missed => "missed",
+            Self::Gap => "gaps",
         }
     }
 
@@ -124,8 +134,22 @@ impl Class {
             Kind::MaWrite | Kind::VmAreaFree => Self::Layout,
             Kind::ExitMmap | Kind::Fork | Kind::Exec | Kind::Exit | Kind::Mmdrop => Self::Life,
             Kind::TlbFlush => Self::Tlb,
-            Kind::Loss | Kind::Missed | Kind::Gap => Self::Loss,
+            Kind::Loss => Self::Lost,
+            Kind::Missed => Self::Missed,
+            Kind::Gap => Self::Gap,
         }
+    }
+
+    /// It is about what should be here and is not.
+    #[must_use]
+    pub const fn is_missing(self) -> bool {
+        matches!(self, Self::Lost | Self::Missed | Self::Gap)
+    }
+
+    /// Whether any event of it can be seen: of others, none says nothing.
+    #[must_use]
+    pub fn is_observable(self, context: &Context) -> bool {
+        self.is_missing() || SPECS.iter().any(|s| Self::of(s.kind) == self && context.has(s.kind))
     }
 }
 
@@ -152,9 +176,9 @@ impl Default for Rates {
 }
 
 impl Rates {
-    /// Counts an event.
+    /// Counts an event, or so many that one record tells of.
     #[inline]
-    pub fn add(&mut self, kind: Kind, ts: u64) {
+    pub fn add(&mut self, kind: Kind, ts: u64, n: u64) {
         let interval = ts / INTERVAL_NS;
         match self.newest {
             Some(newest) if interval <= newest => {
@@ -172,7 +196,7 @@ impl Rates {
             }
         }
         let count = &mut self.counts[(interval % INTERVALS as u64) as usize][Class::of(kind) as usize];
-        *count = count.saturating_add(1);
+        *count = count.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
     }
 
     /// Events of a class in the last `n` intervals, oldest first.
@@ -199,20 +223,41 @@ impl Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::{Form, ProbeState};
 
     #[test]
     fn intervals_pass() {
         let mut rates = Rates::default();
         for (ts, n) in [(10, 3), (11, 5), (14, 1)] {
             for _ in 0..n {
-                rates.add(Kind::PageFaultUser, ts * INTERVAL_NS);
+                rates.add(Kind::PageFaultUser, ts * INTERVAL_NS, 1);
             }
         }
         assert_eq!(rates.last(Class::Fault, 6), [0, 3, 5, 0, 0, 1]);
-        rates.add(Kind::PageFaultUser, 12 * INTERVAL_NS);
+        rates.add(Kind::PageFaultUser, 12 * INTERVAL_NS, 1);
         assert_eq!(rates.last(Class::Fault, 3), [1, 0, 1]);
-        rates.add(Kind::PageFaultUser, 10_000 * INTERVAL_NS);
+        rates.add(Kind::PageFaultUser, 10_000 * INTERVAL_NS, 1);
         assert_eq!(rates.last(Class::Fault, 5), [0, 0, 0, 0, 1]);
         assert_eq!(rates.last(Class::Fault, INTERVALS).iter().sum::<u64>(), 1);
+    }
+
+    #[test]
+    fn what_is_lost_and_what_is_missed_are_counted_apart() {
+        let mut rates = Rates::default();
+        rates.add(Kind::Loss, 0, 7);
+        rates.add(Kind::Missed, 0, u64::MAX);
+        rates.add(Kind::Missed, 0, 1);
+        assert_eq!([Class::Lost, Class::Missed, Class::Gap].map(|c| rates.now(c)), [7, u64::from(u32::MAX), 0]);
+    }
+
+    #[test]
+    fn only_what_has_a_probe_is_observable_and_what_is_missing_always() {
+        let mut context = Context::default();
+        let seen = |context: &Context| Class::ALL.into_iter().filter(|c| c.is_observable(context)).collect::<Vec<_>>();
+        assert_eq!(seen(&context), [Class::Lost, Class::Missed, Class::Gap]);
+        let probe =
+            |kind: Kind, form| ProbeState { event: kind.name().to_owned(), form, absent: Vec::new(), reason: None };
+        context.probes = vec![probe(Kind::TlbFlush, Some(Form::TpBtf)), probe(Kind::Fork, None)];
+        assert_eq!(seen(&context), [Class::Tlb, Class::Lost, Class::Missed, Class::Gap]);
     }
 }

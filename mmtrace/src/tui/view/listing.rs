@@ -266,12 +266,13 @@ pub fn draw(
     drawn
 }
 
-/// A cell in its column. A number that is too long is rounded rather than cut.
+/// A cell in its column. A number that is too long is rounded rather than cut; a word before it stays.
 fn fit(cell: &Cell, mark: &str, right: bool, width: usize) -> String {
     let room = width.saturating_sub(mark.len());
     let mut text = cell.text.clone();
-    if right && text.chars().count() > room && text.chars().all(|c| c.is_ascii_digit() || c == ',') {
-        text = rounded(cell.order);
+    let number = text.rfind(' ').map_or(0, |space| space + 1);
+    if right && text.chars().count() > room && text[number..].chars().all(|c| c.is_ascii_digit() || c == ',') {
+        text.replace_range(number.., &rounded(cell.order));
     }
     let text = format!("{}{mark}", cut(&text, room));
     if right { format!("{text:>width$}") } else { text }
@@ -281,8 +282,9 @@ fn fit(cell: &Cell, mark: &str, right: bool, width: usize) -> String {
 fn rounded(n: u64) -> String {
     let mut n = n as f64;
     for unit in ["", "k", "M", "G", "T", "P"] {
-        if n < 1000.0 {
-            let digits = if unit.is_empty() || n >= 100.0 { 0 } else { 1 + usize::from(n < 10.0) };
+        // Where rounding would bring a digit more, the next unit or one place less has room for it.
+        if n < 999.5 {
+            let digits = if unit.is_empty() || n >= 99.95 { 0 } else { 1 + usize::from(n < 9.995) };
             return format!("{n:.digits$}{unit}");
         }
         n /= 1000.0;
@@ -319,5 +321,13 @@ mod tests {
         assert_eq!(fit(&Cell::number(1_234_567), "", true, 7), "  1.23M");
         assert_eq!(fit(&Cell::number(123_456_789), "!", true, 7), "  123M!");
         assert_eq!(fit(&Cell::text("a long text"), "", false, 6), "a lon…");
+        let met = |n| Cell { text: format!("met {}", crate::report::grouped(n)), order: n, tone: Tone::Doubt };
+        assert_eq!(fit(&met(1_234), "", true, 9), "met 1,234");
+        assert_eq!(fit(&met(17_712), "", true, 9), "met 17.7k");
+        assert_eq!(fit(&met(1_234_567_890), "", true, 9), "met 1.23G");
+        assert_eq!(
+            [9_994, 9_995, 99_949, 99_950, 999_499, 999_500].map(rounded).join(" "),
+            "9.99k 10.0k 99.9k 100k 999k 1.00M"
+        );
     }
 }

@@ -1,11 +1,12 @@
 //! mmap_locks, and the locks of VMAs.
 
 use mmtrace_common::Kind;
-use ratatui::{Frame, layout::Rect, text::Line, widgets::Paragraph};
+use ratatui::{Frame, layout::Rect, text::Line};
 
 use super::{
     Drawn, Show, Tone, above_note,
     listing::{self, Cell, Column, Row, left, rest, right},
+    text,
 };
 use crate::{
     context::Context,
@@ -41,11 +42,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     let Some(stats) = show.engine.stats() else { return Drawn::default() };
     let how = state.current();
     if let Some((mm, lock)) = how.inside.and_then(|key| Some((key & !1, stats.locks.get(key & !1)?))) {
-        let lines = inside(show, mm, lock, usize::from(area.width));
-        let drawn = Drawn { rows: lines.len(), page: usize::from(area.height), ..Drawn::default() };
-        let scroll = how.selected.min(lines.len().saturating_sub(usize::from(area.height)));
-        frame.render_widget(Paragraph::new(lines).scroll((scroll as u16, 0)), area);
-        return drawn;
+        return text(frame, [(area, inside(show, mm, lock, usize::from(area.width)))], state);
     }
     let area = above_note(frame, area, show, unseen(show.engine.context()));
     let mut locks: Vec<_> = stats.locks.iter().collect();

@@ -212,7 +212,7 @@ pub fn draw(frame: &mut Frame<'_>, show: &Show<'_>, state: &State) -> Drawn {
         frame.render_widget(position(show, part, bar.width), bar);
         drawn.bar = Some(bar);
     }
-    frame.render_widget(footer(show, state, drawn.sorted, area.width), foot);
+    frame.render_widget(footer(show, state, &drawn, area.width), foot);
     if state.prompt.as_ref().is_some_and(|p| p.what == Asked::Command) {
         palette(frame, area, show, state);
     }
@@ -246,6 +246,7 @@ fn position(show: &Show<'_>, part: f64, width: u16) -> Line<'static> {
     ])
 }
 
+/// Place, what is wrong, what is missing. What there is no room for is left out: half a number is a wrong one.
 fn header(show: &Show<'_>, width: u16) -> Line<'static> {
     let (place, tone) = match show.place {
         Place::Live => ("LIVE".to_owned(), Tone::Good),
@@ -257,27 +258,36 @@ fn header(show: &Show<'_>, width: u16) -> Line<'static> {
         }
     };
     let engine = show.engine;
-    let mut spans = vec![show.span(place, tone)];
-    if width >= 60 {
-        spans.insert(0, show.span("mmtrace ", Tone::Strong));
-    }
+    let mut parts = vec![(place, tone)];
     let violated = engine.sink().map_or(0, |sink| sink.counts()[1]);
     if violated > 0 {
         let rules = if violated == 1 { "rule" } else { "rules" };
-        spans.push(show.span("  ", Tone::Plain));
-        spans.push(show.span(format!("{violated} {rules} VIOLATED"), Tone::Bad));
+        parts.push((format!("{violated} {rules} VIOLATED"), Tone::Bad));
     }
     for (n, what) in [(engine.lost(), "lost"), (engine.missed(), "missed"), (engine.gaps(), "gaps")] {
-        let tone = if n > 0 { Tone::Bad } else { Tone::Dim };
         if n > 0 || what != "gaps" {
-            spans.push(show.span("  ", Tone::Plain));
-            spans.push(show.span(format!("{} {what}", grouped(n)), tone));
+            parts.push((format!("{} {what}", grouped(n)), if n > 0 { Tone::Bad } else { Tone::Dim }));
         }
     }
-    spans.push(show.span(format!("  {} events", grouped(engine.total())), Tone::Plain));
-    let used: usize = spans.iter().map(Span::width).sum();
-    let kernel = format!("  Linux {}", engine.context().kernel.release);
-    spans.push(show.span(listing::cut(&kernel, usize::from(width).saturating_sub(used)), Tone::Dim));
+    parts.push((format!("{} events", grouped(engine.total())), Tone::Plain));
+    let width = usize::from(width);
+    let name = if width >= 60 { "mmtrace " } else { "" };
+    let (mut spans, mut used) = (vec![show.span(name, Tone::Strong)], name.len());
+    let mut add = |text: String, tone| {
+        let between = if used == name.len() { "" } else { "  " };
+        let more = between.len() + text.chars().count();
+        if used + more <= width {
+            used += more;
+            spans.extend([show.span(between, Tone::Plain), show.span(text, tone)]);
+        }
+        used
+    };
+    let used = parts.into_iter().map(|(text, tone)| add(text, tone)).last().unwrap_or(0);
+    // A release may be cut, but not before its version.
+    let room = width.saturating_sub(used + 2);
+    if room > "Linux 6.12".len() {
+        add(listing::cut(&format!("Linux {}", engine.context().kernel.release), room), Tone::Dim);
+    }
     Line::from(spans)
 }
 
@@ -300,7 +310,7 @@ fn tab_row(show: &Show<'_>, state: &State, width: u16) -> Line<'static> {
     Line::from(spans.collect::<Vec<_>>())
 }
 
-fn footer(show: &Show<'_>, state: &State, sorted: Option<&str>, width: u16) -> Line<'static> {
+fn footer(show: &Show<'_>, state: &State, drawn: &Drawn, width: u16) -> Line<'static> {
     let width = usize::from(width);
     if let Some(prompt) = &state.prompt {
         // The end is where one types.
@@ -314,13 +324,24 @@ fn footer(show: &Show<'_>, state: &State, sorted: Option<&str>, width: u16) -> L
     let filter = &state.current().filter;
     let mut text = "? help  Tab view  Space pause  / filter  s sort  : actions  q quit".to_owned();
     // The column need not be among those that there is room for.
-    if let Some(column) = sorted {
+    if let Some(column) = drawn.sorted {
         text = format!("sorted by {column}  {text}");
     }
     if !filter.is_empty() {
         text = format!("only rows with \"{filter}\" (Esc: all)  {text}");
     }
-    Line::from(show.span(listing::cut(&text, width), Tone::Dim))
+    // That there is more than can be seen.
+    let at = state.current().selected.min(drawn.rows.saturating_sub(1));
+    let place = match drawn.key {
+        Some(_) if drawn.rows > drawn.page => {
+            format!("  row {} of {}", grouped(at as u64 + 1), grouped(drawn.rows as u64))
+        }
+        // Of a text, a row is where it can be scrolled to.
+        None if drawn.rows > 1 => format!("  lines {}-{} of {}", at + 1, at + drawn.page, drawn.rows - 1 + drawn.page),
+        _ => String::new(),
+    };
+    let room = width.saturating_sub(place.chars().count());
+    Line::from(show.span(format!("{:<room$}{place}", listing::cut(&text, room)), Tone::Dim))
 }
 
 /// Widest box that is laid over a view.
@@ -380,6 +401,18 @@ fn help(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, scrolled: usize) -> 
     let title = if hidden > 0 { " keys; j and k scroll, others close " } else { " keys; any of them closes this " };
     framed(frame, area, title, lines, scrolled.min(hidden));
     hidden
+}
+
+/// Draws lines side by side, all scrolled alike: a text has a row for every line that it can be scrolled to.
+fn text<const N: usize>(frame: &mut Frame<'_>, columns: [(Rect, Vec<Line<'static>>); N], state: &State) -> Drawn {
+    let page = columns.iter().map(|(area, _)| usize::from(area.height)).max().unwrap_or(0);
+    let longest = columns.iter().map(|(_, lines)| lines.len()).max().unwrap_or(0);
+    let hidden = if page == 0 { 0 } else { longest.saturating_sub(page) };
+    let scrolled = state.current().selected.min(hidden);
+    for (area, lines) in columns {
+        frame.render_widget(Paragraph::new(lines).scroll((scrolled as u16, 0)), area);
+    }
+    Drawn { rows: hidden + 1, page, ..Drawn::default() }
 }
 
 /// Writes a note below, if there is one and room for it; what is left above it.

@@ -8,7 +8,7 @@ use ratatui::{
     widgets::Paragraph,
 };
 
-use super::{Drawn, Show, Tone, bars, listing::cut};
+use super::{Drawn, Show, Tone, bars, listing::cut, text};
 use crate::{
     model::space::Cause,
     report::{duration, grouped},
@@ -48,7 +48,7 @@ const ROOMY: u16 = 24;
 const LOCKS: usize = 4;
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, _: &State) -> Drawn {
+pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
     let names = &show.layout.view(show.view).panels;
     let chosen: Vec<&Panel> = if names.is_empty() {
         PANELS.iter().collect()
@@ -84,9 +84,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, _: &State) -> Dr
         columns[to].extend(lines);
     }
     let [first, second] = columns;
-    frame.render_widget(Paragraph::new(first), one);
-    frame.render_widget(Paragraph::new(second), other);
-    Drawn { page: usize::from(area.height), ..Drawn::default() }
+    text(frame, [(one, first), (other, second)], state)
 }
 
 fn rates(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
@@ -94,18 +92,21 @@ fn rates(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
     let room = usize::from(area.width).saturating_sub(26);
     let names = &show.layout.view(show.view).rates;
     let chosen = Class::ALL.iter().filter(|c| names.is_empty() || names.iter().any(|n| n == c.name()));
+    let context = show.engine.context();
     chosen
         .map(|class| (class, stats.rates.last(*class, room)))
-        .filter(|(class, last)| {
-            let always = area.height >= ROOMY || (**class == Class::Loss && area.height >= SMALL);
-            always || last.iter().any(|n| *n > 0)
-        })
+        // Of what is missing, the first line says the sum; gaps are rare.
+        .filter(|(class, last)| (area.height >= ROOMY && **class != Class::Gap) || last.iter().any(|n| *n > 0))
         // On the smallest screens the verdicts are worth more than what stands below.
         .take(if area.height < SMALL { usize::from(area.height / 2) } else { usize::MAX })
         .map(|(class, last)| {
+            if !class.is_observable(context) {
+                let text = format!("{:<12}{:>10}   not observable here", class.name(), "-");
+                return Line::from(show.span(text, Tone::Dim));
+            }
             let now = stats.rates.now(*class);
             let tone = match class {
-                Class::Loss if last.iter().any(|n| *n > 0) => Tone::Bad,
+                _ if class.is_missing() && last.iter().any(|n| *n > 0) => Tone::Bad,
                 _ if now == 0 => Tone::Dim,
                 _ => Tone::Plain,
             };

@@ -1,11 +1,11 @@
 //! Every rule with its verdict.
 
-use ratatui::{Frame, layout::Rect, text::Line, widgets::Paragraph};
+use ratatui::{Frame, layout::Rect, text::Line};
 
 use super::{
     Drawn, Show, Tone,
     listing::{self, Cell, Column, Row, cut, left, rest, right},
-    seconds,
+    seconds, text,
 };
 use crate::{
     report::{Story, StoryLine, grouped, wrap},
@@ -17,7 +17,7 @@ use crate::{
 pub const COLUMNS: &[Column] = &[
     left("rule", 5),
     left("verdict", 14),
-    right("evaluated", 13),
+    right("evaluated", 11),
     right("broken", 9),
     right("last", 12),
     rest("title", 30),
@@ -28,11 +28,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     let Some(sink) = show.engine.sink() else { return Drawn::default() };
     let how = state.current();
     if let Some(rule) = how.inside.and_then(|i| RULES.get(i as usize)) {
-        let lines = inside(show, sink, rule, usize::from(area.width));
-        let drawn = Drawn { rows: lines.len(), page: usize::from(area.height), ..Drawn::default() };
-        let scroll = how.selected.min(lines.len().saturating_sub(1)) as u16;
-        frame.render_widget(Paragraph::new(lines).scroll((scroll, 0)), area);
-        return drawn;
+        return text(frame, [(area, inside(show, sink, rule, usize::from(area.width)))], state);
     }
     let start = show.engine.span().map_or(0, |s| s.0);
     // What is broken comes first, then the hazards that were met.

@@ -3,46 +3,57 @@
 use ratatui::{
     Frame,
     layout::Rect,
-    text::Line,
-    widgets::{Paragraph, Wrap},
+    text::{Line, Span},
 };
 
-use super::{Drawn, Show, Tone};
+use super::{Drawn, Show, Tone, text};
 use crate::{
     model::tables::{Counts, HAZARDS},
-    report::grouped,
+    report::{grouped, wrap},
     tui::state::State,
     verdict::Verdict,
 };
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, _: &State) -> Drawn {
+pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
+    let width = usize::from(area.width);
     let lines = if show.has_functions() {
-        lines(show, show.engine.model().map(|m| *m.tables()).unwrap_or_default())
+        lines(show, show.engine.model().map(|m| *m.tables()).unwrap_or_default(), width)
     } else {
-        vec![Line::from(
-            "Page tables are not observable here: their birth, retraction and end, and what a walk finds, are seen \
-             by function probes (fentry, kprobe), and this recording has tracepoints only. \"mmtrace doctor\" says \
-             which probes there are and why others are not.",
-        )]
+        let why = "Page tables are not observable here: their birth, retraction and end, and what a walk finds, are \
+                   seen by function probes (fentry, kprobe), and this recording has tracepoints only. \"mmtrace \
+                   doctor\" says which probes there are and why others are not.";
+        wrap(why, width.max(8)).into_iter().map(Line::from).collect()
     };
-    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), area);
-    Drawn { page: usize::from(area.height), ..Drawn::default() }
+    text(frame, [(area, lines)], state)
 }
 
+/// Before what is counted, the number.
+const FRONT: usize = 14;
+
 /// Counters, and the hazards of walks.
-fn lines(show: &Show<'_>, counts: Counts) -> Vec<Line<'static>> {
+fn lines(show: &Show<'_>, counts: Counts, width: usize) -> Vec<Line<'static>> {
     let number = |n: u64, tone: Tone| {
         let tone = if n == 0 { Tone::Dim } else { tone };
         show.span(format!("{:>12}  ", grouped(n)), tone)
     };
-    let mut lines = Vec::new();
+    let line = |number: Span<'static>, what: &str| {
+        let mut front = Some(number);
+        wrap(what, width.saturating_sub(FRONT).max(8))
+            .into_iter()
+            .map(|part| {
+                let front = front.take().unwrap_or_else(|| show.span(" ".repeat(FRONT), Tone::Plain));
+                Line::from(vec![front, show.span(part, Tone::Plain)])
+            })
+            .collect::<Vec<_>>()
+    };
     let context = show.engine.context();
     let unseen = || show.span(format!("{:>12}  ", "-"), Tone::Dim);
+    let mut lines = Vec::new();
     for (name, n, kinds) in counts.named() {
         let tone = if name == "divergences" { Tone::Bad } else { Tone::Plain };
         let told = kinds.iter().any(|kind| context.has(*kind));
-        lines.push(Line::from(vec![if told { number(n, tone) } else { unseen() }, show.span(name, Tone::Plain)]));
+        lines.extend(line(if told { number(n, tone) } else { unseen() }, name));
     }
     for hazard in HAZARDS {
         let rule = hazard.rule();
@@ -52,7 +63,7 @@ fn lines(show: &Show<'_>, counts: Counts) -> Vec<Line<'static>> {
             }
             _ => unseen(),
         };
-        lines.push(Line::from(vec![met, show.span(format!("{} {}", rule.name, rule.title), Tone::Plain)]));
+        lines.extend(line(met, &format!("{} {}", rule.name, rule.title)));
     }
     lines
 }
