@@ -200,12 +200,18 @@ impl<'a> Timeline<'a> {
     /// Goes to a time: what a replay from the beginning would know that stops before the
     /// first record that is later.
     pub fn seek(&mut self, ts: u64) {
+        self.approach(ts);
+        self.play(ts, u64::MAX);
+    }
+
+    /// Goes to the nearest position from which one gets to a time by going on: [`Self::play`] does the rest, in as many
+    /// steps as one likes.
+    pub fn approach(&mut self, ts: u64) {
         let before = self.checkpoints.iter().rposition(|c| c.ts <= ts).unwrap_or(0);
         // Going on is better than going back to what lies behind.
         if self.ts > ts || self.checkpoints[before].taken > self.taken {
             self.restore(before);
         }
-        self.play(ts, u64::MAX);
     }
 
     /// Goes to a number of records.

@@ -156,7 +156,7 @@ pub const BINDINGS: &[Binding] = &[
     binding("Home", &[Home], Action::Top, "top", "first row"),
     binding("End G", &[End, Char('G')], Action::Bottom, "bottom", "last row"),
     binding("Enter", &[Enter], Action::Enter, "enter", "look into the selected row, or go to what it names"),
-    binding("Esc", &[Esc], Action::Back, "back", "back; closes what is open"),
+    binding("Esc", &[Esc], Action::Back, "back", "back; closes what is open, stops a search"),
     binding("Space", &[Char(' ')], Action::Pause, "pause", "pause, or go on; what is recorded goes on"),
     binding("Right", &[Right], Action::StepOn, "step", "one event on"),
     binding("Left", &[Left], Action::StepBack, "step-back", "one event back"),

@@ -99,6 +99,11 @@ impl Dashboard {
         self.touched = true;
     }
 
+    /// Whether something is searched for, which Esc stops.
+    pub fn searching(&mut self, searching: bool) {
+        self.state.searching = searching;
+    }
+
     /// Draws, if there is a reason to and it is time. `moved`: the stream has gone on.
     ///
     /// # Errors

@@ -8,7 +8,13 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use super::{Dashboard, layout::Layout, state::Request, terminal, view::Place};
+use super::{
+    Dashboard,
+    layout::Layout,
+    state::Request,
+    terminal,
+    view::{Place, seconds},
+};
 use crate::{
     capture::{Capture, LOOK_BACK_NS, Saved, free_name, save},
     replay::{Engine, recent::Stored, timeline::Timeline},
@@ -39,8 +45,16 @@ pub(super) struct Player<'a> {
     /// The time that is shown, nanoseconds.
     cursor: u64,
     ticked: Instant,
-    /// Looking for where there are more violations and hazards than this.
-    searching: Option<u64>,
+    searching: Option<Sought>,
+}
+
+/// What is searched for, going on from where one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sought {
+    /// Where there are more violations and hazards than this.
+    Mark(u64),
+    /// A time, nanoseconds.
+    Time(u64),
 }
 
 /// Shows a capture until the user has seen enough. Returns whether anything in it is violated, as far as it was played.
@@ -74,6 +88,7 @@ pub fn run(dir: &Path, layout: Layout) -> Result<bool> {
         if let Some(message) = searched {
             dashboard.say(message);
         }
+        dashboard.searching(player.is_searching());
         dashboard.draw(player.engine(), player.place(), moved)?;
         let wait = match (player.searching, player.playing) {
             (Some(_), _) => Duration::ZERO,
@@ -140,6 +155,11 @@ impl Player<'_> {
         (self.cursor.saturating_sub(self.start), of)
     }
 
+    /// Whether something is searched for.
+    pub(super) const fn is_searching(&self) -> bool {
+        self.searching.is_some()
+    }
+
     fn place(&self) -> Place {
         let (at, of) = self.at();
         Place::Capture { playing: self.playing, speed: self.speed, at, of }
@@ -157,7 +177,7 @@ impl Player<'_> {
     fn tick(&mut self) -> bool {
         let passed = self.ticked.elapsed();
         self.ticked = Instant::now();
-        if !self.playing {
+        if !self.playing || self.is_searching() {
             return false;
         }
         let to = self.cursor.saturating_add((passed.as_nanos() as f64 * self.speed) as u64);
@@ -173,12 +193,15 @@ impl Player<'_> {
 
     /// Does what is asked for. What there is to say about it, if there is.
     pub(super) fn take(&mut self, request: &Request) -> Option<String> {
-        self.searching = None;
+        let sought = self.searching;
+        if !matches!(request, Request::Speed(_)) {
+            self.searching = None;
+        }
         match request {
             Request::Pause => {
                 self.playing ^= true;
                 if self.playing && self.end.is_some_and(|end| self.cursor >= end) {
-                    self.go(self.start);
+                    return self.go(self.start);
                 }
             }
             Request::Step(by) => {
@@ -189,11 +212,12 @@ impl Player<'_> {
             }
             Request::Jump(by) => {
                 let whole = self.end.unwrap_or(self.cursor).saturating_sub(self.start);
-                let to = self.cursor.saturating_add_signed(*by * (whole / 10) as i64);
-                self.go(to);
+                // Who jumps again on the way means to be there already.
+                let from = if let Some(Sought::Time(ts)) = sought { ts } else { self.cursor };
+                return self.go(from.saturating_add_signed(*by * (whole / 10) as i64));
             }
             Request::GoTo(text) => match place(text, self.start, self.end) {
-                Some(ts) => self.go(ts),
+                Some(ts) => return self.go(ts),
                 None => return Some(format!("\"{text}\" is no time: 1.5s, 250ms, 40%")),
             },
             Request::Violation(next) => return self.violation(*next),
@@ -201,23 +225,25 @@ impl Player<'_> {
                 let speed = if *faster { self.speed * 2.0 } else { self.speed / 2.0 };
                 self.speed = speed.clamp(SPEEDS.0, SPEEDS.1);
             }
+            Request::Stop => return sought.map(|_| format!("stopped at {}", seconds(self.at().0))),
             Request::Quit | Request::Save(_) => {}
         }
         None
     }
 
-    fn go(&mut self, ts: u64) {
+    /// To a time. What there is to say, if one is not there at once.
+    fn go(&mut self, ts: u64) -> Option<String> {
         let ts = ts.max(self.start).min(self.end.unwrap_or(u64::MAX));
-        self.timeline.seek(ts);
-        self.cursor = ts;
-        self.ticked = Instant::now();
+        self.timeline.approach(ts);
+        self.searching = Some(Sought::Time(ts));
+        self.search()
     }
 
     /// To where the number of violations changes.
     fn violation(&mut self, next: bool) -> Option<String> {
         self.playing = false;
         if next {
-            self.searching = Some(marks(self.timeline.engine()));
+            self.searching = Some(Sought::Mark(marks(self.timeline.engine())));
             return self.search();
         }
         let here = marks(self.timeline.engine());
@@ -243,17 +269,37 @@ impl Player<'_> {
 
     /// Searches on for as long as the keyboard can wait. What there is to say, if it is not found.
     fn search(&mut self) -> Option<String> {
-        let before = self.searching?;
+        let sought = self.searching?;
+        let found = match sought {
+            Sought::Mark(before) => self.next_mark(before),
+            Sought::Time(ts) => self.timeline.play(ts, SLICE).then_some(true),
+        };
+        self.cursor = self.timeline.ts().max(self.start);
+        let Some(found) = found else {
+            let to = match sought {
+                Sought::Mark(_) => "searching".to_owned(),
+                Sought::Time(ts) => format!("going to {}", seconds(ts.saturating_sub(self.start))),
+            };
+            return Some(format!("{to}, at {}; Esc stops", seconds(self.at().0)));
+        };
+        self.searching = None;
+        if let Sought::Time(ts) = sought {
+            self.cursor = ts;
+        }
+        (!found).then(|| "there is none after this".to_owned())
+    }
+
+    /// Whether there is one; `None`: not so far.
+    fn next_mark(&mut self, before: u64) -> Option<bool> {
         for _ in 0..SLICE {
-            let over = self.timeline.step().is_none();
-            if over || marks(self.timeline.engine()) > before {
-                self.searching = None;
-                self.cursor = self.timeline.ts().max(self.start);
-                return over.then(|| "there is none after this".to_owned());
+            if self.timeline.step().is_none() {
+                return Some(false);
+            }
+            if marks(self.timeline.engine()) > before {
+                return Some(true);
             }
         }
-        self.cursor = self.timeline.ts().max(self.start);
-        Some("searching; any move stops it".to_owned())
+        None
     }
 
     /// Searches on, if something is searched for. What there is to say about it.
@@ -326,14 +372,23 @@ mod tests {
         Capture::open(&dir).expect("a capture")
     }
 
-    /// To the next one, slice by slice; `false`: there is none.
-    fn next(player: &mut Player<'_>) -> bool {
-        let mut said = player.take(&Request::Violation(true));
-        while player.searching.is_some() {
-            assert!(said.is_some_and(|text| text.starts_with("searching")));
+    /// Does what is asked for, slice by slice; what is said in the end.
+    fn asked(player: &mut Player<'_>, request: &Request) -> Option<String> {
+        let mut said = player.take(request);
+        while player.is_searching() {
+            assert!(said.is_some_and(|text| text.ends_with("; Esc stops")));
             said = player.go_on_searching();
         }
-        said.is_none_or(|text| text == "found")
+        said.filter(|text| text != "found")
+    }
+
+    /// To the next one; `false`: there is none.
+    fn next(player: &mut Player<'_>) -> bool {
+        asked(player, &Request::Violation(true)).is_none()
+    }
+
+    fn go(player: &mut Player<'_>, text: &str) {
+        assert_eq!(asked(player, &Request::GoTo(text.to_owned())), None);
     }
 
     #[test]
@@ -341,9 +396,34 @@ mod tests {
         let capture = golden();
         let mut player = over(&capture);
         while next(&mut player) {}
-        player.searching = Some(u64::MAX);
+        player.searching = Some(Sought::Mark(u64::MAX));
+        player.take(&Request::Speed(true));
+        assert!(player.is_searching(), "that is no move");
         assert_eq!(player.take(&Request::Step(-1)), None);
         assert_eq!((player.searching, player.go_on_searching()), (None, None));
+    }
+
+    #[test]
+    fn the_way_to_a_time_is_told_and_can_be_stopped() {
+        let capture = golden();
+        let mut player = over(&capture);
+        let at = |player: &Player<'_>| player.at().0;
+        player.playing = true;
+        let said = player.take(&Request::GoTo("100ms".to_owned())).expect("there are more events than one slice has");
+        assert!(said.starts_with("going to 0.100 s, at 0.0"), "{said}");
+        assert!(player.timeline.taken() <= SLICE && at(&player) < 100_000_000);
+        assert!(!player.tick(), "it is not played meanwhile");
+        // As long as one is on the way, jumps are from where one goes to.
+        let tenth = (player.end.expect("known") - player.start) / 10;
+        player.take(&Request::Jump(1));
+        assert_eq!(player.searching, Some(Sought::Time(player.start + 100_000_000 + tenth)));
+        player.go_on_searching();
+        let stopped = at(&player);
+        let said = player.take(&Request::Stop).expect("it is said");
+        assert!(said.starts_with("stopped at 0."), "{said}");
+        assert_eq!((player.go_on_searching(), at(&player)), (None, stopped));
+        assert_eq!(player.take(&Request::Stop), None, "there is nothing to stop");
+        assert!(player.playing, "what was played is played on");
     }
 
     #[test]
@@ -371,16 +451,16 @@ mod tests {
         let mut player = over(&capture);
         let whole = player.end.expect("known") - player.start;
         let at = |player: &Player<'_>| player.cursor() - player.start;
-        assert_eq!(player.take(&Request::GoTo("50%".to_owned())), None);
+        go(&mut player, "50%");
         assert_eq!(at(&player), whole / 2);
-        player.take(&Request::Jump(1));
+        asked(&mut player, &Request::Jump(1));
         assert_eq!(at(&player), whole / 2 + whole / 10);
-        player.take(&Request::Jump(-9));
+        asked(&mut player, &Request::Jump(-9));
         assert_eq!(at(&player), 0, "not before the beginning");
-        player.take(&Request::GoTo("100ms".to_owned()));
+        go(&mut player, "100ms");
         assert_eq!(at(&player), 100_000_000);
         player.take(&Request::GoTo("1h".to_owned())).expect("no time");
-        player.take(&Request::GoTo("5min".to_owned()));
+        go(&mut player, "5min");
         assert_eq!(at(&player), whole, "not beyond the end");
         let taken = player.timeline.taken();
         player.take(&Request::Step(-3));
@@ -391,7 +471,7 @@ mod tests {
         }
         assert!((player.speed - SPEEDS.1).abs() < f64::EPSILON);
         // From the end, playing begins again.
-        player.take(&Request::GoTo("100%".to_owned()));
+        go(&mut player, "100%");
         player.take(&Request::Pause);
         assert!(player.playing && at(&player) == 0);
         while player.playing {

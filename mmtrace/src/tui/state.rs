@@ -83,6 +83,8 @@ pub enum Request {
     Violation(bool),
     /// Faster (true) or slower.
     Speed(bool),
+    /// Search no further.
+    Stop,
     /// Save so much, as typed.
     Save(String),
     /// End.
@@ -102,6 +104,8 @@ pub struct State {
     pub prompt: Option<Prompt>,
     /// Said once, at the bottom.
     pub message: Option<String>,
+    /// Something is searched for.
+    pub searching: bool,
     /// What was last drawn.
     pub drawn: Drawn,
     /// Where the user came from by going to what a row names.
@@ -152,6 +156,7 @@ impl State {
                 current.selected = moved(action, current.selected, page, last);
             }
             Action::Enter => self.enter(),
+            Action::Back if self.searching => return Some(Request::Stop),
             Action::Back => self.back(),
             Action::Sort => {
                 let current = self.current_mut();

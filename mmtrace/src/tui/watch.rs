@@ -64,8 +64,11 @@ impl Watch {
     ///
     /// The terminal is gone.
     pub fn tick(&mut self, engine: &Engine) -> Result<()> {
+        self.dashboard.searching(self.still.as_ref().is_some_and(|player| player.is_searching()));
         for request in self.dashboard.requests() {
             match request {
+                // Who went on live in the same breath has nothing to stop.
+                Request::Stop if self.still.is_none() => {}
                 Request::Pause if self.still.is_some() => self.still = None,
                 Request::Quit => self.over = true,
                 Request::Save(length) => match self.save(engine, &length) {
