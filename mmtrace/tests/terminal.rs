@@ -134,6 +134,18 @@ fn q_and_ctrl_c_end_it() {
     }
 }
 
+/// All of it arrives at once, as from far away: Enter means a row of the view that was chosen just before it.
+#[test]
+fn what_is_typed_ahead_means_what_it_leads_to() {
+    let mut on = open(&golden());
+    on.controller.write_all(b"g100%\r").expect("typed");
+    on.await_text("STOPPED");
+    on.controller.write_all(b"7j\r").expect("typed");
+    on.await_text("from the start");
+    on.controller.write_all(b"q").expect("typed");
+    assert_eq!(on.ended().0.code(), Some(0));
+}
+
 #[test]
 fn signals_end_it_as_q_does() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {

@@ -212,6 +212,22 @@ fn what_the_first_line_has_no_room_for_is_left_out() {
     }
 }
 
+/// Where nothing is recorded, nothing is said not to have happened.
+#[test]
+fn what_has_no_probe_is_not_shown_as_nothing() {
+    let engine = Engine::new(mmtrace::context::Context::default(), true).with_stats();
+    for view in ["overview", "locks", "faults", "collapse", "walker", "rules"] {
+        let state = State { view: layout().showing(view).expect("shown"), ..State::default() };
+        let (text, _) = screen(&engine, &state, AT_END, 120, 60);
+        let body: Vec<&str> = text.lines().skip(3).collect();
+        assert!(text.contains("not observable"), "{text}");
+        let zero = |l: &&&str| l.contains("none yet") || l.contains("nothing yet") || l.contains(" 0/s");
+        let told: Vec<_> =
+            body.iter().filter(zero).filter(|l| !l.starts_with("lost") && !l.starts_with("missed")).collect();
+        assert!(told.is_empty(), "{told:?} in {text}");
+    }
+}
+
 /// What does not fit on a screen can be scrolled to, and it is said that it is there.
 #[test]
 fn texts_are_scrolled_to_their_ends() {
@@ -221,7 +237,7 @@ fn texts_are_scrolled_to_their_ends() {
         let mut state = State { view: number, ..State::default() };
         let (text, drawn) = screen(&engine, &state, AT_END, 40, 12);
         let lines = drawn.rows - 1 + drawn.page;
-        assert!(drawn.rows > 1 && text.contains(&format!("lines 1-{} of {lines}", drawn.page)), "{text}");
+        assert!(drawn.rows > 1 && text.contains(&format!(" 1-{} of {lines}", drawn.page)), "{text}");
         state.rows[number].selected = usize::MAX;
         let (end, drawn) = screen(&engine, &state, AT_END, 40, 12);
         assert!(end.contains(&format!("-{lines} of {lines}")), "{end}");

@@ -40,6 +40,8 @@ pub struct Dashboard {
     state: State,
     layout: Layout,
     colour: bool,
+    /// Typed, and not to be taken before what it is about is drawn.
+    held: Option<Event>,
     /// Something has changed that the user did.
     touched: bool,
     last: Instant,
@@ -61,6 +63,7 @@ impl Dashboard {
             state: State::default(),
             layout,
             colour: Style::for_stdout().has_colour(),
+            held: None,
             touched: true,
             last: Instant::now(),
             drawing: Duration::ZERO,
@@ -73,13 +76,20 @@ impl Dashboard {
         self.wait(Duration::ZERO)
     }
 
-    /// Waits for input, at most so long, and takes all there is. A terminal that is gone wants to end.
+    /// Waits for input, at most so long, and takes all there is, but nothing that is about what has yet to be drawn.
+    /// A terminal that is gone wants to end.
     pub fn wait(&mut self, most: Duration) -> Vec<Request> {
         let mut requests = Vec::new();
-        let mut event = self.screen.input.recv_timeout(most);
+        let mut drawn = self.held.is_some();
+        let mut event = self.held.take().map_or_else(|| self.screen.input.recv_timeout(most), Ok);
         loop {
             match event {
+                Ok(event) if !drawn && awaits_drawing(&self.state, &event) => {
+                    self.held = Some(event);
+                    return requests;
+                }
                 Ok(event) => {
+                    drawn = false;
                     self.touched = true;
                     requests.extend(take(&mut self.state, &event, &self.layout));
                 }
@@ -111,7 +121,7 @@ impl Dashboard {
     /// The terminal is gone.
     pub fn draw(&mut self, engine: &Engine, place: Place, moved: bool) -> Result<()> {
         let since = self.last.elapsed();
-        let due = (self.touched && since >= PICTURE_EVERY) || (moved && since >= STREAM_EVERY);
+        let due = self.held.is_some() || (self.touched && since >= PICTURE_EVERY) || (moved && since >= STREAM_EVERY);
         if !due {
             return Ok(());
         }
@@ -152,6 +162,14 @@ pub fn picture(
     let buffer = terminal.backend().buffer();
     let line = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
     ((0..height).map(line).collect::<Vec<_>>().join("\n"), drawn)
+}
+
+/// Whether an event means rows of a picture that is not drawn yet: who types fast, or far away, means what comes next.
+fn awaits_drawing(state: &State, event: &Event) -> bool {
+    match event {
+        Event::Key(pressed) if state.prompt.is_none() => input::action(*pressed).is_some_and(|a| state.awaits(a)),
+        _ => false,
+    }
 }
 
 /// Takes one event of the terminal.

@@ -108,6 +108,8 @@ pub struct State {
     pub searching: bool,
     /// What was last drawn.
     pub drawn: Drawn,
+    /// Of which view that was, and how its rows were shown.
+    pub seen: (usize, Rows),
     /// Where the user came from by going to what a row names.
     pub trail: Vec<(usize, Rows)>,
 }
@@ -131,8 +133,23 @@ impl State {
         if current.sort.is_some_and(|c| c >= drawn.columns) {
             current.sort = None;
         }
+        self.seen = (self.view, self.current().clone());
         if let Some(help) = &mut self.help {
             *help = (*help).min(drawn.help);
+        }
+    }
+
+    /// Whether an action is about rows that have not been drawn yet.
+    #[must_use]
+    pub fn awaits(&self, action: Action) -> bool {
+        let (view, seen) = &self.seen;
+        let rows = self.current();
+        match action {
+            Action::Enter => *view != self.view || seen != rows,
+            Action::Down | Action::Up | Action::PageDown | Action::PageUp | Action::Top | Action::Bottom => {
+                *view != self.view || seen.inside != rows.inside || seen.filter != rows.filter
+            }
+            _ => false,
         }
     }
 

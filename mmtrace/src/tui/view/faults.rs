@@ -11,8 +11,10 @@ use ratatui::{
 use super::{
     Drawn, Show, Tone, above_note, bars,
     listing::{self, Cell, Column, Row, left, rest, right},
+    note,
 };
 use crate::{
+    context::Context,
     model::{space::Cause, told::Under},
     report::{duration, grouped, wrap},
     stats::faults::{Calls, Process, REGION_SHIFT, Region},
@@ -77,7 +79,11 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     if let Some((pid, process)) = how.inside.and_then(|pid| Some((pid as u32, stats.faults.get(pid as u32)?))) {
         return regions(frame, area, show, state, pid, process);
     }
-    let area = above_note(frame, area, show, unseen(show).as_deref());
+    let unseen = unseen(show);
+    if !has_faults(show.engine.context()) {
+        return note(frame, area, show, unseen.as_deref().unwrap_or_default(), state);
+    }
+    let area = above_note(frame, area, show, unseen.as_deref());
     let mut processes: Vec<_> = stats.faults.iter().collect();
     processes.sort_by_key(|(pid, p)| (std::cmp::Reverse(p.total()), *pid));
     let rows = processes.into_iter().map(|(pid, p)| {
@@ -117,11 +123,18 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     listing::draw(frame, area, show, COLUMNS, rows.collect(), how)
 }
 
+/// Whether any page fault can be seen.
+pub(super) fn has_faults(context: &Context) -> bool {
+    context.has(Kind::PageFaultUser) || context.has(Kind::PageFaultKernel)
+}
+
 /// What cannot be seen here, and why.
 fn unseen(show: &Show<'_>) -> Option<String> {
     let context = show.engine.context();
     let unpaired = show.engine.stats().map_or(0, |stats| stats.faults.unpaired);
-    if !show.has_functions() {
+    if !has_faults(context) {
+        Some("page faults: not observable here, their tracepoints are not recorded".to_owned())
+    } else if !show.has_functions() {
         Some("not observable by tracepoints: locks, retries, latency, waits, collapses".to_owned())
     } else if unpaired > UNPAIRED_MIN {
         Some(format!("{} calls of handle_mm_fault() are not counted: events are missing", grouped(unpaired)))

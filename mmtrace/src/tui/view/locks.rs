@@ -6,7 +6,7 @@ use ratatui::{Frame, layout::Rect, text::Line};
 use super::{
     Drawn, Show, Tone, above_note,
     listing::{self, Cell, Column, Row, left, rest, right},
-    text,
+    note, text,
 };
 use crate::{
     context::Context,
@@ -44,7 +44,12 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     if let Some((mm, lock)) = how.inside.and_then(|key| Some((key & !1, stats.locks.get(key & !1)?))) {
         return text(frame, [(area, inside(show, mm, lock, usize::from(area.width)))], state);
     }
-    let area = above_note(frame, area, show, unseen(show.engine.context()));
+    let context = show.engine.context();
+    let seen = context.has(Kind::AcquireReturned);
+    if !seen && stats.locks.iter().next().is_none() {
+        return note(frame, area, show, unseen(context).unwrap_or_default(), state);
+    }
+    let area = above_note(frame, area, show, unseen(context));
     let mut locks: Vec<_> = stats.locks.iter().collect();
     let acquired = |lock: &MmLock| lock.acquired() + lock.vmas.as_ref().map_or(0, |vmas| vmas.acquired());
     locks.sort_by_key(|(mm, lock)| (std::cmp::Reverse(acquired(lock)), *mm));
@@ -53,14 +58,17 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
         let mmap = Row { key: mm, cells: mmap_lock(mm, lock, now) };
         // mms are aligned: the lowest bit is free to tell the two rows apart.
         let vmas = lock.vmas.as_ref();
-        let vmas = vmas.map(|v| Row { key: mm | 1, cells: vma_locks(mm, lock.tgid, v, now, show.engine.context()) });
-        [Some(mmap), vmas]
+        let vmas = vmas.map(|v| Row { key: mm | 1, cells: vma_locks(mm, lock.tgid, v, now, context) });
+        [seen.then_some(mmap), vmas]
     });
     listing::draw(frame, area, show, COLUMNS, rows.flatten().collect(), how)
 }
 
-/// What cannot be seen of the locks of VMAs, and why.
+/// What cannot be seen of the locks, and why.
 fn unseen(context: &Context) -> Option<&'static str> {
+    if !context.has(Kind::AcquireReturned) {
+        return Some("mmap_lock: not observable here, its tracepoints are not recorded");
+    }
     let [read, write] = [Kind::LockVmaUnderRcu, Kind::VmaStartWriteReturn].map(|kind| context.has(kind));
     match (read, write) {
         (true, true) => None,
@@ -192,7 +200,8 @@ fn inside(show: &Show<'_>, mm: u64, lock: &MmLock, width: usize) -> Vec<Line<'st
         ("writers waited", &lock.write_wait),
     ];
     lines.extend(held.map(distribution));
-    lines.push(Line::from(format!("  failed trylocks {:>9}", grouped(lock.failed))));
+    let refused = grouped(lock.failed);
+    lines.push(Line::from(format!("  {:<15} {refused:>9}  trylocks that failed, waits that were killed", "refused")));
     lines.extend(longest(lock.longest));
     lines.extend(tasks("holds it now", &lock.holders));
     lines.extend(tasks("waits for it", &lock.waiting));

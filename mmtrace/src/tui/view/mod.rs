@@ -321,27 +321,31 @@ fn footer(show: &Show<'_>, state: &State, drawn: &Drawn, width: u16) -> Line<'st
     if let Some(message) = &state.message {
         return Line::from(show.span(listing::cut(message, width), Tone::Doubt));
     }
-    let filter = &state.current().filter;
-    let mut text = "? help  Tab view  Space pause  / filter  s sort  : actions  q quit".to_owned();
-    // The column need not be among those that there is room for.
-    if let Some(column) = drawn.sorted {
-        text = format!("sorted by {column}  {text}");
-    }
-    if !filter.is_empty() {
-        text = format!("only rows with \"{filter}\" (Esc: all)  {text}");
-    }
     // That there is more than can be seen.
     let at = state.current().selected.min(drawn.rows.saturating_sub(1));
+    let [at, page, rows] = [at, drawn.page, drawn.rows].map(|n| n as u64);
     let place = match drawn.key {
-        Some(_) if drawn.rows > drawn.page => {
-            format!("  row {} of {}", grouped(at as u64 + 1), grouped(drawn.rows as u64))
-        }
+        Some(_) if rows > page => format!("  {} of {}", grouped(at + 1), grouped(rows)),
         // Of a text, a row is where it can be scrolled to.
-        None if drawn.rows > 1 => format!("  lines {}-{} of {}", at + 1, at + drawn.page, drawn.rows - 1 + drawn.page),
+        None if rows > 1 => format!("  {}-{} of {}", grouped(at + 1), grouped(at + page), grouped(rows - 1 + page)),
         _ => String::new(),
     };
     let room = width.saturating_sub(place.chars().count());
-    Line::from(show.span(format!("{:<room$}{place}", listing::cut(&text, room)), Tone::Dim))
+    let mut text = String::new();
+    let filter = &state.current().filter;
+    if !filter.is_empty() {
+        text = format!("only rows with \"{filter}\" (Esc: all)  ");
+    }
+    // The column need not be among those that there is room for.
+    if let Some(column) = drawn.sorted {
+        text += &format!("sorted by {column}  ");
+    }
+    for hint in ["? help", "Tab view", "Space pause", "/ filter", "s sort", ": actions", "q quit"] {
+        if text.chars().count() + hint.len() <= room {
+            text = text + hint + "  ";
+        }
+    }
+    Line::from(show.span(format!("{:<room$}{place}", listing::cut(text.trim_end(), room)), Tone::Dim))
 }
 
 /// Widest box that is laid over a view.
@@ -413,6 +417,12 @@ fn text<const N: usize>(frame: &mut Frame<'_>, columns: [(Rect, Vec<Line<'static
         frame.render_widget(Paragraph::new(lines).scroll((scrolled as u16, 0)), area);
     }
     Drawn { rows: hidden + 1, page, ..Drawn::default() }
+}
+
+/// A text in place of a view.
+fn note(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, what: &str, state: &State) -> Drawn {
+    let lines = crate::report::wrap(what, usize::from(area.width).max(8)).into_iter();
+    text(frame, [(area, lines.map(|line| Line::from(show.span(line, Tone::Plain))).collect())], state)
 }
 
 /// Writes a note below, if there is one and room for it; what is left above it.

@@ -8,7 +8,7 @@ use ratatui::{
     widgets::Paragraph,
 };
 
-use super::{Drawn, Show, Tone, bars, listing::cut, text};
+use super::{Drawn, Show, Tone, bars, faults::has_faults, listing::cut, text};
 use crate::{
     model::space::Cause,
     report::{duration, grouped},
@@ -43,6 +43,9 @@ const SMALL: u16 = 12;
 const TWO: u16 = 60;
 /// Height from which there is room for what does not happen.
 const ROOMY: u16 = 24;
+
+/// What no probe shows, in this recording.
+const NOT_HERE: &str = "not observable here";
 
 /// Locks that are shown.
 const LOCKS: usize = 4;
@@ -101,7 +104,7 @@ fn rates(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
         .take(if area.height < SMALL { usize::from(area.height / 2) } else { usize::MAX })
         .map(|(class, last)| {
             if !class.is_observable(context) {
-                let text = format!("{:<12}{:>10}   not observable here", class.name(), "-");
+                let text = format!("{:<12}{:>10}   {NOT_HERE}", class.name(), "-");
                 return Line::from(show.span(text, Tone::Dim));
             }
             let now = stats.rates.now(*class);
@@ -182,7 +185,8 @@ fn causes(show: &Show<'_>, _: Rect) -> Vec<Line<'static>> {
         }
     }
     if lines.len() == 1 {
-        lines.push(Line::from(show.span("none yet", Tone::Dim)));
+        let seen = has_faults(show.engine.context());
+        lines.push(Line::from(show.span(if seen { "none yet" } else { NOT_HERE }, Tone::Dim)));
     }
     lines
 }
@@ -226,6 +230,9 @@ fn locks(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
     let last = if vmas { format!("{:>8}", "VMA W") } else { String::new() };
     let title = format!("{:<15}{:>8}{:>8}{last}", "Lock waits, p99", "R", "W");
     let mut lines = vec![Line::from(show.span(cut(&title, width), Tone::Strong))];
+    if !show.engine.context().has(Kind::AcquireReturned) {
+        lines.push(Line::from(show.span(NOT_HERE, Tone::Dim)));
+    }
     let Some(stats) = show.engine.stats() else { return lines };
     let mut locks: Vec<_> = stats.locks.iter().collect();
     locks.sort_by_key(|(mm, lock)| (std::cmp::Reverse(lock.pressure()), *mm));

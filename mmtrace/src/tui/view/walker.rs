@@ -6,7 +6,7 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::{Drawn, Show, Tone, text};
+use super::{Drawn, Show, Tone, note, text};
 use crate::{
     model::tables::{Counts, HAZARDS},
     report::{grouped, wrap},
@@ -16,16 +16,14 @@ use crate::{
 
 /// Draws the view.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
-    let width = usize::from(area.width);
-    let lines = if show.has_functions() {
-        lines(show, show.engine.model().map(|m| *m.tables()).unwrap_or_default(), width)
-    } else {
+    if !show.has_functions() {
         let why = "Page tables are not observable here: their birth, retraction and end, and what a walk finds, are \
                    seen by function probes (fentry, kprobe), and this recording has tracepoints only. \"mmtrace \
                    doctor\" says which probes there are and why others are not.";
-        wrap(why, width.max(8)).into_iter().map(Line::from).collect()
-    };
-    text(frame, [(area, lines)], state)
+        return note(frame, area, show, why, state);
+    }
+    let counts = show.engine.model().map(|m| *m.tables()).unwrap_or_default();
+    text(frame, [(area, lines(show, counts, usize::from(area.width)))], state)
 }
 
 /// Before what is counted, the number.

@@ -25,18 +25,12 @@ pub const COLUMNS: &[Column] = &[left("what", 21), right("times", 9), rest("resu
 pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
     let (Some(stats), Some(model)) = (show.engine.stats(), show.engine.model()) else { return Drawn::default() };
     let context = show.engine.context();
-    let mut list = List { context, rows: Vec::new() };
+    let mut list = List { context, functions: show.has_functions(), rows: Vec::new() };
     list.results(&stats.work);
     list.collapses(&stats.work, model);
     list.migration(&stats.work, model);
-    if !show.has_functions() {
-        list.rows.push((
-            2,
-            "page tables, waits",
-            None,
-            "not observable here, function probes show them".to_owned(),
-            Tone::Dim,
-        ));
+    if !list.functions {
+        list.unseen("page tables, waits", "not observable here, function probes show them");
     }
     // What has not happened yet stands below what has.
     list.rows.sort_by_key(|(order, ..)| *order);
@@ -50,6 +44,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
 /// The rows, each with where it stands: 0 has happened, 1 has not, 2 cannot be seen.
 struct List<'a> {
     context: &'a Context,
+    /// Any function is recorded.
+    functions: bool,
     rows: Vec<(u8, &'static str, Option<u64>, String, Tone)>,
 }
 
@@ -66,21 +62,31 @@ impl List<'_> {
         }
     }
 
+    /// What is not known.
+    fn unseen(&mut self, what: &'static str, why: &str) {
+        self.rows.push((2, what, None, why.to_owned(), Tone::Dim));
+    }
+
+    /// Whether this kind of event is recorded. If not, it is not known how often something happened.
+    fn sees(&mut self, kind: Kind, what: &'static str) -> bool {
+        let seen = self.context.has(kind);
+        // That there are no functions is said once for all.
+        if !seen && (self.functions || !spec(kind).at.is_function()) {
+            self.unseen(what, "not observable here");
+        }
+        seen
+    }
+
     /// If this kind of event is recorded.
     fn seen(&mut self, kind: Kind, what: &'static str, n: u64, result: impl Into<String>) {
-        if self.context.has(kind) {
+        if self.sees(kind, what) {
             self.add(what, n, result);
         }
     }
 
     /// What came of something, result by result.
     fn results_of(&mut self, kind: Kind, what: &'static str, values: &str, counts: &BTreeMap<u64, u64>) {
-        if !self.context.has(kind) {
-            // That a function has no probe is said once for all.
-            if !spec(kind).at.is_function() {
-                self.rows.push((2, what, None, "not observable on this kernel".to_owned(), Tone::Dim));
-            }
-        } else if counts.is_empty() {
+        if self.sees(kind, what) && counts.is_empty() {
             self.add(what, 0, "none yet");
         }
         for (value, n) in counts {
@@ -115,10 +121,10 @@ impl List<'_> {
 
     fn migration(&mut self, work: &Work, model: &Model) {
         self.results_of(Kind::MigratePages, "migrate_pages()", "migrate_reason", &work.migrations);
-        self.add("pages migrated", work.migrated, "");
-        self.add("pages not migrated", work.failed, "");
-        self.add("entries set", work.set, "migration entries, PTE and PMD");
-        self.add("entries removed", work.removed, "");
+        self.seen(Kind::MigratePages, "pages migrated", work.migrated, "");
+        self.seen(Kind::MigratePages, "pages not migrated", work.failed, "");
+        self.seen(Kind::SetMigrationPte, "entries set", work.set, "migration entries, PTE and PMD");
+        self.seen(Kind::RemoveMigrationPte, "entries removed", work.removed, "");
         if work.set > 0 {
             let now = model.outstanding() as u64;
             self.rows.push((0, "entries now, as seen", Some(now), String::new(), Tone::Plain));
@@ -138,7 +144,7 @@ impl List<'_> {
         self.seen(Kind::MigrationEntryWaitHuge, "waits, hugetlb", work.huge_waits, "entries met by hugetlb faults");
         self.measured("VMA writers delayed", measures.distribution(RuleId::M01));
         self.measured("mmap writers delayed", measures.distribution(RuleId::M02));
-        self.add("zones compacted", work.compactions, "");
+        self.seen(Kind::CompactionEnd, "zones compacted", work.compactions, "");
     }
 }
 
