@@ -2,7 +2,7 @@
 
 use mmtrace::{
     model::lock::EPSILON_NS,
-    verdict::{RULES, RuleId, Verdict},
+    verdict::{RULES, RuleId, Severity, Verdict},
 };
 use mmtrace_common::{Kind, Record};
 
@@ -17,9 +17,25 @@ pub(crate) type Plant = fn(&mut Made, bool);
 /// The rule, a name, and the stream.
 pub(crate) type Fault = (RuleId, &'static str, Plant);
 
+/// Faults, and what is tried with each of them.
 macro_rules! faults {
     ($($rule:ident $name:ident = $plant:expr;)*) => {
         const FAULTS: &[$crate::planting::Fault] = &[$((RuleId::$rule, stringify!($name), $plant)),*];
+
+        #[test]
+        fn planted_faults_are_caught_and_nothing_else_cries() {
+            $crate::planting::faults_are_caught(FAULTS);
+        }
+
+        #[test]
+        fn rules_that_lack_a_probe_are_not_observable() {
+            $crate::planting::a_missing_probe_is_not_observable(FAULTS);
+        }
+
+        #[test]
+        fn a_missing_event_raises_nothing_else() {
+            $crate::planting::a_missing_event_raises_nothing_else(FAULTS);
+        }
     };
 }
 
@@ -31,9 +47,13 @@ pub(crate) fn either(fault: bool, sound: u64, wrong: u64) -> u64 {
 pub(crate) fn stream(plant: Plant, fault: bool) -> Vec<Record> {
     let mut made = Made::begun();
     plant(&mut made, fault);
-    // The end of the stream is as far away as clocks can differ.
+    ended(&mut made).to_vec()
+}
+
+/// What was made; the end of the stream is as far away as clocks can differ.
+pub(crate) fn ended(made: &mut Made) -> &[Record] {
     made.later(EPSILON_NS).at(4, Kind::PageFaultUser, MM + 0x10_0000, &[]);
-    made.records
+    &made.records
 }
 
 /// What a sound kernel does raises nothing and is evaluated; one planted fault raises its rule and no other.
@@ -112,6 +132,14 @@ pub(crate) fn what_is_missing_elsewhere_hides_nothing(faults: &[Fault], elsewher
             }
         }
     }
+}
+
+/// How often a hazard was met, or something measured, where nothing is broken.
+pub(crate) fn met(records: &[Record], rule: RuleId) -> u64 {
+    let engine = judge(&context(), records);
+    assert_eq!(broken(&engine), []);
+    let sink = engine.sink().expect("it judges");
+    if rule.rule().severity == Severity::Hazard { sink.violations(rule) } else { sink.evaluations(rule) }
 }
 
 /// The stream without one event, and a record that says so in its place.
