@@ -53,10 +53,10 @@ fn a_vma_is_held_for_read_from_its_grant_to_the_end_of_the_fault() {
     m.fast(2).fast(2).fast(3);
     let stats = stats(&m);
     let vmas = vmas(&stats);
-    assert_eq!((vmas.granted, vmas.refused, vmas.dropped, vmas.read_hold.count()), (3, 0, 0, 3));
-    about(vmas.read_hold.quantile(0.5), 2);
+    assert_eq!((vmas.granted, vmas.refused, vmas.dropped, vmas.holds.read.count()), (3, 0, 0, 3));
+    about(vmas.holds.read.quantile(0.5), 2);
     assert!(vmas.readers.is_empty() && vmas.writers.is_empty() && vmas.waiting.is_empty());
-    let (holder, ns) = vmas.longest.expect("there was one");
+    let (holder, ns) = vmas.holds.longest.expect("there was one");
     assert_eq!((holder.vma, holder.write, ns), (VMA, false, 2 * STEP));
 }
 
@@ -79,7 +79,7 @@ fn a_lock_that_was_dropped_on_the_way_was_held_for_nobody_knows_how_long() {
         let mut m = Made::begun();
         m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK).done(2, result);
         let stats = stats(&m);
-        assert_eq!((vmas(&stats).dropped, vmas(&stats).read_hold.count()), (1, 0));
+        assert_eq!((vmas(&stats).dropped, vmas(&stats).holds.read.count()), (1, 0));
     }
 }
 
@@ -95,9 +95,9 @@ fn a_writer_waits_until_it_returns_and_holds_until_the_mmap_lock_goes() {
     m.unlock(1, true);
     let after = stats(&m);
     let vmas = vmas(&after);
-    assert_eq!((vmas.write_wait.count(), vmas.write_hold.count(), vmas.writers.len()), (1, 1, 0));
+    assert_eq!((vmas.write_wait.count(), vmas.holds.write.count(), vmas.writers.len()), (1, 1, 0));
     about(vmas.write_wait.max(), 1);
-    about(vmas.write_hold.max(), 1);
+    about(vmas.holds.write.max(), 1);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_downgrade_ends_the_holds_for_write_too() {
     m.write_lock(1).vma_write(1);
     m.say(1, Kind::AcquireReturned, &[(Column::Write, 0), (Column::Success, 1)]);
     let stats = stats(&m);
-    assert_eq!((vmas(&stats).write_hold.count(), vmas(&stats).writers.len()), (1, 0));
+    assert_eq!((vmas(&stats).holds.write.count(), vmas(&stats).writers.len()), (1, 0));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_vma_that_is_given_back_is_locked_no_more() {
     let mut m = Made::begun();
     m.write_lock(1).vma_write(1).free_vma(1);
     let stats = stats(&m);
-    assert_eq!((vmas(&stats).writers.len(), vmas(&stats).write_hold.count()), (0, 1));
+    assert_eq!((vmas(&stats).writers.len(), vmas(&stats).holds.write.count()), (0, 1));
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn what_was_open_when_events_went_missing_is_forgotten() {
     let stats = stats(&m);
     let vmas = vmas(&stats);
     // That of task 1 was over before.
-    assert_eq!((vmas.read_hold.count(), vmas.write_hold.count(), vmas.write_wait.count()), (0, 0, 1));
+    assert_eq!((vmas.holds.read.count(), vmas.holds.write.count(), vmas.write_wait.count()), (0, 0, 1));
     assert_eq!((stats.faults.unpaired, stats.faults.whole.count()), (1, 0));
     assert!(stats.faults.took.iter().all(|took| took.count() == 0));
 }

@@ -8,7 +8,7 @@ use crate::model::{
     told::{Handling, Outcome, Under},
 };
 
-use super::{locks::Durations, value};
+use super::{durations::Durations, value};
 
 /// Processes that are followed.
 const PROCESSES_MAX: usize = 512;

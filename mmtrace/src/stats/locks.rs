@@ -1,58 +1,15 @@
 //! mmap_locks and VMA locks, mm by mm: who holds them how long, and who waits for whom.
 
-use hdrhistogram::Histogram;
 use mmtrace_common::{Column, Kind, Record};
 use rustc_hash::FxHashMap;
 
-use super::{faults::Faults, value};
+use super::{durations::Durations, faults::Faults, value};
 use crate::model::told::{Handling, Outcome, Told};
 
 /// mms that are followed.
 const MMS_MAX: usize = 256;
 /// Acquisitions and holds of one mm that are followed at once.
 const OPEN_MAX: usize = 512;
-/// Longest duration told apart, nanoseconds: a minute.
-const LONGEST_NS: u64 = 60_000_000_000;
-
-/// A distribution of durations, nanoseconds; values are right to a tenth, the longest is exact.
-#[derive(Clone, Debug)]
-pub struct Durations {
-    histogram: Histogram<u32>,
-    max: u64,
-}
-
-impl Default for Durations {
-    fn default() -> Self {
-        let histogram = Histogram::new_with_bounds(1, LONGEST_NS, 1).expect("constant bounds are valid");
-        Self { histogram, max: 0 }
-    }
-}
-
-impl Durations {
-    pub(super) fn add(&mut self, ns: u64) {
-        self.histogram.saturating_record(ns.max(1));
-        self.max = self.max.max(ns);
-    }
-
-    /// How many.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.histogram.len()
-    }
-
-    /// So much of them was not longer.
-    #[must_use]
-    pub fn quantile(&self, quantile: f64) -> u64 {
-        self.histogram.value_at_quantile(quantile).min(self.max)
-    }
-
-    /// The longest.
-    #[must_use]
-    pub const fn max(&self) -> u64 {
-        self.max
-    }
-}
-
 /// Somebody who holds a lock, or waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
@@ -66,6 +23,41 @@ pub struct Holder {
     pub since: u64,
 }
 
+/// Holds that are over.
+#[derive(Clone, Debug, Default)]
+pub struct Holds {
+    /// For read.
+    pub read: Durations,
+    /// For write.
+    pub write: Durations,
+    /// The longest: who, and how long.
+    pub longest: Option<(Holder, u64)>,
+}
+
+impl Holds {
+    fn add(&mut self, holder: Holder, ts: u64) {
+        let ns = ts.saturating_sub(holder.since);
+        let holds = if holder.write { &mut self.write } else { &mut self.read };
+        holds.add(ns);
+        if self.longest.is_none_or(|(_, longest)| ns > longest) {
+            self.longest = Some((holder, ns));
+        }
+    }
+}
+
+/// One more who holds or waits, if there are not too many already.
+fn begin(open: &mut Vec<Holder>, holder: Holder) {
+    if open.len() < OPEN_MAX {
+        open.push(holder);
+    }
+}
+
+/// The newest of which this is true holds or waits no longer.
+fn end(open: &mut Vec<Holder>, is: impl Fn(&Holder) -> bool) -> Option<Holder> {
+    let at = open.iter().rposition(is)?;
+    Some(open.remove(at))
+}
+
 /// One mm's lock.
 #[derive(Clone, Debug, Default)]
 pub struct MmLock {
@@ -75,18 +67,14 @@ pub struct MmLock {
     owned: bool,
     /// Time of the last event.
     pub last: u64,
-    /// Holds for read.
-    pub read_hold: Durations,
-    /// Holds for write.
-    pub write_hold: Durations,
+    /// Holds that are over.
+    pub holds: Holds,
     /// Waits of readers.
     pub read_wait: Durations,
     /// Waits of writers.
     pub write_wait: Durations,
     /// Acquisitions that failed: trylocks, and waits that were killed.
     pub failed: u64,
-    /// The longest hold that is over: who, and how long.
-    pub longest: Option<(Holder, u64)>,
     /// Who holds it now, oldest first.
     pub holders: Vec<Holder>,
     /// Who waits now, oldest first.
@@ -107,16 +95,13 @@ pub struct VmaLocks {
     pub refused: u64,
     /// Faults that dropped the lock on the way, with RETRY or COMPLETED: when is not seen.
     pub dropped: u64,
-    /// Holds for read, of faults that kept the lock to their end.
-    pub read_hold: Durations,
-    /// Holds for write: until the mmap_lock is released or downgraded.
-    pub write_hold: Durations,
+    /// Holds that are over: for read, of faults that kept the lock to their end; for write, until the mmap_lock is
+    /// released or downgraded.
+    pub holds: Holds,
     /// Writers in `__vma_start_write()`: they wait until the readers are gone.
     pub write_wait: Durations,
     /// Writers that were killed while they waited.
     pub killed: u64,
-    /// The longest hold that is over: who, and how long.
-    pub longest: Option<(Holder, u64)>,
     /// Who handles a fault under a VMA's lock now.
     pub readers: Vec<Holder>,
     /// Which VMAs are locked for write now, oldest first.
@@ -132,40 +117,24 @@ impl VmaLocks {
         self.granted + self.write_wait.count()
     }
 
-    fn held(&mut self, holder: Holder, ts: u64) {
-        let ns = ts.saturating_sub(holder.since);
-        let holds = if holder.write { &mut self.write_hold } else { &mut self.read_hold };
-        holds.add(ns);
-        if self.longest.is_none_or(|(_, longest)| ns > longest) {
-            self.longest = Some((holder, ns));
-        }
-    }
-
     /// The mmap_lock was released or downgraded: `vma_end_write_all()`.
     fn end_writes(&mut self, tid: u32, ts: u64) {
-        for at in 0..self.writers.len() {
-            let holder = self.writers[at];
-            // Whoever else seems to hold one: an event was not recorded.
-            if holder.tid == tid {
-                self.held(holder, ts);
-            }
+        // Whoever else seems to hold one: an event was not recorded.
+        for holder in self.writers.drain(..).filter(|holder| holder.tid == tid) {
+            self.holds.add(holder, ts);
         }
-        self.writers.clear();
     }
 
     fn write_begins(&mut self, record: &Record) {
         self.waiting.retain(|w| w.tid != record.tid);
-        if self.waiting.len() < OPEN_MAX {
-            let vma = value(record, Column::Vma);
-            self.waiting.push(Holder { tid: record.tid, vma, write: true, since: record.ts });
-        }
+        let vma = value(record, Column::Vma);
+        begin(&mut self.waiting, Holder { tid: record.tid, vma, write: true, since: record.ts });
     }
 
     /// `__vma_start_write()` has returned. `section`: the write hold of the mmap_lock was seen to begin.
     fn written(&mut self, record: &Record, section: bool) {
         let vma = value(record, Column::Vma);
-        let waited = self.waiting.iter().position(|w| w.tid == record.tid && w.vma == vma);
-        let waiter = waited.map(|i| self.waiting.remove(i));
+        let waiter = end(&mut self.waiting, |w| w.tid == record.tid && w.vma == vma);
         if (value(record, Column::Ret) as u32 as i32) < 0 {
             self.killed += 1;
             return;
@@ -173,17 +142,15 @@ impl VmaLocks {
         if let Some(waiter) = waiter {
             self.write_wait.add(record.ts.saturating_sub(waiter.since));
         }
-        if section && self.writers.len() < OPEN_MAX {
-            self.writers.push(Holder { tid: record.tid, vma, write: true, since: record.ts });
+        if section {
+            begin(&mut self.writers, Holder { tid: record.tid, vma, write: true, since: record.ts });
         }
     }
 
     fn handles(&mut self, tid: u32, call: &Handling) {
         self.readers.retain(|r| r.tid != tid);
-        if self.readers.len() < OPEN_MAX {
-            let since = call.granted.unwrap_or(call.since);
-            self.readers.push(Holder { tid, vma: call.vma, write: false, since });
-        }
+        let since = call.granted.unwrap_or(call.since);
+        begin(&mut self.readers, Holder { tid, vma: call.vma, write: false, since });
     }
 
     fn handled(&mut self, record: &Record, call: &Handling, outcome: Outcome) {
@@ -191,8 +158,7 @@ impl VmaLocks {
         match (outcome, call.granted) {
             (Outcome::Retry | Outcome::Completed, _) => self.dropped += 1,
             (_, Some(since)) => {
-                let holder = Holder { tid: record.tid, vma: call.vma, write: false, since };
-                self.held(holder, record.ts);
+                self.holds.add(Holder { tid: record.tid, vma: call.vma, write: false, since }, record.ts);
             }
             (_, None) => {}
         }
@@ -221,8 +187,7 @@ impl MmLock {
     }
 
     fn acquire(&mut self, record: &Record, write: bool) {
-        let waited = self.waiting.iter().rposition(|w| w.tid == record.tid && w.write == write);
-        match waited.map(|i| self.waiting.remove(i)) {
+        match end(&mut self.waiting, |w| w.tid == record.tid && w.write == write) {
             Some(waiter) => {
                 let waits = if write { &mut self.write_wait } else { &mut self.read_wait };
                 waits.add(record.ts.saturating_sub(waiter.since));
@@ -231,22 +196,15 @@ impl MmLock {
             None if !write => self.release(record, true),
             None => {}
         }
-        if self.holders.len() < OPEN_MAX {
-            self.holders.push(Holder { tid: record.tid, vma: 0, write, since: record.ts });
-        }
+        begin(&mut self.holders, Holder { tid: record.tid, vma: 0, write, since: record.ts });
     }
 
     fn release(&mut self, record: &Record, write: bool) {
         if write && let Some(vmas) = &mut self.vmas {
             vmas.end_writes(record.tid, record.ts);
         }
-        let own = self.holders.iter().rposition(|h| h.tid == record.tid && h.write == write);
-        let Some(holder) = own.map(|i| self.holders.remove(i)) else { return };
-        let ns = record.ts.saturating_sub(holder.since);
-        let holds = if write { &mut self.write_hold } else { &mut self.read_hold };
-        holds.add(ns);
-        if self.longest.is_none_or(|(_, longest)| ns > longest) {
-            self.longest = Some((holder, ns));
+        if let Some(holder) = end(&mut self.holders, |h| h.tid == record.tid && h.write == write) {
+            self.holds.add(holder, record.ts);
         }
     }
 }
@@ -276,21 +234,22 @@ impl Locks {
         lock
     }
 
+    /// The locks of an mm's VMAs, if one of them was seen to be used.
+    fn vmas_of(&mut self, mm: u64) -> Option<&mut VmaLocks> {
+        self.mms.get_mut(&mm)?.vmas.as_deref_mut()
+    }
+
     pub(super) fn add(&mut self, kind: Kind, record: &Record, faults: &Faults) {
         let lock = self.lock(record, faults);
         let write = value(record, Column::Write) != 0;
         match kind {
             Kind::StartLocking => {
-                if lock.waiting.len() < OPEN_MAX {
-                    lock.waiting.push(Holder { tid: record.tid, vma: 0, write, since: record.ts });
-                }
+                begin(&mut lock.waiting, Holder { tid: record.tid, vma: 0, write, since: record.ts });
             }
             Kind::AcquireReturned if value(record, Column::Success) != 0 => lock.acquire(record, write),
             Kind::AcquireReturned => {
                 lock.failed += 1;
-                if let Some(i) = lock.waiting.iter().rposition(|w| w.tid == record.tid && w.write == write) {
-                    lock.waiting.remove(i);
-                }
+                end(&mut lock.waiting, |w| w.tid == record.tid && w.write == write);
             }
             _ => lock.release(record, write),
         }
@@ -310,25 +269,23 @@ impl Locks {
 
     /// A VMA object is given back; nobody locks it any more.
     pub(super) fn freed(&mut self, record: &Record) {
-        let vmas = self.mms.get_mut(&record.mm).and_then(|lock| lock.vmas.as_mut());
-        if let Some(vmas) = vmas
-            && let Some(at) = vmas.writers.iter().position(|w| w.vma == value(record, Column::Vma))
+        if let Some(vmas) = self.vmas_of(record.mm)
+            && let Some(holder) = end(&mut vmas.writers, |w| w.vma == value(record, Column::Vma))
         {
-            let holder = vmas.writers.remove(at);
-            vmas.held(holder, record.ts);
+            vmas.holds.add(holder, record.ts);
         }
     }
 
     /// A fault under a VMA's lock begins.
     pub(super) fn handles(&mut self, tid: u32, call: &Handling) {
-        if let Some(vmas) = self.mms.get_mut(&call.mm).and_then(|lock| lock.vmas.as_mut()) {
+        if let Some(vmas) = self.vmas_of(call.mm) {
             vmas.handles(tid, call);
         }
     }
 
     /// And has ended.
     pub(super) fn handled(&mut self, record: &Record, call: &Handling, outcome: Outcome) {
-        if let Some(vmas) = self.mms.get_mut(&call.mm).and_then(|lock| lock.vmas.as_mut()) {
+        if let Some(vmas) = self.vmas_of(call.mm) {
             vmas.handled(record, call, outcome);
         }
     }

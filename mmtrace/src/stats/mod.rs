@@ -10,6 +10,7 @@ use crate::model::{
     told::{Told, Under},
 };
 
+pub mod durations;
 pub mod faults;
 pub mod locks;
 pub mod rates;

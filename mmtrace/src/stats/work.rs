@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mmtrace_common::{Column, Kind, Record};
 
-use super::{locks::Durations, value};
+use super::{durations::Durations, value};
 use crate::model::told::Told;
 
 /// Collapse and migration so far.

@@ -59,17 +59,16 @@ pub const COLUMNS: &[Column] = &[
     left("state", 6),
 ];
 
-const REGIONS: &[Column] = &[
-    right("region (2 MiB)", 14),
-    right("faults", 9),
-    right("VMA lock", 9).of(VMA_LOCK),
-    right("fell back", 9).of(VMA_LOCK),
-    right("retries", 7).of(CALLS),
-    right("waits", 5).of(WAITS),
-    right("collapsed", 9).of(COLLAPSES),
-    right("migration", 9),
-    right("VMAs set", 8),
-    rest("", 8),
+/// What is counted in every region: its column and row, and how often it happened.
+const COUNTED: [(Column, fn(&Region) -> u32); 8] = [
+    (right("faults", 9), |r| r.faults),
+    (right("VMA lock", 9).of(VMA_LOCK), |r| r.vma_lock),
+    (right("fell back", 9).of(VMA_LOCK), |r| r.fell_back),
+    (right("retries", 7).of(CALLS), |r| r.retries),
+    (right("waits", 5).of(WAITS), |r| r.waits),
+    (right("collapsed", 9).of(COLLAPSES), |r| r.collapsed),
+    (right("migration", 9), |r| r.migration),
+    (right("VMAs set", 8), |r| r.vmas),
 ];
 
 /// Draws the view.
@@ -158,26 +157,19 @@ fn regions(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State, pi
     let [top, list] = Layout::vertical([Constraint::Length(height), Constraint::Min(1)]).areas(area);
     frame.render_widget(Paragraph::new(strip), top);
     let most = regions.iter().map(|(_, n)| n.faults).max().unwrap_or(1).max(1);
-    let rows = regions.into_iter().map(|(region, n)| Row {
-        key: region,
-        cells: vec![
-            Cell { text: format!("{:#x}", region << REGION_SHIFT), order: region, tone: Tone::Plain },
-            Cell::number(u64::from(n.faults)),
-            Cell::number(u64::from(n.vma_lock)),
-            Cell::number(u64::from(n.fell_back)),
-            Cell::number(u64::from(n.retries)),
-            Cell::number(u64::from(n.waits)),
-            Cell::number(u64::from(n.collapsed)),
-            Cell::number(u64::from(n.migration)),
-            Cell::number(u64::from(n.vmas)),
-            Cell {
-                text: "#".repeat((u64::from(n.faults) * 40).div_ceil(u64::from(most)) as usize),
-                order: u64::from(n.faults),
-                tone: Tone::Plain,
-            },
-        ],
+    let columns: Vec<Column> = [right("region (2 MiB)", 14)]
+        .into_iter()
+        .chain(COUNTED.map(|(column, _)| column))
+        .chain([rest("", 8)])
+        .collect();
+    let rows = regions.into_iter().map(|(region, n)| {
+        let part = (u64::from(n.faults) * 40).div_ceil(u64::from(most));
+        let bar = Cell { text: "#".repeat(part as usize), order: u64::from(n.faults), tone: Tone::Plain };
+        let region = Cell { text: format!("{:#x}", region << REGION_SHIFT), order: region, tone: Tone::Plain };
+        let counts = COUNTED.map(|(_, of)| Cell::number(u64::from(of(&n))));
+        Row { key: region.order, cells: [region].into_iter().chain(counts).chain([bar]).collect() }
     });
-    listing::draw(frame, list, show, REGIONS, rows.collect(), state.current())
+    listing::draw(frame, list, show, &columns, rows.collect(), state.current())
 }
 
 /// How the faults of a process were handled.
@@ -203,9 +195,6 @@ fn handled(show: &Show<'_>, calls: &Calls, width: usize) -> Vec<Line<'static>> {
     wrap(&text, width.max(8)).into_iter().map(|l| Line::from(show.span(l, Tone::Plain))).collect()
 }
 
-/// A row of the strip: its label, what shows it, and how often it happened in a region.
-type StripRow = (&'static str, &'static [Kind], fn(&Region) -> u32);
-
 /// The regions that anything happened in, side by side, with a row for each thing that did.
 fn strip(show: &Show<'_>, pid: u32, regions: &[(u64, Region)], width: u16) -> Vec<Line<'static>> {
     const LABEL: usize = 12;
@@ -225,25 +214,12 @@ fn strip(show: &Show<'_>, pid: u32, regions: &[(u64, Region)], width: u16) -> Ve
         })
         .collect();
     let context = show.engine.context();
-    let rows: [StripRow; 8] = [
-        ("faults", &[], |r| r.faults),
-        ("VMA lock", VMA_LOCK, |r| r.vma_lock),
-        ("fell back", VMA_LOCK, |r| r.fell_back),
-        ("retries", CALLS, |r| r.retries),
-        ("waits", WAITS, |r| r.waits),
-        ("collapsed", COLLAPSES, |r| r.collapsed),
-        ("migration", &[], |r| r.migration),
-        ("VMAs set", &[], |r| r.vmas),
-    ];
     let cell = if per == 1 { "2 MiB".to_owned() } else { format!("{per} regions of 2 MiB") };
     let head = format!("pid {pid}: {} regions touched, {cell} to a character, ┊ a hole before it", regions.len());
     let mut lines = vec![Line::from(show.span(head, Tone::Dim))];
     let (mut none, mut shown) = (Vec::new(), Vec::new());
-    for (label, needs, of) in rows {
-        if !needs.is_empty() && !needs.iter().any(|kind| context.has(*kind)) {
-            continue;
-        }
-        let values = sums(of);
+    for (column, of) in COUNTED.iter().filter(|(column, _)| column.is_observable(context)) {
+        let (label, values) = (column.name, sums(*of));
         if values.iter().all(|n| *n == 0) {
             none.push(label);
             continue;

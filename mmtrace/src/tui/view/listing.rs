@@ -37,7 +37,7 @@ impl Column {
     }
 
     /// Whether there is anything to show in it.
-    fn is_observable(&self, context: &Context) -> bool {
+    pub(super) fn is_observable(&self, context: &Context) -> bool {
         self.needs.is_empty() || self.needs.iter().any(|kind| context.has(*kind))
     }
 }

@@ -11,7 +11,10 @@ use super::{
 use crate::{
     context::Context,
     report::{duration, grouped, wrap},
-    stats::locks::{Durations, Holder, MmLock, VmaLocks},
+    stats::{
+        durations::Durations,
+        locks::{Holder, MmLock, VmaLocks},
+    },
     tui::state::State,
 };
 
@@ -88,13 +91,13 @@ fn mmap_lock(mm: u64, lock: &MmLock, now: u64) -> Vec<Cell> {
         Cell::number(lock.read_wait.count()),
         Cell::number(lock.write_wait.count()),
         Cell::number(lock.failed),
-        Cell::duration(lock.read_hold.quantile(0.5)),
-        Cell::duration(lock.read_hold.quantile(0.99)),
-        Cell::duration(lock.write_hold.quantile(0.5)),
-        Cell::duration(lock.write_hold.quantile(0.99)),
+        Cell::duration(lock.holds.read.quantile(0.5)),
+        Cell::duration(lock.holds.read.quantile(0.99)),
+        Cell::duration(lock.holds.write.quantile(0.5)),
+        Cell::duration(lock.holds.write.quantile(0.99)),
         Cell::duration(lock.read_wait.quantile(0.99)),
         Cell::duration(lock.write_wait.quantile(0.99)),
-        Cell::duration(lock.longest.map_or(0, |(_, ns)| ns)),
+        Cell::duration(lock.holds.longest.map_or(0, |(_, ns)| ns)),
         Cell::text(state_of(lock, now)),
     ]
 }
@@ -110,14 +113,14 @@ fn vma_locks(mm: u64, tgid: u32, vmas: &VmaLocks, now: u64, context: &Context) -
         Cell::known(read(vmas.granted)),
         Cell::known(write(vmas.write_wait.count())),
         Cell::known(read(vmas.refused)),
-        Cell::duration(vmas.read_hold.quantile(0.5)),
-        Cell::duration(vmas.read_hold.quantile(0.99)),
-        Cell::duration(vmas.write_hold.quantile(0.5)),
-        Cell::duration(vmas.write_hold.quantile(0.99)),
+        Cell::duration(vmas.holds.read.quantile(0.5)),
+        Cell::duration(vmas.holds.read.quantile(0.99)),
+        Cell::duration(vmas.holds.write.quantile(0.5)),
+        Cell::duration(vmas.holds.write.quantile(0.99)),
         // Readers do not wait: they are refused.
         Cell::none(),
         Cell::duration(vmas.write_wait.quantile(0.99)),
-        Cell::duration(vmas.longest.map_or(0, |(_, ns)| ns)),
+        Cell::duration(vmas.holds.longest.map_or(0, |(_, ns)| ns)),
         Cell::text(vmas_now(vmas, now)),
     ]
 }
@@ -194,25 +197,25 @@ fn inside(show: &Show<'_>, mm: u64, lock: &MmLock, width: usize) -> Vec<Line<'st
     };
     let mut lines = vec![strong(format!("mmap_lock of pid {}, mm {mm:#x}", lock.tgid))];
     let held = [
-        ("held for read", &lock.read_hold),
-        ("held for write", &lock.write_hold),
+        ("held for read", &lock.holds.read),
+        ("held for write", &lock.holds.write),
         ("readers waited", &lock.read_wait),
         ("writers waited", &lock.write_wait),
     ];
     lines.extend(held.map(distribution));
     let refused = grouped(lock.failed);
     lines.push(Line::from(format!("  {:<15} {refused:>9}  trylocks that failed, waits that were killed", "refused")));
-    lines.extend(longest(lock.longest));
+    lines.extend(longest(lock.holds.longest));
     lines.extend(tasks("holds it now", &lock.holders));
     lines.extend(tasks("waits for it", &lock.waiting));
     if let Some(vmas) = &lock.vmas {
         lines.push(Line::default());
         lines.push(strong("VMA locks of this mm, together".to_owned()));
         if context.has(Kind::LockVmaUnderRcu) {
-            lines.push(distribution(("held for read", &vmas.read_hold)));
+            lines.push(distribution(("held for read", &vmas.holds.read)));
         }
         if context.has(Kind::VmaStartWriteReturn) {
-            lines.push(distribution(("held for write", &vmas.write_hold)));
+            lines.push(distribution(("held for write", &vmas.holds.write)));
             lines.push(distribution(("writers waited", &vmas.write_wait)));
         }
         if context.has(Kind::LockVmaUnderRcu) {
@@ -227,7 +230,7 @@ fn inside(show: &Show<'_>, mm: u64, lock: &MmLock, width: usize) -> Vec<Line<'st
         if vmas.killed > 0 {
             lines.push(Line::from(format!("  writers killed while they waited: {}", grouped(vmas.killed))));
         }
-        lines.extend(longest(vmas.longest));
+        lines.extend(longest(vmas.holds.longest));
         if context.has(Kind::LockVmaUnderRcu) {
             lines.extend(tasks("handles a fault under one now", &vmas.readers));
         }

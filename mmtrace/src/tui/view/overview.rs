@@ -12,7 +12,7 @@ use super::{Drawn, Show, Tone, bars, faults::has_faults, listing::cut, text};
 use crate::{
     model::space::Cause,
     report::{duration, grouped},
-    stats::{locks::Durations, rates::Class},
+    stats::{durations::Durations, rates::Class},
     tui::state::State,
     verdict::{RULES, Severity, Verdict},
 };

@@ -13,7 +13,7 @@ use crate::{
     context::Context,
     model::{Model, measure::Distribution},
     report::duration,
-    stats::{locks::Durations, work::Work},
+    stats::{durations::Durations, work::Work},
     tui::state::State,
     verdict::RuleId,
 };
