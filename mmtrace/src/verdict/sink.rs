@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::{
     history::History,
-    rules::{RULES, Rule, RuleId, Severity},
+    rule::{Rule, Severity},
+    rules::{RULES, RuleId},
 };
 use crate::context::Context;
 
