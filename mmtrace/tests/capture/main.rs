@@ -1,0 +1,9 @@
+//! Captures: what goes in comes out, and what happens to them on disk is noticed.
+
+mod kept;
+mod made;
+mod manifest;
+mod segment;
+mod shown;
+mod stream;
+mod writer;
