@@ -467,7 +467,7 @@ fn near_misses_with_a_missing_event_are_no_violation() {
 fn met(make: impl FnOnce(&mut Made), rule: RuleId) -> u64 {
     let mut m = Made::begun();
     make(&mut m);
-    planting::met(&ended(&mut m), rule)
+    planting::met(ended(&mut m), rule)
 }
 
 /// Task 2 maps without lock, `between` happens, and it maps again, by an entry that is none.

@@ -59,8 +59,11 @@ pub const COLUMNS: &[Column] = &[
     left("state", 6),
 ];
 
-/// What is counted in every region: its column and row, and how often it happened.
-const COUNTED: [(Column, fn(&Region) -> u32); 8] = [
+/// What is counted in a region: its column, which names the row of the strip too, and how often it happened.
+type Counted = (Column, fn(&Region) -> u32);
+
+/// What is counted in every region.
+const COUNTED: [Counted; 8] = [
     (right("faults", 9), |r| r.faults),
     (right("VMA lock", 9).of(VMA_LOCK), |r| r.vma_lock),
     (right("fell back", 9).of(VMA_LOCK), |r| r.fell_back),
