@@ -284,6 +284,18 @@ fn the_palette_offers_what_the_text_means_and_runs_what_is_chosen() {
 }
 
 #[test]
+fn esc_stops_a_search_before_it_goes_back() {
+    let engine = engine("6.18-fork");
+    let mut state = State { view: 5, searching: true, ..State::default() };
+    state.rows[5].inside = Some(0);
+    assert_eq!(press(&mut state, &engine, &[KeyCode::Esc]).1, Some(Request::Stop));
+    assert_eq!(state.current().inside, Some(0));
+    state.searching = false;
+    assert_eq!(press(&mut state, &engine, &[KeyCode::Esc]).1, None);
+    assert_eq!(state.current().inside, None);
+}
+
+#[test]
 fn what_an_event_names_can_be_gone_to_and_come_back_from() {
     let engine = engine("6.18-mmap");
     let mut state = State::default();

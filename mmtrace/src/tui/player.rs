@@ -304,8 +304,11 @@ impl Player<'_> {
 
     /// Searches on, if something is searched for. What there is to say about it.
     pub(super) fn go_on_searching(&mut self) -> Option<String> {
-        self.searching?;
-        Some(self.search().unwrap_or_else(|| "found".to_owned()))
+        let found = match self.searching? {
+            Sought::Mark(_) => "found".to_owned(),
+            Sought::Time(ts) => format!("at {}", seconds(ts.saturating_sub(self.start))),
+        };
+        Some(self.search().unwrap_or(found))
     }
 }
 
@@ -379,7 +382,7 @@ mod tests {
             assert!(said.is_some_and(|text| text.ends_with("; Esc stops")));
             said = player.go_on_searching();
         }
-        said.filter(|text| text != "found")
+        said.filter(|text| text != "found" && !text.starts_with("at "))
     }
 
     /// To the next one; `false`: there is none.
