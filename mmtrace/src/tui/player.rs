@@ -225,7 +225,11 @@ impl Player<'_> {
                 let speed = if *faster { self.speed * 2.0 } else { self.speed / 2.0 };
                 self.speed = speed.clamp(SPEEDS.0, SPEEDS.1);
             }
-            Request::Stop => return sought.map(|_| format!("stopped at {}", seconds(self.at().0))),
+            Request::Stop => {
+                // Who looks for a place and stops wants to look at this one.
+                self.playing &= sought.is_none();
+                return sought.map(|_| format!("stopped at {}", seconds(self.at().0)));
+            }
             Request::Quit | Request::Save(_) => {}
         }
         None
@@ -426,7 +430,7 @@ mod tests {
         assert!(said.starts_with("stopped at 0."), "{said}");
         assert_eq!((player.go_on_searching(), at(&player)), (None, stopped));
         assert_eq!(player.take(&Request::Stop), None, "there is nothing to stop");
-        assert!(player.playing, "what was played is played on");
+        assert!(!player.playing);
     }
 
     #[test]
