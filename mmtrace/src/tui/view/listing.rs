@@ -266,13 +266,17 @@ pub fn draw(
     drawn
 }
 
-/// A cell in its column. A number that is too long is rounded rather than cut; a word before it stays.
+/// A cell in its column. A number that is too long is rounded rather than cut; a word before it stays, and a unit behind
+/// it moves up.
 fn fit(cell: &Cell, mark: &str, right: bool, width: usize) -> String {
     let room = width.saturating_sub(mark.len());
     let mut text = cell.text.clone();
     let number = text.rfind(' ').map_or(0, |space| space + 1);
     if right && text.chars().count() > room && text[number..].chars().all(|c| c.is_ascii_digit() || c == ',') {
         text.replace_range(number.., &rounded(cell.order));
+    }
+    if right && text.chars().count() > room && text.starts_with(|c: char| c.is_ascii_digit()) {
+        text.retain(|c| c != ' ');
     }
     let text = format!("{}{mark}", cut(&text, room));
     if right { format!("{text:>width$}") } else { text }
@@ -322,6 +326,8 @@ mod tests {
         assert_eq!(fit(&Cell::number(123_456_789), "!", true, 7), "  123M!");
         assert_eq!(fit(&Cell::text("a long text"), "", false, 6), "a lon…");
         let met = |n| Cell { text: format!("met {}", crate::report::grouped(n)), order: n, tone: Tone::Doubt };
+        assert_eq!(fit(&Cell::duration(19_900_000), "", true, 7), "19.9 ms");
+        assert_eq!(fit(&Cell::duration(19_900_000), "!", true, 7), "19.9ms!");
         assert_eq!(fit(&met(1_234), "", true, 9), "met 1,234");
         assert_eq!(fit(&met(17_712), "", true, 9), "met 17.7k");
         assert_eq!(fit(&met(1_234_567_890), "", true, 9), "met 1.23G");
