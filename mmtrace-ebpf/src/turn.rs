@@ -9,8 +9,10 @@
 //!
 //! The mark is the address of the event's context, which lies on the stack that the
 //! event happened on, in a slot of the current task's own; events of interrupts have
-//! slots of their own. So no program takes another task's event for its own, nor one
-//! that was interrupted, and what comes between two programs leaves the mark alone.
+//! slots of their own, and so have those that happen while a task is preempted and put
+//! on again, on its own stack: contention of the scheduler's locks, and the end of an mm.
+//! So no program takes another event for its own, and what comes between two programs
+//! leaves the mark alone.
 //!
 //! All this comes before anything else that a program does. Events that spares took
 //! over are counted then, whether they are wanted or not: the kernel's count of skipped
@@ -41,9 +43,12 @@ static SPARES_FUNCTION: u32 = 0;
 #[unsafe(no_mangle)]
 static MARK_BITS: u32 = 0;
 
-/// Marks by task; behind them one for each CPU's interrupts and idle task.
+/// Marks of one slot: of most events, and of those that can come between the programs of one.
+type Marks = [u32; 2];
+
+/// Marks by task; behind them those of each CPU's interrupts and idle task.
 #[map]
-static MARKS: Array<u32> = Array::with_max_entries(1, 0);
+static MARKS: Array<Marks> = Array::with_max_entries(1, 0);
 
 /// Events that spares took over, by kind.
 #[map]
@@ -81,11 +86,15 @@ impl Turn {
         if self.place == 0 && spares == 0 {
             return true;
         }
-        let event = low_half(ctx);
+        let context = low_half(ctx);
         // A task whose id is beyond the table has no spares.
-        let Some(mark) = slot(event) else { return self.place == 0 };
-        // SAFETY: a word of the map; nobody else uses it now.
+        let Some(marks) = slot(context) else { return self.place == 0 };
+        // A function's entry and its return have one context.
+        let event = context ^ kind as u32;
+        let between = matches!(kind, Kind::ContentionBegin | Kind::ContentionEnd | Kind::Mmdrop);
+        // SAFETY: two words of the map; nobody else uses them now.
         unsafe {
+            let mark = &raw mut (*marks)[between as usize];
             if self.place == 0 {
                 mark.write_volatile(event);
                 return true;
@@ -105,22 +114,26 @@ impl Turn {
     }
 }
 
-/// Size of a task's kernel stack: THREAD_SIZE of x86-64 without KASAN (arch/x86/include/asm/page_64_types.h).
-const STACK: u32 = 16 << 10;
+/// Set by the loader: bytes of a task's kernel stack (THREAD_SIZE).
+#[unsafe(no_mangle)]
+static STACK_SIZE: u32 = 0;
 
-/// Where an event on this context leaves its mark: the current task's slot, or that of the CPU, for its idle task, of
+/// Where an event on this context leaves its marks: the current task's slot, or that of the CPU, for its idle task, of
 /// which all have the id 0, and for interrupts, so that they do not touch the mark of the task below.
 #[inline(always)]
-fn slot(event: u32) -> Option<*mut u32> {
-    // SAFETY: a static of ours; volatile, since the loader sets it.
-    let bits = unsafe { addr_of!(MARK_BITS).read_volatile() } & 31;
+fn slot(context: u32) -> Option<*mut Marks> {
+    // SAFETY: statics of ours; volatile, since the loader sets them.
+    let (bits, size) = unsafe { (addr_of!(MARK_BITS).read_volatile() & 31, addr_of!(STACK_SIZE).read_volatile()) };
     // SAFETY: always returns the current task, with its BTF type.
     let task = unsafe { bpf_get_current_task_btf() } as u64;
     let stack = member::<true>(task, offsets::task_stack()) as u32;
     let tid = member32::<true>(task, offsets::task_pid()) as u32;
-    let index = if tid == 0 || event.wrapping_sub(stack) >= STACK {
+    let index = if tid == 0 || context.wrapping_sub(stack) >= size {
         // SAFETY: a helper without preconditions.
         (1 << bits) + unsafe { bpf_get_smp_processor_id() }
+    } else if tid >> bits != 0 {
+        // There were not so many ids when recording began.
+        return None;
     } else {
         // Neighbours run at the same time, on different CPUs: their marks are put into different cache lines.
         ((tid << (bits.wrapping_sub(4) & 31)) | (tid >> 4)) & ((1 << bits) - 1)

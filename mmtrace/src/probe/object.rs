@@ -86,6 +86,8 @@ pub struct Object {
     rings: usize,
     spares: Spares,
     attached: Vec<Attached>,
+    /// Events whose spares were refused.
+    bare: Vec<&'static str>,
 }
 
 /// A program in the kernel.
@@ -145,6 +147,7 @@ impl Object {
         loader.override_global("SPARES_FUNCTION", &spares.function, true);
         let mark_bits = spares::task_bits();
         loader.override_global("MARK_BITS", &mark_bits, true);
+        loader.override_global("STACK_SIZE", &plan.stack_size, true);
         if spares.any() {
             loader.map_max_entries("MARKS", (1 << mark_bits) + cpus as u32);
         }
@@ -176,7 +179,7 @@ impl Object {
         loader.override_global("FILTER_CGROUP_LEVEL", &level, true);
 
         let ebpf = loader.load(OBJECT).map_err(|e| ObjectError::Load(Box::new(e)))?;
-        let mut object = Self { ebpf, btf: Btf::from_sys_fs()?, rings, spares, attached: Vec::new() };
+        let mut object = Self { ebpf, btf: Btf::from_sys_fs()?, rings, spares, attached: Vec::new(), bare: Vec::new() };
         object.learn_own_mm()?;
         for pid in &filter.pids {
             object.want_pid(*pid)?;
@@ -305,6 +308,7 @@ impl Object {
         }
         if behind.len() < spares.len() {
             // Some alone would not know what the others did: then rather none.
+            self.bare.push(spec.name);
             self.withdraw(&spares);
             behind.clear();
         }
@@ -372,6 +376,12 @@ impl Object {
             Form::Kprobe | Form::Kretprobe => bring!(KProbe, (), (place, 0)),
         };
         Ok(done.map_err(|e| explain(&e)))
+    }
+
+    /// Events that should have spares and have none: what is skipped of them is missing.
+    #[must_use]
+    pub fn bare(&self) -> &[&'static str] {
+        &self.bare
     }
 
     /// Hands out the maps and counters that events are read from.

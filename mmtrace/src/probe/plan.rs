@@ -27,6 +27,8 @@ pub struct Plan {
     pub enums: BTreeMap<String, BTreeMap<String, i64>>,
     /// Kernel variables that the programs read, by name, with their addresses.
     pub variables: Vec<(&'static str, u64)>,
+    /// Bytes of a task's kernel stack.
+    pub stack_size: u32,
 }
 
 /// The plan for one event.
@@ -186,6 +188,7 @@ impl Plan {
             probes,
             offsets: offsets.into_iter().filter_map(|(id, o)| Some((id, o.ok()?))).collect(),
             enums,
+            stack_size: stack_size(btf, symbols),
             variables: VARIABLES.iter().filter_map(|name| Some((*name, symbols.address(name)?))).collect(),
         }
     }
@@ -196,6 +199,18 @@ const PAGE_STRUCT_SIZE: u32 = 64;
 
 /// Kernel variables that say where the direct map and the array of `struct page` begin (arch/x86/kernel/head64.c).
 pub(super) const VARIABLES: &[&str] = &["page_offset_base", "vmemmap_base"];
+
+/// A function that kernels with KASAN have.
+pub(super) const KASAN: &str = "kasan_report";
+
+/// THREAD_SIZE, by `union thread_union` (include/linux/sched.h), which the BTF of 7.2 lacks; there by
+/// arch/x86/include/asm/page_64_types.h. If it were another, events would be found written twice, and rules unknown.
+fn stack_size(btf: &Btf, symbols: &Symbols) -> u32 {
+    btf.struct_size("thread_union").unwrap_or_else(|_| match symbols.count(KASAN) {
+        None | Some(0) => 16 << 10,
+        Some(_) => 32 << 10,
+    })
+}
 
 type Found = ([u8; POSITIONS], Vec<Column>, Option<&'static str>);
 

@@ -2,7 +2,7 @@
 //!
 //! A program that still runs on the same CPU is not entered again. Where it has spares, one of them took the event over,
 //! and counted that before it wrote the record. So the program's skipped runs less what its spares took are the events
-//! that are missing: exactly, since each skipped run is followed by the entry of the spares for the same event.
+//! that are missing, since each skipped run is followed by the entry of the spares for the same event.
 //!
 //! Followed, not accompanied: a task can be preempted between the two. Until they agree again, what came after the last
 //! time that they did must not be judged, since it may depend on the record that is still to come.
@@ -22,8 +22,11 @@ use super::{
 use crate::context::Kernel;
 
 /// So long a record of a spare is waited for, since it was seen to be due. A task that was preempted comes on again
-/// sooner; if the spares were skipped too, there is none.
+/// sooner, but for the most crowded machines; if the spares were skipped too, there is none.
 const PATIENCE_NS: u64 = 500_000_000;
+/// So long after a record was given up it may still come, and make up in the sum for another that is missing. Whatever is
+/// skipped of that event meanwhile counts as missing.
+const DOUBT_NS: u64 = 10_000_000_000;
 
 /// So often the counters are read at the start, until nothing changes meanwhile. If it does to the end, recording begins
 /// with a report of it.
@@ -36,8 +39,6 @@ pub(super) struct Skips {
     stood_in: PerCpuArray<MapData, Lost>,
     /// The last time at which no record was to come.
     agreed: u64,
-    /// Since when records have been due.
-    due: Option<u64>,
     /// Events that are missing although their program has spares.
     preempted: u64,
 }
@@ -51,6 +52,12 @@ struct Account {
     idle: bool,
     /// Events known to be missing: skipped runs less what spares took.
     missing: i64,
+    /// Skipped runs so far.
+    skipped: u64,
+    /// Since when a record has been due.
+    due: Option<u64>,
+    /// Until when the sum is in doubt.
+    doubt: u64,
 }
 
 /// What the counters say of one program.
@@ -69,19 +76,34 @@ impl Account {
         Self {
             spared: !attached.spares.is_empty(),
             idle: is_of_other_locks(attached.kind, kernel.preempts_tracepoints()),
-            missing: 0,
+            ..Self::default()
         }
     }
 
-    /// `taken`: what spares had taken before the skipped runs were counted, and after. `late`: what has not come by now
-    /// is given up.
-    fn balance(&mut self, skipped: u64, taken: (u64, u64), late: bool) -> Balance {
-        let (most, least) = (skipped as i64 - taken.0 as i64, skipped as i64 - taken.1 as i64);
-        if self.idle || (self.spared && most == self.missing) {
+    /// From now on.
+    fn begin(&mut self, skipped: u64, taken: u64) {
+        self.missing = skipped as i64 - taken as i64;
+        self.skipped = skipped;
+    }
+
+    /// `taken`: what spares had taken before the skipped runs were counted, and after.
+    fn balance(&mut self, now: u64, skipped: u64, taken: (u64, u64)) -> Balance {
+        if self.idle {
             return Balance::Even;
         }
-        if self.spared && (least < most || most > self.missing) && !(late && least > self.missing) {
-            return Balance::Open;
+        let (most, least) = (skipped as i64 - taken.0 as i64, skipped as i64 - taken.1 as i64);
+        let more = skipped != std::mem::replace(&mut self.skipped, skipped);
+        if self.spared {
+            if most == self.missing {
+                self.due = None;
+                return if more && now < self.doubt { Balance::Off(1) } else { Balance::Even };
+            }
+            let late = now.saturating_sub(*self.due.get_or_insert(now)) > PATIENCE_NS;
+            if (least < most || most > self.missing) && !(late && least > self.missing) {
+                return Balance::Open;
+            }
+            self.due = None;
+            self.doubt = now + DOUBT_NS;
         }
         let new = least.abs_diff(self.missing);
         self.missing = least;
@@ -92,7 +114,7 @@ impl Account {
 impl Skips {
     pub(super) fn new(programs: Vec<Attached>, stood_in: PerCpuArray<MapData, Lost>, kernel: &Kernel) -> Self {
         let accounts = programs.iter().map(|p| Account::of(p, kernel)).collect();
-        Self { programs, accounts, stood_in, agreed: 0, due: None, preempted: 0 }
+        Self { programs, accounts, stood_in, agreed: 0, preempted: 0 }
     }
 
     /// From now on: what was skipped, and taken over, while programs were attached one by one, says nothing.
@@ -101,7 +123,7 @@ impl Skips {
             let before = self.taken()?;
             for (attached, account) in self.programs.iter().zip(&mut self.accounts) {
                 let skipped = sys::counts(attached.program.as_fd())?.recursion_misses;
-                account.missing = skipped as i64 - of(&before, attached.kind) as i64;
+                account.begin(skipped, of(&before, attached.kind));
             }
             let after = self.taken()?;
             if self.programs.iter().all(|p| of(&before, p.kind) == of(&after, p.kind)) {
@@ -128,11 +150,10 @@ impl Skips {
             true => before.clone(),
             false => self.taken()?,
         };
-        let late = self.due.is_some_and(|due| now.saturating_sub(due) > PATIENCE_NS);
         let mut agree = true;
         for ((attached, account), skipped) in self.programs.iter().zip(&mut self.accounts).zip(skipped) {
             let taken = (of(&before, attached.kind), of(&after, attached.kind));
-            match account.balance(skipped, taken, late) {
+            match account.balance(now, skipped, taken) {
                 Balance::Even => {}
                 Balance::Open => agree = false,
                 Balance::Off(count) => {
@@ -145,9 +166,6 @@ impl Skips {
         }
         if agree {
             self.agreed = now;
-            self.due = None;
-        } else {
-            self.due.get_or_insert(now);
         }
         Ok(self.agreed)
     }
@@ -194,50 +212,71 @@ const fn is_of_other_locks(kind: Kind, preemptible: bool) -> bool {
 mod tests {
     use super::*;
 
+    /// A time, and one at which nothing due before is waited for any more.
+    const NOW: u64 = 1_000_000_000;
+    const LATE: u64 = NOW + PATIENCE_NS + 1;
+
+    fn spared() -> Account {
+        Account { spared: true, ..Account::default() }
+    }
+
     #[test]
     fn without_spares_each_skipped_run_is_a_missing_event_at_once() {
         let mut account = Account::default();
-        assert_eq!(account.balance(0, (0, 0), false), Balance::Even);
-        assert_eq!(account.balance(3, (0, 0), false), Balance::Off(3));
-        assert_eq!(account.balance(3, (0, 0), false), Balance::Even);
-        assert_eq!(account.balance(4, (0, 0), true), Balance::Off(1));
+        assert_eq!(account.balance(NOW, 0, (0, 0)), Balance::Even);
+        assert_eq!(account.balance(NOW, 3, (0, 0)), Balance::Off(3));
+        assert_eq!(account.balance(NOW, 3, (0, 0)), Balance::Even);
+        assert_eq!(account.balance(LATE, 4, (0, 0)), Balance::Off(1));
     }
 
     #[test]
     fn what_a_spare_took_is_not_missing_and_is_waited_for() {
-        let mut account = Account { spared: true, ..Account::default() };
-        assert_eq!(account.balance(5, (3, 3), false), Balance::Open);
-        assert_eq!(account.balance(6, (6, 6), false), Balance::Even);
+        let mut account = spared();
+        account.begin(7, 4);
+        assert_eq!(account.balance(NOW, 12, (7, 7)), Balance::Open);
+        assert_eq!(account.balance(LATE, 13, (10, 10)), Balance::Even);
         // The spares were skipped too.
-        assert_eq!(account.balance(9, (8, 8), false), Balance::Open);
-        assert_eq!(account.balance(9, (8, 8), true), Balance::Off(1));
-        assert_eq!(account.balance(12, (11, 11), false), Balance::Even);
+        assert_eq!(account.balance(LATE, 16, (12, 12)), Balance::Open);
+        assert_eq!(account.balance(LATE + PATIENCE_NS, 16, (12, 12)), Balance::Open);
+        assert_eq!(account.balance(LATE + PATIENCE_NS + 1, 16, (12, 12)), Balance::Off(1));
     }
 
     #[test]
     fn what_changes_while_it_is_read_is_not_taken_for_missing() {
-        let mut account = Account { spared: true, ..Account::default() };
+        let mut account = spared();
+        assert_eq!(account.balance(NOW, 1, (0, 0)), Balance::Open);
         // The reader was off between the first look and the second: hundreds were skipped and taken meanwhile.
-        assert_eq!(account.balance(420, (20, 420), true), Balance::Open);
-        assert_eq!(account.balance(420, (20, 430), true), Balance::Open);
-        assert_eq!(account.balance(430, (430, 430), true), Balance::Even);
+        assert_eq!(account.balance(LATE, 420, (20, 420)), Balance::Open);
+        assert_eq!(account.balance(LATE, 420, (20, 430)), Balance::Open);
         // What is missing whenever it is looked at is.
-        assert_eq!(account.balance(450, (430, 445), true), Balance::Off(5));
+        assert_eq!(account.balance(LATE, 450, (430, 445)), Balance::Off(5));
     }
 
     #[test]
     fn what_comes_after_it_was_given_up_and_what_was_written_twice_is_told() {
-        let mut account = Account { spared: true, ..Account::default() };
-        assert_eq!(account.balance(2, (0, 0), true), Balance::Off(2));
-        assert_eq!(account.balance(2, (1, 1), false), Balance::Off(1));
-        assert_eq!(account.balance(2, (3, 3), false), Balance::Off(2));
+        let mut account = spared();
+        assert_eq!(account.balance(NOW, 2, (0, 0)), Balance::Open);
+        assert_eq!(account.balance(LATE, 2, (0, 0)), Balance::Off(2));
+        assert_eq!(account.balance(LATE, 2, (1, 1)), Balance::Off(1));
+        assert_eq!(account.balance(LATE, 2, (3, 3)), Balance::Off(2));
+    }
+
+    #[test]
+    fn what_comes_late_does_not_make_up_for_what_never_comes() {
+        let mut account = spared();
+        assert_eq!(account.balance(NOW, 1, (0, 0)), Balance::Open);
+        assert_eq!(account.balance(LATE, 1, (0, 0)), Balance::Off(1));
+        assert_eq!(account.balance(LATE, 1, (0, 0)), Balance::Even);
+        // The first comes, and another does not: the sum is what it was.
+        assert_eq!(account.balance(LATE, 2, (1, 1)), Balance::Off(1));
+        assert_eq!(account.balance(LATE + DOUBT_NS, 3, (2, 2)), Balance::Even);
     }
 
     #[test]
     fn runs_for_other_locks_are_neither_missing_nor_waited_for() {
         for spared in [false, true] {
-            let mut account = Account { spared, idle: true, missing: 0 };
-            assert_eq!(account.balance(7, (0, 0), false), Balance::Even);
+            let mut account = Account { spared, idle: true, ..Account::default() };
+            assert_eq!(account.balance(NOW, 7, (0, 0)), Balance::Even);
         }
         assert!(is_of_other_locks(Kind::ContentionBegin, false));
         assert!(!is_of_other_locks(Kind::ContentionBegin, true));

@@ -61,7 +61,8 @@ impl Spares {
     }
 }
 
-/// Task ids that this system can have, as a power of two: the marks of so many tasks are kept.
+/// Task ids that this system can have, as a power of two: the marks of so many tasks are kept, eight bytes for each, so
+/// 32 MiB of kernel memory at most.
 #[must_use]
 pub fn task_bits() -> u32 {
     let most = fs::read_to_string("/proc/sys/kernel/pid_max").ok().and_then(|t| t.trim().parse::<u32>().ok());

@@ -67,6 +67,7 @@ fn parse(mut lines: impl BufRead) -> io::Result<BTreeMap<String, Vec<u64>>> {
         .flat_map(|s| s.functions)
         .map(|f| f.symbol)
         .chain(super::plan::VARIABLES.iter().copied())
+        .chain([super::plan::KASAN])
         .collect();
     let mut table: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let mut line = String::new();

@@ -116,6 +116,9 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     if begun.elapsed() >= LONG {
         tell(&format!("{attached} of {} probes attached in {:.1} s", probes.len(), begun.elapsed().as_secs_f64()));
     }
+    if !object.bare().is_empty() {
+        tell(&format!("the kernel refused spares of {}: what it skips of them is missing", object.bare().join(", ")));
+    }
     if attached == 0 {
         let why = probes.iter().find_map(|p| p.reason.as_deref()).unwrap_or("none was asked for");
         bail!("no probe could be attached: {why}\nsee: mmtrace doctor");
