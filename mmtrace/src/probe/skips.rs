@@ -52,7 +52,7 @@ struct Account {
     idle: bool,
     /// Events known to be missing: skipped runs less what spares took.
     missing: i64,
-    /// Skipped runs so far.
+    /// Skipped runs when the sum was last drawn.
     skipped: u64,
     /// Since when a record has been due.
     due: Option<u64>,
@@ -92,10 +92,10 @@ impl Account {
             return Balance::Even;
         }
         let (most, least) = (skipped as i64 - taken.0 as i64, skipped as i64 - taken.1 as i64);
-        let more = skipped != std::mem::replace(&mut self.skipped, skipped);
         if self.spared {
             if most == self.missing {
                 self.due = None;
+                let more = skipped != std::mem::replace(&mut self.skipped, skipped);
                 return if more && now < self.doubt { Balance::Off(1) } else { Balance::Even };
             }
             let late = now.saturating_sub(*self.due.get_or_insert(now)) > PATIENCE_NS;
@@ -106,7 +106,7 @@ impl Account {
             self.doubt = now + DOUBT_NS;
         }
         let new = least.abs_diff(self.missing);
-        self.missing = least;
+        (self.missing, self.skipped) = (least, skipped);
         if new == 0 { Balance::Even } else { Balance::Off(new) }
     }
 }
@@ -269,7 +269,11 @@ mod tests {
         assert_eq!(account.balance(LATE, 1, (0, 0)), Balance::Even);
         // The first comes, and another does not: the sum is what it was.
         assert_eq!(account.balance(LATE, 2, (1, 1)), Balance::Off(1));
-        assert_eq!(account.balance(LATE + DOUBT_NS, 3, (2, 2)), Balance::Even);
+        // Nor if it was not there when the other was seen to be due.
+        assert_eq!(account.balance(LATE, 3, (1, 1)), Balance::Open);
+        assert_eq!(account.balance(LATE, 3, (2, 2)), Balance::Off(1));
+        assert_eq!(account.balance(LATE, 3, (2, 2)), Balance::Even);
+        assert_eq!(account.balance(LATE + DOUBT_NS, 4, (3, 3)), Balance::Even);
     }
 
     #[test]

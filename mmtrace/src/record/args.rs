@@ -62,7 +62,8 @@ pub struct WatchArgs {
     ///
     /// The kernel skips a probe that still runs on the same CPU, for a task that was preempted in it. Without spares
     /// those events are missing, and rules that need them are unknown. 2 is for machines with many more busy tasks than
-    /// CPUs. Each makes an event cost half as much again (`cargo xtask bench spares`); `mmtrace doctor` says whether the kernel preempts.
+    /// CPUs. Each makes an event cost half as much again (`cargo xtask bench spares`); `mmtrace doctor` says whether the
+    /// kernel preempts.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=2))]
     pub spares: Option<u32>,
 

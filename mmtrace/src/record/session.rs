@@ -198,24 +198,22 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     diagnostics.abort();
     let costs = rings.costs();
     let patience = Instant::now() + PATIENCE;
-    let mut object = Some(object);
-    let mut detaching = None;
-    while result.is_ok() {
+    while result.is_ok() && !rings.has_settled() && Instant::now() < patience {
         match live.pass(&mut rings) {
-            Ok(Pass::More) => {}
-            Ok(_) if Instant::now() >= patience => break,
-            Ok(pass) if rings.has_settled() => {
-                detaching = detaching.or_else(|| object.take().map(Detaching::begin));
-                match pass {
-                    Pass::Held => sleep(PASS_EVERY).await,
-                    _ => break,
-                }
-            }
-            Ok(_) => sleep(PASS_EVERY).await,
+            Ok(Pass::Held) => sleep(PASS_EVERY).await,
+            Ok(Pass::More | Pass::Drained) => {}
             Err(error) => result = Err(error),
         }
     }
-    let detaching = detaching.or_else(|| object.take().map(Detaching::begin));
+    let detaching = Detaching::begin(object);
+    while result.is_ok() {
+        match live.pass(&mut rings) {
+            Ok(Pass::More) => {}
+            Ok(Pass::Held) if Instant::now() < patience => sleep(PASS_EVERY).await,
+            Ok(Pass::Drained | Pass::Held) => break,
+            Err(error) => result = Err(error),
+        }
+    }
     live.face.close();
     if let Some(child) = child {
         child.end().await;
@@ -232,9 +230,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     for (kind, runs, ns) in costs {
         tell(&format!("cost of {}: {} ns each of {runs} runs", kind.name(), ns / runs.max(1)));
     }
-    if let Some(detaching) = detaching {
-        detaching.end();
-    }
+    detaching.end();
     result?;
     closed
 }
