@@ -9,20 +9,23 @@ mod kernel;
 #[macro_use]
 #[path = "common/planting.rs"]
 mod planting;
+#[path = "common/sound_faults.rs"]
+mod sound_faults;
 #[path = "common/soundness.rs"]
 mod soundness;
 
 use judging::{broken, judge};
 use kernel::{
-    ALLOW_RETRY, COMPLETED, LENGTH, MM, Made, NOWAIT, RETRY, Random, START, TRAP, TRIED, USER, VMA, VMA_LOCK, context,
+    ALLOW_RETRY, COMPLETED, LENGTH, MM, Made, NOWAIT, RETRY, START, TRAP, TRIED, USER, VMA, VMA_LOCK, context, without,
 };
 use mmtrace::{
     model::lock::EPSILON_NS,
     report::{Report, Style},
-    verdict::RuleId,
+    verdict::{RuleId, Verdict},
 };
 use mmtrace_common::{Column, Kind, Record};
-use planting::{either, met, stream};
+use planting::{either, ended, met, stream};
+use sound_faults::Sound;
 
 const WP: u64 = 0x1000;
 
@@ -173,6 +176,16 @@ faults! {
         if fault { m.free_vma(3); }
         m.done(2, 0);
         if !fault { m.free_vma(3); }
+    };
+    L22 unmapped_under_a_reader = |m, fault| {
+        m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK);
+        m.write_lock(3);
+        // Whoever unmaps locks the VMA for writing first, which waits for its readers.
+        m.say(3, Kind::VmaStartWrite, &[(Column::Vma, VMA)]);
+        if !fault { m.done(2, 0); }
+        if fault { m.free_vma(3); }
+        if fault { m.done(2, 0); }
+        m.unlock(3, true);
     };
     L26 protected_range_is_retracted = |m, fault| {
         m.write_lock(2).register(2, WP).unlock(2, true);
@@ -333,6 +346,42 @@ fn the_object_may_be_another_mms_at_once() {
 
 /// A killed wait for the readers leaves the VMA as it was.
 #[test]
+fn a_vma_that_was_given_back_is_told_before_the_lock_for_writing() {
+    let mut m = Made::begun();
+    m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK);
+    m.write_lock(3).vma_write(3).free_vma(3);
+    m.done(2, 0).unlock(3, true);
+    let engine = judge(&context(), ended(&mut m));
+    let told: Vec<_> = broken(&engine).into_iter().map(|(rule, _)| rule).collect();
+    assert_eq!(told, ["L19", "L22"]);
+    let kept: Vec<&str> = engine.sink().expect("it judges").kept().map(|v| v.what.as_str()).collect();
+    for what in kept {
+        assert!(what.contains("task 3 locked it for writing"), "{what}");
+        assert!(what.contains("task 3 gave it back"), "{what}");
+    }
+}
+
+/// Faults under locks that a broken kernel gave to several: they are inside until each has left.
+#[test]
+fn who_is_inside_after_a_breach_is_not_blamed_for_what_it_does() {
+    let mut m = Made::begun();
+    m.write_lock(1).write_lock(2).later(EPSILON_NS);
+    // Both go on with what only one may do, and another one comes.
+    for tid in [1, 2] {
+        m.vma_write(tid);
+    }
+    m.write_lock(3).vma_write(3).unlock(3, true);
+    m.vma_write(1).vma_write(2).unlock(1, true).vma_write(2).unlock(2, true);
+    m.write_lock(3).vma_write(3).unlock(3, true);
+    let told: Vec<_> = broken(&judge(&context(), ended(&mut m))).into_iter().map(|(rule, _)| rule).collect();
+    assert_eq!(told, ["L01"]);
+    // All have left, and another writer came: what is wrong then is told.
+    m.vma_write(1);
+    let told: Vec<_> = broken(&judge(&context(), ended(&mut m))).into_iter().map(|(rule, _)| rule).collect();
+    assert_eq!(told, ["L01", "L21"]);
+}
+
+#[test]
 fn a_killed_writer_has_nothing() {
     let mut m = Made::begun();
     m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK);
@@ -456,267 +505,102 @@ fn what_goes_on_beside_a_retract_is_counted() {
     assert_eq!(met(&m.records, RuleId::H04), 2);
 }
 
-/// What a task does next.
-#[derive(Clone, Copy, Debug)]
-enum Do {
-    User,
-    Grant,
-    Fault(u64),
-    Done(u64),
-    /// `vma_end_read()`, which no event tells of.
-    EndRead,
-    Start(bool),
-    Got(bool),
-    Downgrade,
-    Released(bool),
-    VmaWrite,
-    VmaWritten,
-    FreeVma,
-    Wait,
-    Waited,
-    Locked(u64),
-    Retract,
-    Flush,
-    Retracted,
-    Register(u64),
-    Say(Kind),
+/// The mm of task 1 dies; a process that nobody sees forks task 7, whose mm gets the same address.
+fn reused(seen: impl Fn(&Record) -> bool) -> Vec<Record> {
+    let mut made = Made::begun();
+    let (parent, child) = (6, 7);
+    made.write_lock(1).say(1, Kind::ExitMmap, &[]).unlock(1, true).say(1, Kind::Exit, &[]);
+    made.say(parent, Kind::Mmdrop, &[]);
+    made.write_lock(parent).unlock(parent, true);
+    let born = [(Column::ChildPid, u64::from(child)), (Column::ChildTid, u64::from(child))];
+    made.say(parent, Kind::Fork, &born);
+    for _ in 0..3 {
+        made.fast(child);
+        made.say(child, Kind::PmdInstall, &[(Column::Installed, 1)]);
+        made.write_lock(child).vma_write(child).unlock(child, true);
+    }
+    made.later(EPSILON_NS).at(4, Kind::PageFaultUser, MM + 0x10_0000, &[]);
+    made.records.retain(seen);
+    made.records
 }
 
-/// A sound kernel: tasks that fault, change and look at one VMA, one step after the other.
-struct Sound {
-    random: Random,
-    made: Made,
-    todo: [Vec<Do>; 6],
-    readers: u64,
-    writer: bool,
-    vma_readers: u64,
-    /// A writer waits for the VMA's readers, or has it.
-    vma_excluded: bool,
-    protected: bool,
-    /// The CPU of a BPF program's trylock, to be released on top of whoever runs there then.
-    deferred: Option<u32>,
+#[test]
+fn a_child_of_a_hidden_process_may_get_the_address_of_a_dead_mm() {
+    let engine = judge(&context(), reused(|r| r.tid != 6));
+    assert_eq!(broken(&engine), []);
+    let sink = engine.sink().expect("it judges");
+    assert_eq!((sink.not_judged(RuleId::L44), sink.not_judged(RuleId::L09)), (1, 1));
+    // Announced, it is judged.
+    let engine = judge(&context(), reused(|_| true));
+    assert_eq!(broken(&engine), []);
+    let sink = engine.sink().expect("it judges");
+    assert_eq!((sink.not_judged(RuleId::L44), sink.not_judged(RuleId::L09)), (0, 0));
+    assert_eq!((sink.evaluations(RuleId::L44), sink.evaluations(RuleId::L09)), (1, 1));
 }
 
-impl Sound {
-    fn stream(seed: u64, steps: usize) -> Vec<Record> {
-        let mut kernel = Self {
-            random: Random(seed),
-            made: Made::new(),
-            todo: Default::default(),
-            readers: 0,
-            writer: false,
-            vma_readers: 0,
-            vma_excluded: false,
-            protected: false,
-            deferred: None,
-        };
-        for _ in 0..steps {
-            let task = kernel.random.below(6) as usize;
-            kernel.made.step = 20 + kernel.random.below(4000);
-            if kernel.todo[task].is_empty() {
-                let mut program = kernel.program(task);
-                program.reverse();
-                kernel.todo[task] = program;
-            }
-            if kernel.step(task) {
-                kernel.interrupt(task as u32 + 1);
-            }
-        }
-        let mut records = kernel.made.records;
-        // Each CPU has its own clock, and they differ by less than is put down to that.
-        let skew: Vec<u64> = (0..4).map(|_| kernel.random.below(EPSILON_NS)).collect();
-        for record in &mut records {
-            record.ts += skew[usize::from(record.cpu)];
-        }
-        records.sort_by_key(|r| r.ts);
-        records
-    }
+#[test]
+fn who_cannot_see_exits_does_not_judge_who_runs_on_a_dead_mm() {
+    let engine = judge(&without(&[Kind::Exit]), reused(|_| true));
+    use RuleId::{L09, L44};
+    let sink = engine.sink().expect("it judges");
+    assert_eq!([L09, L44].map(|rule| sink.verdict(rule)), [Verdict::NotObservable; 2]);
+}
 
-    fn program(&mut self, task: usize) -> Vec<Do> {
-        use Do::{
-            Done, Downgrade, Fault, Flush, FreeVma, Got, Grant, Register, Released, Retract, Retracted, Say, Start,
-            User, VmaWrite, VmaWritten, Wait, Waited,
-        };
-        if task == 5 {
-            return vec![Retract, Flush, Retracted];
+/// khugepaged works on an mm whose birth and death nobody sees.
+#[test]
+fn others_may_work_on_the_mm_of_a_hidden_process() {
+    for steps in 0..6 {
+        let mut made = Made::begun();
+        made.write_lock(1).say(1, Kind::ExitMmap, &[]).unlock(1, true).say(1, Kind::Exit, &[]);
+        let khugepaged = 9;
+        for step in 0..6 {
+            match (step + steps) % 6 {
+                0 => made.write_lock(khugepaged).vma_write(khugepaged).unlock(khugepaged, true),
+                1 => made.say(khugepaged, Kind::PmdInstall, &[(Column::Installed, 1)]),
+                2 => made.lock(khugepaged, false).fault(khugepaged, 0).done(khugepaged, 0).unlock(khugepaged, false),
+                3 => made.grant(khugepaged),
+                4 => made.retract(khugepaged).flush(khugepaged, 0).retracted(khugepaged),
+                _ => made.fast(khugepaged),
+            };
         }
-        match self.random.below(12) {
-            0..=5 => vec![User, Grant],
-            6 => vec![
-                Start(true),
-                Got(true),
-                VmaWrite,
-                VmaWritten,
-                FreeVma,
-                Downgrade,
-                Say(Kind::PteFreeTlb),
-                Released(false),
-            ],
-            7 => vec![Start(true), Got(true), VmaWrite, VmaWritten, Released(true)],
-            8 => vec![
-                Start(false),
-                Got(false),
-                Fault(ALLOW_RETRY),
-                Done(0),
-                Fault(ALLOW_RETRY),
-                Wait,
-                Waited,
-                Done(0),
-                Fault(ALLOW_RETRY | NOWAIT),
-                Done(RETRY),
-                Released(false),
-            ],
-            9 => {
-                vec![Say(Kind::PageFaultKernel), Start(false), Got(false), Fault(ALLOW_RETRY), Done(0), Released(false)]
-            }
-            10 => vec![Say(Kind::MwriteprotectRange), Say(Kind::MwriteprotectRangeReturn)],
-            _ => {
-                let flags = if self.random.below(2) == 0 { WP } else { 0 };
-                vec![Start(true), Got(true), VmaWrite, VmaWritten, Register(flags), Released(true)]
-            }
-        }
+        made.later(EPSILON_NS).at(4, Kind::PageFaultUser, MM + 0x10_0000, &[]);
+        assert_eq!(broken(&judge(&context(), &made.records)), [], "from step {steps}");
     }
+}
 
-    fn then(&mut self, task: usize, next: &[Do]) {
-        self.todo[task].extend(next.iter().rev());
-    }
+/// A thread that makes an exec takes over its leader's id; its own goes to another process.
+#[test]
+fn an_id_given_back_by_an_exec_is_nobodys() {
+    let mut made = Made::begun();
+    let new = MM + 0x5000;
+    made.user(2, START);
+    made.write_lock(1).say(1, Kind::ExitMmap, &[]).unlock(1, true);
+    made.at(1, Kind::Exec, new, &[(Column::OldPid, 2)]).at(1, Kind::PageFaultUser, new, &[]);
+    // Task 2 is another one by now, whose fork was not seen, on an mm at the old address.
+    made.user(2, START).fast(2);
+    made.later(EPSILON_NS).at(4, Kind::PageFaultUser, MM + 0x10_0000, &[]);
+    assert_eq!(broken(&judge(&context(), &made.records)), []);
+}
 
-    /// Takes a task's next step, if it can be taken.
-    fn step(&mut self, task: usize) -> bool {
-        let tid = task as u32 + 1;
-        let Some(next) = self.todo[task].last().copied() else { return false };
-        let blocked = match next {
-            Do::Got(true) => self.writer || self.readers > 0,
-            Do::Got(false) => self.writer,
-            Do::VmaWritten => self.vma_readers > 0,
-            _ => false,
-        };
-        if blocked {
-            // It may be about to sleep.
-            return false;
-        }
-        self.todo[task].pop();
-        let m = &mut self.made;
-        match next {
-            Do::User => drop(m.user(tid, START)),
-            Do::Grant => self.grant(task),
-            Do::Fault(flags) => drop(m.fault(tid, flags)),
-            Do::Done(result) => drop(m.done(tid, result)),
-            Do::EndRead => self.vma_readers -= 1,
-            Do::Start(write) => drop(m.say(tid, Kind::StartLocking, &[(Column::Write, u64::from(write))])),
-            Do::Got(write) => {
-                m.say(tid, Kind::AcquireReturned, &[(Column::Write, u64::from(write)), (Column::Success, 1)]);
-                if write { self.writer = true } else { self.readers += 1 }
-            }
-            Do::Downgrade => {
-                m.say(tid, Kind::AcquireReturned, &[(Column::Success, 1)]);
-                (self.writer, self.vma_excluded) = (false, false);
-                self.readers += 1;
-            }
-            Do::Released(write) => {
-                m.unlock(tid, write);
-                if write { (self.writer, self.vma_excluded) = (false, false) } else { self.readers -= 1 }
-            }
-            Do::VmaWrite => {
-                m.say(tid, Kind::VmaStartWrite, &[(Column::Vma, VMA)]);
-                self.vma_excluded = true;
-            }
-            Do::VmaWritten => drop(m.vma_written(tid)),
-            Do::FreeVma => {
-                m.free_vma(tid);
-                self.protected = false;
-            }
-            Do::Wait => drop(m.wait(tid)),
-            Do::Waited => drop(m.waited(tid)),
-            Do::Locked(flags) => {
-                let values = [(Column::FaultFlags, flags), (Column::FaultResult, RETRY)];
-                m.say(tid, Kind::FolioLockOrRetry, &values);
-            }
-            Do::Retract => {
-                m.retract(tid);
-                // What is protected is passed by.
-                if self.protected {
-                    self.todo[task].pop();
-                }
-            }
-            Do::Flush => drop(m.flush(tid, if self.protected { WP } else { 0 })),
-            Do::Retracted => drop(m.retracted(tid)),
-            Do::Register(flags) => {
-                m.register(tid, flags);
-                self.protected = flags != 0;
-            }
-            Do::Say(kind) => drop(m.say(tid, kind, &[])),
-        }
-        true
-    }
-
-    fn grant(&mut self, task: usize) {
-        use Do::{Done, EndRead, Fault, Got, Locked, Released, Start, Wait, Waited};
-        let tid = task as u32 + 1;
-        let slow = [Start(false), Got(false), Fault(TRAP)];
-        let refused = self.vma_excluded;
-        self.made.grant_of(tid, if refused { 0 } else { VMA }, START);
-        let outcome = self.random.below(4);
-        if refused {
-            self.then(task, &slow);
-            // Executed last first: what is appended comes before.
-            let rest = self.todo[task].split_off(0);
-            match outcome {
-                0 => self.then(
-                    task,
-                    &[
-                        Locked(TRAP),
-                        Released(false),
-                        Done(RETRY),
-                        Start(false),
-                        Got(false),
-                        Fault(TRAP | TRIED),
-                        Done(0),
-                        Released(false),
-                    ],
-                ),
-                1 => self.then(task, &[Wait, Waited, Done(0), Released(false)]),
-                2 => self.then(task, &[Released(false), Done(COMPLETED)]),
-                _ => self.then(task, &[Done(0), Released(false)]),
-            }
-            self.todo[task].extend(rest);
-            return;
-        }
-        self.vma_readers += 1;
-        let fast = TRAP | VMA_LOCK;
-        match outcome {
-            0 => self.then(
-                task,
-                &[
-                    Fault(fast),
-                    EndRead,
-                    Locked(fast),
-                    Done(RETRY),
-                    Start(false),
-                    Got(false),
-                    Fault(TRAP),
-                    Done(0),
-                    Released(false),
-                ],
-            ),
-            1 => self.then(task, &[Fault(fast), Wait, Waited, Done(0), EndRead]),
-            2 => self.then(task, &[Fault(fast), EndRead, Done(COMPLETED)]),
-            _ => self.then(task, &[Fault(fast), Done(0), EndRead]),
-        }
-    }
-
-    /// A BPF program takes the mmap_lock on top of this task; it is released on top of the next.
-    fn interrupt(&mut self, tid: u32) {
-        if self.deferred == Some(tid % 4) {
-            self.deferred = None;
-            self.made.unlock(tid, false);
-            self.readers -= 1;
-        } else if self.deferred.is_none() && !self.writer && self.random.below(40) == 0 {
-            self.made.lock(tid, false);
-            self.readers += 1;
-            self.deferred = Some(tid % 4);
-        }
-    }
+/// `mmap_lock` holds learned in `dup_mmap()`, before the fork is announced, are true of the child's mm.
+#[test]
+fn the_exit_of_a_forked_child_at_a_reused_address_is_judged() {
+    let mut made = Made::begun();
+    made.write_lock(1).say(1, Kind::ExitMmap, &[]).unlock(1, true).say(1, Kind::Exit, &[]);
+    made.say(1, Kind::Mmdrop, &[]);
+    made.write_lock(2).unlock(2, true);
+    made.say(2, Kind::Fork, &[(Column::ChildPid, 7), (Column::ChildTid, 7)]);
+    made.user(7, START);
+    let sound = made.clone();
+    made.say(7, Kind::ExitMmap, &[]);
+    made.later(EPSILON_NS).at(4, Kind::PageFaultUser, MM + 0x10_0000, &[]);
+    let faulty = broken(&judge(&context(), &made.records));
+    assert_eq!(faulty.iter().map(|(rule, _)| *rule).collect::<Vec<_>>(), ["L43"]);
+    let mut made = sound;
+    made.write_lock(7).say(7, Kind::ExitMmap, &[]).unlock(7, true);
+    let engine = judge(&context(), &made.records);
+    assert_eq!(broken(&engine), []);
+    assert_eq!(engine.sink().expect("it judges").evaluations(RuleId::L43), 2);
 }
 
 #[test]
@@ -730,6 +614,13 @@ fn a_sound_kernel_breaks_nothing() {
 #[test]
 fn a_sound_kernel_with_holes_breaks_nothing() {
     soundness::with_holes(Sound::stream, RuleId::L19, 1000);
+}
+
+#[test]
+fn a_hidden_process_beside_a_sound_kernel_breaks_nothing() {
+    let others = [sound_faults::RETRACTING];
+    let unjudged = soundness::with_a_hidden_process(Sound::beside_another_process, &others, RuleId::L02);
+    assert!(unjudged > 100, "{unjudged}");
 }
 
 #[test]

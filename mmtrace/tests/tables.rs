@@ -18,12 +18,12 @@ mod sound_tables;
 mod soundness;
 
 use judging::{broken, judge};
-use kernel::{MM, Made, START, VMA, context};
+use kernel::{LENGTH, MM, Made, RETRY, START, TRAP, VMA, VMA_LOCK, context};
 use mmtrace::{
     model::lock::EPSILON_NS,
     replay::Engine,
     report::{Report, Style},
-    verdict::RuleId,
+    verdict::{RuleId, Verdict},
 };
 use mmtrace_common::{Column, Kind};
 use page_tables::{HUGE, Inside, PMDP, SHARED, marker, pte, table};
@@ -116,6 +116,13 @@ faults! {
         m.say(77, Kind::CollapseHugePageEnter, &[(Column::Addr, START)]).write_lock(77).take_out(77, 0xa0);
         if fault { m.install(2, PMDP, 0xa1); }
         m.unlock(77, true);
+    };
+    L28 filled_by_a_huge_page = |m, fault| {
+        // It comes by no pmd_install().
+        m.write_lock(3).take_out(3, 0xa0);
+        if !fault { m.unlock(3, true); }
+        m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK).done(2, 0);
+        if fault { m.unlock(3, true); }
     };
     L29 ended_and_not_begun = |m, fault| {
         if !fault { m.of_vma(2, Kind::VmaPgtableWalkBegin, VMA); }
@@ -253,6 +260,69 @@ fn missing_events_of_locks_hide_no_entry() {
 }
 
 /// Rules of this file that can be broken have a fault here.
+/// On a kernel where a compiler may have inlined what makes a call right: nothing is said until a right
+/// call is seen, and then all that was wrong before it.
+#[test]
+fn what_is_always_wrong_is_unknown_until_it_is_done_right() {
+    fn unshared(m: &mut Made, right: bool) {
+        if right {
+            m.trylock(2, VMA, LOCK, true);
+        }
+        m.unshare(2, VMA);
+        if right {
+            m.hugetlb(2, Kind::HugetlbVmaUnlockWrite, VMA, LOCK, SHARED);
+        }
+    }
+    fn slept(m: &mut Made, right: bool) {
+        m.hugetlb(2, Kind::HugetlbVmaLockRead, VMA, LOCK, SHARED).of_vma(2, Kind::MigrationEntryWaitHuge, VMA);
+        if right {
+            m.hugetlb(2, Kind::HugetlbVmaUnlockRead, VMA, LOCK, SHARED);
+        }
+        m.say(2, Kind::MigrationEntryWaitOnLocked, &[]);
+        if !right {
+            m.hugetlb(2, Kind::HugetlbVmaUnlockRead, VMA, LOCK, SHARED);
+        }
+    }
+    for (rule, call) in [(RuleId::L31, unshared as fn(&mut Made, bool)), (RuleId::L32, slept)] {
+        let mut m = Made::begun();
+        // It is seen to have a lock that can be shared.
+        m.hugetlb(2, Kind::HugetlbVmaLockRead, VMA, LOCK, SHARED);
+        m.hugetlb(2, Kind::HugetlbVmaUnlockRead, VMA, LOCK, SHARED);
+        for _ in 0..41 {
+            call(&mut m, false);
+        }
+        let engine = end(&mut m);
+        let sink = engine.sink().expect("it judges");
+        assert_eq!(sink.verdict(rule), Verdict::Unknown, "{}", rule.rule().name);
+        assert!(sink.any_doubt() && sink.reason(rule).expect("one").contains("never seen done right"));
+        assert_eq!(sink.not_judged(rule), 41);
+        call(&mut m, true);
+        let engine = end(&mut m);
+        let sink = engine.sink().expect("it judges");
+        assert_eq!((sink.verdict(rule), sink.violations(rule)), (Verdict::Violated, 41), "{}", rule.rule().name);
+    }
+}
+
+/// The other holder's acquisition is part of the story, as long ago as it may be.
+#[test]
+fn the_story_of_two_holders_has_both_acquisitions() {
+    let mut m = Made::begun();
+    m.hugetlb(2, Kind::HugetlbVmaLockWrite, VMA, LOCK, SHARED);
+    let first = m.now;
+    for _ in 0..40_000 {
+        m.user(4, START);
+    }
+    m.hugetlb(3, Kind::HugetlbVmaLockRead, VMA, LOCK, SHARED);
+    for kind in [Kind::HugetlbVmaUnlockWrite, Kind::HugetlbVmaUnlockRead] {
+        m.hugetlb(if kind == Kind::HugetlbVmaUnlockWrite { 2 } else { 3 }, kind, VMA, LOCK, SHARED);
+    }
+    let engine = end(&mut m);
+    let violation = engine.sink().expect("it judges").kept().next().expect("one");
+    assert_eq!(violation.rule, RuleId::L30);
+    assert!(violation.events.iter().any(|r| r.ts == first && r.tid == 2), "{:?}", violation.events);
+    assert!(violation.what.contains("task 3 got") && violation.what.contains("while task 2 held"));
+}
+
 #[test]
 fn every_rule_about_page_tables_has_a_fault() {
     use RuleId::*;
@@ -330,6 +400,20 @@ const NEAR: &[Near] = &[
         m.retract(3).unlink(3, PMDP, 0xa0, inside(true, 1, marker(GUARD)));
         m.records.last_mut().expect("a flush").aux &= !(1 << 29);
         m.retracted(3);
+    }),
+    ("a fault that began before the flush", RuleId::L28, true, |m| {
+        m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK);
+        m.write_lock(3).take_out(3, 0xa0).done(2, 0).unlock(3, true);
+    }),
+    ("a fault that is given up, or fails", RuleId::L28, true, |m| {
+        m.write_lock(3).take_out(3, 0xa0);
+        m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK).done(2, RETRY);
+        m.user(4, START).grant(4).fault(4, TRAP | VMA_LOCK).done(4, 2).unlock(3, true);
+    }),
+    ("a fault on another PMD range", RuleId::L28, true, |m| {
+        let elsewhere = [(Column::Vma, VMA + 0x100), (Column::Addr, START + 2 * LENGTH)];
+        m.write_lock(3).take_out(3, 0xa0).say(2, Kind::HandleMmFault, &elsewhere);
+        m.say(2, Kind::HandleMmFaultReturn, &elsewhere).unlock(3, true);
     }),
     ("the collapsing task links a table itself", RuleId::L28, true, |m| {
         m.write_lock(3).take_out(3, 0xa0).install(3, PMDP, 0xa0).unlock(3, true);
@@ -615,6 +699,13 @@ fn a_sound_kernel_breaks_nothing() {
 #[test]
 fn a_sound_kernel_with_holes_breaks_nothing() {
     soundness::with_holes(Sound::stream, RuleId::L48, 100);
+}
+
+#[test]
+fn a_hidden_process_beside_a_sound_kernel_breaks_nothing() {
+    // khugepaged and kswapd are processes of their own.
+    let unjudged = soundness::with_a_hidden_process(Sound::beside_another_process, &[7, 8], RuleId::L48);
+    assert!(unjudged > 20, "{unjudged}");
 }
 
 #[test]

@@ -41,6 +41,11 @@ const RETRY: u32 = 0x400;
 const COMPLETED: u32 = 0x4000;
 const SIGSEGV: u32 = 0x40;
 const MAJOR: u32 = 0x4;
+/// Whether `handle_mm_fault()` has succeeded, by what it returns: the entry is filled, by it or another.
+pub(super) const fn is_success(result: u32) -> bool {
+    result & (RETRY | COMPLETED | ERROR) == 0
+}
+
 /// `VM_FAULT_ERROR`: OOM, SIGBUS, HWPOISON, HWPOISON_LARGE, SIGSEGV, FALLBACK.
 const ERROR: u32 = 0x1 | 0x2 | 0x10 | 0x20 | SIGSEGV | 0x800;
 
@@ -415,24 +420,24 @@ impl Model {
             sink.held(RuleId::L17, record.ts);
         }
         let Some(since) = call.granted else { return };
-        let (rule, tid, what) = match self.functions.vmas.intrusion(call.vma, record.tid, since, record.ts) {
-            None => {
-                sink.held(RuleId::L19, record.ts);
-                sink.held(RuleId::L22, record.ts);
-                return;
-            }
-            Some(Intrusion::Written { ts, tid }) => {
-                let how = format!("task {tid} locked it for writing {} ns after it was granted", ts - since);
-                (RuleId::L19, tid, how)
-            }
-            Some(Intrusion::Freed { ts, tid }) => {
-                let how = format!("task {tid} gave it back {} ns after it was granted", ts - since);
-                (RuleId::L22, tid, how)
-            }
+        let Intrusion { written, freed } = self.functions.vmas.intrusion(call.vma, record.tid, since, record.ts);
+        // A VMA that was given back is the graver: it is told first, and in the other's sentence too.
+        let locked = |(ts, tid)| format!("task {tid} locked it for writing {} ns after it was granted", ts - since);
+        let gone = |(ts, tid)| format!("task {tid} gave it back {} ns after it was granted", ts - since);
+        let both = match (written.map(locked), freed.map(gone)) {
+            (Some(written), Some(freed)) => format!("{written}, and {freed}"),
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => String::new(),
         };
-        self.functions.vmas.forget(call.vma);
-        let what = format!("task {} held VMA {:#x} for reading, and {what}", record.tid, call.vma);
-        sink.violated(rule, record, call.mm, &[record.tid, tid], what);
+        for (rule, intruder) in [(RuleId::L22, freed), (RuleId::L19, written)] {
+            let Some((_, tid)) = intruder else {
+                sink.held(rule, record.ts);
+                continue;
+            };
+            self.functions.vmas.forget(call.vma);
+            let what = format!("task {} held VMA {:#x} for reading, and {both}", record.tid, call.vma);
+            sink.violated(rule, record, call.mm, &[record.tid, tid], what);
+        }
     }
 
     fn lock_was_kept_or_dropped(&mut self, call: Call, result: u32, record: &Record, sink: &mut Sink) {
@@ -522,11 +527,11 @@ impl Model {
             }
             (Kind::Released, true) => {
                 self.vma_writes_end(record.mm);
-                self.functions.waiting.released(record);
+                self.delay_ends(record, sink);
                 self.functions.retracting.released(record);
             }
             (Kind::Released, false) => {
-                self.functions.waiting.released(record);
+                self.delay_ends(record, sink);
                 self.read_released(record);
             }
             _ => {}

@@ -11,12 +11,11 @@ impl Model {
         match task.writes.last().copied() {
             Some(mm) => {
                 task.collapse.isolated = Some(mm);
-                task.collapse.alone = false;
+                task.collapse.alone = None;
                 sink.held(RuleId::L35, record.ts);
                 self.measures.isolated(record.tid);
             }
-            None if task.anchored => task.collapse.alone = true,
-            None => sink.unjudged(RuleId::L35),
+            None => task.collapse.alone = Some(task.anchored),
         }
     }
 
@@ -43,14 +42,18 @@ impl Model {
             return;
         }
         sink.held(RuleId::L36, record.ts);
-        if collapse.alone && sink.is_open(RuleId::L35) {
-            self.task(record.tid).anchored = false;
-            let what = format!(
-                "task {} has isolated the pages of a collapse in mm {:#x} and held no mmap_lock for write",
-                record.tid, record.mm
-            );
-            sink.violated(RuleId::L35, record, record.mm, &[record.tid], what);
-            return;
+        match collapse.alone {
+            Some(true) if sink.is_open(RuleId::L35) => {
+                self.task(record.tid).anchored = false;
+                let what = format!(
+                    "task {} has isolated the pages of a collapse in mm {:#x} and held no mmap_lock for write",
+                    record.tid, record.mm
+                );
+                sink.violated(RuleId::L35, record, record.mm, &[record.tid], what);
+                return;
+            }
+            Some(false) => sink.unjudged(RuleId::L35),
+            Some(true) | None => {}
         }
         if succeeded.is_none() || record.get(Column::Status) != succeeded {
             return;

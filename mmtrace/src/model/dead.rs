@@ -27,12 +27,17 @@ impl Dead {
 
     /// Whether it was dead; from now on it is another mm.
     pub(super) fn forget(&mut self, mm: u64) -> bool {
-        !self.0.is_empty() && self.0.remove(&mm).is_some()
+        !self.is_empty() && self.0.remove(&mm).is_some()
+    }
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     #[inline]
     fn since(&self, mm: u64) -> Option<u64> {
-        if self.0.is_empty() { None } else { self.0.get(&mm).copied() }
+        if self.is_empty() { None } else { self.0.get(&mm).copied() }
     }
 }
 
@@ -47,11 +52,33 @@ impl Model {
         if !sink.is_open(RuleId::L09) {
             return;
         }
+        if !self.is_seen_on(record.tid, record.mm) {
+            // The __mmdrop and the birth of another mm at this address may have gone unseen.
+            sink.unjudged(RuleId::L09);
+            return;
+        }
         let name = record.kind().map_or("event", Kind::name);
         let what =
             format!("task {}: {name} on mm {:#x}, {} ns after its exit_mmap", record.tid, record.mm, record.ts - since);
         let suspect = Suspect { rule: RuleId::L09, record: *record, vma: 0, section: None, other: None, what };
         self.functions.suspect(suspect);
+    }
+
+    /// The task was seen to run on this mm, and to leave it neither by an exec nor by its exit.
+    fn is_seen_on(&self, tid: u32, mm: u64) -> bool {
+        self.tasks.get(&tid).is_some_and(|t| t.runs_on == mm)
+    }
+
+    /// A fault in user mode, before the model of tasks takes it. A task that comes from nowhere shows
+    /// that this is another mm, whose fork or exec was not seen.
+    pub(super) fn runs(&mut self, record: &Record, sink: &mut Sink) {
+        if !self.functions.dead.is_empty()
+            && !self.is_seen_on(record.tid, record.mm)
+            && self.functions.dead.forget(record.mm)
+        {
+            self.explain(|s| s.rule == RuleId::L09 && s.record.mm == record.mm);
+            sink.unjudged(RuleId::L09);
+        }
     }
 
     /// `__mmdrop()`: what comes next at this address is another mm.

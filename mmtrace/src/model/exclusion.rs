@@ -12,6 +12,16 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// As sentences have it: held "for read", "for write".
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Downgraded => "read (downgraded)",
+            Self::Write => "write",
+        }
+    }
+
     /// Whether two holds of one lock cannot be there at once
     /// (Documentation/mm/process_addrs.rst, "mmap_lock"). A downgraded hold excludes
     /// another one because both had to be exclusive first.

@@ -43,15 +43,11 @@ impl Model {
         let task = self.task(record.tid);
         let again = task.last_fault.0 == page && record.ts.saturating_sub(task.last_fault.1) <= REFAULT_NS;
         task.last_fault = (page, record.ts);
-        sink.held(RuleId::H07, record.ts);
         if again {
-            sink.violated(
-                RuleId::H07,
-                record,
-                0,
-                &[record.tid],
-                format!("task {} faults again on {page:#x}", record.tid),
-            );
+            let what = format!("task {} faults again on {page:#x}", record.tid);
+            sink.violated(RuleId::H07, record, 0, &[record.tid], what);
+        } else {
+            sink.held(RuleId::H07, record.ts);
         }
         let leaked = std::mem::take(&mut task.writes);
         if leaked.is_empty() && task.wrote {
@@ -62,16 +58,24 @@ impl Model {
         for mm in leaked {
             self.leak(mm, record, sink, "is in user mode");
         }
+        let stayed = std::mem::replace(&mut self.task(record.tid).runs_on, record.mm) == record.mm;
         let mm = self.mm(record.mm);
+        mm.is_run = true;
         match mm.life {
             Life::Born => {
                 mm.life = Life::Alive;
                 sink.held(RuleId::L44, record.ts);
             }
-            Life::Dying | Life::Dead => {
+            Life::Dying | Life::Dead if stayed => {
                 mm.life = Life::Unknown;
-                let what = format!("task {} runs on an mm after its exit_mmap", record.tid);
+                let what = format!("task {} still runs on mm {:#x} after its exit_mmap", record.tid, record.mm);
                 sink.violated(RuleId::L44, record, record.mm, &[record.tid], what);
+            }
+            Life::Dying | Life::Dead => {
+                // A task that was not seen on it before: its fork or exec was not seen either, so
+                // that this may be another mm at the same address.
+                mm.life = Life::Unknown;
+                sink.unjudged(RuleId::L44);
             }
             Life::Alive | Life::Unknown => {}
         }

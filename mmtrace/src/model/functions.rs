@@ -95,7 +95,10 @@ impl Model {
         }
         self.settle_suspects(record.ts, sink);
         match kind {
-            Kind::PageFaultUser => self.enters_trap(record),
+            Kind::PageFaultUser => {
+                self.runs(record, sink);
+                self.enters_trap(record);
+            }
             Kind::PageFaultKernel => self.enters_kernel_trap(record),
             Kind::StartLocking | Kind::AcquireReturned | Kind::Released => self.follow_lock(kind, record, sink),
             Kind::ContentionBegin => self.follow_contention(record, sink),
@@ -124,9 +127,15 @@ impl Model {
             Kind::Mmdrop => self.given_back(record, sink),
             Kind::Fork => {
                 self.reborn(record.mm);
-                self.functions.forget_task(record.args[1] as u32);
+                self.functions.forget_task(record.get(Column::ChildTid).unwrap_or(0) as u32);
             }
-            Kind::Exec => self.reborn(record.mm),
+            Kind::Exec => {
+                self.reborn(record.mm);
+                let old = record.get(Column::OldPid).unwrap_or(0) as u32;
+                if old != record.tid {
+                    self.functions.forget_task(old);
+                }
+            }
             Kind::Exit => self.functions.forget_task(record.tid),
             _ => {}
         }

@@ -15,6 +15,8 @@ const HPAGE_RESV_MASK: u64 = 3;
 /// First kernel whose private reservations have a lock ("hugetlbfs: extend hugetlb_vma_lock to
 /// private VMAs", merged for 6.6-rc7; not asked of 6.6 itself).
 const PRIVATE_LOCKS: (u32, u32) = (6, 7);
+/// Suspicions kept with their events; more are only counted, and stay unknown.
+const SUSPICIONS_MAX: usize = 1 << 10;
 /// Locks followed, and holds of one.
 const LOCKS_MAX: usize = 1 << 12;
 const HOLDS_MAX: usize = 256;
@@ -25,7 +27,29 @@ struct Hold {
     tid: u32,
     vma: u64,
     mode: Mode,
-    since: u64,
+    /// The event that showed the acquisition.
+    shown_by: Record,
+}
+
+/// Calls that look wrong on a kernel where no right one has been seen yet: a compiler may inline what
+/// makes a call right, and then no call looks so. They are judged when a right one is seen.
+#[derive(Clone, Debug, Default)]
+struct Suspicions(Vec<(Record, String)>);
+
+impl Suspicions {
+    fn add(&mut self, rule: RuleId, record: &Record, what: String, sink: &mut Sink) {
+        sink.suspected(rule);
+        if self.0.len() < SUSPICIONS_MAX {
+            self.0.push((*record, what));
+        }
+    }
+
+    /// A right call was seen: it looks so on this kernel.
+    fn confirm(&mut self, rule: RuleId, sink: &mut Sink) {
+        for (record, what) in self.0.drain(..) {
+            sink.confirmed(rule, &record, record.mm, &[record.tid], what);
+        }
+    }
 }
 
 /// The hugetlb locks that are held, by what says which lock it is.
@@ -39,8 +63,12 @@ pub(super) struct HugetlbLocks {
     private: bool,
     /// `hugetlb_vma_unlock_read()` was seen inside `migration_entry_wait_huge()`: it is called there.
     unlocks_in_wait: bool,
+    /// Sleeps before that.
+    sleeps: Suspicions,
     /// A call of `huge_pmd_unshare()` was seen between a trylock and its unlock.
     unshares_in_lock: bool,
+    /// Calls before that.
+    unshares: Suspicions,
 }
 
 impl HugetlbLocks {
@@ -141,6 +169,7 @@ impl Model {
                 {
                     *unlocked = true;
                     self.hugetlb.unlocks_in_wait = true;
+                    self.hugetlb.sleeps.confirm(RuleId::L32, sink);
                 }
                 if let Some(lock) = lock
                     && self.hugetlb.release(lock, record.tid, Mode::Read).is_some()
@@ -159,7 +188,7 @@ impl Model {
             _ => {
                 let Some(lock) = lock else { return };
                 let mode = if kind == Kind::HugetlbVmaLockRead { Mode::Read } else { Mode::Write };
-                let hold = Hold { tid: record.tid, vma, mode, since: record.ts };
+                let hold = Hold { tid: record.tid, vma, mode, shown_by: *record };
                 self.hugetlb_taken(lock, hold, record, sink);
             }
         }
@@ -181,13 +210,13 @@ impl Model {
         if self.hugetlb_overlaps.len() >= HOLDS_MAX {
             self.hugetlb_overlaps.clear();
         }
-        let overlap = Overlap { lock, holder: other.tid, taker: hold.tid, since: hold.since, ended: None };
+        let overlap = Overlap { lock, holder: other, taker: hold, ended: None };
         self.hugetlb_overlaps.push(overlap);
     }
 
     /// L30: a hold has ended.
     fn hugetlb_released(&mut self, lock: u64, record: &Record, sink: &mut Sink) {
-        let of = |o: &Overlap| o.lock == lock && (o.holder == record.tid || o.taker == record.tid);
+        let of = |o: &Overlap| o.lock == lock && (o.holder.tid == record.tid || o.taker.tid == record.tid);
         let mut over = None;
         self.hugetlb_overlaps.retain_mut(|overlap| match overlap.ended {
             _ if !of(overlap) => true,
@@ -197,7 +226,7 @@ impl Model {
             }
             Some((first, _)) if first == record.tid => true,
             Some((_, end)) => {
-                if end > overlap.since.saturating_add(EPSILON_NS) {
+                if end > overlap.taker.shown_by.ts.saturating_add(EPSILON_NS) {
                     over = Some(*overlap);
                 } else {
                     // The clocks: they need not have overlapped.
@@ -210,11 +239,16 @@ impl Model {
         // One fault is not reported twice.
         self.hugetlb.held.remove(&lock);
         self.hugetlb_overlaps.retain(|o| o.lock != lock);
+        let (holder, taker) = (over.holder, over.taker);
         let what = format!(
-            "task {} got hugetlb lock {lock:#x} while task {} held it, and one of them held it for write",
-            over.taker, over.holder
+            "task {} got hugetlb lock {lock:#x} for {} while task {} held it for {}",
+            taker.tid,
+            taker.mode.name(),
+            holder.tid,
+            holder.mode.name()
         );
-        sink.violated(RuleId::L30, record, record.mm, &[over.holder, over.taker], what);
+        let acquisitions = [holder.shown_by, taker.shown_by];
+        sink.violated_by(RuleId::L30, record, record.mm, &[holder.tid, taker.tid], what, &acquisitions);
     }
 
     /// Releases are inlined on this kernel: what was said of L30 may be wrong.
@@ -237,10 +271,11 @@ impl Model {
         let vma = record.args[0];
         if self.hugetlb.writes(vma, record.tid) {
             self.hugetlb.unshares_in_lock = true;
+            self.hugetlb.unshares.confirm(RuleId::L31, sink);
             sink.held(RuleId::L31, record.ts);
             return;
         }
-        let known = self.tables.walk(record.tid).hugetlb && self.hugetlb.unshares_in_lock && !self.hugetlb.inlined;
+        let known = self.tables.walk(record.tid).hugetlb && !self.hugetlb.inlined;
         let task = self.task(record.tid);
         // Splitting a VMA unshares under the mmap_lock instead.
         let exclusive = task.writes.contains(&record.mm) || !task.anchored;
@@ -249,7 +284,11 @@ impl Model {
                 "task {} unshares a PMD table of VMA {vma:#x} in mm {:#x} and does not hold its hugetlb lock for write",
                 record.tid, record.mm
             );
-            sink.violated(RuleId::L31, record, record.mm, &[record.tid], what);
+            if self.hugetlb.unshares_in_lock {
+                sink.violated(RuleId::L31, record, record.mm, &[record.tid], what);
+            } else {
+                self.hugetlb.unshares.add(RuleId::L31, record, what, sink);
+            }
         } else {
             sink.unjudged(RuleId::L31);
         }
@@ -266,14 +305,16 @@ impl Model {
         let Some((vma, unlocked)) = walk.huge_wait.take() else { return };
         if unlocked {
             sink.held(RuleId::L32, record.ts);
-        } else if self.hugetlb.unlocks_in_wait {
-            let what = format!(
-                "task {} sleeps until a migration is over and has not released the hugetlb lock of VMA {vma:#x}",
-                record.tid
-            );
+            return;
+        }
+        let what = format!(
+            "task {} sleeps until a migration is over and has not released the hugetlb lock of VMA {vma:#x}",
+            record.tid
+        );
+        if self.hugetlb.unlocks_in_wait {
             sink.violated(RuleId::L32, record, record.mm, &[record.tid], what);
         } else {
-            sink.unjudged(RuleId::L32);
+            self.hugetlb.sleeps.add(RuleId::L32, record, what, sink);
         }
     }
 
@@ -325,9 +366,8 @@ impl Model {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Overlap {
     lock: u64,
-    holder: u32,
-    taker: u32,
-    since: u64,
+    holder: Hold,
+    taker: Hold,
     /// The first of them to end: whose it was, and when.
     ended: Option<(u32, u64)>,
 }

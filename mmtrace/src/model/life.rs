@@ -1,8 +1,8 @@
 //! Processes, their mms, and the VMA tree.
 
-use mmtrace_common::Record;
+use mmtrace_common::{Column, Record};
 
-use super::{Life, Mm, Model, task::Task};
+use super::{Life, Mm, Model, space::Space, task::Task};
 use crate::verdict::{RuleId, Sink};
 
 impl Model {
@@ -37,22 +37,28 @@ impl Model {
             return None;
         }
         let entry = self.mm(mm);
-        if matches!(entry.life, Life::Dying | Life::Dead) {
-            // Another mm at the same address.
-            *entry = Mm::default();
+        match entry.life {
+            // The release that ends exit_mmap() was not seen.
+            Life::Dying => *entry = Mm::default(),
+            // Another mm at the same address. Its lock was forgotten at that release; what has been
+            // seen of it since is true of the new mm: dup_mmap() locks it before the fork is announced.
+            Life::Dead => (entry.life, entry.space) = (Life::Unknown, Space::default()),
+            Life::Unknown | Life::Born | Life::Alive => {}
         }
         if entry.life == Life::Unknown {
             entry.life = Life::Born;
         }
+        entry.is_run = true;
         Some(entry)
     }
 
     pub(super) fn fork(&mut self, record: &Record) {
         self.born(record.mm);
+        let child = record.get(Column::ChildTid).unwrap_or(0) as u32;
         // The child's id may have been another task's.
-        self.forget_task(record.args[1] as u32);
-        *self.task(record.args[1] as u32) = Task::newborn();
-        self.newborn(record.args[1] as u32, record.ts);
+        self.forget_task(child);
+        *self.task(child) = Task::newborn(record.mm);
+        self.newborn(child, record.ts);
     }
 
     pub(super) fn exec(&mut self, record: &Record) {
@@ -60,6 +66,12 @@ impl Model {
             // What it has mapped by now was not all seen.
             mm.space.begin();
         }
+        let old = record.get(Column::OldPid).unwrap_or(0) as u32;
+        if old != 0 && old != record.tid {
+            // A thread has taken over its leader's id, and given its own back (fs/exec.c:de_thread).
+            self.forget_task(old);
+        }
+        self.task(record.tid).runs_on = record.mm;
     }
 
     pub(super) fn exit(&mut self, record: &Record, sink: &mut Sink) {

@@ -5,7 +5,7 @@ use mmtrace_common::{Kind, Record};
 use super::{
     Life, Model,
     exclusion::Mode,
-    lock::{EPSILON_NS, Meaning, MmapLock},
+    lock::{Breach, EPSILON_NS, Meaning, MmapLock},
     task::{NESTING_MAX, Task},
 };
 use crate::verdict::{RuleId, Sink};
@@ -14,7 +14,17 @@ impl Model {
     /// Reports an overlap on this event's mm that has lasted.
     pub(super) fn settle(&mut self, record: &Record, sink: &mut Sink) {
         let Some(mm) = self.mms.get_mut(&record.mm) else { return };
-        let Some(breach) = mm.lock.settle(record.ts) else { return };
+        let settled = mm.lock.settle(record.ts);
+        for _ in 0..settled.doubts {
+            sink.unjudged(RuleId::L02);
+        }
+        if let Some(breach) = settled.breach {
+            self.breached(breach, record, sink);
+        }
+    }
+
+    /// Two tasks were inside at once.
+    fn breached(&mut self, breach: Breach, record: &Record, sink: &mut Sink) {
         let (holder, taker) = (breach.holder, breach.taker);
         for tid in [holder.tid, taker.tid] {
             if let Some(task) = self.tasks.get_mut(&tid) {
@@ -38,7 +48,8 @@ impl Model {
             taker.tid,
             taker.since.saturating_sub(holder.since)
         );
-        sink.violated(rule, record, record.mm, &[holder.tid, taker.tid], what);
+        let acquisitions = [holder.shown_by, taker.shown_by];
+        sink.violated_by(rule, record, record.mm, &[holder.tid, taker.tid], what, &acquisitions);
     }
 
     pub(super) fn mmap_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
@@ -133,10 +144,13 @@ impl Model {
 
     pub(super) fn released(&mut self, record: &Record, write: bool, sink: &mut Sink) {
         let sure = self.is_sure(record.ts);
-        let lock = &mut self.mm(record.mm).lock;
+        let mm = self.mm(record.mm);
+        let all_seen = mm.is_run;
+        let lock = &mut mm.lock;
         if !write {
-            match lock.release_read(record) {
+            match lock.release_read(record, all_seen) {
                 Meaning::Right => sink.held(RuleId::L06, record.ts),
+                Meaning::Overtaken(breach) => self.breached(breach, record, sink),
                 Meaning::NotHeld => {
                     self.forget_writes(record.mm);
                     let what = format!(
@@ -159,6 +173,7 @@ impl Model {
             let mm = self.mm(record.mm);
             mm.lock = MmapLock::default();
             mm.life = Life::Dead;
+            mm.is_run = false;
         }
         self.task(record.tid).wrote(record.mm);
         match meaning {
@@ -178,7 +193,7 @@ impl Model {
                 tids.extend(writer.map(|w| w.tid));
                 sink.violated(RuleId::L04, record, record.mm, &tids, what);
             }
-            Meaning::Unknown | Meaning::NotHeld => {
+            Meaning::Unknown | Meaning::NotHeld | Meaning::Overtaken(_) => {
                 sink.unjudged(RuleId::L04);
                 // A write hold that nobody saw begin: it was there all the time.
                 sink.withdraw(RuleId::L40);

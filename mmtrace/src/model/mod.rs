@@ -65,6 +65,10 @@ struct Mm {
     lock: MmapLock,
     space: Space,
     life: Life,
+    /// A task was seen to run on it, by a fork, an exec or a fault in user mode: what its tasks do to its
+    /// lock is seen. Some hosts hide a process from all BPF programs; what others release on its behalf is
+    /// seen all the same.
+    is_run: bool,
 }
 
 /// What is known of an mm's life.

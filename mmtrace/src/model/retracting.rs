@@ -109,10 +109,11 @@ impl Model {
     }
 
     fn proximity(&self, other: Option<u32>, record: &Record, sink: &mut Sink) {
-        sink.held(RuleId::H04, record.ts);
         if let Some(other) = other {
             let what = format!("tasks {} and {other} retract page tables and write-protect at once", record.tid);
             sink.violated(RuleId::H04, record, 0, &[record.tid, other], what);
+        } else {
+            sink.held(RuleId::H04, record.ts);
         }
     }
 
@@ -121,11 +122,12 @@ impl Model {
         if record.get(Column::FaultResult) != Some(0) {
             return;
         }
-        sink.held(RuleId::H05, record.ts);
         if let Some(other) = Retracting::by_another(&self.functions.retracting.running, record.tid) {
             let vma = record.get(Column::Vma).unwrap_or(0);
             let what = format!("task {} gives VMA {vma:#x} an anon_vma while task {other} retracts", record.tid);
             sink.violated(RuleId::H05, record, 0, &[record.tid, other], what);
+        } else {
+            sink.held(RuleId::H05, record.ts);
         }
     }
 

@@ -138,6 +138,8 @@ pub enum Life {
         since: u64,
         /// By whom.
         by: u32,
+        /// From under which PMD entry it was unlinked, where that was seen.
+        slot: Option<(u64, u64)>,
         /// Somebody was seen to map and lock it since: who and when.
         mapped: Option<(u32, u64)>,
     },

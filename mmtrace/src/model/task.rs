@@ -29,6 +29,9 @@ pub struct Task {
     pub collapse: Collapse,
     /// Its last user-mode fault: page address and time.
     pub last_fault: (u64, u64),
+    /// The mm that it was last seen to run on, by a fork, an exec or a fault in user mode; 0: not
+    /// seen. A task leaves its mm only by an exec or its exit.
+    pub runs_on: u64,
 }
 
 /// Open calls, or write holds, of one task; more cannot be.
@@ -39,10 +42,10 @@ pub const NESTING_MAX: usize = 16;
 pub struct Collapse {
     /// Pages were isolated while it held this mm's mmap_lock for write.
     pub isolated: Option<u64>,
-    /// Pages were isolated while it was seen to hold no mmap_lock for write. Whether
-    /// that is wrong shows at the end of the collapse: mmtrace's own mm is not
-    /// recorded, and khugepaged may be working on it.
-    pub alone: bool,
+    /// Pages were isolated while it was not seen to hold an mmap_lock for write, and whether all
+    /// its holds were known. What that means shows at the end of the collapse, which names the mm:
+    /// mmtrace's own mm is not recorded, and khugepaged may be working on it.
+    pub alone: Option<bool>,
     /// A collapse ended since its last scan ended.
     pub ended: bool,
     /// What is said above is complete: an earlier scan or collapse of this task was seen to end.
@@ -52,10 +55,10 @@ pub struct Collapse {
 }
 
 impl Task {
-    /// A task that has just been forked: it holds nothing.
+    /// A task that has just been forked: it holds nothing, and will run on this mm.
     #[must_use]
-    pub fn newborn() -> Self {
-        Self { anchored: true, ..Self::default() }
+    pub fn newborn(mm: u64) -> Self {
+        Self { anchored: true, runs_on: mm, ..Self::default() }
     }
 
     /// An acquisition starts. `false` when there are more than can be.
@@ -67,7 +70,7 @@ impl Task {
         }
         self.pending.push((mm, write));
         // No lock is taken between the isolation and the end of a collapse.
-        self.collapse.alone = false;
+        self.collapse.alone = None;
         true
     }
 

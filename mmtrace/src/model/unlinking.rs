@@ -1,9 +1,10 @@
 //! PTE tables that collapses unlink (mm/khugepaged.c), and how tables are freed.
 
-use mmtrace_common::{Kind, Record};
+use mmtrace_common::{Column, Kind, Record};
 
 use super::{
     Model,
+    calls::is_success,
     lock::EPSILON_NS,
     tables::{Flush, Life, Retract, Walk, frame_of_pfn, table_of},
     told::Told,
@@ -20,17 +21,44 @@ const TOLD: u64 = 8;
 const PMD_SIZE: u64 = 1 << 21;
 
 /// An anonymous collapse that has unlinked a table and still holds the mmap_lock for write.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Collapsing {
     slot: (u64, u64),
     tid: u32,
+    /// The PMD range that the entry maps begins here.
+    base: u64,
     since: u64,
-    /// Who linked a table there meanwhile, and when.
-    filled: Option<(u32, u64)>,
+    /// Faults on that range that began since, of others: task and address.
+    faults: Vec<(u32, u64)>,
+    /// Who filled the entry meanwhile, when, and how.
+    filled: Option<(u32, u64, Filling)>,
+}
+
+/// What shows that a PMD entry was filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Filling {
+    /// `pmd_install()` linked a PTE table.
+    Table,
+    /// `handle_mm_fault()` was entered and has succeeded for an address that the entry maps, perhaps
+    /// by a huge page, which no event shows.
+    Fault,
+}
+
+impl Collapsing {
+    fn fill(&mut self, record: &Record, how: Filling) {
+        self.filled.get_or_insert((record.tid, record.ts, how));
+    }
+
+    /// Another task's event of this time lies behind the flush, whatever the clocks say.
+    const fn covers(&self, tid: u32, ts: u64) -> bool {
+        self.tid != tid && ts > self.since.saturating_add(EPSILON_NS)
+    }
 }
 
 /// Anonymous collapses that can be at that point at once: one for each CPU, and more.
 const COLLAPSING_MAX: usize = 1024;
+/// Faults that are followed of one of them: one is enough to break the rule.
+const FAULTS_MAX: usize = 64;
 
 /// The bits of a marker; `None` for an entry that is none (include/linux/swapops.h,
 /// arch/x86/include/asm/pgtable_64.h: `__swp_offset`).
@@ -101,7 +129,15 @@ impl Model {
                 self.collapsing.clear();
             }
             self.collapsing.retain(|c| c.tid != record.tid);
-            self.collapsing.push(Collapsing { slot, tid: record.tid, since: record.ts, filled: None });
+            let base = record.get(Column::Addr).unwrap_or(0) & !(PMD_SIZE - 1);
+            self.collapsing.push(Collapsing {
+                slot,
+                tid: record.tid,
+                base,
+                since: record.ts,
+                faults: Vec::new(),
+                filled: None,
+            });
         }
         self.tables.unlink(slot, record.ts, record.tid);
         if let Some(frame) = frame {
@@ -235,7 +271,9 @@ impl Model {
 
     fn defer(&mut self, frame: u64, record: &Record) {
         self.tables.counts.deferred += 1;
-        self.tables.live(frame, Life::Deferred { since: record.ts, by: record.tid, mapped: None });
+        let slot = self.tables.walk_of(record.tid).and_then(|walk| walk.flush).map(|flush| flush.slot);
+        let slot = slot.filter(|(mm, _)| *mm == record.mm);
+        self.tables.live(frame, Life::Deferred { since: record.ts, by: record.tid, slot, mapped: None });
     }
 
     /// The grace period is over. The current task has nothing to do with it.
@@ -267,7 +305,7 @@ impl Model {
 
     /// The end of the stream: tables that still wait to be freed, collapses that still go on.
     pub(super) fn finish_tables(&mut self, ts: u64, sink: &mut Sink) {
-        let over = |c: &Collapsing| c.filled.is_some_and(|(_, at)| ts > at.saturating_add(EPSILON_NS));
+        let over = |c: &Collapsing| c.filled.is_some_and(|(_, at, _)| ts > at.saturating_add(EPSILON_NS));
         while let Some(index) = self.collapsing.iter().position(over) {
             let end =
                 Record { ts, mm: self.collapsing[index].slot.0, tid: self.collapsing[index].tid, ..Record::default() };
@@ -294,11 +332,39 @@ impl Model {
             return;
         }
         for collapsing in &mut self.collapsing {
-            if collapsing.slot == slot
-                && collapsing.tid != record.tid
-                && record.ts > collapsing.since.saturating_add(EPSILON_NS)
+            if collapsing.slot == slot && collapsing.covers(record.tid, record.ts) {
+                collapsing.fill(record, Filling::Table);
+            }
+        }
+    }
+
+    /// L28: a fault begins; is there a collapse that has emptied the PMD entry of its address?
+    pub(super) fn fault_in_collapse_begins(&mut self, record: &Record, sink: &Sink) {
+        if self.collapsing.is_empty() || !sink.is_open(RuleId::L28) {
+            return;
+        }
+        let addr = record.get(Column::Addr).unwrap_or(0);
+        for collapsing in &mut self.collapsing {
+            if collapsing.slot.0 == record.mm
+                && collapsing.base == addr & !(PMD_SIZE - 1)
+                && collapsing.covers(record.tid, record.ts)
+                && collapsing.faults.len() < FAULTS_MAX
             {
-                collapsing.filled.get_or_insert((record.tid, record.ts));
+                collapsing.faults.push((record.tid, addr));
+            }
+        }
+    }
+
+    /// L28: a fault ends, perhaps with a page where the collapse has emptied the entry.
+    pub(super) fn fault_in_collapse_ends(&mut self, record: &Record) {
+        let fault = (record.tid, record.get(Column::Addr).unwrap_or(0));
+        let result = record.get(Column::FaultResult).unwrap_or(0) as u32;
+        for collapsing in &mut self.collapsing {
+            if let Some(index) = collapsing.faults.iter().position(|f| *f == fault) {
+                collapsing.faults.swap_remove(index);
+                if is_success(result) {
+                    collapsing.fill(record, Filling::Fault);
+                }
             }
         }
     }
@@ -314,10 +380,14 @@ impl Model {
         let collapsing = self.collapsing.swap_remove(index);
         match collapsing.filled {
             None => sink.held(RuleId::L28, record.ts),
-            Some((who, ts)) if record.ts > ts.saturating_add(EPSILON_NS) => {
+            Some((who, ts, how)) if record.ts > ts.saturating_add(EPSILON_NS) => {
+                let how = match how {
+                    Filling::Table => "linked a PTE table",
+                    Filling::Fault => "handled a fault with success",
+                };
                 let what = format!(
-                    "task {who} linked a PTE table in mm {:#x} where task {} had just taken one out to collapse it",
-                    record.mm, record.tid
+                    "task {who} {how} in mm {:#x} at the PMD entry of {:#x}, which task {} had emptied to collapse it",
+                    record.mm, collapsing.base, record.tid
                 );
                 sink.violated(RuleId::L28, record, record.mm, &[record.tid, who], what);
             }

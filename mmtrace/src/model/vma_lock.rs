@@ -48,11 +48,13 @@ pub(super) struct VmaLocks {
     numbers: u64,
 }
 
-/// What happened to a VMA while it was held for reading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Intrusion {
-    Written { ts: u64, tid: u32 },
-    Freed { ts: u64, tid: u32 },
+/// What others did to a VMA while it was held for reading: when, and which task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Intrusion {
+    /// The first lock for writing.
+    pub(super) written: Option<(u64, u32)>,
+    /// It was given back.
+    pub(super) freed: Option<(u64, u32)>,
 }
 
 impl VmaLocks {
@@ -87,17 +89,13 @@ impl VmaLocks {
     /// What another task did to the VMA in a read hold, longer after its begin and before its end
     /// than clocks may differ.
     #[inline]
-    pub(super) fn intrusion(&self, vma: u64, tid: u32, since: u64, until: u64) -> Option<Intrusion> {
-        let vma = self.vmas.get(&vma)?;
-        let inside = |ts: u64, by: u32| {
-            by != tid && ts > since.saturating_add(EPSILON_NS) && ts.saturating_add(EPSILON_NS) < until
+    pub(super) fn intrusion(&self, vma: u64, tid: u32, since: u64, until: u64) -> Intrusion {
+        let Some(vma) = self.vmas.get(&vma) else { return Intrusion::default() };
+        let inside = |(ts, by): &(u64, u32)| {
+            *by != tid && *ts > since.saturating_add(EPSILON_NS) && ts.saturating_add(EPSILON_NS) < until
         };
-        let write = vma.writes.iter().filter(|(ts, by)| inside(*ts, *by)).min_by_key(|(ts, _)| *ts);
-        if let Some((ts, tid)) = write.copied() {
-            return Some(Intrusion::Written { ts, tid });
-        }
-        let (ts, by) = vma.freed;
-        inside(ts, by).then_some(Intrusion::Freed { ts, tid: by })
+        let written = vma.writes.iter().filter(|write| inside(write)).min_by_key(|(ts, _)| *ts).copied();
+        Intrusion { written, freed: Some(vma.freed).filter(inside) }
     }
 }
 
@@ -131,6 +129,11 @@ impl Model {
         let Some((section, since)) = known.section else { return };
         if self.functions.vmas.sections.get(&section.mm) != Some(&section) {
             sink.held(RuleId::L20, record.ts);
+            return;
+        }
+        if section.mm != record.mm {
+            // Its vm_area_free was not seen: it is another mm's VMA by now.
+            sink.unjudged(RuleId::L20);
             return;
         }
         if record.ts <= since.saturating_add(EPSILON_NS) {

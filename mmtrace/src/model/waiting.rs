@@ -92,11 +92,13 @@ impl Waiting {
         Some((writer, self.waits.iter().filter(hit).copied().collect()))
     }
 
-    /// The mmap_lock is released, for read or write.
-    pub(super) fn released(&mut self, record: &Record) {
-        if !self.delayed.is_empty() && self.delayed.get(&record.tid).is_some_and(|d| d.0 == record.mm) {
+    /// The mmap_lock is released, for read or write: by a delayed writer that has freed no table?
+    fn released(&mut self, record: &Record) -> bool {
+        let delayed = !self.delayed.is_empty() && self.delayed.get(&record.tid).is_some_and(|d| d.0 == record.mm);
+        if delayed {
             self.delayed.remove(&record.tid);
         }
+        delayed
     }
 }
 
@@ -156,8 +158,14 @@ impl Model {
         };
         self.measures.overlap(rule, overlap, record, sink);
         if wait.vma != 0 {
-            sink.held(RuleId::H06, record.ts);
             bounded(&mut self.functions.waiting.delayed).insert(tid, (wait.mm, wait.tid));
+        }
+    }
+
+    /// The mmap_lock is released. H06 is not met if a delayed writer has freed no table by now.
+    pub(super) fn delay_ends(&mut self, record: &Record, sink: &mut Sink) {
+        if self.functions.waiting.released(record) {
+            sink.held(RuleId::H06, record.ts);
         }
     }
 

@@ -70,6 +70,8 @@ impl Model {
             | Kind::HugetlbVmaTrylockWrite => self.hugetlb_lock(kind, record, sink),
             Kind::HugetlbZapEnd => self.hugetlb_zap_end(record, sink),
             Kind::HugePmdUnshare => self.huge_pmd_unshare(record, sink),
+            Kind::HandleMmFault => self.fault_in_collapse_begins(record, sink),
+            Kind::HandleMmFaultReturn => self.fault_in_collapse_ends(record),
             Kind::MigrationEntryWaitHuge => self.huge_wait(record),
             Kind::MigrationEntryWait => {
                 if let Some(walk) = self.tables.walk_of(record.tid) {

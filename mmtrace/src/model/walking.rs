@@ -74,13 +74,14 @@ impl Model {
         if locking.of != (record.args[0], record.args[1]) || locking.maps == 0 {
             return;
         }
-        sink.held(RuleId::H02, record.ts);
         if locking.maps > 1 {
             let what = format!(
                 "task {} mapped the PTE table of {:#x} {} times until it had the table's lock",
                 record.tid, record.args[1], locking.maps
             );
             sink.violated(RuleId::H02, record, record.mm, &[record.tid], what);
+        } else {
+            sink.held(RuleId::H02, record.ts);
         }
     }
 
@@ -90,7 +91,6 @@ impl Model {
             && let Some(before) = walk.nolock.take_if(|n| n.slot == map.slot)
             && record.ts.saturating_sub(before.ts) <= NOLOCK_NS
         {
-            sink.held(RuleId::H01, record.ts);
             if let Some((ts, by)) = self.tables.unlinked(map.slot)
                 && by != record.tid
                 && ts > before.ts.saturating_add(EPSILON_NS)
@@ -101,6 +101,8 @@ impl Model {
                     map.addr, record.tid
                 );
                 sink.violated(RuleId::H01, record, record.mm, &[record.tid, by], what);
+            } else {
+                sink.held(RuleId::H01, record.ts);
             }
         }
         if !map.locked && map.ptep != 0 {
@@ -170,7 +172,6 @@ impl Model {
                          mm {:#x} for write since",
                         record.tid, map.addr, record.mm
                     );
-                    sink.held(RuleId::H03, record.ts);
                     sink.violated(RuleId::H03, record, record.mm, &[record.tid], what);
                 }
             }
@@ -187,10 +188,12 @@ impl Model {
 
     /// L48: the table was mapped and locked, and its freeing had been asked for before. Judged
     /// when it is freed: then nobody can have got another table in the same place. `true` if it
-    /// comes to that.
+    /// comes to that. RCU may free it on top of a task that BPF programs do not see; linked
+    /// elsewhere, it is another table by then.
     fn mapped_late(&mut self, frame: u64, record: &Record) -> bool {
-        if let Some(Life::Deferred { since, mapped, .. }) = self.tables.life(frame)
+        if let Some(Life::Deferred { since, slot, mapped, .. }) = self.tables.life(frame)
             && record.ts > since.saturating_add(EPSILON_NS)
+            && *slot == Some((record.mm, record.args[0]))
         {
             mapped.get_or_insert((record.tid, record.ts));
             return true;
@@ -206,6 +209,15 @@ impl Model {
         }
         self.tables.counts.born += 1;
         self.filled(slot, record, sink);
-        self.tables.learn(slot, table_of(record.args[1]));
+        let table = table_of(record.args[1]);
+        if let Some(frame) = table
+            && matches!(self.tables.life(frame), Some(Life::Deferred { .. }))
+        {
+            // Nobody links what waits to be freed: its end was not seen, on top of a task that BPF
+            // programs do not see.
+            self.tables.free(frame);
+            sink.unjudged(RuleId::L48);
+        }
+        self.tables.learn(slot, table);
     }
 }

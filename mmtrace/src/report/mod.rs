@@ -138,7 +138,7 @@ impl Report {
             let [held, ..] = sink.counts();
             if sink.any_violated() {
                 Verdict::Violated
-            } else if sink.any_missing() || held == 0 {
+            } else if sink.any_doubt() || held == 0 {
                 Verdict::Unknown
             } else {
                 Verdict::Held

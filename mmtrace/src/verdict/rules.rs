@@ -83,7 +83,7 @@ rules! {
         statement: "No observed read hold that is not a downgraded one overlaps an observed write hold of the same mm.",
         why: "Readers walk VMAs and page tables that a writer is free to change.",
         source: "Documentation/mm/process_addrs.rst (7.2), lock exclusivity",
-        sound: "As L01. Readers are counted per mm, not per task, so a read lock that another context releases (mmap_read_unlock_non_owner) still balances.",
+        sound: "As L01. Readers are counted per mm, not per task, so a read lock that another context releases (mmap_read_unlock_non_owner) still balances. Where it is released on top of a task that is hidden from BPF programs, the release is missing: a writer that comes after a reader breaks the rule once that reader's own release shows that it was still inside, and no other reader is there on whose behalf that may be.",
         meaning: "A reader can see a half-changed address space.",
         example: "T1 acquire_returned(R) … T2 acquire_returned(W) … T1 released(R)",
         needs: [StartLocking, AcquireReturned, Released],
@@ -119,7 +119,7 @@ rules! {
         statement: "An mm's mmap_lock is not released for read when nobody holds it for read.",
         why: "One release too many lets a writer in beside a reader that is still there.",
         source: "include/linux/mmap_lock.h:mmap_read_unlock",
-        sound: "Judged only once a write acquisition was seen (at that moment no reader is left, so the count is exact) that is more than 2 us after the start of recording or a loss, since by another CPU's clock a reader may have come after it; per mm, so that a non-owner release is fine, and not after one within 2 us of that acquisition.",
+        sound: "Judged only once a write acquisition was seen (at that moment no reader is left, so the count is exact) that is more than 2 us after the start of recording or a loss, since by another CPU's clock a reader may have come after it; per mm, so that a non-owner release is fine, and not after one within 2 us of that acquisition. A release by a task that was not seen to acquire counts only on an mm that a task was seen to run on: what the tasks of a hidden process acquire is not seen, and others may release it.",
         meaning: "Double unlock, as when VM_FAULT_RETRY or VM_FAULT_COMPLETED is misread as \"still locked\".",
         example: "T1 acquire_returned(R), released(R), released(R)",
         needs: [StartLocking, AcquireReturned, Released],
@@ -143,13 +143,13 @@ rules! {
         needs: [StartLocking, AcquireReturned, Released, PageFaultUser],
     }
     L09 Violation "dead mm: nobody uses its VMAs or page tables" {
-        statement: "Between exit_mmap and __mmdrop of an mm nobody enters handle_mm_fault for it, is granted one of its VMAs, locks one for writing, links a PTE table or unlinks one by a collapse.",
+        statement: "Between exit_mmap and __mmdrop of an mm no task that ran on it enters handle_mm_fault for it, is granted one of its VMAs, locks one for writing, links a PTE table or unlinks one by a collapse.",
         why: "Its VMAs and page tables are freed; only the struct is still there.",
         source: "mm/mmap.c:exit_mmap, kernel/fork.c:mmput, __mmdrop",
-        sound: "exit_mmap is emitted at its end, inside the last write hold; all of these need mm_users or a linked VMA, and mm_users does not rise from 0. Taking the mmap_lock is not forbidden: khugepaged, KSM and the OOM reaper do, look, and leave. A life ends at __mmdrop, fork or exec; what comes within 2 us of those is not judged. Kernels that emit no exit_mmap for an mm without VMAs leave that one unjudged.",
+        sound: "exit_mmap is emitted at its end, inside the last write hold; all of these need mm_users or a linked VMA, and mm_users does not rise from 0. Taking the mmap_lock is not forbidden: khugepaged, KSM and the OOM reaper do, look, and leave. A life ends at __mmdrop, fork or exec; what comes within 2 us of those is not judged. Some hosts hide a process from all BPF programs: an mm that it gave back or made is never announced, so that another mm may be at that address. Judged only for tasks that were seen to run on this mm before, by a fork, exec or fault in user mode, and to leave it by no exec or exit: whoever is seen at all is always seen. Kernels that emit no exit_mmap for an mm without VMAs leave that one unjudged.",
         meaning: "Use after free of page tables or VMAs.",
         example: "T1 exit_mmap(mm) … T2 handle_mm_fault(mm), no __mmdrop(mm) between",
-        needs: [ExitMmap, Mmdrop, HandleMmFault, Fork, Exec],
+        needs: [ExitMmap, Mmdrop, HandleMmFault, Fork, Exec, Exit],
         whole_system: true,
     }
     L10 Violation "VMA mode: the VMA was granted" {
@@ -253,7 +253,7 @@ rules! {
         statement: "Between the return of __vma_start_write and the release or downgrade of the mmap_lock by that task, lock_vma_under_rcu does not return the VMA.",
         why: "As L19, from the other side.",
         source: "Documentation/mm/process_addrs.rst (7.2); include/linux/mmap_lock.h:vma_end_write_all",
-        sound: "Both ends lie inside the true hold. Any acquisition or release of the mmap_lock ends it, as does vm_area_free: the object may then be another mm's. A grant is judged only when nothing within 2 us explains it, and only for write holds that were seen to begin.",
+        sound: "Both ends lie inside the true hold. Any acquisition or release of the mmap_lock ends it, as does vm_area_free: the object may then be another mm's. Where vm_area_free ran on top of a task that BPF programs do not see, a grant for another mm shows it. A grant is judged only when nothing within 2 us explains it, and only for write holds that were seen to begin.",
         meaning: "A fault starts on a VMA that is being changed.",
         example: "T1 acquire_returned(W), T1 __vma_start_write(v) returns … T2 lock_vma_under_rcu = v … T1 released(W)",
         needs: [LockVmaUnderRcu, VmaStartWriteReturn, VmAreaFree, StartLocking, AcquireReturned, Released],
@@ -335,13 +335,13 @@ rules! {
         whole_system: true,
     }
     L28 Violation "collapse: nobody fills the PMD that it has emptied" {
-        statement: "Between pmdp_collapse_flush of an anonymous collapse and the end of its write hold, no other task links a PTE table at that PMD entry.",
+        statement: "Between pmdp_collapse_flush of an anonymous collapse and the end of its write hold, no other task links a PTE table at that PMD entry, and no other task's fault on its range begins and succeeds.",
         why: "The collapse will put a huge page, or the old table, there (I-CLOBBER).",
         source: "mm/khugepaged.c:collapse_huge_page; mm/memory.c:pmd_install",
-        sound: "The flush is seen while PML is held and before the PMD is cleared, the release before it happens: what is seen between them, by more than clocks may differ, is between them. Whoever links a table there holds the mmap_lock or that VMA's lock for read until after his event, and the collapse has excluded both since before the flush.",
+        sound: "The flush is seen while PML is held and before the PMD is cleared, the release before it happens: what is seen between them, by more than clocks may differ, is between them. Whoever links a table there holds the mmap_lock or that VMA's lock for read until after his event, and the collapse has excluded both since before the flush. A fault counts when it was entered after the flush and returned without RETRY, COMPLETED or an error before the release: it too needs one of the two locks. It may have put a huge page there, which no event shows.",
         meaning: "What was faulted in meanwhile is lost, or the collapse's pages are.",
         example: "T1 pmdp_collapse_flush, T2 pmd_install(same PMD, installed), T1 released(W)",
-        needs: [PmdpCollapseFlush, PmdInstall, StartLocking, AcquireReturned, Released, RetractPageTables, RetractPageTablesReturn, CollapsePteMappedThp, CollapsePteMappedThpReturn],
+        needs: [PmdpCollapseFlush, PmdInstall, HandleMmFault, HandleMmFaultReturn, StartLocking, AcquireReturned, Released, RetractPageTables, RetractPageTablesReturn, CollapsePteMappedThp, CollapsePteMappedThpReturn],
         since: (6, 6),
     }
     L29 Violation "walk: begins and ends balance" {
@@ -368,7 +368,7 @@ rules! {
         statement: "huge_pmd_unshare of a VMA runs while its task holds that VMA's hugetlb lock for write, or its mmap_lock.",
         why: "A reader of the hugetlb lock walks the PMD table that the mm no longer keeps.",
         source: "mm/rmap.c:try_to_unmap_one, try_to_migrate_one; mm/hugetlb.c:huge_pmd_unshare",
-        sound: "Program order of one task whose holds are known: it was seen in user mode, or to take a hugetlb lock, before. Splitting a VMA unshares under the mmap_lock instead. Asked only of VMAs that were seen with a lock that can be shared, and only after a call inside the lock was seen on this kernel.",
+        sound: "Program order of one task whose holds are known: it was seen in user mode, or to take a hugetlb lock, before. Splitting a VMA unshares under the mmap_lock instead. Asked only of VMAs that were seen with a lock that can be shared. A compiler may inline what takes the lock: until a call inside it is seen on this kernel, calls outside are kept and the rule is unknown; then they are judged.",
         meaning: "Use after free of a PMD table.",
         example: "T1 huge_pmd_unshare(v), T1 has not got hugetlb_vma_trylock_write(v)",
         needs: [HugePmdUnshare, HugetlbVmaTrylockWrite, HugetlbVmaUnlockWrite, HugetlbVmaLockWrite, HugetlbZapEnd, VmAreaFree, PageFaultUser, StartLocking, AcquireReturned, Released],
@@ -378,7 +378,7 @@ rules! {
         statement: "Between the entry of migration_entry_wait_huge and the sleep, the task calls hugetlb_vma_unlock_read for that VMA.",
         why: "A writer of the lock would wait for the whole migration, and the migration perhaps for him.",
         source: "mm/migrate.c:migration_entry_wait_huge",
-        sound: "Program order of one task. Asked only after the call was seen there on this kernel: a compiler may inline it.",
+        sound: "Program order of one task. A compiler may inline the call: until it is seen there on this kernel, sleeps without it are kept and the rule is unknown; then they are judged.",
         meaning: "A deadlock, or an unlock of a lock whose VMA may be gone.",
         example: "T1 migration_entry_wait_huge(v), T1 migration_entry_wait_on_locked",
         needs: [MigrationEntryWaitHuge, HugetlbVmaUnlockRead, MigrationEntryWaitOnLocked, MigrationEntryWait],
@@ -492,13 +492,13 @@ rules! {
         needs: [StartLocking, AcquireReturned, Released, ExitMmap],
     }
     L44 Violation "dead mm: nobody runs on it" {
-        statement: "After exit_mmap no user-mode fault happens on that mm, until a fork or exec makes a new one at the same address.",
+        statement: "After exit_mmap of an mm, no task that ran on it faults in user mode on it.",
         why: "mm_users is 0 and cannot rise again; the page tables are gone.",
         source: "kernel/fork.c:mmput, mm/mmap.c:exit_mmap",
-        sound: "sched_process_fork is emitted before the child first runs and sched_process_exec before the return to user mode, so a reused mm is always announced. Forgotten when any of these events is lost.",
+        sound: "sched_process_fork is emitted before the child first runs and sched_process_exec before the return to user mode, so the mm that a task runs on is known from then on. Where a process is hidden from all BPF programs, the fork of its child is not announced, and the child may run on another mm at the same address: a task that was not seen on this mm before is not judged. A task that was, and that has made no exec and not exited, cannot have got another one. Forgotten when any of these events is lost.",
         meaning: "A task runs on freed page tables.",
         example: "exit_mmap(mm) … page_fault_user on mm, no fork or exec between",
-        needs: [ExitMmap, Fork, Exec, PageFaultUser],
+        needs: [ExitMmap, Fork, Exec, Exit, PageFaultUser],
         whole_system: true,
     }
     L45 Violation "VMA tree: stored to under the write lock" {

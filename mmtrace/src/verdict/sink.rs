@@ -62,6 +62,8 @@ pub struct Violation {
 struct Tally {
     evaluations: u64,
     unjudged: u64,
+    /// It seemed to be broken, on a kernel where it was not seen to be kept yet.
+    suspected: u64,
     violations: u64,
     kept: Vec<Violation>,
     last: u64,
@@ -133,8 +135,34 @@ impl Sink {
         self.tallies[rule as usize].unjudged += 1;
     }
 
+    /// The rule seems to be broken, and was not seen to be kept on this kernel: what would show that may
+    /// be inlined here.
+    pub fn suspected(&mut self, rule: RuleId) {
+        self.tallies[rule as usize].suspected += 1;
+    }
+
+    /// The rule was seen to be kept on this kernel: what was suspected was broken.
+    pub fn confirmed(&mut self, rule: RuleId, record: &Record, mm: u64, tids: &[u32], what: String) {
+        let tally = &mut self.tallies[rule as usize];
+        tally.suspected = tally.suspected.saturating_sub(1);
+        self.violated(rule, record, mm, tids, what);
+    }
+
     /// The rule was evaluated and was broken.
     pub fn violated(&mut self, rule: RuleId, record: &Record, mm: u64, tids: &[u32], what: String) {
+        self.violated_by(rule, record, mm, tids, what, &[]);
+    }
+
+    /// The rule was evaluated and was broken. These events show that, as long ago as they may be.
+    pub fn violated_by(
+        &mut self,
+        rule: RuleId,
+        record: &Record,
+        mm: u64,
+        tids: &[u32],
+        what: String,
+        evidence: &[Record],
+    ) {
         if !self.is_open(rule) {
             return;
         }
@@ -143,7 +171,7 @@ impl Sink {
         tally.violations += 1;
         tally.last = record.ts;
         if tally.kept.len() < KEPT {
-            let events = self.history.about(tids, mm);
+            let events = self.history.about(tids, mm, evidence);
             let violation = Violation { rule, ts: record.ts, mm, tids: tids.to_vec(), what, events };
             self.tallies[rule as usize].kept.push(violation);
         }
@@ -175,7 +203,7 @@ impl Sink {
             Verdict::NotObservable
         } else if tally.violations > 0 && rule.rule().severity.can_fail() {
             Verdict::Violated
-        } else if tally.evaluations == 0 || tally.missing > 0 {
+        } else if tally.evaluations == 0 || tally.missing > 0 || tally.suspected > 0 {
             Verdict::Unknown
         } else {
             Verdict::Held
@@ -195,6 +223,12 @@ impl Sink {
                 n => format!("{n} events that it needs are missing"),
             });
         }
+        if tally.suspected > 0 && tally.violations == 0 {
+            return Some(format!(
+                "never seen done right on this kernel, where the compiler may hide it: {} times it seemed to be broken",
+                tally.suspected
+            ));
+        }
         if tally.evaluations == 0 {
             return Some(match tally.unjudged {
                 0 => "never evaluated: nothing that it is about happened".to_owned(),
@@ -213,7 +247,8 @@ impl Sink {
     /// Times that the rule applied and could not be judged.
     #[must_use]
     pub fn not_judged(&self, rule: RuleId) -> u64 {
-        if self.is_open(rule) { self.tallies[rule as usize].unjudged } else { 0 }
+        let tally = &self.tallies[rule as usize];
+        if self.is_open(rule) { tally.unjudged.saturating_add(tally.suspected) } else { 0 }
     }
 
     /// Times that the rule was broken.
@@ -249,10 +284,12 @@ impl Sink {
         counts
     }
 
-    /// Whether events are missing that a rule which can be observed needs.
+    /// Whether a rule that can be observed is in doubt: events that it needs are missing, or it seemed to
+    /// be broken and was never seen to be kept.
     #[must_use]
-    pub fn any_missing(&self) -> bool {
-        RULES.iter().any(|r| r.severity.can_fail() && self.is_open(r.id) && self.tallies[r.id as usize].missing > 0)
+    pub fn any_doubt(&self) -> bool {
+        let doubtful = |tally: &Tally| tally.missing > 0 || tally.suspected > 0;
+        RULES.iter().any(|r| r.severity.can_fail() && self.is_open(r.id) && doubtful(&self.tallies[r.id as usize]))
     }
 
     /// Whether anything that must hold was broken.

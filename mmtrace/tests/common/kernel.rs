@@ -14,6 +14,9 @@ pub(crate) const VMA: u64 = 0xffff_8880_2000_0000;
 pub(crate) const START: u64 = 0x7f00_0000_0000;
 pub(crate) const LENGTH: u64 = 0x20_0000;
 
+/// A task of another process, which does nothing to the first mm: what runs on top of it may.
+pub(crate) const OTHER: u32 = 50;
+
 pub(crate) const ALLOW_RETRY: u64 = 4;
 pub(crate) const NOWAIT: u64 = 8;
 pub(crate) const TRIED: u64 = 0x20;

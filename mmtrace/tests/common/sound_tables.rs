@@ -4,7 +4,7 @@ use mmtrace::model::lock::EPSILON_NS;
 use mmtrace_common::{Column, Kind, Record};
 
 use crate::{
-    kernel::{MM, Made, Random, START, VMA},
+    kernel::{MM, Made, OTHER, Random, START, VMA},
     page_tables::{HUGE, Inside, PMDP, SHARED, marker, pte, table},
 };
 
@@ -97,6 +97,8 @@ pub(crate) struct Sound {
     dying: Vec<(u64, bool, u32)>,
     hugetlb_readers: u32,
     hugetlb_writer: bool,
+    /// A task of another process.
+    other: Option<u32>,
 }
 
 const fn address(slot: usize) -> u64 {
@@ -110,6 +112,16 @@ const fn pmdp(slot: usize) -> u64 {
 impl Sound {
     /// What it would have emitted.
     pub(crate) fn stream(seed: u64, steps: usize) -> Vec<Record> {
+        Self::run(seed, steps, None)
+    }
+
+    /// The same, where a task of another process runs on each CPU now and then: grace periods may end on
+    /// top of it.
+    pub(crate) fn beside_another_process(seed: u64, steps: usize) -> Vec<Record> {
+        Self::run(seed, steps, Some(OTHER))
+    }
+
+    fn run(seed: u64, steps: usize, other: Option<u32>) -> Vec<Record> {
         let mut kernel = Self {
             random: Random(seed),
             made: Made::new(),
@@ -124,6 +136,7 @@ impl Sound {
             dying: Vec::new(),
             hugetlb_readers: 0,
             hugetlb_writer: false,
+            other,
         };
         for _ in 0..steps {
             let task = kernel.random.below(TASKS as u64) as usize;
@@ -429,7 +442,8 @@ impl Sound {
         let (frame, told, _) = self.dying.swap_remove(index);
         if told {
             let tid = self.random.below(TASKS as u64) as u32 + 1;
-            self.made.freed(tid, frame);
+            let other = self.other.filter(|_| self.random.below(2) == 0);
+            self.made.freed(other.unwrap_or(tid), frame);
         }
         self.free.push(frame);
     }

@@ -8,7 +8,7 @@ use mmtrace_common::Record;
 
 use crate::{
     judging::{broken, judge},
-    kernel::{Random, context},
+    kernel::{OTHER, Random, context},
     planting::holes,
 };
 
@@ -40,6 +40,23 @@ pub(crate) fn with_holes(stream: Stream, rule: RuleId, least: u64) {
         judged += engine.sink().expect("it judges").evaluations(rule);
     }
     assert!(judged > least, "{judged}");
+}
+
+/// A process is hidden from every BPF program: [`OTHER`], on top of which interrupts do their work, and any
+/// of these tasks, which is a process of its own. Its events are missing, and no loss tells of that. Returns
+/// how often this rule could not be judged.
+pub(crate) fn with_a_hidden_process(stream: Stream, own: &[u32], rule: RuleId) -> u64 {
+    let mut unjudged = 0;
+    for seed in 0..1500 {
+        let mut records = stream(seed, 800);
+        assert_eq!(broken(&judge(&context(), &records)), [], "seed {seed}");
+        let also = own.get(Random(seed).below(2 * own.len() as u64) as usize);
+        records.retain(|r| r.tid != OTHER && also != Some(&r.tid));
+        let engine = judge(&context(), &records);
+        assert_eq!(broken(&engine), [], "seed {seed} without {also:?}");
+        unjudged += engine.sink().expect("it judges").not_judged(rule);
+    }
+    unjudged
 }
 
 /// Recording begins anywhere.

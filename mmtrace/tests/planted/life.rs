@@ -4,7 +4,7 @@ use mmtrace_common::{Kind, Record};
 
 use crate::{
     edit::{Edit, like},
-    locks::{STRANGER, forget_hold},
+    locks::forget_hold,
     stream::Stream,
 };
 
@@ -20,16 +20,24 @@ pub(crate) fn l43_exit_after_release(s: &Stream, i: usize) -> Option<Edit> {
     Some(Edit::default().remove(i).add(hold.released + 1, late))
 }
 
-fn l44_fault(s: &Stream, i: usize, at: usize, ts: u64) -> Edit {
-    let fault = Record { tid: STRANGER, ts, aux: 4, ..like(s.record(i), Kind::PageFaultUser) };
-    Edit::default().add(at, fault)
+/// By a task that ran on this mm: it was seen there in user mode, and has neither exited nor made an exec.
+fn l44_fault(s: &Stream, i: usize, at: usize, ts: u64) -> Option<Edit> {
+    let mm = s.record(i).mm;
+    let ran = |at: &&usize| **at < i && s.kind(**at) == Kind::PageFaultUser;
+    let tid = s.record(*s.by_mm.get(&mm)?.iter().rev().find(ran)?).tid;
+    let left = |j: &usize| *j < at && matches!(s.kind(*j), Kind::Exec | Kind::Exit);
+    let last = *s.task_before(tid, i).iter().rev().find(|j| s.kind(**j) == Kind::PageFaultUser)?;
+    if s.record(last).mm != mm || s.task_after(tid, last).iter().any(left) {
+        return None;
+    }
+    let fault = Record { tid, ts, aux: 4, ..like(s.record(i), Kind::PageFaultUser) };
+    Some(Edit::default().add(at, fault))
 }
 
-/// After the release: before it, its task would be in user mode with the lock held (L05), and
-/// nobody knows that a stranger is not that task's thread.
+/// After the release: before it, its task would be in user mode with the lock held (L05).
 pub(crate) fn l44_fault_after_exit(s: &Stream, i: usize) -> Option<Edit> {
     let hold = if s.kind(i) == Kind::ExitMmap { s.within_write(i)? } else { return None };
-    Some(l44_fault(s, i, hold.released + 1, s.record(hold.released).ts))
+    l44_fault(s, i, hold.released + 1, s.record(hold.released).ts)
 }
 
 /// As late as can be: just before a fork or exec announces another mm at the same address.
@@ -39,7 +47,7 @@ pub(crate) fn l44_fault_before_reuse(s: &Stream, i: usize) -> Option<Edit> {
     }
     let born = |at: &&usize| matches!(s.kind(**at), Kind::Fork | Kind::Exec);
     let next = *s.mm_after(s.record(i).mm, i).iter().find(born)?;
-    Some(l44_fault(s, i, next, s.record(next).ts))
+    l44_fault(s, i, next, s.record(next).ts)
 }
 
 /// The holders of the lock are known.

@@ -68,6 +68,21 @@ fn forget_release(s: &Stream, i: usize) -> Option<Edit> {
     Some(Edit::default().remove(i))
 }
 
+/// Puts off the release of a read hold until well after a writer has acquired: no event of its task lies
+/// between, and no other reader is there, on whose behalf it might be.
+fn release_late(s: &Stream, i: usize) -> Option<Edit> {
+    let (tid, mm) = (s.record(i).tid, s.record(i).mm);
+    let next = s.mm_after(mm, i).iter().find(|at| is_acquired(s.record(**at)))?;
+    let taker = s.begins(*next).filter(|hold| hold.write)?;
+    let late = s.record(taker.acquired).ts + 2 * EPSILON_NS;
+    let free = |at: &usize| s.record(*at).ts > late;
+    let moves = s.record(taker.released).ts > late + EPSILON_NS
+        && s.around[i].readers == 0
+        && s.task_after(tid, i).first().is_none_or(free)
+        && s.mm_after(mm, taker.acquired).first().is_none_or(free);
+    moves.then(|| Edit::default().remove(i).add(s.at(late, i), Record { ts: late, ..*s.record(i) }))
+}
+
 /// Takes a whole hold away.
 pub(crate) fn forget_hold(hold: Hold) -> Option<Edit> {
     let whole = hold.start != NONE && hold.released != NONE && !hold.becomes_read;
@@ -87,18 +102,19 @@ pub(crate) fn l02_reader_in_write_hold(s: &Stream, i: usize) -> Option<Edit> {
     intrude(s, s.begins(i).filter(|h| h.write)?, false)
 }
 
-/// No downgraded hold beside it: then L03 is the rule.
+/// No downgraded hold beside it: then L03 is the rule. It shows when the reader releases, and nobody is
+/// there on whose behalf that might be.
 pub(crate) fn l02_writer_in_read_hold(s: &Stream, i: usize) -> Option<Edit> {
     let hold = s.begins(i).filter(|h| !h.write && !h.downgraded)?;
-    if s.around[i].downgraded > 0 {
+    if s.around[i].downgraded > 0 || s.around[hold.released].readers > 0 || !s.around[i].user {
         return None;
     }
     intrude(s, hold, true)
 }
 
-pub(crate) fn l02_missing_release(s: &Stream, i: usize) -> Option<Edit> {
-    s.ends(i).filter(|h| !h.write && !h.downgraded)?;
-    forget_release(s, i)
+pub(crate) fn l02_late_release(s: &Stream, i: usize) -> Option<Edit> {
+    s.ends(i).filter(|h| !h.write && !h.downgraded && s.around[i].user)?;
+    release_late(s, i)
 }
 
 pub(crate) fn l03_writer_in_downgraded_hold(s: &Stream, i: usize) -> Option<Edit> {

@@ -63,7 +63,7 @@ macro_rules! faults {
 faults! {
     locks {
         L01 l01_two_writers { l01_missing_release l01_second_writer }
-        L02 l02_reader_and_writer { l02_reader_in_write_hold l02_writer_in_read_hold l02_missing_release }
+        L02 l02_reader_and_writer { l02_reader_in_write_hold l02_writer_in_read_hold l02_late_release }
         L03 l03_downgraded_and_writer { l03_writer_in_downgraded_hold l03_missing_release }
         L04 l04_release_by_another { l04_released_by_another }
         L05 l05_leak_of_a_write_hold { l05_user_mode l05_exit }
