@@ -13,7 +13,6 @@ impl Model {
                 task.collapse.isolated = Some(mm);
                 task.collapse.alone = false;
                 sink.held(RuleId::L35, record.ts);
-                self.measures.isolated(record.tid);
             }
             None if task.anchored => task.collapse.alone = true,
             None => sink.unjudged(RuleId::L35),

@@ -96,7 +96,8 @@ impl Model {
         self.settle_suspects(record.ts, sink);
         match kind {
             Kind::PageFaultUser => self.enters_trap(record),
-            Kind::PageFaultKernel => self.enters_kernel_trap(record),
+            // One that is not handled leaves what the task is in the middle of as it is.
+            Kind::PageFaultKernel if !self.is_disabled(record) => self.enters_kernel_trap(record),
             Kind::StartLocking | Kind::AcquireReturned | Kind::Released => self.follow_lock(kind, record, sink),
             Kind::ContentionBegin => self.follow_contention(record, sink),
             Kind::HandleMmFault => self.fault_begins(record, sink),
