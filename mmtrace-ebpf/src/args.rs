@@ -170,6 +170,14 @@ pub fn current_mm() -> u64 {
     member::<true>(task as u64, offsets::task_mm())
 }
 
+/// Whether the current task has page faults disabled, so that a fault in the kernel is not handled: 1, else 0.
+#[inline(always)]
+pub fn pagefault_disabled() -> u64 {
+    // SAFETY: as in `current_mm`.
+    let task = unsafe { bpf_get_current_task_btf() };
+    u64::from(member32::<true>(task as u64, offsets::task_pagefault_disabled()) != 0)
+}
+
 /// The current task's mm as a plain number: the verifier allows no arithmetic on a
 /// typed pointer, and writing it out as text is arithmetic.
 #[inline(always)]

@@ -24,6 +24,7 @@ offsets! {
     OFF_TASK_STACK task_stack "`task_struct.stack`";
     OFF_TASK_PID task_pid "`task_struct.pid`";
     OFF_TASK_TGID task_tgid "`task_struct.tgid`";
+    OFF_TASK_PAGEFAULT_DISABLED task_pagefault_disabled "`task_struct.pagefault_disabled`";
     OFF_MM_MMAP_LOCK mm_mmap_lock "`mm_struct.mmap_lock`";
     OFF_MM_MT mm_mt "`mm_struct.mm_mt`";
     OFF_MAS_TREE mas_tree "`ma_state.tree`";

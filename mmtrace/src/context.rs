@@ -2,7 +2,7 @@
 //! verdict depends on. A recording writes it into its manifest, so that replay
 //! judges with the same knowledge.
 
-use mmtrace_common::{At, Kind};
+use mmtrace_common::{At, Kind, OFFSETS, SPECS, Source};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -115,6 +115,22 @@ pub struct ProbeState {
 }
 
 impl Context {
+    /// Marks columns as absent that take an offset which was not looked up: the mmtrace that recorded did not know them.
+    pub fn mark_absent(&mut self) {
+        for spec in SPECS {
+            for field in spec.fields {
+                let Source::Current(id) = field.source else { continue };
+                let known = OFFSETS.iter().filter(|o| o.id == id);
+                let known = known.map(|o| format!("{}.{}", o.strukt, o.member)).any(|o| self.offsets.contains_key(&o));
+                let column = field.column.name();
+                let probe = self.probes.iter_mut().find(|p| p.event == spec.name);
+                if let Some(probe) = probe.filter(|p| !known && p.absent.iter().all(|c| c != column)) {
+                    probe.absent.push(column.to_owned());
+                }
+            }
+        }
+    }
+
     /// Whether events of this kind were being delivered.
     #[must_use]
     pub fn has(&self, kind: Kind) -> bool {

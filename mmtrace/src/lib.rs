@@ -8,6 +8,7 @@ pub mod capture;
 pub mod catalogue;
 pub mod cli;
 pub mod context;
+pub mod coverage;
 pub mod doctor;
 pub mod environment;
 pub mod explore;

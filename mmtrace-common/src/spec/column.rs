@@ -38,6 +38,7 @@ columns! {
     Addr "addr" FieldType::Hex, "user virtual address";
     Ip "ip" FieldType::Hex, "instruction pointer at the fault";
     ErrorCode "error_code" FieldType::Hex, "x86 page-fault error code: 1 present, 2 write, 4 user, 8 reserved bit, 16 fetch, 32 protection key, 64 shadow stack";
+    PagefaultDisabled "pagefault_disabled" FieldType::Bool, "the task had page faults disabled (pagefault_disable): the fault is not handled, the access fails";
     Write "write" FieldType::Bool, "mmap_lock taken or released for write";
     Success "success" FieldType::Bool, "the acquisition succeeded (false: failed trylock or killed wait)";
     Pte "pte" FieldType::Hex, "page-table entry as stored";

@@ -159,6 +159,8 @@ pub enum Kind {
     Missed = 65,
     /// Synthetic: part of a capture could not be read back.
     Gap = 66,
+    /// Synthetic: a ring held records that no program of ours can have written.
+    Foreign = 74,
 }
 
 impl Kind {
@@ -175,7 +177,7 @@ impl Kind {
     /// Whether the user side made the event (loss accounting), not a probe.
     #[must_use]
     pub const fn is_synthetic(self) -> bool {
-        matches!(self, Self::Loss | Self::Missed | Self::Gap)
+        matches!(self, Self::Loss | Self::Missed | Self::Gap | Self::Foreign)
     }
 
     /// The event's name.
@@ -235,6 +237,8 @@ pub enum Source {
     Made(&'static str),
     /// A member of a struct that the parameter of this name points to.
     Member(&'static str, OffsetId),
+    /// A 32-bit member of the current task; absent where the kernel's `task_struct` lacks it.
+    Current(OffsetId),
     /// The user side makes it.
     User,
 }
@@ -244,7 +248,7 @@ impl Source {
     #[must_use]
     pub const fn offsets(&self) -> &[OffsetId] {
         match self {
-            Self::Member(_, id) | Self::OfReturn(id) => core::slice::from_ref(id),
+            Self::Member(_, id) | Self::OfReturn(id) | Self::Current(id) => core::slice::from_ref(id),
             Self::Path(_, path) => path,
             _ => &[],
         }
@@ -257,7 +261,7 @@ impl Source {
             Self::Arg(name) | Self::Deref(name) | Self::Path(name, _) | Self::Made(name) | Self::Member(name, _) => {
                 Some(name)
             }
-            Self::Return | Self::OfReturn(_) | Self::User => None,
+            Self::Return | Self::OfReturn(_) | Self::Current(_) | Self::User => None,
         }
     }
 }
@@ -387,6 +391,7 @@ offsets! {
     TaskStack "task_struct" "stack" "OFF_TASK_STACK";
     TaskPid "task_struct" "pid" "OFF_TASK_PID";
     TaskTgid "task_struct" "tgid" "OFF_TASK_TGID";
+    TaskPagefaultDisabled "task_struct" "pagefault_disabled" "OFF_TASK_PAGEFAULT_DISABLED";
     MmMmapLock "mm_struct" "mmap_lock" "OFF_MM_MMAP_LOCK";
     MmMt "mm_struct" "mm_mt" "OFF_MM_MT";
     MasTree "ma_state" "tree" "OFF_MAS_TREE";
@@ -451,6 +456,10 @@ const fn deref(column: Column, of: &'static str, slot: u8, required: bool) -> Fi
 
 const fn made(column: Column, of: &'static str, slot: Slot) -> Field {
     Field { column, source: Source::Made(of), slot, required: true }
+}
+
+const fn of_current(column: Column, id: OffsetId, slot: u8) -> Field {
+    Field { column, source: Source::Current(id), slot: Slot::Arg(slot), required: false }
 }
 
 const fn user(column: Column, slot: u8) -> Field {

@@ -43,4 +43,17 @@ pub(super) const ROWS: &[Spec] = &[
         offsets: &[],
         doc: "part of the capture is missing or damaged, between `ts` and `until`",
     },
+    Spec {
+        kind: K::Foreign,
+        system: "",
+        name: "foreign",
+        at: At::User,
+        functions: &[],
+        on: true,
+        mm: MmFrom::None,
+        fields: &[user(C::Count, 0), user(C::Until, 1)],
+        also: &[],
+        offsets: &[],
+        doc: "a ring held records that no program of mmtrace can have written: which events are missing for them, between `ts` and `until`, is not known",
+    },
 ];

@@ -1,9 +1,16 @@
 //! Events that are tracepoints.
 
-use super::{At, Column as C, Field, Kind as K, MmFrom, OffsetId, Spec, arg, aux, aux_opt, member, opt};
+use super::{At, Column as C, Field, Kind as K, MmFrom, OffsetId, Spec, arg, aux, aux_opt, member, of_current, opt};
 
 const FAULT: &[Field] =
     &[arg(C::Addr, "address", 0), member(C::Ip, "regs", OffsetId::RegsIp, 1), aux(C::ErrorCode, "error_code", 0, 32)];
+/// Of a fault in the kernel also whether it can be handled. A fault in user mode always is.
+const KERNEL_FAULT: &[Field] = &[
+    arg(C::Addr, "address", 0),
+    member(C::Ip, "regs", OffsetId::RegsIp, 1),
+    aux(C::ErrorCode, "error_code", 0, 32),
+    of_current(C::PagefaultDisabled, OffsetId::TaskPagefaultDisabled, 2),
+];
 const MIGRATION_PTE: &[Field] = &[arg(C::Addr, "addr", 0), arg(C::Pte, "pte", 1), aux(C::Order, "order", 0, 32)];
 const MIGRATION_PMD: &[Field] = &[arg(C::Addr, "addr", 0), arg(C::Pmd, "pmd", 1)];
 
@@ -30,10 +37,10 @@ pub(super) const ROWS: &[Spec] = &[
         functions: &[],
         on: true,
         mm: MmFrom::Current,
-        fields: FAULT,
+        fields: KERNEL_FAULT,
         also: &[],
         offsets: &[OffsetId::TaskMm],
-        doc: "a fault taken in kernel mode: user-space access by the kernel, or a kernel address",
+        doc: "a fault taken in kernel mode: user-space access by the kernel, or a kernel address; one that is not handled where page faults are disabled (arch/x86/mm/fault.c:do_user_addr_fault)",
     },
     Spec {
         kind: K::StartLocking,

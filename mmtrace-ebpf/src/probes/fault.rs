@@ -4,30 +4,30 @@ use mmtrace_common::Kind;
 
 use super::{atomic_probe, entry, exit};
 use crate::{
-    args::{Args, current_mm, member, member32},
+    args::{Args, current_mm, member, member32, pagefault_disabled},
     filter::wanted,
     offsets,
     ring::emit,
 };
 
 #[inline(always)]
-fn fault<const TYPED: bool>(args: Args, kind: Kind) {
-    let mm = current_mm();
-    if !wanted(kind, mm) {
-        return;
-    }
-    let ip = member::<TYPED>(args.field::<1>(), offsets::regs_ip());
-    emit(kind, mm, args.field::<2>(), [args.field::<0>(), ip]);
-}
-
-#[inline(always)]
 fn user<const TYPED: bool>(args: Args) {
-    fault::<TYPED>(args, Kind::PageFaultUser);
+    let mm = current_mm();
+    if wanted(Kind::PageFaultUser, mm) {
+        let ip = member::<TYPED>(args.field::<1>(), offsets::regs_ip());
+        emit(Kind::PageFaultUser, mm, args.field::<2>(), [args.field::<0>(), ip]);
+    }
 }
 
+/// Interrupts read user memory too, a profiler's walk up the stack does: with page faults disabled, so that the fault of
+/// the interrupted task's address is none of the task's.
 #[inline(always)]
 fn kernel<const TYPED: bool>(args: Args) {
-    fault::<TYPED>(args, Kind::PageFaultKernel);
+    let mm = current_mm();
+    if wanted(Kind::PageFaultKernel, mm) {
+        let ip = member::<TYPED>(args.field::<1>(), offsets::regs_ip());
+        emit(Kind::PageFaultKernel, mm, args.field::<2>(), [args.field::<0>(), ip, pagefault_disabled()]);
+    }
 }
 
 // Interrupts are still off (arch/x86/mm/fault.c:exc_page_fault).

@@ -5,7 +5,7 @@ use super::manifest::{State, Totals};
 use super::reader::{Capture, Condition, Summary};
 use super::show::{Seconds, clean, utc};
 use crate::context::{Form, ProbeState};
-use mmtrace_common::SPECS;
+use mmtrace_common::{Kind, SPECS};
 use serde_json::json;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -110,6 +110,9 @@ fn as_text(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
         "loss       {} not delivered (ring buffer full), {} skipped by the kernel",
         summary.lost, summary.missed
     )?;
+    if let Some(places) = summary.kinds.get(Kind::Foreign.name()) {
+        writeln!(out, "foreign    in {places} places, records that no program of mmtrace can have written")?;
+    }
     writeln!(out, "events     {}", summary.events)?;
     if manifest.dropped.segments > 0 {
         writeln!(out, "before     {} events that a flight recorder (--ring) has removed", manifest.dropped.events)?;

@@ -232,7 +232,9 @@ impl Manifest {
         {
             return Err(CaptureError::NewerFormat { path, major: version.major, known: MAJOR, tool: probe.tool });
         }
-        serde_json::from_slice(&text).map_err(bad)
+        let mut manifest: Self = serde_json::from_slice(&text).map_err(bad)?;
+        manifest.context.mark_absent();
+        Ok(manifest)
     }
 
     /// Replaces the manifest in `dir` in one step: after a crash there is the old one or the new one.

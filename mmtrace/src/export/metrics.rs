@@ -10,9 +10,10 @@ use prometheus_client::{
 };
 
 use crate::{
+    coverage::Coverage,
     model::space::Cause,
     replay::Engine,
-    verdict::{RULES, RuleId, Verdict},
+    verdict::{RULES, RuleId, Severity, Verdict},
 };
 
 /// A metric.
@@ -36,6 +37,22 @@ pub const METRICS: &[Metric] = &[
     metric("mmtrace_events_total", "events, by kind", &["kind"]),
     metric("mmtrace_lost_events_total", "events that the rings had no room for", &[]),
     metric("mmtrace_missed_runs_total", "events that are missing because the kernel skipped the probe's run", &[]),
+    metric(
+        "mmtrace_foreign_records_total",
+        "records in the rings that no program of mmtrace can have written: each may stand for an event that is missing",
+        &[],
+    ),
+    metric(
+        "mmtrace_figure_counted",
+        "events or intervals that a figure is made of: page faults by cause, or what a measuring rule measures",
+        &["figure"],
+    ),
+    metric(
+        "mmtrace_figure_of",
+        "all that there were: those that were seen, and those known to be missing",
+        &["figure"],
+    ),
+    metric("mmtrace_figure_or_more", "1 where more are missing than anybody can tell", &["figure"]),
     metric("mmtrace_rule_evaluations_total", "how often a rule was evaluated", &["rule"]),
     metric(
         "mmtrace_rule_violations_total",
@@ -97,6 +114,7 @@ impl Snapshot {
             ),
             ("mmtrace_lost_events_total", vec![(Vec::new(), engine.lost())]),
             ("mmtrace_missed_runs_total", vec![(Vec::new(), engine.missed())]),
+            ("mmtrace_foreign_records_total", vec![(Vec::new(), engine.foreign())]),
         ];
         let mut gauges = vec![("mmtrace_info", vec![(info, 1)])];
         let mut histograms = Vec::new();
@@ -119,6 +137,18 @@ impl Snapshot {
             let causes = Cause::ALL.iter().zip(model.causes());
             let causes = causes.map(|(cause, n)| (vec![("cause", cause.name().to_owned())], *n)).collect();
             counters.push(("mmtrace_faults_total", causes));
+            let mut figures = vec![("faults", model.fault_coverage())];
+            let measuring = RULES.iter().filter(|r| r.severity == Severity::Measure);
+            let measuring = measuring.filter(|r| engine.sink().is_some_and(|sink| sink.is_open(r.id)));
+            figures.extend(measuring.map(|r| (r.name, model.measures().coverage(r.id))));
+            let of = |value: fn(&Coverage) -> u64| -> Vec<Sample> {
+                let samples =
+                    figures.iter().map(|(name, coverage)| (vec![("figure", (*name).to_owned())], value(coverage)));
+                samples.collect()
+            };
+            gauges.push(("mmtrace_figure_counted", of(|coverage| coverage.counted)));
+            gauges.push(("mmtrace_figure_of", of(|coverage| coverage.of)));
+            gauges.push(("mmtrace_figure_or_more", of(|coverage| u64::from(coverage.or_more))));
             for (name, rule) in HISTOGRAMS {
                 if let Some((buckets, sum, count)) = model.measures().cumulative(rule, &BOUNDS_NS) {
                     histograms.push((name, buckets, sum, count));

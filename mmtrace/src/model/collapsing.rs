@@ -13,7 +13,6 @@ impl Model {
                 task.collapse.isolated = Some(mm);
                 task.collapse.alone = None;
                 sink.held(RuleId::L35, record.ts);
-                self.measures.isolated(record.tid);
             }
             None => task.collapse.alone = Some(task.anchored),
         }

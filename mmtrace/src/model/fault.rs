@@ -1,43 +1,11 @@
-//! Page faults: why they happened, and what they say about the task.
+//! Page faults in user mode: what they say about the task.
 
 use mmtrace_common::Record;
 
-use super::{
-    Life, Model, REFAULT_NS, SPACE_MAX,
-    space::{Cause, Space},
-};
+use super::{Life, Model, REFAULT_NS};
 use crate::verdict::{RuleId, Sink};
 
 impl Model {
-    pub(super) fn cause(&mut self, record: &Record) -> Cause {
-        let addr = record.args[0];
-        let cause = if self.outstanding.contains(addr & !0xfff) {
-            Cause::Migration
-        } else {
-            self.with_space(record.mm, |space| space.fault(addr, u64::from(record.aux)))
-        };
-        self.causes[cause as usize] += 1;
-        self.last_cause = Some(cause);
-        cause
-    }
-
-    /// Works on an mm's address space within the memory that all of them may use.
-    #[inline]
-    pub(super) fn with_space<T>(&mut self, mm: u64, work: impl FnOnce(&mut Space) -> T) -> T {
-        let space = &mut self.mm(mm).space;
-        let before = space.len();
-        let result = work(space);
-        let after = space.len();
-        self.space = (self.space + after).saturating_sub(before);
-        if self.space > SPACE_MAX {
-            for mm in self.mms.values_mut() {
-                mm.space = Space::default();
-            }
-            self.space = 0;
-        }
-        result
-    }
-
     pub(super) fn user_fault(&mut self, record: &Record, sink: &mut Sink) {
         let page = record.args[0] & !0xfff;
         let task = self.task(record.tid);

@@ -99,7 +99,8 @@ impl Model {
                 self.runs(record, sink);
                 self.enters_trap(record);
             }
-            Kind::PageFaultKernel => self.enters_kernel_trap(record),
+            // One that is not handled leaves what the task is in the middle of as it is.
+            Kind::PageFaultKernel if !self.is_disabled(record) => self.enters_kernel_trap(record),
             Kind::StartLocking | Kind::AcquireReturned | Kind::Released => self.follow_lock(kind, record, sink),
             Kind::ContentionBegin => self.follow_contention(record, sink),
             Kind::HandleMmFault => self.fault_begins(record, sink),

@@ -13,8 +13,7 @@ impl Model {
         let writer = mm.lock.writer();
         let complete = mm.lock.is_complete();
         mm.life = Life::Dying;
-        let gone = std::mem::take(&mut mm.space).len();
-        self.space = self.space.saturating_sub(gone);
+        self.all_unmapped(record.mm);
         if writer.is_some_and(|w| w.tid == record.tid) {
             sink.held(RuleId::L43, record.ts);
         } else if complete {
@@ -62,10 +61,8 @@ impl Model {
     }
 
     pub(super) fn exec(&mut self, record: &Record) {
-        if let Some(mm) = self.born(record.mm) {
-            // What it has mapped by now was not all seen.
-            mm.space.begin();
-        }
+        self.born(record.mm);
+        self.mapped_from_now(record);
         let old = record.get(Column::OldPid).unwrap_or(0) as u32;
         if old != 0 && old != record.tid {
             // A thread has taken over its leader's id, and given its own back (fs/exec.c:de_thread).
@@ -98,7 +95,7 @@ impl Model {
     pub(super) fn ma_write(&mut self, record: &Record, sink: &mut Sink) {
         self.settle(record, sink);
         let (start, end, vma) = (record.args[0], record.args[1], record.args[2]);
-        self.with_space(record.mm, |space| space.store(start, end, vma));
+        self.vma_stored(record);
         let mm = self.mm(record.mm);
         let writer = mm.lock.writer();
         if writer.is_some_and(|w| w.tid == record.tid) {

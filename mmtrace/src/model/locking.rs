@@ -58,12 +58,10 @@ impl Model {
         match kind {
             Kind::StartLocking => {
                 self.task(record.tid).start(record.mm, write);
-                self.measures.wait_begins(record);
             }
             Kind::AcquireReturned if record.aux & 2 == 0 => {
                 // A failed trylock or a killed wait: nothing is held.
                 self.task(record.tid).returned(record.mm, write);
-                self.measures.wait_fails(record);
             }
             Kind::AcquireReturned => self.acquired(record, write, sink),
             _ => self.released(record, write, sink),
@@ -75,9 +73,6 @@ impl Model {
         let announced = task.returned(record.mm, write);
         let anchored = task.anchored;
         if write {
-            if announced {
-                self.measures.wait_ends(record, sink);
-            }
             let sure = self.is_sure(record.ts);
             self.tables.written(record.mm);
             let mm = self.mm(record.mm);
@@ -93,7 +88,6 @@ impl Model {
             task.writes.push(record.mm);
             self.writes += 1;
             self.writers += 1;
-            self.measures.hold_begins(record);
             for rule in [RuleId::L01, RuleId::L02, RuleId::L03] {
                 if known { sink.held(rule, record.ts) } else { sink.unjudged(rule) }
             }
@@ -102,9 +96,6 @@ impl Model {
         let writer = self.mm(record.mm).lock.writer();
         let downgrade = !announced && (anchored || writer.is_some_and(|w| w.tid == record.tid));
         if !downgrade {
-            if announced {
-                self.measures.wait_ends(record, sink);
-            }
             let known = self.mm(record.mm).lock.acquire_read(record);
             if known {
                 sink.held(RuleId::L02, record.ts);
@@ -118,8 +109,6 @@ impl Model {
         let known = mm.lock.is_complete();
         if mm.lock.downgrade(record) {
             sink.held(RuleId::L08, record.ts);
-            mm.space.unmapped();
-            self.measures.hold_ends(record, sink);
             self.task(record.tid).wrote(record.mm);
             self.writers = self.writers.saturating_sub(1);
         } else if known {
@@ -179,7 +168,6 @@ impl Model {
         match meaning {
             Meaning::Right => {
                 self.writers = self.writers.saturating_sub(1);
-                self.measures.hold_ends(record, sink);
                 sink.held(RuleId::L04, record.ts);
             }
             Meaning::NotOwner(writer) => {

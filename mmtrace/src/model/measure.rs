@@ -2,23 +2,75 @@
 //! long migration entries stand.
 
 use hdrhistogram::Histogram;
-use mmtrace_common::Record;
-use rustc_hash::FxHashMap;
+use mmtrace_common::{Kind, LOST_KINDS, Record};
 use serde::Serialize;
 
-use crate::verdict::{RuleId, Sink};
+use super::{
+    interval::{Interval, Intervals},
+    migration::Outstanding,
+    told::{Told, Under},
+};
+use crate::{
+    context::Context,
+    coverage::Coverage,
+    verdict::{RuleId, Sink},
+};
 
-/// Intervals in flight that are followed.
-const OPEN_MAX: usize = 1 << 14;
-
-/// The measured durations, in nanoseconds.
-#[derive(Clone, Debug, Default)]
+/// The measured durations, in nanoseconds, and how many there were to be measured.
+#[derive(Clone, Debug)]
 pub struct Measures {
-    waits: Open,
-    holds: Open,
-    collapsing: FxHashMap<u32, bool>,
-    done: [Option<Histogram<u64>>; MEASURES.len()],
+    intervals: Intervals,
+    entries: Entries,
+    ended: Option<Interval>,
+    done: [Option<Done>; MEASURES.len()],
     worst: Vec<Overlap>,
+    faults: Followed,
+    migration_waits: Followed,
+    /// Calls of `retract_page_tables()` that are over.
+    retracts: u64,
+    /// Events that are missing, by kind.
+    missing: [u64; LOST_KINDS],
+    /// Events are missing, and nobody knows how many: of these kinds, of any.
+    uncounted: Vec<Kind>,
+    uncounted_any: bool,
+}
+
+/// Intervals that are over. How they are distributed is right to two digits, their sum and the longest are exact.
+#[derive(Clone, Debug)]
+struct Done {
+    histogram: Histogram<u64>,
+    sum: u64,
+    max: u64,
+}
+
+impl Done {
+    fn new() -> Self {
+        // Two digits, an hour at most: about 20 KiB.
+        let histogram = Histogram::new_with_bounds(1, 3_600_000_000_000, 2).expect("constant bounds are valid");
+        Self { histogram, sum: 0, max: 0 }
+    }
+
+    fn add(&mut self, ns: u64) {
+        self.histogram.saturating_record(ns.max(1));
+        self.sum = self.sum.saturating_add(ns);
+        self.max = self.max.max(ns);
+    }
+}
+
+/// Events of a kind, and those of them whose begin is known.
+#[derive(Clone, Copy, Debug, Default)]
+struct Followed {
+    seen: u64,
+    followed: u64,
+}
+
+/// Migration entries that stand, and removals.
+#[derive(Clone, Debug, Default)]
+struct Entries {
+    standing: Outstanding,
+    /// Nothing is learned from events up to this time.
+    blind_until: u64,
+    removed: u64,
 }
 
 /// Overlaps kept of each rule: the longest.
@@ -52,23 +104,6 @@ fn hex<S: serde::Serializer>(value: &u64, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&format_args!("{value:#x}"))
 }
 
-/// Intervals that have begun: (tid, mm) → time.
-#[derive(Clone, Debug, Default)]
-struct Open(FxHashMap<(u32, u64), u64>);
-
-impl Open {
-    fn begin(&mut self, record: &Record) {
-        if self.0.len() >= OPEN_MAX {
-            self.0.clear();
-        }
-        self.0.insert((record.tid, record.mm), record.ts);
-    }
-
-    fn end(&mut self, record: &Record) -> Option<u64> {
-        self.0.remove(&(record.tid, record.mm)).map(|since| record.ts.saturating_sub(since))
-    }
-}
-
 /// The rules that measure, in the order of their histograms.
 const MEASURES: [RuleId; 8] =
     [RuleId::M01, RuleId::M02, RuleId::M03, RuleId::M04, RuleId::M05, RuleId::M06, RuleId::M07, RuleId::M08];
@@ -89,60 +124,188 @@ pub struct Distribution {
 }
 
 impl Measures {
+    /// Nothing is open.
+    #[must_use]
+    pub fn new(context: &Context) -> Self {
+        Self {
+            intervals: Intervals::new(context.kernel.preempts_tracepoints(), |kind| context.has(kind)),
+            entries: Entries::default(),
+            ended: None,
+            done: Default::default(),
+            worst: Vec::new(),
+            faults: Followed::default(),
+            migration_waits: Followed::default(),
+            retracts: 0,
+            missing: [0; LOST_KINDS],
+            uncounted: Vec::new(),
+            uncounted_any: false,
+        }
+    }
+
     fn add(&mut self, rule: RuleId, nanoseconds: u64, record: &Record, sink: &mut Sink) {
         sink.held(rule, record.ts);
         let Some(index) = MEASURES.iter().position(|m| *m == rule) else { return };
-        let histogram = self.done[index].get_or_insert_with(|| {
-            // Two digits, an hour at most: about 20 KiB.
-            Histogram::new_with_bounds(1, 3_600_000_000_000, 2).expect("constant bounds are valid")
-        });
-        histogram.saturating_record(nanoseconds.max(1));
+        self.done[index].get_or_insert_with(Done::new).add(nanoseconds);
     }
 
-    /// An acquisition starts.
-    pub fn wait_begins(&mut self, record: &Record) {
-        self.waits.begin(record);
-    }
-
-    /// It has failed.
-    pub fn wait_fails(&mut self, record: &Record) {
-        self.waits.end(record);
-    }
-
-    /// It has succeeded.
-    pub fn wait_ends(&mut self, record: &Record, sink: &mut Sink) {
-        if let Some(ns) = self.waits.end(record) {
-            self.add(RuleId::M08, ns, record, sink);
+    /// Takes an event, whatever rules may conclude from it. Returns whether it may be a downgrade of the mmap_lock.
+    #[inline]
+    pub(super) fn take(&mut self, kind: Kind, record: &Record, sink: &mut Sink) -> bool {
+        self.ended = None;
+        match kind {
+            Kind::StartLocking | Kind::AcquireReturned | Kind::Released => {
+                let ended = self.intervals.take(kind, record);
+                self.ended = ended.interval;
+                match ended.interval {
+                    Some(Interval::Wait { ns, .. }) => self.add(RuleId::M08, ns, record, sink),
+                    Some(Interval::WriteHold { ns, isolated, .. }) => {
+                        self.add(RuleId::M04, ns, record, sink);
+                        if isolated {
+                            self.add(RuleId::M05, ns, record, sink);
+                        }
+                    }
+                    None => {}
+                }
+                return ended.downgrade;
+            }
+            Kind::PageFaultUser | Kind::Exit => self.intervals.forget_task(record.tid),
+            Kind::Fork => self.intervals.forget_task(record.args[1] as u32),
+            Kind::CollapseIsolate => self.intervals.isolated(record.tid),
+            Kind::SetMigrationPte if record.ts > self.entries.blind_until => {
+                self.entries.standing.set(record.args[0] & !0xfff, record.ts);
+            }
+            Kind::RemoveMigrationPte => {
+                self.entries.removed += 1;
+                if record.ts > self.entries.blind_until
+                    && let Some(ns) = self.entries.standing.remove(record.args[0] & !0xfff, record.ts)
+                {
+                    self.add(RuleId::M06, ns, record, sink);
+                }
+            }
+            _ => {}
         }
+        false
     }
 
-    /// A write hold begins.
-    pub fn hold_begins(&mut self, record: &Record) {
-        self.holds.begin(record);
-        self.collapsing.remove(&record.tid);
+    /// Takes what the end of a call told.
+    #[inline]
+    pub(super) fn follow(&mut self, kind: Kind, told: Option<&Told>) {
+        let (calls, followed) = match kind {
+            Kind::HandleMmFaultReturn => {
+                (&mut self.faults, matches!(told, Some(Told::Handled { call, .. }) if call.under != Under::Unknown))
+            }
+            Kind::MigrationEntryWaitReturn => (&mut self.migration_waits, matches!(told, Some(Told::Waited { .. }))),
+            Kind::RetractPageTablesReturn => {
+                self.retracts += 1;
+                return;
+            }
+            _ => return,
+        };
+        calls.seen += 1;
+        calls.followed += u64::from(followed);
     }
 
-    /// The task isolates pages for a collapse in its write hold.
-    pub fn isolated(&mut self, tid: u32) {
-        if self.collapsing.len() >= OPEN_MAX {
-            self.collapsing.clear();
+    /// Events are missing, as `missing` tells, up to a time; of all kinds unless `of` says which.
+    pub(super) fn lost(&mut self, missing: Kind, of: Option<Kind>, count: u64, until: u64) {
+        self.intervals.lost(missing, of, count, until);
+        if matches!(of, None | Some(Kind::SetMigrationPte | Kind::RemoveMigrationPte)) {
+            self.entries.standing.clear();
+            self.entries.blind_until = self.entries.blind_until.max(until);
         }
-        self.collapsing.insert(tid, true);
-    }
-
-    /// A write hold ends, by release or downgrade.
-    pub fn hold_ends(&mut self, record: &Record, sink: &mut Sink) {
-        if let Some(ns) = self.holds.end(record) {
-            self.add(RuleId::M04, ns, record, sink);
-            if self.collapsing.remove(&record.tid).is_some() {
-                self.add(RuleId::M05, ns, record, sink);
+        match of {
+            None => self.uncounted_any = true,
+            Some(kind) if count == 0 && !self.uncounted.contains(&kind) => self.uncounted.push(kind),
+            Some(kind) => {
+                let sum = &mut self.missing[kind as usize];
+                *sum = sum.saturating_add(count);
             }
         }
     }
 
-    /// A migration entry has stood for so long.
-    pub fn migration(&mut self, ns: u64, record: &Record, sink: &mut Sink) {
-        self.add(RuleId::M06, ns, record, sink);
+    /// Whether what is missing may be about an mmap_lock held for write.
+    pub(super) const fn may_be_writes(&self, missing: Kind) -> bool {
+        self.intervals.may_be_writes(missing)
+    }
+
+    /// The interval that the last event ended.
+    #[must_use]
+    pub const fn ended(&self) -> Option<Interval> {
+        self.ended
+    }
+
+    /// Migration entries that stand now, as far as is known.
+    #[must_use]
+    pub const fn standing(&self) -> &Outstanding {
+        &self.entries.standing
+    }
+
+    fn missing(&self, kinds: &[Kind]) -> u64 {
+        kinds.iter().fold(0, |sum, kind| sum.saturating_add(self.missing[*kind as usize]))
+    }
+
+    /// Of these kinds more may be missing than are counted.
+    fn misses_more(&self, kinds: &[Kind]) -> bool {
+        self.uncounted_any || kinds.iter().any(|kind| self.uncounted.contains(kind))
+    }
+
+    /// A figure over events of these kinds, of which so many were counted.
+    #[must_use]
+    pub fn of_events(&self, counted: u64, kinds: &[Kind]) -> Coverage {
+        Coverage::of(counted, self.missing(kinds)).or_more(self.misses_more(kinds))
+    }
+
+    /// How much of what a measuring rule measures it has measured.
+    #[must_use]
+    pub fn coverage(&self, rule: RuleId) -> Coverage {
+        let counted = self.count(rule);
+        let of = |counted: u64, all: u64| Coverage::of(counted, all.saturating_sub(counted));
+        let whole = match rule {
+            RuleId::M04 => of(counted, self.intervals.writes.saturating_add(self.intervals.missing_writes)),
+            RuleId::M05 => {
+                of(counted, self.intervals.isolations.saturating_add(self.missing(&[Kind::CollapseIsolate])))
+            }
+            RuleId::M06 => of(counted, self.entries.removed.saturating_add(self.missing(&[Kind::RemoveMigrationPte]))),
+            RuleId::M07 => of(counted, self.retracts.saturating_add(self.missing(&[Kind::RetractPageTablesReturn]))),
+            RuleId::M08 => {
+                let seen = self.intervals.acquired.saturating_add(self.intervals.waiting());
+                of(counted, seen.saturating_add(self.missing(&[Kind::AcquireReturned])))
+            }
+            RuleId::M03 => {
+                let missing = self.missing(&[Kind::HandleMmFaultReturn]);
+                of(self.faults.followed, self.faults.seen.saturating_add(missing))
+            }
+            RuleId::M01 | RuleId::M02 => {
+                let missing = self.missing(&[Kind::MigrationEntryWaitReturn]);
+                of(self.migration_waits.followed, self.migration_waits.seen.saturating_add(missing))
+            }
+            _ => Coverage::default(),
+        };
+        // Of an overlap, the other side may be missing.
+        let pairs: &[Kind] = match rule {
+            RuleId::M01 => &[Kind::VmaStartWrite, Kind::VmaStartWriteReturn],
+            RuleId::M02 => &[Kind::StartLocking, Kind::AcquireReturned],
+            _ => &[],
+        };
+        whole.or_more(self.misses_more(rule.rule().needs) || self.missing(pairs) > 0)
+    }
+
+    /// What [`Self::coverage`] counts of a rule.
+    #[must_use]
+    pub const fn covered(rule: RuleId) -> &'static str {
+        match rule {
+            RuleId::M01 | RuleId::M02 => "waits for migrations followed",
+            RuleId::M03 => "faults followed",
+            RuleId::M04 => "holds",
+            RuleId::M05 => "collapses",
+            RuleId::M06 => "entries removed",
+            RuleId::M07 => "calls",
+            _ => "waits",
+        }
+    }
+
+    fn count(&self, rule: RuleId) -> u64 {
+        let index = MEASURES.iter().position(|m| *m == rule);
+        index.and_then(|index| self.done[index].as_ref()).map_or(0, |done| done.histogram.len())
     }
 
     /// A writer had to wait for a task that waited for a migration.
@@ -183,22 +346,22 @@ impl Measures {
     #[must_use]
     pub fn cumulative(&self, rule: RuleId, bounds_ns: &[u64]) -> Option<(Vec<u64>, u64, u64)> {
         let index = MEASURES.iter().position(|m| *m == rule)?;
-        let histogram = self.done[index].as_ref()?;
+        let Done { histogram, sum, .. } = self.done[index].as_ref()?;
         let upto = bounds_ns.iter().map(|bound| histogram.count_between(0, *bound)).collect();
-        Some((upto, self.distribution(rule)?.sum_ns, histogram.len()))
+        Some((upto, *sum, histogram.len()))
     }
 
     /// What a measuring rule measured.
     #[must_use]
     pub fn distribution(&self, rule: RuleId) -> Option<Distribution> {
         let index = MEASURES.iter().position(|m| *m == rule)?;
-        let histogram = self.done[index].as_ref()?;
+        let Done { histogram, sum, max } = self.done[index].as_ref()?;
         Some(Distribution {
             count: histogram.len(),
-            p50_ns: histogram.value_at_quantile(0.5),
-            p99_ns: histogram.value_at_quantile(0.99),
-            max_ns: histogram.max(),
-            sum_ns: histogram.iter_recorded().map(|v| v.value_iterated_to() * v.count_at_value()).sum(),
+            p50_ns: histogram.value_at_quantile(0.5).min(*max),
+            p99_ns: histogram.value_at_quantile(0.99).min(*max),
+            max_ns: *max,
+            sum_ns: *sum,
         })
     }
 }

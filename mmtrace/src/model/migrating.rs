@@ -20,7 +20,6 @@ impl Model {
             sink.held(RuleId::L41, record.ts);
         }
         if kind == Kind::SetMigrationPte {
-            self.outstanding.set(addr & !0xfff, record.ts);
             if let Some(bracket) = self.task(record.tid).brackets.last_mut() {
                 bracket.set(addr);
             }
@@ -36,9 +35,6 @@ impl Model {
             sink.held(RuleId::L41, record.ts);
         }
         if kind == Kind::RemoveMigrationPte {
-            if let Some(span) = self.outstanding.remove(addr & !0xfff, record.ts) {
-                self.measures.migration(span, record, sink);
-            }
             if let Some(bracket) = self.task(record.tid).brackets.last_mut() {
                 bracket.remove(record, addr);
             }

@@ -6,6 +6,7 @@
 //! starts unknown, and goes back to unknown after a loss and after a violation.
 
 mod calls;
+mod cause;
 mod collapsing;
 mod dead;
 pub mod entry;
@@ -14,6 +15,7 @@ mod fault;
 mod forget;
 mod functions;
 mod hugetlb;
+pub mod interval;
 pub mod invariant;
 mod life;
 pub mod lock;
@@ -41,7 +43,6 @@ use functions::Functions;
 use hugetlb::{HugetlbLocks, Overlap};
 use lock::MmapLock;
 use measure::Measures;
-use migration::Outstanding;
 use space::{Cause, Space};
 use tables::Tables;
 use task::Task;
@@ -101,7 +102,6 @@ struct Values {
 pub struct Model {
     mms: FxHashMap<u64, Mm>,
     tasks: FxHashMap<u32, Task>,
-    outstanding: Outstanding,
     /// Swap types seen in set events: bit n for type n.
     migration_types: u32,
     /// Write acquisitions seen, over all mms.
@@ -117,6 +117,9 @@ pub struct Model {
     values: Values,
     causes: [u64; Cause::ALL.len()],
     last_cause: Option<Cause>,
+    blind: cause::Blind,
+    /// Faults in the kernel tell whether page faults were disabled.
+    tells_disabled: bool,
     told: Option<Told>,
     measures: Measures,
     functions: Functions,
@@ -142,7 +145,6 @@ impl Model {
         Self {
             mms: FxHashMap::default(),
             tasks: FxHashMap::default(),
-            outstanding: Outstanding::default(),
             migration_types: 0,
             writes: 0,
             writers: 0,
@@ -156,8 +158,10 @@ impl Model {
             },
             causes: [0; Cause::ALL.len()],
             last_cause: None,
+            blind: cause::Blind::default(),
+            tells_disabled: context.carries(Kind::PageFaultKernel, Column::PagefaultDisabled),
             told: None,
-            measures: Measures::default(),
+            measures: Measures::new(context),
             functions: Functions::new(context),
             // As after a loss: what was before recording is missing.
             tables: Tables::beginning(context.start.saturating_add(lock::EPSILON_NS)),
@@ -191,7 +195,7 @@ impl Model {
     /// Migration entries that stand now, as far as is known.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        self.outstanding.len()
+        self.measures.standing().len()
     }
 
     /// Durations measured.
@@ -216,10 +220,15 @@ impl Model {
             self.lost(kind, record, sink);
             return;
         }
+        if self.measures.take(kind, record, sink) {
+            self.mm(record.mm).space.unmapped();
+        }
         self.function(kind, record, sink);
+        self.measures.follow(kind, self.told.as_ref());
         self.tables_begin(kind, record);
         if record.ts <= self.blind_until {
-            // Events of tracepoints are missing; functions are followed without them.
+            // Events of tracepoints are missing; functions, address spaces and durations are followed without them.
+            self.follow_space(kind, record);
             match kind {
                 Kind::AcquireReturned | Kind::Released | Kind::ExitMmap => self.tables.written(record.mm),
                 kind if spec(kind).at.is_function() => self.walker(kind, record, sink),

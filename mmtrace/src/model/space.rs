@@ -23,19 +23,23 @@ pub enum Cause {
     Migration,
     /// An address of the kernel's half.
     KernelAddress,
+    /// Not handled: taken in the kernel with page faults disabled, as a profiler reads user memory in an interrupt. No
+    /// page is faulted in, and the task itself may never have touched it.
+    PagefaultDisabled,
     /// The page's history is not known.
     Unknown,
 }
 
 impl Cause {
     /// Every cause, in the order of reports.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::FirstTouch,
         Self::Refault,
         Self::WriteProtect,
         Self::Spurious,
         Self::Migration,
         Self::KernelAddress,
+        Self::PagefaultDisabled,
         Self::Unknown,
     ];
 
@@ -49,6 +53,22 @@ impl Cause {
             Self::Spurious => "spurious",
             Self::Migration => "migration",
             Self::KernelAddress => "kernel_address",
+            Self::PagefaultDisabled => "pagefault_disabled",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// In words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::FirstTouch => "first touch",
+            Self::Refault => "refault",
+            Self::WriteProtect => "write protect",
+            Self::Spurious => "spurious",
+            Self::Migration => "migration",
+            Self::KernelAddress => "kernel address",
+            Self::PagefaultDisabled => "not handled (page faults disabled)",
             Self::Unknown => "unknown",
         }
     }
@@ -143,6 +163,13 @@ impl Space {
     /// Something has been unmapped: munmap has downgraded the mmap_lock.
     pub fn unmapped(&mut self) {
         self.unmaps += 1;
+    }
+
+    /// A page from `start` to `end` that was not seen to be touched may have been.
+    pub fn doubt_touched(&mut self, start: u64, end: u64) {
+        if start <= end {
+            self.pieces.range_mut(start..=end).for_each(|(_, piece)| piece.fresh = false);
+        }
     }
 
     /// Entries kept, for a bound on the memory of all mms.

@@ -258,6 +258,12 @@ fn resolve(
                 }
                 continue;
             }
+            Source::Current(id) => {
+                if offsets.iter().any(|(o, found)| *o == id && found.is_err()) {
+                    absent.push(field.column);
+                }
+                continue;
+            }
             Source::User => continue,
         };
         if let (Source::Made(_), Column::Table) = (field.source, field.column) {
@@ -273,7 +279,8 @@ fn resolve(
     for (entry, name) in positions[1 + spec.fields.len()..].iter_mut().zip(spec.also) {
         *entry = position(&params, name, Expect::Word)?;
     }
-    for id in spec.members() {
+    let optional = |id: OffsetId| spec.fields.iter().any(|f| !f.required && f.source.offsets().contains(&id));
+    for id in spec.members().filter(|id| !optional(*id)) {
         if let Some((_, Err(why))) = offsets.iter().find(|(o, _)| *o == id) {
             let row = offset_row(id);
             return Err(Refusal::Offset { what: format!("{}.{}", row.strukt, row.member), why: why.clone() });

@@ -158,6 +158,7 @@ impl Rings {
         let now = sys::monotonic_ns();
         let mut until = now;
         let mut result = Pass::Drained;
+        let mut foreign = 0;
         if !self.settled {
             // A record that a spare is still to write goes before what may depend on it.
             until = self.read_losses(now, out)?;
@@ -185,8 +186,9 @@ impl Rings {
                     }
                 };
                 again = false;
-                let Some(record) = Record::parse(&item) else {
+                let Some(record) = ours(&item) else {
                     self.totals.foreign += 1;
+                    foreign += 1;
                     continue;
                 };
                 let ts = record.ts;
@@ -207,6 +209,12 @@ impl Rings {
                     break;
                 }
             }
+        }
+        if foreign > 0 {
+            // Which event it should have been, nobody knows.
+            let args = [foreign, sys::monotonic_ns(), 0, 0, 0, 0];
+            let (ts, kind) = (self.watermark, Kind::Foreign as u16);
+            out.push(Record { ts, kind, cpu: u16::MAX, args, ..Record::default() });
         }
         // Each ring is sorted but for neighbours, so this is a merge.
         self.pending.sort_by_key(|r| r.ts);
@@ -254,7 +262,33 @@ impl Rings {
 /// Argument word of a loss record that holds `until`.
 const UNTIL: usize = 2;
 
+/// A record that a program of ours has written.
+fn ours(item: &[u8]) -> Option<Record> {
+    Record::parse(item).filter(|record| record.kind().is_some_and(|kind| !kind.is_synthetic()))
+}
+
 /// A loss record: it stands where knowledge ends.
 fn missing(what: Kind, kind: Kind, cpu: u16, count: u64, from: u64) -> Record {
     Record { ts: from, kind: what as u16, cpu, args: [kind as u64, count, 0, 0, 0, 0], ..Record::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use mmtrace_common::header_word;
+
+    use super::*;
+
+    #[test]
+    fn what_no_program_of_ours_can_have_written_is_not_taken_for_an_event() {
+        let record = |kind: u16| {
+            let words = [7, 8, 9, header_word(kind, 0, 0), 10];
+            ours(&words.iter().flat_map(|word: &u64| word.to_ne_bytes()).collect::<Vec<u8>>())
+        };
+        assert_eq!(record(Kind::MaWrite as u16).and_then(|r| r.kind()), Some(Kind::MaWrite));
+        // A number that no kind has, and what only the user side makes.
+        for kind in [0, 95, u16::MAX, Kind::Loss as u16, Kind::Missed as u16, Kind::Gap as u16, Kind::Foreign as u16] {
+            assert_eq!(record(kind), None, "{kind}");
+        }
+        assert_eq!(ours(&[0; 33]), None);
+    }
 }

@@ -132,6 +132,9 @@ impl Status {
             count(engine.lost(), "lost"),
             count(engine.missed(), "missed")
         );
+        if engine.foreign() > 0 {
+            line = format!("{line}, {}", count(engine.foreign(), "foreign"));
+        }
         if let Some(sink) = engine.sink() {
             let [held, violated, unknown, _] = sink.counts();
             line = format!("{line}; rules: {held} held, {}, {unknown} unknown", count(violated as u64, "violated"));

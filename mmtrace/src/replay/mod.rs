@@ -22,6 +22,7 @@ pub struct Engine {
     lost: u64,
     missed: u64,
     gaps: u64,
+    foreign: u64,
     span: Option<(u64, u64)>,
 }
 
@@ -39,7 +40,7 @@ impl Engine {
     pub fn new(context: Context, validate: bool) -> Self {
         let judge =
             validate.then(|| Box::new(Judge { model: Model::new(&context), sink: Sink::new(&context), stats: None }));
-        Self { context, judge, counts: [0; LOST_KINDS], lost: 0, missed: 0, gaps: 0, span: None }
+        Self { context, judge, counts: [0; LOST_KINDS], lost: 0, missed: 0, gaps: 0, foreign: 0, span: None }
     }
 
     /// Keeps statistics from now on.
@@ -84,6 +85,7 @@ impl Engine {
             Some(Kind::Loss) => self.lost = self.lost.saturating_add(count),
             Some(Kind::Missed) => self.missed = self.missed.saturating_add(count),
             Some(Kind::Gap) => self.gaps += 1,
+            Some(Kind::Foreign) => self.foreign = self.foreign.saturating_add(count),
             _ => {}
         }
     }
@@ -143,6 +145,12 @@ impl Engine {
     #[must_use]
     pub const fn gaps(&self) -> u64 {
         self.gaps
+    }
+
+    /// Records in the rings that no program of ours can have written.
+    #[must_use]
+    pub const fn foreign(&self) -> u64 {
+        self.foreign
     }
 
     /// Time of the first and the last event, nanoseconds of `CLOCK_MONOTONIC`.

@@ -13,7 +13,9 @@ use serde::Serialize;
 
 use crate::{
     context::Kernel,
+    coverage::Coverage,
     model::{
+        Model,
         measure::{Distribution, Overlap},
         space::Cause,
         tables::{Counts, HAZARDS},
@@ -44,8 +46,13 @@ pub struct Report {
     pub missed: u64,
     /// Places where the capture could not be read.
     pub gaps: u64,
+    /// Records in the rings that no program of mmtrace can have written: each may stand for an event that is missing.
+    pub foreign: u64,
     /// Faults by cause.
     pub faults: BTreeMap<&'static str, u64>,
+    /// How many of all faults those are; absent with `--no-validate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub faults_coverage: Option<Coverage>,
     /// What was seen of page tables; absent when nothing was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub walker: Option<Walker>,
@@ -108,6 +115,9 @@ pub struct RuleReport {
     /// What a measuring rule measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured: Option<Distribution>,
+    /// How much of what a measuring rule measures it has measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
     /// The longest of what it measured, where it says who waited for whom.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub worst: Vec<Overlap>,
@@ -130,6 +140,10 @@ impl Report {
                     severity: rule.severity,
                     reason: sink.reason(rule.id),
                     measured: engine.model().and_then(|m| m.measures().distribution(rule.id)),
+                    coverage: engine
+                        .model()
+                        .filter(|_| rule.severity == Severity::Measure && sink.is_open(rule.id))
+                        .map(|m| m.measures().coverage(rule.id)),
                     worst: engine.model().map_or_else(Vec::new, |m| m.measures().worst(rule.id)),
                 })
                 .collect()
@@ -158,7 +172,9 @@ impl Report {
             lost: engine.lost(),
             missed: engine.missed(),
             gaps: engine.gaps(),
+            foreign: engine.foreign(),
             faults,
+            faults_coverage: engine.model().map(Model::fault_coverage),
             walker: Walker::new(engine),
             rules,
             violations,

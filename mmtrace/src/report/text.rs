@@ -2,8 +2,11 @@
 
 use std::io::{self, Write};
 
-use super::{Report, Style, grouped, style::duration};
-use crate::verdict::{Rule, Severity, Verdict};
+use super::{Report, RuleReport, Style, grouped, style::duration};
+use crate::{
+    model::{measure::Measures, space::Cause},
+    verdict::{Rule, Severity, Verdict},
+};
 
 /// Writes it.
 pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
@@ -24,6 +27,14 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
     if report.gaps > 0 {
         write!(out, ", {}", missing(report.gaps, "gaps in the capture"))?;
     }
+    if report.foreign > 0 {
+        // No program of ours: a record was damaged, or something else writes into the rings.
+        write!(
+            out,
+            ", {}",
+            missing(report.foreign, "records that no program of mmtrace wrote (events may be missing)")
+        )?;
+    }
     writeln!(out)?;
     if let Some(filter) = &report.filter {
         writeln!(out, "only {filter}")?;
@@ -37,9 +48,12 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
     if !report.faults.is_empty() {
         let mut causes: Vec<_> = report.faults.iter().collect();
         causes.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), **name));
-        let causes: Vec<String> =
-            causes.iter().map(|(n, c)| format!("{} {}", grouped(**c), n.replace('_', " "))).collect();
+        let causes: Vec<String> = causes.iter().map(|(n, c)| format!("{} {}", grouped(**c), in_words(n))).collect();
         writeln!(out, "\nfaults: {}", causes.join(", "))?;
+    }
+    if let Some(text) = report.faults_coverage.and_then(|coverage| coverage.text("faults")) {
+        let before = if report.faults.is_empty() { "\n" } else { "" };
+        writeln!(out, "{before}  {}", style.bad(&format!("causes are those of {text}")))?;
     }
     if let Some(walker) = &report.walker {
         // That nothing diverges says something only where something was compared.
@@ -61,6 +75,13 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
         writeln!(out)?;
         story.print(style, out)?;
     }
+    for rule in report.rules.iter().filter(|r| r.severity.can_fail()) {
+        let told = report.violations.iter().filter(|story| story.rule == rule.id).count();
+        if rule.violations > told as u64 {
+            let text = format!("{}: the first {told} of {} violations are told", rule.id, grouped(rule.violations));
+            writeln!(out, "\n{}", style.dim(&text))?;
+        }
+    }
     let count = |v| report.rules.iter().filter(|r| r.severity != Severity::Measure && r.verdict == v).count();
     writeln!(
         out,
@@ -71,6 +92,11 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
         count(Verdict::Unknown),
         count(Verdict::NotObservable)
     )
+}
+
+/// A cause of faults for people.
+fn in_words(cause: &str) -> &str {
+    Cause::ALL.iter().find(|c| c.name() == cause).map_or(cause, |c| c.words())
 }
 
 fn rules(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
@@ -93,23 +119,24 @@ fn rules(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
             (None, _) => writeln!(out)?,
         }
     }
-    let measured: Vec<_> = report.rules.iter().filter_map(|r| Some((r, r.measured?))).collect();
+    let part = |r: &RuleReport| r.coverage.is_some_and(|coverage| !coverage.is_whole());
+    let measured: Vec<_> = report.rules.iter().filter(|r| r.measured.is_some() || part(r)).collect();
     if measured.is_empty() {
         return Ok(());
     }
     let head = format!("  {:<4} {:>13} {:>10} {:>10} {:>10}  ", "", "count", "median", "p99", "longest");
     writeln!(out, "\n{}", style.bold(&head))?;
-    for (rule, m) in measured {
-        let title = Rule::find(rule.id).map_or("", |r| r.title);
-        writeln!(
-            out,
-            "  {:<4} {:>13} {:>10} {:>10} {:>10}  {title}",
-            rule.id,
-            grouped(m.count),
-            duration(m.p50_ns),
-            duration(m.p99_ns),
-            duration(m.max_ns)
-        )?;
+    for rule in measured {
+        let found = Rule::find(rule.id);
+        let title = found.map_or("", |r| r.title);
+        let count = grouped(rule.measured.map_or(0, |m| m.count));
+        let times = rule.measured.map(|m| [m.p50_ns, m.p99_ns, m.max_ns].map(duration));
+        let [p50, p99, max] = times.unwrap_or_else(|| ["-"; 3].map(str::to_owned));
+        write!(out, "  {:<4} {count:>13} {p50:>10} {p99:>10} {max:>10}  {title}", rule.id)?;
+        match rule.coverage.zip(found).and_then(|(coverage, r)| coverage.text(Measures::covered(r.id))) {
+            Some(text) => writeln!(out, " {}", style.bad(&format!("({text})")))?,
+            None => writeln!(out)?,
+        }
         for o in &rule.worst {
             let held = if o.vma == 0 { "the mmap_lock".to_owned() } else { format!("VMA {:#x}", o.vma) };
             writeln!(

@@ -3,9 +3,12 @@
 use mmtrace_common::{Column, Record};
 use rustc_hash::FxHashMap;
 
-use crate::model::{
-    space::Cause,
-    told::{Handling, Outcome, Under},
+use crate::{
+    coverage::Coverage,
+    model::{
+        space::Cause,
+        told::{Handling, Outcome, Under},
+    },
 };
 
 use super::{durations::Durations, value};
@@ -89,10 +92,17 @@ pub struct Region {
 }
 
 impl Process {
-    /// All of them.
+    /// All that were handled: what a profiler met in an interrupt on top of the process is not its own.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.causes.iter().sum()
+        self.causes.iter().sum::<u64>() - self.causes[Cause::PagefaultDisabled as usize]
+    }
+
+    /// How many of them the regions tell of that are followed still.
+    #[must_use]
+    pub fn in_regions(&self) -> Coverage {
+        let counted = self.regions.values().map(|r| u64::from(r.faults)).sum();
+        Coverage::of(counted, self.total().saturating_sub(counted))
     }
 
     fn region(&mut self, addr: u64, all: &mut usize) -> &mut Region {
@@ -123,6 +133,10 @@ pub struct Faults {
     regions: usize,
     /// How long calls of `handle_mm_fault()` took, by lock, in the order of [`Under::ALL`]; not those to be tried again.
     pub took: [Durations; Under::ALL.len()],
+    /// Faults of processes that made room for others.
+    pub forgotten: u64,
+    /// Returns of `handle_mm_fault()` whose call was followed.
+    pub followed: u64,
     /// Returns of `handle_mm_fault()` whose call was not followed: events are missing before them.
     pub unpaired: u64,
     /// From the exception in user mode to the end of the last call that it took.
@@ -139,6 +153,7 @@ impl Faults {
             if let Some(process) = quiet.and_then(|tgid| self.processes.remove(&tgid)) {
                 self.owners.remove(&process.mm);
                 self.regions = self.regions.saturating_sub(process.regions.len());
+                self.forgotten = self.forgotten.saturating_add(process.total());
             }
         }
         if self.regions >= REGIONS_ALL_MAX {
@@ -153,6 +168,9 @@ impl Faults {
         process.last = record.ts;
         process.exited = false;
         process.causes[cause as usize] += 1;
+        if cause == Cause::PagefaultDisabled {
+            return;
+        }
         process.writes += u64::from(value(record, Column::ErrorCode) & WRITE != 0);
         let region = process.region(value(record, Column::Addr), &mut self.regions);
         region.faults = region.faults.saturating_add(1);
@@ -191,6 +209,7 @@ impl Faults {
     /// A call of `handle_mm_fault()` is over.
     pub(super) fn handled(&mut self, ts: u64, call: &Handling, outcome: Outcome, major: bool, trap_ns: Option<u64>) {
         let ns = ts.saturating_sub(call.since);
+        self.followed += 1;
         if outcome != Outcome::Retry {
             self.took[call.under as usize].add(ns);
         }
@@ -235,6 +254,12 @@ impl Faults {
         if let Some(process) = self.processes.get_mut(&tgid) {
             process.exited = true;
         }
+    }
+
+    /// How many of all faults were of processes that are followed still.
+    #[must_use]
+    pub fn kept(&self) -> Coverage {
+        Coverage::of(self.processes.values().map(Process::total).sum(), self.forgotten)
     }
 
     /// Every process that is followed.

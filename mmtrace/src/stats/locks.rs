@@ -3,8 +3,14 @@
 use mmtrace_common::{Column, Kind, Record};
 use rustc_hash::FxHashMap;
 
-use super::{durations::Durations, faults::Faults, value};
-use crate::model::told::{Handling, Outcome, Told};
+use super::{durations::Durations, faults::Faults, rates::Class, value};
+use crate::{
+    coverage::Coverage,
+    model::{
+        interval::Interval,
+        told::{Handling, Outcome, Told},
+    },
+};
 
 /// mms that are followed.
 const MMS_MAX: usize = 256;
@@ -69,10 +75,18 @@ pub struct MmLock {
     pub last: u64,
     /// Holds that are over.
     pub holds: Holds,
+    /// Times that it was got for read, downgrades not among them.
+    pub reads: u64,
+    /// Times that it was got for write.
+    pub writes: u64,
+    /// Times that a hold for write was downgraded to one for read.
+    pub downgrades: u64,
     /// Waits of readers.
     pub read_wait: Durations,
     /// Waits of writers.
     pub write_wait: Durations,
+    /// Who holds it now is not known: events are missing, and nobody has got it for write since.
+    pub doubt: bool,
     /// Acquisitions that failed: trylocks, and waits that were killed.
     pub failed: u64,
     /// Who holds it now, oldest first.
@@ -174,8 +188,26 @@ impl VmaLocks {
 impl MmLock {
     /// All acquisitions.
     #[must_use]
-    pub fn acquired(&self) -> u64 {
-        self.read_wait.count() + self.write_wait.count()
+    pub const fn acquired(&self) -> u64 {
+        self.reads.saturating_add(self.writes)
+    }
+
+    /// How many of the waits that ended in an acquisition were measured: readers', writers'.
+    #[must_use]
+    pub fn waits_measured(&self) -> [Coverage; 2] {
+        let of = |waits: &Durations, all: u64| Coverage::of(waits.count(), all.saturating_sub(waits.count()));
+        [of(&self.read_wait, self.reads), of(&self.write_wait, self.writes)]
+    }
+
+    /// How many of the holds were measured, those that go on not counted: for read, for write.
+    #[must_use]
+    pub fn holds_measured(&self) -> [Coverage; 2] {
+        let now = |write: bool| self.holders.iter().filter(|h| h.write == write).count() as u64;
+        let of = |holds: &Durations, all: u64, now: u64| {
+            Coverage::of(holds.count(), all.saturating_sub(now).saturating_sub(holds.count()))
+        };
+        let reads = self.reads.saturating_add(self.downgrades);
+        [of(&self.holds.read, reads, now(false)), of(&self.holds.write, self.writes, now(true))]
     }
 
     /// Nanoseconds that this lock and those of the VMAs were waited for, roughly: medians times numbers.
@@ -186,25 +218,55 @@ impl MmLock {
         waits.map(|waits| waits.count() * waits.quantile(0.5)).sum()
     }
 
-    fn acquire(&mut self, record: &Record, write: bool) {
-        match end(&mut self.waiting, |w| w.tid == record.tid && w.write == write) {
-            Some(waiter) => {
-                let waits = if write { &mut self.write_wait } else { &mut self.read_wait };
-                waits.add(record.ts.saturating_sub(waiter.since));
+    fn acquire(&mut self, record: &Record, write: bool, ended: Option<Interval>) {
+        let own_write = |h: &Holder| h.tid == record.tid && h.write;
+        end(&mut self.waiting, |w| w.tid == record.tid && w.write == write);
+        match ended {
+            // Who holds it for write gets it for read by a downgrade.
+            Some(Interval::WriteHold { .. }) => {
+                self.downgrades += 1;
+                self.release(record, true, ended);
             }
-            // Nobody had announced it: a downgrade ends the write hold.
-            None if !write => self.release(record, true),
-            None => {}
+            _ if !write && self.holders.iter().any(own_write) => {
+                // That, or a release is missing.
+                self.downgrades += 1;
+                self.release(record, true, None);
+            }
+            Some(Interval::Wait { ns, .. }) => {
+                let waits = if write { &mut self.write_wait } else { &mut self.read_wait };
+                waits.add(ns);
+                *self.count(write) += 1;
+            }
+            None => *self.count(write) += 1,
         }
+        // Nobody else is in.
+        self.doubt &= !write;
         begin(&mut self.holders, Holder { tid: record.tid, vma: 0, write, since: record.ts });
     }
 
-    fn release(&mut self, record: &Record, write: bool) {
+    /// Who holds it and waits for it now is not known.
+    fn give_up(&mut self) {
+        self.holders.clear();
+        self.waiting.clear();
+        self.doubt = true;
+    }
+
+    const fn count(&mut self, write: bool) -> &mut u64 {
+        if write { &mut self.writes } else { &mut self.reads }
+    }
+
+    fn release(&mut self, record: &Record, write: bool, ended: Option<Interval>) {
         if write && let Some(vmas) = &mut self.vmas {
             vmas.end_writes(record.tid, record.ts);
         }
-        if let Some(holder) = end(&mut self.holders, |h| h.tid == record.tid && h.write == write) {
-            self.holds.add(holder, record.ts);
+        let holder = end(&mut self.holders, |h| h.tid == record.tid && h.write == write);
+        match (write, ended, holder) {
+            // What was measured is decided once, in the model.
+            (true, Some(Interval::WriteHold { since, .. }), _) => {
+                self.holds.add(Holder { tid: record.tid, vma: 0, write, since }, record.ts);
+            }
+            (false, _, Some(holder)) => self.holds.add(holder, record.ts),
+            _ => {}
         }
     }
 }
@@ -213,6 +275,10 @@ impl MmLock {
 #[derive(Clone, Debug, Default)]
 pub struct Locks {
     mms: FxHashMap<u64, MmLock>,
+    /// Nothing is learned up to this time of who holds what now.
+    blind_until: u64,
+    /// Acquisitions of the mmap_locks of mms that made room for others.
+    pub forgotten: u64,
 }
 
 impl Locks {
@@ -220,8 +286,8 @@ impl Locks {
         if self.mms.len() >= MMS_MAX && !self.mms.contains_key(&record.mm) {
             // The one that was quiet for longest makes room.
             let quiet = self.mms.iter().min_by_key(|(_, l)| l.last).map(|(mm, _)| *mm);
-            if let Some(mm) = quiet {
-                self.mms.remove(&mm);
+            if let Some(gone) = quiet.and_then(|mm| self.mms.remove(&mm)) {
+                self.forgotten += gone.acquired();
             }
         }
         let lock = self.mms.entry(record.mm).or_default();
@@ -239,19 +305,25 @@ impl Locks {
         self.mms.get_mut(&mm)?.vmas.as_deref_mut()
     }
 
-    pub(super) fn add(&mut self, kind: Kind, record: &Record, faults: &Faults) {
+    /// `ended`: what the event has ended, as the model has it.
+    pub(super) fn add(&mut self, kind: Kind, record: &Record, ended: Option<Interval>, faults: &Faults) {
+        let blind = record.ts <= self.blind_until;
         let lock = self.lock(record, faults);
+
         let write = value(record, Column::Write) != 0;
         match kind {
             Kind::StartLocking => {
                 begin(&mut lock.waiting, Holder { tid: record.tid, vma: 0, write, since: record.ts });
             }
-            Kind::AcquireReturned if value(record, Column::Success) != 0 => lock.acquire(record, write),
+            Kind::AcquireReturned if value(record, Column::Success) != 0 => lock.acquire(record, write, ended),
             Kind::AcquireReturned => {
                 lock.failed += 1;
                 end(&mut lock.waiting, |w| w.tid == record.tid && w.write == write);
             }
-            _ => lock.release(record, write),
+            _ => lock.release(record, write, ended),
+        }
+        if blind {
+            lock.give_up();
         }
     }
 
@@ -310,15 +382,28 @@ impl Locks {
         }
     }
 
-    /// Events are missing: who holds what now is no longer known.
-    pub(super) fn lost(&mut self) {
+    /// Events are missing up to a time, of all kinds unless `of` says which: who holds what now is no longer known.
+    pub(super) fn lost(&mut self, of: Option<Kind>, until: u64) {
+        let mmap = matches!(of, None | Some(Kind::StartLocking | Kind::AcquireReturned | Kind::Released));
+        if mmap {
+            self.blind_until = self.blind_until.max(until);
+        }
+        let about_vmas = |kind| matches!(Class::of(kind), Class::Fault | Class::Lock | Class::Layout | Class::Life);
+        let vmas = mmap || of.is_some_and(about_vmas);
         for lock in self.mms.values_mut() {
-            lock.holders.clear();
-            lock.waiting.clear();
-            if let Some(vmas) = &mut lock.vmas {
+            if mmap {
+                lock.give_up();
+            }
+            if vmas && let Some(vmas) = &mut lock.vmas {
                 vmas.lost();
             }
         }
+    }
+
+    /// How many of all acquisitions of mmap_locks were of those that are followed still.
+    #[must_use]
+    pub fn kept(&self) -> Coverage {
+        Coverage::of(self.mms.values().map(MmLock::acquired).sum(), self.forgotten)
     }
 
     /// Every lock that is followed.

@@ -54,11 +54,16 @@ impl Stats {
             }
             Kind::VmAreaFree => self.locks.freed(record),
             Kind::HandleMmFault | Kind::HandleMmFaultReturn => self.call(record, model.told()),
-            Kind::StartLocking | Kind::AcquireReturned | Kind::Released => self.locks.add(kind, record, &self.faults),
+            Kind::StartLocking | Kind::AcquireReturned | Kind::Released => {
+                self.locks.add(kind, record, model.measures().ended(), &self.faults);
+            }
             Kind::MaWrite => self.faults.vma(record),
             Kind::ExitMmap => self.locks.forget(record.mm),
             Kind::Exit if record.tgid == record.tid => self.faults.exit(record.tgid),
-            Kind::Loss | Kind::Missed | Kind::Gap => self.locks.lost(),
+            Kind::Loss | Kind::Missed | Kind::Gap | Kind::Foreign => {
+                let of = record.get(Column::LostKind).and_then(|kind| Kind::from_u16(kind as u16));
+                self.locks.lost(of, record.get(Column::Until).unwrap_or(u64::MAX));
+            }
             _ => {
                 let told = model.told();
                 self.work.add(kind, record, told);

@@ -29,11 +29,13 @@ pub enum Class {
     Missed,
     /// Places where a capture could not be read.
     Gap,
+    /// No program of ours can have written them.
+    Foreign,
 }
 
 impl Class {
     /// Every class, in the order of views.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Fault,
         Self::Lock,
         Self::Migration,
@@ -45,6 +47,7 @@ impl Class {
         Self::Lost,
         Self::Missed,
         Self::Gap,
+        Self::Foreign,
     ];
 
     /// As views call it.
@@ -62,6 +65,7 @@ impl Class {
             Self::Lost => "lost",
             Self::Missed => "missed",
             Self::Gap => "gaps",
+            Self::Foreign => "foreign",
         }
     }
 
@@ -137,13 +141,14 @@ impl Class {
             Kind::Loss => Self::Lost,
             Kind::Missed => Self::Missed,
             Kind::Gap => Self::Gap,
+            Kind::Foreign => Self::Foreign,
         }
     }
 
     /// It is about what should be here and is not.
     #[must_use]
     pub const fn is_missing(self) -> bool {
-        matches!(self, Self::Lost | Self::Missed | Self::Gap)
+        matches!(self, Self::Lost | Self::Missed | Self::Gap | Self::Foreign)
     }
 
     /// Whether any event of it can be seen: of others, none says nothing.
@@ -254,10 +259,10 @@ mod tests {
     fn only_what_has_a_probe_is_observable_and_what_is_missing_always() {
         let mut context = Context::default();
         let seen = |context: &Context| Class::ALL.into_iter().filter(|c| c.is_observable(context)).collect::<Vec<_>>();
-        assert_eq!(seen(&context), [Class::Lost, Class::Missed, Class::Gap]);
+        assert_eq!(seen(&context), [Class::Lost, Class::Missed, Class::Gap, Class::Foreign]);
         let probe =
             |kind: Kind, form| ProbeState { event: kind.name().to_owned(), form, absent: Vec::new(), reason: None };
         context.probes = vec![probe(Kind::TlbFlush, Some(Form::TpBtf)), probe(Kind::Fork, None)];
-        assert_eq!(seen(&context), [Class::Tlb, Class::Lost, Class::Missed, Class::Gap]);
+        assert_eq!(seen(&context), [Class::Tlb, Class::Lost, Class::Missed, Class::Gap, Class::Foreign]);
     }
 }

@@ -101,6 +101,7 @@ fn from(field: &Field) -> String {
         Source::Deref(name) => code(&format!("*{name}")),
         Source::Path(name, path) => code(&follow(name, path)),
         Source::Made(name) => format!("made from `{name}`"),
+        Source::Current(id) => code(&format!("current->{}", member(id))),
         Source::User => "mmtrace".to_owned(),
     }
 }

@@ -16,7 +16,33 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ("lost", "number", true, "events that the ring buffers had no room for"),
     ("missed", "number", true, "events that are missing because the kernel skipped the probe's run"),
     ("gaps", "number", true, "places where the capture could not be read"),
-    ("faults.CAUSE", "number", false, "page faults by cause; causes that did not happen are absent"),
+    (
+        "foreign",
+        "number",
+        true,
+        "records in the rings that no program of mmtrace can have written: each may stand for an event that is missing, \
+         of a kind that nobody knows",
+    ),
+    (
+        "faults.CAUSE",
+        "number",
+        false,
+        "page faults by cause; causes that did not happen are absent. `pagefault_disabled`: taken in the kernel with page \
+         faults disabled, and not handled, as when a profiler reads user memory in an interrupt",
+    ),
+    (
+        "faults_coverage.counted",
+        "number",
+        false,
+        "faults that `faults` is made of; all of `faults_coverage` is absent with `--no-validate`",
+    ),
+    (
+        "faults_coverage.of",
+        "number",
+        false,
+        "faults that there were: those that were seen, and those known to be missing",
+    ),
+    ("faults_coverage.or_more", "boolean", false, "there were more than `of`, and nobody knows how many"),
     (
         "walker.born",
         "number",
@@ -62,6 +88,20 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ("rules[].measured.p99_ns", "number", false, "99 of 100 were not longer"),
     ("rules[].measured.max_ns", "number", false, "longest"),
     ("rules[].measured.sum_ns", "number", false, "all together"),
+    (
+        "rules[].coverage.counted",
+        "number",
+        false,
+        "how much of what there was a measuring rule has measured (of M01 to M03: followed); `coverage` is absent for \
+         other rules, and for those that are not observable",
+    ),
+    (
+        "rules[].coverage.of",
+        "number",
+        false,
+        "all that there was, as far as is known: seen, or known to be missing, as if each missing event had been one",
+    ),
+    ("rules[].coverage.or_more", "boolean", false, "there was more than `of`, and nobody knows how much"),
     ("rules[].worst[]", "array", false, "the longest of what was measured, where it says who waited for whom"),
     ("rules[].worst[].waiter", "number", true, "the task that waited for a migration"),
     ("rules[].worst[].writer", "number", true, "the task that waited for that one, to write"),

@@ -4,13 +4,13 @@ use mmtrace_common::{Column as Field, Kind, Record};
 use ratatui::{Frame, layout::Rect};
 
 use super::{
-    Drawn, Goal, Jump, Show, Tone,
+    Drawn, Goal, Jump, Show, Tone, above_note,
     listing::{self, Cell, Column, Row, left, rest, right, visible},
 };
 use crate::{
     capture::{Filter, Names},
     context::Context,
-    report::fields,
+    report::{fields, grouped},
     tui::state::{Rows, State},
 };
 
@@ -35,6 +35,12 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
         let record = sink.recent(SEARCHED).into_iter().rev().find(|r| key_of(r) == key);
         return details(frame, area, show, how, record.as_ref(), start);
     }
+    let offered = if how.filter.is_empty() { NEWEST } else { SEARCHED } as u64;
+    let part = (show.engine.total() > offered).then(|| {
+        let what = if how.filter.is_empty() { "listed" } else { "searched" };
+        format!("{what}: the newest {} of {} events", grouped(offered), grouped(show.engine.total()))
+    });
+    let area = above_note(frame, area, show, part.as_deref());
     // Newest first: there the eye is, and there it stays.
     if how.filter.is_empty() && how.sort.is_none() && !how.reverse {
         let recent = sink.recent(NEWEST);

@@ -1,6 +1,6 @@
 //! Page faults by process and region.
 
-use mmtrace_common::Kind;
+use mmtrace_common::{Column as Carried, Kind};
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     context::Context,
+    coverage::Coverage,
     model::{space::Cause, told::Under},
     report::{duration, grouped, wrap},
     stats::faults::{Calls, Process, REGION_SHIFT, Region},
@@ -30,6 +31,9 @@ const WAITS: &[Kind] = &[Kind::MigrationEntryWaitReturn];
 /// What shows where tables are collapsed.
 const COLLAPSES: &[Kind] = &[Kind::PmdpCollapseFlush, Kind::CollapseHugePageEnter];
 
+/// What shows faults that are not handled, as page faults are disabled.
+const DISABLED: &[Kind] = &[Kind::PageFaultKernel];
+
 /// So many calls may have begun before recording.
 const UNPAIRED_MIN: u64 = 64;
 
@@ -43,6 +47,7 @@ pub const COLUMNS: &[Column] = &[
     right("wp/cow", 10),
     right("spurious", 9),
     right("migration", 9),
+    right("disabled", 9).of(DISABLED).carrying(Carried::PagefaultDisabled),
     right("unknown", 10),
     right("VMA lock", 9).of(VMA_LOCK),
     right("fell back", 9).of(VMA_LOCK),
@@ -81,7 +86,11 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     if let Some((pid, process)) = how.inside.and_then(|pid| Some((pid as u32, stats.faults.get(pid as u32)?))) {
         return regions(frame, area, show, state, pid, process);
     }
-    let unseen = unseen(show);
+    let kept = stats.faults.kept().text("faults: processes that were quiet for longest made room");
+    let causes = show.engine.model().and_then(|model| model.fault_coverage().text("faults"));
+    let partly = [causes.map(|text| format!("causes are those of {text}")), kept.map(|text| format!("here: {text}"))];
+    let notes: Vec<String> = [unseen(show)].into_iter().chain(partly).flatten().collect();
+    let unseen = Some(notes.join("; ")).filter(|notes| !notes.is_empty());
     if !has_faults(show.engine.context()) {
         return note(frame, area, show, unseen.as_deref().unwrap_or_default(), state);
     }
@@ -105,6 +114,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
                 cause(Cause::WriteProtect),
                 cause(Cause::Spurious),
                 cause(Cause::Migration),
+                cause(Cause::PagefaultDisabled),
                 cause(Cause::Unknown),
                 of(|c| c.under[Under::Vma as usize]),
                 of(|c| c.under[Under::FellBack as usize]),
@@ -151,7 +161,7 @@ fn unseen(show: &Show<'_>) -> Option<String> {
 fn regions(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State, pid: u32, process: &Process) -> Drawn {
     let mut regions: Vec<_> = process.regions.iter().map(|(r, n)| (*r, *n)).collect();
     regions.sort_unstable_by_key(|(region, _)| *region);
-    let mut strip = strip(show, pid, &regions, area.width);
+    let mut strip = strip(show, pid, &regions, process.in_regions(), area.width);
     if let Some(calls) = process.calls.as_deref() {
         strip.splice(1..1, handled(show, calls, usize::from(area.width)));
     }
@@ -199,7 +209,7 @@ fn handled(show: &Show<'_>, calls: &Calls, width: usize) -> Vec<Line<'static>> {
 }
 
 /// The regions that anything happened in, side by side, with a row for each thing that did.
-fn strip(show: &Show<'_>, pid: u32, regions: &[(u64, Region)], width: u16) -> Vec<Line<'static>> {
+fn strip(show: &Show<'_>, pid: u32, regions: &[(u64, Region)], kept: Coverage, width: u16) -> Vec<Line<'static>> {
     const LABEL: usize = 12;
     let room = usize::from(width).saturating_sub(LABEL).max(1);
     let per = regions.len().div_ceil(room).max(1);
@@ -231,7 +241,11 @@ fn strip(show: &Show<'_>, pid: u32, regions: &[(u64, Region)], width: u16) -> Ve
         lines.push(Line::from(show.span(format!("{label:<LABEL$}{}", bars(&values)), Tone::Plain)));
     }
     lines.push(Line::from(show.span(format!("{:<LABEL$}{holes}", ""), Tone::Dim)));
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = kept
+        .text("faults are in the regions shown")
+        .map(|text| format!("{text}: others made room"))
+        .into_iter()
+        .collect();
     if !none.is_empty() {
         notes.push(format!("none here: {}", none.join(", ")));
     }

@@ -1,6 +1,6 @@
 //! A list of rows: sorted, filtered, scrolled, one of them selected.
 
-use mmtrace_common::Kind;
+use mmtrace_common::{Column as Carried, Kind};
 use ratatui::{
     Frame,
     layout::{Constraint, Rect},
@@ -27,6 +27,8 @@ pub struct Column {
     pub right: bool,
     /// It is not shown where none of these is recorded; of nothing, it always is.
     pub needs: &'static [Kind],
+    /// Nor where none of these carries this column of the capture.
+    pub carries: Option<Carried>,
 }
 
 impl Column {
@@ -36,28 +38,38 @@ impl Column {
         Self { needs, ..self }
     }
 
+    /// Only where one of them carries this column of the capture.
+    #[must_use]
+    pub const fn carrying(self, carried: Carried) -> Self {
+        Self { carries: Some(carried), ..self }
+    }
+
     /// Whether there is anything to show in it.
     pub(super) fn is_observable(&self, context: &Context) -> bool {
-        self.needs.is_empty() || self.needs.iter().any(|kind| context.has(*kind))
+        let carries = |kind: Kind| match self.carries {
+            Some(column) => context.carries(kind, column),
+            None => context.has(kind),
+        };
+        self.needs.is_empty() || self.needs.iter().any(|kind| carries(*kind))
     }
 }
 
 /// A column of text.
 #[must_use]
 pub const fn left(name: &'static str, width: u16) -> Column {
-    Column { name, width, least: 16, right: false, needs: &[] }
+    Column { name, width, least: 16, right: false, needs: &[], carries: None }
 }
 
 /// A column of numbers.
 #[must_use]
 pub const fn right(name: &'static str, width: u16) -> Column {
-    Column { name, width, least: width, right: true, needs: &[] }
+    Column { name, width, least: width, right: true, needs: &[], carries: None }
 }
 
 /// A column of text that takes what is left, and so much at least.
 #[must_use]
 pub const fn rest(name: &'static str, least: u16) -> Column {
-    Column { name, width: 0, least, right: false, needs: &[] }
+    Column { name, width: 0, least, right: false, needs: &[], carries: None }
 }
 
 /// A cell: what is shown, what it is sorted by, how it is to be understood.

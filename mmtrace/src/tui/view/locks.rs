@@ -52,7 +52,10 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     if !seen && stats.locks.iter().next().is_none() {
         return note(frame, area, show, unseen(context).unwrap_or_default(), state);
     }
-    let area = above_note(frame, area, show, unseen(context));
+    let kept = stats.locks.kept().text("acquisitions: mms that were quiet for longest made room");
+    let note = [unseen(context).map(str::to_owned), kept.map(|text| format!("mmap_locks here: {text}"))];
+    let note = note.into_iter().flatten().collect::<Vec<_>>().join("; ");
+    let area = above_note(frame, area, show, Some(note.as_str()).filter(|note| !note.is_empty()));
     let mut locks: Vec<_> = stats.locks.iter().collect();
     let acquired = |lock: &MmLock| lock.acquired() + lock.vmas.as_ref().map_or(0, |vmas| vmas.acquired());
     locks.sort_by_key(|(mm, lock)| (std::cmp::Reverse(acquired(lock)), *mm));
@@ -88,8 +91,8 @@ fn mmap_lock(mm: u64, lock: &MmLock, now: u64) -> Vec<Cell> {
         Cell::text("mmap_lock"),
         Cell { text: short_id(mm), order: mm, tone: Tone::Dim },
         Cell::number(lock.acquired()),
-        Cell::number(lock.read_wait.count()),
-        Cell::number(lock.write_wait.count()),
+        Cell::number(lock.reads),
+        Cell::number(lock.writes),
         Cell::number(lock.failed),
         Cell::duration(lock.holds.read.quantile(0.5)),
         Cell::duration(lock.holds.read.quantile(0.99)),
@@ -143,6 +146,7 @@ fn state_of(lock: &MmLock, now: u64) -> String {
     let since = |h: &Holder| duration(now.saturating_sub(h.since));
     let held = match (writer, readers) {
         (Some(w), _) => format!("W {} for {}", w.tid, since(w)),
+        (None, 0) if lock.doubt => "not known".to_owned(),
         (None, 0) => "free".to_owned(),
         (None, 1) => format!("R {} for {}", lock.holders[0].tid, since(&lock.holders[0])),
         (None, n) => format!("{n} R for {}", since(&lock.holders[0])),
@@ -196,16 +200,25 @@ fn inside(show: &Show<'_>, mm: u64, lock: &MmLock, width: usize) -> Vec<Line<'st
         [Line::from(show.span(title.to_owned(), Tone::Strong))].into_iter().chain(tasks.iter().map(who)).collect()
     };
     let mut lines = vec![strong(format!("mmap_lock of pid {}, mm {mm:#x}", lock.tgid))];
+    let ([holds_r, holds_w], [waits_r, waits_w]) = (lock.holds_measured(), lock.waits_measured());
     let held = [
-        ("held for read", &lock.holds.read),
-        ("held for write", &lock.holds.write),
-        ("readers waited", &lock.read_wait),
-        ("writers waited", &lock.write_wait),
+        (("held for read", &lock.holds.read), holds_r, "holds"),
+        (("held for write", &lock.holds.write), holds_w, "holds"),
+        (("readers waited", &lock.read_wait), waits_r, "waits"),
+        (("writers waited", &lock.write_wait), waits_w, "waits"),
     ];
-    lines.extend(held.map(distribution));
+    for (row, coverage, what) in held {
+        lines.push(distribution(row));
+        let part = coverage.text(what).map(|text| format!("    of {text}"));
+        lines.extend(part.map(|text| Line::from(show.span(text, Tone::Doubt))));
+    }
     let refused = grouped(lock.failed);
     lines.push(Line::from(format!("  {:<15} {refused:>9}  trylocks that failed, waits that were killed", "refused")));
     lines.extend(longest(lock.holds.longest));
+    if lock.doubt {
+        let text = "who holds it is known again from the next write acquisition on: events are missing";
+        lines.extend(wrap(text, width.max(10)).into_iter().map(|line| Line::from(show.span(line, Tone::Doubt))));
+    }
     lines.extend(tasks("holds it now", &lock.holders));
     lines.extend(tasks("waits for it", &lock.waiting));
     if let Some(vmas) = &lock.vmas {

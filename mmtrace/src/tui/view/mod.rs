@@ -264,8 +264,9 @@ fn header(show: &Show<'_>, width: u16) -> Line<'static> {
         let rules = if violated == 1 { "rule" } else { "rules" };
         parts.push((format!("{violated} {rules} VIOLATED"), Tone::Bad));
     }
-    for (n, what) in [(engine.lost(), "lost"), (engine.missed(), "missed"), (engine.gaps(), "gaps")] {
-        if n > 0 || what != "gaps" {
+    let missing = [(engine.lost(), "lost"), (engine.missed(), "missed"), (engine.gaps(), "gaps")];
+    for (n, what) in missing.into_iter().chain([(engine.foreign(), "foreign")]) {
+        if n > 0 || matches!(what, "lost" | "missed") {
             parts.push((format!("{} {what}", grouped(n)), if n > 0 { Tone::Bad } else { Tone::Dim }));
         }
     }

@@ -10,11 +10,12 @@ use ratatui::{
 
 use super::{Drawn, Show, Tone, bars, faults::has_faults, listing::cut, text};
 use crate::{
-    model::space::Cause,
+    coverage::Coverage,
+    model::{measure::Measures, space::Cause},
     report::{duration, grouped},
     stats::{durations::Durations, rates::Class},
     tui::state::State,
-    verdict::{RULES, Severity, Verdict},
+    verdict::{RULES, RuleId, Severity, Verdict},
 };
 
 /// A part of the overview.
@@ -98,8 +99,10 @@ fn rates(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
     let context = show.engine.context();
     chosen
         .map(|class| (class, stats.rates.last(*class, room)))
-        // Of what is missing, the first line says the sum; gaps are rare.
-        .filter(|(class, last)| (area.height >= ROOMY && **class != Class::Gap) || last.iter().any(|n| *n > 0))
+        // Of what is missing, the first line says the sum; gaps and foreign records are rare.
+        .filter(|(class, last)| {
+            (area.height >= ROOMY && !matches!(class, Class::Gap | Class::Foreign)) || last.iter().any(|n| *n > 0)
+        })
         // On the smallest screens the verdicts are worth more than what stands below.
         .take(if area.height < SMALL { usize::from(area.height / 2) } else { usize::MAX })
         .map(|(class, last)| {
@@ -174,21 +177,29 @@ fn verdicts(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
     lines
 }
 
-fn causes(show: &Show<'_>, _: Rect) -> Vec<Line<'static>> {
+fn causes(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
+    let width = usize::from(area.width);
     let mut lines = vec![Line::from(show.span("Why pages are faulted", Tone::Strong))];
     if let Some(model) = show.engine.model() {
         let total: u64 = model.causes().iter().sum::<u64>().max(1);
         for (cause, n) in Cause::ALL.iter().zip(model.causes()).filter(|(_, n)| **n > 0) {
-            let name = cause.name().replace('_', " ");
+            let name = if *cause == Cause::PagefaultDisabled { "not handled" } else { cause.words() };
             let text = format!("{name:<15} {:>12} {:>5.1}%", grouped(*n), *n as f64 * 100.0 / total as f64);
             lines.push(Line::from(text));
         }
+        lines.extend(partly(show, model.fault_coverage(), "faults", width));
     }
     if lines.len() == 1 {
         let seen = has_faults(show.engine.context());
         lines.push(Line::from(show.span(if seen { "none yet" } else { NOT_HERE }, Tone::Dim)));
     }
     lines
+}
+
+/// A line that says which part a figure is made of, unless that is all.
+fn partly(show: &Show<'_>, coverage: Coverage, what: &str, width: usize) -> Option<Line<'static>> {
+    let text = coverage.text(what)?;
+    Some(Line::from(show.span(cut(&format!("of {text}"), width), Tone::Doubt)))
 }
 
 /// How long faults take, by the lock that they are handled under.
@@ -221,6 +232,11 @@ fn latency(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
     if lines.len() == 1 {
         lines.push(Line::from(show.span("none yet", Tone::Dim)));
     }
+    if let Some(model) = show.engine.model() {
+        let missing = model.measures().of_events(stats.faults.followed, &[Kind::HandleMmFaultReturn]);
+        let coverage = missing.and(stats.faults.unpaired);
+        lines.extend(partly(show, coverage, "calls", width));
+    }
     lines
 }
 
@@ -242,6 +258,9 @@ fn locks(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
         let of_vmas = lock.vmas.as_ref().map_or_else(|| "-".to_owned(), |v| wait(&v.write_wait));
         let last = if vmas { format!("{of_vmas:>8}") } else { String::new() };
         lines.push(Line::from(cut(&format!("pid {:<11}{read:>8}{write:>8}{last}", lock.tgid), width)));
+    }
+    if let Some(model) = show.engine.model() {
+        lines.extend(partly(show, model.measures().coverage(RuleId::M08), Measures::covered(RuleId::M08), width));
     }
     lines
 }

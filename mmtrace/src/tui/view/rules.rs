@@ -8,6 +8,7 @@ use super::{
     seconds, text,
 };
 use crate::{
+    model::measure::Measures,
     report::{Story, StoryLine, grouped, wrap},
     tui::state::State,
     verdict::{RULES, Rule, Severity, Sink, Verdict, Violation},
@@ -94,7 +95,16 @@ fn inside(show: &Show<'_>, sink: &Sink, rule: &Rule, width: usize) -> Vec<Line<'
     if let Some(reason) = sink.reason(rule.id) {
         say(&mut lines, &reason, Tone::Doubt);
     }
+    if let Some(model) = show.engine.model().filter(|_| rule.severity == Severity::Measure)
+        && let Some(text) = model.measures().coverage(rule.id).text(Measures::covered(rule.id))
+    {
+        say(&mut lines, &format!("measured: {text}"), Tone::Doubt);
+    }
     let kept: Vec<&Violation> = sink.kept().filter(|v| v.rule == rule.id).collect();
+    let all = sink.violations(rule.id);
+    if all > kept.len() as u64 {
+        say(&mut lines, &format!("the first {} of {} times are told", kept.len(), grouped(all)), Tone::Dim);
+    }
     for violation in &kept {
         lines.push(Line::default());
         lines.extend(told(show, violation, rule, width));

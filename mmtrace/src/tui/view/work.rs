@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     context::Context,
-    model::{Model, measure::Distribution},
+    model::{Model, measure::Measures},
     report::duration,
     stats::{durations::Durations, work::Work},
     tui::state::State,
@@ -56,10 +56,20 @@ impl List<'_> {
     }
 
     /// If something was measured.
-    fn measured(&mut self, what: &'static str, d: Option<Distribution>) {
-        if let Some(d) = d {
-            self.add(what, d.count, percentiles([d.p50_ns, d.p99_ns, d.max_ns]));
+    fn measured(&mut self, what: &'static str, measures: &Measures, rule: RuleId) {
+        let partly = measures.coverage(rule).text(Measures::covered(rule));
+        let times = measures.distribution(rule).map(|d| (d.count, percentiles([d.p50_ns, d.p99_ns, d.max_ns])));
+        match (times, partly) {
+            (Some((n, times)), None) => self.add(what, n, times),
+            (Some((n, times)), Some(text)) => self.add(what, n, format!("{times}; {text}")),
+            (None, Some(text)) if self.is_whole_rule(rule) => self.add(what, 0, text),
+            (None, _) => {}
         }
+    }
+
+    /// Everything that the rule needs is recorded.
+    fn is_whole_rule(&self, rule: RuleId) -> bool {
+        rule.rule().needs.iter().all(|kind| self.context.has(*kind))
     }
 
     /// What is not known.
@@ -108,7 +118,7 @@ impl List<'_> {
     fn collapses(&mut self, work: &Work, model: &Model) {
         let measures = model.measures();
         self.seen(Kind::CollapseHugePageEnter, "collapse_huge_page()", work.collapse.count(), took(&work.collapse));
-        self.measured("write hold, collapse", measures.distribution(RuleId::M05));
+        self.measured("write hold, collapse", measures, RuleId::M05);
         let retract = measures.distribution(RuleId::M07);
         let retract = retract.map_or_else(String::new, |d| percentiles([d.p50_ns, d.p99_ns, d.max_ns]));
         self.seen(Kind::RetractPageTablesReturn, "retract_page_tables()", work.retracts, retract);
@@ -130,7 +140,7 @@ impl List<'_> {
             self.rows.push((0, "entries now, as seen", Some(now), String::new(), Tone::Plain));
         }
         let measures = model.measures();
-        self.measured("entries stood", measures.distribution(RuleId::M06));
+        self.measured("entries stood", measures, RuleId::M06);
         let [vma, mmap] = &work.waits;
         let end = Kind::MigrationEntryWaitReturn;
         if self.context.has(Kind::LockVmaUnderRcu) {
@@ -142,8 +152,8 @@ impl List<'_> {
         }
         self.seen(Kind::MigrationEntryWaitOnLocked, "waits that slept", work.slept, "until a migration was over");
         self.seen(Kind::MigrationEntryWaitHuge, "waits, hugetlb", work.huge_waits, "entries met by hugetlb faults");
-        self.measured("VMA writers delayed", measures.distribution(RuleId::M01));
-        self.measured("mmap writers delayed", measures.distribution(RuleId::M02));
+        self.measured("VMA writers delayed", measures, RuleId::M01);
+        self.measured("mmap writers delayed", measures, RuleId::M02);
         self.seen(Kind::CompactionEnd, "zones compacted", work.compactions, "");
     }
 }

@@ -1,0 +1,291 @@
+//! Write holds of mmap_locks, and waits for them: each from two events of one task.
+//!
+//! What rules conclude rests on everybody who may hold a lock, so that one missing event makes all of it unknown. An
+//! interval rests on the events of its own task alone. It is taken as one interval as long as the missing events cannot
+//! have been an end and another begin inside it; what was measured is then at most too short.
+
+use mmtrace_common::{Kind, Record};
+use rustc_hash::FxHashMap;
+
+use super::lock::EPSILON_NS;
+
+/// Tasks that are followed; those with nothing open are forgotten beyond that, and then all.
+const TASKS_MAX: usize = 1 << 15;
+/// Intervals of one task that are open at once; the oldest is forgotten beyond that.
+const NESTING_MAX: usize = 16;
+
+/// Kinds of events, as bits and as places in tables.
+type Kinds = u8;
+const START: usize = 0;
+const ACQUIRED: usize = 1;
+const RELEASED: usize = 2;
+const fn bit(of: usize) -> Kinds {
+    1 << of
+}
+/// What it takes to let a lock go and get it again.
+const AGAIN: Kinds = bit(START) | bit(ACQUIRED) | bit(RELEASED);
+/// What it takes to end one wait and begin another.
+const ANOTHER: Kinds = bit(START) | bit(ACQUIRED);
+
+/// Something that has begun.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    mm: u64,
+    write: bool,
+    since: u64,
+    /// Pages were isolated for a collapse in it.
+    isolated: bool,
+}
+
+/// What of one task is open, oldest first.
+#[derive(Clone, Debug, Default)]
+struct Task {
+    waits: Vec<Open>,
+    holds: Vec<Open>,
+}
+
+/// Takes the newest of which this is true.
+fn take(open: &mut Vec<Open>, is: impl Fn(&Open) -> bool) -> Option<Open> {
+    open.iter().rposition(is).map(|at| open.remove(at))
+}
+
+fn push(open: &mut Vec<Open>, new: Open) {
+    if open.len() == NESTING_MAX {
+        open.remove(0);
+    }
+    open.push(new);
+}
+
+/// An interval that was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interval {
+    /// From start_locking to acquire_returned.
+    Wait {
+        /// For write.
+        write: bool,
+        /// How long, nanoseconds.
+        ns: u64,
+    },
+    /// From acquire_returned for write to the release or downgrade.
+    WriteHold {
+        /// Since when.
+        since: u64,
+        /// How long, nanoseconds.
+        ns: u64,
+        /// A collapse isolated its pages in it.
+        isolated: bool,
+    },
+}
+
+/// What an event of an mmap_lock came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ended {
+    /// What was measured.
+    pub(super) interval: Option<Interval>,
+    /// It is, or may be, a downgrade: something may have been unmapped.
+    pub(super) downgrade: bool,
+}
+
+/// Everything that is open, and how many there were.
+#[derive(Clone, Debug)]
+pub(super) struct Intervals {
+    tasks: FxHashMap<u32, Task>,
+    /// Until when events of each kind may be missing: those for read, those for write.
+    until: [[u64; 3]; 2],
+    /// A task can be preempted in a program on a tracepoint, so that any event can be one that was skipped. Where it
+    /// cannot, a program is skipped only for an interrupt on top of it, which never gets a lock for write
+    /// (kernel/trace/bpf_trace.c:__bpf_trace_run).
+    preempts: bool,
+    /// Something is or was missing.
+    lossy: bool,
+    /// Write acquisitions that were seen, and releases of such that were not.
+    pub(super) writes: u64,
+    /// Write acquisitions that may be missing.
+    pub(super) missing_writes: u64,
+    /// Successful acquisitions that are no downgrade for certain.
+    pub(super) acquired: u64,
+    /// Write holds in which pages were isolated, and isolations in none that was seen.
+    pub(super) isolations: u64,
+}
+
+impl Intervals {
+    /// `has`: which kinds of events are recorded.
+    pub(super) fn new(preempts: bool, has: impl Fn(Kind) -> bool) -> Self {
+        let until = [Kind::StartLocking, Kind::AcquireReturned, Kind::Released];
+        let until = until.map(|kind| if has(kind) { 0 } else { u64::MAX });
+        Self {
+            tasks: FxHashMap::default(),
+            until: [until; 2],
+            preempts,
+            lossy: false,
+            writes: 0,
+            missing_writes: 0,
+            acquired: 0,
+            isolations: 0,
+        }
+    }
+
+    /// Which kinds may be missing after `since`.
+    fn missing(&self, write: bool, since: u64) -> Kinds {
+        let until = &self.until[usize::from(write)];
+        (0..until.len()).filter(|of| until[*of] >= since).map(bit).fold(0, |kinds, bit| kinds | bit)
+    }
+
+    #[inline]
+    fn task(&mut self, tid: u32) -> &mut Task {
+        if self.tasks.len() >= TASKS_MAX && !self.tasks.contains_key(&tid) {
+            self.tasks.retain(|_, t| !t.waits.is_empty() || !t.holds.is_empty());
+            if self.tasks.len() >= TASKS_MAX {
+                self.tasks.clear();
+            }
+        }
+        self.tasks.entry(tid).or_default()
+    }
+
+    /// Whether skipped runs of such a program may have been about a lock for write.
+    pub(super) const fn may_be_writes(&self, missing: Kind) -> bool {
+        self.preempts || !matches!(missing, Kind::Missed)
+    }
+
+    /// Events are missing, as `missing` tells, up to a time; of all kinds unless `of` says which.
+    pub(super) fn lost(&mut self, missing: Kind, of: Option<Kind>, count: u64, until: u64) {
+        let kinds = match of {
+            None => START..RELEASED + 1,
+            Some(Kind::StartLocking) => START..START + 1,
+            Some(Kind::AcquireReturned) => ACQUIRED..ACQUIRED + 1,
+            Some(Kind::Released) => RELEASED..RELEASED + 1,
+            Some(_) => return,
+        };
+        let writes = self.may_be_writes(missing);
+        self.lossy = true;
+        for until_of in self.until.iter_mut().take(1 + usize::from(writes)) {
+            for kind in kinds.clone() {
+                until_of[kind] = until_of[kind].max(until.saturating_add(EPSILON_NS));
+            }
+        }
+        if writes && of == Some(Kind::AcquireReturned) {
+            self.missing_writes = self.missing_writes.saturating_add(count);
+        }
+    }
+
+    /// Takes an event of an mmap_lock.
+    pub(super) fn take(&mut self, kind: Kind, record: &Record) -> Ended {
+        let write = record.aux & 1 != 0;
+        match kind {
+            Kind::StartLocking => {
+                let task = self.task(record.tid);
+                if write {
+                    // It cannot wait for itself: a release is missing.
+                    task.holds.retain(|h| h.mm != record.mm);
+                }
+                push(&mut task.waits, open(record, write));
+                Ended::default()
+            }
+            // A failed trylock or a killed wait.
+            Kind::AcquireReturned if record.aux & 2 == 0 => {
+                take(&mut self.task(record.tid).waits, |w| w.mm == record.mm && w.write == write);
+                Ended::default()
+            }
+            Kind::AcquireReturned if write => self.write_acquired(record),
+            Kind::AcquireReturned => self.read_acquired(record),
+            _ if write => self.write_released(record),
+            _ => Ended::default(),
+        }
+    }
+
+    fn write_acquired(&mut self, record: &Record) -> Ended {
+        self.writes += 1;
+        let task = self.task(record.tid);
+        task.holds.retain(|h| h.mm != record.mm);
+        push(&mut task.holds, open(record, true));
+        let wait = take(&mut task.waits, |w| w.mm == record.mm && w.write);
+        Ended { interval: self.waited(wait, false, record), downgrade: false }
+    }
+
+    fn read_acquired(&mut self, record: &Record) -> Ended {
+        let is_wait = |w: &Open| w.mm == record.mm && !w.write;
+        let task = self.task(record.tid);
+        let wait = task.waits.iter().rfind(|w| is_wait(w)).copied();
+        let several = task.waits.iter().filter(|w| is_wait(w)).count() > 1;
+        let written_since =
+            wait.is_some_and(|wait| task.waits.iter().any(|w| w.write && w.mm == record.mm && w.since >= wait.since));
+        let hold = task.holds.iter().rfind(|h| h.mm == record.mm).copied();
+        if let Some(hold) = hold {
+            let wait = wait.filter(|w| w.since >= hold.since);
+            let may_have_let_go = self.missing(true, hold.since) & bit(RELEASED) != 0;
+            let stale = wait.is_some_and(|w| self.missing(false, w.since) & bit(ACQUIRED) != 0);
+            let unannounced = wait.is_none() && self.missing(false, hold.since) & bit(START) == 0;
+            let task = self.task(record.tid);
+            task.holds.retain(|h| h.mm != record.mm);
+            if !may_have_let_go || unannounced {
+                // Who holds it for write gets it for read only by a downgrade. What else was announced meanwhile was
+                // tried by an interrupt, and has failed.
+                task.waits.retain(|w| !is_wait(w) || w.since < hold.since);
+                return Ended { interval: self.held(hold, record), downgrade: true };
+            }
+            if wait.is_none() || stale {
+                // That, or another acquisition after a release: one of both is missing.
+                task.waits.retain(|w| !is_wait(w) || w.since < hold.since);
+                self.acquired += 1;
+                return Ended { interval: None, downgrade: true };
+            }
+        }
+        take(&mut self.task(record.tid).waits, is_wait);
+        let downgrade = wait.is_none_or(|w| written_since || self.missing(false, w.since) & bit(ACQUIRED) != 0);
+        let wait = wait.filter(|_| !written_since);
+        Ended { interval: self.waited(wait, several, record), downgrade }
+    }
+
+    fn write_released(&mut self, record: &Record) -> Ended {
+        let hold = take(&mut self.task(record.tid).holds, |h| h.mm == record.mm);
+        let Some(hold) = hold else {
+            // From before recording, if its acquisition is not one of those that are missing.
+            self.writes += u64::from(self.missing_writes == 0);
+            return Ended::default();
+        };
+        Ended { interval: self.held(hold, record), downgrade: false }
+    }
+
+    fn held(&self, hold: Open, record: &Record) -> Option<Interval> {
+        let ns = record.ts.saturating_sub(hold.since);
+        let whole = self.missing(true, hold.since) & AGAIN != AGAIN;
+        whole.then_some(Interval::WriteHold { since: hold.since, ns, isolated: hold.isolated })
+    }
+
+    /// `several`: others of its task are open, be it in an interrupt on top of it.
+    fn waited(&mut self, wait: Option<Open>, several: bool, record: &Record) -> Option<Interval> {
+        self.acquired += 1;
+        let wait = wait?;
+        let missing = self.missing(wait.write, wait.since);
+        let whole = missing & ANOTHER != ANOTHER && !(several && missing & bit(ACQUIRED) != 0);
+        whole.then_some(Interval::Wait { write: wait.write, ns: record.ts.saturating_sub(wait.since) })
+    }
+
+    /// The task isolates pages for a collapse, in its write hold.
+    pub(super) fn isolated(&mut self, tid: u32) {
+        let hold = self.tasks.get_mut(&tid).and_then(|task| task.holds.last_mut());
+        let again = hold.is_some_and(|hold| std::mem::replace(&mut hold.isolated, true));
+        self.isolations += u64::from(!again);
+    }
+
+    /// The task is seen where it holds and waits for nothing: in user mode, newborn, at its exit. What is open all the
+    /// same has ended in an event that is missing.
+    pub(super) fn forget_task(&mut self, tid: u32) {
+        if self.lossy
+            && let Some(task) = self.tasks.get_mut(&tid)
+        {
+            task.waits.clear();
+            task.holds.clear();
+        }
+    }
+
+    /// Waits that go on, as far as is known.
+    pub(super) fn waiting(&self) -> u64 {
+        let goes_on = |w: &&Open| self.missing(w.write, w.since) & bit(ACQUIRED) == 0;
+        self.tasks.values().map(|task| task.waits.iter().filter(goes_on).count() as u64).sum()
+    }
+}
+
+const fn open(record: &Record, write: bool) -> Open {
+    Open { mm: record.mm, write, since: record.ts, isolated: false }
+}
