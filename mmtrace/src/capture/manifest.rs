@@ -258,8 +258,13 @@ impl Manifest {
         text.push(b'\n');
         let failed = |name: &str, doing, e| CaptureError::io(&folder.at(name), doing, consequence, e);
         let mut file = folder.create(TEMP).map_err(|e| failed(TEMP, "create the manifest", e))?;
-        file.write_all(&text).map_err(|e| failed(TEMP, "write the manifest", e))?;
-        file.sync_all().map_err(|e| failed(TEMP, "flush the manifest", e))?;
+        let written = file.write_all(&text).map_err(|e| failed(TEMP, "write the manifest", e));
+        let written = written.and_then(|()| file.sync_all().map_err(|e| failed(TEMP, "flush the manifest", e)));
+        if written.is_err() {
+            // A part of it is of no use, and takes room on a full disk.
+            let _ = folder.remove(TEMP);
+        }
+        written?;
         folder.replace(TEMP, FILE).map_err(|e| failed(FILE, "replace the manifest", e))?;
         folder.sync().map_err(|e| CaptureError::io(folder.path(), "flush the directory", consequence, e))
     }

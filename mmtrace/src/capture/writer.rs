@@ -2,8 +2,8 @@
 
 use super::batch::{BATCH_ROWS, Batch, BatchBuilder};
 use super::error::{CaptureError, NOTHING_RECORDED, RECORDING_STOPPED};
-use super::manifest::{Manifest, State};
 use super::folder::{Folder, Place};
+use super::manifest::{Manifest, State};
 use super::segment::{Flusher, Form, OpenSegment, SealingSegment, file_name, remove};
 use crate::context::Context;
 use mmtrace_common::Record;

@@ -23,6 +23,7 @@ use super::{
     dump::Dumps,
     kernel,
     status::{Face, Status, tell},
+    user,
 };
 use crate::{
     btf::Btf,
@@ -101,6 +102,8 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         plan.serve_filter();
     }
 
+    // Asked once more when the command is started: a wrong name is told before an earlier capture is moved.
+    user::wanted(args)?;
     if !args.no_capture
         && let Some(old) = make_room(&args.output)?
     {
