@@ -7,8 +7,8 @@
 use super::error::{CaptureError, NOTHING_RECORDED};
 use super::rights::{Owners, Rights};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, fchmod, fstat, linkat, mkdirat, openat,
-    openat2, readlinkat, renameat, renameat_with, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Uid, fchmod, fchown, fstat,
+    linkat, mkdirat, openat, openat2, readlinkat, renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::collections::VecDeque;
@@ -89,7 +89,12 @@ fn open_parent(path: &Path, owners: &Owners) -> io::Result<OwnedFd> {
                 if !owners.may_lead(stat.st_uid) {
                     return Err(io::Error::new(
                         io::ErrorKind::PermissionDenied,
-                        format!("{} is a symbolic link that belongs to uid {}", name.display(), stat.st_uid),
+                        format!(
+                            "{} is a symbolic link that belongs to uid {}, who may turn it elsewhere; name the folder \
+                             itself with -o",
+                            name.display(),
+                            stat.st_uid
+                        ),
                     ));
                 }
                 links += 1;
@@ -171,7 +176,7 @@ impl Place {
                 let path = self.path.clone();
                 return Err(if link { CaptureError::Link { path } } else { CaptureError::Occupied { path } });
             }
-            Err(e) => return Err(failed(e)),
+            Err(e) => return Err(denied(&self.path, &self.owners, "look at it", e)),
         };
         let stat = fstat(&held).map_err(|e| failed(e.into()))?;
         let Some(rights) = self.owners.rights_of(stat.st_uid) else {
@@ -223,14 +228,15 @@ impl Place {
     /// The folder that is there, if it is empty and only its owner may write into it.
     fn taken(&self) -> Result<Folder, CaptureError> {
         let gone = || CaptureError::io(&self.path, "open it", NOTHING_RECORDED, Errno::NOENT.into());
-        let folder = self.folder()?.ok_or_else(gone)?;
+        let mut folder = self.folder()?.ok_or_else(gone)?;
         let failed = |doing, e| CaptureError::io(&self.path, doing, NOTHING_RECORDED, e);
         let occupied = || CaptureError::Occupied { path: self.path.clone() };
-        let is_empty = || folder.names().map(|names| names.is_empty()).map_err(|e| failed("look into it", e));
-        // Nothing is changed of a folder that is somebody's.
-        if !is_empty()? {
+        let is_empty = |folder: &Folder| folder.names().map(|n| n.is_empty()).map_err(|e| failed("look into it", e));
+        // Nothing is changed of a folder that is in use.
+        if !is_empty(&folder)? {
             return Err(occupied());
         }
+        folder.give();
         let mode = |folder: &Folder| fstat(&folder.file).map(|s| s.st_mode & 0o777).map_err(io::Error::from);
         if mode(&folder).map_err(|e| failed("look at it", e))? != PRIVATE_FOLDER.as_raw_mode() {
             let made = folder.rights.with(|| Ok(fchmod(&folder.file, PRIVATE_FOLDER)?));
@@ -240,7 +246,7 @@ impl Place {
             }
             made.map_err(|e| failed("make it private", e))?;
             // Now nobody can plant anything any more. Until now they could.
-            if !is_empty()? {
+            if !is_empty(&folder)? {
                 return Err(occupied());
             }
         }
@@ -264,8 +270,19 @@ impl Folder {
         self.place.beside(name)
     }
 
+    /// Under sudo, makes root's folder that of who called it: what is written into it is then theirs. Where the file
+    /// system cannot do that, it stays root's.
+    fn give(&mut self) {
+        let rights = self.place.owners.rights();
+        if let (Some(user), None) = (rights.who(), self.rights.who())
+            && fchown(&self.file, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid))).is_ok()
+        {
+            self.rights = rights;
+        }
+    }
+
     /// Whether its name is still its own.
-    fn is_in_place(&self) -> io::Result<bool> {
+    pub(super) fn is_in_place(&self) -> io::Result<bool> {
         let (held, named) = (fstat(&self.file)?, self.place.stat()?);
         Ok((held.st_dev, held.st_ino) == (named.st_dev, named.st_ino))
     }

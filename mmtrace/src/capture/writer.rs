@@ -201,6 +201,13 @@ impl CaptureWriter {
         Ok(answer)
     }
 
+    /// Whether the capture is still at the path where it was begun. If not, its folder was renamed, and what is at the
+    /// path now is another's.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.folder.is_in_place().unwrap_or(false)
+    }
+
     /// Records refused because of their kind.
     #[must_use]
     pub fn unknown(&self) -> u64 {

@@ -73,7 +73,8 @@ pub struct WatchArgs {
 
     /// Run the command as this user; without a value, as who called sudo [default: as mmtrace itself]
     ///
-    /// Its user, groups, HOME, USER and LOGNAME; no capabilities. `--user -- CMD` keeps a build's files yours.
+    /// With their groups, HOME, USER and LOGNAME, and no capabilities. A number that the user database does not have
+    /// gets the group nogroup.
     #[arg(long, value_name = "NAME|UID", num_args = 0..=1, requires = "command", value_parser = NonEmptyStringValueParser::new())]
     pub user: Option<Option<String>>,
 

@@ -81,6 +81,8 @@ pub(super) fn run_as(command: &mut Command, user: User) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::{Cli, Command as Subcommand};
+    use clap::Parser as _;
     use rustix::thread::configure_capability_in_ambient_set;
 
     fn is_root(what: &str) -> bool {
@@ -95,6 +97,35 @@ mod tests {
     fn set(status: &str, name: &str) -> u64 {
         let bits = status.lines().find_map(|line| line.strip_prefix("Cap")?.strip_prefix(name)?.strip_prefix(":\t"));
         u64::from_str_radix(bits.expect("a set"), 16).expect("bits")
+    }
+
+    fn parsed(args: &[&str]) -> Option<RecordArgs> {
+        let args = ["mmtrace", "record"].iter().chain(args);
+        match Cli::try_parse_from(args).ok()?.command {
+            Subcommand::Record(args) => Some(args),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_user_is_named_or_is_who_called_sudo_and_there_is_a_command() {
+        let user = |args: &[&str]| parsed(args).map(|args| args.watch.user);
+        assert_eq!(user(&["--", "make"]), Some(None));
+        assert_eq!(user(&["--user", "--", "make"]), Some(Some(None)));
+        assert_eq!(user(&["--user", "games", "--", "make"]), Some(Some(Some("games".to_owned()))));
+        for refused in
+            [&["--user"][..], &["--user", "games"], &["--user=", "--", "make"], &["--user", "", "--", "make"]]
+        {
+            assert_eq!(user(refused), None, "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_user_whom_nobody_knows_is_refused_before_anything_is_recorded() {
+        let args = parsed(&["--user", "no such user", "--", "make"]).expect("arguments");
+        let error = wanted(&args).expect_err("refused").to_string();
+        let says = if identity::effective() == 0 { "there is no user no such user" } else { "only root can" };
+        assert!(error.contains(says) && error.contains("nothing was recorded"), "{error}");
     }
 
     #[test]

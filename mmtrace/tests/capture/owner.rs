@@ -105,6 +105,7 @@ fn a_link_in_the_place_of_the_manifest_is_replaced_and_not_followed() {
     let (temp, dir) = temp();
     let victim = victim(&temp);
     let writer = start(&dir, &few(50), 10, small(100));
+    assert!(writer.is_in_place());
     fs::remove_file(dir.join("manifest.json")).expect("removed");
     symlink(&victim, dir.join("manifest.json")).expect("a link");
     writer.finish(FinalInfo::default()).expect("finished");
@@ -194,6 +195,7 @@ fn a_folder_that_is_moved_away_is_still_the_one_that_is_written() {
     }
     let kept = temp.path().join("c.mmt.L05-1");
     let answer = writer.dump(&kept).expect("asked for");
+    assert!(!writer.is_in_place());
     let manifest = writer.finish(FinalInfo::default()).expect("finished");
     assert_eq!(manifest.state, State::Complete);
     assert!(answer.recv().expect("an answer").is_ok());
@@ -339,6 +341,24 @@ fn under_sudo_a_capture_belongs_to_who_called_it() {
     assert_belongs(&old, NOBODY);
     let replay = Command::new(&program).arg("replay").arg(&dir).uid(NOBODY).gid(NOBODY).output().expect("it starts");
     assert!(replay.status.success(), "{replay:?}");
+
+    // An empty folder of root's is given to them, whoever could look into it before.
+    for open in [0o700, 0o777] {
+        let dir = temp.path().join(format!("given{open:o}"));
+        fs::create_dir(&dir).expect("a folder");
+        set_mode(&dir, open);
+        assert!(rendered(&program, &dir, "65534").status.success());
+        assert_belongs(&dir, NOBODY);
+    }
+    // A capture of root's is moved, and in the end removed, as what it is.
+    let (dir, old) = (home.join("root.mmt"), home.join("root.mmt.old"));
+    assert!(rendered(&program, &dir, "0").status.success());
+    assert_belongs(&dir, 0);
+    for owner in [0, NOBODY] {
+        assert!(rendered(&program, &dir, "65534").status.success());
+        assert_belongs(&old, owner);
+        assert_belongs(&dir, NOBODY);
+    }
 
     // What is no number of a user makes it root's, as does a user who is not root.
     for uid in ["", "-1", "+65534", "65534x", "4294967295", "nobody"] {
