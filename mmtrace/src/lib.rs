@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod environment;
 pub mod explore;
 pub mod export;
+pub mod identity;
 pub mod model;
 pub mod probe;
 pub mod protocol;

@@ -50,6 +50,64 @@ pub enum CaptureError {
         /// What is in the way.
         path: PathBuf,
     },
+    /// A folder with files of a capture and something else: more than a capture, and not ours to move or remove.
+    #[error(
+        "{} is left alone, since {} in it is no file of a capture: nothing was recorded; move that away, or choose \
+         another place with -o", path.display(), what.display()
+    )]
+    Mixed {
+        /// The folder.
+        path: PathBuf,
+        /// The name of what is in it.
+        what: PathBuf,
+    },
+    /// A symbolic link where the folder should be.
+    #[error(
+        "{} is a symbolic link, which is not followed: who put it there would choose where files are written and \
+         replaced; nothing was recorded; name the folder itself with -o", path.display()
+    )]
+    Link {
+        /// The link.
+        path: PathBuf,
+    },
+    /// A folder of somebody else.
+    #[error(
+        "{} belongs to uid {owner}, and this is uid {own}: its owner could put links there, and any file that you may \
+         write would be overwritten; nothing was recorded; choose a folder of your own with -o", path.display()
+    )]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// To whom it belongs.
+        owner: u32,
+        /// The effective user.
+        own: u32,
+    },
+    /// A folder that cannot be closed to others.
+    #[error(
+        "{} stays writable for others (mode {mode:03o}) where its file system keeps no modes: they could put links \
+         there, and any file that you may write would be overwritten; nothing was recorded; choose a folder on another \
+         file system with -o", path.display()
+    )]
+    Exposed {
+        /// The folder.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Under sudo: a folder where who called it may not write.
+    #[error(
+        "{}: cannot {doing} with the rights of {user}, who called sudo and to whom captures then belong; nothing was \
+         recorded; choose a folder of theirs with -o, or record as root: env -u SUDO_UID mmtrace record", path.display()
+    )]
+    NotTheirs {
+        /// The folder.
+        path: PathBuf,
+        /// The operation, as a verb with its object.
+        doing: &'static str,
+        /// Who called sudo.
+        user: String,
+    },
     /// Another recorder is at work there.
     #[error("{} is being written by another mmtrace; choose another place or stop that one", path.display())]
     InUse {

@@ -1,13 +1,13 @@
 //! The small file beside the segments: everything a replay must know besides the events.
 
 use super::error::{CaptureError, NOTHING_READ};
+use super::folder::Folder;
 use crate::context::Context;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Its file name.
 pub(super) const FILE: &str = "manifest.json";
@@ -221,9 +221,22 @@ impl Manifest {
             }
             Err(e) => return Err(CaptureError::io(&path, "read the manifest", NOTHING_READ, e)),
         };
+        Self::parse(dir, &text)
+    }
+
+    /// Reads the manifest of a capture whose folder is held.
+    pub(super) fn load_from(folder: &Folder) -> Result<Self, CaptureError> {
+        let text = folder.open(FILE).and_then(read_all);
+        let text = text.map_err(|e| CaptureError::io(&folder.at(FILE), "read the manifest", NOTHING_READ, e))?;
+        Self::parse(folder.path(), &text)
+    }
+
+    fn parse(dir: &Path, text: &[u8]) -> Result<Self, CaptureError> {
+        let path = dir.join(FILE);
+        let not_a_capture = || CaptureError::NotACapture { path: dir.to_path_buf() };
         let bad = |e: serde_json::Error| CaptureError::BadManifest { path: path.clone(), reason: e.to_string() };
         // The version first: a newer format may have changed everything else.
-        let probe: Probe = serde_json::from_slice(&text).map_err(bad)?;
+        let probe: Probe = serde_json::from_slice(text).map_err(bad)?;
         if probe.format.as_deref() != Some(FORMAT) {
             return Err(not_a_capture());
         }
@@ -232,45 +245,42 @@ impl Manifest {
         {
             return Err(CaptureError::NewerFormat { path, major: version.major, known: MAJOR, tool: probe.tool });
         }
-        let mut manifest: Self = serde_json::from_slice(&text).map_err(bad)?;
+        let mut manifest: Self = serde_json::from_slice(text).map_err(bad)?;
         manifest.context.mark_absent();
         Ok(manifest)
     }
 
-    /// Replaces the manifest in `dir` in one step: after a crash there is the old one or the new one.
-    pub(super) fn store(&self, dir: &Path, consequence: &'static str) -> Result<(), CaptureError> {
-        let (path, temp) = (dir.join(FILE), dir.join(TEMP));
+    /// Replaces the manifest in one step: after a crash there is the old one or the new one.
+    pub(super) fn store(&self, folder: &Folder, consequence: &'static str) -> Result<(), CaptureError> {
         let mut text = serde_json::to_vec_pretty(self).map_err(|e| CaptureError::Encode {
-            path: path.clone(),
+            path: folder.at(FILE),
             reason: e.to_string(),
             consequence,
         })?;
         text.push(b'\n');
-        let failed = |path: &PathBuf, doing, e| CaptureError::io(path, doing, consequence, e);
-        let mut file = create_private(&temp).map_err(|e| failed(&temp, "create the manifest", e))?;
-        file.write_all(&text).map_err(|e| failed(&temp, "write the manifest", e))?;
-        file.sync_all().map_err(|e| failed(&temp, "flush the manifest", e))?;
-        fs::rename(&temp, &path).map_err(|e| failed(&path, "replace the manifest", e))?;
-        sync_dir(dir).map_err(|e| CaptureError::io(dir, "flush the directory", consequence, e))
+        let failed = |name: &str, doing, e| CaptureError::io(&folder.at(name), doing, consequence, e);
+        let mut file = folder.create(TEMP).map_err(|e| failed(TEMP, "create the manifest", e))?;
+        let written = file.write_all(&text).map_err(|e| failed(TEMP, "write the manifest", e));
+        let written = written.and_then(|()| file.sync_all().map_err(|e| failed(TEMP, "flush the manifest", e)));
+        if written.is_err() {
+            // A part of it is of no use, and takes room on a full disk.
+            let _ = folder.remove(TEMP);
+        }
+        written?;
+        folder.replace(TEMP, FILE).map_err(|e| failed(FILE, "replace the manifest", e))?;
+        folder.sync().map_err(|e| CaptureError::io(folder.path(), "flush the directory", consequence, e))
     }
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
+    read_all(File::open(path)?)
+}
+
+fn read_all(file: File) -> io::Result<Vec<u8>> {
     if file.metadata()?.len() > MAX_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than any manifest"));
     }
     let mut text = Vec::new();
     file.take(MAX_BYTES).read_to_end(&mut text)?;
     Ok(text)
-}
-
-/// A new file that only its owner can read.
-pub(super) fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
-}
-
-/// Makes renames and new files in a directory survive a power cut.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }

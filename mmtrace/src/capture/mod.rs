@@ -9,6 +9,9 @@
 //! | `segment-000002.arrows` | the open segment, as Arrow IPC streams (see [`stream`]) |
 //! | `segment-000002.parquet.part` | the open segment on its way to Parquet; of no use after a crash |
 //!
+//! A capture is its owner's alone: under sudo, of who called it, with whose rights it is written then. All that is
+//! written, renamed or removed lies beneath a folder that is held open (see `folder`).
+//!
 //! The order of records in a capture is the order in which they were appended.
 //! Readers deliver them in that order, and put a [`Kind::Gap`](mmtrace_common::Kind::Gap)
 //! record wherever records are missing.
@@ -18,12 +21,14 @@ mod decode;
 mod dump;
 mod error;
 mod filter;
+mod folder;
 mod info;
 mod manifest;
 mod names;
 mod place;
 mod reader;
 mod records;
+mod rights;
 mod save;
 mod schema;
 mod sealed;

@@ -1,86 +1,99 @@
 //! Making room for a new capture.
 
 use super::error::{CaptureError, NOTHING_RECORDED};
+use super::folder::{Folder, Place};
 use super::manifest::{self, Manifest};
 use super::segment::is_segment_file;
-use std::fs::{self, File, TryLockError};
+use std::ffi::OsString;
+use std::fs::{OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// What is at a path.
+/// What is at a place.
 enum Occupant {
     Nothing,
-    EmptyDir,
-    Capture,
-    Other,
+    EmptyDir(Folder),
+    /// With the names of its files, that of the manifest last.
+    Capture(Folder, Vec<OsString>),
 }
 
-fn occupant(path: &Path) -> io::Result<Occupant> {
-    match fs::symlink_metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Occupant::Nothing),
-        Err(e) => return Err(e),
-        Ok(m) if !m.is_dir() => return Ok(Occupant::Other),
-        Ok(_) => {}
-    }
-    let mut ours = true;
-    let mut empty = true;
-    for entry in fs::read_dir(path)? {
-        let name = entry?.file_name();
-        empty = false;
-        ours &= name.to_str().is_some_and(|n| n == manifest::FILE || n == manifest::TEMP || is_segment_file(n));
-    }
-    Ok(match Manifest::load(path) {
-        _ if empty => Occupant::EmptyDir,
-        // A directory with anything else in it is more than a capture, and not ours to move.
-        Ok(_) | Err(CaptureError::NewerFormat { .. }) if ours => Occupant::Capture,
-        _ => Occupant::Other,
-    })
+fn failed(path: &Path, doing: &'static str, e: io::Error) -> CaptureError {
+    CaptureError::io(path, doing, NOTHING_RECORDED, e)
 }
 
-/// Marks a capture as being written, for as long as the file is open.
-pub(super) fn lock(dir: &Path) -> Result<File, CaptureError> {
-    let file = File::open(dir).map_err(|e| CaptureError::io(dir, "open it", NOTHING_RECORDED, e))?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(CaptureError::InUse { path: dir.to_path_buf() }),
-        // A file system without locks: the mark is only there to warn.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+/// # Errors
+///
+/// What is there is neither, or not ours to move.
+fn occupant(place: &Place) -> Result<Occupant, CaptureError> {
+    let path = place.path();
+    let Some(folder) = place.folder()? else { return Ok(Occupant::Nothing) };
+    let mut names = folder.names().map_err(|e| failed(path, "look into it", e))?;
+    if names.is_empty() {
+        return Ok(Occupant::EmptyDir(folder));
     }
+    match Manifest::load_from(&folder) {
+        Ok(_) | Err(CaptureError::NewerFormat { .. }) => {}
+        Err(_) => return Err(CaptureError::Occupied { path: path.to_path_buf() }),
+    }
+    for name in &names {
+        let named = name.to_str().is_some_and(|n| n == manifest::FILE || n == manifest::TEMP || is_segment_file(n));
+        if !named || !folder.is_our_file(name).map_err(|e| failed(path, "look into it", e))? {
+            return Err(CaptureError::Mixed { path: path.to_path_buf(), what: name.into() });
+        }
+    }
+    // As long as anything is left of it, it is known for a capture.
+    names.sort_by_key(|name| name == manifest::FILE);
+    Ok(Occupant::Capture(folder, names))
 }
 
 /// Whether a recorder is writing the capture.
 pub(super) fn is_locked(dir: &Path) -> bool {
-    let file = File::open(dir);
-    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    // A FIFO must not keep us waiting.
+    let folder = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK).open(dir);
+    folder.is_ok_and(|folder| matches!(folder.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// Makes `path` free for a new capture: one that is there already is renamed to
 /// `<path>.old`, where it replaces an older one. Returns the new name, if something was renamed.
 ///
+/// Of an older one the files of a capture are removed, one by one, and then the folder, with the rights of its owner.
+///
 /// # Errors
 ///
-/// [`CaptureError::Occupied`] when something else than a capture or an empty directory is at
-/// either name, and [`CaptureError::InUse`] when a recorder is writing there (nothing is touched
-/// then), or an I/O error.
+/// When something else than a capture or an empty directory is at either name ([`CaptureError::Occupied`],
+/// [`CaptureError::Mixed`], [`CaptureError::Link`]) or it is somebody else's ([`CaptureError::Foreign`]), and
+/// [`CaptureError::InUse`] when a recorder is writing there: nothing is touched then. Or an I/O error.
 pub fn make_room(path: &Path) -> Result<Option<PathBuf>, CaptureError> {
-    let failed = |path: &Path, doing, e| CaptureError::io(path, doing, NOTHING_RECORDED, e);
-    match occupant(path).map_err(|e| failed(path, "look at it", e))? {
-        Occupant::Nothing | Occupant::EmptyDir => return Ok(None),
-        Occupant::Other => return Err(CaptureError::Occupied { path: path.to_path_buf() }),
-        // It would go on writing, by name, into the new capture.
-        Occupant::Capture if is_locked(path) => return Err(CaptureError::InUse { path: path.to_path_buf() }),
-        Occupant::Capture => {}
+    let Some(place) = Place::at(path)? else { return Ok(None) };
+    let Occupant::Capture(folder, _) = occupant(&place)? else { return Ok(None) };
+    if folder.is_locked() {
+        // It would go on writing into what was moved away.
+        return Err(CaptureError::InUse { path: path.to_path_buf() });
     }
-    let mut old = path.as_os_str().to_owned();
-    old.push(".old");
-    let old = PathBuf::from(old);
-    match occupant(&old).map_err(|e| failed(&old, "look at it", e))? {
+    if path.file_name().is_none() {
+        let unnamed = io::Error::new(io::ErrorKind::InvalidInput, "name it, or choose another place with -o");
+        return Err(failed(path, "rename the older capture", unnamed));
+    }
+    let mut name = place.name().to_owned();
+    name.push(".old");
+    let old = place.beside(&name);
+    match occupant(&old)? {
         Occupant::Nothing => {}
-        Occupant::Capture if is_locked(&old) => return Err(CaptureError::InUse { path: old }),
-        Occupant::EmptyDir | Occupant::Capture => {
-            fs::remove_dir_all(&old).map_err(|e| failed(&old, "remove the older capture", e))?;
+        Occupant::EmptyDir(older) => remove(&older, &[])?,
+        Occupant::Capture(older, _) if older.is_locked() => {
+            return Err(CaptureError::InUse { path: old.path().to_path_buf() });
         }
-        Occupant::Other => return Err(CaptureError::Occupied { path: old }),
+        Occupant::Capture(older, files) => remove(&older, &files)?,
     }
-    fs::rename(path, &old).map_err(|e| failed(path, "rename the older capture", e))?;
-    Ok(Some(old))
+    folder.rename_self(&name).map_err(|e| failed(path, "rename the older capture", e))?;
+    Ok(Some(old.path().to_path_buf()))
+}
+
+fn remove(folder: &Folder, files: &[OsString]) -> Result<(), CaptureError> {
+    for file in files {
+        let name = file.to_str().unwrap_or_default();
+        folder.remove(name).map_err(|e| failed(&folder.at(name), "remove a file of the older capture", e))?;
+    }
+    folder.remove_self().map_err(|e| failed(folder.path(), "remove the older capture", e))
 }

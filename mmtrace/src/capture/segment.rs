@@ -4,7 +4,8 @@
 
 use super::batch::Batch;
 use super::error::{CaptureError, RECORDING_STOPPED};
-use super::manifest::{SegmentEntry, create_private, sync_dir};
+use super::folder::Folder;
+use super::manifest::SegmentEntry;
 use super::schema::{FIXED, schema, writer_properties};
 use arrow_array::{Array, RecordBatch};
 use arrow_ipc::CompressionType;
@@ -14,9 +15,10 @@ use mmtrace_common::SPECS;
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
 use sha2::{Digest, Sha256};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 const PARQUET: &str = ".parquet";
@@ -77,10 +79,14 @@ struct Sink {
 }
 
 impl Sink {
-    fn create(path: &Path) -> Result<Self, CaptureError> {
-        let file = create_private(path).map_err(|e| CaptureError::io(path, "create it", RECORDING_STOPPED, e))?;
+    fn create(folder: &Folder, name: &str) -> Result<Self, CaptureError> {
+        let file = create(folder, name)?;
         Ok(Self { file, bytes: 0, digest: Sha256::new(), failure: None })
     }
+}
+
+fn create(folder: &Folder, name: &str) -> Result<File, CaptureError> {
+    folder.create(name).map_err(|e| CaptureError::io(&folder.at(name), "create it", RECORDING_STOPPED, e))
 }
 
 impl Write for Sink {
@@ -118,9 +124,10 @@ pub(super) struct OpenSegment {
 }
 
 impl OpenSegment {
-    pub(super) fn create(dir: &Path, number: u64) -> Result<Self, CaptureError> {
-        let path = dir.join(file_name(number, Form::Arrows));
-        let file = create_private(&path).map_err(|e| CaptureError::io(&path, "create it", RECORDING_STOPPED, e))?;
+    pub(super) fn create(folder: &Folder, number: u64) -> Result<Self, CaptureError> {
+        let name = file_name(number, Form::Arrows);
+        let file = create(folder, &name)?;
+        let path = folder.at(&name);
         Ok(Self { path, number, file, stream: None, columns: Vec::new(), opened: Instant::now(), rows: 0 })
     }
 
@@ -201,7 +208,7 @@ impl Flusher {
 
 /// A segment on its way to being sealed: the Parquet file that replaces the stream.
 pub(super) struct SealingSegment {
-    dir: PathBuf,
+    folder: Arc<Folder>,
     flusher: Flusher,
     parquet: ArrowWriter<Sink>,
     entry: SegmentEntry,
@@ -209,11 +216,11 @@ pub(super) struct SealingSegment {
 }
 
 impl SealingSegment {
-    pub(super) fn create(dir: &Path, flusher: Flusher) -> Result<Self, CaptureError> {
-        let part = dir.join(file_name(flusher.number, Form::Part));
-        let parquet = ArrowWriter::try_new(Sink::create(&part)?, schema(), Some(writer_properties()))
-            .map_err(|e| encode(&part, &e))?;
-        sync_dir(dir).map_err(|e| CaptureError::io(dir, "flush the directory", RECORDING_STOPPED, e))?;
+    pub(super) fn create(folder: &Arc<Folder>, flusher: Flusher) -> Result<Self, CaptureError> {
+        let part = file_name(flusher.number, Form::Part);
+        let parquet = ArrowWriter::try_new(Sink::create(folder, &part)?, schema(), Some(writer_properties()))
+            .map_err(|e| encode(&folder.at(&part), &e))?;
+        sync(folder)?;
         let entry = SegmentEntry {
             file: file_name(flusher.number, Form::Parquet),
             rows: 0,
@@ -226,7 +233,7 @@ impl SealingSegment {
             missed: 0,
             missing_until: 0,
         };
-        Ok(Self { dir: dir.to_path_buf(), flusher, parquet, entry, kinds: vec![0; SPECS.len()] })
+        Ok(Self { folder: Arc::clone(folder), flusher, parquet, entry, kinds: vec![0; SPECS.len()] })
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -257,12 +264,13 @@ impl SealingSegment {
     /// Completes the Parquet file and gives it its name. The stream stays until
     /// [`remove_stream`]: between the two the manifest must take the entry up.
     pub(super) fn seal(mut self) -> Result<SegmentEntry, CaptureError> {
-        let part = self.dir.join(file_name(self.number(), Form::Part));
-        let sealed = self.dir.join(file_name(self.number(), Form::Parquet));
+        let part = file_name(self.number(), Form::Part);
+        let sealed = file_name(self.number(), Form::Parquet);
         if let Err(e) = self.parquet.finish() {
             return Err(self.parquet_error(&e));
         }
-        let failed = |path: &Path, doing, e| CaptureError::io(path, doing, RECORDING_STOPPED, e);
+        let folder = Arc::clone(&self.folder);
+        let failed = |name: &str, doing, e| CaptureError::io(&folder.at(name), doing, RECORDING_STOPPED, e);
         let sink = self.parquet.inner();
         sink.file.sync_all().map_err(|e| failed(&part, "flush it", e))?;
         let mut entry = self.entry;
@@ -270,13 +278,13 @@ impl SealingSegment {
         entry.sha256 = hex(&sink.digest.clone().finalize());
         entry.kinds =
             SPECS.iter().zip(&self.kinds).filter(|(_, n)| **n > 0).map(|(s, n)| (s.name.to_owned(), *n)).collect();
-        fs::rename(&part, &sealed).map_err(|e| failed(&sealed, "rename it", e))?;
-        sync_dir(&self.dir).map_err(|e| failed(&self.dir, "flush the directory", e))?;
+        folder.rename(&part, &sealed).map_err(|e| failed(&sealed, "rename it", e))?;
+        sync(&folder)?;
         Ok(entry)
     }
 
     fn parquet_error(&mut self, error: &ParquetError) -> CaptureError {
-        let path = self.dir.join(file_name(self.number(), Form::Part));
+        let path = self.folder.at(&file_name(self.number(), Form::Part));
         match self.parquet.inner_mut().failure.take() {
             Some(e) => CaptureError::io(&path, "write it", RECORDING_STOPPED, e),
             None => encode(&path, error),
@@ -288,8 +296,11 @@ fn encode(path: &Path, error: &dyn std::error::Error) -> CaptureError {
     CaptureError::Encode { path: path.to_path_buf(), reason: error.to_string(), consequence: RECORDING_STOPPED }
 }
 
-/// Removes the stream of a segment that the manifest has as Parquet.
-pub(super) fn remove_stream(dir: &Path, number: u64) -> Result<(), CaptureError> {
-    let path = dir.join(file_name(number, Form::Arrows));
-    fs::remove_file(&path).map_err(|e| CaptureError::io(&path, "remove it", RECORDING_STOPPED, e))
+fn sync(folder: &Folder) -> Result<(), CaptureError> {
+    folder.sync().map_err(|e| CaptureError::io(folder.path(), "flush the directory", RECORDING_STOPPED, e))
+}
+
+/// Removes a segment's file: the stream of one that the manifest has as Parquet, or what a flight recorder gives up.
+pub(super) fn remove(folder: &Folder, name: &str) -> Result<(), CaptureError> {
+    folder.remove(name).map_err(|e| CaptureError::io(&folder.at(name), "remove it", RECORDING_STOPPED, e))
 }

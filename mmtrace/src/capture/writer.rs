@@ -1,16 +1,15 @@
 //! Writing a capture.
 
 use super::batch::{BATCH_ROWS, Batch, BatchBuilder};
-use super::error::{CaptureError, NOTHING_RECORDED};
+use super::error::{CaptureError, NOTHING_RECORDED, RECORDING_STOPPED};
+use super::folder::{Folder, Place};
 use super::manifest::{Manifest, State};
-use super::place::lock;
-use super::segment::{Flusher, OpenSegment, SealingSegment, remove_stream};
+use super::segment::{Flusher, Form, OpenSegment, SealingSegment, file_name, remove};
 use crate::context::Context;
 use mmtrace_common::Record;
-use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -83,25 +82,26 @@ enum Job {
 ///
 /// A writer that is dropped without [`CaptureWriter::finish`] leaves a capture that reads as interrupted.
 pub struct CaptureWriter {
-    dir: PathBuf,
+    /// Held and locked, which tells other mmtraces that the capture is being written.
+    folder: Arc<Folder>,
     builder: BatchBuilder,
     options: WriterOptions,
     open: Option<OpenSegment>,
     segments: u64,
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<Result<Manifest, CaptureError>>>,
-    /// Tells other mmtraces that the capture is being written.
-    _lock: File,
 }
 
 impl CaptureWriter {
     /// Starts a capture in `dir`, which must not exist or be empty; [`make_room`](super::make_room) sees to that.
-    /// The directory is created with mode 0700, files with 0600.
+    /// The directory is created with mode 0700, files with 0600; under sudo as who called it, and with their rights.
+    /// The directory is held: files go into it also when another is put in its place.
     ///
     /// # Errors
     ///
-    /// [`CaptureError::Occupied`] when something is there, [`CaptureError::InUse`] when another
-    /// recorder is faster, or an I/O error.
+    /// [`CaptureError::Occupied`] or [`CaptureError::Link`] when something is there, [`CaptureError::Foreign`] or
+    /// [`CaptureError::Exposed`] when others can put something into it, [`CaptureError::InUse`] when another recorder is
+    /// faster, or an I/O error.
     pub fn create(
         dir: &Path,
         context: &Context,
@@ -109,35 +109,26 @@ impl CaptureWriter {
         options: WriterOptions,
     ) -> Result<Self, CaptureError> {
         let failed = |doing, e| CaptureError::io(dir, doing, NOTHING_RECORDED, e);
-        match DirBuilder::new().mode(0o700).create(dir) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                let mut entries = dir.read_dir().map_err(|e| failed("look into it", e))?;
-                if entries.next().is_some() {
-                    return Err(CaptureError::Occupied { path: dir.to_path_buf() });
-                }
-                // It was made by someone else, perhaps for everyone to read.
-                std::fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))
-                    .map_err(|e| failed("make it private", e))?;
-            }
-            other => other.map_err(|e| failed("create it", e))?,
+        let nowhere = || failed("create it", io::ErrorKind::NotFound.into());
+        let folder = Arc::new(Place::at(dir)?.ok_or_else(nowhere)?.empty_folder()?);
+        if !folder.lock() {
+            return Err(CaptureError::InUse { path: dir.to_path_buf() });
         }
-        let lock = lock(dir)?;
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
         let manifest = Manifest::new(context, command_line, created, options.realtime_offset_ns);
-        manifest.store(dir, NOTHING_RECORDED)?;
+        manifest.store(&folder, NOTHING_RECORDED)?;
 
         let (jobs, queue) = sync_channel(options.queue);
         let (sync_every, keep_bytes) = (options.sync_every, options.keep_bytes);
-        let dir_of_disk = dir.to_path_buf();
-        let synced = Instant::now();
-        let disk = Disk { dir: dir_of_disk, manifest, sync_every, keep_bytes, segment: None, synced, dirty: false };
+        let (segment, synced, dirty) = (None, Instant::now(), false);
+        let disk = Disk { folder: Arc::clone(&folder), manifest, sync_every, keep_bytes, segment, synced, dirty };
         let thread = std::thread::Builder::new()
             .name("capture".to_owned())
             .spawn(move || disk.run(&queue))
             .map_err(|e| failed("start the writer's thread", e))?;
         let (jobs, thread) = (Some(jobs), Some(thread));
         let builder = BatchBuilder::new(context);
-        Ok(Self { dir: dir.to_path_buf(), builder, options, open: None, segments: 0, jobs, thread, _lock: lock })
+        Ok(Self { folder, builder, options, open: None, segments: 0, jobs, thread })
     }
 
     /// Adds a record. Blocks while Parquet is more than the queue behind. A record of a kind
@@ -159,9 +150,9 @@ impl CaptureWriter {
     /// As [`CaptureWriter::append`].
     pub fn flush(&mut self) -> Result<(), CaptureError> {
         let batch = self.builder.finish().map_err(|e| CaptureError::Encode {
-            path: self.dir.clone(),
+            path: self.folder.path().to_path_buf(),
             reason: e.to_string(),
-            consequence: super::error::RECORDING_STOPPED,
+            consequence: RECORDING_STOPPED,
         })?;
         match batch {
             Some(batch) => self.write(batch)?,
@@ -177,7 +168,7 @@ impl CaptureWriter {
 
     fn write(&mut self, batch: Batch) -> Result<(), CaptureError> {
         if self.open.is_none() {
-            let open = OpenSegment::create(&self.dir, self.segments + 1)?;
+            let open = OpenSegment::create(&self.folder, self.segments + 1)?;
             self.segments += 1;
             let flusher = open.flusher()?;
             self.open = Some(open);
@@ -210,6 +201,13 @@ impl CaptureWriter {
         Ok(answer)
     }
 
+    /// Whether the capture is still at the path where it was begun. If not, its folder was renamed, and what is at the
+    /// path now is another's.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.folder.is_in_place().unwrap_or(false)
+    }
+
     /// Records refused because of their kind.
     #[must_use]
     pub fn unknown(&self) -> u64 {
@@ -239,13 +237,13 @@ impl CaptureWriter {
     fn failure(&mut self) -> CaptureError {
         match self.join() {
             Err(e) => e,
-            Ok(_) => CaptureError::Stopped { path: self.dir.clone() },
+            Ok(_) => CaptureError::Stopped { path: self.folder.path().to_path_buf() },
         }
     }
 
     fn join(&mut self) -> Result<Manifest, CaptureError> {
         self.jobs = None;
-        let stopped = || CaptureError::Stopped { path: self.dir.clone() };
+        let stopped = || CaptureError::Stopped { path: self.folder.path().to_path_buf() };
         let thread = self.thread.take().ok_or_else(stopped)?;
         thread.join().unwrap_or_else(|_| Err(stopped()))
     }
@@ -263,7 +261,7 @@ impl Drop for CaptureWriter {
 
 /// The thread's side.
 struct Disk {
-    dir: PathBuf,
+    folder: Arc<Folder>,
     manifest: Manifest,
     sync_every: Duration,
     keep_bytes: Option<u64>,
@@ -276,7 +274,7 @@ impl Disk {
     fn run(mut self, queue: &Receiver<Job>) -> Result<Manifest, CaptureError> {
         loop {
             match queue.recv_timeout(self.sync_every.max(MIN_WAIT)) {
-                Ok(Job::Open(flusher)) => self.segment = Some(SealingSegment::create(&self.dir, flusher)?),
+                Ok(Job::Open(flusher)) => self.segment = Some(SealingSegment::create(&self.folder, flusher)?),
                 Ok(Job::Batch(batch)) => {
                     self.dirty = true;
                     if let Some(segment) = &mut self.segment {
@@ -324,7 +322,7 @@ impl Disk {
         let entry = segment.seal()?;
         self.manifest.push(entry);
         self.store()?;
-        remove_stream(&self.dir, number)?;
+        remove(&self.folder, &file_name(number, Form::Arrows))?;
         self.forget()
     }
 
@@ -342,31 +340,32 @@ impl Disk {
         // First the manifest: a file that it does not name any more is not read.
         self.store()?;
         for file in removed {
-            let path = self.dir.join(file);
-            std::fs::remove_file(&path)
-                .map_err(|e| CaptureError::io(&path, "remove it", super::error::RECORDING_STOPPED, e))?;
+            remove(&self.folder, &file)?;
         }
         Ok(())
     }
 
     /// The sealed segments as a capture of their own.
     fn dump(&self, dir: &Path) -> Result<u64, CaptureError> {
-        let failed = |path: &Path, doing, e| CaptureError::io(path, doing, super::error::RECORDING_STOPPED, e);
-        DirBuilder::new().mode(0o700).create(dir).map_err(|e| failed(dir, "create it", e))?;
+        let place = match dir.file_name() {
+            Some(name) if dir.parent() == self.folder.path().parent() => Some(self.folder.beside(name)),
+            _ => Place::at(dir)?,
+        };
+        let nowhere = || CaptureError::io(dir, "create it", RECORDING_STOPPED, io::ErrorKind::NotFound.into());
+        let kept = place.ok_or_else(nowhere)?.new_folder(&self.folder)?;
         for entry in &self.manifest.segments {
-            let (from, to) = (self.dir.join(&entry.file), dir.join(&entry.file));
-            std::fs::hard_link(&from, &to)
-                .or_else(|_| std::fs::copy(&from, &to).map(drop))
-                .map_err(|e| failed(&to, "create it", e))?;
+            self.folder
+                .share(&entry.file, &kept)
+                .map_err(|e| CaptureError::io(&kept.at(&entry.file), "create it", RECORDING_STOPPED, e))?;
         }
         let mut manifest = self.manifest.clone();
         manifest.state = State::Complete;
         manifest.end_ts = manifest.segments.iter().map(|s| s.last_ts).max();
-        manifest.store(dir, super::error::RECORDING_STOPPED)?;
+        manifest.store(&kept, RECORDING_STOPPED)?;
         Ok(manifest.totals.events)
     }
 
     fn store(&self) -> Result<(), CaptureError> {
-        self.manifest.store(&self.dir, super::error::RECORDING_STOPPED)
+        self.manifest.store(&self.folder, RECORDING_STOPPED)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 
 use super::{dump::Occasion, size::Size};
 use crate::{export::serve::Address, probe::selection::Selection};
@@ -70,6 +70,13 @@ pub struct WatchArgs {
     /// Offer Prometheus metrics at http://ADDR/metrics; a port alone means this machine only
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<Address>,
+
+    /// Run the command as this user; without a value, as who called sudo [default: as mmtrace itself]
+    ///
+    /// With their groups, HOME, USER and LOGNAME, and no capabilities. A number that the user database does not have
+    /// gets the group nogroup.
+    #[arg(long, value_name = "NAME|UID", num_args = 0..=1, requires = "command", value_parser = NonEmptyStringValueParser::new())]
+    pub user: Option<Option<String>>,
 
     /// Run this command, record it and its children, and stop when it ends
     #[arg(last = true, value_name = "CMD")]

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::process::{Child, Command};
 
-use super::RecordArgs;
+use super::{RecordArgs, user};
 
 /// A process of ours that is recorded.
 pub(super) struct Recorded {
@@ -37,6 +37,10 @@ impl Recorded {
         } else if let Some((program, rest)) = args.watch.command.split_first() {
             let mut command = Command::new(program);
             command.args(rest);
+            user::keep_rights_from_children()?;
+            if let Some(user) = user::wanted(args)? {
+                user::run_as(&mut command, user);
+            }
             (command, program.clone())
         } else {
             return Ok(None);

@@ -7,6 +7,7 @@ mod kernel;
 mod session;
 mod size;
 mod status;
+mod user;
 
 pub use args::{DASHBOARD, RecordArgs, TopArgs, WatchArgs};
 pub use dump::Occasion;

@@ -23,6 +23,7 @@ use super::{
     dump::Dumps,
     kernel,
     status::{Face, Status, tell},
+    user,
 };
 use crate::{
     btf::Btf,
@@ -101,6 +102,8 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         plan.serve_filter();
     }
 
+    // Asked once more when the command is started: a wrong name is told before an earlier capture is moved.
+    user::wanted(args)?;
     if !args.no_capture
         && let Some(old) = make_room(&args.output)?
     {
@@ -314,13 +317,21 @@ impl Live {
             // If it cannot be kept, the capture itself cannot be finished either: that tells why.
             let _ = dumps.close(&self.engine, writer);
         }
+        let moved = self.writer.as_ref().is_some_and(|writer| !writer.is_in_place());
         let sealed = self.writer.map(|writer| writer.finish(FinalInfo { end_ts }));
         for message in self.dumps.iter_mut().flat_map(Dumps::last) {
             tell(&message);
         }
         let report = Report::new(&self.engine);
         report.print(args.json, style, out).context("cannot print the report")?;
-        if sealed.transpose()?.is_some() && !args.json {
+        let sealed = sealed.transpose()?.is_some();
+        if moved {
+            let dir = args.output.display();
+            tell(&format!(
+                "the folder {dir} was renamed or removed while recording: the capture is in it, wherever it is now, and \
+                 what is at {dir} is another's"
+            ));
+        } else if sealed && !args.json {
             tell(&format!("capture in {}; to judge it again: mmtrace replay {0}", args.output.display()));
         }
         Ok(report.is_violated())

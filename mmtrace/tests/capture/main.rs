@@ -3,6 +3,7 @@
 mod kept;
 mod made;
 mod manifest;
+mod owner;
 mod segment;
 mod shown;
 mod stream;

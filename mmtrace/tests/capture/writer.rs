@@ -2,12 +2,15 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::{fd::AsRawFd, unix::fs::PermissionsExt},
+    path::Path,
+    process::Command,
     time::Duration,
 };
 
 use mmtrace::capture::{CaptureError, CaptureWriter, Condition, FinalInfo, Manifest, State, WriterOptions, make_room};
 use mmtrace_common::{Column, FieldType, Kind, Record, SPECS, Slot};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::made::{context, read, records, small, start, temp, write};
 
@@ -115,45 +118,96 @@ fn an_older_capture_makes_room_and_nothing_else_does() {
 
     write(&dir, &records(10), 10, 10);
     fs::write(old.join("notes.txt"), b"mine").expect("note");
-    assert!(matches!(make_room(&dir), Err(CaptureError::Occupied { path }) if path == old));
+    assert!(matches!(make_room(&dir), Err(CaptureError::Mixed { path, .. }) if path == old));
     fs::write(dir.join("notes.txt"), b"mine").expect("note");
-    assert!(matches!(make_room(&dir), Err(CaptureError::Occupied { path }) if path == dir));
+    assert!(matches!(make_room(&dir), Err(CaptureError::Mixed { path, .. }) if path == dir));
     fs::remove_dir_all(&dir).expect("remove");
     fs::write(&dir, b"a file").expect("file");
     assert!(matches!(make_room(&dir), Err(CaptureError::Occupied { .. })));
     assert!(old.join("notes.txt").exists() && dir.is_file());
 }
 
-/// `/dev/full` answers every write as a full disk does; the files that the writer will open are planted there.
+/// A file of this process becomes `/dev/full`, which answers every write as a full disk does.
+fn fill(file: &Path) {
+    let file = fs::canonicalize(file).expect("it is there");
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux");
+    let mut filled = 0;
+    for entry in fs::read_dir("/proc/self/fd").expect("Linux") {
+        let entry = entry.expect("a descriptor");
+        if fs::read_link(entry.path()).is_ok_and(|target| target == file) {
+            let number: i32 = entry.file_name().to_str().and_then(|n| n.parse().ok()).expect("a number");
+            // SAFETY: both are descriptors of this process; the one that is replaced stays open for its owner.
+            assert!(unsafe { libc::dup2(full.as_raw_fd(), number) } == number);
+            filled += 1;
+        }
+    }
+    assert!(filled > 0, "{} is open", file.display());
+}
+
 #[test]
 fn a_full_disk_ends_the_recording_and_keeps_the_sealed_segments() {
-    for planted in ["segment-000002.arrows", "segment-000002.parquet.part", "manifest.json.tmp"] {
+    for name in ["segment-000002.arrows", "segment-000002.parquet.part"] {
         let (_temp, dir) = temp();
         let all = records(1000);
         let mut writer = start(&dir, &[], 1, small(100));
-        let error = all.chunks(100).enumerate().find_map(|(i, chunk)| {
-            if i == 1 {
-                // The first segment must be sealed before the disk is full.
+        let error = all.chunks(50).enumerate().find_map(|(i, chunk)| {
+            if i == 3 {
+                // The first segment must be sealed, and the second open, before the disk is full.
                 while Manifest::load(&dir).expect("manifest").segments.is_empty()
                     || dir.join("segment-000001.arrows").exists()
+                    || !dir.join(name).exists()
                 {
                     std::thread::sleep(Duration::from_millis(1));
                 }
-                symlink("/dev/full", dir.join(planted)).expect("symlink");
+                fill(&dir.join(name));
             }
             chunk.iter().try_for_each(|r| writer.append(r)).and_then(|()| writer.flush()).err()
         });
         let error = error.unwrap_or_else(|| writer.finish(FinalInfo::default()).expect_err("full"));
-        assert!(
-            matches!(&error, CaptureError::DiskFull { path, .. } if path.ends_with(planted)),
-            "{planted}: {error:?}"
-        );
+        assert!(matches!(&error, CaptureError::DiskFull { path, .. } if path.ends_with(name)), "{name}: {error:?}");
         assert!(error.to_string().contains("sealed segments stay valid"), "{error}");
-        fs::remove_file(dir.join(planted)).expect("remove");
         let (back, capture) = read(&dir);
-        assert!(back.len() >= 100 && back == all[..back.len()], "{planted}: {} records", back.len());
-        assert_eq!(capture.condition(), Condition::Recovered, "{planted}");
+        assert!(back.len() >= 100 && back == all[..back.len()], "{name}: {} records", back.len());
+        assert_eq!(capture.condition(), Condition::Recovered, "{name}");
     }
+}
+
+/// The same for the manifest, whose file is only open while it is replaced: a limit stands for the disk, in a process of
+/// its own.
+#[test]
+fn a_manifest_that_cannot_be_replaced_stays_as_it_was() {
+    const ALONE: &str = "MMTRACE_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let mut again = Command::new(std::env::current_exe().expect("this program"));
+        again.args(["--exact", "writer::a_manifest_that_cannot_be_replaced_stays_as_it_was"]).env(ALONE, "1");
+        let output = again.output().expect("it starts");
+        assert!(output.status.success(), "{output:?}");
+        return;
+    }
+    let (_temp, dir) = temp();
+    let mut context = context();
+    // Larger than any of the segments.
+    let names = (0..10_000).map(|i| (format!("a name that is rather long {i}"), i));
+    context.enums.insert("many".to_owned(), names.collect());
+    let mut writer = CaptureWriter::create(&dir, &context, vec![], small(100)).expect("create");
+    let all = records(1000);
+    let error = all.chunks(100).enumerate().find_map(|(i, chunk)| {
+        if i == 1 {
+            while Manifest::load(&dir).expect("manifest").segments.is_empty() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let most = fs::metadata(dir.join("manifest.json")).expect("manifest").len();
+            // SAFETY: no memory is involved. Otherwise the kernel would end this process.
+            unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+            setrlimit(Resource::Fsize, Rlimit { current: Some(most), maximum: Some(most) }).expect("a limit");
+        }
+        chunk.iter().try_for_each(|r| writer.append(r)).and_then(|()| writer.flush()).err()
+    });
+    let error = error.unwrap_or_else(|| writer.finish(FinalInfo::default()).expect_err("full"));
+    assert!(matches!(&error, CaptureError::DiskFull { path, .. } if path.ends_with("manifest.json.tmp")), "{error:?}");
+    let (back, capture) = read(&dir);
+    assert!(back.len() >= 100 && back == all[..back.len()], "{} records", back.len());
+    assert_eq!(capture.condition(), Condition::Recovered);
 }
 
 mod property {
