@@ -198,7 +198,10 @@ impl Measures {
             p50_ns: histogram.value_at_quantile(0.5),
             p99_ns: histogram.value_at_quantile(0.99),
             max_ns: histogram.max(),
-            sum_ns: histogram.iter_recorded().map(|v| v.value_iterated_to() * v.count_at_value()).sum(),
+            sum_ns: histogram
+                .iter_recorded()
+                .map(|v| v.value_iterated_to().saturating_mul(v.count_at_value()))
+                .fold(0, u64::saturating_add),
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::{Report, Style, grouped, style::duration};
+use crate::untrusted::clean;
 use crate::verdict::{Rule, Severity, Verdict};
 
 /// Writes it.
@@ -14,7 +15,7 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
     write!(
         out,
         "Linux {}, {} CPUs: {} events in {:.1} s, {}, {}",
-        report.kernel.release,
+        clean(&report.kernel.release),
         report.kernel.cpus,
         grouped(report.events.total),
         report.seconds,
@@ -26,7 +27,7 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
     }
     writeln!(out)?;
     if let Some(filter) = &report.filter {
-        writeln!(out, "only {filter}")?;
+        writeln!(out, "only {}", clean(filter))?;
     }
     writeln!(out)?;
     let mut kinds: Vec<_> = report.events.by_kind.iter().collect();
@@ -88,7 +89,7 @@ fn rules(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
             grouped(rule.violations)
         )?;
         match (&rule.reason, rule.severity) {
-            (Some(reason), _) => writeln!(out, " {}", style.dim(&format!("({reason})")))?,
+            (Some(reason), _) => writeln!(out, " {}", style.dim(&format!("({})", clean(reason))))?,
             (None, Severity::Hazard) => writeln!(out, " {}", style.dim("(counted; breaks nothing)"))?,
             (None, _) => writeln!(out)?,
         }
