@@ -156,10 +156,14 @@ const WICKED: &str = "x\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{200b}\u{2028}\u{7f
 /// Longest that any command may take on any capture here.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs mmtrace with no more than 300 MiB, counted when it is over.
+/// Address space of a command, KiB: room for 300 MiB of memory beside the program itself.
+const ROOM_KIB: u32 = 512 << 10;
+
+/// Runs mmtrace in so much room: who wants more is ended by a signal.
 fn run(args: &[&str], dir: &Path) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mmtrace"));
+    let mut command = Command::new("sh");
     let mut child = command
+        .args(["-c", &format!("ulimit -v {ROOM_KIB}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_mmtrace")])
         .args(args)
         .arg(dir)
         .stdin(Stdio::null())
@@ -376,4 +380,19 @@ fn lists_that_no_recorder_writes_are_refused() {
     assert_eq!(run(&["info"], temp.path()).status.code(), Some(2));
     let temp = changed(|m, _| m["segments"][0]["kinds"] = many(600).into());
     assert_eq!(run(&["info"], temp.path()).status.code(), Some(2));
+}
+
+#[test]
+fn small_files_that_become_large_and_flipped_bits_are_damage() {
+    let hostile = Path::new(TESTDATA).join("hostile");
+    for (name, statuses_of) in [
+        // Whose large column is one that records have.
+        ("bomb-dict", [Some(2); 7]),
+        // Whose large columns are not: they are not read.
+        ("bomb-utf8", [Some(0); 7]),
+        ("flipped-1838", [Some(2); 7]),
+        ("flipped-1974", [Some(2); 7]),
+    ] {
+        assert_eq!(statuses(&hostile.join(name)), statuses_of, "{name}");
+    }
 }
