@@ -8,14 +8,15 @@ use std::{
 
 use clap::Parser;
 use mmtrace::{
-    capture, catalogue,
+    capture::{self, CaptureError, ShowError},
+    catalogue,
     cli::{Cli, Command},
     doctor,
     explore::command as explore,
     panics, record,
     replay::command as replay,
     report::Style,
-    untrusted::{Screened, complain},
+    untrusted::{Screened, complain, complain_at_length},
     workload,
 };
 
@@ -42,7 +43,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // What is buffered belongs before the message, if it can still be written.
             let _ = out.flush();
-            complain(causes(&error));
+            if is_of_capture(&error) {
+                complain(causes(&error));
+            } else {
+                complain_at_length(&causes(&error));
+            }
             ExitCode::from(FAILED)
         }
     }
@@ -123,6 +128,11 @@ fn causes(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// A capture is what is wrong, and may have made up a part of the message.
+fn is_of_capture(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<CaptureError>() || cause.is::<ShowError>())
 }
 
 /// The reader has seen enough: that is success (`mmtrace dump | head`).

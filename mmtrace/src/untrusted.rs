@@ -96,6 +96,12 @@ pub fn complain(message: impl Display) {
     let _ = writeln!(io::stderr(), "mmtrace: {}", clean(&message.to_string()));
 }
 
+/// As [`complain`], in as many lines as the message has: for one in which only what users typed may have line ends.
+pub fn complain_at_length(message: &str) {
+    let lines: Vec<_> = message.lines().map(clean).collect();
+    let _ = writeln!(io::stderr(), "mmtrace: {}", lines.join("\n"));
+}
+
 /// How JSON is laid out, with harmful characters as `\u` escapes: it parses to the same text.
 struct Escaping<F>(F);
 

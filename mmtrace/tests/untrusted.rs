@@ -14,6 +14,7 @@ use std::{
 };
 
 use mmtrace::{
+    context::Context,
     export::metrics,
     replay::Engine,
     report::{Report, Style},
@@ -76,9 +77,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_record_makes_anything_panic(records in prop::collection::vec(record(), 1..400), which in 0..usize::MAX) {
+    fn no_record_makes_anything_panic(
+        records in prop::collection::vec(record(), 1..400),
+        which in 0..usize::MAX,
+        start in word(),
+    ) {
         let golden = &goldens()[which % goldens().len()];
-        let mut engine = Engine::new(golden.context.clone(), true).with_stats();
+        let context = Context { start, ..golden.context.clone() };
+        let mut engine = Engine::new(context, true).with_stats();
         for record in &records {
             engine.apply(record);
         }
