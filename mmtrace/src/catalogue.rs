@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     report::{Style, wrap},
+    untrusted::{clean, complain, json},
     verdict::{RULES, Rule, Severity},
 };
 
@@ -74,7 +75,7 @@ impl Row {
 /// `out` cannot be written.
 pub fn list(args: &RulesArgs, out: &mut dyn Write, style: Style) -> io::Result<()> {
     if args.json {
-        serde_json::to_writer_pretty(&mut *out, &RULES.iter().map(Row::new).collect::<Vec<_>>())?;
+        json(&RULES.iter().map(Row::new).collect::<Vec<_>>(), out)?;
         return writeln!(out);
     }
     for rule in RULES {
@@ -90,12 +91,12 @@ pub fn list(args: &RulesArgs, out: &mut dyn Write, style: Style) -> io::Result<(
 pub fn explain(args: &ExplainArgs, out: &mut dyn Write, style: Style) -> io::Result<bool> {
     let Some(rule) = Rule::find(&args.rule) else {
         let names: Vec<&str> = RULES.iter().map(|r| r.name).collect();
-        eprintln!("mmtrace: there is no rule {}; there are {}", args.rule, names.join(", "));
+        complain(format_args!("there is no rule {}; there are {}", clean(&args.rule), names.join(", ")));
         return Ok(false);
     };
     let row = Row::new(rule);
     if args.json {
-        serde_json::to_writer_pretty(&mut *out, &row)?;
+        json(&row, out)?;
         writeln!(out)?;
         return Ok(true);
     }

@@ -2,9 +2,27 @@
 //! verdict depends on. A recording writes it into its manifest, so that replay
 //! judges with the same knowledge.
 
+use crate::bounded;
 use mmtrace_common::{At, Kind, OFFSETS, SPECS, Source};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
+
+// How much of each is read of a manifest. What there is of it stands beside.
+
+/// Events of the catalogue: 90.
+const PROBES_MAX: usize = 1024;
+/// Columns that an event may lack: 80.
+const ABSENT_MAX: usize = 256;
+/// Struct members whose offsets are used: 20.
+const OFFSETS_MAX: usize = 1024;
+/// Enums that events carry: 10.
+const ENUMS_MAX: usize = 64;
+/// Enumerators of an enum: 50.
+const ENUMERATORS_MAX: usize = 1024;
+/// Bytes of what the kernel calls itself: 64.
+const NAME_MAX: usize = 1024;
+/// Bytes of a filter, which is as long as a command line, and of a reason.
+const TEXT_MAX: usize = 1 << 17;
 
 /// The kernel, the probes and the limits of one recording.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,25 +30,40 @@ pub struct Context {
     /// The kernel that ran.
     pub kernel: Kernel,
     /// One entry per event of the catalogue.
+    #[serde(deserialize_with = "bounded::list::<_, _, PROBES_MAX>")]
     pub probes: Vec<ProbeState>,
     /// Struct offsets used, in bytes, as `struct.member`.
+    #[serde(deserialize_with = "bounded::map::<_, _, OFFSETS_MAX>")]
     pub offsets: BTreeMap<String, u32>,
     /// Enumerators of the kernel's enums that events carry: enum name → enumerator name → value.
+    #[serde(deserialize_with = "enums")]
     pub enums: BTreeMap<String, BTreeMap<String, i64>>,
     /// What was recorded, when not everything was.
+    #[serde(default, deserialize_with = "bounded::optional_text::<_, TEXT_MAX>")]
     pub filter: Option<String>,
     /// When the last probe was attached, nanoseconds of `CLOCK_MONOTONIC`. Events before are judged as a start in mid-flight.
     pub start: u64,
+}
+
+fn enums<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, BTreeMap<String, i64>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Enum(#[serde(deserialize_with = "bounded::map::<_, _, ENUMERATORS_MAX>")] BTreeMap<String, i64>);
+    let enums: BTreeMap<String, Enum> = bounded::map::<_, _, ENUMS_MAX>(deserializer)?;
+    Ok(enums.into_iter().map(|(name, Enum(enumerators))| (name, enumerators)).collect())
 }
 
 /// Identity of a kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kernel {
     /// `uname -r`
+    #[serde(deserialize_with = "bounded::text::<_, NAME_MAX>")]
     pub release: String,
     /// `uname -v`
+    #[serde(deserialize_with = "bounded::text::<_, NAME_MAX>")]
     pub version: String,
     /// `uname -m`
+    #[serde(deserialize_with = "bounded::text::<_, NAME_MAX>")]
     pub machine: String,
     /// CPUs the kernel may ever have.
     pub cpus: u32,
@@ -107,10 +140,14 @@ pub struct ProbeState {
     /// How it was attached; `None` when it was not.
     pub form: Option<Form>,
     /// Columns that this kernel's event does not have.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "bounded::list::<_, _, ABSENT_MAX>")]
     pub absent: Vec<String>,
     /// Why it is not attached, or why not in the preferred form.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "bounded::optional_text::<_, TEXT_MAX>"
+    )]
     pub reason: Option<String>,
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Data flows one way: source → model → verdict → view. `ARCHITECTURE.md` is the map.
 
+mod bounded;
 pub mod btf;
 pub mod capture;
 pub mod catalogue;
@@ -15,6 +16,7 @@ pub mod explore;
 pub mod export;
 pub mod identity;
 pub mod model;
+pub mod panics;
 pub mod probe;
 pub mod protocol;
 pub mod record;
@@ -22,6 +24,7 @@ pub mod replay;
 pub mod report;
 pub mod stats;
 pub mod tui;
+pub mod untrusted;
 pub mod verdict;
 pub mod when;
 pub mod workload;

@@ -8,14 +8,15 @@ use std::{
 
 use clap::Parser;
 use mmtrace::{
-    capture::{self, Condition},
+    capture::{self, CaptureError, ShowError},
     catalogue,
     cli::{Cli, Command},
     doctor,
     explore::command as explore,
-    record,
+    panics, record,
     replay::command as replay,
     report::Style,
+    untrusted::{Screened, complain, complain_at_length},
     workload,
 };
 
@@ -25,9 +26,14 @@ const VIOLATED: u8 = 1;
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let mut out = BufWriter::new(io::stdout().lock());
-    let done = dispatch(&cli.command, &mut out).and_then(|code| {
+    panics::install();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return told(&usage),
+    };
+    let style = Style::for_stdout();
+    let mut out = Screened::new(BufWriter::new(io::stdout().lock()), style.has_colour());
+    let done = dispatch(&cli.command, style, &mut out).and_then(|code| {
         out.flush()?;
         Ok(code)
     });
@@ -37,15 +43,29 @@ fn main() -> ExitCode {
         Err(error) => {
             // What is buffered belongs before the message, if it can still be written.
             let _ = out.flush();
-            // Standard error may be gone with a terminal.
-            let _ = writeln!(io::stderr(), "mmtrace: {}", causes(&error));
+            if is_of_capture(&error) {
+                complain(causes(&error));
+            } else {
+                complain_at_length(&causes(&error));
+            }
             ExitCode::from(FAILED)
         }
     }
 }
 
-fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let style = Style::for_stdout();
+/// Tells how the command is used, or what is wrong with how it was. What was typed is shown in it.
+fn told(usage: &clap::Error) -> ExitCode {
+    let text = usage.render().to_string();
+    // Whoever asked may have gone already.
+    let _ = if usage.use_stderr() {
+        Screened::new(io::stderr(), false).write_all(text.as_bytes())
+    } else {
+        io::stdout().write_all(text.as_bytes())
+    };
+    ExitCode::from(usage.exit_code() as u8)
+}
+
+fn dispatch(command: &Command, style: Style, out: &mut dyn Write) -> anyhow::Result<u8> {
     let verdict = |violated: bool| if violated { VIOLATED } else { 0 };
     Ok(match command {
         Command::Record(args) => verdict(record::run(args, out, style)?),
@@ -56,16 +76,19 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<u8> {
             replay::Outcome::Damaged => FAILED,
         },
         Command::Info(args) => {
-            let condition = capture::info(args, out)?;
-            if condition == Condition::Damaged { FAILED } else { 0 }
+            if capture::info(args, out)? {
+                0
+            } else {
+                FAILED
+            }
         }
         Command::Dump(args) => {
             let dumped = capture::dump(args, out)?;
             for problem in &dumped.problems {
-                eprintln!("mmtrace: {problem}");
+                complain(problem);
             }
             if dumped.unknown > 0 {
-                eprintln!("mmtrace: {} events are of kinds that this mmtrace does not know", dumped.unknown);
+                complain(format_args!("{} events are of kinds that this mmtrace does not know", dumped.unknown));
             }
             if dumped.problems.is_empty() { 0 } else { FAILED }
         }
@@ -105,6 +128,11 @@ fn causes(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// A capture is what is wrong, and may have made up a part of the message.
+fn is_of_capture(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<CaptureError>() || cause.is::<ShowError>())
 }
 
 /// The reader has seen enough: that is success (`mmtrace dump | head`).

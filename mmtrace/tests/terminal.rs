@@ -263,3 +263,16 @@ fn without_a_terminal_it_refuses_and_touches_nothing() {
     }
     assert_eq!(std::fs::read_dir(dir.path()).expect("listed").count(), 0);
 }
+
+/// A decoder that panics on foreign bytes is caught by the thread that runs it: nobody sees it, and the dashboard goes on.
+#[test]
+fn a_damaged_capture_is_shown_and_its_status_is_that_of_a_replay() {
+    let on = open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/hostile/flipped-1838"));
+    on.await_text("mmtrace");
+    thread::sleep(Duration::from_millis(300));
+    assert!(on.is_raw() && !on.shown().contains(LEFT), "the terminal was given back: {:?}", on.shown());
+    (&on.controller).write_all(b"q").expect("typed");
+    let (status, after) = on.ended();
+    assert_eq!(status.code(), Some(2));
+    assert!(after.contains("segment-000001.parquet") && !after.contains("panicked"), "{after:?}");
+}

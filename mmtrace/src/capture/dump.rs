@@ -5,8 +5,9 @@ use super::filter::Filter;
 use super::names::Names;
 use super::reader::{Capture, Problem};
 use super::schema::FIXED;
-use super::show::{Seconds, Shown, clean};
+use super::show::{Seconds, Shown};
 use crate::context::Context;
+use crate::untrusted::{clean, json_line};
 use mmtrace_common::{Column, Field, Record, SPECS};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -142,7 +143,7 @@ impl<'a> Lines<'a> {
             write!(out, r#","{}":"#, field.column.name())?;
             match Shown::new(self.names, field.column, field.get(record)) {
                 Shown::Hex(n) => write!(out, r#""{n:#x}""#)?,
-                Shown::Name(name) => serde_json::to_writer(&mut *out, &name)?,
+                Shown::Name(name) => json_line(&name, out)?,
                 value => write!(out, "{value}")?,
             }
         }

@@ -1,12 +1,14 @@
 //! `mmtrace info`: what a capture is, without its events.
 
 use super::error::ShowError;
-use super::manifest::{State, Totals};
-use super::reader::{Capture, Condition, Summary};
-use super::show::{Seconds, clean, utc};
+use super::manifest::{Manifest, State, Totals};
+use super::reader::{Capture, Condition, Problem, Summary};
+use super::show::{Seconds, utc};
 use crate::context::{Form, ProbeState};
+use crate::untrusted::{clean, json};
 use mmtrace_common::{Kind, SPECS};
-use serde_json::json;
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -21,17 +23,19 @@ pub struct InfoArgs {
     pub json: bool,
 }
 
-/// Shows what a capture is, and in what condition.
+/// Shows what a capture is, and in what condition. Returns whether all of it can be read as it was written. All of it is
+/// read: that a checksum is right says only that whoever made the file made the checksum too.
 ///
 /// # Errors
 ///
 /// When the capture cannot be opened or the output cannot be written.
-pub fn info(args: &InfoArgs, out: &mut dyn Write) -> Result<Condition, ShowError> {
+pub fn info(args: &InfoArgs, out: &mut dyn Write) -> Result<bool, ShowError> {
     let capture = Capture::open(&args.dir)?;
+    capture.verify(|| false);
     let summary = capture.summary();
     let written = if args.json { as_json(&capture, &summary, out) } else { as_text(&capture, &summary, out) };
     ShowError::unless_broken_pipe(written.and_then(|()| out.flush()))?;
-    Ok(capture.condition())
+    Ok(!capture.has_problems())
 }
 
 /// From when to when, nanoseconds: as the recorder says, else from the first event to the last.
@@ -62,23 +66,34 @@ fn per_event(summary: &Summary) -> f64 {
     if summary.events == 0 { 0.0 } else { summary.bytes as f64 / summary.events as f64 }
 }
 
+/// What `info --json` prints.
+#[derive(Serialize)]
+struct Info<'a> {
+    bytes: u64,
+    bytes_per_event: f64,
+    condition: &'static str,
+    duration_ns: Option<u64>,
+    kinds: &'a BTreeMap<String, u64>,
+    manifest: &'a Manifest,
+    meaning: &'static str,
+    problems: Vec<Problem>,
+    totals: Totals,
+}
+
 fn as_json(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
-    let problems: Vec<_> =
-        capture.problems().iter().map(|p| json!({ "file": p.file, "what": p.what, "missing": p.missing })).collect();
-    let totals = Totals { events: summary.events, lost: summary.lost, missed: summary.missed };
     let condition = capture.condition();
-    let value = json!({
-        "condition": condition.name(),
-        "meaning": meaning(capture, condition),
-        "totals": totals,
-        "kinds": summary.kinds,
-        "bytes": summary.bytes,
-        "bytes_per_event": per_event(summary),
-        "duration_ns": span(capture, summary).map(|(start, end)| end - start),
-        "problems": problems,
-        "manifest": capture.manifest(),
-    });
-    serde_json::to_writer_pretty(&mut *out, &value)?;
+    let info = Info {
+        bytes: summary.bytes,
+        bytes_per_event: per_event(summary),
+        condition: condition.name(),
+        duration_ns: span(capture, summary).map(|(start, end)| end - start),
+        kinds: &summary.kinds,
+        manifest: capture.manifest(),
+        meaning: meaning(capture, condition),
+        problems: capture.problems(),
+        totals: Totals { events: summary.events, lost: summary.lost, missed: summary.missed },
+    };
+    json(&info, out)?;
     writeln!(out)
 }
 

@@ -1,12 +1,16 @@
 //! The small file beside the segments: everything a replay must know besides the events.
 
 use super::error::{CaptureError, NOTHING_READ};
+use super::file;
 use super::folder::Folder;
+use crate::bounded;
 use crate::context::Context;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::Path;
 
 /// Its file name.
@@ -20,6 +24,14 @@ const MINOR: u32 = 0;
 
 /// Largest manifest that is read, bytes. Ten thousand segments need a tenth of it.
 const MAX_BYTES: u64 = 64 << 20;
+/// Most segments of a capture: a year of recording has as many.
+const SEGMENTS_MAX: usize = 1 << 17;
+/// Most kinds of records in a segment; there are 90.
+const SEGMENT_KINDS_MAX: usize = 512;
+/// Most kinds in all segments together, each taking a hundred bytes of memory. Ten thousand segments have as many.
+const KINDS_MAX: usize = 1 << 19;
+/// Most arguments of a command line.
+const ARGUMENTS_MAX: usize = 1 << 16;
 
 /// Whether the recording came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +82,7 @@ pub struct SegmentEntry {
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
     /// Records by kind.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::map::<_, _, SEGMENT_KINDS_MAX>")]
     pub kinds: BTreeMap<String, u64>,
     /// Events that the `loss` records in it say are missing.
     #[serde(default)]
@@ -108,12 +120,14 @@ pub struct Manifest {
     /// Whether the recording came to its end.
     pub state: State,
     /// How mmtrace was called.
+    #[serde(deserialize_with = "bounded::list::<_, _, ARGUMENTS_MAX>")]
     pub command_line: Vec<String>,
     /// What `ts` counts.
     pub clock: Clock,
     /// Kernel, probes, offsets and enums.
     pub context: Context,
     /// Sealed segments, in order.
+    #[serde(deserialize_with = "segments")]
     pub segments: Vec<SegmentEntry>,
     /// Sums over them.
     pub totals: Totals,
@@ -137,6 +151,33 @@ impl Dropped {
     fn is_none(&self) -> bool {
         self.segments == 0
     }
+}
+
+fn segments<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SegmentEntry>, D::Error> {
+    struct Segments;
+    impl<'de> Visitor<'de> for Segments {
+        type Value = Vec<SegmentEntry>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of segments")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut segments = Vec::new();
+            let mut kinds = 0;
+            while let Some(segment) = seq.next_element::<SegmentEntry>()? {
+                kinds += segment.kinds.len();
+                segments.push(segment);
+                if segments.len() > SEGMENTS_MAX || kinds > KINDS_MAX {
+                    return Err(A::Error::custom(format_args!(
+                        "more than {SEGMENTS_MAX} segments, or {KINDS_MAX} kinds in them"
+                    )));
+                }
+            }
+            Ok(segments)
+        }
+    }
+    deserializer.deserialize_seq(Segments)
 }
 
 /// As much as any version of the format has.
@@ -206,8 +247,8 @@ impl Manifest {
     pub fn load(dir: &Path) -> Result<Self, CaptureError> {
         let path = dir.join(FILE);
         let not_a_capture = || CaptureError::NotACapture { path: dir.to_path_buf() };
-        let text = match read(&path) {
-            Ok(text) => text,
+        let file = match open(&path) {
+            Ok(file) => file,
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 let orphans = fs::read_dir(dir).is_ok_and(|mut entries| {
                     entries
@@ -221,22 +262,25 @@ impl Manifest {
             }
             Err(e) => return Err(CaptureError::io(&path, "read the manifest", NOTHING_READ, e)),
         };
-        Self::parse(dir, &text)
+        Self::parse(dir, file)
     }
 
     /// Reads the manifest of a capture whose folder is held.
     pub(super) fn load_from(folder: &Folder) -> Result<Self, CaptureError> {
-        let text = folder.open(FILE).and_then(read_all);
-        let text = text.map_err(|e| CaptureError::io(&folder.at(FILE), "read the manifest", NOTHING_READ, e))?;
-        Self::parse(folder.path(), &text)
+        let file = folder.open(FILE).and_then(|file| {
+            bounded_length(file.metadata()?.len())?;
+            Ok(file)
+        });
+        let file = file.map_err(|e| CaptureError::io(&folder.at(FILE), "read the manifest", NOTHING_READ, e))?;
+        Self::parse(folder.path(), file)
     }
 
-    fn parse(dir: &Path, text: &[u8]) -> Result<Self, CaptureError> {
+    fn parse(dir: &Path, mut file: File) -> Result<Self, CaptureError> {
         let path = dir.join(FILE);
         let not_a_capture = || CaptureError::NotACapture { path: dir.to_path_buf() };
         let bad = |e: serde_json::Error| CaptureError::BadManifest { path: path.clone(), reason: e.to_string() };
         // The version first: a newer format may have changed everything else.
-        let probe: Probe = serde_json::from_slice(text).map_err(bad)?;
+        let probe: Probe = serde_json::from_reader(BufReader::new((&mut file).take(MAX_BYTES))).map_err(bad)?;
         if probe.format.as_deref() != Some(FORMAT) {
             return Err(not_a_capture());
         }
@@ -245,7 +289,8 @@ impl Manifest {
         {
             return Err(CaptureError::NewerFormat { path, major: version.major, known: MAJOR, tool: probe.tool });
         }
-        let mut manifest: Self = serde_json::from_slice(text).map_err(bad)?;
+        file.rewind().map_err(|e| CaptureError::io(&path, "read the manifest", NOTHING_READ, e))?;
+        let mut manifest: Self = serde_json::from_reader(BufReader::new(file.take(MAX_BYTES))).map_err(bad)?;
         manifest.context.mark_absent();
         Ok(manifest)
     }
@@ -272,15 +317,15 @@ impl Manifest {
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    read_all(File::open(path)?)
+fn open(path: &Path) -> io::Result<File> {
+    let (file, length) = file::open(path, true)?;
+    bounded_length(length)?;
+    Ok(file)
 }
 
-fn read_all(file: File) -> io::Result<Vec<u8>> {
-    if file.metadata()?.len() > MAX_BYTES {
+fn bounded_length(length: u64) -> io::Result<()> {
+    if length > MAX_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than any manifest"));
     }
-    let mut text = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut text)?;
-    Ok(text)
+    Ok(())
 }

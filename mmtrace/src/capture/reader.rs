@@ -1,14 +1,17 @@
 //! Opening a capture: which files hold its records, and what is wrong with it.
 
 use super::error::{CaptureError, NOTHING_READ};
+use super::file;
 use super::manifest::{Manifest, SegmentEntry, State};
 use super::names::Names;
 use super::place::is_locked;
 use super::records::Source;
-use super::sealed::{SealedFile, sha256};
+use super::sealed::{SEGMENT_BYTES_MAX, SealedFile, sha256};
 use super::segment::{Form, file_name, parse_name};
 use crate::context::Context;
 use mmtrace_common::{Column, Kind};
+use rustc_hash::FxHashSet;
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
@@ -17,8 +20,11 @@ use std::sync::{Mutex, PoisonError};
 
 pub use super::records::Records;
 
+/// Records between two looks whether to stop.
+const VERIFIED: usize = 1 << 14;
+
 /// Part of a capture that could not be read back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Problem {
     /// File name within the capture.
     pub file: String,
@@ -80,8 +86,8 @@ pub struct Summary {
 /// One segment's worth of a capture.
 #[derive(Debug)]
 pub(super) enum Part {
-    /// A whole sealed segment; `entry` is the manifest's, if it had time to take it up.
-    Sealed { path: PathBuf, entry: Option<SegmentEntry> },
+    /// A whole sealed segment; `entry` is where the manifest has it, if it had time to take it up.
+    Sealed { path: PathBuf, entry: Option<usize> },
     /// A stream, as far as it goes.
     Open { path: PathBuf },
     /// Nothing that can be read.
@@ -95,8 +101,15 @@ pub struct Capture {
     manifest: Manifest,
     names: Names,
     parts: Vec<Part>,
-    problems: Mutex<Vec<Problem>>,
+    problems: Mutex<Problems>,
     live: bool,
+}
+
+/// Problems in the order in which they were found, each of them once.
+#[derive(Debug, Default)]
+struct Problems {
+    listed: Vec<Problem>,
+    known: FxHashSet<Problem>,
 }
 
 impl Capture {
@@ -109,6 +122,9 @@ impl Capture {
     ///
     /// As [`Manifest::load`].
     pub fn open(dir: &Path) -> Result<Self, CaptureError> {
+        if fs::metadata(dir).is_ok_and(|m| !m.is_dir()) {
+            return Err(CaptureError::NotACapture { path: dir.to_path_buf() });
+        }
         // Asked first: a recorder that ends right now has then written everything.
         let live = is_locked(dir);
         let manifest = Manifest::load(dir)?;
@@ -125,45 +141,44 @@ impl Capture {
             names: Names::new(&manifest.context),
             manifest,
             parts: Vec::new(),
-            problems: Mutex::new(Vec::new()),
+            problems: Mutex::default(),
             live,
         };
         let mut listed = BTreeSet::new();
-        for i in 0..capture.manifest.segments.len() {
-            let entry = capture.manifest.segments[i].clone();
+        let mut parts = Vec::with_capacity(capture.manifest.segments.len());
+        for (i, entry) in capture.manifest.segments.iter().enumerate() {
             let number = parse_name(&entry.file).filter(|(_, form)| *form == Form::Parquet).map(|(n, _)| n);
             if number.is_some_and(|n| !listed.insert(n)) {
                 capture.complain(&entry.file, "is listed twice; it is read once", Some(0));
                 continue;
             }
-            let part = capture.listed(entry, number);
-            capture.parts.push(part);
+            parts.push(capture.listed(i, entry, number));
         }
         // What came after the manifest's last word: at most one segment, unless somebody put in an older manifest.
         // A flight recorder that was interrupted may not have removed what it gave up.
         let dropped = capture.manifest.dropped.segments;
         for (number, forms) in files.iter().filter(|(number, _)| **number > dropped && !listed.contains(number)) {
-            let part = capture.unlisted(*number, forms);
-            capture.parts.extend(part);
+            parts.extend(capture.unlisted(*number, forms));
         }
+        capture.parts = parts;
         Ok(capture)
     }
 
     /// The part that an entry of the manifest stands for.
-    fn listed(&self, entry: SegmentEntry, number: Option<u64>) -> Part {
+    fn listed(&self, i: usize, entry: &SegmentEntry, number: Option<u64>) -> Part {
         let Some(number) = number else {
             // A name with a path in it would be read from elsewhere.
             self.complain(&entry.file, "is no segment's name", Some(entry.rows));
             return Part::Missing { rows: Some(entry.rows), last_ts: Some(entry.last_ts) };
         };
         let path = self.dir.join(&entry.file);
-        let what = match check(&path, &entry) {
-            Ok(()) => return Part::Sealed { path, entry: Some(entry) },
+        let what = match check(&path, entry) {
+            Ok(()) => return Part::Sealed { path, entry: Some(i) },
             Err(what) => what,
         };
         // Before the crash that damaged it, its stream may not have been removed yet.
         let stream = self.dir.join(file_name(number, Form::Arrows));
-        if stream.is_file() {
+        if fs::symlink_metadata(&stream).is_ok_and(|m| m.is_file()) {
             self.complain(&entry.file, &format!("{what}; its stream is read instead"), Some(0));
             return Part::Open { path: stream };
         }
@@ -226,15 +241,36 @@ impl Capture {
     /// What could not be read back. Opening finds nearly everything; reading may add to it.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).listed.clone()
+    }
+
+    /// Whether anything could not be read back as it was written, as far as it has been read.
+    #[must_use]
+    pub fn has_problems(&self) -> bool {
+        !self.problems.lock().unwrap_or_else(PoisonError::into_inner).listed.is_empty()
+    }
+
+    /// Where the manifest has what is known of a segment.
+    pub(super) fn entry(&self, i: usize) -> &SegmentEntry {
+        &self.manifest.segments[i]
+    }
+
+    /// Reads all of it, for what is wrong with it, until `stop` says so.
+    pub fn verify(&self, stop: impl Fn() -> bool) {
+        for (i, _) in self.records().enumerate() {
+            if i % VERIFIED == 0 && stop() {
+                return;
+            }
+        }
     }
 
     /// In what condition it is, as far as it has been read.
     #[must_use]
     pub fn condition(&self) -> Condition {
         let harmless = |p: &Problem| p.missing == Some(0);
+        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         match self.manifest.state {
-            _ if !self.problems().iter().all(harmless) => Condition::Damaged,
+            _ if !problems.listed.iter().all(harmless) => Condition::Damaged,
             State::Complete => Condition::Complete,
             State::Recording => Condition::Recovered,
         }
@@ -271,11 +307,12 @@ impl Capture {
         let mut sum = Summary::default();
         let mut seen = |first: u64, last: u64| {
             let (a, b) = sum.span.unwrap_or((first, last));
-            sum.span = Some((a.min(first), b.max(last)));
+            sum.span = Some((a.min(first).min(last), b.max(last).max(first)));
         };
         for part in &self.parts {
             match part {
                 Part::Sealed { entry: Some(entry), .. } => {
+                    let entry = self.entry(*entry);
                     if entry.rows > 0 {
                         seen(entry.first_ts, entry.last_ts);
                     }
@@ -315,15 +352,15 @@ impl Capture {
             Part::Sealed { path, .. } | Part::Open { path } => length(path),
             Part::Missing { .. } => 0,
         });
-        length(&self.dir.join(super::manifest::FILE)) + parts.sum::<u64>()
+        parts.fold(length(&self.dir.join(super::manifest::FILE)), u64::saturating_add)
     }
 
     pub(super) fn complain(&self, file: &str, what: &str, missing: Option<u64>) {
         let problem = Problem { file: file.to_owned(), what: what.to_owned(), missing };
         let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         // The same damage is met again by every reading.
-        if !problems.contains(&problem) {
-            problems.push(problem);
+        if problems.known.insert(problem.clone()) {
+            problems.listed.push(problem);
         }
     }
 }
@@ -331,9 +368,17 @@ impl Capture {
 fn check(path: &Path, entry: &SegmentEntry) -> Result<(), String> {
     let unreadable = |e| format!("cannot be read ({e})");
     match fs::symlink_metadata(path) {
-        Ok(m) if !m.is_file() => return Err("is no regular file".to_owned()),
-        Ok(m) if m.len() != entry.bytes => return Err(format!("has {} bytes instead of {}", m.len(), entry.bytes)),
-        Ok(_) => {}
+        Ok(m) => {
+            if let Some(what) = file::other(&m) {
+                return Err(format!("is {what}, no regular file"));
+            }
+            if m.len() != entry.bytes {
+                return Err(format!("has {} bytes instead of {}", m.len(), entry.bytes));
+            }
+            if m.len() > SEGMENT_BYTES_MAX {
+                return Err(format!("has {} bytes; no segment has more than {SEGMENT_BYTES_MAX}", m.len()));
+            }
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err("does not exist".to_owned()),
         Err(e) => return Err(unreadable(e)),
     }

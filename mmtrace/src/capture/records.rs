@@ -101,6 +101,7 @@ impl<'a> Records<'a> {
         let mut left = n;
         if capture.condition() == super::Condition::Complete {
             while let Some(Part::Sealed { path, entry: Some(entry) }) = records.parts.clone().next() {
+                let entry = capture.entry(*entry);
                 if left < entry.rows {
                     if let Ok(file) = SealedFile::open_at(path, left) {
                         records.parts.next();
@@ -190,13 +191,15 @@ impl<'a> Records<'a> {
         // What is passed over unread may hold losses that reach beyond it.
         let from = if self.started || self.capture.is_lossy() { 0 } else { self.from };
         match self.parts.next()? {
-            Part::Sealed { entry: Some(entry), .. } if entry.last_ts < from => self.skip(Some(entry.rows), false),
+            Part::Sealed { entry: Some(entry), .. } if self.capture.entry(*entry).last_ts < from => {
+                self.skip(Some(self.capture.entry(*entry).rows), false);
+            }
             Part::Sealed { path, entry } => match SealedFile::open(path, from) {
                 Ok((file, skipped)) => {
                     self.skip(Some(skipped), false);
                     self.source = Some((Source::Sealed(Box::new(file)), path));
                 }
-                Err(what) => self.damaged(path, &what, entry.as_ref().map(|e| e.rows)),
+                Err(what) => self.damaged(path, &what, entry.map(|e| self.capture.entry(e).rows)),
             },
             Part::Open { path } => match StreamFile::open(path) {
                 Ok(file) => self.source = Some((Source::Open(Box::new(file)), path)),

@@ -1,20 +1,10 @@
 //! Values as text.
 
 use super::names::Names;
+use crate::untrusted::clean;
 use mmtrace_common::{Column, FieldType};
 use std::borrow::Cow;
 use std::fmt;
-
-/// Text from a capture, made harmless for a terminal.
-pub(super) fn clean(text: &str) -> Cow<'_, str> {
-    if text.chars().any(char::is_control) {
-        Cow::Owned(
-            text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect(),
-        )
-    } else {
-        Cow::Borrowed(text)
-    }
-}
 
 /// One value, as `dump` shows it.
 #[derive(Debug)]
@@ -99,10 +89,5 @@ mod tests {
     fn times_before_the_start_are_negative() {
         assert_eq!(Seconds { ts: 5, start: 7 }.to_string(), "-0.000000002");
         assert_eq!(format!("{:>12}", Seconds { ts: 1_500_000_000, start: 0 }), " 1.500000000");
-    }
-
-    #[test]
-    fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(clean("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
     }
 }

@@ -7,28 +7,36 @@
 //! The file may end anywhere, and may hold anything: every length is checked against the
 //! file and against a limit before it is believed.
 
+use super::file;
 use super::sealed::{check_schema, guarded};
 use arrow_array::RecordBatch;
 use arrow_ipc::reader::StreamDecoder;
 use arrow_ipc::{MessageHeader, root_as_message};
+use rustc_hash::FxHashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
 /// Largest message header, bytes; ours are at most ten thousand.
 const MAX_HEADER: u64 = 1 << 16;
-/// Largest message body, bytes; a full batch of ours is about 5 million.
-const MAX_BODY: u64 = 64 << 20;
+/// Largest message body, bytes, compressed and not; a full batch of ours has at most 9 million.
+const MAX_BODY: u64 = 16 << 20;
+/// Most columns of a stream; ours have at most 80.
+const MAX_COLUMNS: usize = 1024;
+/// Most bytes of the names that a stream's dictionaries hold at a time; ours have some thousand.
+const MAX_NAMES: u64 = 8 << 20;
 /// Buffers are padded to less than this, bytes.
 const MAX_PADDING: u64 = 128;
-/// Most rows in a batch.
-const MAX_ROWS: i64 = 1 << 20;
+/// Most rows in a batch, and entries in a dictionary: four times as many as a batch of ours has rows.
+const MAX_ROWS: i64 = 1 << 16;
 
 /// Reads batches up to the last complete one.
 pub struct StreamFile {
     input: BufReader<File>,
     left: u64,
     decoder: StreamDecoder,
+    /// Bytes of the dictionaries that the decoder keeps, by their ids.
+    names: FxHashMap<i64, u64>,
     cut: bool,
     done: bool,
 }
@@ -41,25 +49,52 @@ fn fits(batch: arrow_ipc::RecordBatch<'_>, body: u64) -> bool {
     end.is_some_and(|end| end <= body && body - end < MAX_PADDING)
 }
 
-/// Checks what compressed buffers claim to become: the decoder reserves that much
-/// before it looks. `None` for a claim, or a codec, that no recorder of ours makes.
-fn inflates(batch: arrow_ipc::RecordBatch<'_>, body: &[u8]) -> Option<()> {
-    match batch.compression() {
-        None => return Some(()),
-        Some(how) if how.codec() == arrow_ipc::CompressionType::LZ4_FRAME => {}
+/// How many bytes the buffers of a batch become: those that are compressed claim it, and the decoder makes no more.
+/// Buffers that lie in the same place count as often as they are used. `None` for a claim, or a codec, that no recorder
+/// of ours makes.
+fn inflates(batch: arrow_ipc::RecordBatch<'_>, body: &[u8]) -> Option<u64> {
+    let compressed = match batch.compression() {
+        None => false,
+        Some(how) if how.codec() == arrow_ipc::CompressionType::LZ4_FRAME => true,
         Some(_) => return None,
-    }
+    };
     let mut total = 0u64;
     for buffer in batch.buffers().into_iter().flatten().filter(|b| b.length() > 0) {
-        let from = usize::try_from(buffer.offset()).ok()?;
-        let prefix: [u8; 8] = body.get(from..from.checked_add(8)?)?.try_into().ok()?;
-        let claim = i64::from_le_bytes(prefix);
-        // -1: stored as it is.
-        if claim != -1 {
-            total = total.checked_add(u64::try_from(claim).ok()?)?;
+        let length = u64::try_from(buffer.length()).ok()?;
+        let claim = if compressed {
+            let from = usize::try_from(buffer.offset()).ok()?;
+            let prefix: [u8; 8] = body.get(from..from.checked_add(8)?)?.try_into().ok()?;
+            i64::from_le_bytes(prefix)
+        } else {
+            STORED
+        };
+        let becomes = if claim == STORED { length } else { u64::try_from(claim).ok()? };
+        total = total.checked_add(becomes)?;
+    }
+    (total <= MAX_BODY).then_some(total)
+}
+
+/// What a buffer claims that is stored as it is.
+const STORED: i64 = -1;
+
+/// Checks a schema before it is converted: parts of it may be used more than once, and are copied as often.
+fn check_fields(schema: arrow_ipc::Schema<'_>) -> Result<(), String> {
+    let fields = schema.fields().into_iter().flatten();
+    let (mut columns, mut letters) = (0, 0);
+    for field in fields {
+        columns += 1;
+        letters += field.name().map_or(0, str::len);
+        if columns > MAX_COLUMNS || letters as u64 > MAX_HEADER {
+            return Err("more columns than any stream that was written".to_owned());
+        }
+        if field.children().is_some_and(|c| !c.is_empty()) || field.custom_metadata().is_some_and(|m| !m.is_empty()) {
+            return Err("a column of a kind that is never written".to_owned());
         }
     }
-    (total <= MAX_BODY).then_some(())
+    if schema.custom_metadata().is_some_and(|m| !m.is_empty()) {
+        return Err("a schema with remarks, which are never written".to_owned());
+    }
+    Ok(())
 }
 
 /// What the next message turned out to be.
@@ -77,12 +112,12 @@ impl StreamFile {
     ///
     /// A sentence when the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let file = File::open(path).map_err(|e| format!("cannot be opened ({e})"))?;
-        let left = file.metadata().map_err(|e| format!("cannot be read ({e})"))?.len();
+        let (file, left) = file::open(path, false).map_err(|e| format!("cannot be opened ({e})"))?;
         Ok(Self {
             input: BufReader::with_capacity(1 << 18, file),
             left,
             decoder: StreamDecoder::new(),
+            names: FxHashMap::default(),
             cut: false,
             done: false,
         })
@@ -105,6 +140,7 @@ impl StreamFile {
                 Message::Bytes(bytes) => self.feed(bytes),
                 Message::EndOfStream => {
                     self.decoder = StreamDecoder::new();
+                    self.names.clear();
                     Ok(None)
                 }
                 Message::EndOfFile => {
@@ -166,6 +202,7 @@ impl StreamFile {
         match message.header_type() {
             MessageHeader::Schema if body == 0 => {
                 let schema = message.header_as_schema().ok_or("a schema is damaged")?;
+                check_fields(schema)?;
                 // Converting a schema can fail in ways that the crate does not report.
                 guarded(|| arrow_ipc::convert::try_fb_to_schema(schema).map_err(|e| e.to_string()))
                     .and_then(|schema| check_schema(&schema))?;
@@ -178,8 +215,11 @@ impl StreamFile {
             }
             // Empty where the kernel has no such enum.
             MessageHeader::DictionaryBatch => {
-                let batch =
-                    message.header_as_dictionary_batch().and_then(|d| d.data()).ok_or("a dictionary is damaged")?;
+                let dictionary = message.header_as_dictionary_batch().ok_or("a dictionary is damaged")?;
+                let batch = dictionary.data().ok_or("a dictionary is damaged")?;
+                if dictionary.isDelta() {
+                    return Err("a dictionary that goes on, which is never written".to_owned());
+                }
                 if !(0..=MAX_ROWS).contains(&batch.length()) || !fits(batch, body) {
                     return Err(format!("a dictionary of {} entries", batch.length()));
                 }
@@ -192,9 +232,16 @@ impl StreamFile {
         self.take(&mut bytes, body)?;
         let (header, body) = bytes.split_at(8 + header as usize);
         let message = root_as_message(&header[8..]).map_err(|e| format!("a message header is damaged ({e})"))?;
-        let dictionary = message.header_as_dictionary_batch().and_then(|d| d.data());
-        if let Some(batch) = message.header_as_record_batch().or(dictionary) {
-            inflates(batch, body).ok_or("a batch that claims to be larger than any that was written")?;
+        let dictionary = message.header_as_dictionary_batch();
+        if let Some(batch) = message.header_as_record_batch().or(dictionary.and_then(|d| d.data())) {
+            let becomes = inflates(batch, body).ok_or("a batch that claims to be larger than any that was written")?;
+            if let Some(dictionary) = dictionary {
+                // It is kept, and so is the message that it may lie in.
+                self.names.insert(dictionary.id(), becomes + body.len() as u64);
+                if self.names.values().sum::<u64>() > MAX_NAMES {
+                    return Err("more names than any stream that was written".to_owned());
+                }
+            }
         }
         Ok(Message::Bytes(bytes))
     }

@@ -23,6 +23,7 @@ use crate::{
     },
     record,
     report::Style,
+    untrusted::{clean, json},
     verdict::RULES,
 };
 
@@ -80,7 +81,7 @@ struct RuleOff {
 pub fn run(args: &DoctorArgs, out: &mut dyn Write, style: Style) -> io::Result<bool> {
     let diagnosis = examine();
     if args.json {
-        serde_json::to_writer_pretty(&mut *out, &diagnosis)?;
+        json(&diagnosis, out)?;
         writeln!(out)?;
     } else {
         print(&diagnosis, style, out)?;
@@ -167,10 +168,10 @@ fn print(diagnosis: &Diagnosis, style: Style, out: &mut dyn Write) -> io::Result
             Status::Warn | Status::Unknown => style.doubtful(&word),
             Status::Fail => style.bad(&word),
         };
-        writeln!(out, "  {word} {:<22} {}", finding.name, finding.value)?;
+        writeln!(out, "  {word} {:<22} {}", finding.name, clean(&finding.value))?;
         for (label, text) in [("so", &finding.consequence), ("fix", &finding.fix)] {
             if let Some(text) = text {
-                writeln!(out, "           {:<22} {label}: {text}", "")?;
+                writeln!(out, "           {:<22} {label}: {}", "", clean(text))?;
             }
         }
     }
@@ -185,7 +186,7 @@ fn print(diagnosis: &Diagnosis, style: Style, out: &mut dyn Write) -> io::Result
             write!(out, " without {} (not in this kernel)", probe.absent.join(", "))?;
         }
         match &probe.reason {
-            Some(reason) => writeln!(out, " {reason}")?,
+            Some(reason) => writeln!(out, " {}", clean(reason))?,
             None => writeln!(out, "{}", style.dim(&format!(" {}", probe.feeds.join(" "))))?,
         }
     }
@@ -194,7 +195,7 @@ fn print(diagnosis: &Diagnosis, style: Style, out: &mut dyn Write) -> io::Result
     } else {
         writeln!(out, "\n{}", style.bold("Rules that cannot be observed here"))?;
         for rule in &diagnosis.rules_off {
-            writeln!(out, "  {:<4} {}", rule.id, rule.reason)?;
+            writeln!(out, "  {:<4} {}", rule.id, clean(&rule.reason))?;
         }
     }
     match diagnosis.environment.iter().find(|f| f.status == Status::Fail) {

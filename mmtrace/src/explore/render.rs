@@ -154,7 +154,7 @@ pub fn some(world: &World) -> Vec<Move> {
 pub fn write(world: &World, moves: &[Move], dir: &Path) -> Result<()> {
     let execution = schedule::run(world, moves)?;
     if let Some(old) = make_room(dir)? {
-        eprintln!("mmtrace: the earlier capture is now {}", old.display());
+        crate::untrusted::complain(format_args!("the earlier capture is now {}", old.display()));
     }
     let context = context();
     let mut writer = CaptureWriter::create(dir, &context, std::env::args().collect(), WriterOptions::default())?;

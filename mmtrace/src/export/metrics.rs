@@ -13,6 +13,7 @@ use crate::{
     coverage::Coverage,
     model::space::Cause,
     replay::Engine,
+    untrusted::clean,
     verdict::{RULES, RuleId, Severity, Verdict},
 };
 
@@ -106,7 +107,10 @@ struct Snapshot {
 impl Snapshot {
     fn new(engine: &Engine) -> Self {
         let context = engine.context();
-        let info = vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("kernel", context.kernel.release.clone())];
+        let info = vec![
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("kernel", clean(&context.kernel.release).into_owned()),
+        ];
         let mut counters = vec![
             (
                 "mmtrace_events_total",
@@ -186,10 +190,10 @@ impl Collector for Snapshot {
             let mut before = 0;
             let mut each: Vec<(f64, u64)> = Vec::new();
             for (bound, upto) in BOUNDS_NS.iter().zip(buckets) {
-                each.push((*bound as f64 / 1e9, upto - before));
+                each.push((*bound as f64 / 1e9, upto.saturating_sub(before)));
                 before = *upto;
             }
-            each.push((f64::MAX, count - before));
+            each.push((f64::MAX, count.saturating_sub(before)));
             one.encode_histogram::<NoLabelSet>(*sum as f64 / 1e9, *count, &each, None)?;
         }
         Ok(())

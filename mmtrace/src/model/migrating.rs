@@ -84,7 +84,7 @@ impl Model {
             return;
         }
         let huge = [Column::ThpSucceeded, Column::ThpFailed, Column::ThpSplit];
-        let calm = without_reclaim.contains(&Some(bracket.reason)) && bracket.since >= start + SETTLE_NS;
+        let calm = without_reclaim.contains(&Some(bracket.reason)) && bracket.since >= start.saturating_add(SETTLE_NS);
         let quiet = bracket.writes_before == writes && !bracket.writers_at_start && !writers;
         if !calm || !quiet || !bracket.is_complete() || huge.iter().any(|c| record.get(*c) != Some(0)) {
             sink.unjudged(RuleId::L40);

@@ -272,7 +272,7 @@ impl Space {
             self.touched.range(start >> REGION_SHIFT..=end >> REGION_SHIFT).map(|(r, _)| *r).collect();
         for region in regions {
             let base = region << REGION_SHIFT;
-            let last = base + (1 << REGION_SHIFT) - 1;
+            let last = base | ((1 << REGION_SHIFT) - 1);
             if start <= base && end >= last {
                 self.touched.remove(&region);
                 continue;

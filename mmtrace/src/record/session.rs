@@ -107,7 +107,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     if !args.no_capture
         && let Some(old) = make_room(&args.output)?
     {
-        eprintln!("mmtrace: the earlier capture is now {}", old.display());
+        crate::untrusted::complain(format_args!("the earlier capture is now {}", old.display()));
     }
     let kernel = kernel::running();
     let spares = Spares::of(&kernel, &environment.preemption, args.watch.spares);

@@ -12,6 +12,7 @@ use crate::{
     replay::Engine,
     report::{Style, grouped},
     tui::watch::Watch,
+    untrusted::complain,
 };
 
 /// How often the line is renewed on a terminal; elsewhere it is a line now and then.
@@ -85,7 +86,7 @@ impl Face {
 
 /// Says something on standard error. It may be gone with the terminal: that is no reason not to end well.
 pub(super) fn tell(message: &str) {
-    let _ = writeln!(std::io::stderr(), "mmtrace: {message}");
+    complain(message);
 }
 
 /// Shows how it goes.

@@ -10,6 +10,7 @@ use crate::{
     capture::Capture,
     report::{Report, Style},
     tui::layout::Layout,
+    untrusted::complain,
     when::When,
 };
 
@@ -58,13 +59,16 @@ pub enum Outcome {
 /// The capture cannot be read, or the report cannot be printed.
 pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outcome> {
     if args.tui {
-        let violated = crate::tui::player::run(&args.dir, Layout::load(&args.dashboard)?)?;
-        return Ok(if violated { Outcome::Violated } else { Outcome::Clean });
+        let layout = Layout::load(&args.dashboard)?;
+        crate::tui::terminal::required()?;
+        let capture = Capture::open(&args.dir)?;
+        let violated = crate::tui::player::run(&capture, layout)?;
+        return Ok(outcome(&capture, violated));
     }
     let capture = Capture::open(&args.dir)?;
     if let Some(jumps) = args.jumps {
         super::jumps::run(&capture, jumps, out)?;
-        return Ok(Outcome::Clean);
+        return Ok(outcome(&capture, false));
     }
     let start = capture.context().start;
     let mut engine = Engine::new(capture.context().clone(), true);
@@ -78,15 +82,20 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outco
         engine.apply(&record);
     }
     engine.finish();
-    let problems = capture.problems();
-    for problem in &problems {
-        eprintln!("mmtrace: {}: {problem}", args.dir.display());
-    }
     let report = Report::new(&engine);
+    let outcome = outcome(&capture, report.is_violated());
     report.print(args.json, style, out).context("cannot print the report")?;
-    Ok(match problems.is_empty() {
-        _ if report.is_violated() => Outcome::Violated,
-        true => Outcome::Clean,
-        false => Outcome::Damaged,
-    })
+    Ok(outcome)
+}
+
+/// Says what could not be read, and how the replay ended.
+fn outcome(capture: &Capture, violated: bool) -> Outcome {
+    for problem in capture.problems() {
+        complain(format_args!("{}: {problem}", capture.dir().display()));
+    }
+    match (violated, capture.has_problems()) {
+        (true, _) => Outcome::Violated,
+        (false, false) => Outcome::Clean,
+        (false, true) => Outcome::Damaged,
+    }
 }

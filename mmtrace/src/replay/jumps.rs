@@ -3,10 +3,10 @@
 use std::{io::Write, time::Instant};
 
 use anyhow::{Context as _, Result};
-use serde_json::json;
+use serde_json::json as value;
 
 use super::timeline::Timeline;
-use crate::capture::Capture;
+use crate::{capture::Capture, untrusted::json};
 
 /// Reads the capture once, as a dashboard does that plays it to the end, then jumps to `n` times all over it.
 ///
@@ -22,7 +22,7 @@ pub fn run(capture: &Capture, n: u32, out: &mut dyn Write) -> Result<()> {
     let mut took: Vec<f64> = (0..n)
         .map(|_| {
             bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let ts = first + (bits >> 11) % (last - first).max(1);
+            let ts = first + (bits >> 11) % last.saturating_sub(first).max(1);
             let start = Instant::now();
             timeline.seek(ts);
             start.elapsed().as_secs_f64() * 1e3
@@ -30,7 +30,7 @@ pub fn run(capture: &Capture, n: u32, out: &mut dyn Write) -> Result<()> {
         .collect();
     took.sort_by(f64::total_cmp);
     let at = |q: f64| took.get(((took.len() as f64 * q) as usize).min(took.len().saturating_sub(1))).copied();
-    let result = json!({
+    let result = value!({
         "events": timeline.len(),
         "read_seconds": read.as_secs_f64(),
         "jumps": took.len(),
@@ -38,6 +38,6 @@ pub fn run(capture: &Capture, n: u32, out: &mut dyn Write) -> Result<()> {
         "p99_ms": at(0.99),
         "longest_ms": at(1.0),
     });
-    serde_json::to_writer_pretty(&mut *out, &result)?;
+    json(&result, out)?;
     writeln!(out).context("cannot print the result")
 }

@@ -1,7 +1,7 @@
 //! A stream of events driven through the model: live, from a capture, or made up.
 //! Nothing here can tell which.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use mmtrace_common::{Column, Kind, LOST_KINDS, Record};
 
@@ -15,7 +15,7 @@ pub mod timeline;
 /// Judges a stream. A copy is a checkpoint to go on from later.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    context: Context,
+    context: Arc<Context>,
     /// `None`: events are only counted.
     judge: Option<Box<Judge>>,
     counts: [u64; LOST_KINDS],
@@ -40,7 +40,8 @@ impl Engine {
     pub fn new(context: Context, validate: bool) -> Self {
         let judge =
             validate.then(|| Box::new(Judge { model: Model::new(&context), sink: Sink::new(&context), stats: None }));
-        Self { context, judge, counts: [0; LOST_KINDS], lost: 0, missed: 0, gaps: 0, foreign: 0, span: None }
+        let counts = [0; LOST_KINDS];
+        Self { context: Arc::new(context), judge, counts, lost: 0, missed: 0, gaps: 0, foreign: 0, span: None }
     }
 
     /// Keeps statistics from now on.
@@ -100,7 +101,7 @@ impl Engine {
 
     /// What the events were taken from.
     #[must_use]
-    pub const fn context(&self) -> &Context {
+    pub fn context(&self) -> &Context {
         &self.context
     }
 

@@ -21,11 +21,12 @@ use crate::{
         tables::{Counts, HAZARDS},
     },
     replay::Engine,
+    untrusted::json,
     verdict::{RULES, Severity, Verdict},
 };
 
 pub use story::{Line as StoryLine, Story, describe, fields};
-pub(crate) use style::duration;
+pub(crate) use style::{SEQUENCES, duration};
 pub use style::{Style, grouped, wrap};
 
 /// The closing report. As JSON its fields are stable: docs/report.md.
@@ -192,9 +193,9 @@ impl Report {
     ///
     /// # Errors
     /// `out` cannot be written.
-    pub fn print(&self, json: bool, style: Style, out: &mut dyn Write) -> io::Result<()> {
-        if json {
-            serde_json::to_writer_pretty(&mut *out, self)?;
+    pub fn print(&self, as_json: bool, style: Style, out: &mut dyn Write) -> io::Result<()> {
+        if as_json {
+            json(self, out)?;
             writeln!(out)
         } else {
             text::print(self, style, out)

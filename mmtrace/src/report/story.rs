@@ -7,7 +7,7 @@ use mmtrace_common::{Column, Field, FieldType, Kind, Record, spec};
 use serde::Serialize;
 
 use super::Style;
-use crate::{context::Context, verdict::Violation};
+use crate::{context::Context, untrusted::clean, verdict::Violation};
 
 /// Characters of one task's column.
 const COLUMN: usize = 44;
@@ -123,7 +123,13 @@ impl Story {
     /// # Errors
     /// `out` cannot be written.
     pub fn print(&self, style: Style, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{} at {:.6} s: {}", style.bad(&format!("{} violated", self.rule)), self.seconds, self.what)?;
+        writeln!(
+            out,
+            "{} at {:.6} s: {}",
+            style.bad(&format!("{} violated", self.rule)),
+            self.seconds,
+            clean(&self.what)
+        )?;
         writeln!(out, "  rule: {}", self.statement)?;
         if self.events.is_empty() {
             return Ok(());
@@ -137,14 +143,14 @@ impl Story {
             let told = match line {
                 Line::Event(told) => told,
                 Line::Aside { from, what } => {
-                    writeln!(out, "  {:>14}       {}", from.ns, style.dim(&format!("... {what}")))?;
+                    writeln!(out, "  {:>14}       {}", from.ns, style.dim(&format!("... {}", clean(&what))))?;
                     continue;
                 }
             };
             let column = self.tids.iter().position(|t| *t == told.tid).unwrap_or(self.tids.len());
             let indent = column * (COLUMN + 2);
             let who = if column == self.tids.len() { format!("task {}: ", told.tid) } else { String::new() };
-            writeln!(out, "  {:>14}  {:>3}  {:indent$}{who}{}", told.ns, told.cpu, "", told.event)?;
+            writeln!(out, "  {:>14}  {:>3}  {:indent$}{who}{}", told.ns, told.cpu, "", clean(&told.event))?;
         }
         writeln!(out, "  {}", style.dim(&format!("mmtrace explain {}", self.rule)))
     }

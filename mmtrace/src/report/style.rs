@@ -4,6 +4,16 @@ use std::{env, io::IsTerminal};
 
 use crate::verdict::Verdict;
 
+const BOLD: &str = "\x1b[1m";
+const DIM: &str = "\x1b[2m";
+const BAD: &str = "\x1b[1;31m";
+const DOUBTFUL: &str = "\x1b[33m";
+const GOOD: &str = "\x1b[32m";
+const END: &str = "\x1b[0m";
+
+/// Every sequence that a [`Style`] writes.
+pub(crate) const SEQUENCES: [&str; 6] = [BOLD, DIM, BAD, DOUBTFUL, GOOD, END];
+
 /// Whether and how to colour.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Style {
@@ -40,38 +50,38 @@ impl Style {
         Self { colour: false }
     }
 
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    fn paint(self, start: &str, text: &str) -> String {
+        if self.colour { format!("{start}{text}{END}") } else { text.to_owned() }
     }
 
     /// Headings.
     #[must_use]
     pub fn bold(self, text: &str) -> String {
-        self.paint("1", text)
+        self.paint(BOLD, text)
     }
 
     /// Beside the point.
     #[must_use]
     pub fn dim(self, text: &str) -> String {
-        self.paint("2", text)
+        self.paint(DIM, text)
     }
 
     /// Wrong, lost, broken.
     #[must_use]
     pub fn bad(self, text: &str) -> String {
-        self.paint("1;31", text)
+        self.paint(BAD, text)
     }
 
     /// Not known.
     #[must_use]
     pub fn doubtful(self, text: &str) -> String {
-        self.paint("33", text)
+        self.paint(DOUBTFUL, text)
     }
 
     /// As it should be.
     #[must_use]
     pub fn good(self, text: &str) -> String {
-        self.paint("32", text)
+        self.paint(GOOD, text)
     }
 
     /// In the colour of a verdict.

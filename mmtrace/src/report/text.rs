@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::{Report, RuleReport, Style, grouped, style::duration};
 use crate::{
     model::{measure::Measures, space::Cause},
+    untrusted::clean,
     verdict::{Rule, Severity, Verdict},
 };
 
@@ -17,7 +18,7 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
     write!(
         out,
         "Linux {}, {} CPUs: {} events in {:.1} s, {}, {}",
-        report.kernel.release,
+        clean(&report.kernel.release),
         report.kernel.cpus,
         grouped(report.events.total),
         report.seconds,
@@ -37,7 +38,7 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
     }
     writeln!(out)?;
     if let Some(filter) = &report.filter {
-        writeln!(out, "only {filter}")?;
+        writeln!(out, "only {}", clean(filter))?;
     }
     writeln!(out)?;
     let mut kinds: Vec<_> = report.events.by_kind.iter().collect();
@@ -114,7 +115,7 @@ fn rules(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
             grouped(rule.violations)
         )?;
         match (&rule.reason, rule.severity) {
-            (Some(reason), _) => writeln!(out, " {}", style.dim(&format!("({reason})")))?,
+            (Some(reason), _) => writeln!(out, " {}", style.dim(&format!("({})", clean(reason))))?,
             (None, Severity::Hazard) => writeln!(out, " {}", style.dim("(counted; breaks nothing)"))?,
             (None, _) => writeln!(out)?,
         }

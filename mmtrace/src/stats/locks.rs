@@ -215,7 +215,7 @@ impl MmLock {
     pub fn pressure(&self) -> u64 {
         let vmas = self.vmas.as_ref().map(|vmas| &vmas.write_wait);
         let waits = [Some(&self.read_wait), Some(&self.write_wait), vmas].into_iter().flatten();
-        waits.map(|waits| waits.count() * waits.quantile(0.5)).sum()
+        waits.fold(0, |sum, waits| sum.saturating_add(waits.count().saturating_mul(waits.quantile(0.5))))
     }
 
     fn acquire(&mut self, record: &Record, write: bool, ended: Option<Interval>) {

@@ -7,6 +7,9 @@ use mmtrace_common::{Column, Kind, Record};
 use super::{durations::Durations, value};
 use crate::model::told::Told;
 
+/// Different results that are told apart; what comes beyond is counted together.
+const RESULTS_MAX: usize = 256;
+
 /// Collapse and migration so far.
 #[derive(Clone, Debug, Default)]
 pub struct Work {
@@ -51,7 +54,11 @@ pub struct Work {
 impl Work {
     pub(super) fn add(&mut self, kind: Kind, record: &Record, told: Option<&Told>) {
         let mut count = |results: fn(&mut Self) -> &mut BTreeMap<u64, u64>, column| {
-            *results(self).entry(value(record, column)).or_default() += 1;
+            let results = results(self);
+            let result = value(record, column);
+            // Of results there are some fifty; a stranger's capture may make up others without end.
+            let result = if results.len() < RESULTS_MAX || results.contains_key(&result) { result } else { u64::MAX };
+            *results.entry(result).or_default() += 1;
         };
         match kind {
             Kind::ScanPmd => count(|w| &mut w.scans, Column::Status),
@@ -74,8 +81,8 @@ impl Work {
             Kind::CollapseFile => count(|w| &mut w.file_collapses, Column::Status),
             Kind::MigratePages => {
                 count(|w| &mut w.migrations, Column::Reason);
-                self.migrated += value(record, Column::Succeeded);
-                self.failed += value(record, Column::Failed);
+                self.migrated = self.migrated.saturating_add(value(record, Column::Succeeded));
+                self.failed = self.failed.saturating_add(value(record, Column::Failed));
             }
             Kind::SetMigrationPte | Kind::SetMigrationPmd => self.set += 1,
             Kind::RemoveMigrationPte | Kind::RemoveMigrationPmd => self.removed += 1,

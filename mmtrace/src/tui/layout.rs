@@ -3,9 +3,9 @@
 //! A layout is a TOML file. The built-in ones are in `dashboards/`; `--dashboard` takes their
 //! names, or another file.
 
-use std::{fs, path::Path};
+use std::{fs::File, io::Read};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Deserialize;
 
 use super::{
@@ -98,6 +98,18 @@ impl Limit {
     }
 }
 
+/// Largest file that is taken for a layout, bytes; the built-in ones have 8000.
+const FILE_MAX: u64 = 1 << 20;
+
+fn read(name: &str) -> Result<String> {
+    let mut text = String::new();
+    let read = File::open(name)?.take(FILE_MAX + 1).read_to_string(&mut text)?;
+    if read as u64 > FILE_MAX {
+        bail!("it is larger than any dashboard");
+    }
+    Ok(text)
+}
+
 impl Layout {
     /// A built-in layout, or that of a file.
     ///
@@ -108,7 +120,7 @@ impl Layout {
         if let Some((_, text)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
             return Self::parse(text);
         }
-        let text = fs::read_to_string(Path::new(name)).with_context(|| {
+        let text = read(name).with_context(|| {
             let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
             format!("cannot read the dashboard {name}, which is none of those built in ({})", names.join(", "))
         })?;
@@ -121,7 +133,10 @@ impl Layout {
     ///
     /// It is no TOML, or names what there is not.
     pub fn parse(text: &str) -> Result<Self> {
-        let layout: Self = toml::from_str(text)?;
+        let layout: Self = toml::from_str(text).map_err(|e| {
+            let line = 1 + text[..e.span().map_or(0, |span| span.start)].matches('\n').count();
+            anyhow!("line {line}: {}", e.message())
+        })?;
         if layout.views.is_empty() || layout.views.len() > VIEWS_MAX {
             bail!("it has {} views; 1 to {VIEWS_MAX} can be shown", layout.views.len());
         }
@@ -202,6 +217,7 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{fs, path::Path};
 
     #[test]
     fn the_built_in_layouts_are_what_dashboards_holds() {

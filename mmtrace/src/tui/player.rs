@@ -3,6 +3,7 @@
 use std::{
     path::Path,
     sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -12,7 +13,6 @@ use super::{
     Dashboard,
     layout::Layout,
     state::Request,
-    terminal,
     view::{Place, seconds},
 };
 use crate::{
@@ -57,14 +57,30 @@ enum Sought {
     Time(u64),
 }
 
+/// How long after the end of the dashboard the rest of the capture is read, to say whether it is damaged.
+const VERIFIED_WITHIN: Duration = Duration::from_secs(2);
+
 /// Shows a capture until the user has seen enough. Returns whether anything in it is violated, as far as it was played.
+/// Meanwhile another thread reads all of it, so that what is wrong with it is known in the end, played or not.
 ///
 /// # Errors
 ///
-/// It cannot be read, or there is no terminal.
-pub fn run(dir: &Path, layout: Layout) -> Result<bool> {
-    terminal::required()?;
-    let capture = Capture::open(dir)?;
+/// There is no terminal.
+pub fn run(capture: &Capture, layout: Layout) -> Result<bool> {
+    let given_up = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let verifier = scope.spawn(|| capture.verify(|| given_up.load(Ordering::Relaxed)));
+        let violated = look(capture, layout);
+        let over = Instant::now();
+        while !verifier.is_finished() && over.elapsed() < VERIFIED_WITHIN {
+            thread::sleep(Duration::from_millis(5));
+        }
+        given_up.store(true, Ordering::Relaxed);
+        violated
+    })
+}
+
+fn look(capture: &Capture, layout: Layout) -> Result<bool> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in ENDING {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
@@ -73,7 +89,7 @@ pub fn run(dir: &Path, layout: Layout) -> Result<bool> {
     let span = capture.summary().span;
     let start = span.map_or(0, |s| s.0);
     let mut player = Player {
-        timeline: Timeline::new(&capture),
+        timeline: Timeline::new(capture),
         start,
         end: span.map(|s| s.1),
         playing: true,
@@ -101,7 +117,7 @@ pub fn run(dir: &Path, layout: Layout) -> Result<bool> {
                     stop.store(true, Ordering::Relaxed);
                     None
                 }
-                Request::Save(length) => Some(match player.save(&capture, length) {
+                Request::Save(length) => Some(match player.save(capture, length) {
                     Ok(message) => message,
                     Err(error) => format!("not saved: {error:#}"),
                 }),
@@ -214,7 +230,7 @@ impl Player<'_> {
                 let whole = self.end.unwrap_or(self.cursor).saturating_sub(self.start);
                 // Who jumps again on the way means to be there already.
                 let from = if let Some(Sought::Time(ts)) = sought { ts } else { self.cursor };
-                return self.go(from.saturating_add_signed(*by * (whole / 10) as i64));
+                return self.go(from.saturating_add_signed(by.saturating_mul((whole / 10) as i64)));
             }
             Request::GoTo(text) => match place(text, self.start, self.end) {
                 Some(ts) => return self.go(ts),
@@ -350,7 +366,7 @@ fn place(text: &str, start: u64, end: Option<u64>) -> Option<u64> {
     if let Some(percent) = text.strip_suffix('%') {
         let percent: f64 = percent.trim().parse().ok()?;
         let whole = end?.saturating_sub(start) as f64;
-        return (0.0..=100.0).contains(&percent).then(|| start + (whole * percent / 100.0) as u64);
+        return (0.0..=100.0).contains(&percent).then(|| start.saturating_add((whole * percent / 100.0) as u64));
     }
     text.parse::<When>().ok().map(|when| when.after(start))
 }

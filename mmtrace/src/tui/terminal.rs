@@ -72,7 +72,10 @@ impl Screen {
         HOOK.call_once(|| {
             let before = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
-                restore();
+                // One that is caught ends nothing.
+                if !crate::panics::is_guarded() {
+                    restore();
+                }
                 before(panic);
             }));
         });

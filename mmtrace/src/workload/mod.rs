@@ -212,7 +212,7 @@ fn budget(asked: u64, least: u64) -> Result<usize> {
 
 fn print(outcome: &Outcome, json: bool, out: &mut dyn Write) -> std::io::Result<()> {
     if json {
-        serde_json::to_writer(&mut *out, outcome)?;
+        crate::untrusted::json_line(outcome, &mut *out)?;
         return writeln!(out);
     }
     for path in &outcome.paths {

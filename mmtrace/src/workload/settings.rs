@@ -37,7 +37,11 @@ pub(super) fn chosen(text: &str) -> &str {
 impl Drop for Setting {
     fn drop(&mut self) {
         if let Err(error) = fs::write(&self.path, &self.old) {
-            eprintln!("mmtrace: cannot set {} back to {}: {error}", self.path.display(), self.old);
+            crate::untrusted::complain(format_args!(
+                "cannot set {} back to {}: {error}",
+                self.path.display(),
+                self.old
+            ));
         }
     }
 }

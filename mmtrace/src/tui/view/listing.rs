@@ -12,6 +12,7 @@ use super::{Drawn, Show, Tone};
 use crate::{
     context::Context,
     tui::{layout::View, state::Rows},
+    untrusted::clean,
 };
 
 /// A column.
@@ -182,11 +183,12 @@ fn ordered(columns: &[Column], layout: &View, context: &Context) -> Vec<usize> {
     if found.is_empty() { (0..columns.len()).filter(seen).collect() } else { found }
 }
 
-/// A text in so many characters; what is missing is shown to be.
+/// A text in so many characters, clean; what is missing is shown to be.
 #[must_use]
 pub fn cut(text: &str, width: usize) -> String {
+    let text = clean(text);
     if text.chars().count() <= width {
-        return text.to_owned();
+        return text.into_owned();
     }
     let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
     cut.push('…');

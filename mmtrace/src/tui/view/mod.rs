@@ -3,6 +3,7 @@
 use mmtrace_common::SPECS;
 use ratatui::{
     Frame,
+    buffer::Buffer,
     layout::{Constraint, Layout, Rect},
     style::{Color, Modifier, Style},
     text::{Line, Span},
@@ -14,7 +15,11 @@ use super::{
     layout::Layout as Plan,
     state::{Asked, State},
 };
-use crate::{replay::Engine, report::grouped};
+use crate::{
+    replay::Engine,
+    report::grouped,
+    untrusted::{escaped, is_harmful},
+};
 
 pub mod events;
 pub mod faults;
@@ -155,7 +160,7 @@ impl<'a> Show<'a> {
 
     /// Text in a tone.
     pub fn span(&self, text: impl Into<String>, tone: Tone) -> Span<'static> {
-        Span::styled(text.into(), self.style(tone))
+        Span::styled(escaped(&text.into()).into_owned(), self.style(tone))
     }
 }
 
@@ -184,6 +189,21 @@ const LEAST: (u16, u16) = (30, 8);
 
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, show: &Show<'_>, state: &State) -> Drawn {
+    let drawn = compose(frame, show, state);
+    screen(frame.buffer_mut());
+    drawn
+}
+
+/// Takes out what the terminal would obey or hide, should any of it have come into a cell.
+fn screen(buffer: &mut Buffer) {
+    for cell in &mut buffer.content {
+        if cell.symbol().chars().any(is_harmful) {
+            cell.set_symbol("\u{fffd}");
+        }
+    }
+}
+
+fn compose(frame: &mut Frame<'_>, show: &Show<'_>, state: &State) -> Drawn {
     let area = frame.area();
     if area.width < LEAST.0 || area.height < LEAST.1 {
         let text = format!("too small: {}x{} at least", LEAST.0, LEAST.1);
