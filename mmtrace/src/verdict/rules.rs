@@ -536,7 +536,7 @@ rules! {
         statement: "After pte_free_defer of a table, and until it is freed, pte_offset_map_lock does not return a PTE of that table.",
         why: "The PMD no longer points to it; who takes its lock late must find that out and begin again.",
         source: "mm/pgtable-generic.c:pte_offset_map_lock, pte_free_defer; mm/khugepaged.c:retract_page_tables",
-        sound: "pte_offset_map_lock looks at the PMD again with the PTL held and holds it beyond its return. The two callers of pte_free_defer have cleared the PMD under that PTL before. So a return more than clocks may differ after pte_free_defer is after the clearing, and its look must have failed. It is judged when pte_free_now has come, later by more than that: until then the memory cannot be another table.",
+        sound: "pte_offset_map_lock looks at the PMD again with the PTL held and holds it beyond its return. The two callers of pte_free_defer have cleared the PMD under that PTL before. So a return more than clocks may differ after pte_free_defer is after the clearing, and its look must have failed. It is judged when pte_free_now has come, later by more than that: until then the memory cannot be another table. pte_free_now runs in an RCU callback, perhaps on top of a task that is hidden from BPF programs: a table that is linked again was freed unseen, and only a mapping by the PMD entry from which it was unlinked counts.",
         meaning: "I-LOST and then use after free: entries are written into a table that will be freed.",
         example: "T1 pte_free_defer(A), T2 pte_offset_map_lock returns a PTE in A, pte_free_now(A)",
         needs: [PteFreeDefer, PteFreeNow, PteOffsetMapLock],
