@@ -1,7 +1,6 @@
 //! Records and captures that no recorder writes: nothing panics, nothing hangs, memory stays bounded, and nothing of
 //! them reaches the terminal raw.
 
-#[expect(dead_code, reason = "only contexts and their records are wanted here")]
 #[path = "common/golden.rs"]
 mod golden;
 
@@ -69,7 +68,8 @@ fn look(engine: &Engine) {
     for view in 0..layout.views.len() {
         for (width, height) in [(40, 12), (160, 50)] {
             let place = Place::Capture { playing: false, speed: 1.0, at: u64::MAX, of: Some(u64::MAX) };
-            picture(engine, place, &layout, &State { view, ..State::default() }, width, height);
+            let (text, _) = picture(engine, place, &layout, &State { view, ..State::default() }, width, height);
+            assert!(!text.is_empty());
         }
     }
 }
