@@ -1,7 +1,6 @@
 //! Records and captures that no recorder writes: nothing panics, nothing hangs, memory stays bounded, and nothing of
 //! them reaches the terminal raw.
 
-#[expect(dead_code, reason = "only contexts and their records are wanted here")]
 #[path = "common/golden.rs"]
 mod golden;
 
@@ -14,6 +13,7 @@ use std::{
 };
 
 use mmtrace::{
+    capture::{CaptureWriter, FinalInfo, WriterOptions},
     context::Context,
     export::metrics,
     replay::Engine,
@@ -68,7 +68,8 @@ fn look(engine: &Engine) {
     for view in 0..layout.views.len() {
         for (width, height) in [(40, 12), (160, 50)] {
             let place = Place::Capture { playing: false, speed: 1.0, at: u64::MAX, of: Some(u64::MAX) };
-            picture(engine, place, &layout, &State { view, ..State::default() }, width, height);
+            let (text, _) = picture(engine, place, &layout, &State { view, ..State::default() }, width, height);
+            assert!(!text.is_empty());
         }
     }
 }
@@ -401,4 +402,31 @@ fn small_files_that_become_large_and_flipped_bits_are_damage() {
     ] {
         assert_eq!(statuses(&hostile.join(name)), statuses_of, "{name}");
     }
+}
+
+/// The bounds leave room for the largest that a recorder writes: a segment of as many rows, of random numbers.
+#[test]
+fn the_largest_segment_of_a_recorder_is_read() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let dir = temp.path().join("capture");
+    let golden = goldens().iter().find(|g| g.name == "6.18-mmap").expect("it is there");
+    let options = WriterOptions::default();
+    let rows = options.segment_rows;
+    let mut writer = CaptureWriter::create(&dir, &golden.context, Vec::new(), options).expect("created");
+    let mut bits = 1u64;
+    let first = golden.records[0].ts;
+    for (n, record) in (0..rows).zip(golden.records.iter().cycle()) {
+        bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let mut record = Record { ts: first + 1000 * n, ..*record };
+        if n % 4 == 0 {
+            record.args[0] ^= bits >> 12;
+            record.args[1] ^= bits >> 20;
+        }
+        writer.append(&record).expect("appended");
+    }
+    writer.finish(FinalInfo { end_ts: first + 1000 * rows }).expect("finished");
+    let output = run(&["info", "--json"], &dir);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let info: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&info["totals"]["events"], &info["condition"]), (&rows.into(), &"complete".into()));
 }

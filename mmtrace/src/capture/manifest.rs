@@ -28,8 +28,8 @@ const MAX_BYTES: u64 = 64 << 20;
 const SEGMENTS_MAX: usize = 1 << 17;
 /// Most kinds of records in a segment; there are 90.
 const SEGMENT_KINDS_MAX: usize = 512;
-/// Most kinds in all segments together, each taking a hundred bytes of memory. Ten thousand segments have as many.
-const KINDS_MAX: usize = 1 << 19;
+/// Most kinds in all segments together, each taking a hundred bytes of memory: ten for every segment.
+const KINDS_MAX: usize = 1 << 20;
 /// Most arguments of a command line.
 const ARGUMENTS_MAX: usize = 1 << 16;
 

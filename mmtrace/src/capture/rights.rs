@@ -108,13 +108,13 @@ impl Acting {
         let groups = getgroups()?;
         let effective = capabilities(None)?.effective;
         let wanted: Vec<Gid> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-        set_thread_groups(&wanted).map_err(|e| refused(user, e.into()))?;
+        set_thread_groups(&wanted).map_err(|e| refused(user, &e.into()))?;
         // From here on, what was changed is changed back however this ends.
         let (gid, uid) = (set_fsgid(user.gid), set_fsuid(user.uid));
         let acting = Self { uid, gid, groups, effective, _of_this_thread: PhantomData };
         // Neither call says whether it worked; what does not exist changes nothing, and returns what is.
         if set_fsuid(u32::MAX) != user.uid || set_fsgid(u32::MAX) != user.gid {
-            return Err(refused(user, io::Error::from_raw_os_error(libc::EPERM)));
+            return Err(refused(user, &io::Error::from_raw_os_error(libc::EPERM)));
         }
         // The kernel takes these away with the user, unless the process was told to keep them.
         let mut sets = capabilities(None)?;
@@ -141,7 +141,7 @@ impl Drop for Acting {
     }
 }
 
-fn refused(user: &User, error: io::Error) -> io::Error {
+fn refused(user: &User, error: &io::Error) -> io::Error {
     io::Error::new(
         error.kind(),
         format!(

@@ -224,6 +224,15 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_kernel_is_a_label_without_controls() {
+        let mut context = Context::default();
+        context.kernel.release = "6.18\u{1b}[31m\u{9b}\u{202e}\n# x".to_owned();
+        let text = text(&Engine::new(context, true));
+        assert!(!text.chars().any(|c| c != '\n' && crate::untrusted::is_harmful(c)), "{text:?}");
+        assert!(text.lines().all(|line| !line.starts_with("# x")), "{text}");
+    }
+
+    #[test]
     fn dashboards_and_alerts_name_only_what_there_is() {
         let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dashboards");
         for file in ["grafana.json", "prometheus-rules.yml"] {

@@ -39,7 +39,7 @@ impl Recorded {
             command.args(rest);
             user::keep_rights_from_children()?;
             if let Some(user) = user::wanted(args)? {
-                user::run_as(&mut command, user);
+                user::run_as(&mut command, &user);
             }
             (command, program.clone())
         } else {

@@ -54,7 +54,7 @@ pub(super) fn keep_rights_from_children() -> Result<()> {
 }
 
 /// Makes the command that of a user: its rights, groups and home.
-pub(super) fn run_as(command: &mut Command, user: User) {
+pub(super) fn run_as(command: &mut Command, user: &User) {
     if let Some(name) = &user.name {
         command.env("USER", name).env("LOGNAME", name);
     } else {
@@ -159,7 +159,7 @@ mod tests {
         let output = runtime.block_on(async {
             let mut command = Command::new("sh");
             command.args(["-c", "cat /proc/self/status; echo $HOME $USER $LOGNAME"]);
-            run_as(&mut command, user);
+            run_as(&mut command, &user);
             command.output().await.expect("it starts")
         });
         let out = String::from_utf8(output.stdout).expect("text");

@@ -1,5 +1,6 @@
 //! Captures: what goes in comes out, and what happens to them on disk is noticed.
 
+mod bounds;
 mod kept;
 mod made;
 mod manifest;
