@@ -90,7 +90,7 @@ pub fn list(args: &RulesArgs, out: &mut dyn Write, style: Style) -> io::Result<(
 pub fn explain(args: &ExplainArgs, out: &mut dyn Write, style: Style) -> io::Result<bool> {
     let Some(rule) = Rule::find(&args.rule) else {
         let names: Vec<&str> = RULES.iter().map(|r| r.name).collect();
-        eprintln!("mmtrace: there is no rule {}; there are {}", args.rule, names.join(", "));
+        crate::console::tell(&format!("there is no rule {}; there are {}", args.rule, names.join(", ")));
         return Ok(false);
     };
     let row = Row::new(rule);

@@ -1,9 +1,11 @@
 //! The `mmtrace` command: parses arguments and dispatches; everything else is in the library.
 
 use std::{
+    fs::File,
     io::{self, BufWriter, Write},
     process::ExitCode,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use clap::Parser;
@@ -11,7 +13,7 @@ use mmtrace::{
     capture::{self, Condition},
     catalogue,
     cli::{Cli, Command},
-    doctor,
+    console, doctor,
     explore::command as explore,
     record,
     replay::command as replay,
@@ -24,9 +26,25 @@ const VIOLATED: u8 = 1;
 /// It did not work.
 const FAILED: u8 = 2;
 
+/// How long standard error may take the last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let mut out = BufWriter::new(io::stdout().lock());
+    let code = run();
+    console::settle(LAST_WORDS);
+    code
+}
+
+fn run() -> ExitCode {
+    if let Err(error) = record::survive_file_limit() {
+        console::tell(&format!("a write beyond the limit of file sizes will end mmtrace: {error}"));
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help goes to standard output, and there it is only of use if it arrives.
+        Err(told) => return ExitCode::from(if told.print().is_err() { FAILED } else { told.exit_code() as u8 }),
+    };
+    let mut out = BufWriter::new(Output(console::stdout()));
     let done = dispatch(&cli.command, &mut out).and_then(|code| {
         out.flush()?;
         Ok(code)
@@ -37,10 +55,25 @@ fn main() -> ExitCode {
         Err(error) => {
             // What is buffered belongs before the message, if it can still be written.
             let _ = out.flush();
-            // Standard error may be gone with a terminal.
-            let _ = writeln!(io::stderr(), "mmtrace: {}", causes(&error));
+            console::tell(&causes(&error));
             ExitCode::from(FAILED)
         }
+    }
+}
+
+/// Standard output; writing to one that was closed is an error.
+struct Output(io::Result<File>);
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Ok(file) => file.write(bytes),
+            Err(error) => Err(error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -48,8 +81,8 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<u8> {
     let style = Style::for_stdout();
     let verdict = |violated: bool| if violated { VIOLATED } else { 0 };
     Ok(match command {
-        Command::Record(args) => verdict(record::run(args, out, style)?),
-        Command::Top(args) => verdict(record::run(&args.into(), out, style)?),
+        Command::Record(args) => verdict(record::run(args, style)?),
+        Command::Top(args) => verdict(record::run(&args.into(), style)?),
         Command::Replay(args) => match replay::run(args, out, style)? {
             replay::Outcome::Clean => 0,
             replay::Outcome::Violated => VIOLATED,
@@ -62,10 +95,10 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<u8> {
         Command::Dump(args) => {
             let dumped = capture::dump(args, out)?;
             for problem in &dumped.problems {
-                eprintln!("mmtrace: {problem}");
+                console::tell(&format!("{problem}"));
             }
             if dumped.unknown > 0 {
-                eprintln!("mmtrace: {} events are of kinds that this mmtrace does not know", dumped.unknown);
+                console::tell(&format!("{} events are of kinds that this mmtrace does not know", dumped.unknown));
             }
             if dumped.problems.is_empty() { 0 } else { FAILED }
         }
@@ -117,10 +150,10 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
-/// Set on SIGINT or SIGTERM, so that a workload can undo what it changed.
+/// Set on SIGINT, SIGTERM or SIGHUP, so that a workload can undo what it changed.
 fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)

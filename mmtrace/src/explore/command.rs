@@ -134,7 +134,7 @@ pub fn run(args: &ExploreArgs, out: &mut dyn Write, style: Style) -> Result<Outc
         if let Some(dir) = &args.render {
             let moves = found.broken.as_ref().map_or_else(|| super::render::some(&world), |(m, _)| m.clone());
             super::render::write(&world, &moves, dir)?;
-            eprintln!("mmtrace: the execution is in {}; to judge it: mmtrace replay {0}", dir.display());
+            crate::console::tell(&format!("the execution is in {}; to judge it: mmtrace replay {0}", dir.display()));
         }
     }
     if args.json {

@@ -154,10 +154,10 @@ pub fn some(world: &World) -> Vec<Move> {
 pub fn write(world: &World, moves: &[Move], dir: &Path) -> Result<()> {
     let execution = schedule::run(world, moves)?;
     if let Some(old) = make_room(dir)? {
-        eprintln!("mmtrace: the earlier capture is now {}", old.display());
+        crate::console::tell(&format!("the earlier capture is now {}", old.display()));
     }
     let context = context();
-    let mut writer = CaptureWriter::create(dir, &context, std::env::args().collect(), WriterOptions::default())?;
+    let mut writer = CaptureWriter::create(dir, &context, crate::cli::words(), WriterOptions::default())?;
     for record in records(&execution) {
         writer.append(&record)?;
     }

@@ -448,7 +448,7 @@ impl log::Log for Stderr {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        eprintln!("mmtrace: eBPF {}: {}", record.level().as_str().to_lowercase(), record.args());
+        crate::console::tell(&format!("eBPF {}: {}", record.level().as_str().to_lowercase(), record.args()));
     }
 
     fn flush(&self) {}

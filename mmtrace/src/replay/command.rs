@@ -80,7 +80,7 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     engine.finish();
     let problems = capture.problems();
     for problem in &problems {
-        eprintln!("mmtrace: {}: {problem}", args.dir.display());
+        crate::console::tell(&format!("{}: {problem}", args.dir.display()));
     }
     let report = Report::new(&engine);
     report.print(args.json, style, out).context("cannot print the report")?;

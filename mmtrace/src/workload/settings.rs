@@ -37,7 +37,7 @@ pub(super) fn chosen(text: &str) -> &str {
 impl Drop for Setting {
     fn drop(&mut self) {
         if let Err(error) = fs::write(&self.path, &self.old) {
-            eprintln!("mmtrace: cannot set {} back to {}: {error}", self.path.display(), self.old);
+            crate::console::tell(&format!("cannot set {} back to {}: {error}", self.path.display(), self.old));
         }
     }
 }

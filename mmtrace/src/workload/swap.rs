@@ -126,11 +126,11 @@ impl Drop for SwapFile {
             && let Err(error) = swap_off(&self.path)
         {
             // Removing a file that is still in use would only hide it.
-            eprintln!("mmtrace: cannot switch off the swap file {}: {error}", self.path.display());
+            crate::console::tell(&format!("cannot switch off the swap file {}: {error}", self.path.display()));
             return;
         }
         if let Err(error) = fs::remove_file(&self.path) {
-            eprintln!("mmtrace: cannot remove {}: {error}", self.path.display());
+            crate::console::tell(&format!("cannot remove {}: {error}", self.path.display()));
         }
     }
 }
