@@ -3,6 +3,9 @@
 //!
 //! Data flows one way: source → model → verdict → view. `ARCHITECTURE.md` is the map.
 
+// They panic where the descriptor cannot be written, and wait where nobody reads it: `console` does neither. Tests may.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod btf;
 pub mod capture;
 pub mod catalogue;

@@ -1,5 +1,7 @@
 //! The `mmtrace` command: parses arguments and dispatches; everything else is in the library.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::{
     fs::File,
     io::{self, BufWriter, Write},

@@ -561,3 +561,58 @@ async fn until(deadline: Option<tokio::time::Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::{RULES, Verdict};
+    use mmtrace_common::spec;
+
+    fn at(ts: u64, kind: Kind) -> Record {
+        Record { ts, kind: kind as u16, ..Record::default() }
+    }
+
+    #[test]
+    fn what_is_given_up_is_lost_by_kind_and_what_was_lost_before_stays_told() {
+        let before = rings::unread(Kind::MaWrite, 5, 10, 20);
+        let unjudged = [before, at(21, Kind::Released), at(22, Kind::Released), at(23, Kind::MaWrite)];
+        let mut counts = [0; LOST_KINDS];
+        counts[Kind::MaWrite as usize] = 7;
+        let missing = given_up(&unjudged, counts, 21, 99);
+        let told: Vec<_> = missing.iter().map(|r| (r.ts, r.args[0], r.args[1], r.args[2])).collect();
+        let expected =
+            [(10, Kind::MaWrite as u64, 5, 20), (21, Kind::MaWrite as u64, 8, 99), (21, Kind::Released as u64, 2, 99)];
+        for one in expected {
+            assert!(told.contains(&one), "{one:?} in {told:?}");
+        }
+        assert_eq!(told.len(), 3, "{told:?}");
+    }
+
+    /// A live recording may end with a gap, as a capture that was read may hold one.
+    #[test]
+    fn what_is_given_up_without_a_count_makes_every_rule_unknown() {
+        let mut engine = Engine::new(Context::default(), true);
+        engine.apply(&rings::gap(5, 9));
+        assert_eq!(engine.gaps(), 1);
+        let sink = engine.sink().expect("it judges");
+        assert!(RULES.iter().all(|r| matches!(sink.verdict(r.id), Verdict::Unknown | Verdict::NotObservable)));
+        assert_eq!(spec(Kind::Gap).fields.len(), 2);
+    }
+
+    #[test]
+    fn what_ends_is_seen_while_there_is_always_more_to_do() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let deadline = Some(tokio::time::Instant::now() + Duration::from_millis(50));
+            let begun = Instant::now();
+            loop {
+                tokio::select! {
+                    biased;
+                    () = until(deadline) => break,
+                    () = rest(None) => {}
+                }
+                assert!(begun.elapsed() < Duration::from_secs(20), "the clock is not looked at");
+            }
+        });
+    }
+}
