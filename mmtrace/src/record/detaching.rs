@@ -112,9 +112,9 @@ impl<T> Detaching<T> {
     /// Waits until the last is off, for a bounded time; says if it is not.
     pub(super) async fn end(self, signals: &mut Signals) {
         let Self { pid, last, begun } = self;
+        let mut told = false;
         if let Some(pid) = pid {
             let waited = Instant::now();
-            let mut told = false;
             let status = loop {
                 let mut status = 0;
                 // SAFETY: `status` outlives the call; the process is our child, and nobody else waits for it.
@@ -146,8 +146,9 @@ impl<T> Detaching<T> {
             tell("taking the probes off");
             crate::console::settle(LONG);
         }
+        let here = last.is_some();
         drop(last);
-        if begun.elapsed() >= LONG {
+        if (told || here) && begun.elapsed() >= LONG {
             tell(&format!("probes taken off in {:.1} s", begun.elapsed().as_secs_f64()));
         }
     }
