@@ -3,11 +3,15 @@
 //!
 //! Data flows one way: source → model → verdict → view. `ARCHITECTURE.md` is the map.
 
+// They panic where the descriptor cannot be written, and wait where nobody reads it: `console` does neither. Tests may.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 mod bounded;
 pub mod btf;
 pub mod capture;
 pub mod catalogue;
 pub mod cli;
+pub mod console;
 pub mod context;
 pub mod coverage;
 pub mod doctor;
@@ -16,6 +20,7 @@ pub mod explore;
 pub mod export;
 pub mod identity;
 pub mod model;
+pub mod outlet;
 pub mod panics;
 pub mod probe;
 pub mod protocol;

@@ -1,9 +1,13 @@
 //! The `mmtrace` command: parses arguments and dispatches; everything else is in the library.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::{
+    fs::File,
     io::{self, BufWriter, Write},
     process::ExitCode,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use clap::Parser;
@@ -11,7 +15,7 @@ use mmtrace::{
     capture::{self, CaptureError, ShowError},
     catalogue,
     cli::{Cli, Command},
-    doctor,
+    console, doctor,
     explore::command as explore,
     panics, record,
     replay::command as replay,
@@ -25,14 +29,26 @@ const VIOLATED: u8 = 1;
 /// It did not work.
 const FAILED: u8 = 2;
 
+/// How long standard error may take the last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     panics::install();
+    let code = run();
+    console::settle(LAST_WORDS);
+    code
+}
+
+fn run() -> ExitCode {
+    if let Err(error) = record::survive_file_limit() {
+        complain(format_args!("a write beyond the limit of file sizes will end mmtrace: {error}"));
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(usage) => return told(&usage),
     };
     let style = Style::for_stdout();
-    let mut out = Screened::new(BufWriter::new(io::stdout().lock()), style.has_colour());
+    let mut out = Screened::new(BufWriter::new(Output(console::stdout())), style.has_colour());
     let done = dispatch(&cli.command, style, &mut out).and_then(|code| {
         out.flush()?;
         Ok(code)
@@ -56,20 +72,37 @@ fn main() -> ExitCode {
 /// Tells how the command is used, or what is wrong with how it was. What was typed is shown in it.
 fn told(usage: &clap::Error) -> ExitCode {
     let text = usage.render().to_string();
-    // Whoever asked may have gone already.
-    let _ = if usage.use_stderr() {
-        Screened::new(io::stderr(), false).write_all(text.as_bytes())
-    } else {
-        io::stdout().write_all(text.as_bytes())
-    };
-    ExitCode::from(usage.exit_code() as u8)
+    if usage.use_stderr() {
+        // Whoever asked may have gone already.
+        let _ = Screened::new(io::stderr(), false).write_all(text.as_bytes());
+        return ExitCode::from(usage.exit_code() as u8);
+    }
+    // Help goes to standard output, and there it is only of use if it arrives.
+    let printed = Output(console::stdout()).write_all(text.as_bytes());
+    ExitCode::from(if printed.is_err() { FAILED } else { usage.exit_code() as u8 })
+}
+
+/// Standard output; writing to one that was closed is an error.
+struct Output(io::Result<File>);
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Ok(file) => file.write(bytes),
+            Err(error) => Err(error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn dispatch(command: &Command, style: Style, out: &mut dyn Write) -> anyhow::Result<u8> {
     let verdict = |violated: bool| if violated { VIOLATED } else { 0 };
     Ok(match command {
-        Command::Record(args) => verdict(record::run(args, out, style)?),
-        Command::Top(args) => verdict(record::run(&args.into(), out, style)?),
+        Command::Record(args) => verdict(record::run(args, style)?),
+        Command::Top(args) => verdict(record::run(&args.into(), style)?),
         Command::Replay(args) => match replay::run(args, out, style)? {
             replay::Outcome::Clean => 0,
             replay::Outcome::Violated => VIOLATED,
@@ -145,10 +178,10 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
-/// Set on SIGINT or SIGTERM, so that a workload can undo what it changed.
+/// Set on SIGINT, SIGTERM or SIGHUP, so that a workload can undo what it changed.
 fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)

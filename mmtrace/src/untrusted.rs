@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use crate::report::SEQUENCES;
+use crate::{console, report::SEQUENCES};
 
 /// Longest text of a stranger that is shown, bytes: a command line with a list of options, and no screen full of it.
 const SHOWN_MAX: usize = 4096;
@@ -93,13 +93,13 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
 
 /// Says something on standard error, in one line. It may be gone with the terminal: that is no reason not to end well.
 pub fn complain(message: impl Display) {
-    let _ = writeln!(io::stderr(), "mmtrace: {}", clean(&message.to_string()));
+    console::put(&format!("mmtrace: {}\n", clean(&message.to_string())));
 }
 
 /// As [`complain`], in as many lines as the message has: for one in which only what users typed may have line ends.
 pub fn complain_at_length(message: &str) {
     let lines: Vec<_> = message.lines().map(clean).collect();
-    let _ = writeln!(io::stderr(), "mmtrace: {}", lines.join("\n"));
+    console::put(&format!("mmtrace: {}\n", lines.join("\n")));
 }
 
 /// How JSON is laid out, with harmful characters as `\u` escapes: it parses to the same text.

@@ -437,3 +437,86 @@ fn record_without_privileges_names_what_is_missing() {
     assert_for_people(&err, "record");
     assert!(!temp.path().join("capture").exists(), "a capture of nothing was left behind");
 }
+
+/// A command whose descriptors the shell has redirected.
+fn redirected(redirections: &str, args: &[&str]) -> Output {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("exec \"$0\" \"$@\" {redirections}"), env!("CARGO_BIN_EXE_mmtrace")]).args(args);
+    command.stdin(Stdio::null()).env("RUST_BACKTRACE", "1").output().expect("it starts")
+}
+
+#[test]
+fn standard_output_that_cannot_be_written_is_said_and_exit_status_2() {
+    let dir = golden(a_golden());
+    let dir = path(&dir);
+    for to in [">/dev/full", ">&-"] {
+        for args in
+            [&["replay", dir][..], &["replay", "--json", dir], &["info", dir], &["rules"], &["doctor"], &["--help"]]
+        {
+            let output = redirected(to, args);
+            let err = text(&output.stderr);
+            assert_for_people(&err, to);
+            if args == ["--help"] && to == ">&-" {
+                // Printed by the library that reads arguments, into what the runtime has put there.
+                continue;
+            }
+            assert_eq!(output.status.code(), Some(2), "{to} {args:?}: {err}");
+            if args != ["--help"] {
+                assert!(err.starts_with("mmtrace: ") && err.contains("os error"), "{to} {args:?}: {err}");
+            }
+        }
+    }
+}
+
+#[test]
+fn standard_error_that_cannot_be_written_changes_no_exit_status() {
+    let (_temp, dir) = copy(a_golden());
+    let segment = dir.join("segment-000001.parquet");
+    fs::write(&segment, "no segment").expect("damaged");
+    for to in ["2>/dev/full", "2>&-", "2>&1 >/dev/full"] {
+        for args in [
+            &["replay", path(&dir)][..],
+            &["dump", path(&dir)],
+            &["explain", "L99"],
+            &["replay", "/nowhere"],
+            &["no-such-command"],
+            &["workload", "faults", "--memory", "1K"],
+        ] {
+            let output = redirected(to, args);
+            assert_eq!(output.status.code(), Some(2), "{to} {args:?}: {output:?}");
+            assert_for_people(&text(&output.stdout), to);
+        }
+    }
+}
+
+#[test]
+fn names_that_are_no_text_are_taken_as_they_are() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let (temp, dir) = copy(a_golden());
+    let odd = temp.path().join(OsStr::from_bytes(b"capture-\xff\xfe"));
+    fs::rename(&dir, &odd).expect("renamed");
+    for command in READERS {
+        let output = mmtrace().arg(command).arg(&odd).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(0), "{command}: {output:?}");
+    }
+    // Written, with the name in the manifest.
+    let rendered = temp.path().join(OsStr::from_bytes(b"rendered-\xff"));
+    let args = ["explore", "SC-1.1", "--variant", "m.rw+none", "--render"];
+    let output = mmtrace().args(args).arg(&rendered).output().expect("it starts");
+    assert!(!text(&output.stderr).contains("panicked"), "{output:?}");
+    assert!(rendered.join("manifest.json").exists(), "{output:?}");
+}
+
+/// A limit of file sizes is met like a full disk: a signal would end the process without a word.
+#[test]
+fn a_limit_of_file_sizes_is_an_error_and_no_signal() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let out = temp.path().join("out");
+    let dir = golden(a_golden());
+    let mut command = Command::new("sh");
+    let script = "ulimit -f 1; exec \"$0\" dump \"$1\" > \"$2\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_mmtrace")]).arg(&dir).arg(&out);
+    let output = command.stdin(Stdio::null()).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(text(&output.stderr).contains("cannot write the output"), "{output:?}");
+}

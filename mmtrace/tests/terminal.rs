@@ -276,3 +276,34 @@ fn a_damaged_capture_is_shown_and_its_status_is_that_of_a_replay() {
     assert_eq!(status.code(), Some(2));
     assert!(after.contains("segment-000001.parquet") && !after.contains("panicked"), "{after:?}");
 }
+
+/// Ctrl-S, or a connection that stands still: what is drawn is not read, and signals still end it.
+#[test]
+fn a_terminal_that_is_not_read_keeps_no_signal_off() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let (mut controller, terminal) = pair(200, 60);
+        let mut command = replay(&golden());
+        let end = || Stdio::from(terminal.try_clone().expect("another descriptor"));
+        let mut child =
+            command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm").spawn().expect("it starts");
+        // Pictures that nobody reads: more than a terminal takes.
+        for _ in 0..40 {
+            controller.write_all(b"12345678").expect("typed");
+            thread::sleep(Duration::from_millis(20));
+        }
+        kill_process(Pid::from_child(&child), signal).expect("it is there");
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("our child") {
+                break status;
+            }
+            if start.elapsed() > Duration::from_secs(10) {
+                child.kill().expect("our child");
+                panic!("{signal:?} does not end it");
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        assert_eq!(status.code(), Some(0), "{signal:?}");
+        assert!(tcgetattr(&terminal).expect("its settings").local_modes.contains(LocalModes::ICANON), "{signal:?}");
+    }
+}

@@ -50,7 +50,7 @@ pub fn save(
     let Some(first) = records.peek().map(|r| r.ts) else { return Ok(None) };
     let context = Context { start: first.max(missing_until.get()), ..context.clone() };
     let options = WriterOptions { realtime_offset_ns, ..WriterOptions::default() };
-    let mut writer = CaptureWriter::create(dir, &context, std::env::args().collect(), options)?;
+    let mut writer = CaptureWriter::create(dir, &context, crate::cli::words(), options)?;
     let (mut last, mut events) = (first, 0);
     for record in records {
         writer.append(&record)?;

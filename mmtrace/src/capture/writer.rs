@@ -10,6 +10,7 @@ use mmtrace_common::Record;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -89,6 +90,8 @@ pub struct CaptureWriter {
     open: Option<OpenSegment>,
     segments: u64,
     jobs: Option<SyncSender<Job>>,
+    /// Jobs that the thread has not finished.
+    unfinished: Arc<AtomicUsize>,
     thread: Option<JoinHandle<Result<Manifest, CaptureError>>>,
 }
 
@@ -119,16 +122,18 @@ impl CaptureWriter {
         manifest.store(&folder, NOTHING_RECORDED)?;
 
         let (jobs, queue) = sync_channel(options.queue);
+        let unfinished = Arc::<AtomicUsize>::default();
+        let theirs = Arc::clone(&unfinished);
         let (sync_every, keep_bytes) = (options.sync_every, options.keep_bytes);
         let (segment, synced, dirty) = (None, Instant::now(), false);
         let disk = Disk { folder: Arc::clone(&folder), manifest, sync_every, keep_bytes, segment, synced, dirty };
         let thread = std::thread::Builder::new()
             .name("capture".to_owned())
-            .spawn(move || disk.run(&queue))
+            .spawn(move || disk.run(&queue, &theirs))
             .map_err(|e| failed("start the writer's thread", e))?;
         let (jobs, thread) = (Some(jobs), Some(thread));
         let builder = BatchBuilder::new(context);
-        Ok(Self { folder, builder, options, open: None, segments: 0, jobs, thread })
+        Ok(Self { folder, builder, options, open: None, segments: 0, jobs, unfinished, thread })
     }
 
     /// Adds a record. Blocks while Parquet is more than the queue behind. A record of a kind
@@ -141,6 +146,15 @@ impl CaptureWriter {
     pub fn append(&mut self, record: &Record) -> Result<(), CaptureError> {
         self.builder.append(record);
         if self.builder.rows() >= BATCH_ROWS { self.flush() } else { Ok(()) }
+    }
+
+    /// Whether a batch can be added without waiting for the thread.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        // A thread that has ended takes nothing, and the next batch says why. Beside the batch, a segment may be opened and
+        // another one sealed.
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+            || self.unfinished.load(Ordering::Relaxed) + 3 <= self.options.queue.max(3)
     }
 
     /// Writes the records so far, so that a reader, or a recovery, sees them.
@@ -227,6 +241,7 @@ impl CaptureWriter {
     }
 
     fn send(&mut self, job: Job) -> Result<(), CaptureError> {
+        self.unfinished.fetch_add(1, Ordering::Relaxed);
         match self.jobs.as_ref().map(|jobs| jobs.send(job)) {
             Some(Ok(())) => Ok(()),
             _ => Err(self.failure()),
@@ -271,9 +286,11 @@ struct Disk {
 }
 
 impl Disk {
-    fn run(mut self, queue: &Receiver<Job>) -> Result<Manifest, CaptureError> {
+    fn run(mut self, queue: &Receiver<Job>, unfinished: &AtomicUsize) -> Result<Manifest, CaptureError> {
         loop {
-            match queue.recv_timeout(self.sync_every.max(MIN_WAIT)) {
+            let received = queue.recv_timeout(self.sync_every.max(MIN_WAIT));
+            let taken = received.is_ok();
+            match received {
                 Ok(Job::Open(flusher)) => self.segment = Some(SealingSegment::create(&self.folder, flusher)?),
                 Ok(Job::Batch(batch)) => {
                     self.dirty = true;
@@ -297,6 +314,9 @@ impl Disk {
                     }
                     return Ok(self.manifest);
                 }
+            }
+            if taken {
+                unfinished.fetch_sub(1, Ordering::Relaxed);
             }
             self.upkeep()?;
         }

@@ -25,6 +25,7 @@ use crate::{
     report::Style,
     untrusted::{clean, json},
     verdict::RULES,
+    workload,
 };
 
 /// Rings are not used here: a page each.
@@ -90,7 +91,8 @@ pub fn run(args: &DoctorArgs, out: &mut dyn Write, style: Style) -> io::Result<b
 }
 
 fn examine() -> Diagnosis {
-    let environment = Environment::examine();
+    let mut environment = Environment::examine();
+    environment.findings.extend(left_changed());
     let tracefs = Tracefs::open();
     let plan = Btf::from_kernel().map(|btf| Plan::new(&btf, &Symbols::from_kernel(), &Selection::default()));
     let mut context = Context { kernel: record::running_kernel(), ..Context::default() };
@@ -150,6 +152,19 @@ fn examine() -> Diagnosis {
         offsets: context.offsets,
         rules_off,
     }
+}
+
+/// Settings that a workload has left changed which was killed.
+fn left_changed() -> Option<Finding> {
+    let left = workload::left_changed().ok().filter(|left| !left.is_empty())?;
+    let names: Vec<String> = left.iter().map(|path| path.display().to_string()).collect();
+    Some(Finding {
+        name: "settings",
+        status: Status::Warn,
+        value: format!("left changed by a workload that was killed: {}", names.join(", ")),
+        consequence: Some("the kernel collapses or keeps huge pages otherwise than configured".to_owned()),
+        fix: Some("mmtrace workload --restore".to_owned()),
+    })
 }
 
 /// What the kernel says to each program when it is to be brought in; `None` where nothing may be.

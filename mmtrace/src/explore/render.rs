@@ -157,7 +157,7 @@ pub fn write(world: &World, moves: &[Move], dir: &Path) -> Result<()> {
         crate::untrusted::complain(format_args!("the earlier capture is now {}", old.display()));
     }
     let context = context();
-    let mut writer = CaptureWriter::create(dir, &context, std::env::args().collect(), WriterOptions::default())?;
+    let mut writer = CaptureWriter::create(dir, &context, crate::cli::words(), WriterOptions::default())?;
     for record in records(&execution) {
         writer.append(&record)?;
     }

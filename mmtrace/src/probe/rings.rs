@@ -19,10 +19,11 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    time::Instant,
 };
 
 use aya::maps::{MapData, PerCpuArray, RingBuf};
-use mmtrace_common::{Kind, LOST_KINDS, Record, SPECS};
+use mmtrace_common::{Column, Kind, LOST_KINDS, Record, SPECS, spec};
 
 use super::{
     object::{Lost, Streams},
@@ -31,8 +32,15 @@ use super::{
 };
 use crate::context::Kernel;
 
-/// Records taken from one ring in one pass. Bounds the memory of a pass.
-const PASS: usize = 1 << 16;
+/// Records taken in one pass, from all rings together: what a slow recorder does before it sees a signal.
+const PASS: usize = 1 << 15;
+/// Records taken from one ring in one pass at least.
+const PASS_OF_ONE: usize = 1 << 12;
+/// For how long after the stop a ring is read. A record of an event before the stop may lie behind one of an event after
+/// it, since a program reads the clock first and reserves space then.
+const BEYOND_STOP_NS: u64 = 100_000_000;
+/// How often a clock is looked at while what is left is counted.
+const COUNTED_AT_ONCE: u64 = 1 << 10;
 
 /// Reads the rings of an attached object.
 pub struct Rings {
@@ -52,7 +60,20 @@ pub struct Rings {
     watermark: u64,
     /// Time of the last record of each ring.
     shown: Vec<u64>,
+    /// Records taken from each ring in one pass.
+    quota: usize,
     totals: Totals,
+}
+
+/// What was never handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// Everything before has been handed out, nanoseconds of `CLOCK_MONOTONIC`.
+    pub from: u64,
+    /// Records by kind.
+    pub counts: [u64; LOST_KINDS],
+    /// There are more, of which not even that is known.
+    pub more: bool,
 }
 
 /// What went through, and what did not.
@@ -94,6 +115,7 @@ impl Rings {
             settled: false,
             watermark: 0,
             shown: vec![0; streams.rings.len()],
+            quota: (PASS / streams.rings.len().max(1)).max(PASS_OF_ONE),
             totals: Totals::default(),
             rings: streams.rings,
         };
@@ -119,6 +141,12 @@ impl Rings {
         self.watermark
     }
 
+    /// How many rings there are.
+    #[must_use]
+    pub const fn number(&self) -> usize {
+        self.rings.len()
+    }
+
     /// Losses so far.
     #[must_use]
     pub const fn totals(&self) -> Totals {
@@ -138,16 +166,66 @@ impl Rings {
         self.skips.costs()
     }
 
-    /// From now on events are of no use: the probes are about to be detached one by one, once [`Self::has_settled`].
+    /// From now on events are of no use: the probes are about to be detached one by one, once [`Self::settle`] says so.
     pub fn stop(&mut self) {
         self.stop = sys::monotonic_ns();
     }
 
-    /// Whether passes after the stop have told all that is missing. While probes come off, the counters say nothing of
-    /// use: a program's spares may be gone before it, or it before them.
+    /// When that was, nanoseconds of `CLOCK_MONOTONIC`; `u64::MAX` as long as it was not.
     #[must_use]
-    pub const fn has_settled(&self) -> bool {
-        self.settled
+    pub const fn stopped(&self) -> u64 {
+        self.stop
+    }
+
+    /// Appends what is known to be missing up to the stop to `out`, without a look into the rings. Returns whether that is
+    /// all: else a record may still come that a spare has to write.
+    ///
+    /// # Errors
+    /// The kernel's counters cannot be read.
+    pub fn settle(&mut self, out: &mut Vec<Record>) -> io::Result<bool> {
+        if !self.settled {
+            let now = sys::monotonic_ns();
+            self.settled = self.read_losses(now, out)? > self.stop;
+        }
+        Ok(self.settled)
+    }
+
+    /// Gives up what was not handed out: counts it by kind as far as that can be done until `end`.
+    pub fn rest(&mut self, end: Instant) -> Rest {
+        let from = self.watermark;
+        self.watermark = self.watermark.max(self.stop);
+        let mut rest = Rest { from, counts: [0; LOST_KINDS], more: false };
+        let mut count = |record: &Record| {
+            if let Some(n) = rest.counts.get_mut(usize::from(record.kind)) {
+                *n += 1;
+            }
+        };
+        self.pending.drain(..).for_each(|record| count(&record));
+        let beyond = self.stop.saturating_add(BEYOND_STOP_NS);
+        let mut more = false;
+        for (ring, fd) in self.rings.iter_mut().zip(&self.fds) {
+            let mut taken = 0_u64;
+            loop {
+                taken += 1;
+                if taken.is_multiple_of(COUNTED_AT_ONCE) && Instant::now() >= end {
+                    more = true;
+                    break;
+                }
+                let Some(item) = ring.next() else {
+                    // A record that is still being written hides those behind it.
+                    more |= sys::is_readable(fd.as_fd());
+                    break;
+                };
+                match Record::parse(&item) {
+                    Some(record) if record.ts > beyond => break,
+                    Some(record) if record.ts >= self.start && record.ts <= self.stop => count(&record),
+                    _ => {}
+                }
+            }
+        }
+        rest.more = more;
+        self.totals.lost += rest.counts.iter().sum::<u64>();
+        rest
     }
 
     /// Appends what has arrived to `out`, in order, losses in front.
@@ -155,17 +233,18 @@ impl Rings {
     /// # Errors
     /// The kernel's counters cannot be read.
     pub fn pass(&mut self, out: &mut Vec<Record>) -> io::Result<Pass> {
-        let now = sys::monotonic_ns();
+        let now = sys::monotonic_ns().min(self.stop.saturating_add(BEYOND_STOP_NS));
         let mut until = now;
         let mut result = Pass::Drained;
         let mut foreign = 0;
-        if !self.settled {
+        // While probes come off, the counters say nothing of use: a program's spares may be gone before it, or it before
+        // them.
+        if self.stop == u64::MAX {
             // A record that a spare is still to write goes before what may depend on it.
             until = self.read_losses(now, out)?;
             if until < now {
                 result = Pass::Held;
             }
-            self.settled = until > self.stop;
         }
         for ((ring, fd), shown) in self.rings.iter_mut().zip(&self.fds).zip(&mut self.shown) {
             let mut taken = 0;
@@ -200,7 +279,7 @@ impl Rings {
                     break;
                 }
                 taken += 1;
-                if taken == PASS {
+                if taken == self.quota {
                     // What is still in this ring was reserved after `ts`.
                     until = until.min(ts);
                     if result == Pass::Drained {
@@ -265,6 +344,24 @@ const UNTIL: usize = 2;
 /// A record that a program of ours has written.
 fn ours(item: &[u8]) -> Option<Record> {
     Record::parse(item).filter(|record| record.kind().is_some_and(|kind| !kind.is_synthetic()))
+}
+
+/// The record of events of a kind that were not read, from a time on until another.
+#[must_use]
+pub fn unread(kind: Kind, count: u64, from: u64, until: u64) -> Record {
+    let mut record = missing(Kind::Loss, kind, u16::MAX, count, from);
+    record.args[UNTIL] = until;
+    record
+}
+
+/// The record of events that were not read, of which nothing is known.
+#[must_use]
+pub fn gap(from: u64, until: u64) -> Record {
+    let mut record = Record { ts: from, kind: Kind::Gap as u16, ..Record::default() };
+    for field in spec(Kind::Gap).fields.iter().filter(|field| field.column == Column::Until) {
+        field.set(&mut record, until);
+    }
+    record
 }
 
 /// A loss record: it stands where knowledge ends.

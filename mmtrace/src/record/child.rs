@@ -1,19 +1,35 @@
 //! The command or workload that runs while recording.
 
 use std::{
-    os::fd::AsFd as _,
+    ffi::OsStr,
+    io,
+    os::{fd::AsFd, unix::process::ExitStatusExt},
     process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 use tokio::process::{Child, Command};
 
-use super::{RecordArgs, user};
+use super::{
+    RecordArgs, limits,
+    signals::Signals,
+    tasks::{Process, tell_of_stuck},
+    user,
+};
+use crate::console::tell;
+
+/// How long it may take to end when it is asked to.
+const ASKED: Duration = Duration::from_secs(5);
+/// How long when it is killed.
+const KILLED: Duration = Duration::from_secs(2);
 
 /// A process of ours that is recorded.
 pub(super) struct Recorded {
     child: Child,
     name: String,
+    /// When it was asked to end, and it and its descendants at that time.
+    asked: Option<(Instant, Vec<Process>)>,
 }
 
 impl Recorded {
@@ -28,11 +44,12 @@ impl Recorded {
             }
             // The report is on standard output, and what the workload did belongs beside it, not into it; nor on a
             // dashboard.
-            let account = match std::io::stderr().as_fd().try_clone_to_owned() {
+            let account = match io::stderr().as_fd().try_clone_to_owned() {
                 Ok(stderr) if !args.tui => Stdio::from(stderr),
                 _ => Stdio::null(),
             };
             command.stdout(account).stdin(Stdio::null());
+            end_with_us(&mut command);
             (command, format!("workload {workload}"))
         } else if let Some((program, rest)) = args.watch.command.split_first() {
             let mut command = Command::new(program);
@@ -41,13 +58,14 @@ impl Recorded {
             if let Some(user) = user::wanted(args)? {
                 user::run_as(&mut command, &user);
             }
-            (command, program.clone())
+            (command, OsStr::to_string_lossy(program).into_owned())
         } else {
             return Ok(None);
         };
+        limits::give_back(&mut command);
         command.kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("cannot run {name}"))?;
-        Ok(Some(Self { child, name }))
+        Ok(Some(Self { child, name, asked: None }))
     }
 
     /// Waits for its end.
@@ -64,14 +82,64 @@ impl Recorded {
         &self.name
     }
 
-    /// Asks it to end, and makes it end.
-    pub(super) async fn end(mut self) {
+    /// Asks it to end.
+    pub(super) fn ask(&mut self) {
         let Some(pid) = self.child.id() else { return };
-        // SAFETY: a signal to a child that has not been waited for: the id is still its own.
-        unsafe { libc::kill(pid as libc::pid_t, libc::SIGTERM) };
-        let patience = std::time::Duration::from_secs(5);
-        if tokio::time::timeout(patience, self.child.wait()).await.is_err() {
-            let _ = self.child.kill().await;
+        if self.asked.is_none() {
+            // Once it has died, its children are not to be told from others'.
+            self.asked = Some((Instant::now(), Process::of(pid).map_or_else(Vec::new, Process::tree)));
+            // SAFETY: a signal to a child that has not been waited for: the id is still its own.
+            unsafe { libc::kill(pid.cast_signed(), libc::SIGTERM) };
         }
+    }
+
+    /// Sees to its end, and says where it is stuck if it does not come: nothing ends a task in uninterruptible sleep.
+    pub(super) async fn end(mut self, signals: &mut Signals) {
+        self.ask();
+        let Some((asked, tree)) = self.asked.take() else { return };
+        let (killed, pid) = (Process::of(self.child.id().unwrap_or(0)), self.child.id().unwrap_or(0));
+        let left = (asked + ASKED).saturating_duration_since(Instant::now());
+        let hurried = tokio::select! {
+            _ = self.child.wait() => false,
+            () = tokio::time::sleep(left) => true,
+            () = signals.beyond(1) => true,
+        };
+        if !hurried {
+            for stuck in tell_of_stuck(tree, None) {
+                tell(&format!("{} has ended, but not all that it started: {stuck}", self.name));
+            }
+            return;
+        }
+        let _ = self.child.start_kill();
+        match tokio::time::timeout(KILLED, self.child.wait()).await {
+            Ok(Ok(status)) if status.signal() == Some(libc::SIGKILL) => {
+                tell(&format!("{} did not end when asked to, and was killed", self.name));
+            }
+            Ok(_) => {}
+            Err(_) => {
+                tell(&format!(
+                    "{} (process {pid}) does not end: it was killed {} s ago, and the kernel keeps it; it is left behind",
+                    self.name,
+                    KILLED.as_secs()
+                ));
+                for stuck in tell_of_stuck(tree, killed) {
+                    tell(&stuck);
+                }
+            }
+        }
+    }
+}
+
+/// Has the process asked to end when the thread that starts it ends, which is the one that records: so that a workload
+/// puts back what it changed also when the recorder is killed.
+fn end_with_us(command: &mut Command) {
+    let parent = std::process::id();
+    // SAFETY: the closure runs in the forked child and makes two system calls; it allocates nothing and takes no lock.
+    unsafe {
+        command.pre_exec(move || {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+            // The recorder may have died before the call above.
+            if libc::getppid().cast_unsigned() == parent { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+        });
     }
 }

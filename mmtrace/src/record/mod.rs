@@ -2,17 +2,23 @@
 
 mod args;
 mod child;
+mod closing;
+mod detaching;
 mod dump;
 mod kernel;
+mod limits;
 mod session;
+mod signals;
 mod size;
 mod status;
+mod tasks;
 mod user;
 
 pub use args::{DASHBOARD, RecordArgs, TopArgs, WatchArgs};
 pub use dump::Occasion;
 pub use kernel::running as running_kernel;
 pub use session::run;
+pub use signals::survive_file_limit;
 pub use size::Size;
 
 /// Folder that is written, and read, when none is named.

@@ -2,32 +2,36 @@
 
 use std::{
     cell::RefCell,
-    io::Write,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
-use mmtrace_common::Record;
+use anyhow::{Context as _, Result, anyhow, bail};
+use mmtrace_common::{Kind, LOST_KINDS, Record};
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
     sync::Notify,
+    task::JoinHandle,
     time::{sleep, sleep_until},
 };
 
 use super::{
     RecordArgs,
     child::Recorded,
+    closing::{self, Closing},
+    detaching::Held,
     dump::Dumps,
-    kernel,
-    status::{Face, Status, tell},
+    kernel, limits,
+    signals::Signals,
+    status::{Face, Status},
     user,
 };
 use crate::{
     btf::Btf,
-    capture::{CaptureWriter, FinalInfo, WriterOptions, make_room},
+    capture::{CaptureWriter, WriterOptions, make_room},
+    cli,
+    console::{self, tell},
     context::Context,
     environment::{Environment, cgroup},
     export::{
@@ -38,13 +42,13 @@ use crate::{
         filter::Filter,
         object::{self, Object},
         plan::Plan,
-        rings::{Pass, Rings},
+        rings::{self, Pass, Rings},
         spares::{self, Spares},
         symbols::Symbols,
         sys,
     },
     replay::Engine,
-    report::{Report, Style},
+    report::{Style, grouped},
     tui::{layout::Layout, terminal, watch::Watch},
 };
 
@@ -53,8 +57,19 @@ const PASS_EVERY: Duration = Duration::from_millis(10);
 /// While none come, how often they are looked for: programs wake nobody. The smallest ring by default, 8 MiB, takes a
 /// hundred thousand events, which is more than a CPU brings forth in this time.
 const IDLE_EVERY: Duration = Duration::from_millis(20);
+/// Records that are judged before signals, the clock and the child are looked at: 20 ms where a recorder has a tenth of a
+/// CPU.
+const SLICE: usize = 1 << 10;
 /// At the end, how long a record that is still being written is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the rings are read after a signal. What they hold then is lost.
+const DRAIN_TOLD: Duration = Duration::from_secs(5);
+/// How long when nobody waits: the time is over, or the command has ended.
+const DRAIN: Duration = Duration::from_secs(8);
+/// How many MiB a second are read at least, where the user has asked for more rings than are read in [`DRAIN`].
+const DRAIN_MIB: u32 = 32;
+/// How long what is left in them is counted.
+const COUNT: Duration = Duration::from_millis(500);
 /// How often metrics are made anew.
 const METRICS_EVERY: Duration = Duration::from_secs(1);
 /// How often a half-filled batch goes to disk: what a killed recorder loses at most.
@@ -65,59 +80,226 @@ const LONG: Duration = Duration::from_secs(1);
 /// A workload that has not ended by so much after its time is ended.
 const WORKLOAD_GRACE: Duration = Duration::from_secs(20);
 
-/// Records, and prints the report. Returns whether anything was violated.
+/// Records, and prints the report on standard output. Returns whether anything was violated.
 ///
 /// # Errors
-/// The environment does not allow it, the kernel refuses the programs, or the capture cannot be written.
-pub fn run(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<bool> {
+/// The environment does not allow it, the kernel refuses the programs, the capture cannot be written, or the report
+/// cannot be printed.
+pub fn run(args: &RecordArgs, style: Style) -> Result<bool> {
+    limits::raise()?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot set up the event loop")?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, record(args, out, style))
+    local.block_on(&runtime, record(args, style))
 }
 
-async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<bool> {
+async fn record(args: &RecordArgs, style: Style) -> Result<bool> {
     // From the first moment on, so that Ctrl-C never leaves half a capture behind.
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-    let mut hangup = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
+    let signals = Signals::watch()?;
+    console::never_wait();
+    let mut session = Session::prepare(args, signals).await?;
+    session.watch().await;
+    session.drain().await.close(style).await
+}
 
-    let mut layout = None;
-    if args.tui {
-        // Before an earlier capture is moved out of the way.
-        terminal::required()?;
-        layout = Some(Layout::load(&args.dashboard)?);
+/// A recording that has begun.
+struct Session<'a> {
+    args: &'a RecordArgs,
+    signals: Signals,
+    live: Live,
+    rings: Rings,
+    object: Held<Object>,
+    diagnostics: JoinHandle<()>,
+    child: Option<Recorded>,
+    deadline: Option<tokio::time::Instant>,
+    /// Of the keyboard.
+    wake: Arc<Notify>,
+    spares: Spares,
+    /// What there is to say once the terminal is given back.
+    news: Option<String>,
+}
+
+impl<'a> Session<'a> {
+    /// Attaches the probes, creates the capture and starts the command.
+    async fn prepare(args: &'a RecordArgs, signals: Signals) -> Result<Self> {
+        let mut layout = None;
+        if args.tui {
+            // Before an earlier capture is moved out of the way.
+            terminal::required()?;
+            layout = Some(Layout::load(&args.dashboard)?);
+        }
+        let environment = Environment::examine();
+        if let Some(finding) = environment.blocking() {
+            bail!("cannot record here: {finding}\nsee: mmtrace doctor");
+        }
+        let filter = filter(args)?;
+        let selection = args.watch.events.clone().unwrap_or_default();
+        let btf = Btf::from_kernel().context("cannot read the kernel's type information")?;
+        let mut plan = Plan::new(&btf, &Symbols::from_kernel(), &selection);
+        drop(btf);
+        if filter.bits() != 0 {
+            plan.serve_filter();
+        }
+
+        // Asked once more when the command is started: a wrong name is told before an earlier capture is moved.
+        user::wanted(args)?;
+        if !args.no_capture
+            && let Some(old) = make_room(&args.output)?
+        {
+            tell(&format!("the earlier capture is now {}", old.display()));
+        }
+        let kernel = kernel::running();
+        let spares = Spares::of(&kernel, &environment.preemption, args.watch.spares);
+        let mut object = Object::load(&plan, &filter, args.watch.buffer.map(|mib| mib << 20), spares)?;
+        let diagnostics = tokio::task::spawn_local(object.log());
+        let probes = attach(&mut object, &plan)?;
+        let mut object = Held::new(object);
+        let rings = Rings::new(object.get().streams()?, &kernel).context("cannot read the loss counters")?;
+
+        let context = Context {
+            kernel,
+            probes,
+            offsets: object::offsets(&plan),
+            enums: plan.enums.clone(),
+            filter: (filter.bits() != 0).then(|| filter.to_string()),
+            start: rings.start(),
+        };
+        let realtime_offset_ns = Some(sys::realtime_offset_ns());
+        let mut writer = None;
+        if !args.no_capture {
+            let options = WriterOptions { realtime_offset_ns, ..WriterOptions::keeping(args.ring.map(|r| r.0)) };
+            writer = Some(CaptureWriter::create(&args.output, &context, cli::words(), options)?);
+        }
+        let engine = Engine::new(context, !args.no_validate);
+        let wake = Arc::new(Notify::new());
+        let (engine, face) = match layout {
+            Some(layout) => {
+                let watch = Watch::new(layout, realtime_offset_ns, Arc::clone(&wake))?;
+                (engine.with_stats(), Face::Dashboard(Box::new(watch)))
+            }
+            None => (engine, Face::Line(Status::new())),
+        };
+        let metrics = match args.watch.metrics {
+            Some(address) => Some(Metrics::offer(address).await?),
+            None => None,
+        };
+        let dumps = args.dump_on.map(|occasion| Dumps::new(occasion, &args.output));
+        let live = Live::new(engine, writer, dumps, face, metrics);
+
+        let child = start_child(args, object.get())?;
+        // A workload ends by itself, and is recorded to its end: probes come off a quiet machine.
+        let grace = if args.watch.workload.is_some() { WORKLOAD_GRACE } else { Duration::ZERO };
+        let deadline = args.watch.seconds.map(|s| tokio::time::Instant::now() + Duration::from_secs_f64(s) + grace);
+        sys::raise_priority();
+        Ok(Self { args, signals, live, rings, object, diagnostics, child, deadline, wake, spares, news: None })
     }
 
-    let environment = Environment::examine();
-    if let Some(finding) = environment.blocking() {
-        bail!("cannot record here: {finding}\nsee: mmtrace doctor");
-    }
-    let filter = filter(args)?;
-    let selection = args.watch.events.clone().unwrap_or_default();
-    let btf = Btf::from_kernel().context("cannot read the kernel's type information")?;
-    let mut plan = Plan::new(&btf, &Symbols::from_kernel(), &selection);
-    drop(btf);
-    if filter.bits() != 0 {
-        plan.serve_filter();
+    /// Takes events until there is a reason to end. Nothing that it does keeps it from seeing that there is one.
+    async fn watch(&mut self) {
+        while !self.live.has_seen_enough() {
+            let pause = match self.live.step(&mut self.rings) {
+                Step::Busy => None,
+                Step::Waiting => Some(PASS_EVERY),
+                Step::Idle => Some(IDLE_EVERY),
+            };
+            tokio::select! {
+                biased;
+                () = self.signals.beyond(0) => break,
+                () = until(self.deadline) => break,
+                status = ended(self.child.as_mut()) => {
+                    let child = self.child.take().filter(|_| !status.success());
+                    self.news = child.map(|child| format!("{} ended with {status}", child.name()));
+                    break;
+                }
+                () = rest(pause) => {}
+                () = self.wake.notified() => {}
+            }
+        }
     }
 
-    // Asked once more when the command is started: a wrong name is told before an earlier capture is moved.
-    user::wanted(args)?;
-    if !args.no_capture
-        && let Some(old) = make_room(&args.output)?
-    {
-        crate::untrusted::complain(format_args!("the earlier capture is now {}", old.display()));
+    /// Ends the recording: no event counts from now on. What lies in the rings is taken, for a bounded time; the rest is
+    /// lost, and said to be.
+    async fn drain(self) -> Closing<'a> {
+        let Self { args, mut signals, mut live, mut rings, object, diagnostics, mut child, spares, news, .. } = self;
+        rings.stop();
+        let begun = Instant::now();
+        if let Some(child) = &mut child {
+            child.ask();
+        }
+        let saving = live.face.close();
+        news.iter().for_each(|news| tell(news));
+        diagnostics.abort();
+        let costs = rings.costs();
+        // First the counters, which say nothing of use once probes come off; then the probes, so that nobody pays for
+        // them while the rest is read.
+        let mut settled = false;
+        while !settled && begun.elapsed() < PATIENCE && Signals::count() < 2 {
+            settled = live.settle(&mut rings);
+            tokio::select! {
+                () = sleep(PASS_EVERY) => {}
+                () = signals.beyond(1) => {}
+            }
+        }
+        let detaching = object.detach();
+
+        let size = args.watch.buffer.unwrap_or(0) * rings.number() as u32;
+        let unhurried = DRAIN.max(Duration::from_secs((size / DRAIN_MIB).into()));
+        let mut end = begun + if Signals::count() > 0 { DRAIN_TOLD } else { unhurried };
+        let mut told = Signals::count() > 0;
+        let mut drained = false;
+        while !drained && Instant::now() < end && Signals::count() < 2 {
+            if !told && Signals::count() > 0 {
+                told = true;
+                end = end.min(Instant::now() + DRAIN_TOLD);
+            }
+            let pause = match live.step(&mut rings) {
+                Step::Busy => None,
+                Step::Waiting if live.is_held() && begun.elapsed() >= PATIENCE => break,
+                Step::Waiting if live.is_behind() || live.is_held() => Some(PASS_EVERY),
+                Step::Waiting | Step::Idle => {
+                    drained = true;
+                    None
+                }
+            };
+            tokio::select! {
+                biased;
+                () = signals.beyond(Signals::count()) => {}
+                () = rest(pause) => {}
+            }
+        }
+        if !drained || !settled {
+            let lost = live.give_up(&mut rings, settled, Instant::now() + COUNT);
+            tell(&format!(
+                "{lost} events were not read within {:.1} s of the end, and count as lost: rules that need them are unknown",
+                begun.elapsed().as_secs_f64()
+            ));
+        }
+        let missed = rings.missed_despite_spares();
+        if missed > 0 && spares.most() < spares::MOST {
+            tell(&format!(
+                "{missed} events are missing since tasks were preempted in a probe and in its spare: --spares {} misses \
+                 fewer",
+                spares::MOST
+            ));
+        }
+        for (kind, runs, ns) in costs {
+            tell(&format!("cost of {}: {} ns each of {runs} runs", kind.name(), ns / runs.max(1)));
+        }
+        let (engine, capture, failed) = live.into_parts(rings.watermark());
+        Closing { args, signals, engine, capture, failed, child, detaching, saving }
     }
-    let kernel = kernel::running();
-    let spares = Spares::of(&kernel, &environment.preemption, args.watch.spares);
-    let mut object = Object::load(&plan, &filter, args.watch.buffer.map(|mib| mib << 20), spares)?;
-    let diagnostics = tokio::task::spawn_local(object.log());
+}
+
+/// Attaches the probes, and says what is unusual about it.
+fn attach(object: &mut Object, plan: &Plan) -> Result<Vec<crate::context::ProbeState>> {
     let begun = Instant::now();
-    let probes = object.attach(&plan)?;
+    let probes = object.attach(plan)?;
     let attached = probes.iter().filter(|p| p.form.is_some()).count();
     if begun.elapsed() >= LONG {
         tell(&format!("{attached} of {} probes attached in {:.1} s", probes.len(), begun.elapsed().as_secs_f64()));
+    }
+    if let Some(probe) = probes.iter().find(|p| p.reason.as_deref().is_some_and(limits::was_met)) {
+        bail!("{} cannot be attached: too many files are open; allow more: ulimit -n 4096", probe.event);
     }
     if !object.bare().is_empty() {
         tell(&format!("the kernel refused spares of {}: what it skips of them is missing", object.bare().join(", ")));
@@ -126,142 +308,18 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         let why = probes.iter().find_map(|p| p.reason.as_deref()).unwrap_or("none was asked for");
         bail!("no probe could be attached: {why}\nsee: mmtrace doctor");
     }
-    let mut rings = Rings::new(object.streams()?, &kernel).context("cannot read the loss counters")?;
-
-    let context = Context {
-        kernel,
-        probes,
-        offsets: object::offsets(&plan),
-        enums: plan.enums.clone(),
-        filter: (filter.bits() != 0).then(|| filter.to_string()),
-        start: rings.start(),
-    };
-    let realtime_offset_ns = Some(sys::realtime_offset_ns());
-    let mut writer = None;
-    if !args.no_capture {
-        let options = WriterOptions { realtime_offset_ns, ..WriterOptions::keeping(args.ring.map(|r| r.0)) };
-        writer = Some(CaptureWriter::create(&args.output, &context, std::env::args().collect(), options)?);
-    }
-    let engine = Engine::new(context, !args.no_validate);
-    // By rings that have something, and by the keyboard.
-    let wake = Arc::new(Notify::new());
-    let (engine, face) = match layout {
-        Some(layout) => {
-            (engine.with_stats(), Face::Dashboard(Box::new(Watch::new(layout, realtime_offset_ns, Arc::clone(&wake))?)))
-        }
-        None => (engine, Face::Line(Status::new())),
-    };
-    let metrics = match args.watch.metrics {
-        Some(address) => Some(Metrics::offer(address).await?),
-        None => None,
-    };
-    let dumps = args.dump_on.map(|occasion| Dumps::new(occasion, &args.output));
-    let mut live = Live { engine, writer, dumps, face, metrics, batch: Vec::new(), flushed: Instant::now() };
-
-    let mut child = start_child(args, &mut object)?;
-    // A workload ends by itself, and is recorded to its end: probes come off a quiet machine.
-    let grace = if args.watch.workload.is_some() { WORKLOAD_GRACE } else { Duration::ZERO };
-    let deadline = args.watch.seconds.map(|s| tokio::time::Instant::now() + Duration::from_secs_f64(s) + grace);
-    sys::raise_priority();
-
-    let mut result = Ok(());
-    while !live.has_seen_enough() {
-        match live.pass(&mut rings) {
-            Ok(Pass::More) => {}
-            Ok(pass @ (Pass::Drained | Pass::Held)) => {
-                let busy = pass == Pass::Held || !live.batch.is_empty();
-                tokio::select! {
-                    biased;
-                    _ = interrupt.recv() => break,
-                    _ = terminate.recv() => break,
-                    _ = hangup.recv() => break,
-                    () = until(deadline) => break,
-                    status = ended(child.as_mut()) => {
-                        live.face.clear();
-                        if let (Some(child), false) = (&child, status.success()) {
-                            tell(&format!("{} ended with {status}", child.name()));
-                        }
-                        child = None;
-                        break;
-                    }
-                    () = sleep(if busy { PASS_EVERY } else { IDLE_EVERY }) => {}
-                    () = wake.notified() => {}
-                }
-            }
-            Err(error) => {
-                result = Err(error);
-                break;
-            }
-        }
-    }
-
-    // Nothing after this moment counts; then the probes come off, so that nobody
-    // pays for them while the rest is written.
-    rings.stop();
-    diagnostics.abort();
-    let costs = rings.costs();
-    let patience = Instant::now() + PATIENCE;
-    while result.is_ok() && !rings.has_settled() && Instant::now() < patience {
-        match live.pass(&mut rings) {
-            Ok(Pass::Held) => sleep(PASS_EVERY).await,
-            Ok(Pass::More | Pass::Drained) => {}
-            Err(error) => result = Err(error),
-        }
-    }
-    let detaching = Detaching::begin(object);
-    while result.is_ok() {
-        match live.pass(&mut rings) {
-            Ok(Pass::More) => {}
-            Ok(Pass::Held) if Instant::now() < patience => sleep(PASS_EVERY).await,
-            Ok(Pass::Drained | Pass::Held) => break,
-            Err(error) => result = Err(error),
-        }
-    }
-    live.face.close();
-    if let Some(child) = child {
-        child.end().await;
-    }
-    // What was judged is worth a report, also when it could not all be written.
-    let closed = live.close(args, rings.watermark(), out, style);
-    let missed = rings.missed_despite_spares();
-    if missed > 0 && spares.most() < spares::MOST {
-        tell(&format!(
-            "{missed} events are missing since tasks were preempted in a probe and in its spare: --spares {} misses fewer",
-            spares::MOST
-        ));
-    }
-    for (kind, runs, ns) in costs {
-        tell(&format!("cost of {}: {} ns each of {runs} runs", kind.name(), ns / runs.max(1)));
-    }
-    detaching.end();
-    result?;
-    closed
+    Ok(probes)
 }
 
-/// Probes that are coming off. The kernel waits for a grace period at each function, one after the other, so
-/// that of many takes seconds; what was recorded is judged and written meanwhile.
-struct Detaching {
-    thread: std::thread::JoinHandle<()>,
-    begun: Instant,
-}
-
-impl Detaching {
-    fn begin(object: Object) -> Self {
-        Self { thread: std::thread::spawn(move || object.detach()), begun: Instant::now() }
-    }
-
-    /// Waits until the last is off.
-    fn end(self) {
-        let Self { thread, begun } = self;
-        if !thread.is_finished() && begun.elapsed() >= LONG {
-            tell("waiting for the kernel to take the last probes off");
-        }
-        // It cannot panic: it only drops.
-        let _ = thread.join();
-        if begun.elapsed() >= LONG {
-            tell(&format!("probes taken off in {:.1} s", begun.elapsed().as_secs_f64()));
-        }
-    }
+/// What a step of the recording leaves to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// There is more: come back at once.
+    Busy,
+    /// There may be more soon.
+    Waiting,
+    /// There was nothing.
+    Idle,
 }
 
 /// The recording as it goes.
@@ -271,70 +329,177 @@ struct Live {
     dumps: Option<Dumps>,
     face: Face,
     metrics: Option<Metrics>,
+    /// Of the last pass.
     batch: Vec<Record>,
+    /// Records of it that have been judged.
+    judged: usize,
+    pass: Pass,
     flushed: Instant,
+    /// Why the recording has to end.
+    failed: Option<anyhow::Error>,
 }
 
 impl Live {
-    /// The user has closed the dashboard.
-    fn has_seen_enough(&self) -> bool {
-        matches!(&self.face, Face::Dashboard(watch) if watch.is_over())
+    fn new(
+        engine: Engine,
+        writer: Option<CaptureWriter>,
+        dumps: Option<Dumps>,
+        face: Face,
+        metrics: Option<Metrics>,
+    ) -> Self {
+        let (batch, flushed) = (Vec::new(), Instant::now());
+        Self { engine, writer, dumps, face, metrics, batch, judged: 0, pass: Pass::Drained, flushed, failed: None }
     }
 
-    /// Takes what has arrived: judges it, writes it.
-    fn pass(&mut self, rings: &mut Rings) -> Result<Pass> {
-        self.batch.clear();
-        let pass = rings.pass(&mut self.batch).context("cannot read what the probes have lost")?;
-        self.face.keep(&self.engine, &self.batch);
-        for record in &self.batch {
+    /// The user has closed the dashboard, or something is wrong.
+    fn has_seen_enough(&self) -> bool {
+        self.failed.is_some() || matches!(&self.face, Face::Dashboard(watch) if watch.is_over())
+    }
+
+    /// Whether the writer has more to do than may wait.
+    fn is_behind(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| !writer.has_room())
+    }
+
+    /// Whether a record is waited for that is still being written.
+    fn is_held(&self) -> bool {
+        self.pass == Pass::Held
+    }
+
+    fn fail(&mut self, error: anyhow::Error) {
+        self.failed.get_or_insert(error);
+    }
+
+    /// Takes some of what has arrived: judges it, writes it.
+    fn step(&mut self, rings: &mut Rings) -> Step {
+        if self.judged == self.batch.len() {
+            self.batch.clear();
+            self.judged = 0;
+            match rings.pass(&mut self.batch) {
+                Ok(pass) => self.pass = pass,
+                Err(error) => {
+                    self.pass = Pass::Held;
+                    self.fail(anyhow!(error).context("cannot read what the probes have lost"));
+                }
+            }
+            self.face.keep(&self.engine, &self.batch);
+        }
+        let idle = self.batch.is_empty();
+        let behind = self.is_behind();
+        if !behind {
+            let slice = self.judged..self.batch.len().min(self.judged + SLICE);
+            self.judge(slice);
+        }
+        self.look_around();
+        match self.pass {
+            _ if behind => Step::Waiting,
+            _ if self.judged < self.batch.len() => Step::Busy,
+            Pass::More => Step::Busy,
+            Pass::Drained if idle => Step::Idle,
+            Pass::Held | Pass::Drained => Step::Waiting,
+        }
+    }
+
+    /// Judges records of the batch, and writes them. A capture that cannot be written any more ends the recording, but
+    /// what was recorded is worth a verdict.
+    fn judge(&mut self, slice: std::ops::Range<usize>) {
+        self.judged = slice.end;
+        for record in &self.batch[slice] {
             self.engine.apply(record);
-            if let Some(writer) = &mut self.writer {
-                writer.append(record)?;
+            if let Some(Err(error)) = self.writer.as_mut().map(|writer| writer.append(record)) {
+                self.writer = None;
+                self.failed.get_or_insert(error.into());
             }
         }
-        if self.flushed.elapsed() >= FLUSH_EVERY {
-            self.flushed = Instant::now();
-            if let Some(writer) = &mut self.writer {
-                writer.flush()?;
-            }
-        }
-        if let (Some(dumps), Some(writer)) = (&mut self.dumps, &mut self.writer)
-            && let Some(message) = dumps.tick(&self.engine, writer)?
+    }
+
+    /// What is to be done now and then.
+    fn look_around(&mut self) {
+        if self.flushed.elapsed() >= FLUSH_EVERY
+            && let Some(writer) = self.writer.as_mut().filter(|writer| writer.has_room())
         {
-            self.face.say(&message);
+            self.flushed = Instant::now();
+            if let Err(error) = writer.flush() {
+                self.writer = None;
+                self.fail(error.into());
+            }
         }
-        self.face.tick(&self.engine)?;
+        if let (Some(dumps), Some(writer)) = (&mut self.dumps, self.writer.as_mut().filter(|writer| writer.has_room()))
+        {
+            match dumps.tick(&self.engine, writer) {
+                Ok(message) => message.iter().for_each(|message| self.face.say(message)),
+                Err(error) => {
+                    self.writer = None;
+                    self.fail(error.into());
+                }
+            }
+        }
+        if let Err(error) = self.face.tick(&self.engine) {
+            self.fail(error);
+        }
         if let Some(metrics) = &mut self.metrics {
             metrics.tick(&self.engine);
         }
-        Ok(pass)
     }
 
-    /// Seals the capture and prints the report.
-    fn close(mut self, args: &RecordArgs, end_ts: u64, out: &mut dyn Write, style: Style) -> Result<bool> {
+    /// Adds what is known to be missing up to the stop. Returns whether that is all.
+    fn settle(&mut self, rings: &mut Rings) -> bool {
+        // Another pass is due, whatever the last one found.
+        self.pass = Pass::More;
+        match rings.settle(&mut self.batch) {
+            Ok(settled) => settled,
+            Err(error) => {
+                self.fail(anyhow!(error).context("cannot read what the probes have lost"));
+                false
+            }
+        }
+    }
+
+    /// Takes what was not read, or not judged, as lost. Returns how many events that are, in words.
+    fn give_up(&mut self, rings: &mut Rings, settled: bool, end: Instant) -> String {
+        let rest = rings.rest(end);
+        let unjudged = self.batch.split_off(self.judged);
+        let from = unjudged.first().map_or(rest.from, |record| record.ts);
+        let mut missing = given_up(&unjudged, rest.counts, from, rings.stopped());
+        let lost: u64 = missing.iter().filter(|r| r.kind() == Some(Kind::Loss)).map(|r| r.args[1]).sum();
+        let more = rest.more || !settled;
+        if more {
+            missing.push(rings::gap(from, rings.stopped()));
+        }
+        self.batch.extend(missing);
+        self.judge(self.judged..self.batch.len());
+        format!("{}{}", grouped(lost), if more { " and more" } else { "" })
+    }
+
+    /// What is left of it at the end, nanoseconds of `CLOCK_MONOTONIC`.
+    fn into_parts(mut self, end_ts: u64) -> (Engine, Option<closing::Capture>, Option<anyhow::Error>) {
         self.engine.finish();
-        if let (Some(dumps), Some(writer)) = (&mut self.dumps, &mut self.writer) {
-            // If it cannot be kept, the capture itself cannot be finished either: that tells why.
-            let _ = dumps.close(&self.engine, writer);
+        let Self { engine, writer, dumps, failed, .. } = self;
+        (engine, writer.map(|writer| closing::Capture { writer, dumps, end_ts }), failed)
+    }
+}
+
+/// Loss records instead of records that were not judged, and of those in `counts`, by kind. What those tell of losses
+/// stays.
+fn given_up(unjudged: &[Record], mut counts: [u64; LOST_KINDS], from: u64, until: u64) -> Vec<Record> {
+    let mut missing = Vec::new();
+    for record in unjudged {
+        match counts.get_mut(usize::from(record.kind)) {
+            Some(count) if !record.kind().is_some_and(Kind::is_synthetic) => *count += 1,
+            _ => missing.push(*record),
         }
-        let moved = self.writer.as_ref().is_some_and(|writer| !writer.is_in_place());
-        let sealed = self.writer.map(|writer| writer.finish(FinalInfo { end_ts }));
-        for message in self.dumps.iter_mut().flat_map(Dumps::last) {
-            tell(&message);
-        }
-        let report = Report::new(&self.engine);
-        report.print(args.json, style, out).context("cannot print the report")?;
-        let sealed = sealed.transpose()?.is_some();
-        if moved {
-            let dir = args.output.display();
-            tell(&format!(
-                "the folder {dir} was renamed or removed while recording: the capture is in it, wherever it is now, and \
-                 what is at {dir} is another's"
-            ));
-        } else if sealed && !args.json {
-            tell(&format!("capture in {}; to judge it again: mmtrace replay {0}", args.output.display()));
-        }
-        Ok(report.is_violated())
+    }
+    let counts = counts.iter().enumerate().filter(|(_, count)| **count > 0);
+    let kinds = counts.filter_map(|(kind, count)| Some((Kind::from_u16(kind as u16)?, *count)));
+    missing.extend(kinds.map(|(kind, count)| rings::unread(kind, count, from, until)));
+    missing
+}
+
+/// Waits, or only lets others see what has come.
+async fn rest(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => sleep(pause).await,
+        None => tokio::task::yield_now().await,
     }
 }
 
@@ -369,7 +534,8 @@ fn filter(args: &RecordArgs) -> Result<Filter> {
         }
     }
     let cgroup = args.watch.cgroup.as_ref().map(cgroup::resolve).transpose()?;
-    let command = args.watch.command.first().filter(|_| !args.watch.all).cloned();
+    let command =
+        args.watch.command.first().filter(|_| !args.watch.all).map(|name| name.to_string_lossy().into_owned());
     Ok(Filter { pids: args.watch.pids.clone(), cgroup, comm: args.watch.comm.clone(), command })
 }
 
@@ -396,5 +562,60 @@ async fn until(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::{RULES, Verdict};
+    use mmtrace_common::spec;
+
+    fn at(ts: u64, kind: Kind) -> Record {
+        Record { ts, kind: kind as u16, ..Record::default() }
+    }
+
+    #[test]
+    fn what_is_given_up_is_lost_by_kind_and_what_was_lost_before_stays_told() {
+        let before = rings::unread(Kind::MaWrite, 5, 10, 20);
+        let unjudged = [before, at(21, Kind::Released), at(22, Kind::Released), at(23, Kind::MaWrite)];
+        let mut counts = [0; LOST_KINDS];
+        counts[Kind::MaWrite as usize] = 7;
+        let missing = given_up(&unjudged, counts, 21, 99);
+        let told: Vec<_> = missing.iter().map(|r| (r.ts, r.args[0], r.args[1], r.args[2])).collect();
+        let expected =
+            [(10, Kind::MaWrite as u64, 5, 20), (21, Kind::MaWrite as u64, 8, 99), (21, Kind::Released as u64, 2, 99)];
+        for one in expected {
+            assert!(told.contains(&one), "{one:?} in {told:?}");
+        }
+        assert_eq!(told.len(), 3, "{told:?}");
+    }
+
+    /// A live recording may end with a gap, as a capture that was read may hold one.
+    #[test]
+    fn what_is_given_up_without_a_count_makes_every_rule_unknown() {
+        let mut engine = Engine::new(Context::default(), true);
+        engine.apply(&rings::gap(5, 9));
+        assert_eq!(engine.gaps(), 1);
+        let sink = engine.sink().expect("it judges");
+        assert!(RULES.iter().all(|r| matches!(sink.verdict(r.id), Verdict::Unknown | Verdict::NotObservable)));
+        assert_eq!(spec(Kind::Gap).fields.len(), 2);
+    }
+
+    #[test]
+    fn what_ends_is_seen_while_there_is_always_more_to_do() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let deadline = Some(tokio::time::Instant::now() + Duration::from_millis(50));
+            let begun = Instant::now();
+            loop {
+                tokio::select! {
+                    biased;
+                    () = until(deadline) => break,
+                    () = rest(None) => {}
+                }
+                assert!(begun.elapsed() < Duration::from_secs(20), "the clock is not looked at");
+            }
+        });
     }
 }

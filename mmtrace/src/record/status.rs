@@ -1,7 +1,7 @@
 //! How a recording shows itself: a line on standard error, or the dashboard.
 
 use std::{
-    io::{IsTerminal, Write},
+    io::IsTerminal,
     time::{Duration, Instant},
 };
 
@@ -9,10 +9,10 @@ use anyhow::Result;
 use mmtrace_common::Record;
 
 use crate::{
+    console::{self, tell},
     replay::Engine,
     report::{Style, grouped},
-    tui::watch::Watch,
-    untrusted::complain,
+    tui::watch::{Saving, Watch},
 };
 
 /// How often the line is renewed on a terminal; elsewhere it is a line now and then.
@@ -59,34 +59,21 @@ impl Face {
         }
     }
 
-    /// Makes room for other text.
-    pub(super) fn clear(&mut self) {
-        match self {
-            Self::Line(status) => status.clear(),
-            // Text would stand in the middle of a view.
-            Self::Dashboard(_) => self.close(),
-            Self::Closed => {}
-        }
-    }
-
-    /// Gives the terminal back.
-    pub(super) fn close(&mut self) {
+    /// Gives the terminal back. What is being saved goes on.
+    pub(super) fn close(&mut self) -> Saving {
         match std::mem::replace(self, Self::Closed) {
             Self::Line(status) => status.clear(),
             Self::Dashboard(watch) => {
                 let (pictures, took) = watch.drawing();
                 // First the terminal, then what is to stay on it.
-                drop(watch);
+                let saving = watch.close();
                 tell(&format!("{pictures} pictures drawn, in {:.3} s", took.as_secs_f64()));
+                return saving;
             }
             Self::Closed => {}
         }
+        Saving::default()
     }
-}
-
-/// Says something on standard error. It may be gone with the terminal: that is no reason not to end well.
-pub(super) fn tell(message: &str) {
-    complain(message);
 }
 
 /// Shows how it goes.
@@ -114,7 +101,8 @@ impl Status {
     /// Shows the state of things if it is time to.
     pub(super) fn tick(&mut self, engine: &Engine) {
         let now = Instant::now();
-        if now < self.next {
+        // Where nobody reads, an old line is not worth a place in the queue.
+        if now < self.next || !console::is_idle() {
             return;
         }
         self.next = now + if self.terminal { ON_TERMINAL } else { ELSEWHERE };
@@ -140,16 +128,13 @@ impl Status {
             let [held, violated, unknown, _] = sink.counts();
             line = format!("{line}; rules: {held} held, {}, {unknown} unknown", count(violated as u64, "violated"));
         }
-        let mut stderr = std::io::stderr().lock();
-        // A line that cannot be shown is no reason to stop recording.
-        let _ = if self.terminal { write!(stderr, "\r\x1b[K{line}") } else { writeln!(stderr, "mmtrace: {line}") };
-        let _ = stderr.flush();
+        console::put(&if self.terminal { format!("\r\x1b[K{line}") } else { format!("mmtrace: {line}\n") });
     }
 
     /// Makes room for other text.
-    pub(super) fn clear(&self) {
+    fn clear(&self) {
         if self.terminal {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
+            console::put("\r\x1b[K");
         }
     }
 }

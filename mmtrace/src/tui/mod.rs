@@ -125,10 +125,16 @@ impl Dashboard {
         if !due {
             return Ok(());
         }
+        if !self.screen.is_free()? {
+            // Nobody reads what was drawn last: the next picture is for whoever comes back.
+            self.touched = true;
+            return Ok(());
+        }
         let start = Instant::now();
         let show = Show { colour: self.colour, ..Show::new(engine, place, &self.layout) };
         let (state, mut drawn) = (&self.state, Drawn::default());
         self.screen.terminal.draw(|frame| drawn = view::draw(frame, &show, state))?;
+        self.screen.show();
         self.state.drew(drawn);
         self.touched = false;
         self.last = Instant::now();

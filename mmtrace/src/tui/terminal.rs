@@ -1,10 +1,10 @@
 //! The terminal: taken over and given back, whatever happens.
 
 use std::{
-    io::{self, IsTerminal, Stdout},
+    io::{self, IsTerminal, Write},
     mem::ManuallyDrop,
     sync::{
-        Arc, Once,
+        Arc, Mutex, Once, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, channel},
     },
@@ -24,24 +24,53 @@ use ratatui::{
     },
 };
 
+use crate::{console, outlet::Outlet};
+
+/// How long the terminal may take to be given back.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long the input thread waits before it looks whether it is still wanted.
 const POLL: Duration = Duration::from_millis(50);
 
 /// How often it looks whether the terminal is still there.
 const ALIVE: Duration = Duration::from_secs(1);
 
-/// The terminal while the dashboard has it. Dropping it gives it back.
+/// What is drawn on, before the terminal gets it.
+#[derive(Clone, Default)]
+pub struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl Paper {
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // Half a picture is not shown.
+        Ok(())
+    }
+}
+
+/// The terminal while the dashboard has it. Dropping it gives it back. It is written by a thread of its own: a terminal
+/// that is not read keeps nobody else.
 pub struct Screen {
     /// To draw on.
     ///
-    /// Never dropped: that would show the cursor, as [`restore`] does, and panic where neither it nor the complaint
-    /// can be written any more.
-    pub terminal: ManuallyDrop<Terminal<CrosstermBackend<Stdout>>>,
+    /// Never dropped: that would show the cursor, as [`restore`] does.
+    pub terminal: ManuallyDrop<Terminal<CrosstermBackend<Paper>>>,
+    paper: Paper,
+    outlet: Outlet,
     /// Keys, mouse, new sizes.
     pub input: Receiver<Event>,
     stop: Arc<AtomicBool>,
 }
 
+/// Gives the terminal back from wherever a panic comes.
 fn restore() {
     // There is nobody left to tell if this fails.
     let _ = execute!(io::stdout(), DisableMouseCapture, LeaveAlternateScreen, Show);
@@ -79,42 +108,70 @@ impl Screen {
                 before(panic);
             }));
         });
-        enable_raw_mode().context("cannot take the terminal over")?;
-        execute!(io::stdout(), EnterAlternateScreen, EnableMouseCapture).inspect_err(|_| restore())?;
-        let terminal = Terminal::new(CrosstermBackend::new(io::stdout())).inspect_err(|_| restore())?;
+        let no_thread = "cannot start a thread for the terminal";
+        let outlet = console::stdout().and_then(|to| Outlet::new("terminal", to, usize::MAX)).context(no_thread)?;
+        let mut paper = Paper::default();
+        let terminal = Terminal::new(CrosstermBackend::new(paper.clone())).context("cannot take the terminal over")?;
         let (send, input) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        thread::Builder::new().name("input".to_owned()).spawn(move || {
-            let mut asked = Instant::now();
-            while !stopped.load(Ordering::Relaxed) {
-                let event = match event::poll(POLL) {
-                    Ok(true) => event::read(),
-                    // A terminal that was hung up has nothing to read for ever, and no size.
-                    Ok(false) if asked.elapsed() >= ALIVE && window_size().is_err() => return,
-                    Ok(false) => {
-                        if asked.elapsed() >= ALIVE {
-                            asked = Instant::now();
+        enable_raw_mode().context("cannot take the terminal over")?;
+        execute!(paper, EnterAlternateScreen, EnableMouseCapture)?;
+        // From here on, dropping gives the terminal back.
+        let screen = Self { terminal: ManuallyDrop::new(terminal), paper, outlet, input, stop };
+        screen.show();
+        thread::Builder::new()
+            .name("input".to_owned())
+            .spawn(move || {
+                let mut asked = Instant::now();
+                while !stopped.load(Ordering::Relaxed) {
+                    let event = match event::poll(POLL) {
+                        Ok(true) => event::read(),
+                        // A terminal that was hung up has nothing to read for ever, and no size.
+                        Ok(false) if asked.elapsed() >= ALIVE && window_size().is_err() => return,
+                        Ok(false) => {
+                            if asked.elapsed() >= ALIVE {
+                                asked = Instant::now();
+                            }
+                            continue;
                         }
-                        continue;
+                        Err(e) => Err(e),
+                    };
+                    // The terminal is gone, or nobody listens.
+                    let Ok(event) = event else { return };
+                    if send.send(event).is_err() {
+                        return;
                     }
-                    Err(e) => Err(e),
-                };
-                // The terminal is gone, or nobody listens.
-                let Ok(event) = event else { return };
-                if send.send(event).is_err() {
-                    return;
+                    on_input();
                 }
-                on_input();
-            }
-        })?;
-        Ok(Self { terminal: ManuallyDrop::new(terminal), input, stop })
+            })
+            .context(no_thread)?;
+        Ok(screen)
+    }
+
+    /// Whether all that was drawn has reached the terminal.
+    ///
+    /// # Errors
+    ///
+    /// The terminal is gone.
+    pub fn is_free(&self) -> io::Result<bool> {
+        self.outlet.error().map_or_else(|| Ok(self.outlet.is_idle()), Err)
+    }
+
+    /// Shows what was drawn.
+    pub fn show(&self) {
+        self.outlet.put(&self.paper.take());
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        restore();
+        // Paper takes everything.
+        let _ = execute!(self.paper, DisableMouseCapture, LeaveAlternateScreen, Show);
+        self.show();
+        self.outlet.wait(PATIENCE);
+        // There is nobody left to tell if this fails.
+        let _ = disable_raw_mode();
     }
 }

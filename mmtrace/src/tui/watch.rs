@@ -132,6 +132,12 @@ impl Watch {
         self.over
     }
 
+    /// Gives the terminal back. What is being saved goes on.
+    #[must_use]
+    pub fn close(self) -> Saving {
+        Saving(self.saving)
+    }
+
     /// Pictures drawn so far, and the time that took.
     #[must_use]
     pub const fn drawing(&self) -> (u64, Duration) {
@@ -139,11 +145,14 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
-    fn drop(&mut self) {
-        // What is being saved is saved.
-        for thread in self.saving.drain(..) {
-            let _ = thread.join();
-        }
+/// What is being saved when the dashboard is closed.
+#[derive(Default)]
+pub struct Saving(Vec<JoinHandle<Result<Option<Saved>, CaptureError>>>);
+
+impl Saving {
+    /// Whether all of it is.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.iter().all(JoinHandle::is_finished)
     }
 }

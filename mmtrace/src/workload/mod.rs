@@ -12,6 +12,7 @@ mod fork;
 mod gup;
 mod hugetlb;
 mod inspect;
+mod journal;
 mod khugepaged;
 mod markers;
 mod migrate;
@@ -54,12 +55,18 @@ pub struct WorkloadArgs {
     /// Which path of the kernel to drive
     ///
     /// `--list` shows the events that each provokes.
-    #[arg(value_name = "NAME", value_parser = names(), required_unless_present = "list")]
+    #[arg(value_name = "NAME", value_parser = names(), required_unless_present_any = ["list", "restore"])]
     pub name: Option<String>,
 
     /// List the workloads, the events they provoke and what they need
     #[arg(long)]
     pub list: bool,
+
+    /// Put back the settings that a workload left which was killed, and do nothing else
+    ///
+    /// The next workload that changes settings does so too, before it changes any.
+    #[arg(long, conflicts_with_all = ["name", "list"])]
+    pub restore: bool,
 
     /// How long to run, in seconds
     ///
@@ -117,9 +124,32 @@ pub fn run(args: &WorkloadArgs, stop: &AtomicBool, out: &mut dyn Write) -> Resul
         table::list(args.json, out)?;
         return Ok(Outcome::default());
     }
+    if args.restore {
+        let told = journal::journal().restore().context("cannot put back what an earlier workload left")?;
+        told.iter().try_for_each(|told| writeln!(out, "{told}"))?;
+        if told.is_empty() {
+            writeln!(out, "nothing to put back: no workload that was killed has left anything changed")?;
+        }
+        return Ok(Outcome::default());
+    }
+    // What a dead workload has left is no original, and it makes others slow: it goes also where nothing is changed.
+    match journal::journal().restore() {
+        Ok(told) => told.iter().for_each(|told| crate::console::tell(told)),
+        // It was root's, and is for root to put back.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+        Err(error) => crate::console::tell(&format!("cannot put back what an earlier workload left: {error}")),
+    }
     let outcome = execute(args, stop, &all::this_program)?;
     print(&outcome, args.json, out).context("cannot print the outcome")?;
     Ok(outcome)
+}
+
+/// Files of settings that a workload has left changed which was killed.
+///
+/// # Errors
+/// They are for root to know.
+pub fn left_changed() -> std::io::Result<Vec<std::path::PathBuf>> {
+    journal::journal().pending()
 }
 
 fn execute(args: &WorkloadArgs, stop: &AtomicBool, launch: all::Launch<'_>) -> Result<Outcome> {

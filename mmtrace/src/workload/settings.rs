@@ -1,14 +1,15 @@
 //! Kernel settings that are changed for a while.
 
+use super::journal::{Change, Journal, journal};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A setting that gets its old value back when this is dropped.
-#[derive(Debug)]
+/// A setting that gets its old value back when this is dropped, or from the next workload if this one is killed.
 pub(super) struct Setting {
     path: PathBuf,
     old: String,
+    journal: &'static Journal,
     /// Held so that another workload does not take our value for the old one.
     _lock: File,
 }
@@ -16,15 +17,28 @@ pub(super) struct Setting {
 impl Setting {
     /// Writes `value` to a file of one value, or of choices, under /proc/sys or /sys.
     pub(super) fn change(path: &Path, value: &str) -> io::Result<Self> {
+        Self::noted(path, value, journal())
+    }
+
+    fn noted(path: &Path, value: &str, journal: &'static Journal) -> io::Result<Self> {
         let lock = File::open(path)?;
+        // Who may not write it has nothing to note.
+        drop(File::options().write(true).open(path)?);
+        // What a dead workload has left is no original.
+        for told in journal.restore()? {
+            crate::console::tell(&told);
+        }
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(io::Error::other("another workload has changed it")),
             Err(TryLockError::Error(error)) => return Err(error),
         }
         let old = chosen(&fs::read_to_string(path)?).to_owned();
+        journal.note(&Change::Setting { path: path.to_owned(), old: old.clone(), new: value.to_owned() })?;
+        // Dropping it puts back a value that was written in part.
+        let setting = Self { path: path.to_owned(), old, journal, _lock: lock };
         fs::write(path, value)?;
-        Ok(Self { path: path.to_owned(), old, _lock: lock })
+        Ok(setting)
     }
 }
 
@@ -36,12 +50,13 @@ pub(super) fn chosen(text: &str) -> &str {
 
 impl Drop for Setting {
     fn drop(&mut self) {
-        if let Err(error) = fs::write(&self.path, &self.old) {
-            crate::untrusted::complain(format_args!(
+        match fs::write(&self.path, &self.old) {
+            Ok(()) => self.journal.undone(&self.path),
+            Err(error) => crate::untrusted::complain(format_args!(
                 "cannot set {} back to {}: {error}",
                 self.path.display(),
                 self.old
-            ));
+            )),
         }
     }
 }
@@ -80,11 +95,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("value");
         fs::write(&path, "10000\n").unwrap();
-        let setting = Setting::change(&path, "1").unwrap();
+        let journal: &'static Journal = Box::leak(Box::new(Journal::in_folder(&folder.path().join("run"))));
+        let setting = Setting::noted(&path, "1", journal).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "1");
-        assert!(Setting::change(&path, "2").is_err());
+        assert!(Setting::noted(&path, "2", journal).is_err());
         drop(setting);
         assert_eq!(fs::read_to_string(&path).unwrap(), "10000");
+        assert_eq!(fs::read_dir(folder.path().join("run")).unwrap().count(), 0, "nothing is left to put back");
     }
 
     #[test]

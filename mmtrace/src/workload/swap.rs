@@ -1,6 +1,7 @@
 //! Pages that go to swap and come back, and a swap file for as long as a workload runs.
 
 use super::Job;
+use super::journal::{Change, journal};
 use super::process::{self, swap_off, swap_on};
 use super::settings::{line_kib, vmstat};
 use super::sys::{Advice, Mapping, PAGE};
@@ -103,6 +104,7 @@ impl SwapFile {
         }
         file.sync_all()?;
         drop(file);
+        journal().note(&Change::Swap { path: swap.path.clone() })?;
         swap_on(&swap.path)?;
         swap.on = true;
         Ok(swap)
@@ -132,8 +134,9 @@ impl Drop for SwapFile {
             ));
             return;
         }
-        if let Err(error) = fs::remove_file(&self.path) {
-            crate::untrusted::complain(format_args!("cannot remove {}: {error}", self.path.display()));
+        match fs::remove_file(&self.path) {
+            Ok(()) => journal().undone(&self.path),
+            Err(error) => crate::untrusted::complain(format_args!("cannot remove {}: {error}", self.path.display())),
         }
     }
 }

@@ -1,0 +1,285 @@
+//! The end of a recording, when all events are judged: the report, the capture, the command, the probes. Each may wait for
+//! something that does not come: a reader of standard output, a disk, a task that the kernel keeps, a grace period. So
+//! each has its bound, or ends at a signal, and it is said what was left.
+
+use std::{
+    fs::File,
+    io,
+    sync::mpsc::{SendError, channel},
+    thread::{Builder, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use tokio::time::sleep;
+
+use super::{RecordArgs, child::Recorded, detaching::Detaching, dump::Dumps, signals::Signals};
+use crate::{
+    capture::{CaptureError, CaptureWriter, FinalInfo},
+    console::{self, tell},
+    outlet::{Outlet, write_a_piece},
+    probe::object::Object,
+    replay::Engine,
+    report::{Report, Style},
+    tui::watch::Saving,
+    untrusted::Screened,
+    verdict::Verdict,
+};
+
+/// How often to look whether something is done.
+const EVERY: Duration = Duration::from_millis(5);
+/// How long standard output may take nothing once a signal has come.
+const UNREAD: Duration = Duration::from_secs(5);
+/// How long either may still take after a second signal.
+const HURRIED: Duration = Duration::from_secs(1);
+/// How long it takes a capture to be sealed at most.
+const SEAL: Duration = Duration::from_secs(60);
+/// What takes longer is told.
+const LONG: Duration = Duration::from_secs(1);
+
+/// What is left of a recording whose events are all judged.
+pub(super) struct Closing<'a> {
+    pub(super) args: &'a RecordArgs,
+    pub(super) signals: Signals,
+    pub(super) engine: Engine,
+    pub(super) capture: Option<Capture>,
+    /// Why it had to end.
+    pub(super) failed: Option<anyhow::Error>,
+    pub(super) child: Option<Recorded>,
+    pub(super) detaching: Detaching<Object>,
+    pub(super) saving: Saving,
+}
+
+/// What came of a capture.
+struct Sealed {
+    result: Result<(), CaptureError>,
+    /// What there is to say of what was kept besides.
+    messages: Vec<String>,
+    /// The folder is still where it was created.
+    in_place: bool,
+}
+
+/// A capture that is to be sealed.
+pub(super) struct Capture {
+    pub(super) writer: CaptureWriter,
+    pub(super) dumps: Option<Dumps>,
+    pub(super) end_ts: u64,
+}
+
+impl Capture {
+    /// Seals it.
+    fn seal(mut self, engine: &Engine) -> Sealed {
+        if let Some(dumps) = &mut self.dumps {
+            // If it cannot be kept, the capture itself cannot be finished either: that tells why.
+            let _ = dumps.close(engine, &mut self.writer);
+        }
+        let in_place = self.writer.is_in_place();
+        let result = self.writer.finish(FinalInfo { end_ts: self.end_ts }).map(drop);
+        Sealed { result, messages: self.dumps.iter_mut().flat_map(Dumps::last).collect(), in_place }
+    }
+}
+
+/// A capture that is being sealed, by a thread where one can be had.
+struct Sealing {
+    thread: Option<JoinHandle<Option<Sealed>>>,
+    done: Option<Sealed>,
+}
+
+impl Sealing {
+    fn begin(capture: Option<Capture>, engine: Engine) -> Self {
+        let Some(capture) = capture else { return Self { thread: None, done: None } };
+        // Through a channel: what a thread that does not start was given is gone.
+        let (send, receive) = channel::<(Capture, Engine)>();
+        let seal = move || receive.recv().ok().map(|(capture, engine)| capture.seal(&engine));
+        let thread = Builder::new().name("sealing".to_owned()).spawn(seal);
+        match (send.send((capture, engine)), thread) {
+            (Ok(()), Ok(thread)) => Self { thread: Some(thread), done: None },
+            (Err(SendError((capture, engine))), _) => Self { thread: None, done: Some(capture.seal(&engine)) },
+            // It cannot be sent to nobody.
+            (Ok(()), Err(_)) => Self { thread: None, done: None },
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// What came of it; `None` if there was no capture.
+    fn end(self) -> Option<Sealed> {
+        // A thread that has panicked has said so.
+        self.done.or_else(|| self.thread.and_then(|thread| thread.join().ok().flatten()))
+    }
+}
+
+/// The report on its way to standard output.
+enum Printing {
+    Thread(Outlet),
+    /// No thread can be had: what can be taken without waiting is written now and then.
+    Piecewise {
+        to: File,
+        text: Vec<u8>,
+        written: usize,
+    },
+    Failed(io::Error),
+}
+
+impl Printing {
+    fn begin(text: Vec<u8>) -> Self {
+        let begin = || -> io::Result<Self> {
+            Ok(match Outlet::new("report", console::stdout()?, usize::MAX) {
+                Ok(outlet) => {
+                    outlet.put(&text);
+                    Self::Thread(outlet)
+                }
+                Err(_) => Self::Piecewise { to: console::stdout()?, text: text.clone(), written: 0 },
+            })
+        };
+        begin().unwrap_or_else(Self::Failed)
+    }
+
+    /// Goes on with it. Returns whether it is over.
+    fn is_over(&mut self) -> bool {
+        let error = match self {
+            Self::Thread(outlet) => return outlet.is_idle(),
+            Self::Failed(_) => return true,
+            Self::Piecewise { to, text, written } => loop {
+                match write_a_piece(to, &text[*written..]) {
+                    Ok(0) => return *written == text.len(),
+                    Ok(n) => *written += n,
+                    Err(error) => break error,
+                }
+            },
+        };
+        *self = Self::Failed(error);
+        true
+    }
+
+    /// Bytes written so far.
+    fn written(&self) -> u64 {
+        match self {
+            Self::Thread(outlet) => outlet.written(),
+            Self::Piecewise { written, .. } => *written as u64,
+            Self::Failed(_) => 0,
+        }
+    }
+
+    /// Why it is not all there, if it is not.
+    fn error(mut self) -> Option<io::Error> {
+        let over = self.is_over();
+        let error = match self {
+            Self::Thread(outlet) => outlet.error(),
+            Self::Failed(error) => Some(error),
+            Self::Piecewise { .. } => None,
+        };
+        error.or_else(|| (!over).then(|| io::Error::new(io::ErrorKind::TimedOut, "nobody reads standard output")))
+    }
+}
+
+impl Closing<'_> {
+    /// Prints the report, and sees to the end of everything else. Returns whether anything was violated.
+    pub(super) async fn close(self, style: Style) -> Result<bool> {
+        let Self { args, mut signals, engine, capture, mut failed, child, detaching, saving } = self;
+        let report = Report::new(&engine);
+        let (violated, verdict) = (report.is_violated(), report.verdict.map_or("not validated", Verdict::name));
+        let mut text = Vec::new();
+        let mut screened = Screened::new(&mut text, style.has_colour());
+        report.print(args.json, style, &mut screened).context("cannot make the report")?;
+        drop(screened);
+        let mut printing = Printing::begin(text);
+        printing.is_over();
+        let sealing = Sealing::begin(capture, engine);
+        wait_for_both(&mut printing, &sealing, &mut signals).await;
+
+        let mut sealed = false;
+        if !sealing.is_over() {
+            failed.get_or_insert(anyhow!(
+                "{}: the capture is not sealed yet, and is left as after an interruption: it can be read up to its last \
+                 complete batch",
+                args.output.display()
+            ));
+        } else if let Some(Sealed { result, messages, in_place }) = sealing.end() {
+            messages.iter().for_each(|message| tell(message));
+            if !in_place {
+                let dir = args.output.display();
+                tell(&format!(
+                    "the folder {dir} was renamed or removed while recording: the capture is in it, wherever it is now, \
+                     and what is at {dir} is another's"
+                ));
+            }
+            match result {
+                Ok(()) => sealed = in_place,
+                Err(error) => drop(failed.get_or_insert(error.into())),
+            }
+        }
+        match printing.error() {
+            None => {}
+            // The reader has seen enough: the verdict is the exit status.
+            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Some(error) => {
+                let again = match sealed {
+                    true => format!("; to have it again: mmtrace replay {}", args.output.display()),
+                    false => String::new(),
+                };
+                let error = anyhow!("cannot print the report (verdict: {verdict}): {error}{again}");
+                match &failed {
+                    None => failed = Some(error),
+                    Some(_) => tell(&error.to_string()),
+                }
+            }
+        }
+        if sealed && !args.json {
+            tell(&format!("capture in {}; to judge it again: mmtrace replay {0}", args.output.display()));
+        }
+        if let Some(child) = child {
+            child.end(&mut signals).await;
+        }
+        detaching.end(&mut signals).await;
+        saved(saving, &mut signals).await;
+        failed.map_or(Ok(violated), Err)
+    }
+}
+
+/// Waits until the report is printed and the capture sealed, or until one of them takes too long.
+async fn wait_for_both(printing: &mut Printing, sealing: &Sealing, signals: &mut Signals) {
+    let begun = Instant::now();
+    let mut progress = (printing.written(), begun);
+    let mut hurried = None;
+    let mut told = false;
+    loop {
+        let (printed, sealed) = (printing.is_over(), sealing.is_over());
+        let now = Instant::now();
+        if printing.written() != progress.0 {
+            progress = (printing.written(), now);
+        }
+        if Signals::count() > 1 {
+            hurried.get_or_insert(now);
+        }
+        let hurried = hurried.is_some_and(|since| now - since >= HURRIED);
+        let unread = hurried || Signals::count() > 0 && now - progress.1 >= UNREAD;
+        if (printed || unread) && (sealed || hurried || now - begun >= SEAL) {
+            return;
+        }
+        if printed && !told && now - begun >= LONG {
+            told = true;
+            tell("writing what is left of the capture");
+        }
+        tokio::select! {
+            () = sleep(EVERY) => {}
+            () = signals.beyond(Signals::count()) => {}
+        }
+    }
+}
+
+/// Waits for what is being saved from the dashboard.
+async fn saved(saving: Saving, signals: &mut Signals) {
+    let begun = Instant::now();
+    while !saving.is_over() && begun.elapsed() < SEAL && Signals::count() < 2 {
+        tokio::select! {
+            () = sleep(EVERY) => {}
+            () = signals.beyond(1) => {}
+        }
+    }
+    if !saving.is_over() {
+        tell("what was being saved from the dashboard is not complete");
+    }
+}

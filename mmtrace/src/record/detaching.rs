@@ -1,0 +1,188 @@
+//! Probes come off when the last descriptor of their links is closed. The kernel waits for a grace period at each
+//! function, one after the other, so that many take seconds; in a kernel that hangs the wait has no end, and nothing can
+//! interrupt it. So another process closes the last ones: this one can go whatever becomes of that.
+
+use std::{
+    fs, io,
+    io::{PipeReader, PipeWriter, Read},
+    os::fd::AsRawFd,
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep;
+
+use super::signals::Signals;
+use crate::console::tell;
+
+/// What takes longer is told.
+const LONG: Duration = Duration::from_secs(1);
+/// How long to wait for the last probe, once everything else is done.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often to look.
+const EVERY: Duration = Duration::from_millis(5);
+
+/// What the descriptors are called that a link keeps (`kernel/bpf/syscall.c`, `kernel/events/core.c`).
+const LINKS: [&str; 3] = ["anon_inode:bpf_link", "anon_inode:bpf-raw-tracepoint", "anon_inode:[perf_event]"];
+
+/// Something whose links another process holds as well.
+pub(super) struct Held<T> {
+    held: T,
+    keeper: Option<Keeper>,
+}
+
+/// The other process. It ends when the pipe is closed, so also when this process is killed.
+struct Keeper {
+    pid: libc::pid_t,
+    ours: PipeWriter,
+}
+
+/// Probes that are coming off.
+pub(super) struct Detaching<T> {
+    pid: Option<libc::pid_t>,
+    /// What nobody else holds: it is closed when nothing else is left to do.
+    last: Option<T>,
+    begun: Instant,
+}
+
+impl<T> Held<T> {
+    /// Starts the other process, early, while this one is small. Where none can be had, this one closes the links itself.
+    pub(super) fn new(held: T) -> Self {
+        Self { held, keeper: Keeper::start().ok() }
+    }
+
+    /// What is held.
+    pub(super) fn get(&mut self) -> &mut T {
+        &mut self.held
+    }
+
+    /// Takes the probes off, without waiting for it.
+    pub(super) fn detach(self) -> Detaching<T> {
+        let begun = Instant::now();
+        let Some(Keeper { pid, ours }) = self.keeper else {
+            return Detaching { pid: None, last: Some(self.held), begun };
+        };
+        // First these, which are not the last ones.
+        drop(self.held);
+        drop(ours);
+        Detaching { pid: Some(pid), last: None, begun }
+    }
+}
+
+impl Keeper {
+    fn start() -> io::Result<Self> {
+        let (theirs, ours) = io::pipe()?;
+        // Nobody shall wait for an end of file, or for a lock, that the other process holds by mistake.
+        let mut close = Vec::new();
+        for entry in fs::read_dir("/proc/self/fd")?.flatten() {
+            let link = fs::read_link(entry.path()).unwrap_or_default();
+            let keep = LINKS.iter().any(|name| link.as_os_str().as_encoded_bytes().starts_with(name.as_bytes()));
+            if let (Some(fd), false) = (entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()), keep) {
+                close.push(fd);
+            }
+        }
+        close.retain(|fd| *fd != theirs.as_raw_fd());
+        // SAFETY: the child makes system calls, allocates nothing, takes no lock and leaves by _exit.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => keep(&close, theirs),
+            pid => Ok(Self { pid, ours }),
+        }
+    }
+}
+
+/// The other process: waits until the pipe has no writer any more.
+fn keep(close: &[i32], mut until: PipeReader) -> ! {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGTSTP] {
+        // SAFETY: no handler is installed.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    for fd in close {
+        // SAFETY: nothing in this process uses the descriptor, and nothing is dropped.
+        unsafe { libc::close(*fd) };
+    }
+    // SAFETY: the name is a C string.
+    unsafe { libc::prctl(libc::PR_SET_NAME, c"mmtrace-detach".as_ptr()) };
+    let mut byte = [0];
+    while matches!(until.read(&mut byte), Err(error) if error.kind() == io::ErrorKind::Interrupted) {}
+    // SAFETY: ends the process without running destructors of the other's objects.
+    unsafe { libc::_exit(0) }
+}
+
+impl<T> Detaching<T> {
+    /// Waits until the last is off, for a bounded time; says if it is not.
+    pub(super) async fn end(self, signals: &mut Signals) {
+        let Self { pid, last, begun } = self;
+        let mut told = false;
+        if let Some(pid) = pid {
+            let waited = Instant::now();
+            let status = loop {
+                let mut status = 0;
+                // SAFETY: `status` outlives the call; the process is our child, and nobody else waits for it.
+                match unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } {
+                    0 => {}
+                    _ => break Some(status),
+                }
+                if waited.elapsed() >= PATIENCE || Signals::count() > 1 {
+                    break None;
+                }
+                if !told && begun.elapsed() >= LONG && waited.elapsed() >= EVERY {
+                    told = true;
+                    tell("waiting for the kernel to take the last probes off");
+                }
+                tokio::select! {
+                    () = sleep(EVERY) => {}
+                    () = signals.beyond(1) => {}
+                }
+            };
+            if status.is_none() {
+                tell(&format!(
+                    "the kernel is still taking probes off after {:.1} s: process {pid} (mmtrace-detach) sees to it; \
+                     where it waits: cat /proc/{pid}/stack",
+                    begun.elapsed().as_secs_f64()
+                ));
+                return;
+            }
+        } else if last.is_some() {
+            tell("taking the probes off");
+            crate::console::settle(LONG);
+        }
+        let here = last.is_some();
+        drop(last);
+        if (told || here) && begun.elapsed() >= LONG {
+            tell(&format!("probes taken off in {:.1} s", begun.elapsed().as_secs_f64()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::OwnedFd;
+
+    /// What somebody else still has open at the other end of a pipe can be written to.
+    fn has_reader(ours: &PipeWriter) -> bool {
+        use std::io::Write as _;
+        (&*ours).write_all(b"x").is_ok()
+    }
+
+    #[test]
+    fn the_other_process_holds_no_descriptor_but_links_and_ends_with_the_pipe() {
+        let (theirs, ours) = io::pipe().expect("a pipe");
+        let held = Held::new(OwnedFd::from(theirs));
+        let pid = held.keeper.as_ref().map(|keeper| keeper.pid).expect("a process");
+        assert!(has_reader(&ours));
+        let detaching = held.detach();
+        // Without a wait: the pipe was not the other process' to keep.
+        let start = Instant::now();
+        while has_reader(&ours) {
+            assert!(start.elapsed() < Duration::from_secs(20), "it is kept");
+            std::thread::sleep(EVERY);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut signals = Signals::watch().expect("watched");
+            detaching.end(&mut signals).await;
+        });
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "it is gone, and waited for");
+    }
+}

@@ -1,0 +1,51 @@
+//! How many files this process may have open: each program in the kernel takes two descriptors, and more with its spares.
+
+use std::{io, sync::OnceLock};
+
+use anyhow::{Context as _, Result, bail};
+use tokio::process::Command;
+
+/// Fewer are not enough to begin with, whatever is recorded.
+const LEAST: u64 = 64;
+
+/// The limit as it was.
+static BEFORE: OnceLock<libc::rlimit> = OnceLock::new();
+
+/// Raises the limit as far as that is permitted.
+pub(super) fn raise() -> Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel fills the struct that is passed.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error()).context("cannot ask how many files may be open");
+    }
+    let before = *BEFORE.get_or_init(|| limit);
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the kernel reads the struct that is passed.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        limit = before;
+    }
+    if limit.rlim_cur < LEAST {
+        bail!(
+            "this process may have {} files open, and a recording needs hundreds; allow more: ulimit -n 4096",
+            limit.rlim_cur
+        );
+    }
+    Ok(())
+}
+
+/// Has the command begin with the limit as it was: select(2) knows no descriptor beyond 1023.
+pub(super) fn give_back(command: &mut Command) {
+    let Some(before) = BEFORE.get().copied() else { return };
+    // SAFETY: the closure runs in the forked child and makes one system call.
+    unsafe {
+        command.pre_exec(move || {
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const before);
+            Ok(())
+        });
+    }
+}
+
+/// What a probe's refusal says when the limit was met.
+pub(super) fn was_met(reason: &str) -> bool {
+    reason.contains("(os error 24)") || reason.contains("Too many open files")
+}
