@@ -20,6 +20,23 @@ pub struct Cgroup {
     pub path: PathBuf,
 }
 
+impl Cgroup {
+    /// The processes in it and below it, by their ids in this process's pid namespace; 0 for each that is outside of that.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.path.clone()];
+        while let Some(folder) = folders.pop() {
+            // One that cannot be read has been removed, or has threads only, whose processes are further up.
+            let ids = std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+            found.extend(ids.lines().filter_map(|id| id.parse::<u32>().ok()));
+            let below = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            folders.extend(below.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+        }
+        found
+    }
+}
+
 /// Why a name leads to no cgroup.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {

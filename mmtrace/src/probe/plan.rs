@@ -10,7 +10,7 @@ use mmtrace_common::{
     ABSENT, Column, Field, FieldType, Kind, MmFrom, OFFSETS, OffsetId, POSITIONS, SPECS, Slot, Source, Spec,
 };
 
-use super::{function, selection::Selection, symbols::Symbols};
+use super::{filter::Filter, function, selection::Selection, symbols::Symbols};
 use crate::{
     btf::{Btf, BtfError, Param, ParamType},
     context::ProbeState,
@@ -42,9 +42,14 @@ pub struct Planned {
     pub symbol: Option<&'static str>,
     /// Optional fields that this kernel's event lacks.
     pub absent: Vec<Column>,
-    /// Whether the user wants it.
+    /// Whether it is to be attached.
     pub wanted: bool,
+    /// Whether that is for the filter's sake alone: the user does not want it.
+    pub served: bool,
 }
+
+/// Why an event is recorded that was not asked for.
+const SERVED: &str = "recorded since the filter needs it, whatever -e says";
 
 impl Planned {
     /// What is known before it is tried: the reason why it will not be, if there is one.
@@ -58,6 +63,12 @@ impl Planned {
         };
         let absent = self.absent.iter().map(|c| c.name().to_owned()).collect();
         ProbeState { event: self.spec.name.to_owned(), form: None, absent, reason }
+    }
+
+    /// What is to be said of it once it is attached, if anything.
+    #[must_use]
+    pub fn note(&self) -> Option<String> {
+        self.served.then(|| SERVED.to_owned())
     }
 }
 
@@ -139,12 +150,21 @@ fn instead(clone: &Option<String>) -> String {
 }
 
 impl Plan {
-    /// Makes sure that what a filter relies on is attached: without the end of its mms
-    /// it would go on recording whoever gets their addresses next.
-    pub fn serve_filter(&mut self) {
+    /// Makes sure that what a filter lives by is attached, whatever was asked for: without forks it would lose the
+    /// children, without the end of its mms it would go on recording whoever gets their addresses next.
+    pub fn serve(&mut self, filter: &Filter) {
         for probe in &mut self.probes {
-            probe.wanted |= matches!(probe.spec.kind, Kind::ExitMmap | Kind::Released);
+            if !probe.wanted && filter.needs().iter().any(|need| need.kind == probe.spec.kind) {
+                probe.wanted = true;
+                probe.served = true;
+            }
         }
+    }
+
+    /// Of what became of its probes, those that were asked for.
+    pub fn asked<'a>(&'a self, states: &'a [ProbeState]) -> impl Iterator<Item = &'a ProbeState> {
+        let asked = |(probe, _): &(&Planned, &ProbeState)| probe.wanted && !probe.served;
+        self.probes.iter().zip(states).filter(asked).map(|(_, state)| state)
     }
 
     /// The parameters that the program of an event reads, by name, with the position of each; none when it is refused.
@@ -170,9 +190,12 @@ impl Plan {
                 let wanted = selection.wants(spec.kind);
                 match resolve(btf, symbols, spec, &offsets) {
                     Ok((positions, absent, symbol)) => {
-                        Planned { spec, positions: Ok(positions), symbol, absent, wanted }
+                        Planned { spec, positions: Ok(positions), symbol, absent, wanted, served: false }
                     }
-                    Err(refusal) => Planned { spec, positions: Err(refusal), symbol: None, absent: Vec::new(), wanted },
+                    Err(refusal) => {
+                        let absent = Vec::new();
+                        Planned { spec, positions: Err(refusal), symbol: None, absent, wanted, served: false }
+                    }
                 }
             })
             .collect();

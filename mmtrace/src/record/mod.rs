@@ -3,10 +3,13 @@
 mod args;
 mod child;
 mod dump;
+mod executable;
 mod kernel;
 mod session;
+mod silence;
 mod size;
 mod status;
+mod target;
 
 pub use args::{DASHBOARD, RecordArgs, TopArgs, WatchArgs};
 pub use dump::Occasion;

@@ -22,19 +22,20 @@ use super::{
     child::Recorded,
     dump::Dumps,
     kernel,
+    silence::Silence,
     status::{Face, Status, tell},
+    target::Asked,
 };
 use crate::{
     btf::Btf,
     capture::{CaptureWriter, FinalInfo, WriterOptions, make_room},
     context::Context,
-    environment::{Environment, cgroup},
+    environment::Environment,
     export::{
         metrics,
         serve::{Address, serve},
     },
     probe::{
-        filter::Filter,
         object::{self, Object},
         plan::Plan,
         rings::{Pass, Rings},
@@ -88,27 +89,28 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         layout = Some(Layout::load(&args.dashboard)?);
     }
 
+    let asked = Asked::check(&args.watch)?;
     let environment = Environment::examine();
     if let Some(finding) = environment.blocking() {
         bail!("cannot record here: {finding}\nsee: mmtrace doctor");
     }
-    let filter = filter(args)?;
     let selection = args.watch.events.clone().unwrap_or_default();
     let btf = Btf::from_kernel().context("cannot read the kernel's type information")?;
     let mut plan = Plan::new(&btf, &Symbols::from_kernel(), &selection);
+    let mut target = asked.resolve(&args.watch, environment.initial_pid_namespace, &btf)?;
     drop(btf);
-    if filter.bits() != 0 {
-        plan.serve_filter();
+    plan.serve(&target.filter);
+    for note in &target.notes {
+        tell(note);
     }
+    let metrics = match args.watch.metrics {
+        Some(address) => Some(Metrics::offer(address).await?),
+        None => None,
+    };
 
-    if !args.no_capture
-        && let Some(old) = make_room(&args.output)?
-    {
-        eprintln!("mmtrace: the earlier capture is now {}", old.display());
-    }
     let kernel = kernel::running();
     let spares = Spares::of(&kernel, &environment.preemption, args.watch.spares);
-    let mut object = Object::load(&plan, &filter, args.watch.buffer.map(|mib| mib << 20), spares)?;
+    let mut object = Object::load(&plan, &target.filter, args.watch.buffer.map(|mib| mib << 20), spares)?;
     let diagnostics = tokio::task::spawn_local(object.log());
     let begun = Instant::now();
     let probes = object.attach(&plan)?;
@@ -119,9 +121,23 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     if !object.bare().is_empty() {
         tell(&format!("the kernel refused spares of {}: what it skips of them is missing", object.bare().join(", ")));
     }
-    if attached == 0 {
-        let why = probes.iter().find_map(|p| p.reason.as_deref()).unwrap_or("none was asked for");
-        bail!("no probe could be attached: {why}\nsee: mmtrace doctor");
+    let silence = Silence::new(&args.watch, &plan, &probes);
+    if silence.attached() == 0 {
+        let why = plan.asked(&probes).find_map(|p| p.reason.as_deref()).unwrap_or("none was asked for");
+        bail!("no event that was asked for can be observed: {why}\nsee: mmtrace doctor");
+    }
+    for need in target.filter.needs() {
+        let state = probes.iter().find(|p| p.event == need.kind.name() && p.form.is_none());
+        if let Some(why) = state.and_then(|p| p.reason.as_deref()) {
+            tell(&format!("the filter lacks {}: {}: {why}", need.kind.name(), need.without));
+        }
+    }
+    target.join(&mut object)?;
+    // Only now is an earlier capture moved: all that could stand in the way has been looked at.
+    if !args.no_capture
+        && let Some(old) = make_room(&args.output)?
+    {
+        tell(&format!("the earlier capture is now {}", old.display()));
     }
     let mut rings = Rings::new(object.streams()?, &kernel).context("cannot read the loss counters")?;
 
@@ -130,7 +146,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         probes,
         offsets: object::offsets(&plan),
         enums: plan.enums.clone(),
-        filter: (filter.bits() != 0).then(|| filter.to_string()),
+        filter: (target.filter.bits() != 0).then(|| target.filter.to_string()),
         start: rings.start(),
     };
     let realtime_offset_ns = Some(sys::realtime_offset_ns());
@@ -148,20 +164,17 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         }
         None => (engine, Face::Line(Status::new())),
     };
-    let metrics = match args.watch.metrics {
-        Some(address) => Some(Metrics::offer(address).await?),
-        None => None,
-    };
     let dumps = args.dump_on.map(|occasion| Dumps::new(occasion, &args.output));
     let mut live = Live { engine, writer, dumps, face, metrics, batch: Vec::new(), flushed: Instant::now() };
 
-    let mut child = start_child(args, &mut object)?;
+    let mut child = start_child(args, &mut object, target.own)?;
     // A workload ends by itself, and is recorded to its end: probes come off a quiet machine.
     let grace = if args.watch.workload.is_some() { WORKLOAD_GRACE } else { Duration::ZERO };
     let deadline = args.watch.seconds.map(|s| tokio::time::Instant::now() + Duration::from_secs_f64(s) + grace);
     sys::raise_priority();
 
     let mut result = Ok(());
+    let mut failed = None;
     while !live.has_seen_enough() {
         match live.pass(&mut rings) {
             Ok(Pass::More) => {}
@@ -176,9 +189,16 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
                     status = ended(child.as_mut()) => {
                         live.face.clear();
                         if let (Some(child), false) = (&child, status.success()) {
-                            tell(&format!("{} ended with {status}", child.name()));
+                            let told = format!("{} ended with {status}", child.name());
+                            tell(&told);
+                            failed = args.watch.workload.is_some().then_some(told);
                         }
                         child = None;
+                        break;
+                    }
+                    why = target.over(&mut object) => {
+                        live.face.clear();
+                        tell(&format!("{why}, and so has the recording"));
                         break;
                     }
                     () = sleep(if busy { PASS_EVERY } else { IDLE_EVERY }) => {}
@@ -219,7 +239,11 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         child.end().await;
     }
     // What was judged is worth a report, also when it could not all be written.
+    let silent = silence.explain(&live.engine, &target);
     let closed = live.close(args, rings.watermark(), out, style);
+    for line in silent {
+        tell(&line);
+    }
     let missed = rings.missed_despite_spares();
     if missed > 0 && spares.most() < spares::MOST {
         tell(&format!(
@@ -232,7 +256,11 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
     }
     detaching.end();
     result?;
-    closed
+    match (closed?, failed) {
+        // What did not do its work shows nothing by raising no violation.
+        (false, Some(failed)) => bail!("{failed}: the report is about whatever it did before"),
+        (violated, _) => Ok(violated),
+    }
 }
 
 /// Probes that are coming off. The kernel waits for a grace period at each function, one after the other, so
@@ -351,26 +379,16 @@ impl Metrics {
     }
 }
 
-fn filter(args: &RecordArgs) -> Result<Filter> {
-    for pid in &args.watch.pids {
-        if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
-            bail!("there is no process {pid}");
-        }
-    }
-    let cgroup = args.watch.cgroup.as_ref().map(cgroup::resolve).transpose()?;
-    let command = args.watch.command.first().filter(|_| !args.watch.all).cloned();
-    Ok(Filter { pids: args.watch.pids.clone(), cgroup, comm: args.watch.comm.clone(), command })
-}
-
 /// Starts the command while mmtrace itself is wanted: the child is then wanted from
 /// its fork on, and nothing of it is missed. mmtrace's own mm is never recorded.
-fn start_child(args: &RecordArgs, object: &mut Object) -> Result<Option<Recorded>> {
+/// `own` is mmtrace's id, as the programs know it.
+fn start_child(args: &RecordArgs, object: &mut Object, own: u32) -> Result<Option<Recorded>> {
     if args.watch.command.is_empty() || args.watch.all {
         return Recorded::start(args);
     }
-    object.want_pid(std::process::id())?;
+    object.want_pid(own)?;
     let child = Recorded::start(args)?;
-    object.unwant_pid(std::process::id())?;
+    object.unwant_pid(own)?;
     Ok(child)
 }
 
