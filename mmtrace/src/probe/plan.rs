@@ -161,6 +161,11 @@ impl Plan {
         }
     }
 
+    /// The events that are there for the filter's sake alone, where they can be.
+    pub fn served(&self) -> impl Iterator<Item = &'static Spec> {
+        self.probes.iter().filter(|probe| probe.served && probe.positions.is_ok()).map(|probe| probe.spec)
+    }
+
     /// Of what became of its probes, those that were asked for.
     pub fn asked<'a>(&'a self, states: &'a [ProbeState]) -> impl Iterator<Item = &'a ProbeState> {
         let asked = |(probe, _): &(&Planned, &ProbeState)| probe.wanted && !probe.served;
@@ -427,4 +432,73 @@ pub fn offset_name(id: OffsetId) -> String {
 #[must_use]
 pub fn offset_global(id: OffsetId) -> &'static str {
     offset_row(id).global
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::filter::Process;
+
+    /// A plan for a kernel that has everything.
+    fn plan(events: &str) -> Plan {
+        let selection: Selection = events.parse().expect("a selection");
+        let probed = SPECS.iter().filter(|s| !s.kind.is_synthetic());
+        let probes = probed.map(|spec| Planned {
+            spec,
+            positions: Ok([ABSENT; POSITIONS]),
+            symbol: None,
+            absent: Vec::new(),
+            wanted: selection.wants(spec.kind),
+            served: false,
+        });
+        let probes = probes.collect();
+        Plan { probes, offsets: Vec::new(), enums: BTreeMap::new(), variables: Vec::new(), stack_size: 0 }
+    }
+
+    fn served(plan: &Plan) -> Vec<Kind> {
+        plan.served().map(|spec| spec.kind).collect()
+    }
+
+    #[test]
+    fn a_filter_gets_its_events_whatever_was_asked_for() {
+        let filters = [
+            Filter { command: Some("true".to_owned()), ..Filter::default() },
+            Filter { pids: vec![Process { pid: 1, tgid: 1 }], ..Filter::default() },
+            Filter { comm: Some("bash".to_owned()), ..Filter::default() },
+        ];
+        for filter in &filters {
+            for events in ["only:page_fault_user", "-sched_process_fork", "-sched:*,-mmap:*,-mmap_lock:*", "+all"] {
+                let mut plan = plan(events);
+                let asked: Vec<&str> = plan.probes.iter().filter(|p| p.wanted).map(|p| p.spec.name).collect();
+                plan.serve(filter);
+                for need in filter.needs() {
+                    let probe = plan.probes.iter().find(|p| p.spec.kind == need.kind).expect("a probe");
+                    assert!(probe.state().reason.is_none(), "{events}: {:?}", need.kind);
+                    assert_eq!(probe.served, !asked.contains(&probe.spec.name), "{events}: {:?}", need.kind);
+                }
+                // Nothing that was asked for counts as the filter's.
+                let states: Vec<ProbeState> = plan.probes.iter().map(Planned::state).collect();
+                assert_eq!(plan.asked(&states).map(|s| s.event.as_str()).collect::<Vec<_>>(), asked, "{events}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_filter_nothing_is_added() {
+        let mut plan = plan("only:page_fault_user");
+        plan.serve(&Filter::default());
+        assert!(served(&plan).is_empty());
+        assert_eq!(plan.probes.iter().filter(|p| p.wanted).count(), 1);
+    }
+
+    #[test]
+    fn what_is_there_for_the_filter_says_so() {
+        let mut plan = plan("only:page_fault_user");
+        plan.serve(&Filter { comm: Some("bash".to_owned()), ..Filter::default() });
+        let needs = [Kind::Released, Kind::ExitMmap, Kind::Fork, Kind::Exec];
+        assert_eq!(BTreeMap::from_iter(served(&plan).iter().map(|k| (*k as u16, ()))), BTreeMap::from_iter(needs.map(|k| (k as u16, ()))));
+        for probe in plan.probes.iter().filter(|p| p.wanted) {
+            assert_eq!(probe.note().is_some(), probe.spec.kind != Kind::PageFaultUser, "{}", probe.spec.name);
+        }
+    }
 }

@@ -119,6 +119,10 @@ const MOVE: u8 = 0xbf;
 const SET: u8 = 0xb7;
 /// `dst += imm`
 const ADD: u8 = 0x07;
+/// `dst = imm`, 64 bits of it, the upper half in a second instruction
+const SET_DW: u8 = 0x18;
+/// `if dst != src goto off`
+const UNLESS_SAME: u8 = 0x5d;
 /// `dst >>= imm`
 const SHIFT_RIGHT: u8 = 0x77;
 /// `if dst == imm goto off`
@@ -130,6 +134,8 @@ const EXIT: u8 = 0x95;
 
 /// The helper `bpf_get_current_pid_tgid`.
 const CURRENT_PID_TGID: u32 = 14;
+/// The helper `bpf_get_current_ancestor_cgroup_id`.
+const ANCESTOR_CGROUP: u32 = 123;
 /// The helper `bpf_probe_read_kernel`.
 const PROBE_READ_KERNEL: u32 = 113;
 /// The helper `bpf_seq_write`.
@@ -184,6 +190,29 @@ pub fn own_tgid() -> io::Result<u32> {
     sys::run_once(sys::load_raw_tracepoint(&code)?.as_fd())
 }
 
+/// How deep in the hierarchy a cgroup may be to be found.
+const LEVELS: u32 = 64;
+
+/// The level of that cgroup of the whole v2 hierarchy which has this id and holds this process, itself or by cgroups
+/// below it; `None` if none is it.
+///
+/// # Errors
+/// What the kernel said; programs that are run on request came with Linux 5.10.
+pub fn own_cgroup_level(id: u64) -> io::Result<Option<u32>> {
+    let mut code = vec![instruction(SET_DW, 6, 0, 0, id as u32), instruction(0, 0, 0, 0, (id >> 32) as u32)];
+    for level in 0..LEVELS {
+        code.extend([
+            instruction(SET, 1, 0, 0, level),
+            instruction(CALL, 0, 0, 0, ANCESTOR_CGROUP),
+            instruction(UNLESS_SAME, 0, 6, 2, 0),
+            instruction(SET, 0, 0, 0, level + 1),
+            instruction(EXIT, 0, 0, 0, 0),
+        ]);
+    }
+    code.extend([instruction(SET, 0, 0, 0, 0), instruction(EXIT, 0, 0, 0, 0)]);
+    Ok(sys::run_once(sys::load_raw_tracepoint(&code)?.as_fd())?.checked_sub(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,5 +246,8 @@ mod tests {
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::Unsupported),
         }
         assert_eq!(tasks.find(4_194_304).ok().flatten(), None);
+        // The root's directory has inode 1.
+        assert_eq!(own_cgroup_level(1).expect("run"), Some(0));
+        assert_eq!(own_cgroup_level(u64::MAX).expect("run"), None);
     }
 }

@@ -146,7 +146,7 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         probes,
         offsets: object::offsets(&plan),
         enums: plan.enums.clone(),
-        filter: (target.filter.bits() != 0).then(|| target.filter.to_string()),
+        filter: target.described(&plan),
         start: rings.start(),
     };
     let realtime_offset_ns = Some(sys::realtime_offset_ns());

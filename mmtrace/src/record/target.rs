@@ -24,6 +24,7 @@ use crate::{
     probe::{
         filter::{Filter, Process},
         object::{Object, ObjectError},
+        plan::Plan,
         tasks::{Task, Tasks, TasksError, own_tgid},
     },
     workload::SECONDS_MAX,
@@ -297,6 +298,16 @@ impl Target {
             object.want_mm(*mm, false)?;
         }
         Ok(())
+    }
+
+    /// Whose events are recorded, for reports, and which are there for that alone; nothing when everybody's are.
+    pub(super) fn described(&self, plan: &Plan) -> Option<String> {
+        if self.filter.bits() == 0 {
+            return None;
+        }
+        let served: Vec<&str> = plan.served().map(|spec| spec.name).collect();
+        let also = if served.is_empty() { String::new() } else { format!("; to tell them apart also {}", served.join(", ")) };
+        Some(format!("{}{also}", self.filter))
     }
 
     /// The mms of those wanted.
