@@ -50,7 +50,10 @@ pub struct Need {
 /// What every filter lives by.
 const NEEDS: &[Need] = &[
     Need { kind: Kind::Fork, without: "children join late, or not at all" },
-    Need { kind: Kind::Exec, without: "what others do to a new program's memory is recorded only after its own first event" },
+    Need {
+        kind: Kind::Exec,
+        without: "what others do to a new program's memory is recorded only after its own first event",
+    },
     Need { kind: Kind::ExitMmap, without: "whoever gets the address of memory that was given up is recorded too" },
     Need { kind: Kind::Released, without: "whoever gets the address of memory that was given up is recorded too" },
     // Last, since only a filter by process id needs it.

@@ -496,7 +496,10 @@ mod tests {
         let mut plan = plan("only:page_fault_user");
         plan.serve(&Filter { comm: Some("bash".to_owned()), ..Filter::default() });
         let needs = [Kind::Released, Kind::ExitMmap, Kind::Fork, Kind::Exec];
-        assert_eq!(BTreeMap::from_iter(served(&plan).iter().map(|k| (*k as u16, ()))), BTreeMap::from_iter(needs.map(|k| (k as u16, ()))));
+        assert_eq!(
+            BTreeMap::from_iter(served(&plan).iter().map(|k| (*k as u16, ()))),
+            BTreeMap::from_iter(needs.map(|k| (k as u16, ())))
+        );
         for probe in plan.probes.iter().filter(|p| p.wanted) {
             assert_eq!(probe.note().is_some(), probe.spec.kind != Kind::PageFaultUser, "{}", probe.spec.name);
         }

@@ -73,7 +73,10 @@ impl Tasks {
     pub fn find(&self, tid: u32) -> io::Result<Option<Task>> {
         let rows = self.read(Some(tid))?;
         if rows.len() > 1 {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel cannot be asked for one task (Linux 6.1)"));
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "this kernel cannot be asked for one task (Linux 6.1)",
+            ));
         }
         Ok(rows.first().copied())
     }

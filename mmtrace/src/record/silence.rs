@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{WatchArgs, target::Target};
+use super::{
+    WatchArgs,
+    target::{Target, exists},
+};
 use crate::{
     context::ProbeState,
     probe::{filter::COMM_MAX, plan::Plan},
@@ -42,14 +45,20 @@ impl Silence {
         let lost = engine.lost().saturating_add(engine.missed());
         let mut told = vec![match engine.total() {
             0 => "not one event was recorded. To check:".to_owned(),
-            n => format!("none of the events that were asked for was recorded, only {} that the filter needs. To check:", grouped(n)),
+            n => format!(
+                "none of the events that were asked for was recorded, only {} that the filter needs. To check:",
+                grouped(n)
+            ),
         }];
         if lost > 0 {
             told.push(format!("- {} events came and were lost or missed: --buffer, --spares", grouped(lost)));
         }
         let Self { attached, asked, events } = self;
         told.push(match events {
-            Some(events) => format!("- {} of {asked} events were observed, by -e {events}: do others come without it?", attached.len()),
+            Some(events) => format!(
+                "- {} of {asked} events were observed, by -e {events}: do others come without it?",
+                attached.len()
+            ),
             None => format!("- {} of {asked} events were observed: mmtrace doctor", attached.len()),
         });
         told.extend(target.silent());
@@ -66,9 +75,11 @@ impl Target {
         for process in &filter.pids {
             let pid = process.pid;
             told.push(if now.iter().any(|task| task.tgid == process.tgid) {
-                format!("- process {pid} lives: was it idle? Only what it does to its memory makes events")
+                format!("- process {pid} lives: was it idle? Only what happens to its memory makes events")
+            } else if exists(pid) {
+                format!("- this host hides process {pid} from BPF programs, or it has ended and waits for its parent")
             } else {
-                format!("- process {pid} has ended, or this host hides it from BPF programs")
+                format!("- process {pid} has ended")
             });
         }
         if let Some(comm) = &filter.comm {
@@ -94,7 +105,9 @@ impl Target {
         if let Some(command) = &filter.command {
             told.push(format!("- did {command} hand its work to a process that ran already? -a records everything"));
         }
-        told.push("- some hosts hide processes from BPF programs; what is seen without a filter: mmtrace record".to_owned());
+        told.push(
+            "- some hosts hide processes from BPF programs; what is seen without a filter: mmtrace record".to_owned(),
+        );
         told
     }
 }

@@ -69,7 +69,10 @@ impl Named {
         }
         // A leader that has ended is a zombie for as long as another thread lives.
         if stat.has_ended() && !has_threads(&root.join(format!("proc/{pid}/task"))) {
-            return Err(format!("{typed} ({}) has ended and waits for its parent: nothing more happens to it", stat.comm));
+            return Err(format!(
+                "{typed} ({}) has ended and waits for its parent: nothing more happens to it",
+                stat.comm
+            ));
         }
         Ok(Self { typed, pid, comm: stat.comm, kernel_thread: stat.flags & KERNEL_THREAD != 0 })
     }
@@ -79,7 +82,9 @@ impl Named {
         let mut notes = Vec::new();
         let Self { typed, pid, comm, kernel_thread } = self;
         if typed != pid {
-            notes.push(format!("{typed} is a thread of process {pid}, which share their memory: recording process {pid}"));
+            notes.push(format!(
+                "{typed} is a thread of process {pid}, which share their memory: recording process {pid}"
+            ));
         }
         if *kernel_thread {
             notes.push(format!("{pid} ({comm}) is a kernel thread, {KERNEL_THREADS}"));
@@ -102,7 +107,7 @@ fn missing(pid: u32, error: &io::Error) -> String {
 }
 
 /// Whether the kernel knows the id, whoever may look at it.
-fn exists(pid: u32) -> bool {
+pub(super) fn exists(pid: u32) -> bool {
     let Ok(pid) = libc::pid_t::try_from(pid) else { return false };
     // SAFETY: signal 0 is none; only the id is looked up.
     unsafe { libc::kill(pid, 0) == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM) }
@@ -306,7 +311,8 @@ impl Target {
             return None;
         }
         let served: Vec<&str> = plan.served().map(|spec| spec.name).collect();
-        let also = if served.is_empty() { String::new() } else { format!("; to tell them apart also {}", served.join(", ")) };
+        let also =
+            if served.is_empty() { String::new() } else { format!("; to tell them apart also {}", served.join(", ")) };
         Some(format!("{}{also}", self.filter))
     }
 
@@ -392,7 +398,8 @@ mod tests {
                 let folder = self.0.path().join(folder);
                 fs::create_dir_all(&folder).expect("a folder");
                 fs::write(folder.join("stat"), &stat).expect("a file");
-                fs::write(folder.join("status"), format!("Name:\t{comm}\nTgid:\t{tgid}\nPid:\t{tid}\n")).expect("a file");
+                fs::write(folder.join("status"), format!("Name:\t{comm}\nTgid:\t{tgid}\nPid:\t{tid}\n"))
+                    .expect("a file");
             }
             self
         }
