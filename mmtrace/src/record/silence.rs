@@ -74,10 +74,13 @@ impl Target {
         let now = self.wanted();
         for process in &filter.pids {
             let pid = process.pid;
-            told.push(if now.iter().any(|task| task.tgid == process.tgid) {
-                format!("- process {pid} lives: was it idle? Only what happens to its memory makes events")
+            told.push(if now.iter().any(|task| task.tgid == process.tgid && task.mm != 0) {
+                format!(
+                    "- process {pid} lives: was it idle? Children that it had before are not recorded; -p, -G or --comm \
+                     for them"
+                )
             } else if exists(pid) {
-                format!("- this host hides process {pid} from BPF programs, or it has ended and waits for its parent")
+                format!("- process {pid} has no memory (it has ended, or is a kernel thread), or this host hides it from BPF")
             } else {
                 format!("- process {pid} has ended")
             });

@@ -19,7 +19,7 @@ use crate::{process, workspace};
 const SECONDS: u64 = 20;
 /// And that with spares, which this kernel may not need: what they do is to make no difference.
 const SPARED_SECONDS: u64 = 6;
-/// A second of the workload that is recorded alone has many times as many.
+/// Of a single process that forks for seconds there are many times as many.
 const FAULTS_MIN: u64 = 1000;
 /// No command of the lane may take longer.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -116,29 +116,27 @@ fn record_and_replay(
     Ok(Session { report, wrong, only_missing })
 }
 
-/// What is recorded of one process, by a shell command in which `$0` is mmtrace.
+/// Recordings of single processes: shell commands in which `$0` is mmtrace and `$1` what makes some seconds of forks.
 ///
-/// Each ends by itself, and has page faults of `mmtrace workload faults`.
+/// Each ends by itself.
 const FILTERS: &[(&str, &str)] = &[
     (
         "a command, of whose events one is wanted",
-        "exec $0 record $1 -e only:page_fault_user -- $0 workload faults --seconds 0.5",
+        "exec $0 record -e only:page_fault_user --json --no-capture -- sh -c \"$1\"",
     ),
-    ("a command, without forks", "exec $0 record $1 -e -sched_process_fork -- $0 workload faults --seconds 0.5"),
-    ("a process that ends", "$0 workload faults --seconds 2 >&2 & exec $0 record $1 -p $!"),
-    (
-        "a thread",
-        "$0 workload faults --seconds 3 >&2 & sleep 0.5; exec $0 record $1 -p $(ls /proc/$!/task | tail -n 1) --seconds 0.5",
-    ),
+    ("a command, without forks", "exec $0 record -e -sched_process_fork --json --no-capture -- sh -c \"$1\""),
+    ("a process that ends", "sh -c \"$1\" & exec $0 record --json --no-capture -p $!"),
     (
         "a command in a pid namespace",
-        "exec unshare --pid --fork --mount-proc $0 record $1 -- $0 workload faults --seconds 0.5",
+        "exec unshare --pid --fork --mount-proc $0 record --json --no-capture -- sh -c \"$1\"",
     ),
     (
         "a process in a pid namespace",
-        "exec unshare --pid --fork --mount-proc sh -c '$0 workload faults --seconds 2 >&2 & $0 record $1 -p $!' $0 \"$1\"",
+        "exec unshare --pid --fork --mount-proc sh -c 'sh -c \"$1\" & $0 record --json --no-capture -p $!' $0 \"$1\"",
     ),
 ];
+/// Some seconds of forks, each of which makes page faults in parent and child.
+const FORKS: &str = "i=0; while [ $i -lt 4000 ]; do (:); i=$((i+1)); done";
 
 /// Records single processes; says of which too little was seen.
 fn filters(mmtrace: &Path, root: &Path) -> Result<Vec<String>> {
@@ -146,7 +144,7 @@ fn filters(mmtrace: &Path, root: &Path) -> Result<Vec<String>> {
     for (what, script) in FILTERS {
         say!("mmtrace record of {what}");
         let mut shell = process::command("sh", root);
-        let recorded = process::within(LIMIT, shell.args(["-c", script]).arg(mmtrace).arg("--json --no-capture"))?;
+        let recorded = process::within(LIMIT, shell.args(["-c", script]).arg(mmtrace).arg(FORKS))?;
         let report: Value = serde_json::from_slice(&recorded.stdout).unwrap_or_default();
         let faults = report["events"]["by_kind"]["page_fault_user"].as_u64().unwrap_or(0);
         say!("  {faults} page faults");
