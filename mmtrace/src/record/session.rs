@@ -133,22 +133,29 @@ async fn record(args: &RecordArgs, out: &mut dyn Write, style: Style) -> Result<
         }
     }
     target.join(&mut object)?;
+    let mut context = Context {
+        kernel,
+        probes,
+        offsets: object::offsets(&plan),
+        enums: plan.enums.clone(),
+        filter: target.described(&plan),
+        start: 0,
+    };
+    if let Some(occasion) = args.dump_on.filter(|occasion| !occasion.can_happen(&context)) {
+        bail!(
+            "--dump-on {}: none of its rules can be observed with these events, so nothing would be kept",
+            occasion.name()
+        );
+    }
+    let streams = object.streams()?;
     // Only now is an earlier capture moved: all that could stand in the way has been looked at.
     if !args.no_capture
         && let Some(old) = make_room(&args.output)?
     {
         tell(&format!("the earlier capture is now {}", old.display()));
     }
-    let mut rings = Rings::new(object.streams()?, &kernel).context("cannot read the loss counters")?;
-
-    let context = Context {
-        kernel,
-        probes,
-        offsets: object::offsets(&plan),
-        enums: plan.enums.clone(),
-        filter: target.described(&plan),
-        start: rings.start(),
-    };
+    let mut rings = Rings::new(streams, &context.kernel).context("cannot read the loss counters")?;
+    context.start = rings.start();
     let realtime_offset_ns = Some(sys::realtime_offset_ns());
     let mut writer = None;
     if !args.no_capture {
