@@ -329,6 +329,8 @@ impl Target {
             .cgroup
             .iter()
             .flat_map(Cgroup::processes)
+            // One that is outside of this pid namespace.
+            .filter(|pid| *pid != 0)
             .filter_map(|pid| if self.namespaced { Some(tasks.find(pid).ok()??.tgid) } else { Some(pid) })
             .collect();
         let all = tasks.all().unwrap_or_default();
