@@ -119,3 +119,50 @@ impl Target {
 fn cut(comm: &str) -> String {
     String::from_utf8_lossy(&comm.as_bytes()[..COMM_MAX.min(comm.len())]).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        context::Context,
+        probe::filter::{Filter, Process},
+    };
+    use mmtrace_common::{Kind, Record};
+
+    fn explained(kinds: &[Kind], filter: Filter) -> String {
+        let silence = Silence {
+            attached: [Kind::PageFaultUser.name().to_owned()].into(),
+            asked: 2,
+            events: Some("only:exceptions".to_owned()),
+        };
+        let mut engine = Engine::new(Context::default(), false);
+        for kind in kinds {
+            engine.apply(&Record { ts: 1, kind: *kind as u16, ..Record::default() });
+        }
+        silence.explain(&engine, &Target::unasked(filter)).join("\n")
+    }
+
+    #[test]
+    fn a_recording_of_nothing_says_what_to_check() {
+        let told = explained(&[], Filter::default());
+        assert!(told.starts_with("not one event was recorded"), "{told}");
+        assert!(told.contains("1 of 2 events were observed, by -e only:exceptions"), "{told}");
+        let told = explained(&[Kind::Fork, Kind::Exit], Filter::default());
+        assert!(told.starts_with("none of the events that were asked for was recorded, only 2"), "{told}");
+        assert_eq!(explained(&[Kind::Fork, Kind::PageFaultUser], Filter::default()), "");
+    }
+
+    #[test]
+    fn each_filter_is_named_with_what_is_wrong_with_it() {
+        let comm = |name: &str| explained(&[], Filter { comm: Some(name.to_owned()), ..Filter::default() });
+        let told = comm("a-command-of-many-letters");
+        assert!(told.contains("keeps 15 bytes: \"a-command-of-ma\""), "{told}");
+        let told = comm("/usr/bin/bash");
+        assert!(told.contains("is no path: --comm bash"), "{told}");
+        let gone = Process { pid: 4_294_967_295, tgid: 4_294_967_295 };
+        let told = explained(&[], Filter { pids: vec![gone], ..Filter::default() });
+        assert!(told.contains("process 4294967295 has ended"), "{told}");
+        let told = explained(&[], Filter { command: Some("cc".to_owned()), ..Filter::default() });
+        assert!(told.contains("did cc hand its work"), "{told}");
+    }
+}

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    time::sleep,
+    time::{Instant, sleep_until},
 };
 
 use super::{WatchArgs, executable};
@@ -241,7 +241,8 @@ impl Asked {
         // SAFETY: an `OwnedFd` keeps its descriptor open, and always the same.
         let watched = |fd| unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.ok();
         let lives = lives.into_iter().filter_map(watched).collect();
-        let mut target = Target { filter, notes, own, tasks: tasks.ok(), lives, ends, namespaced };
+        let mut target =
+            Target { filter, notes, own, tasks: tasks.ok(), lives, ends, look: Instant::now(), namespaced };
         target.note_names();
         Ok(target)
     }
@@ -283,6 +284,8 @@ pub(super) struct Target {
     lives: Vec<AsyncFd<OwnedFd>>,
     /// Whether there is nothing to record once they and their children have ended.
     ends: bool,
+    /// When to look next whether a child of theirs lives.
+    look: Instant,
     /// Whether ids here are not those of the programs.
     namespaced: bool,
 }
@@ -344,7 +347,7 @@ impl Target {
         if called.is_empty() {
             self.notes.push(format!("no task is called {comm:?} now; one that will be is recorded from then on"));
         } else if called.iter().all(|task| task.mm == 0) {
-            self.notes.push(format!("{comm} is a kernel thread, {KERNEL_THREADS}"));
+            self.notes.push(format!("{comm:?} is a kernel thread, {KERNEL_THREADS}"));
         }
     }
 
@@ -358,9 +361,13 @@ impl Target {
             let _ = life.readable().await;
             self.lives.pop();
         }
-        // The children that joined.
-        while self.any_lives(object) {
-            sleep(LOOK_EVERY).await;
+        // The children that joined. Whoever waits gives up now and then, and waits anew.
+        loop {
+            sleep_until(self.look).await;
+            if !self.any_lives(object) {
+                break;
+            }
+            self.look = Instant::now() + LOOK_EVERY;
         }
         match &self.filter.pids[..] {
             [process] => format!("process {} and the children recorded with it have ended", process.pid),
@@ -378,6 +385,15 @@ impl Target {
         // probe was skipped.
         let Some(Ok(all)) = self.tasks.as_ref().map(Tasks::all) else { return true };
         all.iter().any(|task| task.mm != 0 && wanted.contains(&task.tgid))
+    }
+}
+
+#[cfg(test)]
+impl Target {
+    /// One that the kernel has not been asked about.
+    pub(super) fn unasked(filter: Filter) -> Self {
+        let (notes, lives, look) = (Vec::new(), Vec::new(), Instant::now());
+        Self { filter, notes, own: 0, tasks: None, lives, ends: false, look, namespaced: false }
     }
 }
 
