@@ -172,6 +172,15 @@ impl Btf {
         Ok(returns)
     }
 
+    /// The id of the one function of this name, as bpf(2) takes it.
+    ///
+    /// # Errors
+    /// [`BtfError::Absent`]; [`BtfError::Ambiguous`] when there are several.
+    pub fn func_id(&self, name: &str) -> Result<u32, BtfError> {
+        let found = self.raw.named(name).filter(|(_, ty)| ty.kind == raw::FUNC).map(|(id, _)| id);
+        single(found.collect(), || format!("function {name}()"))
+    }
+
     /// The parameters of the one function of this name.
     ///
     /// # Errors

@@ -352,6 +352,14 @@ fn wrong_arguments_are_exit_status_2() {
         &["record", "--ring", "100K"],
         &["record", "--ring", "1G", "--no-capture"],
         &["record", "--dump-on", "violation"],
+        &["record", "-p", "0"],
+        &["record", "-p", "-5"],
+        &["record", "-p", "bash"],
+        &["record", "-p", "1,2"],
+        &["record", "--comm", ""],
+        &["record", "--workload", "no-such-workload"],
+        &["top", "--workload", "faluts"],
+        &["record", "--metrics", "no-such-address"],
         &["dump", "x", "--json", "--csv"],
     ] {
         let output = run(args);
@@ -405,6 +413,59 @@ fn every_workload_is_listed() {
     let output = run(&["workload", "--list", "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(json.as_array().expect("a list").len(), WORKLOADS.len());
+}
+
+/// A folder with a capture in it, which must still be there afterwards.
+fn assert_refused_before_anything_moves(args: &[&str], says: &str) {
+    let (temp, capture) = copy(a_golden());
+    let before = fs::read(capture.join("manifest.json")).expect("a capture");
+    let output = mmtrace().arg("record").args(["-o", path(&capture)]).args(args).output().expect("it starts");
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
+    assert!(err.contains(says), "{args:?}: {err:?} does not say {says:?}");
+    assert!(output.stdout.is_empty(), "{args:?}: {output:?}");
+    assert_for_people(&err, &args.join(" "));
+    assert_eq!(fs::read(capture.join("manifest.json")).expect("still there"), before, "{args:?}");
+    assert_eq!(fs::read_dir(temp.path()).expect("listed").count(), 1, "{args:?}: something was left beside it");
+}
+
+#[test]
+fn what_cannot_be_recorded_leaves_an_earlier_capture_where_it_is() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let text_file = temp.path().join("text");
+    fs::write(&text_file, "no program").expect("a file");
+    let itself = std::process::id().to_string();
+    for (args, says) in [
+        (&["--workload", "nosuch"][..], "invalid value 'nosuch'"),
+        (&["--workload", "faluts"], "faults"),
+        (&["--workload", "all", "--seconds", "100000"], "a day at most"),
+        (&["--", "nosuchcmd"], "cannot run nosuchcmd: there is no such command in PATH"),
+        (&["--", "/no/such/cmd"], "/no/such/cmd does not exist"),
+        (&["--", "/proc"], "is a folder"),
+        (&["--", path(&text_file)], "may not be executed"),
+        (&["-a", "--", "nosuchcmd"], "cannot run nosuchcmd"),
+        (&["--", ""], "the name of the command is empty"),
+        (&["-p", "4294967295"], "there is no process 4294967295"),
+        (&["-p", &itself, "-p", "4294967295", "-p", "4294967294"], "4294967295; there is no process 4294967294"),
+        (&["-e", "only:no_such_event"], "no event or trace system"),
+    ] {
+        assert_refused_before_anything_moves(args, says);
+    }
+}
+
+#[test]
+fn what_has_ended_and_mmtrace_itself_are_no_targets() {
+    let mut child = Command::new("true").spawn().expect("started");
+    let pid = child.id().to_string();
+    // It stays a zombie until it is waited for.
+    while !fs::read_to_string(format!("/proc/{pid}/stat")).expect("a zombie").contains(") Z ") {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert_refused_before_anything_moves(&["-p", &pid], "has ended and waits for its parent");
+    child.wait().expect("ended");
+    let itself = format!("exec {} record --no-capture -p $$", env!("CARGO_BIN_EXE_mmtrace"));
+    let output = Command::new("sh").args(["-c", &itself]).stdin(Stdio::null()).output().expect("it starts");
+    assert_refused(&output, "itself", "is mmtrace itself");
 }
 
 /// Without privileges it says which are missing, and leaves nothing behind. Only root can try.

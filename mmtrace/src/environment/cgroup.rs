@@ -3,6 +3,7 @@
 
 use super::facts;
 use super::mount::{self, Mount};
+use crate::probe::tasks::own_cgroup_level;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -18,6 +19,23 @@ pub struct Cgroup {
     pub level: u32,
     /// Its directory.
     pub path: PathBuf,
+}
+
+impl Cgroup {
+    /// The processes in it and below it, by their ids in this process's pid namespace; 0 for each that is outside of that.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.path.clone()];
+        while let Some(folder) = folders.pop() {
+            // One that cannot be read has been removed, or has threads only, whose processes are further up.
+            let ids = std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+            found.extend(ids.lines().filter_map(|id| id.parse::<u32>().ok()));
+            let below = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            folders.extend(below.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+        }
+        found
+    }
 }
 
 /// Why a name leads to no cgroup.
@@ -62,9 +80,9 @@ pub enum CgroupError {
     /// Something else than a directory.
     #[error("{} is not a cgroup: a cgroup is a directory", .0.display())]
     NotADirectory(PathBuf),
-    /// A cgroup namespace hides how deep it is.
+    /// A cgroup namespace hides how deep it is, and mmtrace is not in a cgroup below it.
     #[error(
-        "the level of {} cannot be told from inside a cgroup namespace; run mmtrace on the host, \
+        "the level of {} cannot be told from inside a cgroup namespace that mmtrace was moved out of; run mmtrace on the host, \
          or: docker or podman run --cgroupns=host -v /sys/fs/cgroup:/sys/fs/cgroup:ro",
         .0.display()
     )]
@@ -85,11 +103,17 @@ pub enum CgroupError {
 /// # Errors
 /// [`CgroupError`] says what is wrong with the name, or with the hierarchy.
 pub fn resolve(name: impl AsRef<Path>) -> Result<Cgroup, CgroupError> {
-    resolve_in(Path::new("/"), name.as_ref())
+    let level = |id| own_cgroup_level(id).ok().flatten();
+    resolve_in(Path::new("/"), name.as_ref(), level)
 }
 
-/// `root` stands for `/` where `/proc` is looked up; mount points are taken as they are.
-pub(super) fn resolve_in(root: &Path, name: &Path) -> Result<Cgroup, CgroupError> {
+/// `root` stands for `/` where `/proc` is looked up; mount points are taken as they are. `level_of` is the level of a
+/// cgroup that this process is in or below of, by its id, as the kernel tells it.
+pub(super) fn resolve_in(
+    root: &Path,
+    name: &Path,
+    level_of: impl Fn(u64) -> Option<u32>,
+) -> Result<Cgroup, CgroupError> {
     let mounts = mount::mounts(root);
     let hierarchy = mount::cgroup2(&mounts).ok_or(CgroupError::NotMounted)?;
     let relative = name.strip_prefix(&hierarchy.point).unwrap_or(name);
@@ -121,8 +145,12 @@ pub(super) fn resolve_in(root: &Path, name: &Path) -> Result<Cgroup, CgroupError
     let inode = |path: &Path| facts::inode(path).map_err(|source| CgroupError::Io { path: path.into(), source });
     let id = inode(&path)?;
     let depth = path.strip_prefix(&mount.point).map_or(0, |below| below.components().count());
-    let base = if inode(&mount.point)? == ROOT_INODE {
+    let top = inode(&mount.point)?;
+    let base = if top == ROOT_INODE {
         0
+    } else if let Some(level) = level_of(top) {
+        // The root of a cgroup namespace, as a container sees the hierarchy.
+        level as usize
     } else if facts::initial_cgroup_namespace(root) == Some(true) {
         // A part of the hierarchy, mounted by itself.
         mount.part.components().filter(|c| matches!(c, Component::Normal(_))).count()

@@ -94,7 +94,7 @@ pub(super) fn pid_namespace(root: &Path) -> (Option<bool>, Finding) {
         Some(true) => Finding::ok(NAME, "initial"),
         Some(false) => Finding::new(NAME, Status::Warn, "not the initial one (a container)")
             .consequence("Events carry the host's process ids, which are not those that ps shows here.")
-            .fix("select by cgroup, or share the host's ids: docker or podman run --pid=host"),
+            .fix("-p and commands are understood here all the same; for the same ids everywhere: docker or podman run --pid=host"),
         None => Finding::new(NAME, Status::Unknown, "/proc/self/ns/pid could not be read")
             .consequence("Events carry the host's process ids; in a container those that ps shows are others."),
     };

@@ -226,7 +226,7 @@ fn hybrid() -> Root {
 fn cgroups_by_name_and_by_path() {
     let root = hybrid().link("proc/self/ns/cgroup", "cgroup:[4026531835]");
     let base = root.path().canonicalize().unwrap();
-    let found = |name: &str| resolve_in(root.path(), Path::new(name)).unwrap();
+    let found = |name: &str| resolve_in(root.path(), Path::new(name), |_| None).unwrap();
     let path = base.join("cg/unified/user.slice");
     // The hierarchy's part that is mounted lies at level 1.
     for name in ["user.slice", "/user.slice", "user.slice/", path.to_str().unwrap()] {
@@ -239,19 +239,29 @@ fn cgroups_by_name_and_by_path() {
 }
 
 #[test]
+fn a_cgroup_namespace_is_placed_by_what_the_kernel_says_of_its_root() {
+    let root = hybrid().link("proc/self/ns/cgroup", "cgroup:[4026532500]");
+    let top = facts::inode(&root.path().join("cg/unified")).unwrap();
+    let level_of = |id| (id == top).then_some(4);
+    let cgroup = resolve_in(root.path(), Path::new("user.slice"), level_of).unwrap();
+    assert_eq!(cgroup.level, 5);
+    assert_eq!(cgroup.id, facts::inode(&cgroup.path).unwrap());
+}
+
+#[test]
 fn cgroups_that_are_none() {
     let root = hybrid().link("proc/self/ns/cgroup", "cgroup:[4026531835]");
     let base = root.path().canonicalize().unwrap();
-    let refused = |name: &str| resolve_in(root.path(), Path::new(name)).unwrap_err();
+    let refused = |name: &str| resolve_in(root.path(), Path::new(name), |_| None).unwrap_err();
     assert!(matches!(refused("gone"), CgroupError::Absent { .. }));
     assert!(matches!(refused("cgroup.procs"), CgroupError::NotADirectory(_)));
     assert!(matches!(refused(base.join("elsewhere").to_str().unwrap()), CgroupError::Absent { .. }));
     assert!(matches!(refused("../../elsewhere"), CgroupError::Outside { .. }));
     let v1 = refused(base.join("cg/memory/x").to_str().unwrap()).to_string();
     assert!(v1.contains("cgroup v1 directory (memory)"), "{v1}");
-    assert!(matches!(resolve_in(Root::new().path(), Path::new("/")), Err(CgroupError::NotMounted)));
+    assert!(matches!(resolve_in(Root::new().path(), Path::new("/"), |_| None), Err(CgroupError::NotMounted)));
     // Without the initial namespace nobody knows what lies above the mount.
-    assert!(matches!(resolve_in(hybrid().path(), Path::new("/")), Err(CgroupError::Namespace(_))));
+    assert!(matches!(resolve_in(hybrid().path(), Path::new("/"), |_| None), Err(CgroupError::Namespace(_))));
 }
 
 /// Prints what a user would read: run it as several users.

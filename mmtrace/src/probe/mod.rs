@@ -4,8 +4,8 @@
 //! in the kernel's BTF or refuses it with the reason ([`function`] and [`symbols`]: for
 //! kernel functions), [`object`] loads and attaches,
 //! [`rings`] brings the records over in an order that can be judged, [`spares`] says where
-//! programs stand in for preempted ones and `skips` which events are missing all the same, and [`sys`]
-//! holds the `bpf(2)` calls that the loader library does not offer.
+//! programs stand in for preempted ones and `skips` which events are missing all the same, [`tasks`] says
+//! how the programs know a task, and [`sys`] holds the `bpf(2)` calls that the loader library does not offer.
 
 pub mod filter;
 pub mod function;
@@ -17,3 +17,4 @@ mod skips;
 pub mod spares;
 pub mod symbols;
 pub mod sys;
+pub mod tasks;

@@ -112,6 +112,9 @@ pub struct Streams {
     pub programs: Vec<Attached>,
 }
 
+/// `BPF_NOEXIST` (include/uapi/linux/bpf.h)
+const NO_EXIST: u64 = 1;
+
 /// Value of the maps that count by kind.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
@@ -181,8 +184,8 @@ impl Object {
         let ebpf = loader.load(OBJECT).map_err(|e| ObjectError::Load(Box::new(e)))?;
         let mut object = Self { ebpf, btf: Btf::from_sys_fs()?, rings, spares, attached: Vec::new(), bare: Vec::new() };
         object.learn_own_mm()?;
-        for pid in &filter.pids {
-            object.want_pid(*pid)?;
+        for process in &filter.pids {
+            object.want_pid(process.tgid)?;
         }
         Ok(object)
     }
@@ -191,10 +194,10 @@ impl Object {
         let program = self.program::<RawTracePoint>("own_mm")?;
         program.load().map_err(|e| ObjectError::Own(explain(&e)))?;
         let fd = program.fd().map_err(|e| ObjectError::Own(e.to_string()))?.as_fd();
-        sys::run_once(fd).map_err(|e| ObjectError::Own(e.to_string()))
+        sys::run_once(fd).map(|_| ()).map_err(|e| ObjectError::Own(e.to_string()))
     }
 
-    /// Adds a process to those wanted; it counts from its next event on.
+    /// Adds a process to those wanted, by its id in the initial pid namespace; it counts from its next event on.
     ///
     /// # Errors
     /// The kernel did not take it.
@@ -210,6 +213,38 @@ impl Object {
     pub fn unwant_pid(&mut self, pid: u32) -> Result<(), ObjectError> {
         let what = "cannot take a process from the filter";
         self.wanted_pids()?.remove(&pid).map_err(|source| ObjectError::Map { what, source })
+    }
+
+    /// The processes that are wanted now, by their ids in the initial pid namespace: those that were added and, by fork,
+    /// their children. The programs take out which have ended, where the kernel says which thread is the last.
+    ///
+    /// # Errors
+    /// The kernel did not tell.
+    pub fn wanted(&mut self) -> Result<Vec<u32>, ObjectError> {
+        let what = "cannot read the filter";
+        self.wanted_pids()?.keys().collect::<Result<_, _>>().map_err(|source| ObjectError::Map { what, source })
+    }
+
+    /// Adds an mm to those wanted, or takes it from them.
+    ///
+    /// # Errors
+    /// The kernel did not take it.
+    pub fn want_mm(&mut self, mm: u64, wanted: bool) -> Result<(), ObjectError> {
+        use aya::maps::MapError;
+        let failed = |source| ObjectError::Map { what: "cannot change the filter", source };
+        let map = self.ebpf.map_mut("WANTED_MMS").ok_or_else(|| ObjectError::Missing("WANTED_MMS".into()))?;
+        let mut map: HashMap<_, u64, u8> = HashMap::try_from(map).map_err(failed)?;
+        // The programs may have been faster with either; an entry of theirs says more.
+        let done = if wanted { map.insert(mm, 0, NO_EXIST) } else { map.remove(&mm) };
+        match done {
+            Err(MapError::SyscallError(error))
+                if matches!(error.io_error.raw_os_error(), Some(libc::EEXIST | libc::ENOENT)) =>
+            {
+                Ok(())
+            }
+            Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
+            other => other.map_err(failed),
+        }
     }
 
     fn wanted_pids(&mut self) -> Result<HashMap<&mut MapData, u32, u8>, ObjectError> {
@@ -268,6 +303,9 @@ impl Object {
         if !told.is_empty() {
             let told: Vec<String> = told.into_iter().map(|(names, why)| format!("{names} refused: {why}")).collect();
             state.reason = Some(told.join("; "));
+        }
+        if state.form.is_some() {
+            state.reason = state.reason.into_iter().chain(probe.note()).reduce(|all, more| format!("{all}; {more}"));
         }
         Ok(state)
     }

@@ -10,7 +10,7 @@ use mmtrace_common::{
     ABSENT, Column, Field, FieldType, Kind, MmFrom, OFFSETS, OffsetId, POSITIONS, SPECS, Slot, Source, Spec,
 };
 
-use super::{function, selection::Selection, symbols::Symbols};
+use super::{filter::Filter, function, selection::Selection, symbols::Symbols};
 use crate::{
     btf::{Btf, BtfError, Param, ParamType},
     context::ProbeState,
@@ -42,9 +42,14 @@ pub struct Planned {
     pub symbol: Option<&'static str>,
     /// Optional fields that this kernel's event lacks.
     pub absent: Vec<Column>,
-    /// Whether the user wants it.
+    /// Whether it is to be attached.
     pub wanted: bool,
+    /// Whether that is for the filter's sake alone: the user does not want it.
+    pub served: bool,
 }
+
+/// Why an event is recorded that was not asked for.
+const SERVED: &str = "recorded since the filter needs it, whatever -e says";
 
 impl Planned {
     /// What is known before it is tried: the reason why it will not be, if there is one.
@@ -58,6 +63,12 @@ impl Planned {
         };
         let absent = self.absent.iter().map(|c| c.name().to_owned()).collect();
         ProbeState { event: self.spec.name.to_owned(), form: None, absent, reason }
+    }
+
+    /// What is to be said of it once it is attached, if anything.
+    #[must_use]
+    pub fn note(&self) -> Option<String> {
+        self.served.then(|| SERVED.to_owned())
     }
 }
 
@@ -139,12 +150,26 @@ fn instead(clone: &Option<String>) -> String {
 }
 
 impl Plan {
-    /// Makes sure that what a filter relies on is attached: without the end of its mms
-    /// it would go on recording whoever gets their addresses next.
-    pub fn serve_filter(&mut self) {
+    /// Makes sure that what a filter lives by is attached, whatever was asked for: without forks it would lose the
+    /// children, without the end of its mms it would go on recording whoever gets their addresses next.
+    pub fn serve(&mut self, filter: &Filter) {
         for probe in &mut self.probes {
-            probe.wanted |= matches!(probe.spec.kind, Kind::ExitMmap | Kind::Released);
+            if !probe.wanted && filter.needs().iter().any(|need| need.kind == probe.spec.kind) {
+                probe.wanted = true;
+                probe.served = true;
+            }
         }
+    }
+
+    /// The events that are there for the filter's sake alone, where they can be.
+    pub fn served(&self) -> impl Iterator<Item = &'static Spec> {
+        self.probes.iter().filter(|probe| probe.served && probe.positions.is_ok()).map(|probe| probe.spec)
+    }
+
+    /// Of what became of its probes, those that were asked for.
+    pub fn asked<'a>(&'a self, states: &'a [ProbeState]) -> impl Iterator<Item = &'a ProbeState> {
+        let asked = |(probe, _): &(&Planned, &ProbeState)| probe.wanted && !probe.served;
+        self.probes.iter().zip(states).filter(asked).map(|(_, state)| state)
     }
 
     /// The parameters that the program of an event reads, by name, with the position of each; none when it is refused.
@@ -170,9 +195,12 @@ impl Plan {
                 let wanted = selection.wants(spec.kind);
                 match resolve(btf, symbols, spec, &offsets) {
                     Ok((positions, absent, symbol)) => {
-                        Planned { spec, positions: Ok(positions), symbol, absent, wanted }
+                        Planned { spec, positions: Ok(positions), symbol, absent, wanted, served: false }
                     }
-                    Err(refusal) => Planned { spec, positions: Err(refusal), symbol: None, absent: Vec::new(), wanted },
+                    Err(refusal) => {
+                        let absent = Vec::new();
+                        Planned { spec, positions: Err(refusal), symbol: None, absent, wanted, served: false }
+                    }
                 }
             })
             .collect();
@@ -411,4 +439,76 @@ pub fn offset_name(id: OffsetId) -> String {
 #[must_use]
 pub fn offset_global(id: OffsetId) -> &'static str {
     offset_row(id).global
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::filter::Process;
+
+    /// A plan for a kernel that has everything.
+    fn plan(events: &str) -> Plan {
+        let selection: Selection = events.parse().expect("a selection");
+        let probed = SPECS.iter().filter(|s| !s.kind.is_synthetic());
+        let probes = probed.map(|spec| Planned {
+            spec,
+            positions: Ok([ABSENT; POSITIONS]),
+            symbol: None,
+            absent: Vec::new(),
+            wanted: selection.wants(spec.kind),
+            served: false,
+        });
+        let probes = probes.collect();
+        Plan { probes, offsets: Vec::new(), enums: BTreeMap::new(), variables: Vec::new(), stack_size: 0 }
+    }
+
+    fn served(plan: &Plan) -> Vec<Kind> {
+        plan.served().map(|spec| spec.kind).collect()
+    }
+
+    #[test]
+    fn a_filter_gets_its_events_whatever_was_asked_for() {
+        let filters = [
+            Filter { command: Some("true".to_owned()), ..Filter::default() },
+            Filter { pids: vec![Process { pid: 1, tgid: 1 }], ..Filter::default() },
+            Filter { comm: Some("bash".to_owned()), ..Filter::default() },
+        ];
+        for filter in &filters {
+            for events in ["only:page_fault_user", "-sched_process_fork", "-sched:*,-mmap:*,-mmap_lock:*", "+all"] {
+                let mut plan = plan(events);
+                let asked: Vec<&str> = plan.probes.iter().filter(|p| p.wanted).map(|p| p.spec.name).collect();
+                plan.serve(filter);
+                for need in filter.needs() {
+                    let probe = plan.probes.iter().find(|p| p.spec.kind == need.kind).expect("a probe");
+                    assert!(probe.state().reason.is_none(), "{events}: {:?}", need.kind);
+                    assert_eq!(probe.served, !asked.contains(&probe.spec.name), "{events}: {:?}", need.kind);
+                }
+                // Nothing that was asked for counts as the filter's.
+                let states: Vec<ProbeState> = plan.probes.iter().map(Planned::state).collect();
+                assert_eq!(plan.asked(&states).map(|s| s.event.as_str()).collect::<Vec<_>>(), asked, "{events}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_filter_nothing_is_added() {
+        let mut plan = plan("only:page_fault_user");
+        plan.serve(&Filter::default());
+        assert!(served(&plan).is_empty());
+        assert_eq!(plan.probes.iter().filter(|p| p.wanted).count(), 1);
+    }
+
+    #[test]
+    fn what_is_there_for_the_filter_says_so() {
+        let mut plan = plan("only:page_fault_user");
+        plan.serve(&Filter { comm: Some("bash".to_owned()), ..Filter::default() });
+        let needs = [Kind::Released, Kind::ExitMmap, Kind::Fork, Kind::Exec];
+        assert_eq!(
+            BTreeMap::from_iter(served(&plan).iter().map(|k| (*k as u16, ()))),
+            BTreeMap::from_iter(needs.map(|k| (k as u16, ())))
+        );
+        for probe in plan.probes.iter().filter(|p| p.wanted) {
+            assert_eq!(probe.note().is_some(), probe.spec.kind != Kind::PageFaultUser, "{}", probe.spec.name);
+        }
+    }
 }

@@ -3,15 +3,78 @@
 use std::{
     io,
     mem::size_of,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd},
 };
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_info, bpf_prog_type};
 
-fn bpf(cmd: bpf_cmd, attr: &mut bpf_attr) -> io::Result<()> {
+fn bpf(cmd: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_int> {
     // SAFETY: `attr` is a whole `union bpf_attr` that outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, cmd as libc::c_long, &raw mut *attr, size_of::<bpf_attr>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
+}
+
+/// As [`bpf`], for commands that answer with a descriptor.
+fn descriptor(cmd: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+    let fd = bpf(cmd, attr)?;
+    // SAFETY: the kernel has just returned this descriptor, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// What is asked of the kernel before anything is filled in.
+fn nothing_asked() -> bpf_attr {
+    // SAFETY: plain data for which all zeros is the kernel's "nothing asked".
+    unsafe { std::mem::zeroed() }
+}
+
+fn load(code: &[u64], kind: bpf_prog_type, fill: impl FnOnce(&mut bpf_attr)) -> io::Result<OwnedFd> {
+    let mut attr = nothing_asked();
+    attr.__bindgen_anon_3.prog_type = kind as u32;
+    attr.__bindgen_anon_3.insn_cnt = code.len() as u32;
+    attr.__bindgen_anon_3.insns = code.as_ptr() as u64;
+    attr.__bindgen_anon_3.license = c"GPL".as_ptr() as u64;
+    fill(&mut attr);
+    descriptor(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+}
+
+/// Brings in a raw tracepoint program that was put together by hand.
+///
+/// # Errors
+/// What the kernel said.
+pub fn load_raw_tracepoint(code: &[u64]) -> io::Result<OwnedFd> {
+    load(code, bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, |_| {})
+}
+
+/// Brings in a program for the iterator whose function has this id in the kernel's BTF.
+///
+/// # Errors
+/// What the kernel said.
+pub fn load_iterator(code: &[u64], at: u32) -> io::Result<OwnedFd> {
+    load(code, bpf_prog_type::BPF_PROG_TYPE_TRACING, |attr| {
+        attr.__bindgen_anon_3.expected_attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+        attr.__bindgen_anon_3.attach_btf_id = at;
+    })
+}
+
+/// Lets an iterator's program run over all tasks of this pid namespace, or over that with this id; what it writes is
+/// read from the descriptor.
+///
+/// # Errors
+/// What the kernel said.
+pub fn iterate(program: BorrowedFd<'_>, tid: Option<u32>) -> io::Result<OwnedFd> {
+    // `union bpf_iter_link_info`: its member for tasks begins with the tid.
+    let info = [tid.unwrap_or(0), 0, 0, 0];
+    let mut attr = nothing_asked();
+    attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
+    attr.link_create.attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+    if tid.is_some() {
+        attr.link_create.__bindgen_anon_3.__bindgen_anon_1.iter_info = info.as_ptr() as u64;
+        attr.link_create.__bindgen_anon_3.__bindgen_anon_1.iter_info_len = size_of_val(&info) as u32;
+    }
+    let link = descriptor(bpf_cmd::BPF_LINK_CREATE, &mut attr)?;
+    let mut attr = nothing_asked();
+    attr.iter_create.link_fd = link.as_fd().as_raw_fd() as u32;
+    descriptor(bpf_cmd::BPF_ITER_CREATE, &mut attr)
 }
 
 /// What the kernel counts of a program.
@@ -31,8 +94,9 @@ pub struct Counts {
 /// # Errors
 /// What the kernel said.
 pub fn counts(program: BorrowedFd<'_>) -> io::Result<Counts> {
-    // SAFETY: both are plain data for which all zeros is the kernel's "nothing asked".
-    let (mut info, mut attr): (bpf_prog_info, bpf_attr) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    // SAFETY: plain data for which all zeros is "nothing known".
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    let mut attr = nothing_asked();
     attr.info.bpf_fd = program.as_raw_fd() as u32;
     attr.info.info_len = size_of::<bpf_prog_info>() as u32;
     attr.info.info = &raw mut info as u64;
@@ -40,15 +104,16 @@ pub fn counts(program: BorrowedFd<'_>) -> io::Result<Counts> {
     Ok(Counts { recursion_misses: info.recursion_misses, runs: info.run_cnt, run_ns: info.run_time_ns })
 }
 
-/// Runs a raw tracepoint program once, here and now, in the calling task.
+/// Runs a raw tracepoint program once, here and now, in the calling task. What it returns is returned.
 ///
 /// # Errors
 /// What the kernel said.
-pub fn run_once(program: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: plain data; zeros mean "nothing given".
-    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+pub fn run_once(program: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut attr = nothing_asked();
     attr.test.prog_fd = program.as_raw_fd() as u32;
-    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
+    // SAFETY: a number, whatever its bits, that the kernel has written.
+    Ok(unsafe { attr.test.retval })
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, the clock of `bpf_ktime_get_ns()`.

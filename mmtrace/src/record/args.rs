@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, builder::NonEmptyStringValueParser};
 
 use super::{dump::Occasion, size::Size};
-use crate::{export::serve::Address, probe::selection::Selection};
+use crate::{export::serve::Address, probe::selection::Selection, workload::names};
 
 /// The dashboard that is shown when none is named.
 pub const DASHBOARD: &str = crate::tui::layout::BUILT_IN[0].0;
@@ -22,8 +22,9 @@ pub struct WatchArgs {
 
     /// Record this process and the children it will have
     ///
-    /// Everything that happens to its mm is recorded, whoever does it. May be given several times.
-    #[arg(short = 'p', long = "pid", value_name = "PID")]
+    /// Everything that happens to its mm is recorded, whoever does it. May be given several times. A thread stands for
+    /// its process. Recording ends when all of them have ended, unless --cgroup or --comm may let others join.
+    #[arg(short = 'p', long = "pid", value_name = "PID", value_parser = pid)]
     pub pids: Vec<u32>,
 
     /// Record the tasks of this cgroup (v2) and of those below it
@@ -33,18 +34,21 @@ pub struct WatchArgs {
     pub cgroup: Option<PathBuf>,
 
     /// Record the tasks whose command name is NAME (the first 15 bytes of the file name)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = comm)]
     pub comm: Option<String>,
 
     /// Which events: +NAME adds, -NAME takes away, only:NAME starts from nothing
     ///
     /// NAME is an event (page_fault_user), a trace system (mmap_lock) or both (mmap_lock:*).
-    /// Rules that lack an event say so in the report. Example: -e -tlb_flush,-ma_write
+    /// Rules that lack an event say so in the report. The few events that a filter (-p, -G, --comm, a command) lives by,
+    /// such as forks, are recorded in any case. Example: -e -tlb_flush,-ma_write
     #[arg(short = 'e', long = "events", value_name = "LIST", allow_hyphen_values = true)]
     pub events: Option<Selection>,
 
     /// Drive the kernel meanwhile, for --seconds, and stop when it has ended: `mmtrace workload --list` names them
-    #[arg(long, value_name = "NAME", conflicts_with = "command")]
+    ///
+    /// If it fails, the exit status is 2, unless a rule was violated.
+    #[arg(long, value_name = "NAME", conflicts_with = "command", value_parser = names(), hide_possible_values = true)]
     pub workload: Option<String>,
 
     /// With a command: record the whole system, not only the command
@@ -79,6 +83,8 @@ pub struct WatchArgs {
     pub user: Option<Option<String>>,
 
     /// Run this command, record it and its children, and stop when it ends
+    ///
+    /// How it ended is told; the exit status is mmtrace's own: 2 if the command cannot be run, and nothing of its status.
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
 }
@@ -155,6 +161,18 @@ impl From<&TopArgs> for RecordArgs {
             dashboard: top.dashboard.clone(),
         }
     }
+}
+
+fn pid(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(0) => Err("0 is no process: each CPU's idle task has that id".to_owned()),
+        Ok(n) => Ok(n),
+        Err(_) => Err("a process id is a number (`pgrep NAME` finds it); several: -p 1 -p 2".to_owned()),
+    }
+}
+
+fn comm(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("no task is called nothing".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

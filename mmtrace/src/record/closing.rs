@@ -45,6 +45,10 @@ pub(super) struct Closing<'a> {
     pub(super) capture: Option<Capture>,
     /// Why it had to end.
     pub(super) failed: Option<anyhow::Error>,
+    /// The workload failed: how.
+    pub(super) unfinished: Option<String>,
+    /// What to check when nothing was recorded.
+    pub(super) silent: Vec<String>,
     pub(super) child: Option<Recorded>,
     pub(super) detaching: Detaching<Object>,
     pub(super) saving: Saving,
@@ -178,7 +182,8 @@ impl Printing {
 impl Closing<'_> {
     /// Prints the report, and sees to the end of everything else. Returns whether anything was violated.
     pub(super) async fn close(self, style: Style) -> Result<bool> {
-        let Self { args, mut signals, engine, capture, mut failed, child, detaching, saving } = self;
+        let Self { args, mut signals, engine, capture, mut failed, unfinished, silent, child, detaching, saving } =
+            self;
         let report = Report::new(&engine);
         let (violated, verdict) = (report.is_violated(), report.verdict.map_or("not validated", Verdict::name));
         let mut text = Vec::new();
@@ -230,12 +235,18 @@ impl Closing<'_> {
         if sealed && !args.json {
             tell(&format!("capture in {}; to judge it again: mmtrace replay {0}", args.output.display()));
         }
+        silent.iter().for_each(|line| tell(line));
         if let Some(child) = child {
             child.end(&mut signals).await;
         }
         detaching.end(&mut signals).await;
         saved(saving, &mut signals).await;
-        failed.map_or(Ok(violated), Err)
+        match (failed, unfinished) {
+            (Some(error), _) => Err(error),
+            // What did not do its work shows nothing by raising no violation.
+            (None, Some(told)) if !violated => Err(anyhow!("{told}: the report is about whatever it did before")),
+            (None, _) => Ok(violated),
+        }
     }
 }
 

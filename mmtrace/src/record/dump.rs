@@ -10,6 +10,7 @@ use clap::ValueEnum;
 
 use crate::{
     capture::{CaptureError, CaptureWriter, free_name},
+    context::Context,
     replay::Engine,
     verdict::{RULES, Rule, Severity},
 };
@@ -30,6 +31,19 @@ impl Occasion {
     /// Whether it is about this rule.
     fn covers(self, rule: &Rule) -> bool {
         rule.severity.can_fail() || (self == Self::Hazard && rule.severity == Severity::Hazard)
+    }
+
+    /// Whether any rule that it is about can be observed with these probes.
+    pub(super) fn can_happen(self, context: &Context) -> bool {
+        RULES.iter().any(|rule| self.covers(rule) && rule.blocked(context).is_none())
+    }
+
+    /// As it is typed.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Violation => "violation",
+            Self::Hazard => "hazard",
+        }
     }
 }
 
@@ -146,6 +160,18 @@ mod tests {
         assert_eq!(capture.condition(), Condition::Complete);
         assert_eq!(capture.records().count(), 20_000);
         assert_eq!(std::fs::read_dir(temp.path()).expect("listed").count(), 2);
+    }
+
+    #[test]
+    fn an_occasion_whose_rules_lack_their_events_cannot_happen() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/6.18-mmap/capture");
+        let mut context = Capture::open(&golden).expect("a capture").context().clone();
+        assert!(Occasion::Violation.can_happen(&context) && Occasion::Hazard.can_happen(&context));
+        context.probes.iter_mut().filter(|probe| probe.event != "tlb_flush").for_each(|probe| probe.form = None);
+        assert!(!Occasion::Violation.can_happen(&context) && !Occasion::Hazard.can_happen(&context));
+        for occasion in Occasion::value_variants() {
+            assert_eq!(occasion.to_possible_value().expect("one").get_name(), occasion.name());
+        }
     }
 
     #[test]

@@ -5,12 +5,15 @@ mod child;
 mod closing;
 mod detaching;
 mod dump;
+mod executable;
 mod kernel;
 mod limits;
 mod session;
 mod signals;
+mod silence;
 mod size;
 mod status;
+mod target;
 mod tasks;
 mod user;
 

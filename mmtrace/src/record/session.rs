@@ -24,7 +24,9 @@ use super::{
     dump::Dumps,
     kernel, limits,
     signals::Signals,
+    silence::Silence,
     status::{Face, Status},
+    target::{Asked, Target},
     user,
 };
 use crate::{
@@ -33,13 +35,12 @@ use crate::{
     cli,
     console::{self, tell},
     context::Context,
-    environment::{Environment, cgroup},
+    environment::Environment,
     export::{
         metrics,
         serve::{Address, serve},
     },
     probe::{
-        filter::Filter,
         object::{self, Object},
         plan::Plan,
         rings::{self, Pass, Rings},
@@ -115,8 +116,12 @@ struct Session<'a> {
     /// Of the keyboard.
     wake: Arc<Notify>,
     spares: Spares,
+    target: Target,
+    silence: Silence,
     /// What there is to say once the terminal is given back.
     news: Option<String>,
+    /// The workload failed: how.
+    failed: Option<String>,
 }
 
 impl<'a> Session<'a> {
@@ -128,42 +133,65 @@ impl<'a> Session<'a> {
             terminal::required()?;
             layout = Some(Layout::load(&args.dashboard)?);
         }
+        let asked = Asked::check(&args.watch)?;
+        user::wanted(args)?;
         let environment = Environment::examine();
         if let Some(finding) = environment.blocking() {
             bail!("cannot record here: {finding}\nsee: mmtrace doctor");
         }
-        let filter = filter(args)?;
         let selection = args.watch.events.clone().unwrap_or_default();
         let btf = Btf::from_kernel().context("cannot read the kernel's type information")?;
         let mut plan = Plan::new(&btf, &Symbols::from_kernel(), &selection);
+        let target = asked.resolve(&args.watch, environment.initial_pid_namespace, &btf)?;
         drop(btf);
-        if filter.bits() != 0 {
-            plan.serve_filter();
-        }
+        plan.serve(&target.filter);
+        target.notes.iter().for_each(|note| tell(note));
+        let metrics = match args.watch.metrics {
+            Some(address) => Some(Metrics::offer(address).await?),
+            None => None,
+        };
 
-        // Asked once more when the command is started: a wrong name is told before an earlier capture is moved.
-        user::wanted(args)?;
+        let kernel = kernel::running();
+        let spares = Spares::of(&kernel, &environment.preemption, args.watch.spares);
+        let mut object = Object::load(&plan, &target.filter, args.watch.buffer.map(|mib| mib << 20), spares)?;
+        let diagnostics = tokio::task::spawn_local(object.log());
+        let probes = attach(&mut object, &plan)?;
+        let silence = Silence::new(&args.watch, &plan, &probes);
+        if silence.attached() == 0 {
+            let why = plan.asked(&probes).find_map(|p| p.reason.as_deref()).unwrap_or("none was asked for");
+            bail!("no event that was asked for can be observed: {why}\nsee: mmtrace doctor");
+        }
+        for need in target.filter.needs() {
+            let state = probes.iter().find(|p| p.event == need.kind.name() && p.form.is_none());
+            if let Some(why) = state.and_then(|p| p.reason.as_deref()) {
+                tell(&format!("the filter lacks {}: {}: {why}", need.kind.name(), need.without));
+            }
+        }
+        let mut object = Held::new(object);
+        target.join(object.get())?;
+        let mut context = Context {
+            kernel,
+            probes,
+            offsets: object::offsets(&plan),
+            enums: plan.enums.clone(),
+            filter: target.described(&plan),
+            start: 0,
+        };
+        if let Some(occasion) = args.dump_on.filter(|occasion| !occasion.can_happen(&context)) {
+            bail!(
+                "--dump-on {}: none of its rules can be observed with these events, so nothing would be kept",
+                occasion.name()
+            );
+        }
+        let streams = object.get().streams()?;
+        // Only now is an earlier capture moved: all that could stand in the way has been looked at.
         if !args.no_capture
             && let Some(old) = make_room(&args.output)?
         {
             tell(&format!("the earlier capture is now {}", old.display()));
         }
-        let kernel = kernel::running();
-        let spares = Spares::of(&kernel, &environment.preemption, args.watch.spares);
-        let mut object = Object::load(&plan, &filter, args.watch.buffer.map(|mib| mib << 20), spares)?;
-        let diagnostics = tokio::task::spawn_local(object.log());
-        let probes = attach(&mut object, &plan)?;
-        let mut object = Held::new(object);
-        let rings = Rings::new(object.get().streams()?, &kernel).context("cannot read the loss counters")?;
-
-        let context = Context {
-            kernel,
-            probes,
-            offsets: object::offsets(&plan),
-            enums: plan.enums.clone(),
-            filter: (filter.bits() != 0).then(|| filter.to_string()),
-            start: rings.start(),
-        };
+        let rings = Rings::new(streams, &context.kernel).context("cannot read the loss counters")?;
+        context.start = rings.start();
         let realtime_offset_ns = Some(sys::realtime_offset_ns());
         let mut writer = None;
         if !args.no_capture {
@@ -179,19 +207,30 @@ impl<'a> Session<'a> {
             }
             None => (engine, Face::Line(Status::new())),
         };
-        let metrics = match args.watch.metrics {
-            Some(address) => Some(Metrics::offer(address).await?),
-            None => None,
-        };
         let dumps = args.dump_on.map(|occasion| Dumps::new(occasion, &args.output));
         let live = Live::new(engine, writer, dumps, face, metrics);
 
-        let child = start_child(args, object.get())?;
+        let child = start_child(args, object.get(), target.own)?;
         // A workload ends by itself, and is recorded to its end: probes come off a quiet machine.
         let grace = if args.watch.workload.is_some() { WORKLOAD_GRACE } else { Duration::ZERO };
         let deadline = args.watch.seconds.map(|s| tokio::time::Instant::now() + Duration::from_secs_f64(s) + grace);
         sys::raise_priority();
-        Ok(Self { args, signals, live, rings, object, diagnostics, child, deadline, wake, spares, news: None })
+        Ok(Self {
+            args,
+            signals,
+            live,
+            rings,
+            object,
+            diagnostics,
+            child,
+            deadline,
+            wake,
+            spares,
+            target,
+            silence,
+            news: None,
+            failed: None,
+        })
     }
 
     /// Takes events until there is a reason to end. Nothing that it does keeps it from seeing that there is one.
@@ -209,6 +248,11 @@ impl<'a> Session<'a> {
                 status = ended(self.child.as_mut()) => {
                     let child = self.child.take().filter(|_| !status.success());
                     self.news = child.map(|child| format!("{} ended with {status}", child.name()));
+                    self.failed = self.news.clone().filter(|_| self.args.watch.workload.is_some());
+                    break;
+                }
+                why = self.target.over(self.object.get()) => {
+                    self.news = Some(format!("{why}, and so has the recording"));
                     break;
                 }
                 () = rest(pause) => {}
@@ -221,6 +265,7 @@ impl<'a> Session<'a> {
     /// lost, and said to be.
     async fn drain(self) -> Closing<'a> {
         let Self { args, mut signals, mut live, mut rings, object, diagnostics, mut child, spares, news, .. } = self;
+        let Self { target, silence, failed: unfinished, .. } = self;
         rings.stop();
         let begun = Instant::now();
         if let Some(child) = &mut child {
@@ -285,8 +330,9 @@ impl<'a> Session<'a> {
         for (kind, runs, ns) in costs {
             tell(&format!("cost of {}: {} ns each of {runs} runs", kind.name(), ns / runs.max(1)));
         }
+        let silent = silence.explain(&live.engine, &target);
         let (engine, capture, failed) = live.into_parts(rings.watermark());
-        Closing { args, signals, engine, capture, failed, child, detaching, saving }
+        Closing { args, signals, engine, capture, failed, unfinished, silent, child, detaching, saving }
     }
 }
 
@@ -303,10 +349,6 @@ fn attach(object: &mut Object, plan: &Plan) -> Result<Vec<crate::context::ProbeS
     }
     if !object.bare().is_empty() {
         tell(&format!("the kernel refused spares of {}: what it skips of them is missing", object.bare().join(", ")));
-    }
-    if attached == 0 {
-        let why = probes.iter().find_map(|p| p.reason.as_deref()).unwrap_or("none was asked for");
-        bail!("no probe could be attached: {why}\nsee: mmtrace doctor");
     }
     Ok(probes)
 }
@@ -527,27 +569,16 @@ impl Metrics {
     }
 }
 
-fn filter(args: &RecordArgs) -> Result<Filter> {
-    for pid in &args.watch.pids {
-        if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
-            bail!("there is no process {pid}");
-        }
-    }
-    let cgroup = args.watch.cgroup.as_ref().map(cgroup::resolve).transpose()?;
-    let command =
-        args.watch.command.first().filter(|_| !args.watch.all).map(|name| name.to_string_lossy().into_owned());
-    Ok(Filter { pids: args.watch.pids.clone(), cgroup, comm: args.watch.comm.clone(), command })
-}
-
 /// Starts the command while mmtrace itself is wanted: the child is then wanted from
 /// its fork on, and nothing of it is missed. mmtrace's own mm is never recorded.
-fn start_child(args: &RecordArgs, object: &mut Object) -> Result<Option<Recorded>> {
+/// `own` is mmtrace's id, as the programs know it.
+fn start_child(args: &RecordArgs, object: &mut Object, own: u32) -> Result<Option<Recorded>> {
     if args.watch.command.is_empty() || args.watch.all {
         return Recorded::start(args);
     }
-    object.want_pid(std::process::id())?;
+    object.want_pid(own)?;
     let child = Recorded::start(args)?;
-    object.unwant_pid(std::process::id())?;
+    object.unwant_pid(own)?;
     Ok(child)
 }
 

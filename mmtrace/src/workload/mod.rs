@@ -44,6 +44,8 @@ use std::time::{Duration, Instant};
 use table::Body;
 use tally::Tally;
 
+/// Longest time to run, seconds: a day.
+pub const SECONDS_MAX: f64 = 86_400.0;
 /// Less would not hold the smallest region of each thread.
 const MEMORY_MIN: u64 = 16 << 20;
 /// Bytes that each thread must have.
@@ -252,13 +254,15 @@ fn print(outcome: &Outcome, json: bool, out: &mut dyn Write) -> std::io::Result<
     writeln!(out, "{}: {how} after {:.1} s", outcome.workload, outcome.seconds)
 }
 
-fn names() -> PossibleValuesParser {
+/// The names of the workloads, for an argument that takes one.
+#[must_use]
+pub fn names() -> PossibleValuesParser {
     WORKLOADS.iter().map(|w| PossibleValue::new(w.name).help(w.about)).collect::<Vec<_>>().into()
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(n) if n > 0.0 && n <= 86_400.0 => Ok(n),
+        Ok(n) if n > 0.0 && n <= SECONDS_MAX => Ok(n),
         _ => Err("a number of seconds above 0 and at most 86400 (a day)".to_owned()),
     }
 }

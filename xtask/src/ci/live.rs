@@ -19,6 +19,8 @@ use crate::{process, workspace};
 const SECONDS: u64 = 20;
 /// And that with spares, which this kernel may not need: what they do is to make no difference.
 const SPARED_SECONDS: u64 = 6;
+/// Of a single process that forks for seconds there are many times as many.
+const FAULTS_MIN: u64 = 1000;
 /// No command of the lane may take longer.
 const LIMIT: Duration = Duration::from_secs(300);
 /// So many recorders are killed.
@@ -49,6 +51,7 @@ pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
     let spared = sessions(SPARED_SECONDS, Some("2"))?;
     let mut session = sessions(SECONDS, None)?;
     session.wrong.extend(spared.wrong.into_iter().map(|wrong| format!("with spares: {wrong}")));
+    session.wrong.extend(filters(&mmtrace, &workspace.root)?);
     session.wrong.extend(kills(&mmtrace, &workspace.root, &folder)?);
     if session.wrong.is_empty() {
         let events = &session.report["events"]["total"];
@@ -111,6 +114,48 @@ fn record_and_replay(
     let only_missing = wrong.is_empty() && missing && report["verdict"] == "unknown";
     wrong.extend(problems(&report));
     Ok(Session { report, wrong, only_missing })
+}
+
+/// Recordings of single processes: shell commands in which `$0` is mmtrace and `$1` what makes some seconds of forks.
+///
+/// Each ends by itself.
+const FILTERS: &[(&str, &str)] = &[
+    (
+        "a command, of whose events one is wanted",
+        "exec $0 record -e only:page_fault_user --json --no-capture -- sh -c \"$1\"",
+    ),
+    ("a command, without forks", "exec $0 record -e -sched_process_fork --json --no-capture -- sh -c \"$1\""),
+    ("a process that ends", "sh -c \"$1\" & exec $0 record --json --no-capture -p $!"),
+    (
+        "a command in a pid namespace",
+        "exec unshare --pid --fork --mount-proc $0 record --json --no-capture -- sh -c \"$1\"",
+    ),
+    (
+        "a process in a pid namespace",
+        "exec unshare --pid --fork --mount-proc sh -c 'sh -c \"$1\" & $0 record --json --no-capture -p $!' $0 \"$1\"",
+    ),
+];
+/// Some seconds of forks, each of which makes page faults in parent and child.
+const FORKS: &str = "i=0; while [ $i -lt 4000 ]; do (:); i=$((i+1)); done";
+
+/// Records single processes; says of which too little was seen.
+fn filters(mmtrace: &Path, root: &Path) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    for (what, script) in FILTERS {
+        say!("mmtrace record of {what}");
+        let mut shell = process::command("sh", root);
+        let recorded = process::within(LIMIT, shell.args(["-c", script]).arg(mmtrace).arg(FORKS))?;
+        let report: Value = serde_json::from_slice(&recorded.stdout).unwrap_or_default();
+        let faults = report["events"]["by_kind"]["page_fault_user"].as_u64().unwrap_or(0);
+        say!("  {faults} page faults");
+        if faults < FAULTS_MIN {
+            wrong.push(format!("of {what} {faults} page faults were recorded"));
+        }
+        if !recorded.status.success() {
+            wrong.push(format!("mmtrace record of {what} ended with {}", recorded.status));
+        }
+    }
+    Ok(wrong)
 }
 
 /// Kills recorders at all sorts of moments, under load; says which captures do not replay.
