@@ -225,9 +225,9 @@ mod tests {
             fs::write(folder.join("tool"), "").expect("a file");
         }
         let path = env::join_paths([&first, &second]).expect("a path");
-        let why = search("tool", &path).expect_err("neither may be run");
+        let why = search(OsStr::new("tool"), &path).expect_err("neither may be run");
         assert!(why.starts_with(&first.display().to_string()), "{why}");
         fs::set_permissions(second.join("tool"), fs::Permissions::from_mode(0o700)).expect("mine");
-        assert_eq!(search("tool", &path), Ok(second.join("tool")));
+        assert_eq!(search(OsStr::new("tool"), &path), Ok(second.join("tool")));
     }
 }

@@ -127,8 +127,8 @@ fn streams_that_become_larger_than_a_recorders_are_refused() {
 #[test]
 fn a_column_of_another_type_is_told_before_it_is_decoded() {
     let batch = rows(100);
-    let whole = schema();
-    let fields = whole.fields().iter().map(|f| f.as_ref().clone()).map(|field| match field.name().as_str() {
+    let known = schema();
+    let fields = known.fields().iter().map(|f| f.as_ref().clone()).map(|field| match field.name().as_str() {
         "addr" => Field::new("addr", DataType::Utf8, false),
         _ => field,
     });
