@@ -58,7 +58,7 @@ fn text(engine: &Engine, json: bool) -> String {
     String::from_utf8(out).expect("UTF-8")
 }
 
-/// Waits of 10 us, of a hold of 40 us with a loss in it.
+/// A write hold of 40 us, with events missing in it.
 fn hold_with(told: Kind, of: &[Kind]) -> Made {
     let mut m = Made::new();
     m.user(1, START).write_lock(1);

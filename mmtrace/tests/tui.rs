@@ -126,7 +126,8 @@ fn one_sorts_by_what_functions_bring() {
     let mut state = State { view, ..State::default() };
     state.rows[view].sort = Some(at);
     let (text, drawn) = screen(&engine, &state, AT_END, 200, 24);
-    assert_eq!(drawn.columns, columns.len());
+    // This capture is older than what tells of faults with page faults disabled.
+    assert_eq!(drawn.columns, columns.len() - 1);
     assert!(text.contains("mmap_lo…v"), "{text}");
     assert_eq!(drawn.key, Some(155), "{text}");
     // Where there is no room for the column, it is named below.
