@@ -124,9 +124,10 @@ fn one_sorts_by_what_functions_bring() {
     let columns = &layout().view(view).columns;
     let at = columns.iter().position(|c| c == "mmap_lock").expect("it is a column");
     let mut state = State { view, ..State::default() };
-    state.rows[view].sort = Some(at);
+    // One of those before it is not shown: this capture is older than faults with page faults disabled being told apart.
+    state.rows[view].sort = Some(at - 1);
     let (text, drawn) = screen(&engine, &state, AT_END, 200, 24);
-    assert_eq!(drawn.columns, columns.len());
+    assert_eq!(drawn.columns, columns.len() - 1);
     assert!(text.contains("mmap_lo…v"), "{text}");
     assert_eq!(drawn.key, Some(155), "{text}");
     // Where there is no room for the column, it is named below.

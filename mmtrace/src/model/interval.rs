@@ -104,7 +104,7 @@ pub(super) struct Intervals {
     pub(super) missing_writes: u64,
     /// Successful acquisitions that are no downgrade for certain.
     pub(super) acquired: u64,
-    /// Write holds in which pages were isolated, and isolations in none that was seen.
+    /// Times that pages were isolated for a collapse: once in a hold.
     pub(super) isolations: u64,
 }
 
@@ -263,9 +263,10 @@ impl Intervals {
 
     /// The task isolates pages for a collapse, in its write hold.
     pub(super) fn isolated(&mut self, tid: u32) {
-        let hold = self.tasks.get_mut(&tid).and_then(|task| task.holds.last_mut());
-        let again = hold.is_some_and(|hold| std::mem::replace(&mut hold.isolated, true));
-        self.isolations += u64::from(!again);
+        self.isolations += 1;
+        if let Some(hold) = self.tasks.get_mut(&tid).and_then(|task| task.holds.last_mut()) {
+            hold.isolated = true;
+        }
     }
 
     /// The task is seen where it holds and waits for nothing: in user mode, newborn, at its exit. What is open all the

@@ -209,7 +209,7 @@ fn inside(show: &Show<'_>, mm: u64, lock: &MmLock, width: usize) -> Vec<Line<'st
     ];
     for (row, coverage, what) in held {
         lines.push(distribution(row));
-        let part = coverage.text(what).map(|text| format!("    of {text}"));
+        let part = coverage.text(what).map(|text| format!("    {text}"));
         lines.extend(part.map(|text| Line::from(show.span(text, Tone::Doubt))));
     }
     let refused = grouped(lock.failed);

@@ -199,7 +199,7 @@ fn causes(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
 /// A line that says which part a figure is made of, unless that is all.
 fn partly(show: &Show<'_>, coverage: Coverage, what: &str, width: usize) -> Option<Line<'static>> {
     let text = coverage.text(what)?;
-    Some(Line::from(show.span(cut(&format!("of {text}"), width), Tone::Doubt)))
+    Some(Line::from(show.span(cut(&text, width), Tone::Doubt)))
 }
 
 /// How long faults take, by the lock that they are handled under.
