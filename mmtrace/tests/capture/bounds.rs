@@ -10,7 +10,10 @@ use arrow_ipc::{
 use arrow_schema::{DataType, Field, Schema};
 use mmtrace::capture::{BatchBuilder, DictionaryKey, schema, writer_properties};
 use parquet::{
-    arrow::ArrowWriter, basic::Encoding, file::properties::WriterPropertiesBuilder, schema::types::ColumnPath,
+    arrow::ArrowWriter,
+    basic::Encoding,
+    file::properties::{WriterProperties, WriterPropertiesBuilder},
+    schema::types::ColumnPath,
 };
 
 use crate::made::{context, few, read, records, temp, write};
@@ -138,7 +141,7 @@ fn a_column_of_another_type_is_told_before_it_is_decoded() {
     columns[index] = Arc::new(StringArray::from_iter_values((0..100).map(|_| "x")));
     let batch = RecordBatch::try_new(schema, columns).expect("one column is another");
     refused(SEALED, "column addr holds Utf8, expected UInt64", |path| {
-        parquet(path, &batch, writer_properties().into_builder());
+        parquet(path, &batch, WriterProperties::builder());
     });
 }
 
