@@ -68,7 +68,7 @@ impl OnTerminal {
 
     fn await_text(&self, text: &str) {
         let start = Instant::now();
-        while !self.shown().contains(text) {
+        while !self.shown().contains(text) && !words(&self.shown()).contains(text) {
             assert!(start.elapsed() < PATIENCE, "{text:?} was not shown: {:?}", self.shown());
             thread::sleep(Duration::from_millis(10));
         }
@@ -104,6 +104,19 @@ impl OnTerminal {
         }
         (status, after.to_owned())
     }
+}
+
+/// What was written to a terminal without its control sequences. Between two words may stand a move of the cursor: what
+/// is on the screen already is not drawn again.
+fn words(shown: &str) -> String {
+    let mut text = String::new();
+    for part in shown.split('\u{1b}') {
+        let end = part.strip_prefix('[').and_then(|part| part.find(|c: char| c.is_ascii_alphabetic()));
+        let (moves, rest) = end.map_or((false, part), |at| (part[at + 1..].starts_with('H'), &part[at + 2..]));
+        text.push_str(if moves { " " } else { "" });
+        text.push_str(rest);
+    }
+    text
 }
 
 fn golden() -> PathBuf {

@@ -175,13 +175,14 @@ fn find(args: &ExploreArgs, world: &crate::protocol::World) -> Result<Found> {
     let mut progress = |states: usize, transitions: usize| {
         if terminal {
             shown = true;
-            eprint!("\r{} states, {} transitions ", grouped(states as u64), grouped(transitions as u64));
+            let line = format!("\r{} states, {} transitions ", grouped(states as u64), grouped(transitions as u64));
+            crate::console::put(&line);
         }
     };
     let mut limits = Limits { memory: args.memory << 20, progress: &mut progress };
     let found = search(world, args.search, &mut limits);
     if shown {
-        eprint!("\r{:60}\r", "");
+        crate::console::put(&format!("\r{:60}\r", ""));
     }
     Ok(found?)
 }

@@ -26,6 +26,8 @@ const MM: u64 = 0xffff_8880_0000_1000;
 const TID: u32 = 1000;
 /// Who says that time goes on, and has no part in anything else.
 const CLOCK: u32 = 999;
+/// The first task of the process that the first mm is of.
+const OWNER: u32 = CLOCK + 1;
 
 /// What a recording of it would know besides the events: every probe attached.
 #[must_use]
@@ -112,6 +114,11 @@ fn before(execution: &Execution) -> Vec<Record> {
     };
     for tid in tids.iter().filter(|t| !early.iter().any(|(tid, _)| tid == *t)) {
         say(CLOCK, Kind::Fork, 0, &[(Column::ChildTid, u64::from(TID + u32::from(*tid)))]);
+    }
+    // Some process runs on each mm: what its tasks do to the lock is seen.
+    for mm in &mms {
+        let child = (Column::ChildTid, u64::from(OWNER + u32::from(*mm)));
+        say(CLOCK, Kind::Fork, MM + u64::from(*mm) * 0x1000, &[child]);
     }
     for mm in mms.iter().filter(|m| !early.iter().any(|(_, mm)| mm == *m)) {
         let mm = MM + u64::from(*mm) * 0x1000;

@@ -275,10 +275,6 @@ impl MmapLock {
             if self.leaves(record.tid, false) {
                 return Meaning::Unknown;
             }
-            if !all_seen {
-                self.doubt_readers();
-                return Meaning::Unknown;
-            }
             if let Some(index) = self.overtaken.iter().position(|b| b.holder.tid == record.tid) {
                 let breach = self.overtaken.swap_remove(index);
                 if self.readers.is_empty() && self.complete && !self.tainted && is_over(self.complete_since, self.now) {
@@ -286,6 +282,10 @@ impl MmapLock {
                     return Meaning::Overtaken(breach);
                 }
                 // It may be on behalf of another reader.
+                self.doubt_readers();
+                return Meaning::Unknown;
+            }
+            if !all_seen {
                 self.doubt_readers();
                 return Meaning::Unknown;
             }

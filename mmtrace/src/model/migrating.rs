@@ -19,10 +19,10 @@ impl Model {
             self.migration_types |= 1 << x86_64::swap_type(entry);
             sink.held(RuleId::L41, record.ts);
         }
-        if kind == Kind::SetMigrationPte {
-            if let Some(bracket) = self.task(record.tid).brackets.last_mut() {
-                bracket.set(addr);
-            }
+        if kind == Kind::SetMigrationPte
+            && let Some(bracket) = self.task(record.tid).brackets.last_mut()
+        {
+            bracket.set(addr);
         }
     }
 
@@ -34,10 +34,10 @@ impl Model {
         } else {
             sink.held(RuleId::L41, record.ts);
         }
-        if kind == Kind::RemoveMigrationPte {
-            if let Some(bracket) = self.task(record.tid).brackets.last_mut() {
-                bracket.remove(record, addr);
-            }
+        if kind == Kind::RemoveMigrationPte
+            && let Some(bracket) = self.task(record.tid).brackets.last_mut()
+        {
+            bracket.remove(record, addr);
         }
     }
 

@@ -129,16 +129,17 @@ enum Printing {
 
 impl Printing {
     fn begin(text: Vec<u8>) -> Self {
-        let begin = || -> io::Result<Self> {
-            Ok(match Outlet::new("report", console::stdout()?, usize::MAX) {
-                Ok(outlet) => {
-                    outlet.put(&text);
-                    Self::Thread(outlet)
-                }
-                Err(_) => Self::Piecewise { to: console::stdout()?, text: text.clone(), written: 0 },
-            })
+        let (to, again) = match (console::stdout(), console::stdout()) {
+            (Ok(to), Ok(again)) => (to, again),
+            (Err(error), _) | (_, Err(error)) => return Self::Failed(error),
         };
-        begin().unwrap_or_else(Self::Failed)
+        match Outlet::new("report", to, usize::MAX) {
+            Ok(outlet) => {
+                outlet.put(&text);
+                Self::Thread(outlet)
+            }
+            Err(_) => Self::Piecewise { to: again, text, written: 0 },
+        }
     }
 
     /// Goes on with it. Returns whether it is over.

@@ -303,7 +303,7 @@ mod tests {
             &[setting(&a, "10000"), setting(&a, "1"), setting(&b, "5"), Change::Undone { path: b.clone() }],
         );
         let journal = Journal::in_folder(&folder);
-        assert_eq!(journal.pending().expect("read"), [a.clone()]);
+        assert_eq!(journal.pending().expect("read"), std::slice::from_ref(&a));
         let told = journal.restore().expect("put back");
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("is 10000 again"), "{told:?}");

@@ -20,18 +20,19 @@ pub(crate) fn l43_exit_after_release(s: &Stream, i: usize) -> Option<Edit> {
     Some(Edit::default().remove(i).add(hold.released + 1, late))
 }
 
-/// By a task that ran on this mm: it was seen there in user mode, and has neither exited nor made an exec.
+/// By a task that ran on this mm: it was seen there in user mode, and has made no exec. If it has exited, it has not.
 fn l44_fault(s: &Stream, i: usize, at: usize, ts: u64) -> Option<Edit> {
     let mm = s.record(i).mm;
     let ran = |at: &&usize| **at < i && s.kind(**at) == Kind::PageFaultUser;
     let tid = s.record(*s.by_mm.get(&mm)?.iter().rev().find(ran)?).tid;
-    let left = |j: &usize| *j < at && matches!(s.kind(*j), Kind::Exec | Kind::Exit);
     let last = *s.task_before(tid, i).iter().rev().find(|j| s.kind(**j) == Kind::PageFaultUser)?;
-    if s.record(last).mm != mm || s.task_after(tid, last).iter().any(left) {
+    let since: Vec<usize> = s.task_after(tid, last).iter().copied().take_while(|j| *j < at).collect();
+    if s.record(last).mm != mm || since.iter().any(|j| s.kind(*j) == Kind::Exec) {
         return None;
     }
     let fault = Record { tid, ts, aux: 4, ..like(s.record(i), Kind::PageFaultUser) };
-    Some(Edit::default().add(at, fault))
+    let exits = since.into_iter().filter(|j| s.kind(*j) == Kind::Exit);
+    Some(exits.fold(Edit::default(), Edit::remove).add(at, fault))
 }
 
 /// After the release: before it, its task would be in user mode with the lock held (L05).

@@ -158,7 +158,7 @@ pub(crate) fn l05_exit(s: &Stream, i: usize) -> Option<Edit> {
 pub(crate) fn l06_released_twice(s: &Stream, i: usize) -> Option<Edit> {
     s.ends(i).filter(|h| !h.write)?;
     let around = s.around[i];
-    let fits = around.readers == 0 && !around.written && around.complete;
+    let fits = around.readers == 0 && !around.written && around.complete && around.run;
     fits.then(|| Edit::default().add(i + 1, *s.record(i)))
 }
 
@@ -170,7 +170,7 @@ pub(crate) fn l06_released_twice_beside_others(s: &Stream, i: usize) -> Option<E
     let mm = s.mm_after(s.record(i).mm, i);
     let released = *mm.iter().find(|at| s.kind(**at) == Kind::Released && s.around[**at].readers == 0)?;
     let scanned = mm.iter().take_while(|at| **at < released).any(|at| s.kind(*at) == Kind::ScanPmd);
-    let fits = around.readers > 0 && around.complete && !scanned;
+    let fits = around.readers > 0 && around.complete && around.run && !scanned;
     fits.then(|| Edit::default().add(i + 1, *s.record(i)))
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Around {
     pub(crate) anchored: bool,
     /// Its task was seen in user mode, or is newborn.
     pub(crate) user: bool,
+    /// A task was seen to run on its mm: what is done to its lock is seen.
+    pub(crate) run: bool,
 }
 
 /// A capture with an index. It knows of locks what a reader of the stream would say,
@@ -74,6 +76,7 @@ struct MmState {
     /// Since when its holders are known.
     pub(crate) complete: Option<u64>,
     pub(crate) dead: bool,
+    pub(crate) run: bool,
 }
 
 impl Stream {
@@ -123,12 +126,17 @@ impl Stream {
                     writers -= stream.close(&mut mm.open, i, is_write(r));
                     if mm.dead {
                         mm.complete = None;
+                        mm.run = false;
                     }
                 }
-                Kind::PageFaultUser => *task = (true, true),
+                Kind::PageFaultUser => {
+                    *task = (true, true);
+                    mm.run = true;
+                }
                 Kind::ScanPmd | Kind::ScanFile | Kind::CollapseHugePage => task.0 = true,
                 Kind::ExitMmap => mm.dead = true,
                 Kind::Fork | Kind::Exec => {
+                    mm.run = true;
                     if std::mem::take(&mut mm.dead) {
                         mm.complete = None;
                     }
@@ -150,6 +158,7 @@ impl Stream {
                 complete: mm.complete.is_some_and(|since| r.ts > since + EPSILON_NS),
                 anchored: task.0,
                 user: task.1,
+                run: mm.run,
             });
         }
         stream
