@@ -177,6 +177,15 @@ fn check_names(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// As [`check_names`], of a dictionary as it is stored. One without names has a compressed frame all the same.
+fn check_stored_names(stored: &[u8], inflated: i64, compressed: bool) -> Result<()> {
+    match (compressed, inflated) {
+        (true, 0) => Ok(()),
+        (true, inflated) => check_names(&zstd::bulk::decompress(stored, inflated as usize)?),
+        (false, _) => check_names(stored),
+    }
+}
+
 impl Inner {
     /// The column that lies there; they are in the order of their places.
     fn chunk(&self, at: u64) -> Result<&Chunk> {
@@ -216,11 +225,7 @@ impl Inner {
 
     fn check_dictionary(&self, at: u64, header: Header, chunk: &Chunk) -> Result<()> {
         let stored = self.read(at, header.stored as usize, chunk.end)?;
-        if chunk.compressed && header.inflated > 0 {
-            check_names(&zstd::bulk::decompress(&stored, header.inflated as usize)?)?;
-        } else {
-            check_names(&stored)?;
-        }
+        check_stored_names(&stored, header.inflated, chunk.compressed)?;
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         checked.retain(|(other, _)| *other != at);
         checked.push((at, Bytes::from(stored)));
@@ -272,5 +277,24 @@ impl Read for HeaderBytes {
             rest @ None => rest.insert(io::Cursor::new(self.pages.header(self.start).map_err(io::Error::other)?)),
         };
         rest.read(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dictionary_without_names_is_none_of_long_ones() {
+        // In a segment of which no row has a value in the column.
+        let empty = zstd::bulk::compress(b"", 0).expect("compressed");
+        assert!(!empty.is_empty());
+        check_stored_names(&empty, 0, true).expect("nothing in it");
+        check_stored_names(b"", 0, false).expect("nothing in it");
+        let name = [&4u32.to_le_bytes()[..], b"name"].concat();
+        let stored = zstd::bulk::compress(&name, 0).expect("compressed");
+        check_stored_names(&stored, name.len() as i64, true).expect("a short one");
+        let long = [&257u32.to_le_bytes()[..], &[b'x'; 257]].concat();
+        assert!(check_stored_names(&long, long.len() as i64, false).is_err());
     }
 }

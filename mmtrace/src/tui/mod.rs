@@ -93,6 +93,10 @@ impl Dashboard {
                     self.touched = true;
                     requests.extend(take(&mut self.state, &event, &self.layout));
                 }
+                Err(RecvTimeoutError::Timeout) if requests.is_empty() && self.screen.is_hung_up() => {
+                    requests.push(Request::Quit);
+                    return requests;
+                }
                 Err(RecvTimeoutError::Timeout) => return requests,
                 Err(RecvTimeoutError::Disconnected) => {
                     requests.push(Request::Quit);

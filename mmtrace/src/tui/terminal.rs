@@ -155,7 +155,19 @@ impl Screen {
     ///
     /// The terminal is gone.
     pub fn is_free(&self) -> io::Result<bool> {
+        if self.is_hung_up() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         self.outlet.error().map_or_else(|| Ok(self.outlet.is_idle()), Err)
+    }
+
+    /// Whether the terminal was hung up. The thread of the input does not see that if it happens while it waits: there is
+    /// something to read then, of no bytes, for ever.
+    pub fn is_hung_up(&self) -> bool {
+        let mut poll = libc::pollfd { fd: libc::STDIN_FILENO, events: 0, revents: 0 };
+        // SAFETY: one entry, which outlives the call.
+        let told = unsafe { libc::poll(&raw mut poll, 1, 0) };
+        told > 0 && poll.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
     }
 
     /// Shows what was drawn.
