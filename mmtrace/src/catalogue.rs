@@ -3,13 +3,14 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use serde::Serialize;
-
-use crate::{
+use mmtrace_model::{
     report::{Style, wrap},
-    untrusted::{clean, complain, json},
+    untrusted::{clean, json},
     verdict::{RULES, Rule, Severity},
 };
+use serde::Serialize;
+
+use crate::console::complain;
 
 /// Arguments of `mmtrace rules`.
 #[derive(Args, Debug)]

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{catalogue, doctor, explore, record, replay::command, workload};
+use crate::{catalogue, commands, doctor, record, workload};
 
 /// Watches a live Linux kernel's page faults, migration, khugepaged and mmap_lock, and checks
 /// every event against an executable reference of the kernel's own rules.
@@ -34,11 +34,11 @@ pub enum Command {
     /// Watch the kernel in a dashboard; nothing is written
     Top(record::TopArgs),
     /// Judge a capture again, with the same code
-    Replay(command::ReplayArgs),
+    Replay(commands::replay::ReplayArgs),
     /// Say what a capture holds
-    Info(crate::capture::InfoArgs),
+    Info(commands::InfoArgs),
     /// Print the events of a capture
-    Dump(crate::capture::DumpArgs),
+    Dump(commands::DumpArgs),
     /// Say what would work here, what not, why, and how to fix it
     Doctor(doctor::DoctorArgs),
     /// List the rules
@@ -46,7 +46,7 @@ pub enum Command {
     /// Explain a rule: what, why, where in the kernel, why it raises no false alarm
     Explain(catalogue::ExplainArgs),
     /// Run a protocol's threads in every order: proof, or the shortest schedule that breaks it
-    Explore(explore::command::ExploreArgs),
+    Explore(commands::explore::ExploreArgs),
     /// Drive one path of the kernel, with bounded time and memory
     Workload(workload::WorkloadArgs),
 }

@@ -1,8 +1,10 @@
 //! Standard output and standard error, which may be closed, full, or read by nobody.
 
 use std::{
+    env,
+    fmt::Display,
     fs::File,
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
     os::fd::AsFd as _,
     sync::{
         OnceLock,
@@ -11,10 +13,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    outlet::{Outlet, write_what_fits},
-    untrusted::complain_at_length,
-};
+use mmtrace_model::{report::Style, untrusted::clean};
+
+use crate::outlet::{Outlet, write_what_fits};
 
 /// Bytes of messages that wait for a terminal that is not read; more are dropped.
 const MOST: usize = 1 << 16;
@@ -34,6 +35,34 @@ static VOICE: OnceLock<Voice> = OnceLock::new();
 /// to end well.
 pub fn tell(message: &str) {
     complain_at_length(message);
+}
+
+/// Says something on standard error, in one line. It may be gone with the terminal: that is no reason not to end well.
+pub fn complain(message: impl Display) {
+    put(&format!("mmtrace: {}\n", clean(&message.to_string())));
+}
+
+/// As [`complain`], in as many lines as the message has: for one in which only what users typed may have line ends.
+pub fn complain_at_length(message: &str) {
+    let lines: Vec<_> = message.lines().map(clean).collect();
+    put(&format!("mmtrace: {}\n", lines.join("\n")));
+}
+
+/// The style of standard output: colours on a terminal, unless `NO_COLOR` is set to anything.
+#[must_use]
+pub fn style_of_stdout() -> Style {
+    style(io::stdout().is_terminal())
+}
+
+/// The style of standard error.
+#[must_use]
+pub(crate) fn style_of_stderr() -> Style {
+    style(io::stderr().is_terminal())
+}
+
+fn style(terminal: bool) -> Style {
+    let plain = env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    Style::new(terminal && !plain && env::var_os("TERM").is_none_or(|t| t != "dumb"))
 }
 
 /// Writes text to standard error as it is.

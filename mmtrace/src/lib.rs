@@ -2,34 +2,41 @@
 //! an executable reference: live, over a capture, or exhaustively.
 //!
 //! Data flows one way: source → model → verdict → view. `ARCHITECTURE.md` is the map.
+//!
+//! This library is what the `mmtrace` command is made of: probes, recording, dashboard, exports, workloads. Nothing in it
+//! is stable. The reference is in `mmtrace-model`, the explorer in `mmtrace-explore`, captures in `mmtrace-capture`.
+//!
+//! # Example
+//!
+//! The dashboard over a stream, as text without colours:
+//!
+//! ```
+//! use mmtrace::tui::{layout::Layout, picture, state::State, view::Place};
+//! use mmtrace_model::{
+//!     context::{Context, Kernel},
+//!     replay::Engine,
+//! };
+//!
+//! let kernel = Kernel { release: "6.18.0".to_owned(), ..Kernel::default() };
+//! let engine = Engine::new(Context::with_every_probe(kernel), true).with_stats();
+//! let (text, _) = picture(&engine, Place::Live, &Layout::default(), &State::default(), 80, 24);
+//! assert_eq!(text.lines().count(), 24);
+//! ```
 
 // They panic where the descriptor cannot be written, and wait where nobody reads it: `console` does neither. Tests may.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-mod bounded;
 pub mod btf;
-pub mod capture;
 pub mod catalogue;
 pub mod cli;
+pub mod commands;
 pub mod console;
-pub mod context;
-pub mod coverage;
 pub mod doctor;
 pub mod environment;
-pub mod explore;
 pub mod export;
-pub mod identity;
-pub mod model;
 pub mod outlet;
 pub mod panics;
 pub mod probe;
-pub mod protocol;
 pub mod record;
-pub mod replay;
-pub mod report;
-pub mod stats;
 pub mod tui;
-pub mod untrusted;
-pub mod verdict;
-pub mod when;
 pub mod workload;

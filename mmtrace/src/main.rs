@@ -12,17 +12,14 @@ use std::{
 
 use clap::Parser;
 use mmtrace::{
-    capture::{self, CaptureError, ShowError},
     catalogue,
     cli::{Cli, Command},
-    console, doctor,
-    explore::command as explore,
-    panics, record,
-    replay::command as replay,
-    report::Style,
-    untrusted::{Screened, complain, complain_at_length},
-    workload,
+    commands::{self, ShowError, explore, replay},
+    console::{self, complain, complain_at_length},
+    doctor, panics, record, workload,
 };
+use mmtrace_capture::CaptureError;
+use mmtrace_model::{report::Style, untrusted::Screened};
 
 /// Something was violated.
 const VIOLATED: u8 = 1;
@@ -47,7 +44,7 @@ fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(usage) => return told(&usage),
     };
-    let style = Style::for_stdout();
+    let style = console::style_of_stdout();
     let mut out = Screened::new(BufWriter::new(Output(console::stdout())), style.has_colour());
     let done = dispatch(&cli.command, style, &mut out).and_then(|code| {
         out.flush()?;
@@ -109,14 +106,14 @@ fn dispatch(command: &Command, style: Style, out: &mut dyn Write) -> anyhow::Res
             replay::Outcome::Damaged => FAILED,
         },
         Command::Info(args) => {
-            if capture::info(args, out)? {
+            if commands::info(args, out)? {
                 0
             } else {
                 FAILED
             }
         }
         Command::Dump(args) => {
-            let dumped = capture::dump(args, out)?;
+            let dumped = commands::dump(args, out)?;
             for problem in &dumped.problems {
                 complain(problem);
             }

@@ -1,40 +1,11 @@
-//! Panics: what is said about one, and those that a decoder of foreign bytes is allowed.
+//! What is said about a panic.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::cell::Cell;
-use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
-use std::sync::Once;
+use std::panic::{self, PanicHookInfo};
 
-use crate::untrusted::{clean, complain};
+use mmtrace_model::untrusted::clean;
 
-thread_local! {
-    /// A panic on this thread will be caught, and is nobody's business.
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs a decoder of foreign bytes. The decoders check much, but not everything: `None` after a panic, which says
-/// nothing and leaves the terminal as it is. What the decoder touched must be thrown away then.
-pub fn guarded<T>(decoder: impl FnOnce() -> T) -> Option<T> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
-            if !is_guarded() {
-                before(panic);
-            }
-        }));
-    });
-    let outer = GUARDED.replace(true);
-    let done = panic::catch_unwind(AssertUnwindSafe(decoder));
-    GUARDED.set(outer);
-    done.ok()
-}
-
-/// Whether a panic on this thread will be caught.
-#[must_use]
-pub fn is_guarded() -> bool {
-    GUARDED.get()
-}
+use crate::console::complain;
 
 /// Lets panics of this process be told in one line, as every other error is.
 pub fn install() {
@@ -50,21 +21,5 @@ fn tell(panic: &PanicHookInfo<'_>) {
         for line in trace.to_string().lines() {
             complain(line);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_guarded_panic_is_caught_and_guarding_ends_with_it() {
-        assert_eq!(guarded(|| 7), Some(7));
-        assert_eq!(guarded(|| -> u32 { panic!("foreign bytes") }), None);
-        assert!(!is_guarded());
-        guarded(|| {
-            assert_eq!(guarded(|| -> u32 { panic!("within another") }), None);
-            assert!(is_guarded(), "the outer one is not over");
-        });
     }
 }

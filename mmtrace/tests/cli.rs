@@ -2,8 +2,6 @@
 
 #[path = "common/golden.rs"]
 mod golden;
-#[path = "common/judging.rs"]
-mod judging;
 
 use std::{
     fs,
@@ -16,16 +14,14 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use golden::{TESTDATA, goldens};
-use judging::{broken, judge};
-use mmtrace::{
-    capture::{CaptureWriter, FinalInfo, WriterOptions},
-    context::Context,
-    verdict::RULES,
-    workload::WORKLOADS,
-};
+use mmtrace::workload::WORKLOADS;
+use mmtrace_capture::{CaptureWriter, FinalInfo, WriterOptions};
 use mmtrace_common::{Kind, Record, SPECS};
+use mmtrace_model::{context::Context, verdict::RULES};
+use mmtrace_testing::judging::{broken, judge};
 use tempfile::TempDir;
+
+use golden::{TESTDATA, goldens};
 
 /// The commands that read a capture.
 const READERS: [&str; 3] = ["replay", "info", "dump"];

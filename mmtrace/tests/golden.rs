@@ -2,17 +2,16 @@
 
 #[path = "common/golden.rs"]
 mod golden;
-#[path = "common/judging.rs"]
-mod judging;
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
+use mmtrace_model::report::{Report, Style};
+use mmtrace_testing::judging::{broken, judge};
+
 use golden::{Golden, TESTDATA, captures, goldens};
-use judging::{broken, judge};
-use mmtrace::report::{Report, Style};
 
 /// Captures of bugs that kernels have (docs/findings.md).
 const BUGS: &str = "bugs";

@@ -4,19 +4,18 @@
 
 #[path = "common/golden.rs"]
 mod golden;
-#[path = "common/judging.rs"]
-mod judging;
 
 use std::collections::BTreeSet;
 
-use golden::{Golden, goldens};
-use judging::{broken, judge};
-use mmtrace::context::Context;
 use mmtrace_common::{Kind, Record};
+use mmtrace_model::context::Context;
+use mmtrace_testing::judging::{broken, judge};
 use proptest::{
     prelude::any,
     test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner},
 };
+
+use golden::{Golden, goldens};
 
 /// Cases of the property.
 const CASES: u32 = 3000;

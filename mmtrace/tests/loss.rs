@@ -3,8 +3,6 @@
 
 #[path = "common/golden.rs"]
 mod golden;
-#[path = "common/judging.rs"]
-mod judging;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,20 +10,21 @@ use std::{
     process::Command,
 };
 
-use golden::{Golden, goldens};
-use judging::{broken, judge};
-use mmtrace::{
+use mmtrace_common::{Column, Kind, Record, SPECS, spec};
+use mmtrace_model::{
     context::Context,
     model::lock::EPSILON_NS,
     replay::Engine,
     report::{Report, Style},
     verdict::{RULES, Verdict},
 };
-use mmtrace_common::{Column, Kind, Record, SPECS, spec};
+use mmtrace_testing::judging::{broken, judge};
 use proptest::{
     prelude::{Just, Strategy, any, prop_oneof},
     test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner},
 };
+
+use golden::{Golden, goldens};
 
 /// As a pass of the recorder: losses are reported at the head of what arrived in so long.
 const PASS_NS: u64 = 10_000_000;

@@ -4,12 +4,12 @@
 mod golden;
 
 use golden::{Golden, TESTDATA, goldens};
-use mmtrace::{
-    capture::Capture,
+use mmtrace_capture::Capture;
+use mmtrace_common::Record;
+use mmtrace_model::{
     replay::{Engine, recent::Recent, timeline::Timeline},
     report::Report,
 };
-use mmtrace_common::Record;
 
 fn state(engine: &Engine) -> String {
     let report = serde_json::to_string(&Report::new(engine)).expect("a report");
@@ -28,7 +28,7 @@ fn fresh<'a>(golden: &'a Golden, records: impl Iterator<Item = &'a Record>) -> S
 fn a_jump_ends_where_a_replay_would() {
     for golden in goldens() {
         let capture = Capture::open(&std::path::Path::new(TESTDATA).join(&golden.name).join("capture")).expect("open");
-        let mut timeline = Timeline::new(&capture);
+        let mut timeline = Timeline::new(capture.context().clone(), &capture);
         let n = golden.records.len();
         let mut bits = 0x9e37_79b9_u64;
         for _ in 0..12 {
@@ -63,7 +63,7 @@ fn going_back_in_a_recording_is_going_back_in_its_capture() {
         }
         let stored = recent.stored();
         assert!(stored.clone().eq(golden.records.iter().copied()), "{}: all of it fits", golden.name);
-        let mut timeline = Timeline::<'static>::at_end(stored, engine.clone());
+        let mut timeline = Timeline::at_end(stored, engine.clone());
         assert!(state(timeline.engine()) == state(&engine));
         let n = golden.records.len();
         for taken in [n - 1, n / 3, 0, n / 2, n] {

@@ -1,28 +1,20 @@
 //! The dashboard on a terminal in memory: what each view shows, and that nothing typed at any
 //! size breaks it.
 
-#[expect(dead_code, reason = "the events of faults and VMAs are made by tests of rules")]
-#[path = "common/kernel.rs"]
-mod kernel;
-#[expect(dead_code, reason = "as are those of hugetlb")]
-#[path = "common/page_tables.rs"]
-mod page_tables;
-
 use std::{path::Path, sync::OnceLock};
 
-use mmtrace::verdict::RULES;
-use mmtrace::{
-    capture::Capture,
-    replay::{Engine, timeline::Timeline},
-    tui::{
-        input::offers,
-        layout::Layout,
-        picture,
-        state::{Request, State, VIEWS_MAX},
-        take,
-        view::{Drawn, Place},
-    },
+use mmtrace::tui::{
+    input::offers,
+    layout::Layout,
+    picture,
+    state::{Request, State, VIEWS_MAX},
+    take,
+    view::{Drawn, Place},
 };
+use mmtrace_capture::Capture;
+use mmtrace_model::replay::{Engine, timeline::Timeline};
+use mmtrace_model::verdict::RULES;
+use mmtrace_testing::{kernel, page_tables};
 use proptest::prelude::*;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
@@ -32,7 +24,7 @@ const TESTDATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata");
 /// The state at the end of a golden capture.
 fn engine(name: &str) -> Engine {
     let capture = Capture::open(&Path::new(TESTDATA).join(name).join("capture")).expect("open");
-    let mut timeline = Timeline::new(&capture);
+    let mut timeline = Timeline::new(capture.context().clone(), &capture);
     timeline.seek(u64::MAX);
     timeline.engine().clone()
 }
@@ -216,7 +208,7 @@ fn what_the_first_line_has_no_room_for_is_left_out() {
 /// Where nothing is recorded, nothing is said not to have happened.
 #[test]
 fn what_has_no_probe_is_not_shown_as_nothing() {
-    let engine = Engine::new(mmtrace::context::Context::default(), true).with_stats();
+    let engine = Engine::new(mmtrace_model::context::Context::default(), true).with_stats();
     for view in ["overview", "locks", "faults", "collapse", "walker", "rules"] {
         let state = State { view: layout().showing(view).expect("shown"), ..State::default() };
         let (text, _) = screen(&engine, &state, AT_END, 120, 60);

@@ -13,15 +13,17 @@ use std::{
 };
 
 use mmtrace::{
-    capture::{CaptureWriter, FinalInfo, WriterOptions},
-    context::Context,
     export::metrics,
+    tui::{layout::Layout, picture, state::State, view::Place},
+};
+use mmtrace_capture::{CaptureWriter, FinalInfo, WriterOptions};
+use mmtrace_common::{Kind, Record, SPECS};
+use mmtrace_model::{
+    context::Context,
     replay::Engine,
     report::{Report, Style},
-    tui::{layout::Layout, picture, state::State, view::Place},
     untrusted::is_harmful,
 };
-use mmtrace_common::{Kind, Record, SPECS};
 use proptest::prelude::*;
 use proptest::sample::select;
 

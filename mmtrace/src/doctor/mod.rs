@@ -7,11 +7,16 @@ use std::{
 };
 
 use clap::Args;
+use mmtrace_model::{
+    context::{Context, Form, ProbeState},
+    report::Style,
+    untrusted::{clean, json},
+    verdict::RULES,
+};
 use serde::Serialize;
 
 use crate::{
     btf::Btf,
-    context::{Context, Form, ProbeState},
     environment::{Environment, Finding, Status, Tracefs},
     probe::{
         filter::Filter,
@@ -21,11 +26,7 @@ use crate::{
         spares::Spares,
         symbols::Symbols,
     },
-    record,
-    report::Style,
-    untrusted::{clean, json},
-    verdict::RULES,
-    workload,
+    record, workload,
 };
 
 /// Rings are not used here: a page each.
@@ -44,7 +45,7 @@ pub struct DoctorArgs {
 struct Diagnosis {
     /// Whether `mmtrace record` would work.
     can_record: bool,
-    kernel: crate::context::Kernel,
+    kernel: mmtrace_model::context::Kernel,
     environment: Vec<Finding>,
     probes: Vec<ProbeLine>,
     /// Struct offsets that the programs would use, in bytes, as `struct.member`.

@@ -2,19 +2,18 @@
 
 use std::fmt;
 
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text::encode},
-    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
-    registry::{Registry, Unit},
-};
-
-use crate::{
+use mmtrace_model::{
     coverage::Coverage,
     model::space::Cause,
     replay::Engine,
     untrusted::clean,
     verdict::{RULES, RuleId, Severity, Verdict},
+};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text::encode},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::{Registry, Unit},
 };
 
 /// A metric.
@@ -123,7 +122,7 @@ impl Snapshot {
         let mut gauges = vec![("mmtrace_info", vec![(info, 1)])];
         let mut histograms = Vec::new();
         if let Some(sink) = engine.sink() {
-            let rule = |r: &crate::verdict::Rule| ("rule", r.name.to_owned());
+            let rule = |r: &mmtrace_model::verdict::Rule| ("rule", r.name.to_owned());
             let evaluations = RULES.iter().map(|r| (vec![rule(r)], sink.evaluations(r.id)));
             counters.push(("mmtrace_rule_evaluations_total", evaluations.collect()));
             let violations = RULES
@@ -203,7 +202,7 @@ impl Collector for Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::Context;
+    use mmtrace_model::context::Context;
 
     /// Names with `mmtrace_` in a text.
     fn names(text: &str) -> Vec<String> {
@@ -228,7 +227,7 @@ mod tests {
         let mut context = Context::default();
         context.kernel.release = "6.18\u{1b}[31m\u{9b}\u{202e}\n# x".to_owned();
         let text = text(&Engine::new(context, true));
-        assert!(!text.chars().any(|c| c != '\n' && crate::untrusted::is_harmful(c)), "{text:?}");
+        assert!(!text.chars().any(|c| c != '\n' && mmtrace_model::untrusted::is_harmful(c)), "{text:?}");
         assert!(text.lines().all(|line| !line.starts_with("# x")), "{text}");
     }
 

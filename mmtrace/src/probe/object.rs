@@ -9,6 +9,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use mmtrace_common::{Kind, LOST_KINDS, SPARE_OFFSETS, Spec};
+use mmtrace_model::context::{Form, ProbeState};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
@@ -17,7 +18,6 @@ use super::{
     spares::{self, Spares},
     sys,
 };
-use crate::context::{Form, ProbeState};
 
 /// The compiled programs; `cargo xtask build-ebpf` makes them from `mmtrace-ebpf/`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/mmtrace.bpf.o");
@@ -486,7 +486,7 @@ impl log::Log for Stderr {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        crate::untrusted::complain(format_args!("eBPF {}: {}", record.level().as_str().to_lowercase(), record.args()));
+        crate::console::complain(format_args!("eBPF {}: {}", record.level().as_str().to_lowercase(), record.args()));
     }
 
     fn flush(&self) {}

@@ -9,12 +9,10 @@ use std::collections::BTreeMap;
 use mmtrace_common::{
     ABSENT, Column, Field, FieldType, Kind, MmFrom, OFFSETS, OffsetId, POSITIONS, SPECS, Slot, Source, Spec,
 };
+use mmtrace_model::context::ProbeState;
 
 use super::{filter::Filter, function, selection::Selection, symbols::Symbols};
-use crate::{
-    btf::{Btf, BtfError, Param, ParamType},
-    context::ProbeState,
-};
+use crate::btf::{Btf, BtfError, Param, ParamType};
 
 /// What the kernel's BTF says about the event table.
 #[derive(Clone, Debug)]

@@ -24,13 +24,13 @@ use std::{
 
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 use mmtrace_common::{Column, Kind, LOST_KINDS, Record, SPECS, spec};
+use mmtrace_model::context::Kernel;
 
 use super::{
     object::{Lost, Streams},
     skips::Skips,
     sys,
 };
-use crate::context::Kernel;
 
 /// Records taken in one pass, from all rings together: what a slow recorder does before it sees a signal.
 const PASS: usize = 1 << 15;

@@ -14,12 +14,12 @@ use aya::{
     programs::ProgramFd,
 };
 use mmtrace_common::Kind;
+use mmtrace_model::context::Kernel;
 
 use super::{
     object::{Attached, Lost},
     sys,
 };
-use crate::context::Kernel;
 
 /// So long a record of a spare is waited for, since it was seen to be due. A task that was preempted comes on again
 /// sooner, but for the most crowded machines; if the spares were skipped too, there is none.

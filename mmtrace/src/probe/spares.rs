@@ -6,10 +6,9 @@
 
 use std::fs;
 
-use crate::{
-    context::{Form, Kernel},
-    environment::Preemption,
-};
+use mmtrace_model::context::{Form, Kernel};
+
+use crate::environment::Preemption;
 
 /// Spares that the object has for each program.
 pub const MOST: u32 = 2;

@@ -11,19 +11,21 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
+use mmtrace_capture::{CaptureError, CaptureWriter, FinalInfo};
+use mmtrace_model::{
+    replay::Engine,
+    report::{Report, Style},
+    untrusted::Screened,
+    verdict::Verdict,
+};
 use tokio::time::sleep;
 
 use super::{RecordArgs, child::Recorded, detaching::Detaching, dump::Dumps, signals::Signals};
 use crate::{
-    capture::{CaptureError, CaptureWriter, FinalInfo},
     console::{self, tell},
     outlet::{Outlet, write_a_piece},
     probe::object::Object,
-    replay::Engine,
-    report::{Report, Style},
     tui::watch::Saving,
-    untrusted::Screened,
-    verdict::Verdict,
 };
 
 /// How often to look whether something is done.

@@ -7,9 +7,8 @@ use std::{
 };
 
 use clap::ValueEnum;
-
-use crate::{
-    capture::{CaptureError, CaptureWriter, free_name},
+use mmtrace_capture::{CaptureError, CaptureWriter, free_name};
+use mmtrace_model::{
     context::Context,
     replay::Engine,
     verdict::{RULES, Rule, Severity},
@@ -114,7 +113,7 @@ impl Dumps {
         let (dir, _) = self.writing.remove(i);
         Some(match answer {
             Some(Ok(events)) => {
-                format!("{} events are kept in {}", crate::report::grouped(events), dir.display())
+                format!("{} events are kept in {}", mmtrace_model::report::grouped(events), dir.display())
             }
             Some(Err(error)) => format!("not kept: {error}"),
             None => format!("{} was not written: the recorder ended first", dir.display()),
@@ -125,7 +124,7 @@ impl Dumps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::{Capture, Condition, FinalInfo, WriterOptions};
+    use mmtrace_capture::{Capture, Condition, FinalInfo, WriterOptions};
 
     /// Records a golden capture anew, in which the hazard H07 is met and no rule is broken.
     fn recorded(occasion: Occasion, dir: &Path) -> Vec<String> {

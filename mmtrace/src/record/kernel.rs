@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::context::Kernel;
+use mmtrace_model::context::Kernel;
 
 /// The running kernel.
 #[must_use]

@@ -8,7 +8,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use mmtrace_capture::{CaptureWriter, WriterOptions, make_room};
 use mmtrace_common::{Kind, LOST_KINDS, Record};
+use mmtrace_model::{
+    context::Context,
+    replay::Engine,
+    report::{Style, grouped},
+};
 use tokio::{
     net::TcpListener,
     sync::Notify,
@@ -31,10 +37,8 @@ use super::{
 };
 use crate::{
     btf::Btf,
-    capture::{CaptureWriter, WriterOptions, make_room},
     cli,
     console::{self, tell},
-    context::Context,
     environment::Environment,
     export::{
         metrics,
@@ -48,8 +52,6 @@ use crate::{
         symbols::Symbols,
         sys,
     },
-    replay::Engine,
-    report::{Style, grouped},
     tui::{layout::Layout, terminal, watch::Watch},
 };
 
@@ -337,7 +339,7 @@ impl<'a> Session<'a> {
 }
 
 /// Attaches the probes, and says what is unusual about it.
-fn attach(object: &mut Object, plan: &Plan) -> Result<Vec<crate::context::ProbeState>> {
+fn attach(object: &mut Object, plan: &Plan) -> Result<Vec<mmtrace_model::context::ProbeState>> {
     let begun = Instant::now();
     let probes = object.attach(plan)?;
     let attached = probes.iter().filter(|p| p.form.is_some()).count();
@@ -599,8 +601,8 @@ async fn until(deadline: Option<tokio::time::Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::{RULES, Verdict};
     use mmtrace_common::spec;
+    use mmtrace_model::verdict::{RULES, Verdict};
 
     fn at(ts: u64, kind: Kind) -> Record {
         Record { ts, kind: kind as u16, ..Record::default() }

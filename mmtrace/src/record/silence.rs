@@ -2,16 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use mmtrace_model::{context::ProbeState, replay::Engine, report::grouped};
+
 use super::{
     WatchArgs,
     target::{Target, exists},
 };
-use crate::{
-    context::ProbeState,
-    probe::{filter::COMM_MAX, plan::Plan},
-    replay::Engine,
-    report::grouped,
-};
+use crate::probe::{filter::COMM_MAX, plan::Plan};
 
 /// What was asked for, to be compared with what came.
 pub(super) struct Silence {
@@ -123,11 +120,9 @@ fn cut(comm: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        context::Context,
-        probe::filter::{Filter, Process},
-    };
+    use crate::probe::filter::{Filter, Process};
     use mmtrace_common::{Kind, Record};
+    use mmtrace_model::context::Context;
 
     fn explained(kinds: &[Kind], filter: Filter) -> String {
         let silence = Silence {

@@ -7,11 +7,13 @@ use std::{
 
 use anyhow::Result;
 use mmtrace_common::Record;
+use mmtrace_model::{
+    replay::Engine,
+    report::{Style, grouped},
+};
 
 use crate::{
     console::{self, tell},
-    replay::Engine,
-    report::{Style, grouped},
     tui::watch::{Saving, Watch},
 };
 
@@ -91,7 +93,7 @@ impl Status {
         let now = Instant::now();
         Self {
             terminal: std::io::stderr().is_terminal(),
-            style: Style::for_stderr(),
+            style: console::style_of_stderr(),
             began: now,
             next: now + ON_TERMINAL,
             before: (now, 0),

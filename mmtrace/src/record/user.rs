@@ -3,6 +3,7 @@
 use std::{ffi::OsStr, path::Path};
 
 use anyhow::{Context as _, Result, bail};
+use mmtrace_capture::identity::{self, User};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, Uid, capabilities, clear_ambient_capability_set, set_capabilities,
     set_thread_groups, set_thread_res_gid, set_thread_res_uid,
@@ -10,7 +11,6 @@ use rustix::thread::{
 use tokio::process::Command;
 
 use super::RecordArgs;
-use crate::identity::{self, User};
 
 /// The user of `--user`; `None` without the option.
 ///

@@ -6,18 +6,18 @@
 use std::{fs::File, io::Read};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use mmtrace_model::{stats::rates::Class, when::When};
 use serde::Deserialize;
 
 use super::{
     state::VIEWS_MAX,
     view::{KINDS, Tone, listing::Column, overview::PANELS},
 };
-use crate::{stats::rates::Class, when::When};
 
 /// The built-in layouts: name and text. The first is what is shown when none is named.
 pub const BUILT_IN: [(&str, &str); 2] = [
-    ("default", include_str!("../../../dashboards/default.toml")),
-    ("contention", include_str!("../../../dashboards/contention.toml")),
+    ("default", include_str!("../../dashboards/default.toml")),
+    ("contention", include_str!("../../dashboards/contention.toml")),
 ];
 
 /// Views, in the order of the number keys.

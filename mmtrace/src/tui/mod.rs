@@ -1,7 +1,7 @@
 //! The dashboard: live and over captures, one code path.
 //!
 //! [`state`] is what is shown and how, [`input`] the table of keys, [`view`] draws. None of
-//! them keeps anything about the kernel: that is the [`Engine`](crate::replay::Engine)'s.
+//! them keeps anything about the kernel: that is the [`Engine`](mmtrace_model::replay::Engine)'s.
 
 use std::{
     sync::mpsc::RecvTimeoutError,
@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::Result;
+use mmtrace_model::replay::Engine;
 use ratatui::crossterm::event::{
     Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
@@ -22,7 +23,7 @@ pub mod terminal;
 pub mod view;
 pub mod watch;
 
-use crate::{replay::Engine, report::Style};
+use crate::console;
 use input::Action;
 use layout::Layout;
 use state::{Request, State};
@@ -62,7 +63,7 @@ impl Dashboard {
             screen: Screen::new(on_input)?,
             state: State::default(),
             layout,
-            colour: Style::for_stdout().has_colour(),
+            colour: console::style_of_stdout().has_colour(),
             held: None,
             touched: true,
             last: Instant::now(),

@@ -8,19 +8,23 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use mmtrace_capture::{Capture, LOOK_BACK_NS, Saved, free_name, save};
+use mmtrace_model::{
+    replay::{
+        Engine,
+        recent::Stored,
+        timeline::{Source, Timeline},
+    },
+    report::grouped,
+    verdict::{RULES, Severity},
+    when::When,
+};
 
 use super::{
     Dashboard,
     layout::Layout,
     state::Request,
     view::{Place, seconds},
-};
-use crate::{
-    capture::{Capture, LOOK_BACK_NS, Saved, free_name, save},
-    replay::{Engine, recent::Stored, timeline::Timeline},
-    report::grouped,
-    verdict::{RULES, Severity},
-    when::When,
 };
 
 /// Records between two looks at the keyboard.
@@ -36,8 +40,8 @@ const SPEEDS: (f64, f64) = (1.0 / 1024.0, 1024.0);
 const ENDING: [i32; 3] = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP];
 
 /// A capture being looked at, or what is kept of a recording.
-pub(super) struct Player<'a> {
-    timeline: Timeline<'a>,
+pub(super) struct Player<S: Source> {
+    timeline: Timeline<S>,
     start: u64,
     end: Option<u64>,
     playing: bool,
@@ -89,7 +93,7 @@ fn look(capture: &Capture, layout: Layout) -> Result<bool> {
     let span = capture.summary().span;
     let start = span.map_or(0, |s| s.0);
     let mut player = Player {
-        timeline: Timeline::new(capture),
+        timeline: Timeline::new(capture.context().clone(), capture),
         start,
         end: span.map(|s| s.1),
         playing: true,
@@ -131,7 +135,7 @@ fn look(capture: &Capture, layout: Layout) -> Result<bool> {
     Ok(player.timeline.engine().sink().is_some_and(|s| s.any_violated()))
 }
 
-impl Player<'static> {
+impl Player<Stored> {
     /// Standing at the end of what is kept of a recording, where `engine` is.
     pub(super) fn over(stored: Stored, engine: Engine) -> Self {
         let end = engine.span().map_or(0, |s| s.1);
@@ -147,17 +151,29 @@ impl Player<'static> {
             searching: None,
         }
     }
+
+    /// What is kept of the recording, from its beginning on.
+    pub(super) fn stored(&self) -> Stored {
+        self.timeline.source().records()
+    }
 }
 
-impl Player<'_> {
+impl Player<&Capture> {
+    /// Saves what lies before the time that is shown.
+    fn save(&self, capture: &Capture, length: &str) -> Result<String> {
+        let from = self.cursor.saturating_sub(duration(length)?);
+        let offset = capture.manifest().clock.realtime_offset_ns;
+        let records = capture.records_between(from.saturating_sub(LOOK_BACK_NS).max(1), self.cursor);
+        Ok(told(
+            save(&free_name(Path::new(SAVED)), capture.context(), crate::cli::words(), offset, from, records)?.as_ref(),
+        ))
+    }
+}
+
+impl<S: Source> Player<S> {
     /// The state at the time that is shown.
     pub(super) const fn engine(&self) -> &Engine {
         self.timeline.engine()
-    }
-
-    /// What is kept of the recording; `None` over a capture.
-    pub(super) fn stored(&self) -> Option<Stored> {
-        self.timeline.stored()
     }
 
     /// That time, nanoseconds.
@@ -179,14 +195,6 @@ impl Player<'_> {
     fn place(&self) -> Place {
         let (at, of) = self.at();
         Place::Capture { playing: self.playing, speed: self.speed, at, of }
-    }
-
-    /// Saves what lies before the time that is shown.
-    fn save(&self, capture: &Capture, length: &str) -> Result<String> {
-        let from = self.cursor.saturating_sub(duration(length)?);
-        let offset = capture.manifest().clock.realtime_offset_ns;
-        let records = capture.records_between(from.saturating_sub(LOOK_BACK_NS).max(1), self.cursor);
-        Ok(told(save(&free_name(Path::new(SAVED)), capture.context(), offset, from, records)?.as_ref()))
     }
 
     /// Goes on, if it is played. Returns whether anything is different.
@@ -375,9 +383,9 @@ fn place(text: &str, start: u64, end: Option<u64>) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn over(capture: &Capture) -> Player<'_> {
+    fn over(capture: &Capture) -> Player<&Capture> {
         let (start, end) = capture.summary().span.expect("it has events");
-        let timeline = Timeline::new(capture);
+        let timeline = Timeline::new(capture.context().clone(), capture);
         Player {
             timeline,
             start,
@@ -396,7 +404,7 @@ mod tests {
     }
 
     /// Does what is asked for, slice by slice; what is said in the end.
-    fn asked(player: &mut Player<'_>, request: &Request) -> Option<String> {
+    fn asked(player: &mut Player<&Capture>, request: &Request) -> Option<String> {
         let mut said = player.take(request);
         while player.is_searching() {
             assert!(said.is_some_and(|text| text.ends_with("; Esc stops")));
@@ -406,11 +414,11 @@ mod tests {
     }
 
     /// To the next one; `false`: there is none.
-    fn next(player: &mut Player<'_>) -> bool {
+    fn next(player: &mut Player<&Capture>) -> bool {
         asked(player, &Request::Violation(true)).is_none()
     }
 
-    fn go(player: &mut Player<'_>, text: &str) {
+    fn go(player: &mut Player<&Capture>, text: &str) {
         assert_eq!(asked(player, &Request::GoTo(text.to_owned())), None);
     }
 
@@ -430,7 +438,7 @@ mod tests {
     fn the_way_to_a_time_is_told_and_can_be_stopped() {
         let capture = golden();
         let mut player = over(&capture);
-        let at = |player: &Player<'_>| player.at().0;
+        let at = |player: &Player<&Capture>| player.at().0;
         player.playing = true;
         let said = player.take(&Request::GoTo("100ms".to_owned())).expect("there are more events than one slice has");
         assert!(said.starts_with("going to 0.100 s, at 0.0"), "{said}");
@@ -473,7 +481,7 @@ mod tests {
         let capture = golden();
         let mut player = over(&capture);
         let whole = player.end.expect("known") - player.start;
-        let at = |player: &Player<'_>| player.cursor() - player.start;
+        let at = |player: &Player<&Capture>| player.cursor() - player.start;
         go(&mut player, "50%");
         assert_eq!(at(&player), whole / 2);
         asked(&mut player, &Request::Jump(1));

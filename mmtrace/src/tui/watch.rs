@@ -3,7 +3,12 @@
 use std::{path::Path, sync::Arc, thread, thread::JoinHandle, time::Duration};
 
 use anyhow::Result;
+use mmtrace_capture::{CaptureError, Saved, free_name, save};
 use mmtrace_common::Record;
+use mmtrace_model::replay::{
+    Engine,
+    recent::{Recent, Stored},
+};
 use tokio::sync::Notify;
 
 use super::{
@@ -13,17 +18,13 @@ use super::{
     state::Request,
     view::Place,
 };
-use crate::{
-    capture::{CaptureError, Saved, free_name, save},
-    replay::{Engine, recent::Recent},
-};
 
 /// The dashboard, what it can go back in, and the moment that it stands still at.
 pub struct Watch {
     dashboard: Dashboard,
     recent: Recent,
     /// What is shown while it is paused.
-    still: Option<Box<Player<'static>>>,
+    still: Option<Box<Player<Stored>>>,
     saving: Vec<JoinHandle<Result<Option<Saved>, CaptureError>>>,
     realtime_offset_ns: Option<i64>,
     over: bool,
@@ -117,11 +118,11 @@ impl Watch {
     fn save(&mut self, engine: &Engine, length: &str) -> Result<()> {
         let to = self.still.as_ref().map_or_else(|| engine.span().map_or(0, |s| s.1), |player| player.cursor());
         let from = to.saturating_sub(duration(length)?);
-        let stored = self.still.as_ref().and_then(|player| player.stored());
+        let stored = self.still.as_ref().map(|player| player.stored());
         let records = stored.unwrap_or_else(|| self.recent.stored()).filter(move |r| r.ts <= to);
         let (context, offset) = (engine.context().clone(), self.realtime_offset_ns);
         let dir = free_name(Path::new(SAVED));
-        let write = move || save(&dir, &context, offset, from, records);
+        let write = move || save(&dir, &context, crate::cli::words(), offset, from, records);
         self.saving.push(thread::Builder::new().name("save".to_owned()).spawn(write)?);
         Ok(())
     }

@@ -244,7 +244,7 @@ fn budget(asked: u64, least: u64) -> Result<usize> {
 
 fn print(outcome: &Outcome, json: bool, out: &mut dyn Write) -> std::io::Result<()> {
     if json {
-        crate::untrusted::json_line(outcome, &mut *out)?;
+        mmtrace_model::untrusted::json_line(outcome, &mut *out)?;
         return writeln!(out);
     }
     for path in &outcome.paths {

@@ -52,7 +52,7 @@ impl Drop for Setting {
     fn drop(&mut self) {
         match fs::write(&self.path, &self.old) {
             Ok(()) => self.journal.undone(&self.path),
-            Err(error) => crate::untrusted::complain(format_args!(
+            Err(error) => crate::console::complain(format_args!(
                 "cannot set {} back to {}: {error}",
                 self.path.display(),
                 self.old

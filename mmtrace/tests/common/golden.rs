@@ -6,11 +6,9 @@ use std::{
     sync::OnceLock,
 };
 
-use mmtrace::{
-    capture::{Capture, Condition},
-    context::Context,
-};
+use mmtrace_capture::{Capture, Condition};
 use mmtrace_common::Record;
+use mmtrace_model::context::Context;
 
 /// Where captures of real kernels are, each in `<name>/capture`.
 pub(crate) const TESTDATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata");

@@ -1,9 +1,10 @@
 //! A few events taken away, added or changed.
 
-use mmtrace::{context::Context, replay::Engine};
 use mmtrace_common::{Kind, Record};
+use mmtrace_model::{context::Context, replay::Engine};
+use mmtrace_testing::judging::judge;
 
-use crate::{golden::Golden, judging::judge};
+use crate::golden::Golden;
 
 /// How much earlier recording is said to have begun, nanoseconds.
 const HEAD_NS: u64 = 10_000_000_000;

@@ -9,8 +9,6 @@ mod collapse;
 mod edit;
 #[path = "../common/golden.rs"]
 mod golden;
-#[path = "../common/judging.rs"]
-mod judging;
 mod life;
 mod locks;
 mod migration;
@@ -18,15 +16,16 @@ mod stream;
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
-use edit::Edit;
-use golden::{Golden, goldens};
-use judging::broken;
-use mmtrace::{
+use mmtrace_common::Kind;
+use mmtrace_model::{
     replay::Engine,
     report::{Report, Style},
     verdict::{RULES, RuleId},
 };
-use mmtrace_common::Kind;
+use mmtrace_testing::judging::broken;
+
+use edit::Edit;
+use golden::{Golden, goldens};
 use stream::Stream;
 
 /// Places tried of one fault in one capture.

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use mmtrace::model::lock::EPSILON_NS;
 use mmtrace_common::{Column, Kind, Record};
+use mmtrace_model::model::lock::EPSILON_NS;
 
 use crate::golden::Golden;
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use mmtrace::capture::{Capture, CaptureWriter, FinalInfo, WriterOptions};
+use mmtrace_capture::{Capture, CaptureWriter, FinalInfo, WriterOptions};
 use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{Winsize, tcsetwinsize},

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fmt::Write as _, fs};
 
 use anyhow::{Context as _, Result};
-use mmtrace::verdict::{RULES, Severity};
 use mmtrace_common::SPECS;
+use mmtrace_model::verdict::{RULES, Severity};
 use serde_json::Value;
 
 use super::{code, head, table};

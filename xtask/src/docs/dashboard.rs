@@ -1,17 +1,15 @@
 //! docs/dashboard.md, and the screen in README.md: pictures of the dashboard over captures in testdata/.
 
 use anyhow::{Context as _, Result, bail};
-use mmtrace::{
-    capture::Capture,
-    replay::{Engine, timeline::Timeline},
-    tui::{
-        input::offers,
-        layout::{BUILT_IN, Layout},
-        picture,
-        state::State,
-        view::{Drawn, Place},
-    },
+use mmtrace::tui::{
+    input::offers,
+    layout::{BUILT_IN, Layout},
+    picture,
+    state::State,
+    view::{Drawn, Place},
 };
+use mmtrace_capture::Capture;
+use mmtrace_model::replay::{Engine, timeline::Timeline};
 
 use super::{code, head, table};
 use crate::workspace::Workspace;
@@ -64,7 +62,7 @@ fn end(workspace: &Workspace, name: &str) -> Result<(Engine, u64)> {
     let dir = workspace.path(&format!("testdata/{name}/capture"));
     let capture = Capture::open(&dir)?;
     let (first, last) = capture.summary().span.with_context(|| format!("{} is empty", dir.display()))?;
-    let mut timeline = Timeline::new(&capture);
+    let mut timeline = Timeline::new(capture.context().clone(), &capture);
     timeline.seek(last);
     Ok((timeline.engine().clone(), last - first))
 }

@@ -2,11 +2,9 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use mmtrace::{
-    capture::{FIXED, schema},
-    verdict::RULES,
-};
+use mmtrace_capture::{FIXED, schema};
 use mmtrace_common::{At, Column, Field, FieldType, MmFrom, OFFSETS, OffsetId, SPECS, Source, Spec};
+use mmtrace_model::verdict::RULES;
 
 use super::{code, head, table};
 

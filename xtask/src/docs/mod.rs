@@ -19,7 +19,7 @@ const COMMAND: &str = "cargo xtask docs";
 
 /// Write docs/*.md from the tables in the code, or check that they are up to date
 ///
-/// rules.md from mmtrace::verdict::RULES, events.md from mmtrace_common::SPECS, report.md from the
+/// rules.md from mmtrace_model::verdict::RULES, events.md from mmtrace_common::SPECS, report.md from the
 /// fields of the report, seeds.md and protections.md from runs of the explorer, coverage.md, dashboard.md and the
 /// screen in README.md from testdata/.
 #[derive(clap::Args)]
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn pages_have_every_rule_and_event() {
         let (rules, events) = (rules::page(), events::page());
-        for rule in mmtrace::verdict::RULES {
+        for rule in mmtrace_model::verdict::RULES {
             assert!(rules.contains(&format!("## {} ", rule.name)), "{}", rule.name);
         }
         for spec in mmtrace_common::SPECS {

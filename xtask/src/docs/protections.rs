@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use mmtrace::explore::mutation;
+use mmtrace_explore::mutation;
 
 use super::{code, head, table};
 
@@ -22,7 +22,7 @@ and has every probe. Where none is named, the events of the shortest execution t
 ///
 /// A scenario that does not fit into memory.
 pub(super) fn page() -> Result<String> {
-    let mut text = head("What each protection is there for", "runs of every safe variant in mmtrace/src/explore");
+    let mut text = head("What each protection is there for", "runs of every safe variant in mmtrace-explore");
     text.push_str(INTRO);
     let rows = mutation::table()?;
     let (needed, redundant): (Vec<_>, Vec<_>) = rows.iter().partition(|r| !r.caught.is_empty());

@@ -163,7 +163,7 @@ pub(super) fn page() -> String {
 mod tests {
     use std::{collections::BTreeSet, fs, path::Path};
 
-    use mmtrace::{
+    use mmtrace_model::{
         context::Context,
         model::{measure::Overlap, tables::Counts},
         report::{Story, Walker},

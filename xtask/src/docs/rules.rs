@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use mmtrace::verdict::{RULES, Rule, Severity};
+use mmtrace_model::verdict::{RULES, Rule, Severity};
 
 use super::{code, head, table};
 
@@ -21,7 +21,7 @@ prints one. A rule that was never evaluated is *unknown*, not held; one whose ev
 
 /// The page.
 pub(super) fn page() -> String {
-    let mut text = head("Rules", "`mmtrace::verdict::RULES`, mmtrace/src/verdict/rules.rs");
+    let mut text = head("Rules", "`mmtrace_model::verdict::RULES`, mmtrace-model/src/verdict/rules.rs");
     text.push_str(INTRO);
     text.push('\n');
     text.push_str(&table(

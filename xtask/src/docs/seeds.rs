@@ -3,23 +3,21 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use mmtrace::{
-    explore::{
-        scenario::{Expect, Live, Scenario, Variant, scenarios},
-        schedule,
-        search::{Found, Limits, MEMORY, Order, search},
-        seeds::SEEDS,
-        view,
-    },
-    report::{Style, grouped},
+use mmtrace_explore::{
+    scenario::{Expect, Live, Scenario, Variant, scenarios},
+    schedule,
+    search::{Found, Limits, MEMORY, Order, search},
+    seeds::SEEDS,
+    view,
 };
+use mmtrace_model::report::{Style, grouped};
 
 use super::{code, head, table};
 
 const INTRO: &str = "
 Five mailing-list threads argued about how page tables and VMAs may be used. Each question is a *scenario* here: a few
 threads that do what the kernel does, step by step, in every order in which they could. A variant is *safe* if none of
-these orders breaks an [invariant](../mmtrace/src/model/invariant.rs); or else the shortest order that does is shown.
+these orders breaks an [invariant](../mmtrace-model/src/model/invariant.rs); or else the shortest order that does is shown.
 Try them: `mmtrace explore SC-4.1`. States and steps below are of the search breadth-first and without reduction.
 
 Memory is sequentially consistent in these models: they say nothing about barriers.
@@ -31,8 +29,7 @@ Memory is sequentially consistent in these models: they say nothing about barrie
 ///
 /// A scenario that does not fit into memory.
 pub(super) fn page() -> Result<String> {
-    let mut text =
-        head("The five threads, and what the explorer found", "runs of every scenario in mmtrace/src/explore");
+    let mut text = head("The five threads, and what the explorer found", "runs of every scenario in mmtrace-explore");
     text.push_str(INTRO);
     for seed in SEEDS {
         let _ = writeln!(text, "\n## Seed {}: {}\n\n{}.", seed.number, seed.subject.replace('|', "\\|"), seed.thread);

@@ -1,18 +1,18 @@
 //! The stream.
 
+use mmtrace_capture::{Filter, Names};
 use mmtrace_common::{Column as Field, Kind, Record};
+use mmtrace_model::{
+    context::Context,
+    report::{fields, grouped},
+};
 use ratatui::{Frame, layout::Rect};
 
 use super::{
     Drawn, Goal, Jump, Show, Tone, above_note,
     listing::{self, Cell, Column, Row, left, rest, right, visible},
 };
-use crate::{
-    capture::{Filter, Names},
-    context::Context,
-    report::{fields, grouped},
-    tui::state::{Rows, State},
-};
+use crate::tui::state::{Rows, State};
 
 /// The columns.
 pub const COLUMNS: &[Column] =

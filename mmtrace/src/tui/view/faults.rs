@@ -1,6 +1,13 @@
 //! Page faults by process and region.
 
 use mmtrace_common::{Column as Carried, Kind};
+use mmtrace_model::{
+    context::Context,
+    coverage::Coverage,
+    model::{space::Cause, told::Under},
+    report::{duration, grouped, wrap},
+    stats::faults::{Calls, Process, REGION_SHIFT, Region},
+};
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -13,14 +20,7 @@ use super::{
     listing::{self, Cell, Column, Row, left, rest, right},
     note,
 };
-use crate::{
-    context::Context,
-    coverage::Coverage,
-    model::{space::Cause, told::Under},
-    report::{duration, grouped, wrap},
-    stats::faults::{Calls, Process, REGION_SHIFT, Region},
-    tui::state::State,
-};
+use crate::tui::state::State;
 
 /// What shows how faults are handled.
 const CALLS: &[Kind] = &[Kind::HandleMmFaultReturn];

@@ -1,6 +1,7 @@
 //! A list of rows: sorted, filtered, scrolled, one of them selected.
 
 use mmtrace_common::{Column as Carried, Kind};
+use mmtrace_model::{context::Context, untrusted::clean};
 use ratatui::{
     Frame,
     layout::{Constraint, Rect},
@@ -9,11 +10,7 @@ use ratatui::{
 };
 
 use super::{Drawn, Show, Tone};
-use crate::{
-    context::Context,
-    tui::{layout::View, state::Rows},
-    untrusted::clean,
-};
+use crate::tui::{layout::View, state::Rows};
 
 /// A column.
 #[derive(Clone, Copy, Debug)]
@@ -93,13 +90,13 @@ impl Cell {
     /// A number.
     #[must_use]
     pub fn number(n: u64) -> Self {
-        Self { text: crate::report::grouped(n), order: n, tone: if n == 0 { Tone::Dim } else { Tone::Plain } }
+        Self { text: mmtrace_model::report::grouped(n), order: n, tone: if n == 0 { Tone::Dim } else { Tone::Plain } }
     }
 
     /// A duration, nanoseconds.
     #[must_use]
     pub fn duration(ns: u64) -> Self {
-        let text = if ns == 0 { "-".to_owned() } else { crate::report::duration(ns) };
+        let text = if ns == 0 { "-".to_owned() } else { mmtrace_model::report::duration(ns) };
         Self { text, order: ns, tone: if ns == 0 { Tone::Dim } else { Tone::Plain } }
     }
 
@@ -317,7 +314,7 @@ mod tests {
     const COLUMNS: &[Column] = &[right("pid", 7), right("a", 9), right("b", 9), rest("now", 20)];
 
     fn names(layout: &View, room: u16) -> Vec<&'static str> {
-        let order = ordered(COLUMNS, layout, &crate::explore::render::context());
+        let order = ordered(COLUMNS, layout, &mmtrace_explore::render::context());
         fitting(COLUMNS, layout, &order, room).into_iter().map(|i| COLUMNS[i].name).collect()
     }
 
@@ -339,7 +336,7 @@ mod tests {
         assert_eq!(fit(&Cell::number(1_234_567), "", true, 7), "  1.23M");
         assert_eq!(fit(&Cell::number(123_456_789), "!", true, 7), "  123M!");
         assert_eq!(fit(&Cell::text("a long text"), "", false, 6), "a lon…");
-        let met = |n| Cell { text: format!("met {}", crate::report::grouped(n)), order: n, tone: Tone::Doubt };
+        let met = |n| Cell { text: format!("met {}", mmtrace_model::report::grouped(n)), order: n, tone: Tone::Doubt };
         assert_eq!(fit(&Cell::duration(19_900_000), "", true, 7), "19.9 ms");
         assert_eq!(fit(&Cell::duration(19_900_000), "!", true, 7), "19.9ms!");
         assert_eq!(fit(&met(1_234), "", true, 9), "met 1,234");

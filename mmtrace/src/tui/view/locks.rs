@@ -1,6 +1,14 @@
 //! mmap_locks, and the locks of VMAs.
 
 use mmtrace_common::Kind;
+use mmtrace_model::{
+    context::Context,
+    report::{duration, grouped, wrap},
+    stats::{
+        durations::Durations,
+        locks::{Holder, MmLock, VmaLocks},
+    },
+};
 use ratatui::{Frame, layout::Rect, text::Line};
 
 use super::{
@@ -8,15 +16,7 @@ use super::{
     listing::{self, Cell, Column, Row, left, rest, right},
     note, text,
 };
-use crate::{
-    context::Context,
-    report::{duration, grouped, wrap},
-    stats::{
-        durations::Durations,
-        locks::{Holder, MmLock, VmaLocks},
-    },
-    tui::state::State,
-};
+use crate::tui::state::State;
 
 /// What shows locks of VMAs.
 const VMA_LOCKS: &[Kind] = &[Kind::LockVmaUnderRcu, Kind::VmaStartWriteReturn];

@@ -1,6 +1,11 @@
 //! The views. Each draws what it is given, and keeps nothing.
 
 use mmtrace_common::SPECS;
+use mmtrace_model::{
+    replay::Engine,
+    report::grouped,
+    untrusted::{escaped, is_harmful},
+};
 use ratatui::{
     Frame,
     buffer::Buffer,
@@ -14,11 +19,6 @@ use super::{
     input::{meant, offers},
     layout::Layout as Plan,
     state::{Asked, State},
-};
-use crate::{
-    replay::Engine,
-    report::grouped,
-    untrusted::{escaped, is_harmful},
 };
 
 pub mod events;
@@ -442,7 +442,7 @@ fn text<const N: usize>(frame: &mut Frame<'_>, columns: [(Rect, Vec<Line<'static
 
 /// A text in place of a view.
 fn note(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, what: &str, state: &State) -> Drawn {
-    let lines = crate::report::wrap(what, usize::from(area.width).max(8)).into_iter();
+    let lines = mmtrace_model::report::wrap(what, usize::from(area.width).max(8)).into_iter();
     text(frame, [(area, lines.map(|line| Line::from(show.span(line, Tone::Plain))).collect())], state)
 }
 

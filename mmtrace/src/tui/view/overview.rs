@@ -1,6 +1,13 @@
 //! What goes on, what is held, what is missing.
 
 use mmtrace_common::Kind;
+use mmtrace_model::{
+    coverage::Coverage,
+    model::{measure::Measures, space::Cause},
+    report::{duration, grouped},
+    stats::{durations::Durations, rates::Class},
+    verdict::{RULES, RuleId, Severity, Verdict},
+};
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -9,14 +16,7 @@ use ratatui::{
 };
 
 use super::{Drawn, Show, Tone, bars, faults::has_faults, listing::cut, text};
-use crate::{
-    coverage::Coverage,
-    model::{measure::Measures, space::Cause},
-    report::{duration, grouped},
-    stats::{durations::Durations, rates::Class},
-    tui::state::State,
-    verdict::{RULES, RuleId, Severity, Verdict},
-};
+use crate::tui::state::State;
 
 /// A part of the overview.
 pub struct Panel {
@@ -172,7 +172,9 @@ fn verdicts(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
         let text = format!("unknown, as {why}: {}", names.join(" "));
         let text =
             if text.chars().count() > 3 * width { format!("unknown, as {why}: {} rules", names.len()) } else { text };
-        lines.extend(crate::report::wrap(&text, width.max(8)).into_iter().map(|l| Line::from(show.span(l, tone))));
+        lines.extend(
+            mmtrace_model::report::wrap(&text, width.max(8)).into_iter().map(|l| Line::from(show.span(l, tone))),
+        );
     }
     lines
 }
@@ -211,7 +213,7 @@ fn latency(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
         } else {
             "fault latency: not observable by tracepoints: none is at a fault's end"
         };
-        let lines = crate::report::wrap(text, width.max(8)).into_iter();
+        let lines = mmtrace_model::report::wrap(text, width.max(8)).into_iter();
         return lines.map(|line| Line::from(show.span(line, Tone::Dim))).collect();
     }
     let title = format!("{:<15}{:>8}{:>8}{:>8}", "Fault latency", "p50", "p99", "max");

@@ -1,5 +1,10 @@
 //! Every rule with its verdict.
 
+use mmtrace_model::{
+    model::measure::Measures,
+    report::{Story, StoryLine, grouped, wrap},
+    verdict::{RULES, Rule, Severity, Sink, Verdict, Violation},
+};
 use ratatui::{Frame, layout::Rect, text::Line};
 
 use super::{
@@ -7,12 +12,7 @@ use super::{
     listing::{self, Cell, Column, Row, cut, left, rest, right},
     seconds, text,
 };
-use crate::{
-    model::measure::Measures,
-    report::{Story, StoryLine, grouped, wrap},
-    tui::state::State,
-    verdict::{RULES, Rule, Severity, Sink, Verdict, Violation},
-};
+use crate::tui::state::State;
 
 /// The columns. A hazard is not broken but met.
 pub const COLUMNS: &[Column] = &[

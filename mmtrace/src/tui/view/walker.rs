@@ -1,5 +1,10 @@
 //! Page tables and the walker.
 
+use mmtrace_model::{
+    model::tables::{Counts, HAZARDS},
+    report::{grouped, wrap},
+    verdict::Verdict,
+};
 use ratatui::{
     Frame,
     layout::Rect,
@@ -7,12 +12,7 @@ use ratatui::{
 };
 
 use super::{Drawn, Show, Tone, note, text};
-use crate::{
-    model::tables::{Counts, HAZARDS},
-    report::{grouped, wrap},
-    tui::state::State,
-    verdict::Verdict,
-};
+use crate::tui::state::State;
 
 /// Draws the view.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {

@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 
 use mmtrace_common::{Kind, spec};
+use mmtrace_model::{
+    context::Context,
+    model::{Model, measure::Measures},
+    report::duration,
+    stats::{durations::Durations, work::Work},
+    verdict::RuleId,
+};
 use ratatui::{Frame, layout::Rect};
 
 use super::{
     Drawn, Show, Tone,
     listing::{self, Cell, Column, Row, left, rest, right},
 };
-use crate::{
-    context::Context,
-    model::{Model, measure::Measures},
-    report::duration,
-    stats::{durations::Durations, work::Work},
-    tui::state::State,
-    verdict::RuleId,
-};
+use crate::tui::state::State;
 
 /// The columns.
 pub const COLUMNS: &[Column] = &[left("what", 21), right("times", 9), rest("result", 8)];

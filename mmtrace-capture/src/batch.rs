@@ -1,0 +1,355 @@
+//! Records to Arrow batches.
+
+use super::names::{Dictionary, Names, nameless};
+use super::schema::{DictionaryKey, FIXED, schema};
+use arrow_array::builder::BooleanBufferBuilder;
+use arrow_array::new_null_array;
+use arrow_array::types::{ArrowPrimitiveType, Int32Type, UInt16Type, UInt32Type, UInt64Type};
+use arrow_array::{Array, ArrayRef, BooleanArray, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow_schema::{ArrowError, Schema, SchemaRef};
+use mmtrace_common::{Column, FieldType, Kind, Record, SPECS, Slot};
+use mmtrace_model::context::Context;
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// Rows after which a writer closes a batch.
+pub const BATCH_ROWS: usize = 16_384;
+
+/// A bitmap, one bit per row, least significant first as Arrow has it. Empty until a bit is set.
+#[derive(Debug, Default)]
+struct Bits(Vec<u8>);
+
+impl Bits {
+    #[inline]
+    fn set(&mut self, row: usize) {
+        let byte = row >> 3;
+        if byte >= self.0.len() {
+            self.0.resize((byte + 1).max(BATCH_ROWS / 8), 0);
+        }
+        self.0[byte] |= 1 << (row & 7);
+    }
+
+    /// The first `rows` bits, as the builder whose result Arrow takes.
+    fn builder(mut self, rows: usize) -> BooleanBufferBuilder {
+        self.0.resize(rows.div_ceil(8), 0);
+        let mut bits = BooleanBufferBuilder::new(rows);
+        bits.append_packed_range(0..rows, &self.0);
+        bits
+    }
+}
+
+/// The values of a column so far. Shorter than the batch where the last rows are null.
+#[derive(Debug)]
+enum Values {
+    U64(Vec<u64>),
+    I32(Vec<i32>),
+    Bool(Bits),
+    Name { keys: Vec<i32>, extra: Vec<u64>, extra_keys: FxHashMap<u64, i32> },
+}
+
+#[inline]
+fn put<T: Copy + Default>(values: &mut Vec<T>, row: usize, value: T) {
+    if values.len() < row || values.capacity() == 0 {
+        fill(values, row);
+    }
+    values.push(value);
+}
+
+#[cold]
+fn first<T>(values: &mut Vec<T>) {
+    values.reserve_exact(BATCH_ROWS);
+}
+
+/// Nulls for the rows that had no value.
+fn fill<T: Copy + Default>(values: &mut Vec<T>, row: usize) {
+    if values.capacity() == 0 {
+        first(values);
+    }
+    values.resize(row, T::default());
+}
+
+fn filled<T: ArrowPrimitiveType>(mut values: Vec<T::Native>, valid: Bits, rows: usize) -> PrimitiveArray<T> {
+    values.resize(rows, T::Native::default());
+    PrimitiveArray::new(values.into(), Some(valid.builder(rows).finish().into()))
+}
+
+/// One nullable column in the making.
+#[derive(Debug)]
+struct Cells {
+    values: Values,
+    valid: Bits,
+}
+
+impl Cells {
+    fn new(ty: FieldType) -> Self {
+        let values = match ty {
+            FieldType::Hex | FieldType::Uint | FieldType::Time => Values::U64(Vec::new()),
+            FieldType::Int => Values::I32(Vec::new()),
+            FieldType::Bool => Values::Bool(Bits::default()),
+            FieldType::Enum(_) | FieldType::Kind => {
+                Values::Name { keys: Vec::new(), extra: Vec::new(), extra_keys: FxHashMap::default() }
+            }
+        };
+        Self { values, valid: Bits::default() }
+    }
+
+    #[inline]
+    fn put(&mut self, row: usize, raw: u64, column: Column, names: &Names) {
+        self.valid.set(row);
+        match &mut self.values {
+            Values::U64(values) => put(values, row, raw),
+            Values::I32(values) => put(values, row, raw as i32),
+            // The kernel's bool is a byte; the rest of a register is whatever it was.
+            Values::Bool(bits) => {
+                if raw & 0xff != 0 {
+                    bits.set(row);
+                }
+            }
+            Values::Name { keys, extra, extra_keys } => {
+                let Some(dictionary) = names.column(column) else { return };
+                let key = dictionary.key(raw).unwrap_or_else(|| {
+                    *extra_keys.entry(raw).or_insert_with(|| {
+                        extra.push(raw);
+                        (dictionary.names().len() + extra.len() - 1) as i32
+                    })
+                });
+                put(keys, row, key);
+            }
+        }
+    }
+
+    /// The column, or `None` when no row has a value. Leaves it empty for the next batch.
+    fn finish(
+        &mut self,
+        ty: FieldType,
+        rows: usize,
+        dictionary: Option<&Dictionary>,
+    ) -> Result<Option<ArrayRef>, ArrowError> {
+        if self.valid.0.is_empty() {
+            return Ok(None);
+        }
+        let Cells { values, valid } = std::mem::replace(self, Self::new(ty));
+        Ok(Some(match values {
+            Values::U64(values) => Arc::new(filled::<UInt64Type>(values, valid, rows)),
+            Values::I32(values) => Arc::new(filled::<Int32Type>(values, valid, rows)),
+            Values::Bool(bits) => {
+                Arc::new(BooleanArray::new(bits.builder(rows).finish(), Some(valid.builder(rows).finish().into())))
+            }
+            Values::Name { keys, extra, .. } => {
+                let names: Arc<StringArray> = match dictionary {
+                    Some(d) if extra.is_empty() => d.array(),
+                    Some(d) => Arc::new(StringArray::from_iter_values(
+                        d.names().iter().cloned().chain(extra.into_iter().map(nameless)),
+                    )),
+                    None => Arc::new(StringArray::new_null(0)),
+                };
+                Arc::new(DictionaryArray::<DictionaryKey>::try_new(filled::<Int32Type>(keys, valid, rows), names)?)
+            }
+        }))
+    }
+}
+
+/// What to do for one field of a kind.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    column: Column,
+    slot: Slot,
+}
+
+/// What to do for one kind.
+#[derive(Clone, Debug)]
+struct Plan {
+    key: i32,
+    steps: Vec<Step>,
+}
+
+/// A column without values. A dictionary column has its names nevertheless: a stream would
+/// send them again after a batch that has others.
+fn new_nulls(schema: &Schema, column: Column, names: &Names, rows: usize) -> ArrayRef {
+    let nulls = new_null_array(schema.field(FIXED.len() + column as usize).data_type(), rows);
+    match (names.column(column), nulls.as_any().downcast_ref::<DictionaryArray<DictionaryKey>>()) {
+        (Some(names), Some(array)) => Arc::new(array.with_values(names.array())),
+        _ => nulls,
+    }
+}
+
+/// A finished batch, with what the manifest says about it.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The rows, in the capture's schema.
+    pub rows: RecordBatch,
+    /// Smallest `ts`, nanoseconds of `CLOCK_MONOTONIC`.
+    pub first_ts: u64,
+    /// Largest `ts`.
+    pub last_ts: u64,
+    /// Rows by kind, in the order of [`SPECS`].
+    pub kinds: Vec<u64>,
+    /// Events that `loss` rows say are missing.
+    pub lost: u64,
+    /// Events that `missed` rows say are missing.
+    pub missed: u64,
+    /// Until when events may be missing that rows tell of, nanoseconds; 0: none are.
+    pub missing_until: u64,
+}
+
+/// Collects records, column by column. A column that an event does not have costs it
+/// nothing: nulls are filled in when the column next gets a value, or at the end.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    schema: SchemaRef,
+    names: Arc<Names>,
+    plans: Vec<Option<Plan>>,
+    ts: Vec<u64>,
+    cpu: Vec<u16>,
+    pid: Vec<u32>,
+    tid: Vec<u32>,
+    kind: Vec<i32>,
+    mm: Vec<u64>,
+    mm_valid: Bits,
+    cells: Vec<Cells>,
+    /// One all-null array per column, sliced for batches that do not touch it.
+    nulls: Vec<ArrayRef>,
+    lost: u64,
+    missed: u64,
+    missing_until: u64,
+    unknown: u64,
+}
+
+impl BatchBuilder {
+    /// A builder for the events of one recording. Columns that its kernel's events lack stay null.
+    #[must_use]
+    pub fn new(context: &Context) -> Self {
+        let schema = schema();
+        let names = Arc::new(Names::new(context));
+        let mut plans = vec![None; 1 + SPECS.iter().map(|s| usize::from(s.kind as u16)).max().unwrap_or(0)];
+        for (key, spec) in SPECS.iter().enumerate() {
+            let absent = context.probe(spec.kind).map_or(&[][..], |p| &p.absent);
+            let present = spec.fields.iter().filter(|f| !absent.iter().any(|a| a == f.column.name()));
+            let steps = present.map(|f| Step { column: f.column, slot: f.slot }).collect();
+            plans[usize::from(spec.kind as u16)] = Some(Plan { key: key as i32, steps });
+        }
+        let nulls = Column::ALL.iter().map(|c| new_nulls(&schema, *c, &names, BATCH_ROWS)).collect();
+        Self {
+            names,
+            plans,
+            ts: Vec::with_capacity(BATCH_ROWS),
+            cpu: Vec::with_capacity(BATCH_ROWS),
+            pid: Vec::with_capacity(BATCH_ROWS),
+            tid: Vec::with_capacity(BATCH_ROWS),
+            kind: Vec::with_capacity(BATCH_ROWS),
+            mm: Vec::new(),
+            mm_valid: Bits::default(),
+            cells: Column::ALL.iter().map(|c| Cells::new(c.ty())).collect(),
+            nulls,
+            schema,
+            lost: 0,
+            missed: 0,
+            missing_until: 0,
+            unknown: 0,
+        }
+    }
+
+    /// Adds one record. `false`, and counted in [`BatchBuilder::unknown`], when this build does not know its kind.
+    #[inline]
+    pub fn append(&mut self, record: &Record) -> bool {
+        let Some(Some(plan)) = self.plans.get(usize::from(record.kind)) else {
+            self.unknown += 1;
+            return false;
+        };
+        let row = self.ts.len();
+        self.ts.push(record.ts);
+        self.cpu.push(record.cpu);
+        self.pid.push(record.tgid);
+        self.tid.push(record.tid);
+        self.kind.push(plan.key);
+        if record.mm != 0 {
+            put(&mut self.mm, row, record.mm);
+            self.mm_valid.set(row);
+        }
+        for step in &plan.steps {
+            let raw = match step.slot {
+                Slot::Arg(i) => record.args[usize::from(i)],
+                Slot::Aux { shift, bits } => u64::from(record.aux >> shift) & ((1u64 << bits) - 1),
+            };
+            self.cells[step.column as usize].put(row, raw, step.column, &self.names);
+        }
+        if record.kind < Kind::Loss as u16 {
+            return true;
+        }
+        self.account(record);
+        true
+    }
+
+    #[cold]
+    fn account(&mut self, record: &Record) {
+        let count = record.get(Column::Count).unwrap_or(0);
+        self.missing_until = self.missing_until.max(record.get(Column::Until).unwrap_or(0));
+        match record.kind() {
+            Some(Kind::Loss) => self.lost = self.lost.saturating_add(count),
+            Some(Kind::Missed) => self.missed = self.missed.saturating_add(count),
+            _ => {}
+        }
+    }
+
+    /// Rows so far.
+    #[inline]
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.ts.len()
+    }
+
+    /// Records refused because of their kind, since the builder was made.
+    #[must_use]
+    pub fn unknown(&self) -> u64 {
+        self.unknown
+    }
+
+    /// The rows so far as a batch, `None` when there are none; the builder starts over.
+    ///
+    /// # Errors
+    ///
+    /// When Arrow refuses the columns, which would be a fault of this module.
+    pub fn finish(&mut self) -> Result<Option<Batch>, ArrowError> {
+        let rows = self.rows();
+        if rows == 0 {
+            return Ok(None);
+        }
+
+        let ts = std::mem::replace(&mut self.ts, Vec::with_capacity(BATCH_ROWS));
+        let cpu = std::mem::replace(&mut self.cpu, Vec::with_capacity(BATCH_ROWS));
+        let pid = std::mem::replace(&mut self.pid, Vec::with_capacity(BATCH_ROWS));
+        let tid = std::mem::replace(&mut self.tid, Vec::with_capacity(BATCH_ROWS));
+        let kind = std::mem::replace(&mut self.kind, Vec::with_capacity(BATCH_ROWS));
+
+        let mut kinds = vec![0; SPECS.len()];
+        for key in &kind {
+            kinds[*key as usize] += 1;
+        }
+        let first_ts = ts.iter().copied().min().unwrap_or(0);
+        let last_ts = ts.iter().copied().max().unwrap_or(0);
+
+        let kind = PrimitiveArray::<DictionaryKey>::new(kind.into(), None);
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(PrimitiveArray::<UInt64Type>::new(ts.into(), None)),
+            Arc::new(PrimitiveArray::<UInt16Type>::new(cpu.into(), None)),
+            Arc::new(PrimitiveArray::<UInt32Type>::new(pid.into(), None)),
+            Arc::new(PrimitiveArray::<UInt32Type>::new(tid.into(), None)),
+            Arc::new(DictionaryArray::try_new(kind, self.names.kinds().array())?),
+        ];
+        let (mm, valid) = (std::mem::take(&mut self.mm), std::mem::take(&mut self.mm_valid));
+        columns.push(Arc::new(filled::<UInt64Type>(mm, valid, rows)));
+        for (column, nulls) in Column::ALL.iter().zip(&self.nulls) {
+            let cells = self.cells[*column as usize].finish(column.ty(), rows, self.names.column(*column))?;
+            columns.push(match cells {
+                Some(cells) => cells,
+                None if rows <= nulls.len() => nulls.slice(0, rows),
+                None => new_nulls(&self.schema, *column, &self.names, rows),
+            });
+        }
+        let rows = RecordBatch::try_new(self.schema.clone(), columns)?;
+        let lost = std::mem::take(&mut self.lost);
+        let missed = std::mem::take(&mut self.missed);
+        let missing_until = std::mem::take(&mut self.missing_until);
+        Ok(Some(Batch { rows, first_ts, last_ts, kinds, lost, missed, missing_until }))
+    }
+}

@@ -1,0 +1,10 @@
+//! Captures: what goes in comes out, and what happens to them on disk is noticed.
+
+mod bounds;
+mod kept;
+mod made;
+mod manifest;
+mod owner;
+mod segment;
+mod stream;
+mod writer;

@@ -1,0 +1,179 @@
+//! Sealed segments: what is damaged or missing is noticed, and nothing is lost or doubled by sealing.
+
+use std::fs;
+
+use mmtrace_capture::{Capture, Condition, FinalInfo, Manifest, State};
+use mmtrace_common::{Column, Kind, Record};
+
+use crate::made::{MASKS, copy, few, is_gap, read, records, small, start, temp, write};
+
+#[test]
+fn a_flipped_byte_in_a_sealed_segment_is_noticed() {
+    let (temp, dir) = temp();
+    let all = few(60);
+    write(&dir, &all, 30, 1000);
+    let bad = temp.path().join("bad");
+    copy(&dir, &bad);
+    let name = bad.join("segment-000001.parquet");
+    let mut file = fs::read(&name).expect("segment");
+    for at in 0..file.len() {
+        file[at] ^= 0x41;
+        fs::write(&name, &file).expect("write");
+        let (back, capture) = read(&bad);
+        assert_eq!(capture.condition(), Condition::Damaged, "byte {at}");
+        assert_eq!(capture.problems()[0].missing, Some(60));
+        assert!(back.len() == 1 && is_gap(&back[0]) && back[0].get(Column::Count) == Some(60), "byte {at}");
+        file[at] ^= 0x41;
+    }
+}
+
+/// As above, where the manifest vouches for the damaged file: only the decoder stands in the way.
+#[test]
+fn a_hostile_segment_never_panics() {
+    let (temp, dir) = temp();
+    let all = few(60);
+    let writer = start(&dir, &all, 30, small(1000));
+    let manifest = writer.finish(FinalInfo::default()).expect("finish");
+    let bad = temp.path().join("bad");
+    copy(&dir, &bad);
+    // Not in the manifest, and so without a checksum.
+    let recording = Manifest { segments: vec![], state: State::Recording, ..manifest };
+    fs::write(bad.join("manifest.json"), serde_json::to_vec(&recording).expect("json")).expect("manifest");
+    let name = bad.join("segment-000001.parquet");
+    let mut file = fs::read(&name).expect("segment");
+    for at in 0..file.len() {
+        let mask = MASKS[at % MASKS.len()];
+        file[at] ^= mask;
+        fs::write(&name, &file).expect("write");
+        let (back, capture) = read(&bad);
+        assert!(back.len() <= all.len() + 1, "byte {at}");
+        assert!(capture.problems().is_empty() || back.iter().any(is_gap), "byte {at}");
+        file[at] ^= mask;
+    }
+    for length in (0..file.len()).step_by(11) {
+        fs::write(&name, &file[..length]).expect("write");
+        let (back, capture) = read(&bad);
+        assert!(back.len() == 1 && is_gap(&back[0]), "cut to {length}");
+        assert_eq!(capture.condition(), Condition::Damaged);
+    }
+}
+
+#[test]
+fn a_crash_at_any_step_of_sealing_loses_and_doubles_nothing() {
+    let (temp, sealed) = temp();
+    let open = temp.path().join("open");
+    let all = records(200);
+    let done = write(&sealed, &all, 50, 1000);
+    drop(start(&open, &all, 50, small(1000)));
+    let recording = Manifest { state: State::Recording, end_ts: None, ..done };
+    let before = Manifest { segments: vec![], ..recording.clone() };
+    let parquet = fs::read(sealed.join("segment-000001.parquet")).expect("parquet");
+    let stream = fs::read(open.join("segment-000001.arrows")).expect("stream");
+
+    let at = |step: &str, manifest: &Manifest, files: &[(&str, &[u8])]| {
+        let dir = temp.path().join(step);
+        fs::create_dir(&dir).expect("mkdir");
+        fs::write(dir.join("manifest.json"), serde_json::to_vec(manifest).expect("json")).expect("manifest");
+        for (name, bytes) in files {
+            fs::write(dir.join(format!("segment-000001.{name}")), bytes).expect("file");
+        }
+        let (back, capture) = read(&dir);
+        assert_eq!(back, all, "{step}");
+        assert_eq!((capture.condition(), capture.problems()), (Condition::Recovered, vec![]), "{step}");
+        assert_eq!(capture.summary().events, 200, "{step}");
+    };
+    at("part begun", &before, &[("arrows", &stream), ("parquet.part", &parquet[..100])]);
+    at("part complete", &before, &[("arrows", &stream), ("parquet.part", &parquet)]);
+    at("renamed", &before, &[("arrows", &stream), ("parquet", &parquet)]);
+    at("renamed, stream lost its tail in a power cut", &before, &[("arrows", &stream[..999]), ("parquet", &parquet)]);
+    at("manifest half written", &before, &[("arrows", &stream), ("parquet", &parquet)]);
+    fs::write(temp.path().join("manifest half written/manifest.json.tmp"), b"{").expect("temp");
+    assert_eq!(read(&temp.path().join("manifest half written")).0, all);
+    at("in the manifest", &recording, &[("arrows", &stream), ("parquet", &parquet)]);
+    at("stream removed", &recording, &[("parquet", &parquet)]);
+}
+
+#[test]
+fn a_damaged_segment_falls_back_to_its_stream() {
+    let (temp, sealed) = temp();
+    let open = temp.path().join("open");
+    let all = records(200);
+    write(&sealed, &all, 50, 1000);
+    drop(start(&open, &all, 50, small(1000)));
+    fs::copy(open.join("segment-000001.arrows"), sealed.join("segment-000001.arrows")).expect("copy");
+    fs::write(sealed.join("segment-000001.parquet"), b"PAR1").expect("damage");
+    let (back, capture) = read(&sealed);
+    assert_eq!((back, capture.condition()), (all, Condition::Complete));
+    assert!(capture.problems()[0].to_string().contains("its stream is read instead; 0 events are missing"));
+}
+
+#[test]
+fn gaps_stand_where_segments_are_missing() {
+    let all = records(400);
+    for (damage, what) in [("gone", "does not exist"), ("flip", "checksum"), ("short", "bytes instead of")] {
+        let (_temp, dir) = temp();
+        write(&dir, &all, 100, 100);
+        for number in [1, 3] {
+            let name = dir.join(format!("segment-00000{number}.parquet"));
+            let mut bytes = fs::read(&name).expect("segment");
+            match damage {
+                "gone" => fs::remove_file(&name).expect("remove"),
+                "flip" => {
+                    bytes[200] ^= 1;
+                    fs::write(&name, bytes).expect("write");
+                }
+                _ => fs::write(&name, &bytes[..50]).expect("write"),
+            }
+        }
+        let (back, capture) = read(&dir);
+        let gap = |from: u64, to: u64| {
+            let mut gap = Record { ts: from, kind: Kind::Gap as u16, ..Record::default() };
+            for field in mmtrace_common::spec(Kind::Gap).fields {
+                field.set(&mut gap, if field.column == Column::Count { 100 } else { to });
+            }
+            gap
+        };
+        let mut expected = vec![gap(900, 101_000)];
+        expected.extend(&all[100..200]);
+        expected.push(gap(200_000, 301_000));
+        expected.extend(&all[300..]);
+        assert_eq!(back, expected, "{damage}");
+        assert_eq!(capture.condition(), Condition::Damaged);
+        assert!(capture.problems().iter().all(|p| p.what.contains(what)), "{:?}", capture.problems());
+        assert_eq!(capture.problems().len(), 2);
+
+        fs::remove_file(dir.join("segment-000004.parquet")).expect("remove");
+        let (back, _) = read(&dir);
+        assert_eq!(back.len(), 102);
+        assert_eq!(back[101], {
+            let mut g = gap(200_000, 1_000_000_000);
+            mmtrace_common::spec(Kind::Gap).fields[0].set(&mut g, 200);
+            g
+        });
+    }
+}
+
+#[test]
+fn time_ranges_start_with_a_gap() {
+    let (_temp, dir) = temp();
+    let all = records(400);
+    write(&dir, &all, 100, 100);
+    let capture = Capture::open(&dir).expect("open");
+    for (from, to) in [(1, 400), (50, 60), (100, 101), (101, 200), (151, 350), (399, 1000), (400, 400)] {
+        let back: Vec<_> = capture.records_between(from * 1000, to * 1000).collect();
+        let wanted: Vec<_> = all.iter().filter(|r| (from * 1000..=to * 1000).contains(&r.ts)).copied().collect();
+        if from == 1 {
+            assert_eq!(back, wanted);
+        } else {
+            assert!(is_gap(&back[0]) && back[0].ts == 900, "{from}");
+            assert_eq!(back[0].get(Column::Count), Some(from - 1));
+            // A loss that was passed over reaches beyond its own time.
+            let skipped = all.iter().filter(|r| r.ts < from * 1000);
+            let reach = skipped.filter_map(|r| r.get(Column::Until)).max().unwrap_or(0);
+            assert_eq!(back[0].get(Column::Until), Some(reach.max(from * 1000)));
+            assert_eq!(back[1..], wanted);
+        }
+    }
+    assert_eq!(capture.records_between(500_000, 600_000).count(), 0);
+    assert_eq!(capture.records_between(0, 999).count(), 0);
+}

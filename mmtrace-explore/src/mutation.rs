@@ -1,0 +1,213 @@
+//! What each protection is there for: every good variant is run without it, and must break.
+//!
+//! A protection that can be left out without harm is either redundant, and then the reason
+//! stands in [`REDUNDANT`], or the scenarios miss something.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mmtrace_model::model::invariant::Invariant;
+
+use super::{
+    live,
+    scenario::{Expect, Scenario, Variant, scenarios},
+    schedule,
+    search::{Limits, MEMORY, Order, SearchError, search},
+};
+use crate::protocol::Site;
+
+/// Without the protection, this breaks.
+#[derive(Clone, Copy, Debug)]
+pub struct Caught {
+    /// In which scenario.
+    pub scenario: &'static str,
+    /// In which of its variants.
+    pub variant: &'static str,
+    /// What.
+    pub broken: Invariant,
+    /// After how many steps.
+    pub steps: usize,
+}
+
+/// A protection, and what came of leaving it out.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Where it stands.
+    pub site: Site,
+    /// What broke: of each invariant, the shortest.
+    pub caught: Vec<Caught>,
+    /// Names of the live rules that see it in the shortest execution of some variant that breaks.
+    pub live: BTreeSet<&'static str>,
+    /// Scenario and variant in which nothing did.
+    pub survived: Vec<(&'static str, &'static str)>,
+}
+
+impl Row {
+    /// Why it can be left out, if that is known.
+    #[must_use]
+    pub fn reason(&self) -> Option<&'static str> {
+        let here = |f: &str, t: &str| f == self.site.function && t == self.site.text;
+        REDUNDANT.iter().find(|(function, text, _)| here(function, text)).map(|(.., why)| *why)
+    }
+}
+
+/// Protections that no scenario needs: function, step, reason.
+pub const REDUNDANT: &[(&str, &str, &str)] = &[
+    (
+        "__collapse_huge_page_copy",
+        "spin_lock(ptl)",
+        "The table is unlinked and its own: mmap_lock, VMA and anon_vma are held for write, nobody else can \
+         reach it. The PTL is taken because the counters that change with the entries want preemption off.",
+    ),
+    (
+        "collapse_pte_mapped_thp",
+        "rcu_read_lock()",
+        "In 6.12 the table is freed only under the folio lock (retract, collapse) or by who had the mmap_lock \
+         for write (munmap), and both are held here. 7.2 has PT reclaim, and needs the section: SC-4.15.",
+    ),
+    (
+        "filemap_fault_recheck_pte_none",
+        "spin_lock(ptl)",
+        "What is seen is a hint. Without the PTL an entry that is cleared only while it is being changed \
+         (ptep_modify_prot_start) is taken for a hole: a major fault too many, nothing worse.",
+    ),
+    (
+        "folio_lock_or_retry",
+        "folio_trylock(folio)",
+        "What the folio lock is waited for, the end of the read and the place in the swap cache, is not \
+         modelled. That two faults do not both map the folio is left to pte_same() under the PTL.",
+    ),
+    (
+        "folio_walk_start",
+        "ptl = pmd_lock(vma->vm_mm, pmdp)",
+        "The entry is only read, and whoever clears it in a shareable mapping has i_mmap_rwsem and the \
+         hugetlb lock for write, of which the walk holds one. Private mappings, whose pages the anon rmap \
+         unmaps under the PTL alone, are not modelled.",
+    ),
+    (
+        "gup_fast_pmd_leaf",
+        "pmd_val(pmd) == pmd_val(*pmdp), folio grabbed",
+        "SC-0.9 is about the table: no page is zapped and freed there. What this look is for is SC-4.12, one \
+         level below.",
+    ),
+    (
+        "handle_pte_fault",
+        "pmd_same(pmdval, pmdp_get_lockless(pmd))",
+        "The pte_same() beside it suffices for an entry that is not none (SC-1.2 `m.rw+pte`), and it is the \
+         mmap_lock that keeps a collapse away (SC-1.6 `m.rw+none,mmap`).",
+    ),
+    (
+        "handle_speculative_fault",
+        "!read_seqcount_retry(&vma->vm_sequence, seq)",
+        "The sequence is looked at again under the PTL, which decides; this look only saves the walk.",
+    ),
+    (
+        "handle_speculative_fault",
+        "RB_EMPTY_NODE(&vma->vm_rb), before the sequence",
+        "The tree is looked at again under the PTL, which decides; this look only saves the walk.",
+    ),
+    (
+        "hugetlb_fault",
+        "hugetlb_vma_lock_read(b)",
+        "T3 of SC-0.10 keeps the lock busy and does nothing under it. What a fault needs the lock for is \
+         SC-0.8.",
+    ),
+    (
+        "hugetlb_no_page",
+        "pte_same(huge_ptep_get(mm, vmf->address, vmf->pte), vmf->orig_pte)",
+        "Whoever fills an entry of this index holds the same fault mutex, so that an entry seen none stays \
+         none.",
+    ),
+    (
+        "map_pte",
+        "pmd_same(pmdval, pmdp_get_lockless(pmd))",
+        "The walk holds anon_vma, and the only remover here, a collapse, needs it for write. Against PT \
+         reclaim it would find a dead table empty, and pass over a page that may be mapped anew: SC-2.10.",
+    ),
+    (
+        "migrate_pages",
+        "folio_lock(src)",
+        "One migrator, and one page that is mapped once. The lock is against other migrators, truncation and \
+         collapse (SC-4.7); a fault that finds the folio unlocked does not sleep, and faults again.",
+    ),
+    (
+        "pte_map_lock",
+        "pmd_same(READ_ONCE(*vmf->pmd), vmf->orig_pmd)",
+        "Tree and sequence, looked at under the PTL, decide about munmap. This look is for a PMD that becomes \
+         huge, and these scenarios have no THP collapse.",
+    ),
+    (
+        "pte_offset_map_lock",
+        "pte = pte_offset_map_lock(mm, &_pmd, address, &pte_ptl)",
+        "The PMD is clear, and mmap_lock, VMA and anon_vma are held for write: whoever would take this PTL is \
+         kept away by one of them. gup-fast takes no lock at all.",
+    ),
+    (
+        "try_to_migrate",
+        "pmd_same(pmdval, pmdp_get_lockless(pmd)), else again",
+        "A dead table is empty: check_pte() under the PTL finds nothing, and the page is passed over. If it \
+         is mapped in another table by then, its mapcount makes the migration fail; nothing is lost.",
+    ),
+];
+
+/// Leaves out every protection of every good variant, one at a time.
+///
+/// # Errors
+///
+/// A search that needs too much memory.
+pub fn table() -> Result<Vec<Row>, SearchError> {
+    let mut rows: BTreeMap<Site, Row> = BTreeMap::new();
+    for scenario in scenarios() {
+        for variant in scenario.variants.iter().filter(|v| v.expect == Expect::Safe) {
+            for site in sites(variant) {
+                let result = without(scenario, variant, &site)?;
+                let row = rows.entry(site.clone()).or_insert_with(|| Row {
+                    site,
+                    caught: Vec::new(),
+                    live: BTreeSet::new(),
+                    survived: Vec::new(),
+                });
+                match result {
+                    Some((caught, live)) => {
+                        note(&mut row.caught, caught);
+                        row.live.extend(live);
+                    }
+                    None => row.survived.push((scenario.id, variant.id)),
+                }
+            }
+        }
+    }
+    Ok(rows.into_values().collect())
+}
+
+/// Protections of a variant, each once.
+#[must_use]
+pub fn sites(variant: &Variant) -> Vec<Site> {
+    let mut sites: Vec<Site> = variant.world().sites().cloned().collect();
+    sites.sort();
+    sites.dedup();
+    sites
+}
+
+/// What breaks without it, and the live rules that see it.
+fn without(
+    scenario: &Scenario,
+    variant: &Variant,
+    site: &Site,
+) -> Result<Option<(Caught, Vec<&'static str>)>, SearchError> {
+    let world = variant.world_without(site);
+    let found = search(&world, Order::Breadth, &mut Limits { memory: MEMORY, progress: &mut |_, _| {} })?;
+    Ok(found.broken.map(|(moves, broken)| {
+        let execution = schedule::run(&world, &moves).expect("the search took these steps");
+        let caught =
+            Caught { scenario: scenario.id, variant: variant.id, broken: broken.invariant, steps: moves.len() };
+        (caught, live::violated(&execution).iter().map(|rule| rule.name).collect())
+    }))
+}
+
+fn note(caught: &mut Vec<Caught>, new: Caught) {
+    match caught.iter_mut().find(|c| c.broken == new.broken) {
+        Some(old) if old.steps <= new.steps => {}
+        Some(old) => *old = new,
+        None => caught.push(new),
+    }
+}

@@ -1,0 +1,233 @@
+//! What a step may do: read and write cells, take locks, walk tables, in the kernel's words.
+//!
+//! Everything a step looks at goes through here, so that its footprint is known, and so that
+//! what breaks an invariant is noticed where it happens.
+
+mod lock;
+mod rcu;
+mod table;
+mod told;
+
+use mmtrace_model::model::invariant::Invariant;
+
+use super::{
+    program::{Flow, Local},
+    state::{Cell, Footprint, State},
+    world::{Tid, World},
+};
+
+/// An invariant that does not hold, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Which.
+    pub invariant: Invariant,
+    /// A sentence.
+    pub why: String,
+}
+
+/// What happened in a step besides its effect. Kept only when someone looks.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// What was read, decided or written.
+    pub notes: Vec<String>,
+    /// Events that the kernel would have emitted.
+    pub events: Vec<super::event::Event>,
+}
+
+/// A step while it runs.
+pub struct Kernel<'a> {
+    pub(in crate::protocol) world: &'a World,
+    state: &'a mut State,
+    me: Tid,
+    choice: u8,
+    footprint: Footprint,
+    broken: Option<Broken>,
+    reached: u32,
+    log: Option<&'a mut Log>,
+}
+
+/// What came of a step.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Shared cells that it touched.
+    pub footprint: Footprint,
+    /// What it broke.
+    pub broken: Option<Broken>,
+    /// It could not be taken.
+    pub blocked: bool,
+    /// *Sometimes* properties that it has shown, bit by number.
+    pub reached: u32,
+}
+
+impl World {
+    /// Whether a thread has run to its end.
+    #[must_use]
+    pub fn is_done(&self, state: &State, tid: Tid) -> bool {
+        let thread = &self.threads[usize::from(tid)];
+        usize::from(state.0[usize::from(thread.pc)]) >= thread.program.steps.len()
+    }
+
+    /// Ways that a thread's next step can go: 0 when it is done.
+    #[must_use]
+    pub fn choices(&self, state: &State, tid: Tid) -> u8 {
+        let thread = &self.threads[usize::from(tid)];
+        thread.program.steps.get(usize::from(state.0[usize::from(thread.pc)])).map_or(0, |s| s.choices)
+    }
+
+    /// A thread's place in its program.
+    #[must_use]
+    pub fn pc(&self, state: &State, tid: Tid) -> u8 {
+        state.0[usize::from(self.threads[usize::from(tid)].pc)]
+    }
+
+    /// Function and text of a thread's next step.
+    #[must_use]
+    pub fn next_step(&self, state: &State, tid: Tid) -> Option<(&'static str, &str)> {
+        let thread = &self.threads[usize::from(tid)];
+        let step = thread.program.steps.get(usize::from(self.pc(state, tid)))?;
+        Some((step.function, &step.text))
+    }
+
+    /// Lets a thread take its next step. The state is unchanged, up to rubbish, if it blocks:
+    /// callers hand in a copy.
+    pub fn step(&self, state: &mut State, tid: Tid, choice: u8, log: Option<&mut Log>) -> Outcome {
+        let thread = &self.threads[usize::from(tid)];
+        let pc = usize::from(thread.pc);
+        let step = &thread.program.steps[usize::from(state.0[pc])];
+        let mut kernel = Kernel {
+            world: self,
+            state,
+            me: tid,
+            choice,
+            footprint: Footprint::default(),
+            broken: None,
+            reached: 0,
+            log,
+        };
+        let flow = step.take(&mut kernel);
+        if flow == Flow::Block {
+            return Outcome { footprint: kernel.footprint, broken: None, blocked: true, reached: 0 };
+        }
+        let next = match flow {
+            Flow::Goto(label) => thread.program.target(label),
+            _ => kernel.state.0[pc] + 1,
+        };
+        kernel.state.0[pc] = next;
+        if usize::from(next) >= thread.program.steps.len() {
+            kernel.end();
+        }
+        Outcome { footprint: kernel.footprint, broken: kernel.broken, blocked: false, reached: kernel.reached }
+    }
+}
+
+impl<'a> Kernel<'a> {
+    /// Looks at a state without being a thread.
+    pub(in crate::protocol) fn look(
+        world: &'a World,
+        state: &'a mut State,
+        check: &dyn Fn(&mut Kernel<'_>),
+    ) -> Option<Broken> {
+        let footprint = Footprint::default();
+        let mut kernel = Self { world, state, me: 0, choice: 0, footprint, broken: None, reached: 0, log: None };
+        check(&mut kernel);
+        kernel.broken
+    }
+}
+
+impl Kernel<'_> {
+    /// Who runs.
+    #[must_use]
+    pub const fn me(&self) -> Tid {
+        self.me
+    }
+
+    /// Which way the step goes.
+    #[must_use]
+    pub const fn choice(&self) -> u8 {
+        self.choice
+    }
+
+    /// Reads a cell.
+    #[inline]
+    pub fn get(&mut self, cell: Cell) -> u8 {
+        self.footprint.reads |= 1 << cell.0;
+        self.state.0[usize::from(cell.0)]
+    }
+
+    /// Writes a cell.
+    #[inline]
+    pub fn set(&mut self, cell: Cell, value: u8) {
+        self.footprint.writes |= 1 << cell.0;
+        self.state.0[usize::from(cell.0)] = value;
+    }
+
+    /// A look that is no part of the protocol and that nobody else can change: own bits of lock words.
+    fn peek(&self, cell: Cell) -> u8 {
+        self.state.0[usize::from(cell.0)]
+    }
+
+    /// A variable of this thread.
+    #[must_use]
+    pub fn local(&self, local: Local) -> u8 {
+        self.state.0[self.world.local(self.me, local)]
+    }
+
+    /// Sets a variable of this thread.
+    pub fn set_local(&mut self, local: Local, value: u8) {
+        let at = self.world.local(self.me, local);
+        self.state.0[at] = value;
+    }
+
+    /// Says that an invariant is broken. The first one counts.
+    pub fn violate(&mut self, invariant: Invariant, why: impl Into<String>) {
+        if self.broken.is_none() {
+            self.broken = Some(Broken { invariant, why: why.into() });
+        }
+    }
+
+    /// Says what must be so.
+    pub fn require(&mut self, holds: bool, invariant: Invariant, why: &str) {
+        if !holds {
+            self.violate(invariant, why);
+        }
+    }
+
+    /// A *sometimes* property was reached.
+    pub fn reach(&mut self, number: u8) {
+        self.reached |= 1 << number;
+    }
+
+    /// A remark for whoever reads the schedule.
+    pub fn note(&mut self, note: impl FnOnce() -> String) {
+        if let Some(log) = &mut self.log {
+            log.notes.push(note());
+        }
+    }
+
+    /// Whether anybody looks at the events.
+    pub const fn is_told(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// An event that the kernel would have emitted here.
+    pub fn emit(&mut self, event: impl FnOnce() -> super::event::Event) {
+        if let Some(log) = &mut self.log {
+            log.events.push(event());
+        }
+    }
+
+    /// The end of this thread's program: variables no longer matter, and nothing may be held.
+    fn end(&mut self) {
+        let thread = &self.world.threads[usize::from(self.me)];
+        let from = usize::from(thread.locals);
+        self.state.0[from..from + usize::from(thread.program.locals())].fill(0);
+        if thread.daemon {
+            return;
+        }
+        let held = self.world.held_by(self.state, self.me);
+        if !held.is_empty() {
+            let why = format!("{} is done and still holds {}", thread.name, held.join(", "));
+            self.violate(Invariant::Bal, why);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Page tables and their entries.
+
+use mmtrace_model::model::{
+    entry::{Pmd, Pte},
+    invariant::Invariant,
+    table::{TableState, Unlinker},
+};
+
+use super::Kernel;
+use crate::protocol::{
+    state::Cell,
+    world::{Lock, Slot, Table},
+};
+
+impl Kernel<'_> {
+    /// Where a table is in its life.
+    pub fn table_state(&mut self, table: Table) -> TableState {
+        let cell = self.world.tables[usize::from(table.0)].state;
+        TableState::decode(self.get(cell))
+    }
+
+    /// Sets where a table is in its life.
+    pub fn set_table_state(&mut self, table: Table, state: TableState) {
+        let cell = self.world.tables[usize::from(table.0)].state;
+        self.set(cell, state as u8);
+    }
+
+    /// A table by the number in an entry.
+    #[must_use]
+    pub fn table(&self, number: u8) -> Table {
+        debug_assert!(usize::from(number) < self.world.tables.len(), "an entry points to table {number}");
+        Table(number)
+    }
+
+    /// Name of a table: A, B, C …
+    #[must_use]
+    pub fn table_name(&self, table: Table) -> String {
+        let name = &self.world.names[usize::from(self.world.tables[usize::from(table.0)].entries.0)];
+        name.trim_end_matches("[0]").to_owned()
+    }
+
+    /// The lock of a table's entries.
+    #[must_use]
+    pub fn ptl(&self, table: Table) -> Lock {
+        self.world.ptl(table)
+    }
+
+    /// Looks at a table: its memory must be there (I-UAF-PT).
+    pub fn access(&mut self, table: Table, what: &str) {
+        if let Err(broken) = self.table_state(table).access() {
+            let why = format!("{what} of table {}, which is freed", self.table_name(table));
+            self.violate(broken, why);
+        }
+    }
+
+    fn entry_cell(&self, slot: Slot) -> Cell {
+        let info = &self.world.tables[usize::from(slot.table.0)];
+        debug_assert!(slot.index < info.len, "entry {} of a table with {}", slot.index, info.len);
+        Cell(info.entries.0 + slot.index)
+    }
+
+    /// Reads an entry's byte.
+    pub fn read_entry(&mut self, slot: Slot) -> u8 {
+        self.access(slot.table, "an entry is read");
+        let cell = self.entry_cell(slot);
+        self.get(cell)
+    }
+
+    /// Writes an entry's byte without any check but I-UAF-PT: upper levels, teardown.
+    pub fn write_entry(&mut self, slot: Slot, byte: u8) {
+        self.access(slot.table, "an entry is written");
+        let cell = self.entry_cell(slot);
+        self.set(cell, byte);
+    }
+
+    /// Reads a PMD entry.
+    pub fn pmd(&mut self, slot: Slot) -> Pmd {
+        let pmd = Pmd::decode(self.read_entry(slot));
+        if self.log.is_some() {
+            let name = self.pmd_name(pmd);
+            self.note(|| format!("*pmd = {name}"));
+        }
+        pmd
+    }
+
+    /// Writes a PMD entry; its lock must be held (I-WLOCK).
+    pub fn set_pmd(&mut self, slot: Slot, pmd: Pmd) {
+        if self.holds(self.ptl(slot.table)).is_none() {
+            self.violate(Invariant::Wlock, format!("the PMD is set to {pmd} without its lock"));
+        }
+        self.store_pmd(slot, pmd);
+    }
+
+    fn store_pmd(&mut self, slot: Slot, pmd: Pmd) {
+        if self.log.is_some() {
+            let name = self.pmd_name(pmd);
+            self.note(|| format!("*pmd := {name}"));
+        }
+        self.write_entry(slot, pmd.encode());
+        self.check_promises(|place| place.pmd == slot);
+    }
+
+    fn pmd_name(&self, pmd: Pmd) -> String {
+        match pmd.map() {
+            Some(number) => self.table_name(self.table(number)),
+            None => pmd.to_string(),
+        }
+    }
+
+    /// Reads a PTE.
+    pub fn pte(&mut self, slot: Slot) -> Pte {
+        let pte = Pte::decode(self.read_entry(slot));
+        let name = self.log.is_some().then(|| self.table_name(slot.table));
+        self.note(|| format!("{}[{}] = {pte}", name.unwrap_or_default(), slot.index));
+        pte
+    }
+
+    /// Writes a PTE: the table must be linked and its PTL held (I-LOST, I-WLOCK), and an
+    /// empty entry is filled only under mmap_lock or VMA lock (I-FILL).
+    pub fn set_pte(&mut self, slot: Slot, pte: Pte) {
+        let state = self.table_state(slot.table);
+        let locked = self.holds(self.ptl(slot.table)).is_some();
+        if let Err(broken) = state.write(locked, false) {
+            let name = self.table_name(slot.table);
+            let why = match broken {
+                Invariant::UafPt => format!("{pte} is written into table {name}, which is freed"),
+                Invariant::Lost => format!("{pte} is written into table {name}, which is no longer linked: it is lost"),
+                _ => format!("{pte} is written into table {name} without its PTL"),
+            };
+            self.violate(broken, why);
+        }
+        let cell = self.entry_cell(slot);
+        let fill = &self.world.tables[usize::from(slot.table.0)].fill;
+        if !fill.is_empty()
+            && !pte.is_none()
+            && Pte::decode(self.get(cell)).is_none()
+            && !fill.iter().any(|lock| self.holds(*lock).is_some())
+        {
+            self.violate(Invariant::Fill, "an empty entry is filled with neither mmap_lock nor VMA lock held");
+        }
+        let name = self.log.is_some().then(|| self.table_name(slot.table));
+        self.note(|| format!("{}[{}] := {pte}", name.unwrap_or_default(), slot.index));
+        self.set(cell, pte.encode());
+        self.check_promises(|place| place.index == slot.index);
+    }
+
+    /// Clears a PTE of a table that this thread has unlinked: its own business.
+    pub fn clear_own(&mut self, slot: Slot) {
+        self.write_entry(slot, 0);
+    }
+
+    /// Entries of a table.
+    #[must_use]
+    pub fn entries(&self, table: Table) -> u8 {
+        self.world.tables[usize::from(table.0)].len
+    }
+
+    /// Whether every entry is none.
+    pub fn all_none(&mut self, table: Table) -> bool {
+        (0..self.entries(table)).all(|index| self.read_entry(Slot { table, index }) == 0)
+    }
+
+    /// Takes the table that `slot` points to out of the tree: I-UNLINK, I-EMPTY, and I-BADPMD
+    /// when there is none. Returns it.
+    pub fn unlink(&mut self, slot: Slot, by: Unlinker) -> Option<Table> {
+        let Some(number) = self.pmd(slot).map() else {
+            self.violate(Invariant::BadPmd, "a table is to be unlinked, and the PMD does not point to one");
+            return None;
+        };
+        let table = self.table(number);
+        self.access(table, "the unlinking");
+        let occupied = (0..self.entries(table))
+            .any(|index| !matches!(Pte::decode(self.read_entry(Slot { table, index })), Pte::None | Pte::Marker(_)));
+        if let Err(broken) = by.may(occupied) {
+            let name = self.table_name(table);
+            let why = match broken {
+                Invariant::Empty => format!("table {name} is unlinked and still maps something"),
+                _ => format!("table {name} is unlinked without the locks for it"),
+            };
+            self.violate(broken, why);
+        }
+        self.store_pmd(slot, Pmd::None);
+        self.set_table_state(table, TableState::Unlinked);
+        Some(table)
+    }
+
+    /// `pte_free_defer()`, `tlb_remove_table()` with RCU: freed after a grace period.
+    pub fn free_rcu(&mut self, table: Table) {
+        let readers = self.rcu_readers();
+        let info = &self.world.tables[usize::from(table.0)];
+        self.set(info.grace, readers);
+        self.set_table_state(table, TableState::Pending);
+    }
+
+    /// Frees a table at once, contents and all.
+    pub fn free_now(&mut self, table: Table) {
+        let info = &self.world.tables[usize::from(table.0)];
+        self.set(info.state, TableState::Freed as u8);
+        for i in 0..info.len {
+            self.set(Cell(info.entries.0 + i), 0);
+        }
+    }
+
+    /// Whether the readers that a table's freeing waits for are gone.
+    pub fn grace_over(&mut self, table: Table) -> bool {
+        let info = &self.world.tables[usize::from(table.0)];
+        self.get(info.state) == TableState::Pending as u8 && self.get(info.grace) == 0
+    }
+
+    /// The grace period of a table that waits for one is over: frees it. `false` if it is not, or none is waited for.
+    pub fn grace_period(&mut self, table: Table) -> bool {
+        let over = self.grace_over(table);
+        if over {
+            self.free_now(table);
+        }
+        over
+    }
+
+    /// Tables of this world.
+    #[must_use]
+    pub fn tables(&self) -> u8 {
+        self.world.tables.len() as u8
+    }
+}

@@ -1,0 +1,150 @@
+//! Taking a mapping away: zap, free_pgtables, munmap (mm/memory.c, mm/vma.c; 6.12 and 7.2).
+
+use mmtrace_common::Kind;
+use mmtrace_model::model::{
+    entry::{Pmd, Pte},
+    exclusion::Mode,
+    invariant::Invariant,
+    table::Unlinker,
+};
+
+use super::{
+    mm::{Mm, drop, mmap_read_unlock, mmap_write_downgrade, mmap_write_lock, take},
+    program::Program,
+    vma::{Flavour, Vma, Waits, vma_mark_detached_with, vma_start_write},
+    walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
+    world::{Lock, Slot},
+};
+
+/// How page tables are freed (mm/mmu_gather.c).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableFree {
+    /// After the TLB flush, at once.
+    Immediately,
+    /// After a grace period (`MMU_GATHER_RCU_TABLE_FREE`).
+    Rcu,
+}
+
+/// `zap_pte_range()` of every entry of one table. Markers go too, unless `keep` has their bits.
+pub fn zap_pte_range(p: &mut Program, pmd: Slot, keep: u8) {
+    p.function("zap_pte_range", |p| {
+        let (to, out) = (Mapped::new(p), p.label());
+        let locked = pte_offset_map_lock(p, pmd, to, out);
+        p.run("pte_clear() of every entry", move |k| {
+            let table = k.table(k.local(to.table));
+            for index in 0..k.entries(table) {
+                let slot = Slot { table, index };
+                let pte = k.pte(slot);
+                if !pte.is_none() && pte.markers() & keep == 0 {
+                    k.set_pte(slot, Pte::None);
+                }
+            }
+        });
+        pte_unmap_unlock(p, locked);
+        p.bind(out);
+    });
+}
+
+/// `free_pgtables()`: takes the PTE table and the page with its PMD entry (`with_pmd_page`) out, without locks: the
+/// VMA has left tree and rmap. What is in them is lost (I-LEAK).
+pub fn free_pgtables(p: &mut Program, pmd: Slot, free: TableFree, with_pmd_page: bool) {
+    p.function("free_pgtables", |p| {
+        p.run("pmd_clear(pmd); pte_free_tlb(tlb, token, addr)", move |k| {
+            if k.pmd(pmd) == Pmd::None {
+                return;
+            }
+            let Some(table) = k.unlink(pmd, TORN_DOWN) else { return };
+            if !k.all_none(table) {
+                k.violate(Invariant::Leak, "a page table is freed with an entry in it");
+            }
+            k.say_freed(Kind::PteFreeTlb, table);
+            match free {
+                TableFree::Rcu => k.free_rcu(table),
+                TableFree::Immediately => k.free_now(table),
+            }
+        });
+        if with_pmd_page {
+            p.run("pud_clear(pud); pmd_free_tlb(tlb, pmd, start)", move |k| match free {
+                TableFree::Rcu => k.free_rcu(pmd.table),
+                TableFree::Immediately => k.free_now(pmd.table),
+            });
+        }
+    });
+}
+
+/// The right of teardown.
+pub const TORN_DOWN: Unlinker =
+    Unlinker { pml: false, ptl: false, mmap_write: false, vma_write: false, rmap_write: false, torn_down: true };
+
+/// What munmap needs to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Munmap {
+    /// The mm.
+    pub mm: Mm,
+    /// The VMA that goes.
+    pub vma: Vma,
+    /// Whose lock it has.
+    pub flavour: Flavour,
+    /// The PMD entry of the range.
+    pub pmd: Slot,
+    /// The VMA's rmap locks, outermost first, with the text that takes and releases them.
+    pub rmap: &'static [(&'static str, &'static str)],
+    /// Those locks.
+    pub rmap_locks: [Option<Lock>; 2],
+    /// How tables are freed.
+    pub free: TableFree,
+    /// The page with the PMD entry goes as well.
+    pub with_pmd_page: bool,
+}
+
+/// Text for one rmap lock, i_mmap.
+pub const RMAP_FILE: &[(&str, &str)] = &[("i_mmap_lock_write(mapping)", "i_mmap_unlock_write(mapping)")];
+/// Text for one rmap lock, anon_vma.
+pub const RMAP_ANON: &[(&str, &str)] = &[("anon_vma_lock_write(anon_vma)", "anon_vma_unlock_write(anon_vma)")];
+/// Text for both.
+pub const RMAP_BOTH: &[(&str, &str)] = &[
+    ("i_mmap_lock_write(mapping)", "i_mmap_unlock_write(mapping)"),
+    ("anon_vma_lock_write(anon_vma)", "anon_vma_unlock_write(anon_vma)"),
+];
+
+/// `do_vmi_munmap()` of one whole VMA: write-lock and detach it, downgrade, zap, unlink from
+/// rmap, free the tables, free the VMA.
+pub fn munmap(p: &mut Program, m: Munmap) {
+    munmap_with(p, m, Waits::ForReaders);
+}
+
+/// [`munmap`], where 7.2's detaching may leave out the wait for temporary references.
+pub fn munmap_with(p: &mut Program, m: Munmap, waits: Waits) {
+    p.function("do_vmi_munmap", |p| {
+        let mmap = mmap_write_lock(p, m.mm);
+        vma_start_write(p, m.vma, m.flavour);
+        vma_mark_detached_with(p, m.vma, m.flavour, waits);
+        p.run("vma_iter_clear_gfp(&vmi)", move |k| m.vma.set_in_tree(k, false));
+        mmap_write_downgrade(p, m.mm, mmap);
+        zap_pte_range(p, m.pmd, 0);
+        unlink_from_rmap(p, m);
+        free_pgtables(p, m.pmd, m.free, m.with_pmd_page);
+        p.run("vm_area_free(vma)", move |k| m.vma.free_now(k));
+        mmap_read_unlock(p, m.mm, mmap);
+    });
+}
+
+/// `unlink_file_vma()`, `unlink_anon_vmas()`.
+pub fn unlink_from_rmap(p: &mut Program, m: Munmap) {
+    p.function("unlink_file_vma", |p| {
+        let guards: Vec<_> = m
+            .rmap
+            .iter()
+            .zip(m.rmap_locks.iter().flatten())
+            .map(|((lock, unlock), l)| (*unlock, *l, take(p, lock, *l, Mode::Write)))
+            .collect();
+        p.run("vma_interval_tree_remove(vma)", move |k| {
+            for lock in m.rmap_locks.into_iter().flatten() {
+                m.vma.set_in_rmap(k, lock, false);
+            }
+        });
+        for (text, lock, guard) in guards.into_iter().rev() {
+            drop(p, text, lock, guard);
+        }
+    });
+}

@@ -1,0 +1,140 @@
+//! The walk to a PTE table (mm/pgtable-generic.c, 6.5 to 7.2).
+
+use mmtrace_common::Kind;
+use mmtrace_model::model::exclusion::Mode;
+
+use super::{
+    program::{Flow, Guard, Label, Local, Program},
+    world::Slot,
+};
+
+/// What a map operation returns, in the caller's variables.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapped {
+    /// The table that was mapped: its number.
+    pub table: Local,
+    /// `pmdval`: the PMD entry that it was found by.
+    pub pmdval: Local,
+}
+
+impl Mapped {
+    /// Variables for it.
+    pub fn new(p: &mut Program) -> Self {
+        Self { table: p.local("pte", 0), pmdval: p.local("pmdval", 0) }
+    }
+}
+
+/// `__pte_offset_map()`: maps the table that `*pmd` points to, in an RCU section that
+/// [`pte_unmap`] ends. Goes to `null` when there is none.
+pub fn pte_offset_map(p: &mut Program, pmd: Slot, to: Mapped, null: Label) -> Guard {
+    pte_offset_map_by(p, pmd, to, null, None)
+}
+
+/// [`pte_offset_map()`] inside one of its kin, whose event it is.
+pub fn pte_offset_map_by(p: &mut Program, pmd: Slot, to: Mapped, null: Label, by: Option<Kind>) -> Guard {
+    let rcu = p.rcu_read_lock();
+    read_pmd(p, pmd, to, null, rcu, by);
+    rcu
+}
+
+fn read_pmd(p: &mut Program, pmd: Slot, to: Mapped, null: Label, rcu: Guard, by: Option<Kind>) {
+    p.step("pmdval = pmdp_get_lockless(pmd)", move |k| {
+        let pmdval = k.pmd(pmd);
+        k.set_local(to.pmdval, pmdval.encode());
+        match pmdval.map() {
+            Some(table) => {
+                k.set_local(to.table, table);
+                if let Some(kind) = by {
+                    k.say_mapped(kind, pmd, table, pmdval.encode());
+                }
+                Flow::Next
+            }
+            None => {
+                if rcu.is_active() {
+                    k.rcu_read_unlock();
+                }
+                Flow::Goto(null)
+            }
+        }
+    });
+}
+
+/// `pte_unmap()`.
+pub fn pte_unmap(p: &mut Program, rcu: Guard) {
+    p.release(rcu, "pte_unmap(pte)", |k| k.rcu_read_unlock());
+}
+
+/// The lock and the RCU section of a mapped and locked table.
+#[derive(Clone, Copy, Debug)]
+pub struct Locked {
+    /// Which table.
+    pub to: Mapped,
+    /// The section.
+    pub rcu: Guard,
+    /// The lock.
+    pub ptl: Guard,
+}
+
+/// `spin_lock(ptl)` of the mapped table.
+pub fn lock_ptl(p: &mut Program, to: Mapped) -> Guard {
+    p.lock("spin_lock(ptl)", move |k| {
+        let table = k.table(k.local(to.table));
+        k.access(table, "the lock is taken");
+        let ptl = k.ptl(table);
+        k.lock(ptl, Mode::Write)
+    })
+}
+
+/// `spin_unlock(ptl)` of the mapped table.
+pub fn unlock_ptl(p: &mut Program, to: Mapped, ptl: Guard) {
+    p.release(ptl, "spin_unlock(ptl)", move |k| {
+        let table = k.table(k.local(to.table));
+        k.access(table, "the lock is released");
+        let ptl = k.ptl(table);
+        k.unlock(ptl);
+    });
+}
+
+/// `pte_offset_map_lock()`: maps and locks, and looks again whether the table is still the
+/// one; if not, begins again. Goes to `null` when there is no table.
+pub fn pte_offset_map_lock(p: &mut Program, pmd: Slot, to: Mapped, null: Label) -> Locked {
+    p.function("pte_offset_map_lock", |p| {
+        let again = p.mark();
+        let rcu = pte_offset_map(p, pmd, to, null);
+        let ptl = lock_ptl(p, to);
+        let looked = p.guarded_recheck("pmd_same(pmdval, pmdp_get_lockless(pmd)), else again", again, move |k| {
+            let same = k.pmd(pmd).encode() == k.local(to.pmdval);
+            if !same {
+                let table = k.table(k.local(to.table));
+                if ptl.is_active() {
+                    k.unlock(k.ptl(table));
+                }
+                if rcu.is_active() {
+                    k.rcu_read_unlock();
+                }
+            } else if ptl.is_active() {
+                k.say_mapped(Kind::PteOffsetMapLock, pmd, k.local(to.table), k.local(to.pmdval));
+            }
+            same
+        });
+        if ptl.is_active() && !looked.is_active() {
+            p.run("pte is returned as it was found", move |k| {
+                k.say_mapped(Kind::PteOffsetMapLock, pmd, k.local(to.table), k.local(to.pmdval));
+            });
+        }
+        Locked { to, rcu, ptl }
+    })
+}
+
+/// `pte_unmap_unlock()`.
+pub fn pte_unmap_unlock(p: &mut Program, locked: Locked) {
+    unlock_ptl(p, locked.to, locked.ptl);
+    pte_unmap(p, locked.rcu);
+}
+
+/// Whether `pmd_same()` holds for the value that was mapped by.
+pub fn pmd_same(p: &mut Program, pmd: Slot, to: Mapped, otherwise: Label) {
+    p.recheck("pmd_same(pmdval, pmdp_get_lockless(pmd))", otherwise, move |k| {
+        k.pmd(pmd).encode() == k.local(to.pmdval)
+    });
+}

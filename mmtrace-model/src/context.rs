@@ -1,0 +1,231 @@
+//! What a stream of events was taken from: everything besides the events that a
+//! verdict depends on. A recording writes it into its manifest, so that replay
+//! judges with the same knowledge.
+
+use crate::bounded;
+use mmtrace_common::{At, Kind, OFFSETS, SPECS, Source};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
+
+// How much of each is read of a manifest. What there is of it stands beside.
+
+/// Events of the catalogue: 90.
+const PROBES_MAX: usize = 1024;
+/// Columns that an event may lack: 80.
+const ABSENT_MAX: usize = 256;
+/// Struct members whose offsets are used: 20.
+const OFFSETS_MAX: usize = 1024;
+/// Enums that events carry: 10.
+const ENUMS_MAX: usize = 64;
+/// Enumerators of an enum: 50.
+const ENUMERATORS_MAX: usize = 1024;
+/// Bytes of what the kernel calls itself: 64.
+const NAME_MAX: usize = 1024;
+/// Bytes of a filter, which is as long as a command line, and of a reason.
+const TEXT_MAX: usize = 1 << 17;
+
+/// The kernel, the probes and the limits of one recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Context {
+    /// The kernel that ran.
+    pub kernel: Kernel,
+    /// One entry per event of the catalogue.
+    #[serde(deserialize_with = "bounded::list::<_, _, PROBES_MAX>")]
+    pub probes: Vec<ProbeState>,
+    /// Struct offsets used, in bytes, as `struct.member`.
+    #[serde(deserialize_with = "bounded::map::<_, _, OFFSETS_MAX>")]
+    pub offsets: BTreeMap<String, u32>,
+    /// Enumerators of the kernel's enums that events carry: enum name → enumerator name → value.
+    #[serde(deserialize_with = "enums")]
+    pub enums: BTreeMap<String, BTreeMap<String, i64>>,
+    /// What was recorded, when not everything was.
+    #[serde(default, deserialize_with = "bounded::optional_text::<_, TEXT_MAX>")]
+    pub filter: Option<String>,
+    /// When the last probe was attached, nanoseconds of `CLOCK_MONOTONIC`. Events before are judged as a start in mid-flight.
+    pub start: u64,
+}
+
+fn enums<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, BTreeMap<String, i64>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Enum(#[serde(deserialize_with = "bounded::map::<_, _, ENUMERATORS_MAX>")] BTreeMap<String, i64>);
+    let enums: BTreeMap<String, Enum> = bounded::map::<_, _, ENUMS_MAX>(deserializer)?;
+    Ok(enums.into_iter().map(|(name, Enum(enumerators))| (name, enumerators)).collect())
+}
+
+/// Identity of a kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// `uname -r`
+    #[serde(deserialize_with = "bounded::text::<_, NAME_MAX>")]
+    pub release: String,
+    /// `uname -v`
+    #[serde(deserialize_with = "bounded::text::<_, NAME_MAX>")]
+    pub version: String,
+    /// `uname -m`
+    #[serde(deserialize_with = "bounded::text::<_, NAME_MAX>")]
+    pub machine: String,
+    /// CPUs the kernel may ever have.
+    pub cpus: u32,
+}
+
+impl Kernel {
+    /// (major, minor) of the release, (0, 0) where it does not start with two numbers.
+    #[must_use]
+    pub fn major_minor(&self) -> (u32, u32) {
+        let mut numbers = self.release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+
+    /// Whether a task can be preempted while a tracepoint's program runs for it: since 7.0 tracepoints no longer disable
+    /// preemption (include/linux/tracepoint.h: `__DECLARE_TRACE`). Of a kernel of unknown version nothing better is known.
+    #[must_use]
+    pub fn preempts_tracepoints(&self) -> bool {
+        !(1..7).contains(&self.major_minor().0)
+    }
+}
+
+/// How a program hooks its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// BTF-typed raw tracepoint.
+    TpBtf,
+    /// Untyped raw tracepoint.
+    RawTp,
+    /// BTF trampoline at a function's entry.
+    Fentry,
+    /// BTF trampoline at a function's return.
+    Fexit,
+    /// Breakpoint at a function's entry.
+    Kprobe,
+    /// Breakpoint at a function's return.
+    Kretprobe,
+}
+
+impl Form {
+    /// The forms that programs at such a place exist in, best first.
+    #[must_use]
+    pub const fn of(at: At) -> &'static [Self] {
+        match at {
+            At::Tracepoint => &[Self::TpBtf, Self::RawTp],
+            At::Entry => &[Self::Fentry],
+            At::Exit => &[Self::Fexit],
+            // A trampoline is refused where a struct is returned.
+            At::EntryOfStruct => &[Self::Kprobe],
+            At::ExitOfStruct => &[Self::Kretprobe],
+            At::User => &[],
+        }
+    }
+
+    /// As the documentation calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TpBtf => "tp_btf",
+            Self::RawTp => "raw_tp",
+            Self::Fentry => "fentry",
+            Self::Fexit => "fexit",
+            Self::Kprobe => "kprobe",
+            Self::Kretprobe => "kretprobe",
+        }
+    }
+}
+
+/// What became of one probe of the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeState {
+    /// Event name, as in [`mmtrace_common::Spec::name`].
+    pub event: String,
+    /// How it was attached; `None` when it was not.
+    pub form: Option<Form>,
+    /// Columns that this kernel's event does not have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "bounded::list::<_, _, ABSENT_MAX>")]
+    pub absent: Vec<String>,
+    /// Why it is not attached, or why not in the preferred form.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "bounded::optional_text::<_, TEXT_MAX>"
+    )]
+    pub reason: Option<String>,
+}
+
+impl Context {
+    /// As on a kernel that has every tracepoint and function: every probe is attached, and every event has all its
+    /// columns. For streams that no kernel has made.
+    #[must_use]
+    pub fn with_every_probe(kernel: Kernel) -> Self {
+        let probes = SPECS.iter().filter(|s| !s.kind.is_synthetic()).map(|s| ProbeState {
+            event: s.name.to_owned(),
+            form: Some(Form::TpBtf),
+            absent: Vec::new(),
+            reason: None,
+        });
+        Self { kernel, probes: probes.collect(), ..Self::default() }
+    }
+
+    /// Marks columns as absent that take an offset which was not looked up: the mmtrace that recorded did not know them.
+    pub fn mark_absent(&mut self) {
+        for spec in SPECS {
+            for field in spec.fields {
+                let Source::Current(id) = field.source else { continue };
+                let known = OFFSETS.iter().filter(|o| o.id == id);
+                let known = known.map(|o| format!("{}.{}", o.strukt, o.member)).any(|o| self.offsets.contains_key(&o));
+                let column = field.column.name();
+                let probe = self.probes.iter_mut().find(|p| p.event == spec.name);
+                if let Some(probe) = probe.filter(|p| !known && p.absent.iter().all(|c| c != column)) {
+                    probe.absent.push(column.to_owned());
+                }
+            }
+        }
+    }
+
+    /// Whether events of this kind were being delivered.
+    #[must_use]
+    pub fn has(&self, kind: Kind) -> bool {
+        self.probe(kind).is_some_and(|p| p.form.is_some())
+    }
+
+    /// What became of the probe for this kind.
+    #[must_use]
+    pub fn probe(&self, kind: Kind) -> Option<&ProbeState> {
+        let name = kind.name();
+        self.probes.iter().find(|p| p.event == name)
+    }
+
+    /// Whether events of this kind were being delivered with this column.
+    #[must_use]
+    pub fn carries(&self, kind: Kind, column: mmtrace_common::Column) -> bool {
+        self.probe(kind).is_some_and(|p| p.form.is_some() && p.absent.iter().all(|c| c != column.name()))
+    }
+
+    /// The enumerator's name for a value, without any common prefix removed.
+    #[must_use]
+    pub fn enumerator(&self, name: &str, value: i64) -> Option<&str> {
+        self.enums.get(name)?.iter().find(|(_, v)| **v == value).map(|(n, _)| n.as_str())
+    }
+
+    /// The value of an enumerator.
+    #[must_use]
+    pub fn value(&self, name: &str, enumerator: &str) -> Option<i64> {
+        self.enums.get(name)?.get(enumerator).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tracepoints_can_be_preempted_from_7_0_on_and_where_nothing_is_known() {
+        let preempts =
+            |release: &str| Kernel { release: release.to_owned(), ..Kernel::default() }.preempts_tracepoints();
+        for (release, expected) in
+            [("5.15.0", false), ("6.18.44-fc", false), ("7.0.0-rc1", true), ("7.2.13+deb14", true)]
+        {
+            assert_eq!(preempts(release), expected, "{release}");
+        }
+        assert!(preempts("unknown"));
+    }
+}

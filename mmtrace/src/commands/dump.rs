@@ -1,0 +1,174 @@
+//! `mmtrace dump`: a capture's events, one per line.
+
+use super::error::ShowError;
+use super::show::Seconds;
+use mmtrace_capture::{Capture, FIXED, Filter, Names, Problem, Shown};
+use mmtrace_common::{Column, Field, Record, SPECS};
+use mmtrace_model::context::Context;
+use mmtrace_model::untrusted::{clean, json_line};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+/// Arguments of `mmtrace dump`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DumpArgs {
+    /// Capture to read: a directory with a manifest.json
+    #[arg(value_name = "CAPTURE")]
+    pub dir: PathBuf,
+    /// One JSON object per line; addresses and pointers as "0x…" strings
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+    /// Comma-separated values with a header; every column, empty where an event does not have it
+    #[arg(long)]
+    pub csv: bool,
+    /// Only events for which this holds, such as 'kind ~ fault and (pid == 42 or addr >= 0x7f0000000000)'
+    ///
+    /// Comparisons are COLUMN OP VALUE with == != < <= > >= and ~ (contains the text), joined by and, or,
+    /// not and parentheses. Columns are ts (ns), cpu, pid, tid, kind, mm and those that events show.
+    /// Values are numbers (decimal or 0x…), names, "strings", true and false. A comparison with a
+    /// column that an event does not have is false.
+    #[arg(long, value_name = "EXPR")]
+    pub filter: Option<String>,
+    /// Stop after this many events
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+}
+
+/// What a dump came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dumped {
+    /// Events shown.
+    pub shown: u64,
+    /// Rows skipped because this build does not know their kind, or a name in them.
+    pub unknown: u64,
+    /// What could not be read back.
+    pub problems: Vec<Problem>,
+}
+
+/// Shows a capture's events.
+///
+/// # Errors
+///
+/// When the capture cannot be opened, the filter makes no sense, or the output cannot be written.
+pub fn dump(args: &DumpArgs, out: &mut dyn Write) -> Result<Dumped, ShowError> {
+    let capture = Capture::open(&args.dir)?;
+    let filter = args.filter.as_deref().map(|text| Filter::parse(text, capture.names())).transpose()?;
+    let mut records = capture.records();
+    let mut dumped = Dumped::default();
+    let write = || -> io::Result<()> {
+        let mut out = BufWriter::with_capacity(1 << 16, out);
+        let mut lines = Lines::new(capture.context(), capture.names());
+        if args.csv {
+            lines.header(&mut out)?;
+        }
+        let limit = args.limit.unwrap_or(u64::MAX);
+        while dumped.shown < limit {
+            let Some(record) = records.next() else { break };
+            if filter.as_ref().is_some_and(|f| !f.matches(capture.names(), &record)) {
+                lines.note(&record);
+                continue;
+            }
+            match (args.json, args.csv) {
+                (true, _) => lines.json(&record, &mut out)?,
+                (_, true) => lines.csv(&record, &mut out)?,
+                _ => lines.text(&record, &mut out)?,
+            }
+            dumped.shown += 1;
+        }
+        out.flush()
+    };
+    ShowError::unless_broken_pipe(write())?;
+    dumped.unknown = records.unknown();
+    dumped.problems = capture.problems();
+    Ok(dumped)
+}
+
+/// Formats records.
+struct Lines<'a> {
+    names: &'a Names,
+    /// Fields to show, by wire number of the kind.
+    fields: Vec<Vec<&'static Field>>,
+    start: Option<u64>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(context: &'a Context, names: &'a Names) -> Self {
+        let mut fields = vec![Vec::new(); 1 + SPECS.iter().map(|s| usize::from(s.kind as u16)).max().unwrap_or(0)];
+        for spec in SPECS {
+            let absent = context.probe(spec.kind).map_or(&[][..], |p| &p.absent);
+            let present = spec.fields.iter().filter(|f| !absent.iter().any(|a| a == f.column.name()));
+            fields[usize::from(spec.kind as u16)] = present.collect();
+        }
+        Self { names, fields, start: (context.start != 0).then_some(context.start) }
+    }
+
+    /// Times are relative to the first record when the capture does not say when it started.
+    fn note(&mut self, record: &Record) -> u64 {
+        *self.start.get_or_insert(record.ts)
+    }
+
+    fn fields(&self, record: &Record) -> &[&'static Field] {
+        self.fields.get(usize::from(record.kind)).map_or(&[], Vec::as_slice)
+    }
+
+    fn text(&mut self, record: &Record, out: &mut impl Write) -> io::Result<()> {
+        let start = self.note(record);
+        let time = Seconds { ts: record.ts, start };
+        let kind = record.kind().map_or("", |k| k.name());
+        write!(out, "{time:>16} [{:03}] {:>7}/{:<7} {kind}", record.cpu, record.tgid, record.tid)?;
+        if record.mm != 0 {
+            write!(out, " mm={:#x}", record.mm)?;
+        }
+        for field in self.fields(record) {
+            let name = field.column.name();
+            match Shown::new(self.names, field.column, field.get(record)) {
+                Shown::Time(ts) => write!(out, " {name}={}", Seconds { ts, start })?,
+                value => write!(out, " {name}={value}")?,
+            }
+        }
+        writeln!(out)
+    }
+
+    fn json(&self, record: &Record, out: &mut impl Write) -> io::Result<()> {
+        let Record { ts, cpu, tgid, tid, .. } = record;
+        let kind = record.kind().map_or("", |k| k.name());
+        write!(out, r#"{{"ts":{ts},"cpu":{cpu},"pid":{tgid},"tid":{tid},"kind":"{kind}""#)?;
+        if record.mm != 0 {
+            write!(out, r#","mm":"{:#x}""#, record.mm)?;
+        }
+        for field in self.fields(record) {
+            write!(out, r#","{}":"#, field.column.name())?;
+            match Shown::new(self.names, field.column, field.get(record)) {
+                Shown::Hex(n) => write!(out, r#""{n:#x}""#)?,
+                Shown::Name(name) => json_line(&name, out)?,
+                value => write!(out, "{value}")?,
+            }
+        }
+        writeln!(out, "}}")
+    }
+
+    fn header(&self, out: &mut impl Write) -> io::Result<()> {
+        let names: Vec<_> = FIXED.iter().map(|f| f.0).chain(Column::ALL.iter().map(|c| c.name())).collect();
+        writeln!(out, "{}", names.join(","))
+    }
+
+    fn csv(&self, record: &Record, out: &mut impl Write) -> io::Result<()> {
+        let kind = record.kind().map_or("", |k| k.name());
+        write!(out, "{},{},{},{},{kind},", record.ts, record.cpu, record.tgid, record.tid)?;
+        if record.mm != 0 {
+            write!(out, "{:#x}", record.mm)?;
+        }
+        for column in Column::ALL {
+            out.write_all(b",")?;
+            if let Some(field) = self.fields(record).iter().find(|f| f.column == *column) {
+                match Shown::new(self.names, *column, field.get(record)) {
+                    Shown::Name(name) if name.contains([',', '"', '\n', '\r']) => {
+                        write!(out, "\"{}\"", clean(&name).replace('"', "\"\""))?;
+                    }
+                    value => write!(out, "{value}")?,
+                }
+            }
+        }
+        writeln!(out)
+    }
+}

@@ -1,0 +1,168 @@
+//! `mmtrace info`: what a capture is, without its events.
+
+use super::error::ShowError;
+use super::show::{Seconds, utc};
+use mmtrace_capture::{Capture, Condition, Manifest, Problem, State, Summary, Totals};
+use mmtrace_common::{Kind, SPECS};
+use mmtrace_model::context::{Form, ProbeState};
+use mmtrace_model::untrusted::{clean, json};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// Arguments of `mmtrace info`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct InfoArgs {
+    /// Capture to read: a directory with a manifest.json
+    #[arg(value_name = "CAPTURE")]
+    pub dir: PathBuf,
+    /// As JSON, with the manifest under "manifest"
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Shows what a capture is, and in what condition. Returns whether all of it can be read as it was written. All of it is
+/// read: that a checksum is right says only that whoever made the file made the checksum too.
+///
+/// # Errors
+///
+/// When the capture cannot be opened or the output cannot be written.
+pub fn info(args: &InfoArgs, out: &mut dyn Write) -> Result<bool, ShowError> {
+    let capture = Capture::open(&args.dir)?;
+    capture.verify(|| false);
+    let summary = capture.summary();
+    let written = if args.json { as_json(&capture, &summary, out) } else { as_text(&capture, &summary, out) };
+    ShowError::unless_broken_pipe(written.and_then(|()| out.flush()))?;
+    Ok(!capture.has_problems())
+}
+
+/// From when to when, nanoseconds: as the recorder says, else from the first event to the last.
+fn span(capture: &Capture, summary: &Summary) -> Option<(u64, u64)> {
+    let manifest = capture.manifest();
+    let start = Some(manifest.context.start).filter(|ts| *ts != 0).or(summary.span.map(|s| s.0))?;
+    let end = manifest.end_ts.filter(|ts| *ts != 0).or(summary.span.map(|s| s.1))?;
+    (start <= end).then_some((start, end))
+}
+
+fn meaning(capture: &Capture, condition: Condition) -> &'static str {
+    match (condition, capture.manifest().state) {
+        (Condition::Recovered, _) if capture.is_live() => {
+            "the recorder is still at work; everything up to its last batch on disk is there"
+        }
+        (Condition::Complete, _) => "the recording came to its end and everything is there",
+        (Condition::Recovered, _) => "the recording was interrupted; everything up to its last batch on disk is there",
+        (Condition::Damaged, State::Complete) => {
+            "parts cannot be read back; a gap stands for each, and rules know nothing across it"
+        }
+        (Condition::Damaged, State::Recording) => {
+            "the recording was interrupted, and parts cannot be read back; a gap stands for each, and rules know nothing across it"
+        }
+    }
+}
+
+fn per_event(summary: &Summary) -> f64 {
+    if summary.events == 0 { 0.0 } else { summary.bytes as f64 / summary.events as f64 }
+}
+
+/// What `info --json` prints.
+#[derive(Serialize)]
+struct Info<'a> {
+    bytes: u64,
+    bytes_per_event: f64,
+    condition: &'static str,
+    duration_ns: Option<u64>,
+    kinds: &'a BTreeMap<String, u64>,
+    manifest: &'a Manifest,
+    meaning: &'static str,
+    problems: Vec<Problem>,
+    totals: Totals,
+}
+
+fn as_json(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
+    let condition = capture.condition();
+    let info = Info {
+        bytes: summary.bytes,
+        bytes_per_event: per_event(summary),
+        condition: condition.name(),
+        duration_ns: span(capture, summary).map(|(start, end)| end - start),
+        kinds: &summary.kinds,
+        manifest: capture.manifest(),
+        meaning: meaning(capture, condition),
+        problems: capture.problems(),
+        totals: Totals { events: summary.events, lost: summary.lost, missed: summary.missed },
+    };
+    json(&info, out)?;
+    writeln!(out)
+}
+
+fn as_text(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
+    let manifest = capture.manifest();
+    let context = &manifest.context;
+    let condition = capture.condition();
+    writeln!(out, "capture    {}", clean(&capture.dir().to_string_lossy()))?;
+    writeln!(out, "condition  {}: {}", condition.name(), meaning(capture, condition))?;
+    for problem in capture.problems() {
+        writeln!(out, "           {}", clean(&problem.to_string()))?;
+    }
+    let kernel = &context.kernel;
+    let cpus = if kernel.cpus == 1 { "CPU" } else { "CPUs" };
+    writeln!(out, "kernel     {} {}, {} {cpus}", clean(&kernel.release), clean(&kernel.machine), kernel.cpus)?;
+    writeln!(out, "           {}", clean(&kernel.version))?;
+    writeln!(out, "recorded   {} by mmtrace {}", utc(manifest.created), clean(&manifest.tool))?;
+    writeln!(out, "command    {}", clean(&manifest.command_line.join(" ")))?;
+    if let Some(filter) = &context.filter {
+        writeln!(out, "filter     {}", clean(filter))?;
+    }
+    match span(capture, summary) {
+        Some((start, ts)) => writeln!(out, "duration   {} s", Seconds { ts, start })?,
+        None => writeln!(out, "duration   unknown")?,
+    }
+    writeln!(out, "size       {} bytes, {:.2} per event", summary.bytes, per_event(summary))?;
+    writeln!(
+        out,
+        "loss       {} not delivered (ring buffer full), {} skipped by the kernel",
+        summary.lost, summary.missed
+    )?;
+    if let Some(places) = summary.kinds.get(Kind::Foreign.name()) {
+        writeln!(out, "foreign    in {places} places, records that no program of mmtrace can have written")?;
+    }
+    writeln!(out, "events     {}", summary.events)?;
+    if manifest.dropped.segments > 0 {
+        writeln!(out, "before     {} events that a flight recorder (--ring) has removed", manifest.dropped.events)?;
+    }
+    let mut kinds: Vec<_> = summary.kinds.iter().collect();
+    kinds.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    for (kind, n) in kinds {
+        let share = *n as f64 * 100.0 / summary.events.max(1) as f64;
+        writeln!(out, "           {n:>12} {share:>5.1} %  {}", clean(kind))?;
+    }
+    let attached = context.probes.iter().filter(|p| p.form.is_some()).count();
+    writeln!(out, "probes     {attached} of {} attached", context.probes.len())?;
+    for probe in &context.probes {
+        if let Some(remark) = remark(probe) {
+            writeln!(out, "           {}: {}", clean(&probe.event), clean(&remark))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is no better form of that event's program.
+fn is_best(form: Form, event: &str) -> bool {
+    SPECS.iter().find(|s| s.name == event).is_none_or(|s| Form::of(s.at).first() == Some(&form))
+}
+
+/// What a reader should know of a probe; nothing when all is as it should be.
+fn remark(probe: &ProbeState) -> Option<String> {
+    let mut parts = Vec::new();
+    match probe.form {
+        None => parts.push("not attached".to_owned()),
+        Some(form) if is_best(form, &probe.event) => {}
+        Some(form) => parts.push(format!("attached as {}", form.name())),
+    }
+    parts.extend(probe.reason.clone());
+    if !probe.absent.is_empty() {
+        parts.push(format!("without {}", probe.absent.join(", ")));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}

@@ -1,0 +1,13 @@
+//! The subcommands over captures and scenarios: what each takes, and what it prints.
+
+mod dump;
+mod error;
+pub mod explore;
+mod info;
+mod jumps;
+pub mod replay;
+mod show;
+
+pub use dump::{DumpArgs, Dumped, dump};
+pub use error::ShowError;
+pub use info::{InfoArgs, info};

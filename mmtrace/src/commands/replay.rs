@@ -1,0 +1,101 @@
+//! `mmtrace replay DIR`.
+
+use std::{io::Write, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use mmtrace_capture::Capture;
+use mmtrace_model::replay::Engine;
+use mmtrace_model::{
+    report::{Report, Style},
+    when::When,
+};
+
+use crate::console::complain;
+use crate::tui::layout::Layout;
+
+/// Arguments of `mmtrace replay`.
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// The capture: a folder that `mmtrace record` wrote
+    #[arg(value_name = "DIR", default_value = crate::record::DEFAULT_DIR)]
+    pub dir: PathBuf,
+    /// Begin here: seconds from the start of the capture, such as 1.5 or 250ms
+    ///
+    /// What happened before is then not known, as if recording had begun here.
+    #[arg(long, value_name = "T")]
+    pub from: Option<When>,
+    /// End here
+    #[arg(long, value_name = "T")]
+    pub to: Option<When>,
+    /// Print the report as JSON (the format of docs/report.md)
+    #[arg(long)]
+    pub json: bool,
+    /// Look at it in the dashboard: play, pause, step, jump to any time
+    #[arg(long, conflicts_with_all = ["json", "from", "to"])]
+    pub tui: bool,
+    /// Which dashboard: default, contention, or a file like those in dashboards/
+    #[arg(long, value_name = "FILE", requires = "tui", default_value = crate::record::DASHBOARD)]
+    pub dashboard: String,
+    /// Measure so many jumps to random times
+    #[arg(long, value_name = "N", hide = true, conflicts_with_all = ["json", "tui", "from", "to"])]
+    pub jumps: Option<u32>,
+}
+
+/// How a replay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it was read, and nothing was violated.
+    Clean,
+    /// Something was violated.
+    Violated,
+    /// Nothing was, but part of the capture could not be read.
+    Damaged,
+}
+
+/// Replays a capture and prints the report.
+///
+/// # Errors
+/// The capture cannot be read, or the report cannot be printed.
+pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outcome> {
+    if args.tui {
+        let layout = Layout::load(&args.dashboard)?;
+        crate::tui::terminal::required()?;
+        let capture = Capture::open(&args.dir)?;
+        let violated = crate::tui::player::run(&capture, layout)?;
+        return Ok(outcome(&capture, violated));
+    }
+    let capture = Capture::open(&args.dir)?;
+    if let Some(jumps) = args.jumps {
+        super::jumps::run(&capture, jumps, out)?;
+        return Ok(outcome(&capture, false));
+    }
+    let start = capture.context().start;
+    let mut engine = Engine::new(capture.context().clone(), true);
+    let records = match (args.from, args.to) {
+        (None, None) => capture.records(),
+        (from, to) => {
+            capture.records_between(from.map_or(0, |t| t.after(start)), to.map_or(u64::MAX, |t| t.after(start)))
+        }
+    };
+    for record in records {
+        engine.apply(&record);
+    }
+    engine.finish();
+    let report = Report::new(&engine);
+    let outcome = outcome(&capture, report.is_violated());
+    report.print(args.json, style, out).context("cannot print the report")?;
+    Ok(outcome)
+}
+
+/// Says what could not be read, and how the replay ended.
+fn outcome(capture: &Capture, violated: bool) -> Outcome {
+    for problem in capture.problems() {
+        complain(format_args!("{}: {problem}", capture.dir().display()));
+    }
+    match (violated, capture.has_problems()) {
+        (true, _) => Outcome::Violated,
+        (false, false) => Outcome::Clean,
+        (false, true) => Outcome::Damaged,
+    }
+}
