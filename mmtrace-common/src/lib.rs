@@ -13,6 +13,6 @@ mod spec;
 
 pub use record::{ARGS_MAX, HEADER_WORDS, LOST_KINDS, Record, header_word};
 pub use spec::{
-    ABSENT, At, Column, FUNCTION, Field, FieldType, Function, Kind, MmFrom, OFFSETS, Offset, OffsetId, POSITIONS,
-    SPARE_OFFSETS, SPECS, Slot, Source, Spec, spec,
+    ABSENT, At, Class, Column, Event, FUNCTION, Field, FieldType, Function, Kind, MmFrom, OFFSETS, Offset, OffsetId,
+    POSITIONS, SPARE_OFFSETS, SPECS, Site, Slot, Source, Spec, View, event, spec, unknown,
 };

@@ -1,167 +1,17 @@
 //! The table of events.
 
+mod class;
 mod column;
-mod functions;
-mod synthetic;
-mod tracepoints;
+mod events;
+pub mod unknown;
+mod view;
 
+pub use class::Class;
 pub use column::Column;
+pub use events::{Event, Kind, SPECS, event};
+pub use view::View;
 
 use crate::LOST_KINDS;
-
-/// What happened. The numbers are the wire format; a number is never reused.
-#[repr(u16)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// `exceptions:page_fault_user`
-    PageFaultUser = 1,
-    /// `exceptions:page_fault_kernel`
-    PageFaultKernel = 2,
-    /// `mmap_lock:mmap_lock_start_locking`
-    StartLocking = 3,
-    /// `mmap_lock:mmap_lock_acquire_returned`
-    AcquireReturned = 4,
-    /// `mmap_lock:mmap_lock_released`
-    Released = 5,
-    /// `migrate:set_migration_pte`
-    SetMigrationPte = 6,
-    /// `migrate:remove_migration_pte`
-    RemoveMigrationPte = 7,
-    /// `thp:set_migration_pmd`
-    SetMigrationPmd = 8,
-    /// `thp:remove_migration_pmd`
-    RemoveMigrationPmd = 9,
-    /// `migrate:mm_migrate_pages_start`
-    MigratePagesStart = 10,
-    /// `migrate:mm_migrate_pages`
-    MigratePages = 11,
-    /// `huge_memory:mm_khugepaged_scan_pmd`
-    ScanPmd = 12,
-    /// `huge_memory:mm_khugepaged_scan`
-    KhugepagedScan = 13,
-    /// `huge_memory:mm_collapse_huge_page_isolate`
-    CollapseIsolate = 14,
-    /// `huge_memory:mm_collapse_huge_page`
-    CollapseHugePage = 15,
-    /// `huge_memory:mm_collapse_huge_page_swapin`
-    CollapseSwapin = 16,
-    /// `huge_memory:mm_khugepaged_scan_file`
-    ScanFile = 17,
-    /// `huge_memory:mm_khugepaged_collapse_file`
-    CollapseFile = 18,
-    /// `mmap:exit_mmap`
-    ExitMmap = 19,
-    /// `sched:sched_process_fork`
-    Fork = 20,
-    /// `sched:sched_process_exec`
-    Exec = 21,
-    /// `sched:sched_process_exit`
-    Exit = 22,
-    /// `tlb:tlb_flush`
-    TlbFlush = 23,
-    /// `compaction:mm_compaction_begin`
-    CompactionBegin = 24,
-    /// `compaction:mm_compaction_end`
-    CompactionEnd = 25,
-    /// `lock:contention_begin`, only for the mmap_lock of the current task's mm
-    ContentionBegin = 26,
-    /// `lock:contention_end`, only for the mmap_lock of the current task's mm
-    ContentionEnd = 27,
-    /// `maple_tree:ma_write`, only `mas_store_prealloc` on the current task's VMA tree
-    MaWrite = 28,
-    /// `handle_mm_fault()` is entered
-    HandleMmFault = 29,
-    /// and returns
-    HandleMmFaultReturn = 30,
-    /// `lock_vma_under_rcu()` returns
-    LockVmaUnderRcu = 31,
-    /// `lock_mm_and_find_vma()` returns
-    LockMmAndFindVma = 32,
-    /// `__vma_start_write()` is entered
-    VmaStartWrite = 33,
-    /// and returns
-    VmaStartWriteReturn = 34,
-    /// `vm_area_free()` is entered
-    VmAreaFree = 35,
-    /// `migration_entry_wait()` is entered
-    MigrationEntryWait = 36,
-    /// and returns
-    MigrationEntryWaitReturn = 37,
-    /// `migration_entry_wait_on_locked()` is entered: the task is about to sleep
-    MigrationEntryWaitOnLocked = 38,
-    /// `migration_entry_wait_huge()` is entered
-    MigrationEntryWaitHuge = 39,
-    /// `__pte_offset_map()` returns
-    PteOffsetMap = 40,
-    /// `pte_offset_map_lock()` is entered
-    PteOffsetMapLockEnter = 41,
-    /// `pte_offset_map_lock()` returns
-    PteOffsetMapLock = 42,
-    /// `pte_offset_map_rw_nolock()` returns (before 6.13 `pte_offset_map_nolock()`)
-    PteOffsetMapRwNolock = 43,
-    /// `pte_offset_map_ro_nolock()` returns
-    PteOffsetMapRoNolock = 44,
-    /// `pmd_install()` returns
-    PmdInstall = 45,
-    /// `pmdp_collapse_flush()` is entered
-    PmdpCollapseFlush = 46,
-    /// and returns
-    PmdpCollapseFlushReturn = 47,
-    /// `pte_free_defer()` is entered
-    PteFreeDefer = 48,
-    /// `pte_free_now()` is entered, in RCU context
-    PteFreeNow = 49,
-    /// `___pte_free_tlb()` is entered
-    PteFreeTlb = 50,
-    /// `retract_page_tables()` is entered
-    RetractPageTables = 51,
-    /// and returns
-    RetractPageTablesReturn = 52,
-    /// `collapse_pte_mapped_thp()` is entered
-    CollapsePteMappedThp = 53,
-    /// and returns
-    CollapsePteMappedThpReturn = 54,
-    /// `collapse_huge_page()` is entered
-    CollapseHugePageEnter = 55,
-    /// `__mmdrop()` is entered
-    Mmdrop = 56,
-    /// `vma_pgtable_walk_begin()` returns
-    VmaPgtableWalkBegin = 57,
-    /// `vma_pgtable_walk_end()` is entered
-    VmaPgtableWalkEnd = 58,
-    /// `hugetlb_vma_lock_read()` returns
-    HugetlbVmaLockRead = 59,
-    /// `hugetlb_vma_unlock_read()` is entered
-    HugetlbVmaUnlockRead = 60,
-    /// `hugetlb_vma_lock_write()` returns
-    HugetlbVmaLockWrite = 61,
-    /// `hugetlb_vma_unlock_write()` is entered
-    HugetlbVmaUnlockWrite = 62,
-    /// `hugetlb_vma_trylock_write()` returns
-    HugetlbVmaTrylockWrite = 63,
-    /// `__hugetlb_zap_end()` is entered
-    HugetlbZapEnd = 67,
-    /// `huge_pmd_unshare()` is entered
-    HugePmdUnshare = 68,
-    /// `userfaultfd_set_ctx()` is entered
-    UserfaultfdSetCtx = 69,
-    /// `mwriteprotect_range()` is entered
-    MwriteprotectRange = 70,
-    /// and returns
-    MwriteprotectRangeReturn = 71,
-    /// `__vmf_anon_prepare()` returns
-    VmfAnonPrepare = 72,
-    /// `__folio_lock_or_retry()` returns
-    FolioLockOrRetry = 73,
-    /// Synthetic: records of one kind that a CPU could not deliver.
-    Loss = 64,
-    /// Synthetic: events that are missing because the kernel skipped one probe's runs (`recursion_misses`).
-    Missed = 65,
-    /// Synthetic: part of a capture could not be read back.
-    Gap = 66,
-    /// Synthetic: a ring held records that no program of ours can have written.
-    Foreign = 74,
-}
 
 impl Kind {
     /// The kind with this wire number, if there is one.
@@ -333,30 +183,63 @@ pub struct Function {
     pub params: &'static [&'static str],
 }
 
-/// One event: its place in the kernel and what it carries.
+/// Where in the kernel an event happens, and what its program needs there beyond the event's fields.
 #[derive(Clone, Copy, Debug)]
-pub struct Spec {
-    /// Its number.
-    pub kind: Kind,
+pub struct Site {
+    /// Where the program sits.
+    pub at: At,
     /// Trace system, as in tracefs; [`FUNCTION`] for functions; empty for synthetic events.
     pub system: &'static str,
-    /// Its name: the tracepoint's, or the function's, with `_enter` or `_return` where one event does not say it all.
-    pub name: &'static str,
-    /// Where its program sits.
-    pub at: At,
     /// The functions it can sit on, best first; one is used.
     pub functions: &'static [Function],
     /// Whether it is attached unless the user says otherwise. The others cost more than they tell most people.
     pub on: bool,
     /// Where the mm comes from.
     pub mm: MmFrom,
-    /// Values, in the order of the program's position table.
-    pub fields: &'static [Field],
     /// Parameters the program needs that are not recorded; their positions follow the fields'.
     pub also: &'static [&'static str],
-    /// Struct offsets the program needs beyond those its fields name.
-    pub offsets: &'static [OffsetId],
-    /// In one line: where it fires and what it means.
+    /// Struct offsets the program needs beyond those that its fields and its mm name.
+    pub needs: &'static [OffsetId],
+}
+
+impl Site {
+    const fn on(at: At, system: &'static str, functions: &'static [Function]) -> Self {
+        Self { at, system, functions, on: true, mm: MmFrom::None, also: &[], needs: &[] }
+    }
+
+    const fn of(self, mm: MmFrom) -> Self {
+        Self { mm, ..self }
+    }
+
+    const fn off(self) -> Self {
+        Self { on: false, ..self }
+    }
+
+    const fn also(self, also: &'static [&'static str]) -> Self {
+        Self { also, ..self }
+    }
+
+    const fn needs(self, needs: &'static [OffsetId]) -> Self {
+        Self { needs, ..self }
+    }
+}
+
+/// One event: its place in the kernel and what it carries.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// Its number.
+    pub kind: Kind,
+    /// Its name: the tracepoint's, or the function's, with `_enter` or `_return` where one event does not say it all.
+    pub name: &'static str,
+    /// Where it happens.
+    pub site: Site,
+    /// What it is about.
+    pub class: Class,
+    /// What is no longer known when one is missing.
+    pub unknown: unknown::Parts,
+    /// Values, in the order of the program's position table.
+    pub fields: &'static [Field],
+    /// In one line: when it fires and what it means.
     pub doc: &'static str,
 }
 
@@ -415,78 +298,8 @@ offsets! {
 /// Struct offsets that every program needs where it has spares.
 pub const SPARE_OFFSETS: &[OffsetId] = &[OffsetId::TaskStack, OffsetId::TaskPid];
 
-const fn arg(column: Column, name: &'static str, slot: u8) -> Field {
-    Field { column, source: Source::Arg(name), slot: Slot::Arg(slot), required: true }
-}
-
-const fn opt(column: Column, name: &'static str, slot: u8) -> Field {
-    Field { column, source: Source::Arg(name), slot: Slot::Arg(slot), required: false }
-}
-
-const fn aux(column: Column, name: &'static str, shift: u8, bits: u8) -> Field {
-    Field { column, source: Source::Arg(name), slot: Slot::Aux { shift, bits }, required: true }
-}
-
-const fn aux_opt(column: Column, name: &'static str, shift: u8, bits: u8) -> Field {
-    Field { column, source: Source::Arg(name), slot: Slot::Aux { shift, bits }, required: false }
-}
-
-const fn member(column: Column, of: &'static str, id: OffsetId, slot: u8) -> Field {
-    Field { column, source: Source::Member(of, id), slot: Slot::Arg(slot), required: true }
-}
-
 /// Trace system of events that are kernel functions.
 pub const FUNCTION: &str = "function";
-
-const fn ret(column: Column, slot: Slot, required: bool) -> Field {
-    Field { column, source: Source::Return, slot, required }
-}
-
-const fn of_return(column: Column, id: OffsetId, slot: u8) -> Field {
-    Field { column, source: Source::OfReturn(id), slot: Slot::Arg(slot), required: true }
-}
-
-const fn path(column: Column, of: &'static str, path: &'static [OffsetId], slot: Slot) -> Field {
-    Field { column, source: Source::Path(of, path), slot, required: true }
-}
-
-const fn deref(column: Column, of: &'static str, slot: u8, required: bool) -> Field {
-    Field { column, source: Source::Deref(of), slot: Slot::Arg(slot), required }
-}
-
-const fn made(column: Column, of: &'static str, slot: Slot) -> Field {
-    Field { column, source: Source::Made(of), slot, required: true }
-}
-
-const fn of_current(column: Column, id: OffsetId, slot: u8) -> Field {
-    Field { column, source: Source::Current(id), slot: Slot::Arg(slot), required: false }
-}
-
-const fn user(column: Column, slot: u8) -> Field {
-    Field { column, source: Source::User, slot: Slot::Arg(slot), required: true }
-}
-
-const ROWS: usize = tracepoints::ROWS.len() + functions::ROWS.len() + synthetic::ROWS.len();
-
-/// Every event there is, in one array.
-const TABLE: [Spec; ROWS] = {
-    let mut table = [synthetic::ROWS[0]; ROWS];
-    let parts = [tracepoints::ROWS, functions::ROWS, synthetic::ROWS];
-    let (mut part, mut to) = (0, 0);
-    while part < parts.len() {
-        let mut row = 0;
-        while row < parts[part].len() {
-            table[to] = parts[part][row];
-            to += 1;
-            row += 1;
-        }
-        part += 1;
-    }
-    table
-};
-
-/// Every event there is: tracepoints, functions, synthetic ones.
-pub const SPECS: &[Spec] = &TABLE;
 
 /// No row has this number.
 const NO_ROW: u8 = u8::MAX;
@@ -495,8 +308,8 @@ const NO_ROW: u8 = u8::MAX;
 const INDICES: [u8; LOST_KINDS] = {
     let mut index = [NO_ROW; LOST_KINDS];
     let mut row = 0;
-    while row < TABLE.len() {
-        index[TABLE[row].kind as usize] = row as u8;
+    while row < SPECS.len() {
+        index[SPECS[row].kind as usize] = row as u8;
         row += 1;
     }
     index
@@ -530,39 +343,52 @@ pub const POSITIONS: usize = 12;
 /// In a position table: this kernel's event has no such parameter.
 pub const ABSENT: u8 = 0xff;
 
+impl MmFrom {
+    /// Struct offsets that it takes to read it.
+    #[must_use]
+    pub const fn offsets(&self) -> &[OffsetId] {
+        match self {
+            Self::Path(_, path) => path,
+            Self::Current | Self::TaskArg(_) => &[OffsetId::TaskMm],
+            Self::LockArg(_) => &[OffsetId::TaskMm, OffsetId::MmMmapLock],
+            Self::TreeArg(_) => &[OffsetId::TaskMm, OffsetId::MmMt, OffsetId::MasTree],
+            Self::Arg(_) | Self::None => &[],
+        }
+    }
+}
+
 impl Spec {
     /// The struct members whose offsets its program needs.
     pub fn members(&self) -> impl Iterator<Item = OffsetId> {
-        let mm: &[OffsetId] = match self.mm {
-            MmFrom::Path(_, path) => path,
-            _ => &[],
-        };
         let fields = self.fields.iter().flat_map(|f| f.source.offsets());
-        self.offsets.iter().chain(mm).chain(fields).copied()
+        self.site.needs.iter().chain(self.site.mm.offsets()).chain(fields).copied()
     }
+}
+
+/// The place of a column's value among fields.
+const fn field_of(fields: &[Field], column: Column) -> usize {
+    let mut i = 0;
+    while i < fields.len() {
+        if fields[i].column as usize == column as usize {
+            return i;
+        }
+        i += 1;
+    }
+    panic!("the event has no such column")
 }
 
 impl Field {
     /// Its value in a record, as raw bits.
     #[inline]
     #[must_use]
-    pub fn get(&self, record: &crate::Record) -> u64 {
-        match self.slot {
-            Slot::Arg(i) => record.args[usize::from(i)],
-            Slot::Aux { shift, bits } => u64::from(record.aux >> shift) & ((1u64 << bits) - 1),
-        }
+    pub const fn get(&self, record: &crate::Record) -> u64 {
+        self.slot.get(record)
     }
 
     /// Puts its value into a record: what [`Field::get`] will return, cut to the slot's width.
     #[inline]
-    pub fn set(&self, record: &mut crate::Record, value: u64) {
-        match self.slot {
-            Slot::Arg(i) => record.args[usize::from(i)] = value,
-            Slot::Aux { shift, bits } => {
-                let mask = ((1u64 << bits) - 1) as u32;
-                record.aux = record.aux & !(mask << shift) | (value as u32 & mask) << shift;
-            }
-        }
+    pub const fn set(&self, record: &mut crate::Record, value: u64) {
+        self.slot.put(value, &mut record.aux, &mut record.args);
     }
 }
 
@@ -615,6 +441,39 @@ mod tests {
             }
             let columns: BTreeSet<_> = s.fields.iter().map(|f| f.column).collect();
             assert_eq!(columns.len(), s.fields.len(), "{}: a column twice", s.name);
+        }
+    }
+
+    #[test]
+    fn a_view_writes_what_it_reads() {
+        let event = event::PmdpCollapseFlush {
+            vma: 1,
+            addr: 2,
+            pmdp: 3,
+            pmd: 4,
+            entry: 5,
+            vm_flags: 6,
+            markers: 512,
+            presents: 7,
+            entry_index: 511,
+            scanned: true,
+        };
+        let mut record = Record { ts: 9, tid: 8, args: [!0; ARGS_MAX], ..Record::default() };
+        event.write(&mut record);
+        assert_eq!((record.ts, record.tid, record.kind()), (9, 8, Some(Kind::PmdpCollapseFlush)));
+        assert_eq!(Event::of(&record), Some(Event::PmdpCollapseFlush(event)));
+        assert_eq!(record.get(Column::Markers), Some(512));
+        let negative = event::VmaStartWriteReturn { vma: 1, ret: -4 };
+        negative.write(&mut record);
+        assert_eq!(event::VmaStartWriteReturn::of(&record), negative);
+        assert_eq!((record.aux, record.args), (-4_i32 as u32, [1, 0, 0, 0, 0, 0]));
+    }
+
+    #[test]
+    fn fields_are_called_as_their_columns() {
+        for s in SPECS {
+            assert!(s.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", s.name);
+            assert!(!s.doc.is_empty() && !s.doc.contains("  "), "{}: {}", s.name, s.doc);
         }
     }
 
