@@ -9,11 +9,12 @@
 //! later, perhaps on top of another task (kernel/bpf/mmap_unlock_work.h). So what a task is
 //! seen to acquire or release may not be its own; each rule below says why it is.
 
-use mmtrace_common::{Kind, Record};
+use mmtrace_common::{Kind, Record, View as _, event};
 
 use super::{
     Model,
     functions::Functions,
+    lock::LockStep,
     told::{Handling, Outcome, Told, Under},
     vma_lock::Intrusion,
 };
@@ -223,15 +224,15 @@ impl Model {
     /// `handle_mm_fault()` is entered.
     pub(super) fn fault_begins(&mut self, record: &Record, sink: &mut Sink) {
         self.alive(record, sink);
-        let [vma, addr, ..] = record.args;
+        let event::HandleMmFault { vma, addr, fault_flags, in_trap } = event::HandleMmFault::of(record);
         let mut call = Call {
             mm: record.mm,
             vma,
             addr,
             since: record.ts,
             under: Under::Vma,
-            flags: record.aux & 0xffff,
-            in_trap: record.aux >> 31 != 0,
+            flags: fault_flags,
+            in_trap,
             granted: None,
             releases: 0,
             own: true,
@@ -260,7 +261,7 @@ impl Model {
             };
             caller.call = Some(call);
             self.told = Some(Told::Handles(call.told()));
-            self.in_mmap_mode(record, sink);
+            self.in_mmap_mode(addr, record, sink);
             self.in_trap(call, record, sink);
             return;
         }
@@ -303,7 +304,7 @@ impl Model {
     }
 
     /// A call under the mmap_lock: somebody must hold it.
-    fn in_mmap_mode(&mut self, record: &Record, sink: &mut Sink) {
+    fn in_mmap_mode(&mut self, addr: u64, record: &Record, sink: &mut Sink) {
         self.settle(record, sink);
         let lock = &mut self.mm(record.mm).lock;
         if lock.writer().is_some() || !lock.readers().is_empty() {
@@ -313,8 +314,8 @@ impl Model {
             self.forget_writes(record.mm);
             self.functions.caller(record.tid).call = None;
             let what = format!(
-                "task {} handles a fault at {:#x} in mm {:#x}, and nobody holds its mmap_lock",
-                record.tid, record.args[1], record.mm
+                "task {} handles a fault at {addr:#x} in mm {:#x}, and nobody holds its mmap_lock",
+                record.tid, record.mm
             );
             sink.violated(RuleId::L13, record, record.mm, &[record.tid], what);
         } else {
@@ -350,9 +351,8 @@ impl Model {
         let caller = self.functions.caller(record.tid);
         let open = caller.call.take();
         caller.known = true;
-        let [vma, addr, ..] = record.args;
+        let event::HandleMmFaultReturn { vma, addr, fault_result: result } = event::HandleMmFaultReturn::of(record);
         let Some(call) = open.filter(|c| c.vma == vma && c.addr == addr) else { return };
-        let result = record.aux;
         let dropped = result & (RETRY | COMPLETED) != 0;
         let outcome = match () {
             () if result & RETRY != 0 => Outcome::Retry,
@@ -468,7 +468,8 @@ impl Model {
     pub(super) fn wait_begins(&mut self, record: &Record, sink: &mut Sink) {
         let Some(call) = self.functions.caller(record.tid).call_on(record.mm).copied() else { return };
         let vma = if call.in_vma_mode() { call.vma } else { 0 };
-        self.functions.waiting.begins(record.tid, record.mm, vma, record.args[0], record.ts);
+        let event::MigrationEntryWait { addr, .. } = event::MigrationEntryWait::of(record);
+        self.functions.waiting.begins(record.tid, record.mm, vma, addr, record.ts);
         if call.in_vma_mode() {
             return;
         }
@@ -481,8 +482,8 @@ impl Model {
             self.forget_writes(call.mm);
             self.functions.caller(record.tid).call = None;
             let what = format!(
-                "task {} waits for a migration at {:#x} and has released the mmap_lock of mm {:#x}",
-                record.tid, record.args[0], record.mm
+                "task {} waits for a migration at {addr:#x} and has released the mmap_lock of mm {:#x}",
+                record.tid, record.mm
             );
             sink.violated(RuleId::L33, record, record.mm, &[record.tid], what);
         }
@@ -490,10 +491,10 @@ impl Model {
 
     /// `__folio_lock_or_retry()` has returned.
     pub(super) fn folio_lock(&mut self, record: &Record) {
-        let flags = record.aux & 0xffff;
-        let first = flags & (flag::ALLOW_RETRY | flag::RETRY_NOWAIT | flag::TRIED) == flag::ALLOW_RETRY;
+        let event::FolioLockOrRetry { fault_flags, fault_result } = event::FolioLockOrRetry::of(record);
+        let first = fault_flags & (flag::ALLOW_RETRY | flag::RETRY_NOWAIT | flag::TRIED) == flag::ALLOW_RETRY;
         if first
-            && record.args[0] as u32 & RETRY != 0
+            && fault_result as u32 & RETRY != 0
             && let Some(call) = self.functions.callers.get_mut(&record.tid).and_then(|c| c.call.as_mut())
         {
             call.must_retry = true;
@@ -502,20 +503,18 @@ impl Model {
 
     /// An event of an mmap_lock, before the lock's own state takes it.
     pub(super) fn follow_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
-        let (write, success) = (record.aux & 1 != 0, record.aux & 2 != 0);
-        match (kind, write) {
-            (Kind::StartLocking, true) => {
+        match LockStep::of(kind, record) {
+            (LockStep::Starts, true) => {
                 self.functions.waiting.lock_writer(record);
                 self.locks_in_retract(record, sink);
             }
-            (Kind::AcquireReturned, true) => {
+            (LockStep::Failed, true) => self.lock_writer_ends(record, sink),
+            (LockStep::Acquired, true) => {
                 self.lock_writer_ends(record, sink);
-                if success {
-                    self.vma_writes_end(record.mm);
-                    self.functions.vmas.section_begins(record);
-                }
+                self.vma_writes_end(record.mm);
+                self.functions.vmas.section_begins(record);
             }
-            (Kind::AcquireReturned, false) if success => {
+            (LockStep::Acquired, false) => {
                 // Nobody can have it for write; or it is being downgraded.
                 self.vma_writes_end(record.mm);
                 if let Some(caller) = self.functions.callers.get_mut(&record.tid) {
@@ -525,16 +524,16 @@ impl Model {
                     }
                 }
             }
-            (Kind::Released, true) => {
+            (LockStep::Released, true) => {
                 self.vma_writes_end(record.mm);
                 self.delay_ends(record, sink);
                 self.functions.retracting.released(record);
             }
-            (Kind::Released, false) => {
+            (LockStep::Released, false) => {
                 self.delay_ends(record, sink);
                 self.read_released(record);
             }
-            _ => {}
+            (LockStep::Starts | LockStep::Failed, false) => {}
         }
     }
 

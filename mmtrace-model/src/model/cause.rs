@@ -1,6 +1,6 @@
 //! Why faults happen: address spaces, and what is known of them whatever is missing of locks.
 
-use mmtrace_common::{Column, Kind, Record};
+use mmtrace_common::{Kind, Record, View as _, event};
 
 use super::{
     Model, SPACE_MAX,
@@ -23,8 +23,9 @@ pub(super) struct Blind {
 impl Model {
     /// Whatever its cause, every fault that is seen is counted.
     pub(super) fn cause(&mut self, record: &Record) -> Cause {
-        let addr = record.args[0];
-        let code = u64::from(record.aux);
+        // The two kinds of faults have these in common; the field that only one has is not read here.
+        let event::PageFaultUser { addr, error_code, .. } = event::PageFaultUser::of(record);
+        let code = u64::from(error_code);
         let cause = if self.is_disabled(record) {
             Cause::PagefaultDisabled
         } else if self.measures.standing().contains(addr & !0xfff) {
@@ -43,7 +44,7 @@ impl Model {
     pub(super) fn is_disabled(&self, record: &Record) -> bool {
         self.tells_disabled
             && record.kind() == Some(Kind::PageFaultKernel)
-            && record.get(Column::PagefaultDisabled) == Some(1)
+            && event::PageFaultKernel::of(record).pagefault_disabled
     }
 
     /// How much of all faults the causes cover.
@@ -76,7 +77,7 @@ impl Model {
         if record.ts <= blind.mapped {
             return;
         }
-        let (start, end, vma) = (record.args[0], record.args[1], record.args[2]);
+        let event::MaWrite { addr: start, end, vma } = event::MaWrite::of(record);
         self.with_space(record.mm, |space| {
             space.store(start, end, vma);
             if record.ts <= blind.touched {

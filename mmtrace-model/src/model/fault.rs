@@ -1,13 +1,13 @@
 //! Page faults in user mode: what they say about the task.
 
-use mmtrace_common::Record;
+use mmtrace_common::{Record, View as _, event};
 
 use super::{Life, Model, REFAULT_NS};
 use crate::verdict::{RuleId, Sink};
 
 impl Model {
     pub(super) fn user_fault(&mut self, record: &Record, sink: &mut Sink) {
-        let page = record.args[0] & !0xfff;
+        let page = event::PageFaultUser::of(record).addr & !0xfff;
         let task = self.task(record.tid);
         let again = task.last_fault.0 == page && record.ts.saturating_sub(task.last_fault.1) <= REFAULT_NS;
         task.last_fault = (page, record.ts);

@@ -1,6 +1,6 @@
 //! Hugetlb locks and walks of page tables that other mms may share (mm/hugetlb.c).
 
-use mmtrace_common::{Kind, Record};
+use mmtrace_common::{Kind, Record, View as _, event};
 use rustc_hash::FxHashMap;
 
 use super::{Model, exclusion::Mode, lock::EPSILON_NS};
@@ -152,8 +152,9 @@ impl Model {
     /// A hugetlb lock was taken, or is about to be released.
     pub(super) fn hugetlb_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
         self.tables.walk(record.tid).hugetlb = true;
-        let vma = record.args[0];
-        if record.args[2] & VM_MAYSHARE == 0 || record.args[1] == 0 {
+        // All of them say which VMA, and what tells which lock it has.
+        let event::HugetlbVmaLockRead { vma, lock_object, vm_flags } = event::HugetlbVmaLockRead::of(record);
+        if vm_flags & VM_MAYSHARE == 0 || lock_object == 0 {
             self.shareable.remove(&(record.mm, vma));
         } else {
             if self.shareable.len() >= LOCKS_MAX {
@@ -161,7 +162,7 @@ impl Model {
             }
             self.shareable.insert((record.mm, vma));
         }
-        let lock = self.hugetlb.identity(record.args[1], record.args[2]);
+        let lock = self.hugetlb.identity(lock_object, vm_flags);
         match kind {
             Kind::HugetlbVmaUnlockRead => {
                 if let Some((waiting, unlocked)) = &mut self.tables.walk(record.tid).huge_wait
@@ -184,7 +185,7 @@ impl Model {
                     self.hugetlb_released(lock, record, sink);
                 }
             }
-            Kind::HugetlbVmaTrylockWrite if record.aux & 1 == 0 => {}
+            Kind::HugetlbVmaTrylockWrite if !event::HugetlbVmaTrylockWrite::of(record).success => {}
             _ => {
                 let Some(lock) = lock else { return };
                 let mode = if kind == Kind::HugetlbVmaLockRead { Mode::Read } else { Mode::Write };
@@ -260,15 +261,16 @@ impl Model {
     /// `__hugetlb_zap_end()`: the final unmap releases the lock inline, and frees it.
     pub(super) fn hugetlb_zap_end(&mut self, record: &Record, sink: &mut Sink) {
         self.tables.walk(record.tid).hugetlb = true;
-        self.shareable.remove(&(record.mm, record.args[0]));
-        if let Some(lock) = self.hugetlb.release_of(record.args[0], record.tid) {
+        let event::HugetlbZapEnd { vma } = event::HugetlbZapEnd::of(record);
+        self.shareable.remove(&(record.mm, vma));
+        if let Some(lock) = self.hugetlb.release_of(vma, record.tid) {
             self.hugetlb_released(lock, record, sink);
         }
     }
 
     /// L31: an rmap walk drops its use of a shared PMD table.
     pub(super) fn huge_pmd_unshare(&mut self, record: &Record, sink: &mut Sink) {
-        let vma = record.args[0];
+        let event::HugePmdUnshare { vma, .. } = event::HugePmdUnshare::of(record);
         if self.hugetlb.writes(vma, record.tid) {
             self.hugetlb.unshares_in_lock = true;
             self.hugetlb.unshares.confirm(RuleId::L31, sink);
@@ -296,7 +298,7 @@ impl Model {
 
     /// `migration_entry_wait_huge()` is entered with the VMA's hugetlb lock held for read.
     pub(super) fn huge_wait(&mut self, record: &Record) {
-        self.tables.walk(record.tid).huge_wait = Some((record.args[0], false));
+        self.tables.walk(record.tid).huge_wait = Some((event::MigrationEntryWaitHuge::of(record).vma, false));
     }
 
     /// L32: the task is about to sleep until the migration is over.

@@ -7,7 +7,7 @@
 use mmtrace_common::{Kind, Record};
 use rustc_hash::FxHashMap;
 
-use super::lock::EPSILON_NS;
+use super::lock::{EPSILON_NS, LockStep};
 
 /// Tasks that are followed; those with nothing open are forgotten beyond that, and then all.
 const TASKS_MAX: usize = 1 << 15;
@@ -170,9 +170,8 @@ impl Intervals {
 
     /// Takes an event of an mmap_lock.
     pub(super) fn take(&mut self, kind: Kind, record: &Record) -> Ended {
-        let write = record.aux & 1 != 0;
-        match kind {
-            Kind::StartLocking => {
+        match LockStep::of(kind, record) {
+            (LockStep::Starts, write) => {
                 let task = self.task(record.tid);
                 if write {
                     // It cannot wait for itself: a release is missing.
@@ -181,15 +180,14 @@ impl Intervals {
                 push(&mut task.waits, open(record, write));
                 Ended::default()
             }
-            // A failed trylock or a killed wait.
-            Kind::AcquireReturned if record.aux & 2 == 0 => {
+            (LockStep::Failed, write) => {
                 take(&mut self.task(record.tid).waits, |w| w.mm == record.mm && w.write == write);
                 Ended::default()
             }
-            Kind::AcquireReturned if write => self.write_acquired(record),
-            Kind::AcquireReturned => self.read_acquired(record),
-            _ if write => self.write_released(record),
-            _ => Ended::default(),
+            (LockStep::Acquired, true) => self.write_acquired(record),
+            (LockStep::Acquired, false) => self.read_acquired(record),
+            (LockStep::Released, true) => self.write_released(record),
+            (LockStep::Released, false) => Ended::default(),
         }
     }
 

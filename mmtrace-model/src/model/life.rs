@@ -1,6 +1,6 @@
 //! Processes, their mms, and the VMA tree.
 
-use mmtrace_common::{Column, Record};
+use mmtrace_common::{Column, Record, View as _, event};
 
 use super::{Life, Mm, Model, space::Space, task::Task};
 use crate::verdict::{RuleId, Sink};
@@ -94,7 +94,7 @@ impl Model {
 
     pub(super) fn ma_write(&mut self, record: &Record, sink: &mut Sink) {
         self.settle(record, sink);
-        let (start, end, vma) = (record.args[0], record.args[1], record.args[2]);
+        let event::MaWrite { addr: start, end, vma } = event::MaWrite::of(record);
         self.vma_stored(record);
         let mm = self.mm(record.mm);
         let writer = mm.lock.writer();

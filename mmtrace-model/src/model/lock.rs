@@ -4,7 +4,7 @@
 //! acquisition, `released` before the release (include/linux/mmap_lock.h, 6.1 to
 //! 7.2). So if two observed intervals overlap, the true ones do.
 
-use mmtrace_common::Record;
+use mmtrace_common::{Kind, Record, View as _, event};
 
 use super::exclusion::Mode;
 
@@ -14,6 +14,33 @@ pub const EPSILON_NS: u64 = 2_000;
 
 /// Holds of one kind of one mm that are followed one by one; beyond that the lock's state is given up.
 const HOLDS_MAX: usize = 4096;
+
+/// What an event of an mmap_lock says of its task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LockStep {
+    /// It begins to acquire the lock.
+    Starts,
+    /// It has given up: a failed trylock, or a wait that was killed.
+    Failed,
+    /// It has acquired the lock, or downgraded it.
+    Acquired,
+    /// It is about to release the lock.
+    Released,
+}
+
+impl LockStep {
+    /// Reads an event of one of the three kinds: the step, and whether the lock is meant for write.
+    pub(super) fn of(kind: Kind, record: &Record) -> (Self, bool) {
+        match kind {
+            Kind::StartLocking => (Self::Starts, event::StartLocking::of(record).write),
+            Kind::AcquireReturned => {
+                let event::AcquireReturned { write, success } = event::AcquireReturned::of(record);
+                (if success { Self::Acquired } else { Self::Failed }, write)
+            }
+            _ => (Self::Released, event::Released::of(record).write),
+        }
+    }
+}
 
 /// One observed hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use mmtrace_common::{Kind, Record};
 use super::{
     Life, Model,
     exclusion::Mode,
-    lock::{Breach, EPSILON_NS, Meaning, MmapLock},
+    lock::{Breach, EPSILON_NS, LockStep, Meaning, MmapLock},
     task::{NESTING_MAX, Task},
 };
 use crate::verdict::{RuleId, Sink};
@@ -54,17 +54,15 @@ impl Model {
 
     pub(super) fn mmap_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
         self.settle(record, sink);
-        let write = record.aux & 1 != 0;
-        match kind {
-            Kind::StartLocking => {
+        match LockStep::of(kind, record) {
+            (LockStep::Starts, write) => {
                 self.task(record.tid).start(record.mm, write);
             }
-            Kind::AcquireReturned if record.aux & 2 == 0 => {
-                // A failed trylock or a killed wait: nothing is held.
+            (LockStep::Failed, write) => {
                 self.task(record.tid).returned(record.mm, write);
             }
-            Kind::AcquireReturned => self.acquired(record, write, sink),
-            _ => self.released(record, write, sink),
+            (LockStep::Acquired, write) => self.acquired(record, write, sink),
+            (LockStep::Released, write) => self.released(record, write, sink),
         }
     }
 

@@ -2,7 +2,7 @@
 //! long migration entries stand.
 
 use hdrhistogram::Histogram;
-use mmtrace_common::{Kind, LOST_KINDS, Record};
+use mmtrace_common::{Kind, LOST_KINDS, Record, View as _, event};
 use serde::Serialize;
 
 use super::{
@@ -169,15 +169,16 @@ impl Measures {
                 return ended.downgrade;
             }
             Kind::PageFaultUser | Kind::Exit => self.intervals.forget_task(record.tid),
-            Kind::Fork => self.intervals.forget_task(record.args[1] as u32),
+            Kind::Fork => self.intervals.forget_task(event::Fork::of(record).child_tid.cast_unsigned()),
             Kind::CollapseIsolate => self.intervals.isolated(record.tid),
             Kind::SetMigrationPte if record.ts > self.entries.blind_until => {
-                self.entries.standing.set(record.args[0] & !0xfff, record.ts);
+                self.entries.standing.set(event::SetMigrationPte::of(record).addr & !0xfff, record.ts);
             }
             Kind::RemoveMigrationPte => {
                 self.entries.removed += 1;
+                let page = event::RemoveMigrationPte::of(record).addr & !0xfff;
                 if record.ts > self.entries.blind_until
-                    && let Some(ns) = self.entries.standing.remove(record.args[0] & !0xfff, record.ts)
+                    && let Some(ns) = self.entries.standing.remove(page, record.ts)
                 {
                     self.add(RuleId::M06, ns, record, sink);
                 }

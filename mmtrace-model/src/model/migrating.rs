@@ -10,8 +10,8 @@ use super::{
 use crate::verdict::{RuleId, Sink};
 
 impl Model {
-    pub(super) fn set_migration(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
-        let (addr, entry) = (record.args[0], record.args[1]);
+    /// An entry was replaced by a migration entry.
+    pub(super) fn set_migration(&mut self, kind: Kind, addr: u64, entry: u64, record: &Record, sink: &mut Sink) {
         if x86_64::is_present(entry) {
             let what = format!("{} at {addr:#x} stores {entry:#x}, which is present", kind.name());
             sink.violated(RuleId::L41, record, 0, &[record.tid], what);
@@ -26,8 +26,8 @@ impl Model {
         }
     }
 
-    pub(super) fn remove_migration(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
-        let (addr, entry) = (record.args[0], record.args[1]);
+    /// A migration entry was replaced by another entry.
+    pub(super) fn remove_migration(&mut self, kind: Kind, addr: u64, entry: u64, record: &Record, sink: &mut Sink) {
         if !x86_64::is_present(entry) && self.migration_types & 1 << x86_64::swap_type(entry) != 0 {
             let what = format!("{} at {addr:#x} leaves {entry:#x}, which is a migration entry", kind.name());
             sink.violated(RuleId::L41, record, 0, &[record.tid], what);

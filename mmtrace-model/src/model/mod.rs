@@ -35,7 +35,7 @@ mod waiting;
 mod walker;
 mod walking;
 
-use mmtrace_common::{Column, Kind, Record, spec};
+use mmtrace_common::{Column, Kind, Record, View as _, event, spec};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{context::Context, verdict::Sink};
@@ -231,7 +231,7 @@ impl Model {
             self.follow_space(kind, record);
             match kind {
                 Kind::AcquireReturned | Kind::Released | Kind::ExitMmap => self.tables.written(record.mm),
-                kind if spec(kind).at.is_function() => self.walker(kind, record, sink),
+                kind if spec(kind).site.at.is_function() => self.walker(kind, record, sink),
                 _ => {}
             }
             return;
@@ -244,8 +244,22 @@ impl Model {
             Kind::StartLocking | Kind::AcquireReturned | Kind::Released => self.mmap_lock(kind, record, sink),
             Kind::ContentionBegin => self.contention(record, sink),
             Kind::ContentionEnd | Kind::TlbFlush | Kind::KhugepagedScan | Kind::CollapseSwapin => {}
-            Kind::SetMigrationPte | Kind::SetMigrationPmd => self.set_migration(kind, record, sink),
-            Kind::RemoveMigrationPte | Kind::RemoveMigrationPmd => self.remove_migration(kind, record, sink),
+            Kind::SetMigrationPte => {
+                let event::SetMigrationPte { addr, pte, .. } = event::SetMigrationPte::of(record);
+                self.set_migration(kind, addr, pte, record, sink);
+            }
+            Kind::SetMigrationPmd => {
+                let event::SetMigrationPmd { addr, pmd } = event::SetMigrationPmd::of(record);
+                self.set_migration(kind, addr, pmd, record, sink);
+            }
+            Kind::RemoveMigrationPte => {
+                let event::RemoveMigrationPte { addr, pte, .. } = event::RemoveMigrationPte::of(record);
+                self.remove_migration(kind, addr, pte, record, sink);
+            }
+            Kind::RemoveMigrationPmd => {
+                let event::RemoveMigrationPmd { addr, pmd } = event::RemoveMigrationPmd::of(record);
+                self.remove_migration(kind, addr, pmd, record, sink);
+            }
             Kind::MigratePagesStart => self.migrate_start(record, sink),
             Kind::MigratePages => self.migrate_end(record, sink),
             Kind::CompactionBegin => {

@@ -1,6 +1,6 @@
 //! `retract_page_tables()` (mm/khugepaged.c), and what goes on beside it.
 
-use mmtrace_common::{Column, Record};
+use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
 
 use super::{Model, lock::EPSILON_NS};
@@ -52,9 +52,8 @@ impl Retracting {
 
     /// `userfaultfd_set_ctx()`.
     pub(super) fn registers(&mut self, record: &Record) {
-        let flags = record.get(Column::VmFlags).unwrap_or(0);
-        let vma = record.args[0];
-        if record.get(Column::Ctx) == Some(0) || flags & VM_UFFD_WP == 0 {
+        let event::UserfaultfdSetCtx { vma, ctx, vm_flags } = event::UserfaultfdSetCtx::of(record);
+        if ctx == 0 || vm_flags & VM_UFFD_WP == 0 {
             self.registered.remove(&vma);
             return;
         }
@@ -119,11 +118,11 @@ impl Model {
 
     /// `__vmf_anon_prepare()` has returned.
     pub(super) fn anon_vma_prepared(&self, record: &Record, sink: &mut Sink) {
-        if record.get(Column::FaultResult) != Some(0) {
+        let event::VmfAnonPrepare { vma, fault_result, .. } = event::VmfAnonPrepare::of(record);
+        if fault_result != 0 {
             return;
         }
         if let Some(other) = Retracting::by_another(&self.functions.retracting.running, record.tid) {
-            let vma = record.get(Column::Vma).unwrap_or(0);
             let what = format!("task {} gives VMA {vma:#x} an anon_vma while task {other} retracts", record.tid);
             sink.violated(RuleId::H05, record, 0, &[record.tid, other], what);
         } else {
@@ -135,8 +134,8 @@ impl Model {
     pub(super) fn flushed_in_retract(&self, record: &Record, sink: &mut Sink) {
         let retracting = &self.functions.retracting;
         let Some(since) = retracting.running.get(&record.tid).copied() else { return };
-        let vma = record.args[0];
-        if record.get(Column::VmFlags).unwrap_or(0) & VM_UFFD_WP == 0 {
+        let event::PmdpCollapseFlush { vma, addr, vm_flags, .. } = event::PmdpCollapseFlush::of(record);
+        if vm_flags & VM_UFFD_WP == 0 {
             sink.held(RuleId::L26, record.ts);
             return;
         }
@@ -145,9 +144,8 @@ impl Model {
                 if *mm == record.mm && released.saturating_add(EPSILON_NS) < since =>
             {
                 let what = format!(
-                    "task {} retracts the PTE table at {:#x} of mm {mm:#x}, whose VMA {vma:#x} was registered for write-protection {} ns before it began",
+                    "task {} retracts the PTE table at {addr:#x} of mm {mm:#x}, whose VMA {vma:#x} was registered for write-protection {} ns before it began",
                     record.tid,
-                    record.args[1],
                     since - released
                 );
                 sink.violated(RuleId::L26, record, record.mm, &[record.tid], what);

@@ -1,6 +1,6 @@
 //! PTE tables that collapses unlink (mm/khugepaged.c), and how tables are freed.
 
-use mmtrace_common::{Column, Kind, Record};
+use mmtrace_common::{Event, Kind, Record, View as _, event};
 
 use super::{
     Model,
@@ -106,17 +106,19 @@ impl Model {
             // Neither of the other two calls it.
             _ => {
                 *walk = Walk { known: true, retract: None, pte_mapped: None, ..*walk };
-                self.task(record.tid).collapse.begun = Some((record.args[0], record.ts));
+                let event::CollapseHugePageEnter { addr } = event::CollapseHugePageEnter::of(record);
+                self.task(record.tid).collapse.begun = Some((addr, record.ts));
             }
         }
     }
 
     /// `pmdp_collapse_flush()` is entered: the PMD entry still points to the table.
     pub(super) fn flush(&mut self, record: &Record, sink: &mut Sink) {
-        let slot = (record.mm, record.args[2]);
-        let frame = table_of(record.args[3]);
-        self.flush_context(record, sink);
-        self.flushed_empty(record, sink);
+        let flush = event::PmdpCollapseFlush::of(record);
+        let slot = (record.mm, flush.pmdp);
+        let frame = table_of(flush.pmd);
+        self.flush_context(&flush, record, sink);
+        self.flushed_empty(&flush, record, sink);
         let walk = self.tables.walk(record.tid);
         let told = [(walk.retract.is_some(), Told::Retracted), (walk.pte_mapped.is_some(), Told::PteMapped)];
         let told = told.into_iter().find(|(is, _)| *is).map(|(_, told)| told);
@@ -129,7 +131,7 @@ impl Model {
                 self.collapsing.clear();
             }
             self.collapsing.retain(|c| c.tid != record.tid);
-            let base = record.get(Column::Addr).unwrap_or(0) & !(PMD_SIZE - 1);
+            let base = flush.addr & !(PMD_SIZE - 1);
             self.collapsing.push(Collapsing {
                 slot,
                 tid: record.tid,
@@ -148,7 +150,7 @@ impl Model {
     }
 
     /// L23: who unlinks a table holds what it takes.
-    fn flush_context(&mut self, record: &Record, sink: &mut Sink) {
+    fn flush_context(&mut self, flush: &event::PmdpCollapseFlush, record: &Record, sink: &mut Sink) {
         let walk = *self.tables.walk(record.tid);
         let anchored = walk.known && self.task(record.tid).anchored;
         let writes = self.task(record.tid).writes.contains(&record.mm);
@@ -171,12 +173,12 @@ impl Model {
         self.mm(record.mm).lock.taint();
         self.forget_writes(record.mm);
         let what =
-            format!("task {} unlinks the PTE table of {:#x} in mm {:#x} {how}", record.tid, record.args[1], record.mm);
+            format!("task {} unlinks the PTE table of {:#x} in mm {:#x} {how}", record.tid, flush.addr, record.mm);
         sink.violated(RuleId::L23, record, record.mm, &[record.tid], what);
     }
 
     /// L25: a table that is unlinked without the mmap_lock held for write is empty.
-    fn flushed_empty(&mut self, record: &Record, sink: &mut Sink) {
+    fn flushed_empty(&mut self, flush: &event::PmdpCollapseFlush, record: &Record, sink: &mut Sink) {
         let walk = self.tables.walk(record.tid);
         let by = match (walk.retract, walk.pte_mapped) {
             (Some(_), _) => "retract_page_tables()",
@@ -185,9 +187,8 @@ impl Model {
             // An anonymous collapse empties the table afterwards.
             _ => return,
         };
-        let (markers, presents) = (record.aux & 0x3ff, record.aux >> 10 & 0x3ff);
-        let (index, scanned) = (u64::from(record.aux >> 20 & 0x1ff), record.aux >> 29 & 1 != 0);
-        let (entry, vm_flags) = (record.args[4], record.args[5]);
+        let event::PmdpCollapseFlush { addr, entry, vm_flags, markers, presents, entry_index, scanned, .. } = *flush;
+        let base = addr & !(PMD_SIZE - 1);
         if !scanned {
             sink.unjudged(RuleId::L25);
             return;
@@ -203,20 +204,19 @@ impl Model {
             sink.unjudged(RuleId::L25);
             return;
         }
-        let address = (record.args[1] & !(PMD_SIZE - 1)) + (index << 12);
+        let address = base + (u64::from(entry_index) << 12);
         let mut tids = vec![record.tid];
         let mut what = format!(
-            "task {} unlinks the PTE table of {:#x} in mm {:#x} in {by}, and it still holds {} and \
+            "task {} unlinks the PTE table of {base:#x} in mm {:#x} in {by}, and it still holds {} and \
              {}; at {address:#x} stands a {} ({entry:#x})",
             record.tid,
-            record.args[1] & !(PMD_SIZE - 1),
             record.mm,
             counted(markers, "marker", "markers"),
             counted(presents, "present entry", "present entries"),
             entry_name(entry)
         );
         if sink.violations(RuleId::L25) < TOLD
-            && let Some((who, how)) = installer(record, address, sink)
+            && let Some((who, how)) = installer(flush, record, address, sink)
         {
             tids.push(who);
             what.push_str(&how);
@@ -229,7 +229,7 @@ impl Model {
         let Some(walk) = self.tables.walk_of(record.tid) else { return };
         if let Some(flush) = walk.flush.as_mut().filter(|f| !f.returned) {
             flush.returned = true;
-            if let Some(frame) = table_of(record.args[0]) {
+            if let Some(frame) = table_of(event::PmdpCollapseFlushReturn::of(record).pmd) {
                 flush.frame = Some(frame);
             }
         }
@@ -237,7 +237,7 @@ impl Model {
 
     /// L24: what is handed to RCU is what this task has just unlinked.
     pub(super) fn free_defer(&mut self, record: &Record, sink: &mut Sink) {
-        let frame = frame_of_pfn(record.args[0]);
+        let frame = frame_of_pfn(event::PteFreeDefer::of(record).table);
         let walk = self.tables.walk(record.tid);
         let inside = walk.retract.is_some() || walk.pte_mapped.is_some();
         let broken = match walk.flush.as_mut() {
@@ -278,7 +278,7 @@ impl Model {
 
     /// The grace period is over. The current task has nothing to do with it.
     pub(super) fn free_now(&mut self, record: &Record, sink: &mut Sink) {
-        let frame = frame_of_pfn(record.args[0]);
+        let frame = frame_of_pfn(event::PteFreeNow::of(record).table);
         self.tables.counts.freed += 1;
         let Some(Life::Deferred { by, mapped, .. }) = self.tables.free(frame) else {
             sink.unjudged(RuleId::L48);
@@ -323,7 +323,7 @@ impl Model {
     /// `___pte_free_tlb()`: the PMD entry was cleared before.
     pub(super) fn free_tlb(&mut self, record: &Record) {
         self.tables.counts.torn_down += 1;
-        self.tables.free(frame_of_pfn(record.args[0]));
+        self.tables.free(frame_of_pfn(event::PteFreeTlb::of(record).table));
     }
 
     /// L28: a table was linked; was there a collapse that had taken one out of that place?
@@ -343,7 +343,7 @@ impl Model {
         if self.collapsing.is_empty() || !sink.is_open(RuleId::L28) {
             return;
         }
-        let addr = record.get(Column::Addr).unwrap_or(0);
+        let event::HandleMmFault { addr, .. } = event::HandleMmFault::of(record);
         for collapsing in &mut self.collapsing {
             if collapsing.slot.0 == record.mm
                 && collapsing.base == addr & !(PMD_SIZE - 1)
@@ -357,8 +357,8 @@ impl Model {
 
     /// L28: a fault ends, perhaps with a page where the collapse has emptied the entry.
     pub(super) fn fault_in_collapse_ends(&mut self, record: &Record) {
-        let fault = (record.tid, record.get(Column::Addr).unwrap_or(0));
-        let result = record.get(Column::FaultResult).unwrap_or(0) as u32;
+        let event::HandleMmFaultReturn { addr, fault_result: result, .. } = event::HandleMmFaultReturn::of(record);
+        let fault = (record.tid, addr);
         for collapsing in &mut self.collapsing {
             if let Some(index) = collapsing.faults.iter().position(|f| *f == fault) {
                 collapsing.faults.swap_remove(index);
@@ -397,16 +397,23 @@ impl Model {
 }
 
 /// Who is likely to have put an entry at this address, as far as the last events tell.
-fn installer(record: &Record, address: u64, sink: &Sink) -> Option<(u32, String)> {
-    let page = |r: &Record| r.args[1] & !0xfff == address;
+fn installer(
+    flush: &event::PmdpCollapseFlush,
+    record: &Record,
+    address: u64,
+    sink: &Sink,
+) -> Option<(u32, String)> {
     let found = sink.last_event(|r| {
         r.mm == record.mm
-            && match r.kind() {
-                Some(Kind::MwriteprotectRange) => {
-                    r.aux & 1 != 0 && (r.args[0]..r.args[0].saturating_add(r.args[1])).contains(&address)
+            && match Event::of(r) {
+                Some(Event::MwriteprotectRange(range)) => {
+                    range.enable_wp && (range.addr..range.addr.saturating_add(range.len)).contains(&address)
                 }
-                Some(Kind::PteOffsetMapLock) => {
-                    r.tid != record.tid && r.args[0] == record.args[2] && r.args[2] != 0 && page(r)
+                Some(Event::PteOffsetMapLock(mapped)) => {
+                    r.tid != record.tid
+                        && mapped.pmdp == flush.pmdp
+                        && mapped.ptep != 0
+                        && mapped.addr & !0xfff == address
                 }
                 _ => false,
             }

@@ -6,7 +6,7 @@
 //! (include/linux/mmap_lock.h:vma_end_write_all). VMA objects are reused at once, for any mm
 //! (SLAB_TYPESAFE_BY_RCU): what is known of one ends at `vm_area_free()`.
 
-use mmtrace_common::{Column, Record};
+use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
 
 use super::{Model, functions::Suspect, lock::EPSILON_NS, told::Told};
@@ -102,14 +102,13 @@ impl VmaLocks {
 impl Model {
     /// `lock_vma_under_rcu()` has returned.
     pub(super) fn vma_read_lock(&mut self, record: &Record, sink: &mut Sink) {
-        let vma = record.get(Column::Vma).unwrap_or(0);
+        let event::LockVmaUnderRcu { addr, vma, vma_start: start, vma_end: end, same_mm: same } =
+            event::LockVmaUnderRcu::of(record);
         self.granted(record, vma);
         if vma == 0 {
             return;
         }
         self.alive(record, sink);
-        let [addr, _, start, end, ..] = record.args;
-        let same = record.get(Column::SameMm) == Some(1);
         if (start, end) == (0, 0) {
             // It could not be read.
             sink.unjudged(RuleId::L12);
@@ -163,7 +162,9 @@ impl Model {
             lock.taint();
             let what = format!(
                 "task {} locks VMA {:#x} for writing without holding the mmap_lock of mm {:#x} for write",
-                record.tid, record.args[0], record.mm
+                record.tid,
+                event::VmaStartWrite::of(record).vma,
+                record.mm
             );
             let mut tids = vec![record.tid];
             tids.extend(writer.map(|w| w.tid));
@@ -177,14 +178,15 @@ impl Model {
     /// `__vma_start_write()` has returned.
     pub(super) fn vma_write_locked(&mut self, record: &Record, sink: &mut Sink) {
         self.vma_writer_ends(record, sink);
-        if (record.get(Column::Ret).unwrap_or(0) as u32 as i32) < 0 {
+        let event::VmaStartWriteReturn { vma, ret } = event::VmaStartWriteReturn::of(record);
+        if ret < 0 {
             // Killed while it waited.
             return;
         }
         self.alive(record, sink);
         let section = self.functions.vmas.sections.get(&record.mm).copied().filter(|s| s.tid == record.tid);
         self.told = section.map(|_| Told::VmaWritten);
-        let vma = self.functions.vmas.vma(record.args[0]);
+        let vma = self.functions.vmas.vma(vma);
         let next = usize::from(vma.next) % WRITES;
         vma.writes[next] = (record.ts, record.tid);
         vma.next = (next as u8 + 1) % WRITES as u8;
@@ -193,7 +195,7 @@ impl Model {
 
     /// `vm_area_free()` is entered: the object may be another's at once.
     pub(super) fn vma_freed(&mut self, record: &Record) {
-        let pointer = record.args[0];
+        let event::VmAreaFree { vma: pointer } = event::VmAreaFree::of(record);
         self.functions.retracting.vma_freed(pointer);
         let vma = self.functions.vmas.vma(pointer);
         vma.section = None;

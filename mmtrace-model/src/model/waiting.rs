@@ -4,7 +4,7 @@
 //! holds: the VMA's lock or the mmap_lock ("mm: drop VMA lock before waiting for migration",
 //! linux-mm, 2023-06). A writer waits as long.
 
-use mmtrace_common::{Column, Record};
+use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
 
 use super::{Model, measure::Overlap, told::Told};
@@ -71,7 +71,8 @@ impl Waiting {
     }
 
     pub(super) fn vma_writer(&mut self, record: &Record) {
-        let writer = Writer { mm: record.mm, vma: record.args[0], since: record.ts };
+        let event::VmaStartWrite { vma } = event::VmaStartWrite::of(record);
+        let writer = Writer { mm: record.mm, vma, since: record.ts };
         bounded(&mut self.vma_writers).insert(record.tid, writer);
     }
 
@@ -84,7 +85,7 @@ impl Waiting {
     fn writer_ends(&mut self, of_vma: bool, record: &Record) -> Option<(Writer, Vec<Wait>)> {
         let writers = if of_vma { &mut self.vma_writers } else { &mut self.lock_writers };
         let writer = writers.remove(&record.tid)?;
-        let vma = if of_vma { record.args[0] } else { 0 };
+        let vma = if of_vma { event::VmaStartWriteReturn::of(record).vma } else { 0 };
         if writer.mm != record.mm || writer.vma != vma || self.waits.is_empty() {
             return None;
         }
@@ -179,7 +180,7 @@ impl Model {
         let what = format!(
             "task {} frees PTE table {:#x} of mm {mm:#x}, after it waited for task {waiter} to end its wait for a migration",
             record.tid,
-            record.get(Column::Table).unwrap_or(0)
+            event::PteFreeTlb::of(record).table
         );
         sink.violated(RuleId::H06, record, mm, &[record.tid, waiter], what);
     }

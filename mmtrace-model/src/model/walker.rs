@@ -1,6 +1,6 @@
 //! Which events are about page tables.
 
-use mmtrace_common::{Kind, Record};
+use mmtrace_common::{Kind, Record, View as _, event};
 
 use super::{Model, tables::Walk};
 use crate::verdict::{RuleId, Sink};
@@ -41,7 +41,8 @@ impl Model {
             Kind::PteFreeTlb => return self.free_tlb(record),
             Kind::Mmdrop => return self.tables.written(record.mm),
             Kind::VmAreaFree => {
-                self.shareable.remove(&(record.mm, record.args[0]));
+                let event::VmAreaFree { vma } = event::VmAreaFree::of(record);
+                self.shareable.remove(&(record.mm, vma));
                 return;
             }
             _ => {}

@@ -1,7 +1,7 @@
 //! Maps of PTE tables: what each may return, given the PMD entry it went by and what was
 //! known of it (mm/pgtable-generic.c, 6.5 to 7.2).
 
-use mmtrace_common::{Kind, Record};
+use mmtrace_common::{Kind, Record, View as _, event};
 
 use super::{
     Model,
@@ -31,53 +31,51 @@ impl Model {
     /// `__pte_offset_map()` has returned, perhaps inside another function of the family.
     pub(super) fn map_inner(&mut self, record: &Record) {
         let Some(walk) = self.tables.walk_of(record.tid) else { return };
+        let event::PteOffsetMap { pmdp, addr, .. } = event::PteOffsetMap::of(record);
         // Interrupts map other tables on top of the task.
-        if let Some(locking) = walk.locking.as_mut().filter(|l| l.of == (record.args[0], record.args[1])) {
+        if let Some(locking) = walk.locking.as_mut().filter(|l| l.of == (pmdp, addr)) {
             locking.maps += 1;
         }
     }
 
     /// `pte_offset_map_lock()` is entered.
     pub(super) fn map_lock_enter(&mut self, record: &Record) {
-        self.tables.walk(record.tid).locking = Some(Locking { of: (record.args[0], record.args[1]), maps: 0 });
+        let event::PteOffsetMapLockEnter { pmdp, addr } = event::PteOffsetMapLockEnter::of(record);
+        self.tables.walk(record.tid).locking = Some(Locking { of: (pmdp, addr), maps: 0 });
     }
 
     /// One of the family has returned.
     pub(super) fn map(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
         let locked = kind == Kind::PteOffsetMapLock;
-        let map = Map {
-            slot: (record.mm, record.args[0]),
-            addr: record.args[1],
-            ptep: record.args[2],
-            used: (kind == Kind::PteOffsetMapRwNolock && self.pmd_used).then_some(record.args[4]),
-            now: record.args[3],
-            locked,
-        };
+        // The three kinds have these in common; one of them also says which PMD entry it used.
+        let event::PteOffsetMapRwNolock { pmdp, addr, ptep, pmd, pmd_used } = event::PteOffsetMapRwNolock::of(record);
+        let used = (kind == Kind::PteOffsetMapRwNolock && self.pmd_used).then_some(pmd_used);
+        let map = Map { slot: (record.mm, pmdp), addr, ptep, used, now: pmd, locked };
         self.tables.counts.maps += 1;
         if map.ptep == 0 {
             self.tables.counts.without_table += 1;
         }
         if locked {
-            self.lost_race(record, sink);
+            self.lost_race(&map, record, sink);
         }
         self.window(&map, record, sink);
         let frame = self.compare(&map, record, sink);
         if locked && let Some(frame) = frame {
-            self.mapped_late(frame, record);
+            self.mapped_late(frame, map.slot, record);
         }
     }
 
     /// H02: how often it had to begin again.
-    fn lost_race(&mut self, record: &Record, sink: &mut Sink) {
+    fn lost_race(&mut self, map: &Map, record: &Record, sink: &mut Sink) {
         let Some(walk) = self.tables.walk_of(record.tid) else { return };
         let Some(locking) = walk.locking.take() else { return };
-        if locking.of != (record.args[0], record.args[1]) || locking.maps == 0 {
+        if locking.of != (map.slot.1, map.addr) || locking.maps == 0 {
             return;
         }
         if locking.maps > 1 {
             let what = format!(
                 "task {} mapped the PTE table of {:#x} {} times until it had the table's lock",
-                record.tid, record.args[1], locking.maps
+                record.tid, map.addr, locking.maps
             );
             sink.violated(RuleId::H02, record, record.mm, &[record.tid], what);
         } else {
@@ -147,7 +145,7 @@ impl Model {
             if map.locked
                 && sink.is_open(RuleId::L48)
                 && let Some(frame) = self.tables.direct_map.frame(map.ptep)
-                && self.mapped_late(frame, record)
+                && self.mapped_late(frame, map.slot, record)
             {
                 return None;
             }
@@ -190,10 +188,10 @@ impl Model {
     /// when it is freed: then nobody can have got another table in the same place. `true` if it
     /// comes to that. RCU may free it on top of a task that BPF programs do not see; linked
     /// elsewhere, it is another table by then.
-    fn mapped_late(&mut self, frame: u64, record: &Record) -> bool {
+    fn mapped_late(&mut self, frame: u64, mapped_at: (u64, u64), record: &Record) -> bool {
         if let Some(Life::Deferred { since, slot, mapped, .. }) = self.tables.life(frame)
             && record.ts > since.saturating_add(EPSILON_NS)
-            && *slot == Some((record.mm, record.args[0]))
+            && *slot == Some(mapped_at)
         {
             mapped.get_or_insert((record.tid, record.ts));
             return true;
@@ -203,13 +201,14 @@ impl Model {
 
     /// A table was linked, or there was one already.
     pub(super) fn pmd_install(&mut self, record: &Record, sink: &mut Sink) {
-        let slot = (record.mm, record.args[0]);
-        if record.aux & 1 == 0 {
+        let event::PmdInstall { pmdp, pmd, installed } = event::PmdInstall::of(record);
+        if !installed {
             return;
         }
+        let slot = (record.mm, pmdp);
         self.tables.counts.born += 1;
         self.filled(slot, record, sink);
-        let table = table_of(record.args[1]);
+        let table = table_of(pmd);
         if let Some(frame) = table
             && matches!(self.tables.life(frame), Some(Life::Deferred { .. }))
         {

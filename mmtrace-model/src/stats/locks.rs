@@ -1,9 +1,9 @@
 //! mmap_locks and VMA locks, mm by mm: who holds them how long, and who waits for whom.
 
-use mmtrace_common::{Column, Kind, Record};
+use mmtrace_common::{Class, Column, Kind, Record, spec};
 use rustc_hash::FxHashMap;
 
-use super::{durations::Durations, faults::Faults, rates::Class, value};
+use super::{durations::Durations, faults::Faults, value};
 use crate::{
     coverage::Coverage,
     model::{
@@ -388,7 +388,7 @@ impl Locks {
         if mmap {
             self.blind_until = self.blind_until.max(until);
         }
-        let about_vmas = |kind| matches!(Class::of(kind), Class::Fault | Class::Lock | Class::Layout | Class::Life);
+        let about_vmas = |kind| matches!(spec(kind).class, Class::Fault | Class::Lock | Class::Layout | Class::Life);
         let vmas = mmap || of.is_some_and(about_vmas);
         for lock in self.mms.values_mut() {
             if mmap {

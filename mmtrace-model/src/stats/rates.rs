@@ -1,161 +1,13 @@
 //! Events per second, by class, over the last minutes.
 
-use mmtrace_common::{Kind, SPECS};
+use mmtrace_common::{Class, Kind, SPECS, spec};
 
 use crate::context::Context;
 
-/// What an event is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// Page faults.
-    Fault,
-    /// mmap_lock, VMA locks, hugetlb VMA locks.
-    Lock,
-    /// Migration and compaction.
-    Migration,
-    /// khugepaged and MADV_COLLAPSE.
-    Collapse,
-    /// PTE tables: mapped, linked, unlinked, freed.
-    Table,
-    /// The VMA tree.
-    Layout,
-    /// Processes and mms.
-    Life,
-    /// TLB flushes.
-    Tlb,
-    /// The rings had no room for them.
-    Lost,
-    /// The kernel skipped the probe's run.
-    Missed,
-    /// Places where a capture could not be read.
-    Gap,
-    /// No program of ours can have written them.
-    Foreign,
-}
-
-impl Class {
-    /// Every class, in the order of views.
-    pub const ALL: [Self; 12] = [
-        Self::Fault,
-        Self::Lock,
-        Self::Migration,
-        Self::Collapse,
-        Self::Table,
-        Self::Layout,
-        Self::Life,
-        Self::Tlb,
-        Self::Lost,
-        Self::Missed,
-        Self::Gap,
-        Self::Foreign,
-    ];
-
-    /// As views call it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Fault => "page faults",
-            Self::Lock => "locks",
-            Self::Migration => "migration",
-            Self::Collapse => "collapse",
-            Self::Table => "page tables",
-            Self::Layout => "VMA tree",
-            Self::Life => "processes",
-            Self::Tlb => "TLB flushes",
-            Self::Lost => "lost",
-            Self::Missed => "missed",
-            Self::Gap => "gaps",
-            Self::Foreign => "foreign",
-        }
-    }
-
-    /// Of a kind.
-    #[must_use]
-    pub const fn of(kind: Kind) -> Self {
-        match kind {
-            Kind::PageFaultUser
-            | Kind::PageFaultKernel
-            | Kind::HandleMmFault
-            | Kind::HandleMmFaultReturn
-            | Kind::VmfAnonPrepare
-            | Kind::FolioLockOrRetry
-            | Kind::MwriteprotectRange
-            | Kind::MwriteprotectRangeReturn
-            | Kind::UserfaultfdSetCtx => Self::Fault,
-            Kind::StartLocking
-            | Kind::AcquireReturned
-            | Kind::Released
-            | Kind::ContentionBegin
-            | Kind::ContentionEnd
-            | Kind::LockVmaUnderRcu
-            | Kind::LockMmAndFindVma
-            | Kind::VmaStartWrite
-            | Kind::VmaStartWriteReturn
-            | Kind::HugetlbVmaLockRead
-            | Kind::HugetlbVmaUnlockRead
-            | Kind::HugetlbVmaLockWrite
-            | Kind::HugetlbVmaUnlockWrite
-            | Kind::HugetlbVmaTrylockWrite
-            | Kind::HugetlbZapEnd => Self::Lock,
-            Kind::SetMigrationPte
-            | Kind::RemoveMigrationPte
-            | Kind::SetMigrationPmd
-            | Kind::RemoveMigrationPmd
-            | Kind::MigratePagesStart
-            | Kind::MigratePages
-            | Kind::CompactionBegin
-            | Kind::CompactionEnd
-            | Kind::MigrationEntryWait
-            | Kind::MigrationEntryWaitReturn
-            | Kind::MigrationEntryWaitOnLocked
-            | Kind::MigrationEntryWaitHuge => Self::Migration,
-            Kind::ScanPmd
-            | Kind::KhugepagedScan
-            | Kind::CollapseIsolate
-            | Kind::CollapseHugePage
-            | Kind::CollapseSwapin
-            | Kind::ScanFile
-            | Kind::CollapseFile
-            | Kind::CollapseHugePageEnter
-            | Kind::CollapsePteMappedThp
-            | Kind::CollapsePteMappedThpReturn
-            | Kind::RetractPageTables
-            | Kind::RetractPageTablesReturn => Self::Collapse,
-            Kind::PteOffsetMap
-            | Kind::PteOffsetMapLockEnter
-            | Kind::PteOffsetMapLock
-            | Kind::PteOffsetMapRwNolock
-            | Kind::PteOffsetMapRoNolock
-            | Kind::PmdInstall
-            | Kind::PmdpCollapseFlush
-            | Kind::PmdpCollapseFlushReturn
-            | Kind::PteFreeDefer
-            | Kind::PteFreeNow
-            | Kind::PteFreeTlb
-            | Kind::VmaPgtableWalkBegin
-            | Kind::VmaPgtableWalkEnd
-            | Kind::HugePmdUnshare => Self::Table,
-            Kind::MaWrite | Kind::VmAreaFree => Self::Layout,
-            Kind::ExitMmap | Kind::Fork | Kind::Exec | Kind::Exit | Kind::Mmdrop => Self::Life,
-            Kind::TlbFlush => Self::Tlb,
-            Kind::Loss => Self::Lost,
-            Kind::Missed => Self::Missed,
-            Kind::Gap => Self::Gap,
-            Kind::Foreign => Self::Foreign,
-        }
-    }
-
-    /// It is about what should be here and is not.
-    #[must_use]
-    pub const fn is_missing(self) -> bool {
-        matches!(self, Self::Lost | Self::Missed | Self::Gap | Self::Foreign)
-    }
-
-    /// Whether any event of it can be seen: of others, none says nothing.
-    #[must_use]
-    pub fn is_observable(self, context: &Context) -> bool {
-        self.is_missing() || SPECS.iter().any(|s| Self::of(s.kind) == self && context.has(s.kind))
-    }
+/// Whether any event of a class can be seen with these probes: of the others, no event says nothing.
+#[must_use]
+pub fn is_observable(class: Class, context: &Context) -> bool {
+    class.is_missing() || SPECS.iter().any(|s| s.class == class && context.has(s.kind))
 }
 
 /// Length of an interval, nanoseconds.
@@ -200,7 +52,7 @@ impl Rates {
                 self.newest = Some(interval);
             }
         }
-        let count = &mut self.counts[(interval % INTERVALS as u64) as usize][Class::of(kind) as usize];
+        let count = &mut self.counts[(interval % INTERVALS as u64) as usize][spec(kind).class as usize];
         *count = count.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
     }
 
@@ -258,7 +110,7 @@ mod tests {
     #[test]
     fn only_what_has_a_probe_is_observable_and_what_is_missing_always() {
         let mut context = Context::default();
-        let seen = |context: &Context| Class::ALL.into_iter().filter(|c| c.is_observable(context)).collect::<Vec<_>>();
+        let seen = |context: &Context| Class::ALL.into_iter().filter(|c| is_observable(*c, context)).collect::<Vec<_>>();
         assert_eq!(seen(&context), [Class::Lost, Class::Missed, Class::Gap, Class::Foreign]);
         let probe =
             |kind: Kind, form| ProbeState { event: kind.name().to_owned(), form, absent: Vec::new(), reason: None };

@@ -6,7 +6,7 @@
 use std::{fs::File, io::Read};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use mmtrace_model::{stats::rates::Class, when::When};
+use mmtrace_model::when::When;
 use serde::Deserialize;
 
 use super::{

@@ -81,7 +81,7 @@ impl List<'_> {
     fn sees(&mut self, kind: Kind, what: &'static str) -> bool {
         let seen = self.context.has(kind);
         // That there are no functions is said once for all.
-        if !seen && (self.functions || !spec(kind).at.is_function()) {
+        if !seen && (self.functions || !spec(kind).site.at.is_function()) {
             self.unseen(what, "not observable here");
         }
         seen
