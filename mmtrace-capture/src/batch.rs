@@ -267,11 +267,7 @@ impl BatchBuilder {
             self.mm_valid.set(row);
         }
         for step in &plan.steps {
-            let raw = match step.slot {
-                Slot::Arg(i) => record.args[usize::from(i)],
-                Slot::Aux { shift, bits } => u64::from(record.aux >> shift) & ((1u64 << bits) - 1),
-            };
-            self.cells[step.column as usize].put(row, raw, step.column, &self.names);
+            self.cells[step.column as usize].put(row, step.slot.get(record), step.column, &self.names);
         }
         if record.kind < Kind::Loss as u16 {
             return true;

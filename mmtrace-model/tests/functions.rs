@@ -86,7 +86,7 @@ faults! {
         m.grant(2);
         if fault {
             let last = m.records.last_mut().expect("a grant");
-            last.aux = 0;
+            last.set(Column::SameMm, 0);
         }
     };
     L13 fault_without_lock = |m, fault| {

@@ -3,7 +3,7 @@
 
 use mmtrace_common::{Column, Kind, Record};
 use mmtrace_model::{
-    model::told::Under,
+    model::effect::Under,
     replay::Engine,
     stats::{Stats, locks::VmaLocks},
 };

@@ -342,7 +342,7 @@ const NEAR: &[Near] = &[
     }),
     ("the table that a nolock map used has gone meanwhile", RuleId::L47, true, |m| {
         m.map_nolock(2, pte(0xa0, START), table(0xa0));
-        m.records.last_mut().expect("a map").args[3] = 0;
+        m.records.last_mut().expect("a map").set(Column::Pmd, 0);
     }),
     ("a PMD entry that is bad maps nothing", RuleId::L47, true, |m| {
         m.map_nolock(2, 0, 0xa0 << 12 | 0x61);
@@ -391,7 +391,7 @@ const NEAR: &[Near] = &[
     }),
     ("its table was not looked into", RuleId::L25, false, |m| {
         m.retract(3).unlink(3, PMDP, 0xa0, inside(true, 1, marker(GUARD)));
-        m.records.last_mut().expect("a flush").aux &= !(1 << 29);
+        m.records.last_mut().expect("a flush").set(Column::Scanned, 0);
         m.retracted(3);
     }),
     ("a fault that began before the flush", RuleId::L28, true, |m| {

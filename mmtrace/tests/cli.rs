@@ -16,7 +16,7 @@ use std::{
 
 use mmtrace::workload::WORKLOADS;
 use mmtrace_capture::{CaptureWriter, FinalInfo, WriterOptions};
-use mmtrace_common::{Kind, Record, SPECS};
+use mmtrace_common::{Column, Kind, Record, SPECS};
 use mmtrace_model::{context::Context, verdict::RULES};
 use mmtrace_testing::judging::{broken, judge};
 use tempfile::TempDir;
@@ -203,7 +203,7 @@ fn a_violation_is_exit_status_1_and_says_which() {
     let golden = &goldens()[0];
     let mut records = golden.records.clone();
     // A write release by somebody else, on an mm whose holders have been known for a while.
-    let release = |r: &Record| r.kind() == Some(Kind::Released) && r.aux & 1 == 1;
+    let release = |r: &Record| r.kind() == Some(Kind::Released) && r.get(Column::Write) == Some(1);
     let known = |i: usize| {
         let earlier = records[..i].iter().rev().take_while(|r| r.ts + 10_000_000 > records[i].ts);
         earlier.filter(|r| r.mm == records[i].mm && release(r)).count() > 4

@@ -423,7 +423,9 @@ fn a_release_that_seems_late_is_no_violation() {
         for (i, release) in all.iter().enumerate() {
             let lets_go = match release.kind() {
                 Some(Kind::Released) => true,
-                Some(Kind::AcquireReturned) => release.aux == 2,
+                Some(Kind::AcquireReturned) => {
+                    release.get(Column::Write) == Some(0) && release.get(Column::Success) == Some(1)
+                }
                 _ => false,
             };
             if !lets_go {
@@ -432,7 +434,7 @@ fn a_release_that_seems_late_is_no_violation() {
             let near = all[i + 1..].iter().take_while(|r| r.ts < release.ts + EPSILON_NS - 2);
             let taken = near
                 .filter(|r| r.mm == release.mm && r.cpu != release.cpu && r.tid != release.tid)
-                .find(|r| r.kind() == Some(Kind::AcquireReturned) && r.aux & 2 != 0);
+                .find(|r| r.kind() == Some(Kind::AcquireReturned) && r.get(Column::Success) == Some(1));
             handovers.extend(taken.map(|taken| (i, taken.ts - release.ts)));
         }
         for round in 0..12 {
@@ -486,7 +488,7 @@ fn noise_beside_the_locks_is_no_violation() {
                 record.kind(),
                 Some(Kind::PageFaultUser | Kind::PageFaultKernel | Kind::ContentionEnd | Kind::CompactionEnd)
             );
-            let failed = record.kind() == Some(Kind::AcquireReturned) && record.aux & 2 == 0;
+            let failed = record.kind() == Some(Kind::AcquireReturned) && record.get(Column::Success) == Some(0);
             if (harmless || failed) && random.below(4) == 0 {
                 records.push(*record);
             }

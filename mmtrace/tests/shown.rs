@@ -55,7 +55,7 @@ fn dump_shows_what_is_there() {
         args: [5, 0xffff_ffff, 0, 0, 0, 0],
         ..Record::default()
     };
-    scan.aux = 77;
+    scan.set(Column::Status, 77);
     let end = Record { ts: 3_000_000_900, kind: Kind::MigratePages as u16, aux: 2, ..Record::default() };
     write(&dir, &[fault, scan, end], 10, 10);
     let plain = DumpArgs { dir, json: false, csv: false, filter: None, limit: None };

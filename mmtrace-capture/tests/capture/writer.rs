@@ -73,8 +73,8 @@ fn columns_that_the_kernel_lacks_stay_empty_and_bools_are_bytes() {
     let mut file =
         Record { kind: Kind::CollapseFile as u16, args: [0, 0, 0xdead_be00, 0xffff_ffff, 0, 0], ..Record::default() };
     write(&dir, &[migrate, file], 2, 10);
-    migrate.args[5] = 0;
-    file.args[2] = 0;
+    migrate.set(Column::LargeFolioSplit, 0);
+    file.set(Column::IsShmem, 0);
     assert_eq!(read(&dir).0, [migrate, file]);
 }
 

@@ -400,6 +400,15 @@ impl crate::Record {
         Kind::from_u16(self.kind)
     }
 
+    /// Puts a value that goes to this column, as raw bits. Returns whether the kind has such a field.
+    pub fn set(&mut self, column: Column, value: u64) -> bool {
+        let field = self.kind().and_then(|kind| spec(kind).fields.iter().find(|f| f.column == column));
+        if let Some(field) = field {
+            field.set(self, value);
+        }
+        field.is_some()
+    }
+
     /// The value that goes to this column, as raw bits; `None` where the kind has no such field.
     #[must_use]
     pub fn get(&self, column: Column) -> Option<u64> {

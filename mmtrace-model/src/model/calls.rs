@@ -13,9 +13,9 @@ use mmtrace_common::{Kind, Record, View as _, event};
 
 use super::{
     Model,
+    effect::{Effect, Handling, Outcome, Under},
     functions::Functions,
     lock::LockStep,
-    told::{Handling, Outcome, Told, Under},
     vma_lock::Intrusion,
 };
 use crate::verdict::{RuleId, Sink};
@@ -84,7 +84,7 @@ impl Call {
         self.has(flag::VMA_LOCK)
     }
 
-    const fn told(&self) -> Handling {
+    const fn handling(&self) -> Handling {
         let Self { mm, vma, addr, under, since, granted, .. } = *self;
         Handling { mm, vma, addr, under, since, granted }
     }
@@ -260,7 +260,7 @@ impl Model {
                 Trap { .. } => Under::Mmap,
             };
             caller.call = Some(call);
-            self.told = Some(Told::Handles(call.told()));
+            self.effect = Some(Effect::Handles(call.handling()));
             self.in_mmap_mode(addr, record, sink);
             self.in_trap(call, record, sink);
             return;
@@ -299,7 +299,7 @@ impl Model {
             sink.unjudged(RuleId::L16);
         }
         self.functions.caller(record.tid).call = Some(call);
-        self.told = Some(Told::Handles(call.told()));
+        self.effect = Some(Effect::Handles(call.handling()));
         self.in_trap(call, record, sink);
     }
 
@@ -362,7 +362,7 @@ impl Model {
         };
         let ends_trap = call.in_trap && call.has(flag::USER) && caller.trap.known && outcome != Outcome::Retry;
         let trap_ns = ends_trap.then(|| record.ts.saturating_sub(caller.trap.since));
-        self.told = Some(Told::Handled { call: call.told(), outcome, major: result & MAJOR != 0, trap_ns });
+        self.effect = Some(Effect::Handled { call: call.handling(), outcome, major: result & MAJOR != 0, trap_ns });
         if call.has(flag::VMA_LOCK | flag::RETRY_NOWAIT) {
             if result & SIGSEGV != 0 {
                 sink.held(RuleId::L11, record.ts);

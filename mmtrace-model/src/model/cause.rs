@@ -103,19 +103,6 @@ impl Model {
         }
     }
 
-    /// Follows address spaces while nothing is learned of locks and tasks.
-    pub(super) fn follow_space(&mut self, kind: Kind, record: &Record) {
-        match kind {
-            Kind::PageFaultUser | Kind::PageFaultKernel => {
-                self.cause(record);
-            }
-            Kind::MaWrite => self.vma_stored(record),
-            Kind::ExitMmap => self.all_unmapped(record.mm),
-            Kind::Exec => self.mapped_from_now(record),
-            _ => {}
-        }
-    }
-
     /// Stores are missing, or whole lives of mms.
     pub(super) fn forget_spaces(&mut self, until: u64) {
         self.blind.mapped = self.blind.mapped.max(until.saturating_add(EPSILON_NS));

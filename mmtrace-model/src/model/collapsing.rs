@@ -1,8 +1,8 @@
 //! khugepaged and MADV_COLLAPSE.
 
-use mmtrace_common::{Column, Record};
+use mmtrace_common::{Record, event};
 
-use super::{Model, task::Collapse, told::Told};
+use super::{Model, effect::Effect, task::Collapse};
 use crate::verdict::{RuleId, Sink};
 
 impl Model {
@@ -18,15 +18,15 @@ impl Model {
         }
     }
 
-    pub(super) fn collapse_end(&mut self, record: &Record, sink: &mut Sink) {
+    pub(super) fn collapse_end(&mut self, end: event::CollapseHugePage, record: &Record, sink: &mut Sink) {
         let succeeded = self.values.succeeded;
         let task = self.task(record.tid);
         let collapse =
             std::mem::replace(&mut task.collapse, Collapse { ended: true, known: true, ..Collapse::default() });
         let begun = collapse.begun.map(|(addr, since)| (addr, record.ts.saturating_sub(since)));
-        let status = record.get(Column::Status);
-        self.told =
-            Some(Told::Collapsed { mm: record.mm, begun, succeeded: succeeded.is_some() && status == succeeded });
+        let status = Some(u64::from(end.status));
+        self.effect =
+            Some(Effect::Collapsed { mm: record.mm, begun, succeeded: succeeded.is_some() && status == succeeded });
         let task = self.task(record.tid);
         if task.writes.contains(&record.mm) {
             task.writes.retain(|m| *m != record.mm);
@@ -54,7 +54,7 @@ impl Model {
             Some(false) => sink.unjudged(RuleId::L35),
             Some(true) | None => {}
         }
-        if succeeded.is_none() || record.get(Column::Status) != succeeded {
+        if succeeded.is_none() || status != succeeded {
             return;
         }
         if collapse.isolated == Some(record.mm) {

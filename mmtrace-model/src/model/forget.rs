@@ -53,4 +53,13 @@ impl Model {
             self.blind_until = self.blind_until.max(until);
         }
     }
+
+    /// Some of what happened to tables, or in calls that unlink them, was not seen; nothing up to this time is learned from.
+    pub(super) fn forget_tables(&mut self, until: u64) {
+        self.tables.forget_walks(until);
+        self.tables.forget_tables();
+        self.hugetlb.forget();
+        self.hugetlb_overlaps.clear();
+        self.shareable.clear();
+    }
 }

@@ -1,10 +1,10 @@
-//! Events of kernel functions: handed out to what is followed by them.
+//! What is known from events of kernel functions.
 //!
 //! The model of the tracepoints does not rest on any of this, so that the loss of a function's
 //! event costs only the rules that need it. What is here also looks at tracepoints: at locks,
 //! and at user mode.
 
-use mmtrace_common::{Column, Kind, Record};
+use mmtrace_common::Record;
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -62,7 +62,7 @@ impl Functions {
 
     /// Whether events of this time teach anything.
     #[inline]
-    const fn is_blind(&self, ts: u64) -> bool {
+    pub(super) const fn is_blind(&self, ts: u64) -> bool {
         ts <= self.blind_until
     }
 
@@ -79,7 +79,7 @@ impl Functions {
     }
 
     /// A task is gone, or its id another's.
-    fn forget_task(&mut self, tid: u32) {
+    pub(super) fn forget_task(&mut self, tid: u32) {
         self.callers.remove(&tid);
         self.waiting.forget_task(tid);
         self.retracting.forget_task(tid);
@@ -87,61 +87,6 @@ impl Functions {
 }
 
 impl Model {
-    /// Takes an event, before the model of the tracepoints does.
-    #[inline]
-    pub(super) fn function(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
-        if self.functions.is_blind(record.ts) {
-            return;
-        }
-        self.settle_suspects(record.ts, sink);
-        match kind {
-            Kind::PageFaultUser => {
-                self.runs(record, sink);
-                self.enters_trap(record);
-            }
-            // One that is not handled leaves what the task is in the middle of as it is.
-            Kind::PageFaultKernel if !self.is_disabled(record) => self.enters_kernel_trap(record),
-            Kind::StartLocking | Kind::AcquireReturned | Kind::Released => self.follow_lock(kind, record, sink),
-            Kind::ContentionBegin => self.follow_contention(record, sink),
-            Kind::HandleMmFault => self.fault_begins(record, sink),
-            Kind::HandleMmFaultReturn => self.fault_ends(record, sink),
-            Kind::LockVmaUnderRcu => self.vma_read_lock(record, sink),
-            Kind::VmaStartWrite => self.vma_write_begins(record, sink),
-            Kind::VmaStartWriteReturn => self.vma_write_locked(record, sink),
-            Kind::VmAreaFree => self.vma_freed(record),
-            Kind::MigrationEntryWait => self.wait_begins(record, sink),
-            Kind::MigrationEntryWaitReturn => self.wait_ends(record, sink),
-            Kind::FolioLockOrRetry => self.folio_lock(record),
-            Kind::PteFreeTlb => self.table_given_back(record, sink),
-            Kind::PmdInstall if record.get(Column::Installed) == Some(1) => self.alive(record, sink),
-            Kind::PmdpCollapseFlush => {
-                self.alive(record, sink);
-                self.flushed_in_retract(record, sink);
-            }
-            Kind::RetractPageTables => self.retract_begins(record, sink),
-            Kind::RetractPageTablesReturn => self.retract_ends(record, sink),
-            Kind::UserfaultfdSetCtx => self.functions.retracting.registers(record),
-            Kind::MwriteprotectRange => self.protect_begins(record, sink),
-            Kind::MwriteprotectRangeReturn => self.functions.retracting.protect_ends(record.tid),
-            Kind::VmfAnonPrepare => self.anon_vma_prepared(record, sink),
-            Kind::ExitMmap => self.functions.dead.died(record.mm, record.ts),
-            Kind::Mmdrop => self.given_back(record, sink),
-            Kind::Fork => {
-                self.reborn(record.mm);
-                self.functions.forget_task(record.get(Column::ChildTid).unwrap_or(0) as u32);
-            }
-            Kind::Exec => {
-                self.reborn(record.mm);
-                let old = record.get(Column::OldPid).unwrap_or(0) as u32;
-                if old != record.tid {
-                    self.functions.forget_task(old);
-                }
-            }
-            Kind::Exit => self.functions.forget_task(record.tid),
-            _ => {}
-        }
-    }
-
     /// Reports what nothing has explained in time.
     #[inline]
     pub(super) fn settle_suspects(&mut self, ts: u64, sink: &mut Sink) {

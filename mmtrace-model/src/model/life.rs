@@ -1,6 +1,6 @@
 //! Processes, their mms, and the VMA tree.
 
-use mmtrace_common::{Column, Record, View as _, event};
+use mmtrace_common::{Record, View as _, event};
 
 use super::{Life, Mm, Model, space::Space, task::Task};
 use crate::verdict::{RuleId, Sink};
@@ -51,19 +51,29 @@ impl Model {
         Some(entry)
     }
 
-    pub(super) fn fork(&mut self, record: &Record) {
+    pub(super) fn fork(&mut self, child: u32, record: &Record) {
         self.born(record.mm);
-        let child = record.get(Column::ChildTid).unwrap_or(0) as u32;
         // The child's id may have been another task's.
         self.forget_task(child);
         *self.task(child) = Task::newborn(record.mm);
         self.newborn(child, record.ts);
     }
 
-    pub(super) fn exec(&mut self, record: &Record) {
+    /// A task that has just been forked: it is in no call.
+    pub(super) fn newborn(&mut self, tid: u32, ts: u64) {
+        if ts < self.start || ts <= self.tables.blind_until {
+            return;
+        }
+        let walk = self.tables.walk(tid);
+        walk.known = true;
+        walk.depth = Some(0);
+        walk.hugetlb = true;
+    }
+
+    /// `old`: the id of the thread that called it.
+    pub(super) fn exec(&mut self, old: u32, record: &Record) {
         self.born(record.mm);
         self.mapped_from_now(record);
-        let old = record.get(Column::OldPid).unwrap_or(0) as u32;
         if old != 0 && old != record.tid {
             // A thread has taken over its leader's id, and given its own back (fs/exec.c:de_thread).
             self.forget_task(old);

@@ -2,13 +2,13 @@
 //! long migration entries stand.
 
 use hdrhistogram::Histogram;
-use mmtrace_common::{Kind, LOST_KINDS, Record, View as _, event};
+use mmtrace_common::{Kind, LOST_KINDS, Record};
 use serde::Serialize;
 
 use super::{
+    effect::{Effect, Under},
     interval::{Interval, Intervals},
     migration::Outstanding,
-    told::{Told, Under},
 };
 use crate::{
     context::Context,
@@ -62,6 +62,13 @@ impl Done {
 struct Followed {
     seen: u64,
     followed: u64,
+}
+
+impl Followed {
+    const fn add(&mut self, followed: bool) {
+        self.seen += 1;
+        self.followed += followed as u64;
+    }
 }
 
 /// Migration entries that stand, and removals.
@@ -148,62 +155,66 @@ impl Measures {
         self.done[index].get_or_insert_with(Done::new).add(nanoseconds);
     }
 
-    /// Takes an event, whatever rules may conclude from it. Returns whether it may be a downgrade of the mmap_lock.
+    /// Takes an event of an mmap_lock, whatever rules may conclude from it. Returns whether it may be a downgrade.
     #[inline]
-    pub(super) fn take(&mut self, kind: Kind, record: &Record, sink: &mut Sink) -> bool {
-        self.ended = None;
-        match kind {
-            Kind::StartLocking | Kind::AcquireReturned | Kind::Released => {
-                let ended = self.intervals.take(kind, record);
-                self.ended = ended.interval;
-                match ended.interval {
-                    Some(Interval::Wait { ns, .. }) => self.add(RuleId::M08, ns, record, sink),
-                    Some(Interval::WriteHold { ns, isolated, .. }) => {
-                        self.add(RuleId::M04, ns, record, sink);
-                        if isolated {
-                            self.add(RuleId::M05, ns, record, sink);
-                        }
-                    }
-                    None => {}
-                }
-                return ended.downgrade;
-            }
-            Kind::PageFaultUser | Kind::Exit => self.intervals.forget_task(record.tid),
-            Kind::Fork => self.intervals.forget_task(event::Fork::of(record).child_tid.cast_unsigned()),
-            Kind::CollapseIsolate => self.intervals.isolated(record.tid),
-            Kind::SetMigrationPte if record.ts > self.entries.blind_until => {
-                self.entries.standing.set(event::SetMigrationPte::of(record).addr & !0xfff, record.ts);
-            }
-            Kind::RemoveMigrationPte => {
-                self.entries.removed += 1;
-                let page = event::RemoveMigrationPte::of(record).addr & !0xfff;
-                if record.ts > self.entries.blind_until
-                    && let Some(ns) = self.entries.standing.remove(page, record.ts)
-                {
-                    self.add(RuleId::M06, ns, record, sink);
+    pub(super) fn lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) -> bool {
+        let ended = self.intervals.take(kind, record);
+        self.ended = ended.interval;
+        match ended.interval {
+            Some(Interval::Wait { ns, .. }) => self.add(RuleId::M08, ns, record, sink),
+            Some(Interval::WriteHold { ns, isolated, .. }) => {
+                self.add(RuleId::M04, ns, record, sink);
+                if isolated {
+                    self.add(RuleId::M05, ns, record, sink);
                 }
             }
-            _ => {}
+            None => {}
         }
-        false
+        ended.downgrade
     }
 
-    /// Takes what the end of a call told.
+    /// A task is where it holds and waits for nothing: in user mode, newborn, at its exit.
     #[inline]
-    pub(super) fn follow(&mut self, kind: Kind, told: Option<&Told>) {
-        let (calls, followed) = match kind {
-            Kind::HandleMmFaultReturn => {
-                (&mut self.faults, matches!(told, Some(Told::Handled { call, .. }) if call.under != Under::Unknown))
-            }
-            Kind::MigrationEntryWaitReturn => (&mut self.migration_waits, matches!(told, Some(Told::Waited { .. }))),
-            Kind::RetractPageTablesReturn => {
-                self.retracts += 1;
-                return;
-            }
-            _ => return,
-        };
-        calls.seen += 1;
-        calls.followed += u64::from(followed);
+    pub(super) fn forget_task(&mut self, tid: u32) {
+        self.intervals.forget_task(tid);
+    }
+
+    /// A task isolates pages for a collapse.
+    pub(super) fn isolated(&mut self, tid: u32) {
+        self.intervals.isolated(tid);
+    }
+
+    /// A migration entry was set.
+    pub(super) fn entry_set(&mut self, addr: u64, record: &Record) {
+        if record.ts > self.entries.blind_until {
+            self.entries.standing.set(addr & !0xfff, record.ts);
+        }
+    }
+
+    /// A migration entry was removed.
+    pub(super) fn entry_removed(&mut self, addr: u64, record: &Record, sink: &mut Sink) {
+        self.entries.removed += 1;
+        if record.ts > self.entries.blind_until
+            && let Some(ns) = self.entries.standing.remove(addr & !0xfff, record.ts)
+        {
+            self.add(RuleId::M06, ns, record, sink);
+        }
+    }
+
+    /// `handle_mm_fault()` has returned, with this effect.
+    #[inline]
+    pub(super) fn fault_followed(&mut self, effect: Option<&Effect>) {
+        self.faults.add(matches!(effect, Some(Effect::Handled { call, .. }) if call.under != Under::Unknown));
+    }
+
+    /// `migration_entry_wait()` has returned, with this effect.
+    pub(super) fn wait_followed(&mut self, effect: Option<&Effect>) {
+        self.migration_waits.add(matches!(effect, Some(Effect::Waited { .. })));
+    }
+
+    /// `retract_page_tables()` has returned.
+    pub(super) const fn retract_seen(&mut self) {
+        self.retracts += 1;
     }
 
     /// Events are missing, as `missing` tells, up to a time; of all kinds unless `of` says which.

@@ -1,6 +1,6 @@
 //! Migration events: entries set and removed, calls that nest.
 
-use mmtrace_common::{Column, Kind, Record};
+use mmtrace_common::{Kind, Record, event};
 
 use super::{
     Model, SETTLE_NS,
@@ -41,7 +41,7 @@ impl Model {
         }
     }
 
-    pub(super) fn migrate_start(&mut self, record: &Record, sink: &mut Sink) {
+    pub(super) fn migrate_start(&mut self, call: event::MigratePagesStart, record: &Record, sink: &mut Sink) {
         let (writes, writers) = (self.writes, self.writers > 0);
         let for_compaction = self.values.for_compaction;
         let task = self.task(record.tid);
@@ -50,7 +50,7 @@ impl Model {
             task.brackets.clear();
             task.anchored = false;
         }
-        let reason = record.get(Column::Reason).unwrap_or(u64::MAX);
+        let reason = u64::from(call.reason);
         task.brackets.push(Bracket::new(record.ts, reason, writes, writers));
         if Some(reason) == for_compaction {
             if !task.compaction_known {
@@ -65,7 +65,7 @@ impl Model {
         }
     }
 
-    pub(super) fn migrate_end(&mut self, record: &Record, sink: &mut Sink) {
+    pub(super) fn migrate_end(&mut self, call: event::MigratePages, record: &Record, sink: &mut Sink) {
         let (writes, writers) = (self.writes, self.writers > 0);
         let (without_reclaim, start) = (self.values.without_reclaim, self.start);
         let task = self.task(record.tid);
@@ -83,10 +83,10 @@ impl Model {
         if bracket.set + bracket.removed == 0 {
             return;
         }
-        let huge = [Column::ThpSucceeded, Column::ThpFailed, Column::ThpSplit];
+        let huge = [call.thp_succeeded, call.thp_failed, call.thp_split];
         let calm = without_reclaim.contains(&Some(bracket.reason)) && bracket.since >= start.saturating_add(SETTLE_NS);
         let quiet = bracket.writes_before == writes && !bracket.writers_at_start && !writers;
-        if !calm || !quiet || !bracket.is_complete() || huge.iter().any(|c| record.get(*c) != Some(0)) {
+        if !calm || !quiet || !bracket.is_complete() || huge != [0; 3] {
             sink.unjudged(RuleId::L40);
             return;
         }

@@ -9,6 +9,8 @@ mod calls;
 mod cause;
 mod collapsing;
 mod dead;
+mod dispatch;
+pub mod effect;
 pub mod entry;
 pub mod exclusion;
 mod fault;
@@ -28,17 +30,16 @@ pub mod space;
 pub mod table;
 pub mod tables;
 pub mod task;
-pub mod told;
 mod unlinking;
 mod vma_lock;
 mod waiting;
-mod walker;
 mod walking;
 
-use mmtrace_common::{Column, Kind, Record, View as _, event, spec};
+use mmtrace_common::{Column, Kind, Record};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{context::Context, verdict::Sink};
+use effect::Effect;
 use functions::Functions;
 use hugetlb::{HugetlbLocks, Overlap};
 use lock::MmapLock;
@@ -46,7 +47,6 @@ use measure::Measures;
 use space::{Cause, Space};
 use tables::Tables;
 use task::Task;
-use told::Told;
 use unlinking::Collapsing;
 
 /// Tasks followed; idle ones are forgotten beyond that.
@@ -120,7 +120,7 @@ pub struct Model {
     blind: cause::Blind,
     /// Faults in the kernel tell whether page faults were disabled.
     tells_disabled: bool,
-    told: Option<Told>,
+    effect: Option<Effect>,
     measures: Measures,
     functions: Functions,
     /// Page tables, and who works on them.
@@ -160,7 +160,7 @@ impl Model {
             last_cause: None,
             blind: cause::Blind::default(),
             tells_disabled: context.carries(Kind::PageFaultKernel, Column::PagefaultDisabled),
-            told: None,
+            effect: None,
             measures: Measures::new(context),
             functions: Functions::new(context),
             // As after a loss: what was before recording is missing.
@@ -186,10 +186,10 @@ impl Model {
         self.last_cause
     }
 
-    /// What the last event told of more than itself.
+    /// What the last event completed; `None` if nothing.
     #[must_use]
-    pub const fn told(&self) -> Option<&Told> {
-        self.told.as_ref()
+    pub const fn effect(&self) -> Option<&Effect> {
+        self.effect.as_ref()
     }
 
     /// Migration entries that stand now, as far as is known.
@@ -208,82 +208,6 @@ impl Model {
     #[must_use]
     pub const fn tables(&self) -> &tables::Counts {
         &self.tables.counts
-    }
-
-    /// Takes the next event.
-    #[inline]
-    pub fn apply(&mut self, record: &Record, sink: &mut Sink) {
-        let Some(kind) = record.kind() else { return };
-        sink.saw(record);
-        self.told = None;
-        if kind.is_synthetic() {
-            self.lost(kind, record, sink);
-            return;
-        }
-        if self.measures.take(kind, record, sink) {
-            self.mm(record.mm).space.unmapped();
-        }
-        self.function(kind, record, sink);
-        self.measures.follow(kind, self.told.as_ref());
-        self.tables_begin(kind, record);
-        if record.ts <= self.blind_until {
-            // Events of tracepoints are missing; functions, address spaces and durations are followed without them.
-            self.follow_space(kind, record);
-            match kind {
-                Kind::AcquireReturned | Kind::Released | Kind::ExitMmap => self.tables.written(record.mm),
-                kind if spec(kind).site.at.is_function() => self.walker(kind, record, sink),
-                _ => {}
-            }
-            return;
-        }
-        match kind {
-            Kind::PageFaultUser => self.user_fault(record, sink),
-            Kind::PageFaultKernel => {
-                self.cause(record);
-            }
-            Kind::StartLocking | Kind::AcquireReturned | Kind::Released => self.mmap_lock(kind, record, sink),
-            Kind::ContentionBegin => self.contention(record, sink),
-            Kind::ContentionEnd | Kind::TlbFlush | Kind::KhugepagedScan | Kind::CollapseSwapin => {}
-            Kind::SetMigrationPte => {
-                let event::SetMigrationPte { addr, pte, .. } = event::SetMigrationPte::of(record);
-                self.set_migration(kind, addr, pte, record, sink);
-            }
-            Kind::SetMigrationPmd => {
-                let event::SetMigrationPmd { addr, pmd } = event::SetMigrationPmd::of(record);
-                self.set_migration(kind, addr, pmd, record, sink);
-            }
-            Kind::RemoveMigrationPte => {
-                let event::RemoveMigrationPte { addr, pte, .. } = event::RemoveMigrationPte::of(record);
-                self.remove_migration(kind, addr, pte, record, sink);
-            }
-            Kind::RemoveMigrationPmd => {
-                let event::RemoveMigrationPmd { addr, pmd } = event::RemoveMigrationPmd::of(record);
-                self.remove_migration(kind, addr, pmd, record, sink);
-            }
-            Kind::MigratePagesStart => self.migrate_start(record, sink),
-            Kind::MigratePages => self.migrate_end(record, sink),
-            Kind::CompactionBegin => {
-                let task = self.task(record.tid);
-                task.compacting = task.compacting.saturating_add(1);
-                task.compaction_known = true;
-            }
-            Kind::CompactionEnd => {
-                let task = self.task(record.tid);
-                task.compacting = task.compacting.saturating_sub(1);
-                task.compaction_known = true;
-            }
-            Kind::CollapseIsolate => self.isolate(record, sink),
-            Kind::CollapseHugePage => self.collapse_end(record, sink),
-            Kind::CollapseFile => self.collapse_file(record, sink),
-            Kind::ScanPmd => self.scan_pmd(record, sink),
-            Kind::ScanFile => self.scan_end(record.tid),
-            Kind::ExitMmap => self.exit_mmap(record, sink),
-            Kind::Fork => self.fork(record),
-            Kind::Exec => self.exec(record),
-            Kind::Exit => self.exit(record, sink),
-            Kind::MaWrite => self.ma_write(record, sink),
-            _ => self.walker(kind, record, sink),
-        }
     }
 
     /// Takes the end of the stream: overlaps that had lasted by then are real.

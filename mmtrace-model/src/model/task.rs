@@ -85,6 +85,12 @@ impl Task {
         }
     }
 
+    /// It begins to compact a zone, or has ended that.
+    pub const fn compacts(&mut self, begins: bool) {
+        self.compacting = if begins { self.compacting.saturating_add(1) } else { self.compacting.saturating_sub(1) };
+        self.compaction_known = true;
+    }
+
     /// It is seen in user mode.
     pub fn in_user_mode(&mut self) {
         self.anchored = true;

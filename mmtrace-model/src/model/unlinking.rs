@@ -5,9 +5,9 @@ use mmtrace_common::{Event, Kind, Record, View as _, event};
 use super::{
     Model,
     calls::is_success,
+    effect::Effect,
     lock::EPSILON_NS,
     tables::{Flush, Life, Retract, Walk, frame_of_pfn, table_of},
-    told::Told,
 };
 use crate::verdict::{RuleId, Sink};
 
@@ -120,8 +120,8 @@ impl Model {
         self.flush_context(&flush, record, sink);
         self.flushed_empty(&flush, record, sink);
         let walk = self.tables.walk(record.tid);
-        let told = [(walk.retract.is_some(), Told::Retracted), (walk.pte_mapped.is_some(), Told::PteMapped)];
-        let told = told.into_iter().find(|(is, _)| *is).map(|(_, told)| told);
+        let effects = [(walk.retract.is_some(), Effect::Retracted), (walk.pte_mapped.is_some(), Effect::PteMapped)];
+        let effect = effects.into_iter().find(|(is, _)| *is).map(|(_, effect)| effect);
         walk.flush = Some(Flush { frame, slot, returned: false, freed: false });
         // A collapse of a PTE-mapped huge page may run under a write hold too (uprobes), and keeps
         // nobody from filling the entry again.
@@ -146,7 +146,7 @@ impl Model {
             self.tables.live(frame, Life::Unlinked);
         }
         self.tables.counts.unlinked += 1;
-        self.told = told;
+        self.effect = effect;
     }
 
     /// L23: who unlinks a table holds what it takes.
@@ -397,12 +397,7 @@ impl Model {
 }
 
 /// Who is likely to have put an entry at this address, as far as the last events tell.
-fn installer(
-    flush: &event::PmdpCollapseFlush,
-    record: &Record,
-    address: u64,
-    sink: &Sink,
-) -> Option<(u32, String)> {
+fn installer(flush: &event::PmdpCollapseFlush, record: &Record, address: u64, sink: &Sink) -> Option<(u32, String)> {
     let found = sink.last_event(|r| {
         r.mm == record.mm
             && match Event::of(r) {

@@ -9,7 +9,7 @@
 use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
 
-use super::{Model, functions::Suspect, lock::EPSILON_NS, told::Told};
+use super::{Model, effect::Effect, functions::Suspect, lock::EPSILON_NS};
 use crate::verdict::{RuleId, Sink};
 
 /// VMAs that are followed; all are forgotten beyond that: 8 MiB.
@@ -185,7 +185,7 @@ impl Model {
         }
         self.alive(record, sink);
         let section = self.functions.vmas.sections.get(&record.mm).copied().filter(|s| s.tid == record.tid);
-        self.told = section.map(|_| Told::VmaWritten);
+        self.effect = section.map(|_| Effect::VmaWritten);
         let vma = self.functions.vmas.vma(vma);
         let next = usize::from(vma.next) % WRITES;
         vma.writes[next] = (record.ts, record.tid);

@@ -31,12 +31,12 @@ pub struct Story {
     /// The tasks that took part.
     pub tids: Vec<u32>,
     /// What led to it, oldest first.
-    pub events: Vec<Told>,
+    pub events: Vec<Effect>,
 }
 
 /// One event of a story.
 #[derive(Debug, Serialize)]
-pub struct Told {
+pub struct Effect {
     /// Nanoseconds before the violation was noticed, negative; 0 for the event that showed it.
     pub ns: i64,
     /// CPU.
@@ -52,7 +52,7 @@ pub struct Told {
     asked: bool,
 }
 
-impl Told {
+impl Effect {
     /// What kind of event, as it is told.
     fn name(&self) -> &str {
         self.event.split([' ', '(']).next().unwrap_or_default()
@@ -63,11 +63,11 @@ impl Told {
 #[derive(Debug)]
 pub enum Line<'a> {
     /// An event.
-    Event(&'a Told),
+    Event(&'a Effect),
     /// Many that the rule does not ask about.
     Aside {
         /// The first of them.
-        from: &'a Told,
+        from: &'a Effect,
         /// How many, and of which kinds.
         what: String,
     },
@@ -88,7 +88,7 @@ impl Story {
             events: violation
                 .events
                 .iter()
-                .map(|r| Told {
+                .map(|r| Effect {
                     ns: r.ts.wrapping_sub(violation.ts) as i64,
                     cpu: r.cpu,
                     tid: r.tid,
@@ -109,7 +109,7 @@ impl Story {
                 lines.extend(run.iter().map(Line::Event));
                 continue;
             }
-            let mut names: Vec<&str> = run.iter().map(Told::name).collect();
+            let mut names: Vec<&str> = run.iter().map(Effect::name).collect();
             names.sort_unstable();
             names.dedup();
             let what = format!("{} events of other kinds: {}", run.len(), names.join(", "));

@@ -6,8 +6,8 @@ use rustc_hash::FxHashMap;
 use crate::{
     coverage::Coverage,
     model::{
+        effect::{Handling, Outcome, Under},
         space::Cause,
-        told::{Handling, Outcome, Under},
     },
 };
 

@@ -7,8 +7,8 @@ use super::{durations::Durations, faults::Faults, value};
 use crate::{
     coverage::Coverage,
     model::{
+        effect::{Effect, Handling, Outcome},
         interval::Interval,
-        told::{Handling, Outcome, Told},
     },
 };
 
@@ -328,13 +328,13 @@ impl Locks {
     }
 
     /// A function's event about VMA locks.
-    pub(super) fn vma(&mut self, kind: Kind, record: &Record, told: Option<&Told>, faults: &Faults) {
+    pub(super) fn vma(&mut self, kind: Kind, record: &Record, effect: Option<&Effect>, faults: &Faults) {
         let vmas = self.lock(record, faults).vmas.get_or_insert_default();
         match kind {
             Kind::LockVmaUnderRcu if value(record, Column::Vma) != 0 => vmas.granted += 1,
             Kind::LockVmaUnderRcu => vmas.refused += 1,
             Kind::VmaStartWrite => vmas.write_begins(record),
-            Kind::VmaStartWriteReturn => vmas.written(record, told == Some(&Told::VmaWritten)),
+            Kind::VmaStartWriteReturn => vmas.written(record, effect == Some(&Effect::VmaWritten)),
             _ => {}
         }
     }

@@ -6,8 +6,8 @@ use mmtrace_common::{Column, Kind, Record};
 
 use crate::model::{
     Model,
+    effect::{Effect, Under},
     space::Cause,
-    told::{Told, Under},
 };
 
 pub mod durations;
@@ -50,10 +50,10 @@ impl Stats {
                 }
             }
             Kind::LockVmaUnderRcu | Kind::VmaStartWrite | Kind::VmaStartWriteReturn => {
-                self.locks.vma(kind, record, model.told(), &self.faults);
+                self.locks.vma(kind, record, model.effect(), &self.faults);
             }
             Kind::VmAreaFree => self.locks.freed(record),
-            Kind::HandleMmFault | Kind::HandleMmFaultReturn => self.call(record, model.told()),
+            Kind::HandleMmFault | Kind::HandleMmFaultReturn => self.call(record, model.effect()),
             Kind::StartLocking | Kind::AcquireReturned | Kind::Released => {
                 self.locks.add(kind, record, model.measures().ended(), &self.faults);
             }
@@ -65,14 +65,14 @@ impl Stats {
                 self.locks.lost(of, record.get(Column::Until).unwrap_or(u64::MAX));
             }
             _ => {
-                let told = model.told();
-                self.work.add(kind, record, told);
-                match told {
-                    Some(Told::Waited { mm, addr, .. }) => self.faults.waited(*mm, *addr),
-                    Some(Told::Collapsed { mm, begun: Some((addr, _)), succeeded: true }) => {
+                let effect = model.effect();
+                self.work.add(kind, record, effect);
+                match effect {
+                    Some(Effect::Waited { mm, addr, .. }) => self.faults.waited(*mm, *addr),
+                    Some(Effect::Collapsed { mm, begun: Some((addr, _)), succeeded: true }) => {
                         self.faults.collapsed(*mm, *addr);
                     }
-                    Some(Told::Retracted | Told::PteMapped) => {
+                    Some(Effect::Retracted | Effect::PteMapped) => {
                         self.faults.collapsed(record.mm, value(record, Column::Addr));
                     }
                     _ => {}
@@ -82,10 +82,10 @@ impl Stats {
     }
 
     /// `handle_mm_fault()`.
-    fn call(&mut self, record: &Record, told: Option<&Told>) {
-        match told {
-            Some(Told::Handles(call)) if call.under == Under::Vma => self.locks.handles(record.tid, call),
-            Some(Told::Handled { call, outcome, major, trap_ns }) => {
+    fn call(&mut self, record: &Record, effect: Option<&Effect>) {
+        match effect {
+            Some(Effect::Handles(call)) if call.under == Under::Vma => self.locks.handles(record.tid, call),
+            Some(Effect::Handled { call, outcome, major, trap_ns }) => {
                 if call.under == Under::Vma {
                     self.locks.handled(record, call, *outcome);
                 }

@@ -110,7 +110,8 @@ mod tests {
     #[test]
     fn only_what_has_a_probe_is_observable_and_what_is_missing_always() {
         let mut context = Context::default();
-        let seen = |context: &Context| Class::ALL.into_iter().filter(|c| is_observable(*c, context)).collect::<Vec<_>>();
+        let seen =
+            |context: &Context| Class::ALL.into_iter().filter(|c| is_observable(*c, context)).collect::<Vec<_>>();
         assert_eq!(seen(&context), [Class::Lost, Class::Missed, Class::Gap, Class::Foreign]);
         let probe =
             |kind: Kind, form| ProbeState { event: kind.name().to_owned(), form, absent: Vec::new(), reason: None };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mmtrace_common::{Column, Kind, Record};
 
 use super::{durations::Durations, value};
-use crate::model::told::Told;
+use crate::model::effect::Effect;
 
 /// Different results that are told apart; what comes beyond is counted together.
 const RESULTS_MAX: usize = 256;
@@ -52,7 +52,7 @@ pub struct Work {
 }
 
 impl Work {
-    pub(super) fn add(&mut self, kind: Kind, record: &Record, told: Option<&Told>) {
+    pub(super) fn add(&mut self, kind: Kind, record: &Record, effect: Option<&Effect>) {
         let mut count = |results: fn(&mut Self) -> &mut BTreeMap<u64, u64>, column| {
             let results = results(self);
             let result = value(record, column);
@@ -65,15 +65,15 @@ impl Work {
             Kind::ScanFile => count(|w| &mut w.file_scans, Column::Status),
             Kind::CollapseHugePage => {
                 count(|w| &mut w.collapses, Column::Status);
-                if let Some(Told::Collapsed { begun: Some((_, ns)), .. }) = told {
+                if let Some(Effect::Collapsed { begun: Some((_, ns)), .. }) = effect {
                     self.collapse.add(*ns);
                 }
             }
             Kind::CollapsePteMappedThpReturn => count(|w| &mut w.pte_mapped, Column::Status),
             Kind::RetractPageTablesReturn => self.retracts += 1,
-            Kind::PmdpCollapseFlush => self.retracted += u64::from(told == Some(&Told::Retracted)),
-            Kind::MigrationEntryWaitReturn => match told {
-                Some(Told::Waited { vma_lock, ns, .. }) => self.waits[usize::from(!vma_lock)].add(*ns),
+            Kind::PmdpCollapseFlush => self.retracted += u64::from(effect == Some(&Effect::Retracted)),
+            Kind::MigrationEntryWaitReturn => match effect {
+                Some(Effect::Waited { vma_lock, ns, .. }) => self.waits[usize::from(!vma_lock)].add(*ns),
                 _ => self.unmeasured += 1,
             },
             Kind::MigrationEntryWaitOnLocked => self.slept += 1,

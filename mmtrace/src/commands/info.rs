@@ -149,7 +149,7 @@ fn as_text(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
 
 /// Whether there is no better form of that event's program.
 fn is_best(form: Form, event: &str) -> bool {
-    SPECS.iter().find(|s| s.name == event).is_none_or(|s| Form::of(s.at).first() == Some(&form))
+    SPECS.iter().find(|s| s.name == event).is_none_or(|s| Form::of(s.site.at).first() == Some(&form))
 }
 
 /// What a reader should know of a probe; nothing when all is as it should be.

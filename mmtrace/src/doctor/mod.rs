@@ -104,13 +104,13 @@ fn examine() -> Diagnosis {
             context.probes = verified(plan, &environment).unwrap_or_else(|| {
                 let on_paper = |p: &Planned| match p.state() {
                     state if state.reason.is_some() => state,
-                    state => ProbeState { form: Form::of(p.spec.at).first().copied(), ..state },
+                    state => ProbeState { form: Form::of(p.spec.site.at).first().copied(), ..state },
                 };
                 plan.probes.iter().map(on_paper).collect()
             });
             for (state, probe) in context.probes.iter_mut().zip(&plan.probes) {
                 if let Err(refusal @ Refusal::NoEvent(_)) = &probe.positions
-                    && tracefs.has(probe.spec.system, probe.spec.name) == Some(true)
+                    && tracefs.has(probe.spec.site.system, probe.spec.name) == Some(true)
                 {
                     // BTF and tracefs are two witnesses; say so when they differ.
                     state.reason =
@@ -135,7 +135,7 @@ fn examine() -> Diagnosis {
         .iter()
         .zip(mmtrace_common::SPECS)
         .map(|(state, spec)| ProbeLine {
-            system: spec.system,
+            system: spec.site.system,
             event: state.event.clone(),
             form: state.form,
             reason: state.reason.clone(),

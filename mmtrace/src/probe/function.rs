@@ -24,7 +24,7 @@ pub const HARMFUL: &[(&str, &str)] = &[
 /// The first of an event's functions that this kernel has as it was examined.
 pub(super) fn prototype(btf: &Btf, symbols: &Symbols, spec: &'static Spec) -> Result<Prototype, Refusal> {
     let mut reason = None;
-    for function in spec.functions {
+    for function in spec.site.functions {
         match candidate(btf, symbols, function) {
             Ok(Some(prototype)) => return Ok(prototype),
             Ok(None) => {}
@@ -32,7 +32,7 @@ pub(super) fn prototype(btf: &Btf, symbols: &Symbols, spec: &'static Spec) -> Re
         }
     }
     Err(reason.unwrap_or_else(|| {
-        let mut names: Vec<&str> = spec.functions.iter().map(|f| f.symbol).collect();
+        let mut names: Vec<&str> = spec.site.functions.iter().map(|f| f.symbol).collect();
         names.dedup();
         Refusal::NoFunction(names.join(" or "))
     }))
@@ -89,16 +89,16 @@ mod tests {
 
     #[test]
     fn no_event_sits_on_a_function_that_does_harm() {
-        for function in SPECS.iter().flat_map(|s| s.functions) {
+        for function in SPECS.iter().flat_map(|s| s.site.functions) {
             assert!(HARMFUL.iter().all(|(name, _)| *name != function.symbol), "{}", function.symbol);
         }
     }
 
     #[test]
     fn every_parameter_that_an_event_reads_is_in_each_of_its_signatures() {
-        for spec in SPECS.iter().filter(|s| s.at.is_function()) {
-            assert!(!spec.functions.is_empty(), "{}", spec.name);
-            for function in spec.functions {
+        for spec in SPECS.iter().filter(|s| s.site.at.is_function()) {
+            assert!(!spec.site.functions.is_empty(), "{}", spec.name);
+            for function in spec.site.functions {
                 for field in spec.fields.iter().filter(|f| f.required) {
                     if let Some(name) = field.source.parameter() {
                         let known = function.params.iter().any(|p| here(p) == name);

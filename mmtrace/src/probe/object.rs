@@ -283,7 +283,7 @@ impl Object {
             return Ok(state);
         }
         let mut refused: Vec<(Form, String)> = Vec::new();
-        for form in Form::of(spec.at) {
+        for form in Form::of(spec.site.at) {
             match self.try_form(spec, probe.symbol.unwrap_or(spec.name), *form, step)? {
                 Ok(()) => {
                     state.form = Some(*form);

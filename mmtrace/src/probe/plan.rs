@@ -56,7 +56,7 @@ impl Planned {
         let reason = match &self.positions {
             Err(refusal) => Some(refusal.to_string()),
             Ok(_) if self.wanted => None,
-            Ok(_) if self.spec.on => Some("switched off with -e".to_owned()),
+            Ok(_) if self.spec.site.on => Some("switched off with -e".to_owned()),
             Ok(_) => Some(format!("off unless asked for: -e +{}", self.spec.name)),
         };
         let absent = self.absent.iter().map(|c| c.name().to_owned()).collect();
@@ -254,7 +254,7 @@ fn resolve(
     spec: &'static Spec,
     offsets: &[(OffsetId, Result<u32, String>)],
 ) -> Result<Found, Refusal> {
-    let Prototype { params, symbol, returns } = if spec.at.is_function() {
+    let Prototype { params, symbol, returns } = if spec.site.at.is_function() {
         function::prototype(btf, symbols, spec)?
     } else {
         Prototype { params: parameters(btf, spec)?, symbol: None, returns: false }
@@ -262,7 +262,7 @@ fn resolve(
     let mut positions = [ABSENT; POSITIONS];
     let mut absent = Vec::new();
 
-    positions[0] = match spec.mm {
+    positions[0] = match spec.site.mm {
         MmFrom::Arg(name) => position(&params, name, Expect::Struct("mm_struct"))?,
         MmFrom::Path(name, path) => position(&params, name, Expect::Struct(owner(path[0])))?,
         MmFrom::TaskArg(name) => position(&params, name, Expect::Struct("task_struct"))?,
@@ -302,7 +302,7 @@ fn resolve(
             Err(refusal) => return Err(refusal),
         }
     }
-    for (entry, name) in positions[1 + spec.fields.len()..].iter_mut().zip(spec.also) {
+    for (entry, name) in positions[1 + spec.fields.len()..].iter_mut().zip(spec.site.also) {
         *entry = position(&params, name, Expect::Word)?;
     }
     let optional = |id: OffsetId| spec.fields.iter().any(|f| !f.required && f.source.offsets().contains(&id));
@@ -334,7 +334,7 @@ fn needs_page_size(btf: &Btf) -> Result<(), Refusal> {
 
 /// The parameters that an event's program reads, in the order of its position table.
 fn names(spec: &'static Spec) -> impl Iterator<Item = Option<&'static str>> {
-    let mm = match spec.mm {
+    let mm = match spec.site.mm {
         MmFrom::Arg(name)
         | MmFrom::Path(name, _)
         | MmFrom::TaskArg(name)
@@ -343,7 +343,7 @@ fn names(spec: &'static Spec) -> impl Iterator<Item = Option<&'static str>> {
         MmFrom::Current | MmFrom::None => None,
     };
     let fields = spec.fields.iter().map(|field| field.source.parameter());
-    std::iter::once(mm).chain(fields).chain(spec.also.iter().copied().map(Some))
+    std::iter::once(mm).chain(fields).chain(spec.site.also.iter().copied().map(Some))
 }
 
 /// The event's own parameters, by name.

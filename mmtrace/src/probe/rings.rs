@@ -23,7 +23,7 @@ use std::{
 };
 
 use aya::maps::{MapData, PerCpuArray, RingBuf};
-use mmtrace_common::{Column, Kind, LOST_KINDS, Record, SPECS, spec};
+use mmtrace_common::{Column, Kind, LOST_KINDS, Record, SPECS};
 use mmtrace_model::context::Kernel;
 
 use super::{
@@ -332,14 +332,11 @@ impl Rings {
         // All that was counted happened before now, be it after this pass began.
         let until = sys::monotonic_ns();
         for record in &mut out[from..] {
-            record.args[UNTIL] = until;
+            record.set(Column::Until, until);
         }
         Ok(agreed)
     }
 }
-
-/// Argument word of a loss record that holds `until`.
-const UNTIL: usize = 2;
 
 /// A record that a program of ours has written.
 fn ours(item: &[u8]) -> Option<Record> {
@@ -350,7 +347,7 @@ fn ours(item: &[u8]) -> Option<Record> {
 #[must_use]
 pub fn unread(kind: Kind, count: u64, from: u64, until: u64) -> Record {
     let mut record = missing(Kind::Loss, kind, u16::MAX, count, from);
-    record.args[UNTIL] = until;
+    record.set(Column::Until, until);
     record
 }
 
@@ -358,15 +355,16 @@ pub fn unread(kind: Kind, count: u64, from: u64, until: u64) -> Record {
 #[must_use]
 pub fn gap(from: u64, until: u64) -> Record {
     let mut record = Record { ts: from, kind: Kind::Gap as u16, ..Record::default() };
-    for field in spec(Kind::Gap).fields.iter().filter(|field| field.column == Column::Until) {
-        field.set(&mut record, until);
-    }
+    record.set(Column::Until, until);
     record
 }
 
 /// A loss record: it stands where knowledge ends.
 fn missing(what: Kind, kind: Kind, cpu: u16, count: u64, from: u64) -> Record {
-    Record { ts: from, kind: what as u16, cpu, args: [kind as u64, count, 0, 0, 0, 0], ..Record::default() }
+    let mut record = Record { ts: from, kind: what as u16, cpu, ..Record::default() };
+    record.set(Column::LostKind, kind as u64);
+    record.set(Column::Count, count);
+    record
 }
 
 #[cfg(test)]

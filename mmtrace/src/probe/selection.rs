@@ -14,7 +14,7 @@ pub struct Selection {
 
 impl Default for Selection {
     fn default() -> Self {
-        Self { wanted: probed().filter(|s| s.on).map(|s| s.kind).collect(), text: None }
+        Self { wanted: probed().filter(|s| s.site.on).map(|s| s.kind).collect(), text: None }
     }
 }
 
@@ -44,8 +44,8 @@ fn named(name: &str) -> Result<Vec<Kind>, String> {
     let (system, event) = name.split_once(':').map_or((None, name), |(s, e)| (Some(s), e));
     let found: Vec<Kind> = probed()
         .filter(|s| match system {
-            Some(system) => s.system == system && (event == "*" || s.name == event),
-            None => s.name == event || s.system == event,
+            Some(system) => s.site.system == system && (event == "*" || s.name == event),
+            None => s.name == event || s.site.system == event,
         })
         .map(|s| s.kind)
         .collect();
@@ -54,7 +54,7 @@ fn named(name: &str) -> Result<Vec<Kind>, String> {
     }
     let near: Vec<&str> = probed().map(|s| s.name).filter(|n| n.contains(event) && !event.is_empty()).collect();
     let hint = if near.is_empty() {
-        let systems: BTreeSet<&str> = probed().map(|s| s.system).collect();
+        let systems: BTreeSet<&str> = probed().map(|s| s.site.system).collect();
         format!("whole systems are {}; `mmtrace doctor` lists the events", Vec::from_iter(systems).join(", "))
     } else {
         format!("did you mean {}?", near.join(" or "))

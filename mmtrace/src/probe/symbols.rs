@@ -64,7 +64,7 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, Vec<u64>>> {
 fn parse(mut lines: impl BufRead) -> io::Result<BTreeMap<String, Vec<u64>>> {
     let wanted: BTreeSet<&str> = SPECS
         .iter()
-        .flat_map(|s| s.functions)
+        .flat_map(|s| s.site.functions)
         .map(|f| f.symbol)
         .chain(super::plan::VARIABLES.iter().copied())
         .chain([super::plan::KASAN])

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use mmtrace_capture::{CaptureWriter, WriterOptions, make_room};
-use mmtrace_common::{Kind, LOST_KINDS, Record};
+use mmtrace_common::{Column, Kind, LOST_KINDS, Record};
 use mmtrace_model::{
     context::Context,
     replay::Engine,
@@ -505,7 +505,7 @@ impl Live {
         let unjudged = self.batch.split_off(self.judged);
         let from = unjudged.first().map_or(rest.from, |record| record.ts);
         let mut missing = given_up(&unjudged, rest.counts, from, rings.stopped());
-        let lost: u64 = missing.iter().filter(|r| r.kind() == Some(Kind::Loss)).map(|r| r.args[1]).sum();
+        let lost: u64 = missing.iter().filter(|r| r.kind() == Some(Kind::Loss)).filter_map(|r| r.get(Column::Count)).sum();
         let more = rest.more || !settled;
         if more {
             missing.push(rings::gap(from, rings.stopped()));
@@ -601,7 +601,7 @@ async fn until(deadline: Option<tokio::time::Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mmtrace_common::spec;
+    use mmtrace_common::{View as _, event, spec};
     use mmtrace_model::verdict::{RULES, Verdict};
 
     fn at(ts: u64, kind: Kind) -> Record {
@@ -615,9 +615,13 @@ mod tests {
         let mut counts = [0; LOST_KINDS];
         counts[Kind::MaWrite as usize] = 7;
         let missing = given_up(&unjudged, counts, 21, 99);
-        let told: Vec<_> = missing.iter().map(|r| (r.ts, r.args[0], r.args[1], r.args[2])).collect();
-        let expected =
-            [(10, Kind::MaWrite as u64, 5, 20), (21, Kind::MaWrite as u64, 8, 99), (21, Kind::Released as u64, 2, 99)];
+        let told: Vec<_> = missing.iter().map(|r| (r.ts, event::Loss::of(r))).collect();
+        let loss = |kind: Kind, count, until| event::Loss { lost_kind: kind as u64, count, until };
+        let expected = [
+            (10, loss(Kind::MaWrite, 5, 20)),
+            (21, loss(Kind::MaWrite, 8, 99)),
+            (21, loss(Kind::Released, 2, 99)),
+        ];
         for one in expected {
             assert!(told.contains(&one), "{one:?} in {told:?}");
         }

@@ -241,7 +241,7 @@ fn the_list_names_every_tracepoint_and_is_json_too() {
         String::from_utf8(out).unwrap()
     };
     let text = print("--list");
-    for spec in mmtrace_common::SPECS.iter().filter(|s| !s.kind.is_synthetic() && !s.at.is_function()) {
+    for spec in mmtrace_common::SPECS.iter().filter(|s| !s.kind.is_synthetic() && !s.site.at.is_function()) {
         assert!(text.contains(spec.name), "no workload provokes {}", spec.name);
     }
     let rows: Vec<serde_json::Value> = serde_json::from_str(&print("--list --json")).unwrap();

@@ -38,7 +38,8 @@ fn l41_with_bit(s: &Stream, i: usize, bit: u64) -> Option<Edit> {
         return None;
     }
     let mut record = *s.record(i);
-    record.args[1] |= bit;
+    let pte = record.get(Column::Pte)?;
+    record.set(Column::Pte, pte | bit);
     Some(Edit::default().change(i, record))
 }
 
@@ -58,7 +59,7 @@ pub(crate) fn l41_left_behind(s: &Stream, i: usize) -> Option<Edit> {
     let tid = s.record(i).tid;
     let set = *s.task_before(tid, i).iter().rev().find(|at| s.kind(**at) == Kind::SetMigrationPte)?;
     let mut record = *s.record(i);
-    record.args[1] = s.record(set).args[1];
+    record.set(Column::Pte, s.record(set).get(Column::Pte)?);
     Some(Edit::default().change(i, record))
 }
 

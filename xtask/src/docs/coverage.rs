@@ -92,7 +92,7 @@ pub(super) fn page(workspace: &Workspace) -> Result<String> {
     let examined = || kernels.iter().filter(|(series, _)| probes.contains_key(series));
     let columns: Vec<&str> = std::iter::once("probe").chain(examined().map(|(series, _)| series.as_str())).collect();
     let rows = SPECS.iter().filter(|s| !s.kind.is_synthetic()).map(|spec| {
-        let key = format!("{}:{}", spec.system, spec.name);
+        let key = format!("{}:{}", spec.site.system, spec.name);
         let cells = examined().map(|(series, c)| {
             let Some(form) = probes[series]["probes"][&key]["form"].as_str() else { return "-".to_owned() };
             c.ns.get(spec.name).map_or_else(|| form.to_owned(), |ns| format!("{form} {ns}"))

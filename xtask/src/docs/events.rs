@@ -35,7 +35,7 @@ pub(super) fn page() -> String {
 
 fn section(spec: &Spec, text: &mut String) {
     let _ = writeln!(text, "\n### {}\n", spec.name);
-    let _ = writeln!(text, "{}: {}. {}", place(spec), spec.doc, mm(spec.mm));
+    let _ = writeln!(text, "{}: {}. {}", place(spec), spec.doc, mm(spec.site.mm));
     let rules = rules(spec);
     let needed = if rules.is_empty() { "no rule: statistics and context only".to_owned() } else { rules };
     let _ = writeln!(text, "\nNeeded by {needed}.");
@@ -56,10 +56,10 @@ fn section(spec: &Spec, text: &mut String) {
 
 /// Where it comes from.
 fn place(spec: &Spec) -> String {
-    let symbols = || spec.functions.iter().map(|f| code(f.symbol)).collect::<BTreeSet<_>>();
+    let symbols = || spec.site.functions.iter().map(|f| code(f.symbol)).collect::<BTreeSet<_>>();
     let symbols = || Vec::from_iter(symbols()).join(" or ");
-    match spec.at {
-        At::Tracepoint => format!("`{}:{}`", spec.system, spec.name),
+    match spec.site.at {
+        At::Tracepoint => format!("`{}:{}`", spec.site.system, spec.name),
         At::Entry | At::EntryOfStruct => format!("entry to {}", symbols()),
         At::Exit | At::ExitOfStruct => format!("return from {}", symbols()),
         At::User => "made by mmtrace".to_owned(),

@@ -4,7 +4,7 @@ use mmtrace_common::{Column as Carried, Kind};
 use mmtrace_model::{
     context::Context,
     coverage::Coverage,
-    model::{space::Cause, told::Under},
+    model::{space::Cause, effect::Under},
     report::{duration, grouped, wrap},
     stats::faults::{Calls, Process, REGION_SHIFT, Region},
 };

@@ -140,7 +140,7 @@ impl<'a> Show<'a> {
     #[must_use]
     pub fn has_functions(&self) -> bool {
         let context = self.engine.context();
-        SPECS.iter().any(|s| s.at.is_function() && context.has(s.kind))
+        SPECS.iter().any(|s| s.site.at.is_function() && context.has(s.kind))
     }
 
     /// The style of a tone. Without colours, what is wrong is reversed.

@@ -1,7 +1,6 @@
-//! What an event told of more than itself: the fault, the wait or the collapse that it ended.
+//! What an event completed: the fault, the wait or the collapse that it ended.
 //!
-//! Statistics count these, so that what a call is and under which lock it runs is decided once,
-//! here in the model.
+//! The model decides what a call is and under which lock it runs; statistics count the effects and decide nothing.
 
 /// The lock that a call of `handle_mm_fault()` ran under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +50,9 @@ pub enum Outcome {
     Error,
 }
 
-/// What the last event told.
+/// What an event completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Effect {
     /// `handle_mm_fault()` was entered.
     Handles(Handling),
     /// And has returned.
