@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `manifest.json` | what a replay must know besides the events: [`Manifest`] |
 //! | `segment-000001.parquet` | a sealed segment, readable by any Parquet reader |
-//! | `segment-000002.arrows` | the open segment, as Arrow IPC streams (see [`stream`]) |
+//! | `segment-000002.arrows` | the open segment, as Arrow IPC streams (see `stream`) |
 //! | `segment-000002.parquet.part` | the open segment on its way to Parquet; of no use after a crash |
 //!
 //! A capture is its owner's alone: under sudo, of who called it, with whose rights it is written then. All that is
@@ -70,12 +70,11 @@ mod schema;
 mod sealed;
 mod segment;
 mod shown;
-pub mod stream;
+mod stream;
 mod thrift;
 mod writer;
 
 pub use batch::{BATCH_ROWS, Batch, BatchBuilder};
-pub use decode::{Decoded, decode};
 pub use error::CaptureError;
 pub use filter::{Filter, FilterError};
 pub use manifest::{Clock, Dropped, Manifest, SegmentEntry, State, Totals, Version};

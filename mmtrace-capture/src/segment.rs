@@ -261,8 +261,8 @@ impl SealingSegment {
         Ok(())
     }
 
-    /// Completes the Parquet file and gives it its name. The stream stays until
-    /// [`remove_stream`]: between the two the manifest must take the entry up.
+    /// Completes the Parquet file and gives it its name. The stream stays: before it is
+    /// removed the manifest must take the entry up.
     pub(super) fn seal(mut self) -> Result<SegmentEntry, CaptureError> {
         let part = file_name(self.number(), Form::Part);
         let sealed = file_name(self.number(), Form::Parquet);

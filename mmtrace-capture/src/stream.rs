@@ -31,13 +31,12 @@ const MAX_PADDING: u64 = 128;
 const MAX_ROWS: i64 = 1 << 16;
 
 /// Reads batches up to the last complete one.
-pub struct StreamFile {
+pub(crate) struct StreamFile {
     input: BufReader<File>,
     left: u64,
     decoder: StreamDecoder,
     /// Bytes of the dictionaries that the decoder keeps, by their ids.
     names: FxHashMap<i64, u64>,
-    cut: bool,
     done: bool,
 }
 
@@ -111,22 +110,15 @@ impl StreamFile {
     /// # Errors
     ///
     /// A sentence when the file cannot be opened.
-    pub fn open(path: &Path) -> Result<Self, String> {
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
         let (file, left) = file::open(path, false).map_err(|e| format!("cannot be opened ({e})"))?;
         Ok(Self {
             input: BufReader::with_capacity(1 << 18, file),
             left,
             decoder: StreamDecoder::new(),
             names: FxHashMap::default(),
-            cut: false,
             done: false,
         })
-    }
-
-    /// Whether the file ended within a message: what a recorder leaves that was stopped while writing.
-    #[must_use]
-    pub fn was_cut(&self) -> bool {
-        self.cut
     }
 
     /// The next batch; `None` at the end of the file or of its last complete batch.
@@ -134,7 +126,7 @@ impl StreamFile {
     /// # Errors
     ///
     /// A sentence when the bytes are not what a recorder writes. Nothing can be read after that.
-    pub fn next_batch(&mut self) -> Result<Option<RecordBatch>, String> {
+    pub(crate) fn next_batch(&mut self) -> Result<Option<RecordBatch>, String> {
         while !self.done {
             let step = self.message().and_then(|message| match message {
                 Message::Bytes(bytes) => self.feed(bytes),
@@ -143,12 +135,8 @@ impl StreamFile {
                     self.names.clear();
                     Ok(None)
                 }
-                Message::EndOfFile => {
-                    self.done = true;
-                    Ok(None)
-                }
-                Message::Cut => {
-                    self.cut = true;
+                // A recorder that was stopped while writing leaves a file that ends within a message.
+                Message::EndOfFile | Message::Cut => {
                     self.done = true;
                     Ok(None)
                 }

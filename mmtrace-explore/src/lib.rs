@@ -48,7 +48,7 @@ pub mod mutation;
 pub mod protocol;
 pub mod render;
 pub mod scenario;
-pub mod scenarios;
+mod scenarios;
 pub mod schedule;
 pub mod search;
 pub mod seeds;

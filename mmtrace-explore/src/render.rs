@@ -138,7 +138,7 @@ pub fn some(world: &World) -> Vec<Move> {
     moves
 }
 
-/// When a recording of an execution would have ended: a step after the last, nanoseconds.
+/// Returns when a recording of an execution would have ended, nanoseconds: one step after the last.
 #[must_use]
 pub fn end(execution: &Execution) -> u64 {
     START_NS + STEP_NS * (execution.lines.len() as u64 + 1)

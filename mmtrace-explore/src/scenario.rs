@@ -104,7 +104,7 @@ impl Scenario {
 }
 
 impl Scenario {
-    /// Whether what a search found is what the variant is expected to do, and everything occurs that is to occur.
+    /// Returns whether a search found what the variant is expected to do, and everything occurs that is to occur.
     #[must_use]
     pub fn is_expected(&self, variant: &Variant, found: &Found) -> bool {
         match (variant.expect, &found.broken) {
@@ -114,7 +114,8 @@ impl Scenario {
         }
     }
 
-    /// *Sometimes* properties that are reached although they cannot be, or not although they can; with whether they are.
+    /// Lists the *sometimes* properties that a search reached although the variant cannot, or missed although it can, with
+    /// whether they were reached.
     pub fn unexpected<'a>(
         &'a self,
         variant: &'a Variant,

@@ -69,7 +69,7 @@ pub fn print(world: &World, moves: &[Move]) -> String {
     words.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// Reads what [`print`] wrote.
+/// Reads what [`print()`] wrote.
 ///
 /// # Errors
 ///

@@ -152,8 +152,8 @@ pub struct ProbeState {
 }
 
 impl Context {
-    /// As on a kernel that has every tracepoint and function: every probe is attached, and every event has all its
-    /// columns. For streams that no kernel has made.
+    /// Returns the context of a kernel that has every tracepoint and function: every probe is attached, and every event
+    /// has all its columns. For streams that no kernel has made.
     #[must_use]
     pub fn with_every_probe(kernel: Kernel) -> Self {
         let probes = SPECS.iter().filter(|s| !s.kind.is_synthetic()).map(|s| ProbeState {

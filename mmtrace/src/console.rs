@@ -48,13 +48,13 @@ pub fn complain_at_length(message: &str) {
     put(&format!("mmtrace: {}\n", lines.join("\n")));
 }
 
-/// The style of standard output: colours on a terminal, unless `NO_COLOR` is set to anything.
+/// Returns the style of standard output: colours on a terminal, unless `NO_COLOR` is set to anything.
 #[must_use]
 pub fn style_of_stdout() -> Style {
     style(io::stdout().is_terminal())
 }
 
-/// The style of standard error.
+/// Returns the style of standard error.
 #[must_use]
 pub(crate) fn style_of_stderr() -> Style {
     style(io::stderr().is_terminal())

@@ -4,6 +4,7 @@ use std::fs;
 
 use mmtrace_capture::{Capture, Condition, FinalInfo, Manifest, State};
 use mmtrace_common::{Column, Kind, Record};
+use mmtrace_model::replay::timeline::Source;
 
 use crate::made::{MASKS, copy, few, is_gap, read, records, small, start, temp, write};
 
@@ -176,4 +177,18 @@ fn time_ranges_start_with_a_gap() {
     }
     assert_eq!(capture.records_between(500_000, 600_000).count(), 0);
     assert_eq!(capture.records_between(0, 999).count(), 0);
+}
+
+#[test]
+fn a_capture_is_a_source_that_says_what_is_wrong_with_it() {
+    let (_temp, dir) = temp();
+    write(&dir, &records(310), 100, 100);
+    let sound = Capture::open(&dir).expect("open");
+    assert_eq!((&sound).damage(), [""; 0]);
+    assert!(Source::records_after(&&sound, 105).eq(records(310).into_iter().skip(105)));
+    fs::remove_file(dir.join("segment-000002.parquet")).expect("remove");
+    let damaged = Capture::open(&dir).expect("open");
+    assert_eq!((&damaged).damage(), ["segment-000002.parquet: does not exist; 100 events are missing"]);
+    assert!(Source::records(&&damaged).any(|record| is_gap(&record)));
+    assert!(Source::records(&&damaged).eq(damaged.records()));
 }

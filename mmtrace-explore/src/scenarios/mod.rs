@@ -11,7 +11,7 @@ mod seed3;
 pub(crate) mod seed4;
 
 /// By seed, and module by module.
-pub const ALL: &[&[&[Scenario]]] = &[
+pub(crate) const ALL: &[&[&[Scenario]]] = &[
     seed0::SCENARIOS,
     seed1::SCENARIOS,
     seed2::SCENARIOS,

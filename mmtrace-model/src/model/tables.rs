@@ -116,7 +116,7 @@ impl DirectMap {
 pub struct Slot {
     /// The table that it points to; `None`: not known to point to one.
     pub table: Option<u64>,
-    /// [`Tables::clock`] when that was learned.
+    /// `Tables::clock` when that was learned.
     pub since: u64,
     /// When a collapse last unlinked the table under it, and who.
     pub unlinked: Option<(u64, u32)>,
@@ -268,7 +268,7 @@ pub const HAZARDS: [RuleId; 3] = [RuleId::H01, RuleId::H02, RuleId::H03];
 pub struct Tables {
     slots: FxHashMap<(u64, u64), Slot>,
     tables: FxHashMap<u64, Life>,
-    /// [`Tables::clock`] when each mm was last locked for write, or died.
+    /// `Tables::clock` when each mm was last locked for write, or died.
     written: FxHashMap<u64, u64>,
     walks: FxHashMap<u32, Walk>,
     /// Advances with each of those.

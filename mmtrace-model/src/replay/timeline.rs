@@ -40,7 +40,7 @@ pub trait Source {
         self.records_after(0)
     }
 
-    /// What could not be read so far, a sentence for each place. Memory is never damaged.
+    /// Lists what could not be read so far, a sentence for each place. Memory is never damaged.
     fn damage(&self) -> Vec<String> {
         Vec::new()
     }
@@ -62,7 +62,7 @@ pub struct Timeline<S: Source> {
 }
 
 impl Timeline<Stored> {
-    /// At the end of what is kept of a stream; `engine` is the state there.
+    /// Returns the timeline of what is kept of a stream, at its end; `engine` is the state there.
     #[must_use]
     pub fn at_end(stored: Stored, engine: Engine) -> Self {
         let (mut taken, mut ts) = (0, 0);
@@ -90,7 +90,7 @@ impl Timeline<Stored> {
 }
 
 impl<S: Source> Timeline<S> {
-    /// At the beginning. `context` is what the events were taken from.
+    /// Returns the timeline of a source, at its beginning. `context` is what the events were taken from.
     #[must_use]
     pub fn new(context: Context, source: S) -> Self {
         let engine = Engine::new(context, true).with_stats();
@@ -108,7 +108,7 @@ impl<S: Source> Timeline<S> {
         }
     }
 
-    /// What is travelled in.
+    /// Returns the source of the records.
     #[must_use]
     pub const fn source(&self) -> &S {
         &self.source

@@ -19,7 +19,7 @@ pub struct Style {
 }
 
 impl Style {
-    /// With colours, or without.
+    /// Returns a style with colours, or without.
     #[must_use]
     pub const fn new(colour: bool) -> Self {
         Self { colour }

@@ -127,7 +127,7 @@ impl Object {
     /// Brings maps and programs in, sets their constants and tells them what is wanted.
     ///
     /// `ring_bytes` is the size of each ring in use: a power of two and at least a page;
-    /// by default [`RINGS_BYTES`] are shared out.
+    /// by default `RINGS_BYTES` are shared out.
     ///
     /// # Errors
     /// See [`ObjectError`].

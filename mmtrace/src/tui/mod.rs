@@ -1,7 +1,7 @@
 //! The dashboard: live and over captures, one code path.
 //!
 //! [`state`] is what is shown and how, [`input`] the table of keys, [`view`] draws. None of
-//! them keeps anything about the kernel: that is the [`Engine`](mmtrace_model::replay::Engine)'s.
+//! them keeps anything about the kernel: that is the [`Engine`]'s.
 
 use std::{
     sync::mpsc::RecvTimeoutError,

@@ -61,7 +61,7 @@ impl Write for Paper {
 pub struct Screen {
     /// To draw on.
     ///
-    /// Never dropped: that would show the cursor, as [`restore`] does.
+    /// Never dropped: that would show the cursor, as `restore` does.
     pub terminal: ManuallyDrop<Terminal<CrosstermBackend<Paper>>>,
     paper: Paper,
     outlet: Outlet,
