@@ -6,6 +6,7 @@
 use std::{fs::File, io::Read};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use mmtrace_common::Class;
 use mmtrace_model::when::When;
 use serde::Deserialize;
 

@@ -1,11 +1,11 @@
 //! What goes on, what is held, what is missing.
 
-use mmtrace_common::Kind;
+use mmtrace_common::{Class, Kind};
 use mmtrace_model::{
     coverage::Coverage,
     model::{measure::Measures, space::Cause},
     report::{duration, grouped},
-    stats::{durations::Durations, rates::Class},
+    stats::{durations::Durations, rates},
     verdict::{RULES, RuleId, Severity, Verdict},
 };
 use ratatui::{
@@ -106,7 +106,7 @@ fn rates(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
         // On the smallest screens the verdicts are worth more than what stands below.
         .take(if area.height < SMALL { usize::from(area.height / 2) } else { usize::MAX })
         .map(|(class, last)| {
-            if !class.is_observable(context) {
+            if !rates::is_observable(*class, context) {
                 let text = format!("{:<12}{:>10}   {NOT_HERE}", class.name(), "-");
                 return Line::from(show.span(text, Tone::Dim));
             }
