@@ -2,8 +2,8 @@
 //! what somebody thought of, but what is left.
 
 use mmtrace_model::model::{
-    entry::{Marker, Pte},
     invariant::Invariant,
+    page_tables::entry::{Marker, Pte},
 };
 use serde_json::{Value, json};
 

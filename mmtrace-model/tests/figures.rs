@@ -4,7 +4,7 @@ use mmtrace_common::{Column, Kind};
 use mmtrace_model::{
     context::{Context, Kernel},
     coverage::Coverage,
-    model::{measure::Distribution, space::Cause},
+    model::{faults::address_space::Cause, measures::Distribution},
     replay::Engine,
     report::{Report, Style},
     verdict::{RuleId, Verdict},

@@ -12,7 +12,7 @@ mod soundness;
 
 use mmtrace_common::{Column, Kind, Record};
 use mmtrace_model::{
-    model::lock::EPSILON_NS,
+    model::locks::mmap_lock::EPSILON_NS,
     report::{Report, Style},
     verdict::{RuleId, Verdict},
 };

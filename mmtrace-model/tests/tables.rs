@@ -12,7 +12,7 @@ mod soundness;
 
 use mmtrace_common::{Column, Kind};
 use mmtrace_model::{
-    model::lock::EPSILON_NS,
+    model::locks::mmap_lock::EPSILON_NS,
     replay::Engine,
     report::{Report, Style},
     verdict::{RuleId, Verdict},

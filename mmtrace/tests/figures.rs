@@ -6,7 +6,7 @@ mod golden;
 use golden::goldens;
 use mmtrace::export::metrics;
 use mmtrace_common::{Column, Kind, Record};
-use mmtrace_model::{coverage::Coverage, model::measure::Distribution, replay::Engine, verdict::RuleId};
+use mmtrace_model::{coverage::Coverage, model::measures::Distribution, replay::Engine, verdict::RuleId};
 use mmtrace_testing::{
     judging::{broken, judge},
     kernel::{self, Made, Random, START},

@@ -13,7 +13,7 @@ use std::{
 use mmtrace_common::{Column, Kind, Record, SPECS, spec};
 use mmtrace_model::{
     context::Context,
-    model::lock::EPSILON_NS,
+    model::locks::mmap_lock::EPSILON_NS,
     replay::Engine,
     report::{Report, Style},
     verdict::{RULES, Verdict},

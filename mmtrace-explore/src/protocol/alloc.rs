@@ -1,6 +1,9 @@
 //! Page tables that are allocated (mm/memory.c: `__pte_alloc`, `pmd_install`).
 
-use mmtrace_model::model::{entry::Pmd, exclusion::Mode, table::TableState};
+use mmtrace_model::model::{
+    locks::exclusion::Mode,
+    page_tables::{entry::Pmd, lifecycle::TableState},
+};
 
 use super::{
     kernel::Kernel,

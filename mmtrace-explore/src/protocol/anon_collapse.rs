@@ -5,10 +5,12 @@
 
 use mmtrace_common::Kind;
 use mmtrace_model::model::{
-    entry::{Pmd, Pte},
-    exclusion::Mode,
     invariant::Invariant,
-    table::{TableState, Unlinker},
+    locks::exclusion::Mode,
+    page_tables::{
+        entry::{Pmd, Pte},
+        lifecycle::{TableState, Unlinker},
+    },
 };
 
 use super::{

@@ -2,9 +2,11 @@
 //! (mm/memory.c: `do_anonymous_page()`, `finish_fault()`; 6.12 and 7.2).
 
 use mmtrace_model::model::{
-    entry::{Pmd, Pte},
-    exclusion::Mode,
-    table::TableState,
+    locks::exclusion::Mode,
+    page_tables::{
+        entry::{Pmd, Pte},
+        lifecycle::TableState,
+    },
 };
 
 use super::{

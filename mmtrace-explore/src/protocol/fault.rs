@@ -2,7 +2,7 @@
 //! given (arch/x86/mm/fault.c, mm/memory.c, mm/filemap.c; 6.4 to 7.2).
 
 use mmtrace_common::{Column, Kind};
-use mmtrace_model::model::{entry::Pte, exclusion::Mode, invariant::Invariant};
+use mmtrace_model::model::{invariant::Invariant, locks::exclusion::Mode, page_tables::entry::Pte};
 
 use super::{
     event::{Event, START},

@@ -2,9 +2,11 @@
 //! mm/migrate.c; 6.12 and 7.2).
 
 use mmtrace_model::model::{
-    entry::{Pmd, Pte},
-    exclusion::Mode,
-    table::Unlinker,
+    locks::exclusion::Mode,
+    page_tables::{
+        entry::{Pmd, Pte},
+        lifecycle::Unlinker,
+    },
 };
 
 use super::{

@@ -1,6 +1,6 @@
 //! Guard regions (mm/madvise.c, mm/pagewalk.c; for files since 6.15, `VM_MAYBE_GUARD` in 7.2).
 
-use mmtrace_model::model::entry::{Marker, Pte};
+use mmtrace_model::model::page_tables::entry::{Marker, Pte};
 
 use super::{
     alloc::pte_alloc,

@@ -1,6 +1,6 @@
 //! gup-fast: pages by the page tables alone, with interrupts off (mm/gup.c, 6.12 and 7.2).
 
-use mmtrace_model::model::{entry::Pte, invariant::Invariant};
+use mmtrace_model::model::{invariant::Invariant, page_tables::entry::Pte};
 
 use super::{
     anon_collapse::Page,

@@ -3,9 +3,9 @@
 
 use mmtrace_common::Kind;
 use mmtrace_model::model::{
-    entry::{Pmd, Pte},
-    exclusion::Mode,
     invariant::Invariant,
+    locks::exclusion::Mode,
+    page_tables::entry::{Pmd, Pte},
 };
 
 use super::{

@@ -2,9 +2,9 @@
 
 use mmtrace_common::{Column, Kind};
 use mmtrace_model::model::{
-    entry::Pte,
-    exclusion::{Mode, Rank},
     invariant::Invariant,
+    locks::exclusion::{Mode, Rank},
+    page_tables::entry::Pte,
 };
 
 use super::{

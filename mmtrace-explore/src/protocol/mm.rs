@@ -1,7 +1,7 @@
 //! An mm and its mmap_lock (include/linux/mmap_lock.h, 6.1 to 7.2).
 
 use mmtrace_common::{Column, Kind};
-use mmtrace_model::model::exclusion::{Mode, Rank};
+use mmtrace_model::model::locks::exclusion::{Mode, Rank};
 
 use super::{
     event::Event,

@@ -1,9 +1,9 @@
 //! Moving page tables (mm/mremap.c; 6.12 and 7.2).
 
 use mmtrace_model::model::{
-    entry::{Marker, Pmd, Pte},
-    exclusion::Mode,
     invariant::Invariant,
+    locks::exclusion::Mode,
+    page_tables::entry::{Marker, Pmd, Pte},
 };
 
 use super::{

@@ -2,8 +2,8 @@
 //! `collapse_file`, mm/shmem.c, mm/filemap.c; 6.6 to 7.2).
 
 use mmtrace_model::model::{
-    exclusion::{Mode, Rank},
     invariant::Invariant,
+    locks::exclusion::{Mode, Rank},
 };
 
 use super::{

@@ -4,8 +4,8 @@
 //! a walk from the PMD must find the marker, whenever a PMD or an entry is written.
 
 use mmtrace_model::model::{
-    entry::{Marker, Pte},
     invariant::Invariant,
+    page_tables::entry::{Marker, Pte},
 };
 
 use super::{
@@ -87,7 +87,7 @@ impl Kernel<'_> {
         }
         let place = info.places[usize::from(made) - 1];
         let byte = self.read_entry(place.pmd);
-        let found = match mmtrace_model::model::entry::Pmd::decode(byte).map() {
+        let found = match mmtrace_model::model::page_tables::entry::Pmd::decode(byte).map() {
             Some(number) => {
                 let slot = Slot { table: self.table(number), index: place.index };
                 Pte::decode(self.read_entry(slot)).markers() & info.marker.0 != 0

@@ -2,7 +2,10 @@
 //! mm/memory.c in 7.2): MADV_DONTNEED of a whole PMD frees the emptied PTE table.
 
 use mmtrace_common::Kind;
-use mmtrace_model::model::{entry::Pte, exclusion::Mode, table::Unlinker};
+use mmtrace_model::model::{
+    locks::exclusion::Mode,
+    page_tables::{entry::Pte, lifecycle::Unlinker},
+};
 
 use super::{
     kernel::Kernel,

@@ -1,7 +1,7 @@
 //! What a page-table walker holds so that VMA and upper tables stay
 //! (Documentation/mm/process_addrs.rst, 7.2: "walking page tables").
 
-use mmtrace_model::model::exclusion::Mode;
+use mmtrace_model::model::locks::exclusion::Mode;
 
 use super::{
     mm::{Mm, drop, mmap_read_lock, mmap_read_unlock, take},

@@ -3,7 +3,7 @@
 //! A CPU that runs a thread of the mm may keep what it found in the tables until it is told to forget it. Loads through it
 //! look at no table and take no lock.
 
-use mmtrace_model::model::{entry::Pte, invariant::Invariant};
+use mmtrace_model::model::{invariant::Invariant, page_tables::entry::Pte};
 
 use super::{Cell, Flow, Kernel, Program, Protection, Slot, World, unmap::zap_pte_range};
 

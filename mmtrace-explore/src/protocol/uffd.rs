@@ -3,7 +3,7 @@
 //! The calls that fill entries take the VMA lock or the mmap_lock for read; here it is the
 //! latter. Removers of tables that hold neither cannot tell the difference.
 
-use mmtrace_model::model::entry::{Marker, Pmd, Pte};
+use mmtrace_model::model::page_tables::entry::{Marker, Pmd, Pte};
 
 use super::{
     alloc::pte_alloc,

@@ -2,10 +2,12 @@
 
 use mmtrace_common::Kind;
 use mmtrace_model::model::{
-    entry::{Pmd, Pte},
-    exclusion::Mode,
     invariant::Invariant,
-    table::Unlinker,
+    locks::exclusion::Mode,
+    page_tables::{
+        entry::{Pmd, Pte},
+        lifecycle::Unlinker,
+    },
 };
 
 use super::{

@@ -2,7 +2,7 @@
 //! include/linux/mmap_lock.h and mm/mmap_lock.c).
 
 use mmtrace_common::{Column, Kind};
-use mmtrace_model::model::{exclusion::Mode, invariant::Invariant};
+use mmtrace_model::model::{invariant::Invariant, locks::exclusion::Mode};
 
 use super::{
     event::{Event, PAGE, START},

@@ -1,7 +1,7 @@
 //! The walk to a PTE table (mm/pgtable-generic.c, 6.5 to 7.2).
 
 use mmtrace_common::Kind;
-use mmtrace_model::model::exclusion::Mode;
+use mmtrace_model::model::locks::exclusion::Mode;
 
 use super::{
     program::{Flow, Guard, Label, Local, Program},

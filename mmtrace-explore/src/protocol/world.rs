@@ -1,8 +1,8 @@
 //! What the cells of a state mean: locks, tables, VMAs, threads.
 
 use mmtrace_model::model::{
-    exclusion::{Mode, Rank},
-    table::TableState,
+    locks::exclusion::{Mode, Rank},
+    page_tables::lifecycle::TableState,
 };
 
 use super::{

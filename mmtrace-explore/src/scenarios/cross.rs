@@ -16,10 +16,12 @@ use crate::{
     },
 };
 use mmtrace_model::model::{
-    entry::{Pmd, Pte},
-    exclusion::Rank,
     invariant::Invariant,
-    table::TableState,
+    locks::exclusion::Rank,
+    page_tables::{
+        entry::{Pmd, Pte},
+        lifecycle::TableState,
+    },
 };
 
 /// A fault as far as locks go: with the VMA lock, or else with the mmap_lock. It uses the VMA

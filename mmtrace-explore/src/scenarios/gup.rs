@@ -16,10 +16,12 @@ use crate::{
     },
 };
 use mmtrace_model::model::{
-    entry::{Pmd, Pte},
-    exclusion::Rank,
     invariant::Invariant,
-    table::TableState,
+    locks::exclusion::Rank,
+    page_tables::{
+        entry::{Pmd, Pte},
+        lifecycle::TableState,
+    },
 };
 
 fn sc_4_11(s: &Setup<'_>, recheck_pmd: bool, sync: bool, then: Then) -> World {

@@ -15,7 +15,7 @@ use crate::{
         Live, Scenario, Setup, Variant,
     },
 };
-use mmtrace_model::model::{entry::Pte, invariant::Invariant};
+use mmtrace_model::model::{invariant::Invariant, page_tables::entry::Pte};
 
 /// A fault on page `addr` of a VMA, which must get this index.
 fn fault(mm: SpfMm, vma: SpfVma, addr: u8, index: u8, switches: Switches) -> Spf {

@@ -6,7 +6,8 @@
 
 use mmtrace_common::{Event as E, Record};
 
-use super::{Model, tables::Walk};
+use super::Model;
+use crate::model::page_tables::shadow::Walk;
 use crate::verdict::{RuleId, Sink};
 
 impl Model {

@@ -5,49 +5,39 @@
 //! how that went. It never concludes anything from what it has not seen: state
 //! starts unknown, and goes back to unknown after a loss and after a violation.
 
-mod calls;
-mod cause;
-mod collapsing;
-mod dead;
+mod collapse;
 mod dispatch;
 pub mod effect;
-pub mod entry;
-pub mod exclusion;
-mod fault;
-mod forget;
-mod functions;
-mod hugetlb;
-pub mod interval;
+pub mod faults;
+mod function_state;
 pub mod invariant;
-mod life;
-pub mod lock;
-mod locking;
-pub mod measure;
-mod migrating;
+pub mod lifetime;
+pub mod locks;
+mod loss;
+pub mod measures;
 pub mod migration;
-mod retracting;
-pub mod space;
-pub mod table;
-pub mod tables;
-pub mod task;
-mod unlinking;
-mod vma_lock;
-mod waiting;
-mod walking;
+pub mod page_tables;
 
 use mmtrace_common::{Column, Kind, Record};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{context::Context, verdict::Sink};
 use effect::Effect;
-use functions::Functions;
-use hugetlb::{HugetlbLocks, Overlap};
-use lock::MmapLock;
-use measure::Measures;
-use space::{Cause, Space};
-use tables::Tables;
-use task::Task;
-use unlinking::Collapsing;
+use faults::{
+    address_space::{Cause, Space},
+    cause,
+};
+use function_state::Functions;
+use lifetime::task::Task;
+use locks::{
+    hugetlb::{HugetlbLocks, Overlap},
+    mmap_lock::{self, MmapLock},
+};
+use measures::Measures;
+use page_tables::{
+    shadow::{self, Tables},
+    unlinking::Collapsing,
+};
 
 /// Tasks followed; idle ones are forgotten beyond that.
 const TASKS_MAX: usize = 1 << 15;
@@ -164,7 +154,7 @@ impl Model {
             measures: Measures::new(context),
             functions: Functions::new(context),
             // As after a loss: what was before recording is missing.
-            tables: Tables::beginning(context.start.saturating_add(lock::EPSILON_NS)),
+            tables: Tables::beginning(context.start.saturating_add(mmap_lock::EPSILON_NS)),
             collapsing: Vec::new(),
             hugetlb: HugetlbLocks::new(context.kernel.major_minor()),
             hugetlb_overlaps: Vec::new(),
@@ -206,7 +196,7 @@ impl Model {
 
     /// Page tables and walks of them.
     #[must_use]
-    pub const fn tables(&self) -> &tables::Counts {
+    pub const fn tables(&self) -> &shadow::Counts {
         &self.tables.counts
     }
 

@@ -16,9 +16,9 @@ use crate::{
     coverage::Coverage,
     model::{
         Model,
-        measure::{Distribution, Overlap},
-        space::Cause,
-        tables::{Counts, HAZARDS},
+        faults::address_space::Cause,
+        measures::{Distribution, Overlap},
+        page_tables::shadow::{Counts, HAZARDS},
     },
     replay::Engine,
     untrusted::json,

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{Report, RuleReport, Style, grouped, style::duration};
 use crate::{
-    model::{measure::Measures, space::Cause},
+    model::{faults::address_space::Cause, measures::Measures},
     untrusted::clean,
     verdict::{Rule, Severity, Verdict},
 };

@@ -7,7 +7,7 @@ use crate::{
     coverage::Coverage,
     model::{
         effect::{Handling, Outcome, Under},
-        space::Cause,
+        faults::address_space::Cause,
     },
 };
 

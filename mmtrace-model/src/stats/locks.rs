@@ -8,7 +8,7 @@ use crate::{
     coverage::Coverage,
     model::{
         effect::{Effect, Handling, Outcome},
-        interval::Interval,
+        locks::intervals::Interval,
     },
 };
 

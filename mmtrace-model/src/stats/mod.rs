@@ -7,7 +7,7 @@ use mmtrace_common::{Column, Kind, Record};
 use crate::model::{
     Model,
     effect::{Effect, Under},
-    space::Cause,
+    faults::address_space::Cause,
 };
 
 pub mod durations;

@@ -2,7 +2,7 @@
 
 use mmtrace_common::{Kind, Record};
 use mmtrace_model::{
-    model::lock::EPSILON_NS,
+    model::locks::mmap_lock::EPSILON_NS,
     verdict::{RULES, RuleId, Severity, Verdict},
 };
 use mmtrace_testing::{

@@ -1,7 +1,7 @@
 //! A sound kernel whose tasks fault, change and look at one VMA, one step after the other.
 
 use mmtrace_common::{Column, Kind, Record};
-use mmtrace_model::model::lock::EPSILON_NS;
+use mmtrace_model::model::locks::mmap_lock::EPSILON_NS;
 use mmtrace_testing::kernel::{
     ALLOW_RETRY, COMPLETED, Made, NOWAIT, OTHER, RETRY, Random, START, TRAP, TRIED, VMA, VMA_LOCK,
 };

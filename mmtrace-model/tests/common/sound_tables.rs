@@ -1,7 +1,7 @@
 //! A sound kernel whose tasks walk, collapse and free page tables, one step after the other.
 
 use mmtrace_common::{Column, Kind, Record};
-use mmtrace_model::model::lock::EPSILON_NS;
+use mmtrace_model::model::locks::mmap_lock::EPSILON_NS;
 use mmtrace_testing::{
     kernel::{MM, Made, OTHER, Random, START, VMA},
     page_tables::{HUGE, Inside, PMDP, SHARED, marker, pte, table},

@@ -4,7 +4,7 @@ use std::fmt;
 
 use mmtrace_model::{
     coverage::Coverage,
-    model::space::Cause,
+    model::faults::address_space::Cause,
     replay::Engine,
     untrusted::clean,
     verdict::{RULES, RuleId, Severity, Verdict},

@@ -505,7 +505,8 @@ impl Live {
         let unjudged = self.batch.split_off(self.judged);
         let from = unjudged.first().map_or(rest.from, |record| record.ts);
         let mut missing = given_up(&unjudged, rest.counts, from, rings.stopped());
-        let lost: u64 = missing.iter().filter(|r| r.kind() == Some(Kind::Loss)).filter_map(|r| r.get(Column::Count)).sum();
+        let lost: u64 =
+            missing.iter().filter(|r| r.kind() == Some(Kind::Loss)).filter_map(|r| r.get(Column::Count)).sum();
         let more = rest.more || !settled;
         if more {
             missing.push(rings::gap(from, rings.stopped()));
@@ -617,11 +618,8 @@ mod tests {
         let missing = given_up(&unjudged, counts, 21, 99);
         let told: Vec<_> = missing.iter().map(|r| (r.ts, event::Loss::of(r))).collect();
         let loss = |kind: Kind, count, until| event::Loss { lost_kind: kind as u64, count, until };
-        let expected = [
-            (10, loss(Kind::MaWrite, 5, 20)),
-            (21, loss(Kind::MaWrite, 8, 99)),
-            (21, loss(Kind::Released, 2, 99)),
-        ];
+        let expected =
+            [(10, loss(Kind::MaWrite, 5, 20)), (21, loss(Kind::MaWrite, 8, 99)), (21, loss(Kind::Released, 2, 99))];
         for one in expected {
             assert!(told.contains(&one), "{one:?} in {told:?}");
         }

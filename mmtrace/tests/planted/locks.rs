@@ -1,7 +1,7 @@
 //! Faults of mmap_locks.
 
 use mmtrace_common::{Kind, Record};
-use mmtrace_model::model::lock::EPSILON_NS;
+use mmtrace_model::model::locks::mmap_lock::EPSILON_NS;
 
 use crate::{
     edit::{Edit, like, lock_event},

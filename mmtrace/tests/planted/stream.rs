@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use mmtrace_common::{Column, Kind, Record};
-use mmtrace_model::model::lock::EPSILON_NS;
+use mmtrace_model::model::locks::mmap_lock::EPSILON_NS;
 
 use crate::golden::Golden;
 

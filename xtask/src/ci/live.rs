@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use mmtrace_common::SPECS;
 use serde_json::Value;
 
-use super::{Outcome, Run};
+use super::{Outcome, Run, endings};
 use crate::{process, workspace};
 
 /// Recording is to last so long.
@@ -53,6 +53,7 @@ pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
     session.wrong.extend(spared.wrong.into_iter().map(|wrong| format!("with spares: {wrong}")));
     session.wrong.extend(filters(&mmtrace, &workspace.root)?);
     session.wrong.extend(kills(&mmtrace, &workspace.root, &folder)?);
+    session.wrong.extend(endings::all(&mmtrace, &workspace.root, &folder)?);
     if session.wrong.is_empty() {
         let events = &session.report["events"]["total"];
         return Ok(Outcome::Passed(format!(

@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: everything that CI runs, lane by lane.
 
+mod endings;
 mod lanes;
 mod live;
 mod metrics;
@@ -26,7 +27,8 @@ use crate::{disk, setup::Setup, test::Sums, workspace::Workspace};
 /// ebpf   the eBPF object is what its sources give (`build-ebpf --check`)
 /// docs   docs/*.md are what the tables in the code say (`docs --check`)
 /// live   mmtrace records this kernel for 20 s under load, and 6 s with spares: nothing lost (or not a second time),
-///        no rule violated, and replay says the same
+///        no rule violated, and replay says the same; recorders that are slow, killed or whose command hangs
+///        end and leave a capture that replays
 /// metrics  promtool accepts dashboards/prometheus-rules.yml; a prometheus that scrapes `mmtrace record --metrics`
 ///        has every metric, and answers what dashboards/grafana.json asks for
 /// sql    the SQL in README.md runs in DuckDB over a capture of testdata/, and pyarrow reads

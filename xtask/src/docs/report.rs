@@ -165,7 +165,7 @@ mod tests {
 
     use mmtrace_model::{
         context::Context,
-        model::{measure::Overlap, tables::Counts},
+        model::{measures::Overlap, page_tables::shadow::Counts},
         report::{Story, Walker},
         verdict::{RULES, Violation},
     };

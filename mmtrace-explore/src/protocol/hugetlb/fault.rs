@@ -2,7 +2,11 @@
 //! that is being moved (mm/hugetlb.c, mm/migrate.c; 6.12 and 7.2).
 
 use mmtrace_common::Kind;
-use mmtrace_model::model::{entry::Pte, exclusion::Mode, invariant::Invariant, table::TableState};
+use mmtrace_model::model::{
+    invariant::Invariant,
+    locks::exclusion::Mode,
+    page_tables::{entry::Pte, lifecycle::TableState},
+};
 
 use super::{HugeVma, Pool, Sharing, first, huge_pte_lock, huge_pte_unlock, hugetlb_walk, show, vma_lock, vma_unlock};
 use crate::protocol::{

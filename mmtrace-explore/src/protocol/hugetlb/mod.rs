@@ -9,10 +9,9 @@ pub mod unmap;
 
 use mmtrace_common::Kind;
 use mmtrace_model::model::{
-    entry::Pte,
-    exclusion::{Mode, Rank},
     invariant::Invariant,
-    table::TableState,
+    locks::exclusion::{Mode, Rank},
+    page_tables::{entry::Pte, lifecycle::TableState},
 };
 
 use super::{

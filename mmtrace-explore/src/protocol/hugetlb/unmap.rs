@@ -2,7 +2,11 @@
 //! MADV_DONTNEED (mm/hugetlb.c, mm/rmap.c, fs/hugetlbfs/inode.c; 6.12 and 7.2).
 
 use mmtrace_common::Kind;
-use mmtrace_model::model::{entry::Pte, exclusion::Mode, invariant::Invariant, table::TableState};
+use mmtrace_model::model::{
+    invariant::Invariant,
+    locks::exclusion::Mode,
+    page_tables::{entry::Pte, lifecycle::TableState},
+};
 
 use super::{
     HugeVma, Pool, Serial, Sharing, first, huge_pte_lock, huge_pte_unlock, hugetlb_walk, show, vma_lock,

@@ -1,8 +1,8 @@
 //! Locks.
 
 use mmtrace_model::model::{
-    exclusion::{Mode, Rank},
     invariant::Invariant,
+    locks::exclusion::{Mode, Rank},
 };
 
 use super::Kernel;

@@ -1,9 +1,11 @@
 //! Page tables and their entries.
 
 use mmtrace_model::model::{
-    entry::{Pmd, Pte},
     invariant::Invariant,
-    table::{TableState, Unlinker},
+    page_tables::{
+        entry::{Pmd, Pte},
+        lifecycle::{TableState, Unlinker},
+    },
 };
 
 use super::Kernel;

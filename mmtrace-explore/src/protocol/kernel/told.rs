@@ -2,7 +2,7 @@
 //! footprint, and only when somebody looks at the events.
 
 use mmtrace_common::{Column, Kind};
-use mmtrace_model::model::entry::{Pmd, Pte};
+use mmtrace_model::model::page_tables::entry::{Pmd, Pte};
 
 use super::Kernel;
 use crate::protocol::{

@@ -1,9 +1,9 @@
 //! `handle_speculative_fault()`, with its switches.
 
 use mmtrace_model::model::{
-    entry::{Pmd, Pte},
-    exclusion::Mode,
     invariant::Invariant,
+    locks::exclusion::Mode,
+    page_tables::entry::{Pmd, Pte},
 };
 
 use super::{SpfMm, SpfVma};

@@ -7,7 +7,11 @@
 pub mod fault;
 pub mod writer;
 
-use mmtrace_model::model::{entry::Pmd, exclusion::Rank, invariant::Invariant, table::TableState};
+use mmtrace_model::model::{
+    invariant::Invariant,
+    locks::exclusion::Rank,
+    page_tables::{entry::Pmd, lifecycle::TableState},
+};
 
 use super::{
     kernel::Kernel,

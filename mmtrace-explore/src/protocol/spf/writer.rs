@@ -1,7 +1,11 @@
 //! What a speculative fault races with: munmap, `__vma_adjust()`, mprotect, MADV_DONTNEED,
 //! and a flush under the PTL.
 
-use mmtrace_model::model::{entry::Pte, exclusion::Mode, invariant::Invariant, table::TableState};
+use mmtrace_model::model::{
+    invariant::Invariant,
+    locks::exclusion::Mode,
+    page_tables::{entry::Pte, lifecycle::TableState},
+};
 
 use super::{SpfMm, SpfVma};
 use crate::protocol::{

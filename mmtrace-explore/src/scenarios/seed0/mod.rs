@@ -20,10 +20,9 @@ use crate::{
     },
 };
 use mmtrace_model::model::{
-    entry::Pte,
-    exclusion::{Mode, Rank},
     invariant::Invariant,
-    table::TableState,
+    locks::exclusion::{Mode, Rank},
+    page_tables::{entry::Pte, lifecycle::TableState},
 };
 
 /// A file with a PMD table that its VMAs may share, and one huge page in it.

@@ -16,7 +16,7 @@ use crate::{
         Live, Scenario, Setup, Variant,
     },
 };
-use mmtrace_model::model::{entry::Pte, exclusion::Rank, invariant::Invariant};
+use mmtrace_model::model::{invariant::Invariant, locks::exclusion::Rank, page_tables::entry::Pte};
 
 fn sc_0_5(s: &Setup<'_>, locked: bool, end: ZapEnd) -> World {
     let mut w = World::new();

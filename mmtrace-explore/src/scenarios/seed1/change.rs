@@ -1,6 +1,6 @@
 //! Entries that are not none, and are changed.
 
-use mmtrace_model::model::{entry::Pte, invariant::Invariant};
+use mmtrace_model::model::{invariant::Invariant, page_tables::entry::Pte};
 
 use super::{Tables, UNSEEN, fresh, tables};
 use crate::{

@@ -1,7 +1,7 @@
 //! Anonymous collapse, which unlinks a table with entries in it: where locks carry what no
 //! second look can.
 
-use mmtrace_model::model::{entry::Pte, exclusion::Rank, invariant::Invariant};
+use mmtrace_model::model::{invariant::Invariant, locks::exclusion::Rank, page_tables::entry::Pte};
 
 use super::{Tables, fresh, tables};
 use crate::{

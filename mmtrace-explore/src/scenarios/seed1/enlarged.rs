@@ -9,7 +9,10 @@ use crate::protocol::{
     unmap::TableFree,
     world::Tid,
 };
-use mmtrace_model::model::{entry::Pmd, exclusion::Rank, table::TableState};
+use mmtrace_model::model::{
+    locks::exclusion::Rank,
+    page_tables::{entry::Pmd, lifecycle::TableState},
+};
 
 /// Names of the writers.
 const WRITERS: [&str; 4] = ["T1", "T2", "T3", "T4"];

@@ -1,9 +1,9 @@
 //! Entries that are none, and are filled or only looked at.
 
 use mmtrace_model::model::{
-    entry::Pte,
-    exclusion::{Mode, Rank},
     invariant::Invariant,
+    locks::exclusion::{Mode, Rank},
+    page_tables::entry::Pte,
 };
 
 use super::{UNSEEN, fresh, retract, tables};

@@ -15,10 +15,12 @@ use crate::{
     scenario::Scenario,
 };
 use mmtrace_model::model::{
-    entry::{Pmd, Pte},
-    exclusion::{Mode, Rank},
     invariant::Invariant,
-    table::{TableState, Unlinker},
+    locks::exclusion::{Mode, Rank},
+    page_tables::{
+        entry::{Pmd, Pte},
+        lifecycle::{TableState, Unlinker},
+    },
 };
 
 pub(crate) use enlarged::enlarged;

@@ -1,6 +1,6 @@
 //! PT reclaim against the two that collapse.
 
-use mmtrace_model::model::{entry::Pte, exclusion::Rank, invariant::Invariant};
+use mmtrace_model::model::{invariant::Invariant, locks::exclusion::Rank, page_tables::entry::Pte};
 
 use super::{UNSEEN, retract, tables};
 use crate::{

@@ -13,9 +13,11 @@ use crate::{
     scenario::{Scenario, Setup},
 };
 use mmtrace_model::model::{
-    entry::{Pmd, Pte},
-    exclusion::Rank,
-    table::TableState,
+    locks::exclusion::Rank,
+    page_tables::{
+        entry::{Pmd, Pte},
+        lifecycle::TableState,
+    },
 };
 
 mod reclaim;

@@ -14,7 +14,7 @@ use crate::{
     },
     scenario::{Expect::Safe, Live, Scenario, Setup, Variant},
 };
-use mmtrace_model::model::entry::Pte;
+use mmtrace_model::model::page_tables::entry::Pte;
 
 const FLAVOUR: Flavour = Flavour::Refcount;
 

@@ -21,9 +21,9 @@ use crate::{
     },
 };
 use mmtrace_model::model::{
-    entry::Pte,
-    exclusion::{Mode, Rank},
     invariant::Invariant,
+    locks::exclusion::{Mode, Rank},
+    page_tables::entry::Pte,
 };
 
 const FLAVOUR: Flavour = Flavour::Refcount;

@@ -13,7 +13,7 @@ use crate::{
     },
     scenario::{Expect::Safe, Live, Scenario, Setup, Variant},
 };
-use mmtrace_model::model::entry::{Pmd, Pte};
+use mmtrace_model::model::page_tables::entry::{Pmd, Pte};
 
 const fn safe(
     id: &'static str,

@@ -18,8 +18,8 @@ use crate::{
     },
 };
 use mmtrace_model::model::{
-    entry::{Marker, Pte},
     invariant::Invariant,
+    page_tables::entry::{Marker, Pte},
 };
 
 fn move_pmd(s: &Setup<'_>, rules: Retract, how: MovePmd) -> World {

@@ -15,7 +15,7 @@ use crate::{
         Live, Scenario, Setup, Variant,
     },
 };
-use mmtrace_model::model::{entry::Pte, exclusion::Mode, invariant::Invariant};
+use mmtrace_model::model::{invariant::Invariant, locks::exclusion::Mode, page_tables::entry::Pte};
 
 fn write_fault(s: &Setup<'_>, rules: Retract) -> World {
     let mut b = Base::new(1);

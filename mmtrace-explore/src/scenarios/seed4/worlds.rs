@@ -16,9 +16,11 @@ use crate::{
     scenario::Setup,
 };
 use mmtrace_model::model::{
-    entry::{Marker, Pmd},
-    exclusion::{Mode, Rank},
-    table::TableState,
+    locks::exclusion::{Mode, Rank},
+    page_tables::{
+        entry::{Marker, Pmd},
+        lifecycle::TableState,
+    },
 };
 
 /// An mm, a file, a page with PMD entries.
@@ -218,7 +220,7 @@ pub(super) fn retract_in(s: &Setup<'_>, mut b: Base, rules: Retract, installer: 
 /// PTE-mapped collapse against one installer: the table maps a page and has a hole.
 pub(super) fn collapse_against(s: &Setup<'_>, rules: CollapsePte, installer: Installer, shared: bool) -> World {
     use crate::protocol::file::PAGE;
-    use mmtrace_model::model::entry::Pte;
+    use mmtrace_model::model::page_tables::entry::Pte;
     let mut b = Base::new(1);
     let area = b.area("vma", Some("A"), 2, shared);
     let a = b.first_table();

@@ -4,7 +4,7 @@ use mmtrace_common::{Column as Carried, Kind};
 use mmtrace_model::{
     context::Context,
     coverage::Coverage,
-    model::{space::Cause, effect::Under},
+    model::{effect::Under, faults::address_space::Cause},
     report::{duration, grouped, wrap},
     stats::faults::{Calls, Process, REGION_SHIFT, Region},
 };

@@ -3,7 +3,7 @@
 use mmtrace_common::{Class, Kind};
 use mmtrace_model::{
     coverage::Coverage,
-    model::{measure::Measures, space::Cause},
+    model::{faults::address_space::Cause, measures::Measures},
     report::{duration, grouped},
     stats::{durations::Durations, rates},
     verdict::{RULES, RuleId, Severity, Verdict},

@@ -1,7 +1,7 @@
 //! Every rule with its verdict.
 
 use mmtrace_model::{
-    model::measure::Measures,
+    model::measures::Measures,
     report::{Story, StoryLine, grouped, wrap},
     verdict::{RULES, Rule, Severity, Sink, Verdict, Violation},
 };

@@ -1,7 +1,7 @@
 //! Page tables and the walker.
 
 use mmtrace_model::{
-    model::tables::{Counts, HAZARDS},
+    model::page_tables::shadow::{Counts, HAZARDS},
     report::{grouped, wrap},
     verdict::Verdict,
 };

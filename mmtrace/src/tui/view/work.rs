@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mmtrace_common::{Kind, spec};
 use mmtrace_model::{
     context::Context,
-    model::{Model, measure::Measures},
+    model::{Model, measures::Measures},
     report::duration,
     stats::{durations::Durations, work::Work},
     verdict::RuleId,

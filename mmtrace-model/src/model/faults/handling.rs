@@ -11,12 +11,11 @@
 
 use mmtrace_common::{Kind, Record, View as _, event};
 
-use super::{
+use crate::model::{
     Model,
     effect::{Effect, Handling, Outcome, Under},
-    functions::Functions,
-    lock::LockStep,
-    vma_lock::Intrusion,
+    function_state::Functions,
+    locks::{mmap_lock::LockStep, vma_lock::Intrusion},
 };
 use crate::verdict::{RuleId, Sink};
 
@@ -29,12 +28,12 @@ const READS: usize = 4;
 
 /// `enum fault_flag` (include/linux/mm_types.h).
 mod flag {
-    pub(super) const ALLOW_RETRY: u32 = 1 << 2;
-    pub(super) const RETRY_NOWAIT: u32 = 1 << 3;
-    pub(super) const TRIED: u32 = 1 << 5;
-    pub(super) const USER: u32 = 1 << 6;
-    pub(super) const REMOTE: u32 = 1 << 7;
-    pub(super) const VMA_LOCK: u32 = 1 << 12;
+    pub(in crate::model) const ALLOW_RETRY: u32 = 1 << 2;
+    pub(in crate::model) const RETRY_NOWAIT: u32 = 1 << 3;
+    pub(in crate::model) const TRIED: u32 = 1 << 5;
+    pub(in crate::model) const USER: u32 = 1 << 6;
+    pub(in crate::model) const REMOTE: u32 = 1 << 7;
+    pub(in crate::model) const VMA_LOCK: u32 = 1 << 12;
 }
 
 /// `vm_fault_t`.
@@ -43,7 +42,7 @@ const COMPLETED: u32 = 0x4000;
 const SIGSEGV: u32 = 0x40;
 const MAJOR: u32 = 0x4;
 /// Whether `handle_mm_fault()` has succeeded, by what it returns: the entry is filled, by it or another.
-pub(super) const fn is_success(result: u32) -> bool {
+pub(in crate::model) const fn is_success(result: u32) -> bool {
     result & (RETRY | COMPLETED | ERROR) == 0
 }
 
@@ -52,9 +51,9 @@ const ERROR: u32 = 0x1 | 0x2 | 0x10 | 0x20 | SIGSEGV | 0x800;
 
 /// A call that is open.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call {
-    pub(super) mm: u64,
-    pub(super) vma: u64,
+pub(in crate::model) struct Call {
+    pub(in crate::model) mm: u64,
+    pub(in crate::model) vma: u64,
     addr: u64,
     since: u64,
     under: Under,
@@ -80,7 +79,7 @@ impl Call {
     }
 
     /// Under the VMA's lock.
-    pub(super) const fn in_vma_mode(&self) -> bool {
+    pub(in crate::model) const fn in_vma_mode(&self) -> bool {
         self.has(flag::VMA_LOCK)
     }
 
@@ -121,7 +120,7 @@ struct Read {
 
 /// What a task is doing.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Caller {
+pub(in crate::model) struct Caller {
     call: Option<Call>,
     /// It has been seen where no call can be open and no VMA be granted for one.
     known: bool,
@@ -193,7 +192,7 @@ impl Functions {
 
 impl Model {
     /// The task is in user mode, and about to handle a fault.
-    pub(super) fn enters_trap(&mut self, record: &Record) {
+    pub(in crate::model) fn enters_trap(&mut self, record: &Record) {
         let caller = self.functions.caller(record.tid);
         caller.call = None;
         caller.known = true;
@@ -204,14 +203,14 @@ impl Model {
     }
 
     /// A fault in the kernel: what follows is not only about the last one in user mode.
-    pub(super) fn enters_kernel_trap(&mut self, record: &Record) {
+    pub(in crate::model) fn enters_kernel_trap(&mut self, record: &Record) {
         if let Some(caller) = self.functions.callers.get_mut(&record.tid) {
             caller.trap = Trap::default();
         }
     }
 
     /// `lock_vma_under_rcu()` has returned; without a VMA if that is 0.
-    pub(super) fn granted(&mut self, record: &Record, vma: u64) {
+    pub(in crate::model) fn granted(&mut self, record: &Record, vma: u64) {
         let caller = self.functions.caller(record.tid);
         if vma != 0 {
             caller.grant(vma, record);
@@ -222,7 +221,7 @@ impl Model {
     }
 
     /// `handle_mm_fault()` is entered.
-    pub(super) fn fault_begins(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn fault_begins(&mut self, record: &Record, sink: &mut Sink) {
         self.alive(record, sink);
         let event::HandleMmFault { vma, addr, fault_flags, in_trap } = event::HandleMmFault::of(record);
         let mut call = Call {
@@ -345,7 +344,7 @@ impl Model {
     }
 
     /// `handle_mm_fault()` has returned.
-    pub(super) fn fault_ends(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn fault_ends(&mut self, record: &Record, sink: &mut Sink) {
         // A wait is over by now, whether that was seen or not.
         self.functions.waiting.forget_wait(record.tid);
         let caller = self.functions.caller(record.tid);
@@ -465,7 +464,7 @@ impl Model {
     }
 
     /// `migration_entry_wait()` is entered.
-    pub(super) fn wait_begins(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn wait_begins(&mut self, record: &Record, sink: &mut Sink) {
         let Some(call) = self.functions.caller(record.tid).call_on(record.mm).copied() else { return };
         let vma = if call.in_vma_mode() { call.vma } else { 0 };
         let event::MigrationEntryWait { addr, .. } = event::MigrationEntryWait::of(record);
@@ -490,7 +489,7 @@ impl Model {
     }
 
     /// `__folio_lock_or_retry()` has returned.
-    pub(super) fn folio_lock(&mut self, record: &Record) {
+    pub(in crate::model) fn folio_lock(&mut self, record: &Record) {
         let event::FolioLockOrRetry { fault_flags, fault_result } = event::FolioLockOrRetry::of(record);
         let first = fault_flags & (flag::ALLOW_RETRY | flag::RETRY_NOWAIT | flag::TRIED) == flag::ALLOW_RETRY;
         if first
@@ -502,7 +501,7 @@ impl Model {
     }
 
     /// An event of an mmap_lock, before the lock's own state takes it.
-    pub(super) fn follow_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn follow_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
         match LockStep::of(kind, record) {
             (LockStep::Starts, true) => {
                 self.functions.waiting.lock_writer(record);
@@ -552,7 +551,7 @@ impl Model {
     }
 
     /// The task is about to sleep for its mm's mmap_lock.
-    pub(super) fn follow_contention(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn follow_contention(&mut self, record: &Record, sink: &mut Sink) {
         self.locks_in_retract(record, sink);
         if let Some(caller) = self.functions.callers.get_mut(&record.tid) {
             caller.sleeps = true;

@@ -6,7 +6,7 @@
 
 use mmtrace_common::{Kind, Record, View as _, event};
 
-use super::exclusion::Mode;
+use crate::model::locks::exclusion::Mode;
 
 /// Two intervals observed on different CPUs overlap only if they do so by more
 /// than this: `bpf_ktime_get_ns()` of two CPUs may differ by a little.
@@ -17,7 +17,7 @@ const HOLDS_MAX: usize = 4096;
 
 /// What an event of an mmap_lock says of its task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LockStep {
+pub(in crate::model) enum LockStep {
     /// It begins to acquire the lock.
     Starts,
     /// It has given up: a failed trylock, or a wait that was killed.
@@ -30,7 +30,7 @@ pub(super) enum LockStep {
 
 impl LockStep {
     /// Reads an event of one of the three kinds: the step, and whether the lock is meant for write.
-    pub(super) fn of(kind: Kind, record: &Record) -> (Self, bool) {
+    pub(in crate::model) fn of(kind: Kind, record: &Record) -> (Self, bool) {
         match kind {
             Kind::StartLocking => (Self::Starts, event::StartLocking::of(record).write),
             Kind::AcquireReturned => {

@@ -7,14 +7,16 @@
 use mmtrace_common::Record;
 use rustc_hash::FxHashMap;
 
-use super::{
-    Model,
-    calls::Caller,
-    dead::Dead,
-    lock::EPSILON_NS,
-    retracting::Retracting,
-    vma_lock::{Section, VmaLocks},
-    waiting::Waiting,
+use super::Model;
+use crate::model::{
+    collapse::retract::Retracting,
+    faults::handling::Caller,
+    lifetime::dead_mm::Dead,
+    locks::{
+        mmap_lock::EPSILON_NS,
+        vma_lock::{Section, VmaLocks},
+    },
+    migration::wait::Waiting,
 };
 use crate::{
     context::Context,

@@ -3,7 +3,7 @@
 use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
 
-use super::{Model, lock::EPSILON_NS};
+use crate::model::{Model, locks::mmap_lock::EPSILON_NS};
 use crate::verdict::{RuleId, Sink};
 
 /// VM_UFFD_WP (include/linux/mm.h, the same from 6.1 to 7.2).
@@ -23,7 +23,7 @@ struct Registered {
 
 /// Retracts that run, and what they must take notice of.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Retracting {
+pub(in crate::model) struct Retracting {
     /// Task → since when.
     running: FxHashMap<u32, u64>,
     /// Tasks in `mwriteprotect_range()`.
@@ -34,7 +34,7 @@ pub(super) struct Retracting {
 }
 
 impl Retracting {
-    pub(super) fn forget_task(&mut self, tid: u32) {
+    pub(in crate::model) fn forget_task(&mut self, tid: u32) {
         self.running.remove(&tid);
         self.protecting.remove(&tid);
     }
@@ -51,7 +51,7 @@ impl Retracting {
     }
 
     /// `userfaultfd_set_ctx()`.
-    pub(super) fn registers(&mut self, record: &Record) {
+    pub(in crate::model) fn registers(&mut self, record: &Record) {
         let event::UserfaultfdSetCtx { vma, ctx, vm_flags } = event::UserfaultfdSetCtx::of(record);
         if ctx == 0 || vm_flags & VM_UFFD_WP == 0 {
             self.registered.remove(&vma);
@@ -65,7 +65,7 @@ impl Retracting {
     }
 
     /// A task releases an mmap_lock for write.
-    pub(super) fn released(&mut self, record: &Record) {
+    pub(in crate::model) fn released(&mut self, record: &Record) {
         if !self.registering {
             return;
         }
@@ -78,31 +78,31 @@ impl Retracting {
         }
     }
 
-    pub(super) fn vma_freed(&mut self, vma: u64) {
+    pub(in crate::model) fn vma_freed(&mut self, vma: u64) {
         if !self.registered.is_empty() {
             self.registered.remove(&vma);
         }
     }
 
-    pub(super) fn protect_ends(&mut self, tid: u32) {
+    pub(in crate::model) fn protect_ends(&mut self, tid: u32) {
         self.protecting.remove(&tid);
     }
 }
 
 impl Model {
-    pub(super) fn retract_begins(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn retract_begins(&mut self, record: &Record, sink: &mut Sink) {
         Retracting::begin(&mut self.functions.retracting.running, record);
         self.proximity(Retracting::by_another(&self.functions.retracting.protecting, record.tid), record, sink);
     }
 
-    pub(super) fn retract_ends(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn retract_ends(&mut self, record: &Record, sink: &mut Sink) {
         if self.functions.retracting.running.remove(&record.tid).is_some() {
             sink.held(RuleId::L27, record.ts);
         }
     }
 
     /// `mwriteprotect_range()` is entered.
-    pub(super) fn protect_begins(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn protect_begins(&mut self, record: &Record, sink: &mut Sink) {
         Retracting::begin(&mut self.functions.retracting.protecting, record);
         self.proximity(Retracting::by_another(&self.functions.retracting.running, record.tid), record, sink);
     }
@@ -117,7 +117,7 @@ impl Model {
     }
 
     /// `__vmf_anon_prepare()` has returned.
-    pub(super) fn anon_vma_prepared(&self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn anon_vma_prepared(&self, record: &Record, sink: &mut Sink) {
         let event::VmfAnonPrepare { vma, fault_result, .. } = event::VmfAnonPrepare::of(record);
         if fault_result != 0 {
             return;
@@ -131,7 +131,7 @@ impl Model {
     }
 
     /// `pmdp_collapse_flush()` is entered.
-    pub(super) fn flushed_in_retract(&self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn flushed_in_retract(&self, record: &Record, sink: &mut Sink) {
         let retracting = &self.functions.retracting;
         let Some(since) = retracting.running.get(&record.tid).copied() else { return };
         let event::PmdpCollapseFlush { vma, addr, vm_flags, .. } = event::PmdpCollapseFlush::of(record);
@@ -157,7 +157,7 @@ impl Model {
 
     /// The task takes an mmap_lock for write, or is about to sleep for one: not inside a retract.
     /// Tries for reading may be another's, in an interrupt on top of it.
-    pub(super) fn locks_in_retract(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn locks_in_retract(&mut self, record: &Record, sink: &mut Sink) {
         let running = &mut self.functions.retracting.running;
         if running.is_empty() || !sink.is_open(RuleId::L27) {
             return;

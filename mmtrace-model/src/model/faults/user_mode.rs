@@ -2,11 +2,11 @@
 
 use mmtrace_common::{Record, View as _, event};
 
-use super::{Life, Model, REFAULT_NS};
+use crate::model::{Life, Model, REFAULT_NS};
 use crate::verdict::{RuleId, Sink};
 
 impl Model {
-    pub(super) fn user_fault(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn user_fault(&mut self, record: &Record, sink: &mut Sink) {
         let page = event::PageFaultUser::of(record).addr & !0xfff;
         let task = self.task(record.tid);
         let again = task.last_fault.0 == page && record.ts.saturating_sub(task.last_fault.1) <= REFAULT_NS;
@@ -51,7 +51,7 @@ impl Model {
     }
 
     /// A task cannot hold this lock any more, and has not released it.
-    pub(super) fn leak(&mut self, mm: u64, record: &Record, sink: &mut Sink, place: &str) {
+    pub(in crate::model) fn leak(&mut self, mm: u64, record: &Record, sink: &mut Sink, place: &str) {
         self.mm(mm).lock.taint();
         self.writers = self.writers.saturating_sub(1);
         let what = format!(

@@ -3,7 +3,10 @@
 use mmtrace_common::{Kind, Record, View as _, event};
 use rustc_hash::FxHashMap;
 
-use super::{Model, exclusion::Mode, lock::EPSILON_NS};
+use crate::model::{
+    Model,
+    locks::{exclusion::Mode, mmap_lock::EPSILON_NS},
+};
 use crate::verdict::{RuleId, Sink};
 
 /// `VM_MAYSHARE`
@@ -54,7 +57,7 @@ impl Suspicions {
 
 /// The hugetlb locks that are held, by what says which lock it is.
 #[derive(Clone, Debug, Default)]
-pub(super) struct HugetlbLocks {
+pub(in crate::model) struct HugetlbLocks {
     held: FxHashMap<u64, Vec<Hold>>,
     /// A task was seen where it can hold none, and its release had not been seen: on this kernel
     /// some releases are inlined, and what is held is not known.
@@ -72,12 +75,12 @@ pub(super) struct HugetlbLocks {
 }
 
 impl HugetlbLocks {
-    pub(super) fn new(kernel: (u32, u32)) -> Self {
+    pub(in crate::model) fn new(kernel: (u32, u32)) -> Self {
         Self { private: kernel >= PRIVATE_LOCKS, ..Self::default() }
     }
 
     /// What is held is not known.
-    pub(super) fn forget(&mut self) {
+    pub(in crate::model) fn forget(&mut self) {
         self.held.clear();
     }
 
@@ -150,7 +153,7 @@ impl HugetlbLocks {
 
 impl Model {
     /// A hugetlb lock was taken, or is about to be released.
-    pub(super) fn hugetlb_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn hugetlb_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
         self.tables.walk(record.tid).hugetlb = true;
         // All of them say which VMA, and what tells which lock it has.
         let event::HugetlbVmaLockRead { vma, lock_object, vm_flags } = event::HugetlbVmaLockRead::of(record);
@@ -259,7 +262,7 @@ impl Model {
     }
 
     /// `__hugetlb_zap_end()`: the final unmap releases the lock inline, and frees it.
-    pub(super) fn hugetlb_zap_end(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn hugetlb_zap_end(&mut self, record: &Record, sink: &mut Sink) {
         self.tables.walk(record.tid).hugetlb = true;
         let event::HugetlbZapEnd { vma } = event::HugetlbZapEnd::of(record);
         self.shareable.remove(&(record.mm, vma));
@@ -269,7 +272,7 @@ impl Model {
     }
 
     /// L31: an rmap walk drops its use of a shared PMD table.
-    pub(super) fn huge_pmd_unshare(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn huge_pmd_unshare(&mut self, record: &Record, sink: &mut Sink) {
         let event::HugePmdUnshare { vma, .. } = event::HugePmdUnshare::of(record);
         if self.hugetlb.writes(vma, record.tid) {
             self.hugetlb.unshares_in_lock = true;
@@ -297,12 +300,12 @@ impl Model {
     }
 
     /// `migration_entry_wait_huge()` is entered with the VMA's hugetlb lock held for read.
-    pub(super) fn huge_wait(&mut self, record: &Record) {
+    pub(in crate::model) fn huge_wait(&mut self, record: &Record) {
         self.tables.walk(record.tid).huge_wait = Some((event::MigrationEntryWaitHuge::of(record).vma, false));
     }
 
     /// L32: the task is about to sleep until the migration is over.
-    pub(super) fn huge_sleep(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn huge_sleep(&mut self, record: &Record, sink: &mut Sink) {
         let Some(walk) = self.tables.walk_of(record.tid) else { return };
         let Some((vma, unlocked)) = walk.huge_wait.take() else { return };
         if unlocked {
@@ -321,7 +324,7 @@ impl Model {
     }
 
     /// L29: a walk that may meet hugetlb tables begins or ends.
-    pub(super) fn walk_bracket(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn walk_bracket(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
         let Some(depth) = &mut self.tables.walk(record.tid).depth else {
             sink.unjudged(RuleId::L29);
             return;
@@ -342,7 +345,7 @@ impl Model {
     }
 
     /// The task is in user mode, or exits: it is in no call of the kernel and holds no lock.
-    pub(super) fn walk_over(&mut self, record: &Record, place: &str, sink: &mut Sink) {
+    pub(in crate::model) fn walk_over(&mut self, record: &Record, place: &str, sink: &mut Sink) {
         if record.ts < self.start || record.ts <= self.tables.blind_until {
             return;
         }
@@ -366,7 +369,7 @@ impl Model {
 
 /// Two holds of one lock that exclude each other.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Overlap {
+pub(in crate::model) struct Overlap {
     lock: u64,
     holder: Hold,
     taker: Hold,

@@ -9,7 +9,7 @@
 use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
 
-use super::{Model, effect::Effect, functions::Suspect, lock::EPSILON_NS};
+use crate::model::{Model, effect::Effect, function_state::Suspect, locks::mmap_lock::EPSILON_NS};
 use crate::verdict::{RuleId, Sink};
 
 /// VMAs that are followed; all are forgotten beyond that: 8 MiB.
@@ -21,7 +21,7 @@ const WRITES: usize = 4;
 
 /// One write hold of an mmap_lock; its number is used once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Section {
+pub(in crate::model) struct Section {
     number: u64,
     mm: u64,
     tid: u32,
@@ -41,7 +41,7 @@ struct Vma {
 
 /// All of them, and the write holds of mmap_locks that are open.
 #[derive(Clone, Debug, Default)]
-pub(super) struct VmaLocks {
+pub(in crate::model) struct VmaLocks {
     vmas: FxHashMap<u64, Vma>,
     /// By mm.
     sections: FxHashMap<u64, Section>,
@@ -50,11 +50,11 @@ pub(super) struct VmaLocks {
 
 /// What others did to a VMA while it was held for reading: when, and which task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Intrusion {
+pub(in crate::model) struct Intrusion {
     /// The first lock for writing.
-    pub(super) written: Option<(u64, u32)>,
+    pub(in crate::model) written: Option<(u64, u32)>,
     /// It was given back.
-    pub(super) freed: Option<(u64, u32)>,
+    pub(in crate::model) freed: Option<(u64, u32)>,
 }
 
 impl VmaLocks {
@@ -65,14 +65,14 @@ impl VmaLocks {
         self.vmas.entry(vma).or_default()
     }
 
-    pub(super) fn forget(&mut self, vma: u64) {
+    pub(in crate::model) fn forget(&mut self, vma: u64) {
         if vma != 0 {
             self.vmas.remove(&vma);
         }
     }
 
     /// A task has got an mmap_lock for write.
-    pub(super) fn section_begins(&mut self, record: &Record) {
+    pub(in crate::model) fn section_begins(&mut self, record: &Record) {
         if self.sections.len() >= SECTIONS_MAX {
             self.sections.clear();
         }
@@ -82,14 +82,14 @@ impl VmaLocks {
     }
 
     /// Whoever had it has it no more, or soon not any more.
-    pub(super) fn section_ends(&mut self, mm: u64) -> Option<Section> {
+    pub(in crate::model) fn section_ends(&mut self, mm: u64) -> Option<Section> {
         if self.sections.is_empty() { None } else { self.sections.remove(&mm) }
     }
 
     /// What another task did to the VMA in a read hold, longer after its begin and before its end
     /// than clocks may differ.
     #[inline]
-    pub(super) fn intrusion(&self, vma: u64, tid: u32, since: u64, until: u64) -> Intrusion {
+    pub(in crate::model) fn intrusion(&self, vma: u64, tid: u32, since: u64, until: u64) -> Intrusion {
         let Some(vma) = self.vmas.get(&vma) else { return Intrusion::default() };
         let inside = |(ts, by): &(u64, u32)| {
             *by != tid && *ts > since.saturating_add(EPSILON_NS) && ts.saturating_add(EPSILON_NS) < until
@@ -101,7 +101,7 @@ impl VmaLocks {
 
 impl Model {
     /// `lock_vma_under_rcu()` has returned.
-    pub(super) fn vma_read_lock(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn vma_read_lock(&mut self, record: &Record, sink: &mut Sink) {
         let event::LockVmaUnderRcu { addr, vma, vma_start: start, vma_end: end, same_mm: same } =
             event::LockVmaUnderRcu::of(record);
         self.granted(record, vma);
@@ -151,7 +151,7 @@ impl Model {
     }
 
     /// `__vma_start_write()` is entered.
-    pub(super) fn vma_write_begins(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn vma_write_begins(&mut self, record: &Record, sink: &mut Sink) {
         self.functions.waiting.vma_writer(record);
         self.settle(record, sink);
         let lock = &mut self.mm(record.mm).lock;
@@ -176,7 +176,7 @@ impl Model {
     }
 
     /// `__vma_start_write()` has returned.
-    pub(super) fn vma_write_locked(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn vma_write_locked(&mut self, record: &Record, sink: &mut Sink) {
         self.vma_writer_ends(record, sink);
         let event::VmaStartWriteReturn { vma, ret } = event::VmaStartWriteReturn::of(record);
         if ret < 0 {
@@ -194,7 +194,7 @@ impl Model {
     }
 
     /// `vm_area_free()` is entered: the object may be another's at once.
-    pub(super) fn vma_freed(&mut self, record: &Record) {
+    pub(in crate::model) fn vma_freed(&mut self, record: &Record) {
         let event::VmAreaFree { vma: pointer } = event::VmAreaFree::of(record);
         self.functions.retracting.vma_freed(pointer);
         let vma = self.functions.vmas.vma(pointer);
@@ -204,7 +204,7 @@ impl Model {
     }
 
     /// The mmap_lock's event says that the write hold that was seen to begin is over, or never was.
-    pub(super) fn vma_writes_end(&mut self, mm: u64) {
+    pub(in crate::model) fn vma_writes_end(&mut self, mm: u64) {
         if let Some(section) = self.functions.vmas.section_ends(mm) {
             self.explain(|s| s.section == Some(section));
         }

@@ -2,17 +2,19 @@
 
 use mmtrace_common::{Kind, Record};
 
-use super::{
+use crate::model::{
     Life, Model,
-    exclusion::Mode,
-    lock::{Breach, EPSILON_NS, LockStep, Meaning, MmapLock},
-    task::{NESTING_MAX, Task},
+    lifetime::task::{NESTING_MAX, Task},
+    locks::{
+        exclusion::Mode,
+        mmap_lock::{Breach, EPSILON_NS, LockStep, Meaning, MmapLock},
+    },
 };
 use crate::verdict::{RuleId, Sink};
 
 impl Model {
     /// Reports an overlap on this event's mm that has lasted.
-    pub(super) fn settle(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn settle(&mut self, record: &Record, sink: &mut Sink) {
         let Some(mm) = self.mms.get_mut(&record.mm) else { return };
         let settled = mm.lock.settle(record.ts);
         for _ in 0..settled.doubts {
@@ -52,7 +54,7 @@ impl Model {
         sink.violated_by(rule, record, record.mm, &[holder.tid, taker.tid], what, &acquisitions);
     }
 
-    pub(super) fn mmap_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn mmap_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
         self.settle(record, sink);
         match LockStep::of(kind, record) {
             (LockStep::Starts, write) => {
@@ -66,7 +68,7 @@ impl Model {
         }
     }
 
-    pub(super) fn acquired(&mut self, record: &Record, write: bool, sink: &mut Sink) {
+    pub(in crate::model) fn acquired(&mut self, record: &Record, write: bool, sink: &mut Sink) {
         let task = self.task(record.tid);
         let announced = task.returned(record.mm, write);
         let anchored = task.anchored;
@@ -129,7 +131,7 @@ impl Model {
         ts > self.blind_until.max(self.start).saturating_add(EPSILON_NS)
     }
 
-    pub(super) fn released(&mut self, record: &Record, write: bool, sink: &mut Sink) {
+    pub(in crate::model) fn released(&mut self, record: &Record, write: bool, sink: &mut Sink) {
         let sure = self.is_sure(record.ts);
         let mm = self.mm(record.mm);
         let all_seen = mm.is_run;
@@ -188,7 +190,7 @@ impl Model {
     }
 
     /// After a violation on this lock nothing is concluded from who held it.
-    pub(super) fn forget_writes(&mut self, mm: u64) {
+    pub(in crate::model) fn forget_writes(&mut self, mm: u64) {
         for task in self.tasks.values_mut() {
             if task.writes.contains(&mm) {
                 task.writes.retain(|m| *m != mm);
@@ -198,11 +200,11 @@ impl Model {
         self.count_writers();
     }
 
-    pub(super) fn count_writers(&mut self) {
+    pub(in crate::model) fn count_writers(&mut self) {
         self.writers = self.tasks.values().map(|t| t.writes.len() as u64).sum();
     }
 
-    pub(super) fn contention(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn contention(&mut self, record: &Record, sink: &mut Sink) {
         self.settle(record, sink);
         let writer = self.mm(record.mm).lock.writer();
         if writer.is_some_and(|w| w.tid == record.tid) {

@@ -2,16 +2,16 @@
 
 use mmtrace_common::{Kind, Record, View as _, event};
 
-use super::{
-    Model, SPACE_MAX,
-    lock::EPSILON_NS,
-    space::{Cause, Space},
-};
 use crate::coverage::Coverage;
+use crate::model::{
+    Model, SPACE_MAX,
+    faults::address_space::{Cause, Space},
+    locks::mmap_lock::EPSILON_NS,
+};
 
 /// Until when events are missing that address spaces are learned from, nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Blind {
+pub(in crate::model) struct Blind {
     /// What is mapped cannot be learned.
     mapped: u64,
     /// That a page was not touched cannot be concluded.
@@ -22,7 +22,7 @@ pub(super) struct Blind {
 
 impl Model {
     /// Whatever its cause, every fault that is seen is counted.
-    pub(super) fn cause(&mut self, record: &Record) -> Cause {
+    pub(in crate::model) fn cause(&mut self, record: &Record) -> Cause {
         // The two kinds of faults have these in common; the field that only one has is not read here.
         let event::PageFaultUser { addr, error_code, .. } = event::PageFaultUser::of(record);
         let code = u64::from(error_code);
@@ -41,7 +41,7 @@ impl Model {
     }
 
     /// The fault was taken in a `pagefault_disable()` section: none of the task's pages is faulted in.
-    pub(super) fn is_disabled(&self, record: &Record) -> bool {
+    pub(in crate::model) fn is_disabled(&self, record: &Record) -> bool {
         self.tells_disabled
             && record.kind() == Some(Kind::PageFaultKernel)
             && event::PageFaultKernel::of(record).pagefault_disabled
@@ -72,7 +72,7 @@ impl Model {
     }
 
     /// A VMA is stored in the tree of an mm.
-    pub(super) fn vma_stored(&mut self, record: &Record) {
+    pub(in crate::model) fn vma_stored(&mut self, record: &Record) {
         let blind = self.blind;
         if record.ts <= blind.mapped {
             return;
@@ -90,13 +90,13 @@ impl Model {
     }
 
     /// `exit_mmap()`: nothing is mapped any more.
-    pub(super) fn all_unmapped(&mut self, mm: u64) {
+    pub(in crate::model) fn all_unmapped(&mut self, mm: u64) {
         let gone = std::mem::take(&mut self.mm(mm).space).len();
         self.space = self.space.saturating_sub(gone);
     }
 
     /// An exec has made this mm.
-    pub(super) fn mapped_from_now(&mut self, record: &Record) {
+    pub(in crate::model) fn mapped_from_now(&mut self, record: &Record) {
         if record.mm != 0 && record.ts > self.blind.mapped {
             // What it has mapped by now was not all seen.
             self.mm(record.mm).space.begin();
@@ -104,7 +104,7 @@ impl Model {
     }
 
     /// Stores are missing, or whole lives of mms.
-    pub(super) fn forget_spaces(&mut self, until: u64) {
+    pub(in crate::model) fn forget_spaces(&mut self, until: u64) {
         self.blind.mapped = self.blind.mapped.max(until.saturating_add(EPSILON_NS));
         for mm in self.mms.values_mut() {
             mm.space = Space::default();
@@ -113,7 +113,7 @@ impl Model {
     }
 
     /// Faults are missing: a page that was not seen to be touched may have been.
-    pub(super) fn doubt_touched(&mut self, until: u64) {
+    pub(in crate::model) fn doubt_touched(&mut self, until: u64) {
         self.blind.touched = self.blind.touched.max(until.saturating_add(EPSILON_NS));
         for mm in self.mms.values_mut() {
             mm.space.doubt_touched(0, u64::MAX);
@@ -121,7 +121,7 @@ impl Model {
     }
 
     /// Downgrades are missing: something may have been unmapped.
-    pub(super) fn doubt_mapped(&mut self, until: u64) {
+    pub(in crate::model) fn doubt_mapped(&mut self, until: u64) {
         self.blind.unmapped = self.blind.unmapped.max(until.saturating_add(EPSILON_NS));
         for mm in self.mms.values_mut() {
             mm.space.unmapped();

@@ -2,11 +2,11 @@
 
 use mmtrace_common::{Record, event};
 
-use super::{Model, effect::Effect, task::Collapse};
+use crate::model::{Model, effect::Effect, lifetime::task::Collapse};
 use crate::verdict::{RuleId, Sink};
 
 impl Model {
-    pub(super) fn isolate(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn isolate(&mut self, record: &Record, sink: &mut Sink) {
         let task = self.task(record.tid);
         match task.writes.last().copied() {
             Some(mm) => {
@@ -18,7 +18,7 @@ impl Model {
         }
     }
 
-    pub(super) fn collapse_end(&mut self, end: event::CollapseHugePage, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn collapse_end(&mut self, end: event::CollapseHugePage, record: &Record, sink: &mut Sink) {
         let succeeded = self.values.succeeded;
         let task = self.task(record.tid);
         let collapse =
@@ -73,14 +73,14 @@ impl Model {
     }
 
     /// The task is at a place in the kernel where it holds no mmap_lock for write.
-    pub(super) fn anchor(&mut self, tid: u32) {
+    pub(in crate::model) fn anchor(&mut self, tid: u32) {
         let task = self.task(tid);
         if task.writes.is_empty() {
             task.anchored = true;
         }
     }
 
-    pub(super) fn collapse_file(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn collapse_file(&mut self, record: &Record, sink: &mut Sink) {
         let task = self.task(record.tid);
         if task.writes.contains(&record.mm) {
             task.writes.retain(|m| *m != record.mm);
@@ -97,7 +97,7 @@ impl Model {
         }
     }
 
-    pub(super) fn scan_pmd(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn scan_pmd(&mut self, record: &Record, sink: &mut Sink) {
         self.settle(record, sink);
         let collapse = self.task(record.tid).collapse;
         let anchored = self.task(record.tid).anchored;
@@ -120,7 +120,7 @@ impl Model {
     }
 
     /// A scan of khugepaged or MADV_COLLAPSE has ended.
-    pub(super) fn scan_end(&mut self, tid: u32) {
+    pub(in crate::model) fn scan_end(&mut self, tid: u32) {
         self.task(tid).collapse = Collapse { known: true, ..Collapse::default() };
         self.anchor(tid);
     }

@@ -3,10 +3,10 @@
 
 use mmtrace_common::{Kind, Record, View as _, event};
 
-use super::{
+use crate::model::{
     Model,
-    lock::EPSILON_NS,
-    tables::{Life, Locking, Nolock, is_good, is_in_place, table_of},
+    locks::mmap_lock::EPSILON_NS,
+    page_tables::shadow::{Life, Locking, Nolock, is_good, is_in_place, table_of},
 };
 use crate::verdict::{RuleId, Sink};
 
@@ -29,7 +29,7 @@ struct Map {
 
 impl Model {
     /// `__pte_offset_map()` has returned, perhaps inside another function of the family.
-    pub(super) fn map_inner(&mut self, record: &Record) {
+    pub(in crate::model) fn map_inner(&mut self, record: &Record) {
         let Some(walk) = self.tables.walk_of(record.tid) else { return };
         let event::PteOffsetMap { pmdp, addr, .. } = event::PteOffsetMap::of(record);
         // Interrupts map other tables on top of the task.
@@ -39,13 +39,13 @@ impl Model {
     }
 
     /// `pte_offset_map_lock()` is entered.
-    pub(super) fn map_lock_enter(&mut self, record: &Record) {
+    pub(in crate::model) fn map_lock_enter(&mut self, record: &Record) {
         let event::PteOffsetMapLockEnter { pmdp, addr } = event::PteOffsetMapLockEnter::of(record);
         self.tables.walk(record.tid).locking = Some(Locking { of: (pmdp, addr), maps: 0 });
     }
 
     /// One of the family has returned.
-    pub(super) fn map(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn map(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
         let locked = kind == Kind::PteOffsetMapLock;
         // The three kinds have these in common; one of them also says which PMD entry it used.
         let event::PteOffsetMapRwNolock { pmdp, addr, ptep, pmd, pmd_used } = event::PteOffsetMapRwNolock::of(record);
@@ -200,7 +200,7 @@ impl Model {
     }
 
     /// A table was linked, or there was one already.
-    pub(super) fn pmd_install(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn pmd_install(&mut self, record: &Record, sink: &mut Sink) {
         let event::PmdInstall { pmdp, pmd, installed } = event::PmdInstall::of(record);
         if !installed {
             return;

@@ -2,11 +2,11 @@
 
 use mmtrace_common::{Record, View as _, event};
 
-use super::{Life, Mm, Model, space::Space, task::Task};
+use crate::model::{Life, Mm, Model, faults::address_space::Space, lifetime::task::Task};
 use crate::verdict::{RuleId, Sink};
 
 impl Model {
-    pub(super) fn exit_mmap(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn exit_mmap(&mut self, record: &Record, sink: &mut Sink) {
         self.settle(record, sink);
         self.tables.written(record.mm);
         let mm = self.mm(record.mm);
@@ -31,7 +31,7 @@ impl Model {
         }
     }
 
-    pub(super) fn born(&mut self, mm: u64) -> Option<&mut Mm> {
+    pub(in crate::model) fn born(&mut self, mm: u64) -> Option<&mut Mm> {
         if mm == 0 {
             return None;
         }
@@ -51,7 +51,7 @@ impl Model {
         Some(entry)
     }
 
-    pub(super) fn fork(&mut self, child: u32, record: &Record) {
+    pub(in crate::model) fn fork(&mut self, child: u32, record: &Record) {
         self.born(record.mm);
         // The child's id may have been another task's.
         self.forget_task(child);
@@ -60,7 +60,7 @@ impl Model {
     }
 
     /// A task that has just been forked: it is in no call.
-    pub(super) fn newborn(&mut self, tid: u32, ts: u64) {
+    pub(in crate::model) fn newborn(&mut self, tid: u32, ts: u64) {
         if ts < self.start || ts <= self.tables.blind_until {
             return;
         }
@@ -71,7 +71,7 @@ impl Model {
     }
 
     /// `old`: the id of the thread that called it.
-    pub(super) fn exec(&mut self, old: u32, record: &Record) {
+    pub(in crate::model) fn exec(&mut self, old: u32, record: &Record) {
         self.born(record.mm);
         self.mapped_from_now(record);
         if old != 0 && old != record.tid {
@@ -81,7 +81,7 @@ impl Model {
         self.task(record.tid).runs_on = record.mm;
     }
 
-    pub(super) fn exit(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn exit(&mut self, record: &Record, sink: &mut Sink) {
         let task = self.task(record.tid);
         let leaked = std::mem::take(&mut task.writes);
         if leaked.is_empty() && task.wrote {
@@ -95,14 +95,14 @@ impl Model {
         self.forget_task(record.tid);
     }
 
-    pub(super) fn forget_task(&mut self, tid: u32) {
+    pub(in crate::model) fn forget_task(&mut self, tid: u32) {
         self.tables.forget_task(tid);
         if let Some(task) = self.tasks.remove(&tid) {
             self.writers = self.writers.saturating_sub(task.writes.len() as u64);
         }
     }
 
-    pub(super) fn ma_write(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn ma_write(&mut self, record: &Record, sink: &mut Sink) {
         self.settle(record, sink);
         let event::MaWrite { addr: start, end, vma } = event::MaWrite::of(record);
         self.vma_stored(record);

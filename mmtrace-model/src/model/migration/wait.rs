@@ -7,7 +7,7 @@
 use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
 
-use super::{Model, effect::Effect, measure::Overlap};
+use crate::model::{Model, effect::Effect, measures::Overlap};
 use crate::verdict::{RuleId, Sink};
 
 /// Waits that are followed at once; all are forgotten beyond that.
@@ -35,7 +35,7 @@ struct Writer {
 
 /// Who waits.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Waiting {
+pub(in crate::model) struct Waiting {
     waits: Vec<Wait>,
     /// In `__vma_start_write()`, by task.
     vma_writers: FxHashMap<u32, Writer>,
@@ -48,20 +48,20 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// A wait of this task, if one is open, is not to be measured.
-    pub(super) fn forget_wait(&mut self, tid: u32) {
+    pub(in crate::model) fn forget_wait(&mut self, tid: u32) {
         if !self.waits.is_empty() {
             self.waits.retain(|w| w.tid != tid);
         }
     }
 
-    pub(super) fn forget_task(&mut self, tid: u32) {
+    pub(in crate::model) fn forget_task(&mut self, tid: u32) {
         self.forget_wait(tid);
         self.vma_writers.remove(&tid);
         self.lock_writers.remove(&tid);
         self.delayed.remove(&tid);
     }
 
-    pub(super) fn begins(&mut self, tid: u32, mm: u64, vma: u64, addr: u64, since: u64) {
+    pub(in crate::model) fn begins(&mut self, tid: u32, mm: u64, vma: u64, addr: u64, since: u64) {
         if self.waits.len() >= OPEN_MAX {
             self.waits.clear();
         }
@@ -70,13 +70,13 @@ impl Waiting {
         self.waits.push(Wait { tid, mm, vma, addr, since });
     }
 
-    pub(super) fn vma_writer(&mut self, record: &Record) {
+    pub(in crate::model) fn vma_writer(&mut self, record: &Record) {
         let event::VmaStartWrite { vma } = event::VmaStartWrite::of(record);
         let writer = Writer { mm: record.mm, vma, since: record.ts };
         bounded(&mut self.vma_writers).insert(record.tid, writer);
     }
 
-    pub(super) fn lock_writer(&mut self, record: &Record) {
+    pub(in crate::model) fn lock_writer(&mut self, record: &Record) {
         let writer = Writer { mm: record.mm, vma: 0, since: record.ts };
         bounded(&mut self.lock_writers).insert(record.tid, writer);
     }
@@ -112,7 +112,7 @@ fn bounded<T>(map: &mut FxHashMap<u32, T>) -> &mut FxHashMap<u32, T> {
 
 impl Model {
     /// A wait inside a fault is over, so what it holds will be released.
-    pub(super) fn wait_ends(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn wait_ends(&mut self, record: &Record, sink: &mut Sink) {
         let waiting = &mut self.functions.waiting;
         let Some(index) = waiting.waits.iter().position(|w| w.tid == record.tid) else { return };
         let wait = waiting.waits.swap_remove(index);
@@ -128,12 +128,12 @@ impl Model {
     }
 
     /// `__vma_start_write()` has returned.
-    pub(super) fn vma_writer_ends(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn vma_writer_ends(&mut self, record: &Record, sink: &mut Sink) {
         self.writer_ends(true, record, sink);
     }
 
     /// An acquisition of the mmap_lock for write has succeeded or failed.
-    pub(super) fn lock_writer_ends(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn lock_writer_ends(&mut self, record: &Record, sink: &mut Sink) {
         self.writer_ends(false, record, sink);
     }
 
@@ -164,14 +164,14 @@ impl Model {
     }
 
     /// The mmap_lock is released. H06 is not met if a delayed writer has freed no table by now.
-    pub(super) fn delay_ends(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn delay_ends(&mut self, record: &Record, sink: &mut Sink) {
         if self.functions.waiting.released(record) {
             sink.held(RuleId::H06, record.ts);
         }
     }
 
     /// `___pte_free_tlb()`: munmap and its like have unlinked a PTE table.
-    pub(super) fn table_given_back(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn table_given_back(&mut self, record: &Record, sink: &mut Sink) {
         let delayed = &mut self.functions.waiting.delayed;
         if delayed.is_empty() || delayed.get(&record.tid).is_none_or(|d| d.0 != record.mm) {
             return;

@@ -7,7 +7,7 @@
 use mmtrace_common::{Kind, Record};
 use rustc_hash::FxHashMap;
 
-use super::lock::{EPSILON_NS, LockStep};
+use crate::model::locks::mmap_lock::{EPSILON_NS, LockStep};
 
 /// Tasks that are followed; those with nothing open are forgotten beyond that, and then all.
 const TASKS_MAX: usize = 1 << 15;
@@ -79,16 +79,16 @@ pub enum Interval {
 
 /// What an event of an mmap_lock came to.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Ended {
+pub(in crate::model) struct Ended {
     /// What was measured.
-    pub(super) interval: Option<Interval>,
+    pub(in crate::model) interval: Option<Interval>,
     /// It is, or may be, a downgrade: something may have been unmapped.
-    pub(super) downgrade: bool,
+    pub(in crate::model) downgrade: bool,
 }
 
 /// Everything that is open, and how many there were.
 #[derive(Clone, Debug)]
-pub(super) struct Intervals {
+pub(in crate::model) struct Intervals {
     tasks: FxHashMap<u32, Task>,
     /// Until when events of each kind may be missing: those for read, those for write.
     until: [[u64; 3]; 2],
@@ -99,18 +99,18 @@ pub(super) struct Intervals {
     /// Something is or was missing.
     lossy: bool,
     /// Write acquisitions that were seen, and releases of such that were not.
-    pub(super) writes: u64,
+    pub(in crate::model) writes: u64,
     /// Write acquisitions that may be missing.
-    pub(super) missing_writes: u64,
+    pub(in crate::model) missing_writes: u64,
     /// Successful acquisitions that are no downgrade for certain.
-    pub(super) acquired: u64,
+    pub(in crate::model) acquired: u64,
     /// Times that pages were isolated for a collapse: once in a hold.
-    pub(super) isolations: u64,
+    pub(in crate::model) isolations: u64,
 }
 
 impl Intervals {
     /// `has`: which kinds of events are recorded.
-    pub(super) fn new(preempts: bool, has: impl Fn(Kind) -> bool) -> Self {
+    pub(in crate::model) fn new(preempts: bool, has: impl Fn(Kind) -> bool) -> Self {
         let until = [Kind::StartLocking, Kind::AcquireReturned, Kind::Released];
         let until = until.map(|kind| if has(kind) { 0 } else { u64::MAX });
         Self {
@@ -143,12 +143,12 @@ impl Intervals {
     }
 
     /// Whether skipped runs of such a program may have been about a lock for write.
-    pub(super) const fn may_be_writes(&self, missing: Kind) -> bool {
+    pub(in crate::model) const fn may_be_writes(&self, missing: Kind) -> bool {
         self.preempts || !matches!(missing, Kind::Missed)
     }
 
     /// Events are missing, as `missing` tells, up to a time; of all kinds unless `of` says which.
-    pub(super) fn lost(&mut self, missing: Kind, of: Option<Kind>, count: u64, until: u64) {
+    pub(in crate::model) fn lost(&mut self, missing: Kind, of: Option<Kind>, count: u64, until: u64) {
         let kinds = match of {
             None => START..RELEASED + 1,
             Some(Kind::StartLocking) => START..START + 1,
@@ -169,7 +169,7 @@ impl Intervals {
     }
 
     /// Takes an event of an mmap_lock.
-    pub(super) fn take(&mut self, kind: Kind, record: &Record) -> Ended {
+    pub(in crate::model) fn take(&mut self, kind: Kind, record: &Record) -> Ended {
         match LockStep::of(kind, record) {
             (LockStep::Starts, write) => {
                 let task = self.task(record.tid);
@@ -260,7 +260,7 @@ impl Intervals {
     }
 
     /// The task isolates pages for a collapse, in its write hold.
-    pub(super) fn isolated(&mut self, tid: u32) {
+    pub(in crate::model) fn isolated(&mut self, tid: u32) {
         self.isolations += 1;
         if let Some(hold) = self.tasks.get_mut(&tid).and_then(|task| task.holds.last_mut()) {
             hold.isolated = true;
@@ -269,7 +269,7 @@ impl Intervals {
 
     /// The task is seen where it holds and waits for nothing: in user mode, newborn, at its exit. What is open all the
     /// same has ended in an event that is missing.
-    pub(super) fn forget_task(&mut self, tid: u32) {
+    pub(in crate::model) fn forget_task(&mut self, tid: u32) {
         if self.lossy
             && let Some(task) = self.tasks.get_mut(&tid)
         {
@@ -279,7 +279,7 @@ impl Intervals {
     }
 
     /// Waits that go on, as far as is known.
-    pub(super) fn waiting(&self) -> u64 {
+    pub(in crate::model) fn waiting(&self) -> u64 {
         let goes_on = |w: &&Open| self.missing(w.write, w.since) & bit(ACQUIRED) == 0;
         self.tasks.values().map(|task| task.waits.iter().filter(goes_on).count() as u64).sum()
     }

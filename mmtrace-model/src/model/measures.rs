@@ -5,10 +5,10 @@ use hdrhistogram::Histogram;
 use mmtrace_common::{Kind, LOST_KINDS, Record};
 use serde::Serialize;
 
-use super::{
-    effect::{Effect, Under},
-    interval::{Interval, Intervals},
-    migration::Outstanding,
+use super::effect::{Effect, Under};
+use crate::model::{
+    locks::intervals::{Interval, Intervals},
+    migration::entries::Outstanding,
 };
 use crate::{
     context::Context,

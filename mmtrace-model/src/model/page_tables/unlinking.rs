@@ -2,12 +2,12 @@
 
 use mmtrace_common::{Event, Kind, Record, View as _, event};
 
-use super::{
+use crate::model::{
     Model,
-    calls::is_success,
     effect::Effect,
-    lock::EPSILON_NS,
-    tables::{Flush, Life, Retract, Walk, frame_of_pfn, table_of},
+    faults::handling::is_success,
+    locks::mmap_lock::EPSILON_NS,
+    page_tables::shadow::{Flush, Life, Retract, Walk, frame_of_pfn, table_of},
 };
 use crate::verdict::{RuleId, Sink};
 
@@ -22,7 +22,7 @@ const PMD_SIZE: u64 = 1 << 21;
 
 /// An anonymous collapse that has unlinked a table and still holds the mmap_lock for write.
 #[derive(Clone, Debug)]
-pub(super) struct Collapsing {
+pub(in crate::model) struct Collapsing {
     slot: (u64, u64),
     tid: u32,
     /// The PMD range that the entry maps begins here.
@@ -87,7 +87,7 @@ fn entry_name(pte: u64) -> String {
 
 impl Model {
     /// Brackets of the three paths that unlink tables, entered and left.
-    pub(super) fn collapse_bracket(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn collapse_bracket(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
         let walk = self.tables.walk(record.tid);
         walk.nolock = None;
         match kind {
@@ -113,7 +113,7 @@ impl Model {
     }
 
     /// `pmdp_collapse_flush()` is entered: the PMD entry still points to the table.
-    pub(super) fn flush(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn flush(&mut self, record: &Record, sink: &mut Sink) {
         let flush = event::PmdpCollapseFlush::of(record);
         let slot = (record.mm, flush.pmdp);
         let frame = table_of(flush.pmd);
@@ -225,7 +225,7 @@ impl Model {
     }
 
     /// `pmdp_collapse_flush()` has returned what it has cleared.
-    pub(super) fn flush_return(&mut self, record: &Record) {
+    pub(in crate::model) fn flush_return(&mut self, record: &Record) {
         let Some(walk) = self.tables.walk_of(record.tid) else { return };
         if let Some(flush) = walk.flush.as_mut().filter(|f| !f.returned) {
             flush.returned = true;
@@ -236,7 +236,7 @@ impl Model {
     }
 
     /// L24: what is handed to RCU is what this task has just unlinked.
-    pub(super) fn free_defer(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn free_defer(&mut self, record: &Record, sink: &mut Sink) {
         let frame = frame_of_pfn(event::PteFreeDefer::of(record).table);
         let walk = self.tables.walk(record.tid);
         let inside = walk.retract.is_some() || walk.pte_mapped.is_some();
@@ -277,7 +277,7 @@ impl Model {
     }
 
     /// The grace period is over. The current task has nothing to do with it.
-    pub(super) fn free_now(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn free_now(&mut self, record: &Record, sink: &mut Sink) {
         let frame = frame_of_pfn(event::PteFreeNow::of(record).table);
         self.tables.counts.freed += 1;
         let Some(Life::Deferred { by, mapped, .. }) = self.tables.free(frame) else {
@@ -304,7 +304,7 @@ impl Model {
     }
 
     /// The end of the stream: tables that still wait to be freed, collapses that still go on.
-    pub(super) fn finish_tables(&mut self, ts: u64, sink: &mut Sink) {
+    pub(in crate::model) fn finish_tables(&mut self, ts: u64, sink: &mut Sink) {
         let over = |c: &Collapsing| c.filled.is_some_and(|(_, at, _)| ts > at.saturating_add(EPSILON_NS));
         while let Some(index) = self.collapsing.iter().position(over) {
             let end =
@@ -321,13 +321,13 @@ impl Model {
     }
 
     /// `___pte_free_tlb()`: the PMD entry was cleared before.
-    pub(super) fn free_tlb(&mut self, record: &Record) {
+    pub(in crate::model) fn free_tlb(&mut self, record: &Record) {
         self.tables.counts.torn_down += 1;
         self.tables.free(frame_of_pfn(event::PteFreeTlb::of(record).table));
     }
 
     /// L28: a table was linked; was there a collapse that had taken one out of that place?
-    pub(super) fn filled(&mut self, slot: (u64, u64), record: &Record, sink: &Sink) {
+    pub(in crate::model) fn filled(&mut self, slot: (u64, u64), record: &Record, sink: &Sink) {
         if self.collapsing.is_empty() || !sink.is_open(RuleId::L28) {
             return;
         }
@@ -339,7 +339,7 @@ impl Model {
     }
 
     /// L28: a fault begins; is there a collapse that has emptied the PMD entry of its address?
-    pub(super) fn fault_in_collapse_begins(&mut self, record: &Record, sink: &Sink) {
+    pub(in crate::model) fn fault_in_collapse_begins(&mut self, record: &Record, sink: &Sink) {
         if self.collapsing.is_empty() || !sink.is_open(RuleId::L28) {
             return;
         }
@@ -356,7 +356,7 @@ impl Model {
     }
 
     /// L28: a fault ends, perhaps with a page where the collapse has emptied the entry.
-    pub(super) fn fault_in_collapse_ends(&mut self, record: &Record) {
+    pub(in crate::model) fn fault_in_collapse_ends(&mut self, record: &Record) {
         let event::HandleMmFaultReturn { addr, fault_result: result, .. } = event::HandleMmFaultReturn::of(record);
         let fault = (record.tid, addr);
         for collapsing in &mut self.collapsing {
@@ -370,7 +370,7 @@ impl Model {
     }
 
     /// L28: the task's write hold of this mm ends, and with it its collapse.
-    pub(super) fn collapse_unlocks(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn collapse_unlocks(&mut self, record: &Record, sink: &mut Sink) {
         if self.collapsing.is_empty() {
             return;
         }

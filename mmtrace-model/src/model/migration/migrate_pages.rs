@@ -2,16 +2,23 @@
 
 use mmtrace_common::{Kind, Record, event};
 
-use super::{
+use crate::model::{
     Model, SETTLE_NS,
-    migration::{Bracket, x86_64},
-    task::NESTING_MAX,
+    lifetime::task::NESTING_MAX,
+    migration::entries::{Bracket, x86_64},
 };
 use crate::verdict::{RuleId, Sink};
 
 impl Model {
     /// An entry was replaced by a migration entry.
-    pub(super) fn set_migration(&mut self, kind: Kind, addr: u64, entry: u64, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn set_migration(
+        &mut self,
+        kind: Kind,
+        addr: u64,
+        entry: u64,
+        record: &Record,
+        sink: &mut Sink,
+    ) {
         if x86_64::is_present(entry) {
             let what = format!("{} at {addr:#x} stores {entry:#x}, which is present", kind.name());
             sink.violated(RuleId::L41, record, 0, &[record.tid], what);
@@ -27,7 +34,14 @@ impl Model {
     }
 
     /// A migration entry was replaced by another entry.
-    pub(super) fn remove_migration(&mut self, kind: Kind, addr: u64, entry: u64, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn remove_migration(
+        &mut self,
+        kind: Kind,
+        addr: u64,
+        entry: u64,
+        record: &Record,
+        sink: &mut Sink,
+    ) {
         if !x86_64::is_present(entry) && self.migration_types & 1 << x86_64::swap_type(entry) != 0 {
             let what = format!("{} at {addr:#x} leaves {entry:#x}, which is a migration entry", kind.name());
             sink.violated(RuleId::L41, record, 0, &[record.tid], what);
@@ -41,7 +55,7 @@ impl Model {
         }
     }
 
-    pub(super) fn migrate_start(&mut self, call: event::MigratePagesStart, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn migrate_start(&mut self, call: event::MigratePagesStart, record: &Record, sink: &mut Sink) {
         let (writes, writers) = (self.writes, self.writers > 0);
         let for_compaction = self.values.for_compaction;
         let task = self.task(record.tid);
@@ -65,7 +79,7 @@ impl Model {
         }
     }
 
-    pub(super) fn migrate_end(&mut self, call: event::MigratePages, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn migrate_end(&mut self, call: event::MigratePages, record: &Record, sink: &mut Sink) {
         let (writes, writers) = (self.writes, self.writers > 0);
         let (without_reclaim, start) = (self.values.without_reclaim, self.start);
         let task = self.task(record.tid);

@@ -5,7 +5,8 @@ use mmtrace_common::{
     unknown::{ALL, COLLAPSES, FUNCTIONS, LOCKS, SLOTS, SPACE, TABLES, TOUCHED, UNMAPPED},
 };
 
-use super::{Life, Model, lock};
+use super::{Life, Model};
+use crate::model::locks::mmap_lock;
 use crate::verdict::Sink;
 
 impl Model {
@@ -21,7 +22,7 @@ impl Model {
         self.measures.lost(kind, of, count, until);
         let parts = of.map_or(ALL, |kind| spec(kind).unknown);
         // What is missing may have come after what another CPU's clock puts behind it.
-        let blind = until.saturating_add(lock::EPSILON_NS);
+        let blind = until.saturating_add(mmap_lock::EPSILON_NS);
         if parts & FUNCTIONS != 0 {
             self.functions.lost(blind);
         }
@@ -45,7 +46,7 @@ impl Model {
         }
         if parts & LOCKS != 0 {
             self.mms.retain(|_, mm| {
-                (mm.lock, mm.life, mm.is_run) = (lock::MmapLock::default(), Life::Unknown, false);
+                (mm.lock, mm.life, mm.is_run) = (mmap_lock::MmapLock::default(), Life::Unknown, false);
                 !mm.space.is_empty()
             });
             self.tasks.clear();

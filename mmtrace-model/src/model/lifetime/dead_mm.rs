@@ -7,7 +7,7 @@
 use mmtrace_common::{Kind, Record};
 use rustc_hash::FxHashMap;
 
-use super::{Model, functions::Suspect, lock::EPSILON_NS};
+use crate::model::{Model, function_state::Suspect, locks::mmap_lock::EPSILON_NS};
 use crate::verdict::{RuleId, Sink};
 
 /// Dead mms that are followed; all are forgotten beyond that.
@@ -15,10 +15,10 @@ const DEAD_MAX: usize = 1 << 14;
 
 /// mm → when its `exit_mmap` was seen.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Dead(FxHashMap<u64, u64>);
+pub(in crate::model) struct Dead(FxHashMap<u64, u64>);
 
 impl Dead {
-    pub(super) fn died(&mut self, mm: u64, ts: u64) {
+    pub(in crate::model) fn died(&mut self, mm: u64, ts: u64) {
         if self.0.len() >= DEAD_MAX {
             self.0.clear();
         }
@@ -26,7 +26,7 @@ impl Dead {
     }
 
     /// Whether it was dead; from now on it is another mm.
-    pub(super) fn forget(&mut self, mm: u64) -> bool {
+    pub(in crate::model) fn forget(&mut self, mm: u64) -> bool {
         !self.is_empty() && self.0.remove(&mm).is_some()
     }
 
@@ -44,7 +44,7 @@ impl Dead {
 impl Model {
     /// This event happens only to an mm that is alive.
     #[inline]
-    pub(super) fn alive(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn alive(&mut self, record: &Record, sink: &mut Sink) {
         let Some(since) = self.functions.dead.since(record.mm) else { return };
         if record.ts <= since.saturating_add(EPSILON_NS) {
             return;
@@ -71,7 +71,7 @@ impl Model {
 
     /// A fault in user mode, before the model of tasks takes it. A task that comes from nowhere shows
     /// that this is another mm, whose fork or exec was not seen.
-    pub(super) fn runs(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn runs(&mut self, record: &Record, sink: &mut Sink) {
         if !self.functions.dead.is_empty()
             && !self.is_seen_on(record.tid, record.mm)
             && self.functions.dead.forget(record.mm)
@@ -82,7 +82,7 @@ impl Model {
     }
 
     /// `__mmdrop()`: what comes next at this address is another mm.
-    pub(super) fn given_back(&mut self, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn given_back(&mut self, record: &Record, sink: &mut Sink) {
         self.explain(|s| s.rule == RuleId::L09 && s.record.mm == record.mm);
         if self.functions.dead.forget(record.mm) {
             sink.held(RuleId::L09, record.ts);
@@ -90,7 +90,7 @@ impl Model {
     }
 
     /// A fork or exec announces another mm at this address.
-    pub(super) fn reborn(&mut self, mm: u64) {
+    pub(in crate::model) fn reborn(&mut self, mm: u64) {
         self.explain(|s| s.rule == RuleId::L09 && s.record.mm == mm);
         self.functions.dead.forget(mm);
     }

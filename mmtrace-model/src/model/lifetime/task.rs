@@ -1,6 +1,6 @@
 //! One task, as far as its locks and its brackets are concerned.
 
-use super::migration::Bracket;
+use crate::model::migration::entries::Bracket;
 
 /// Acquisitions a task can have in flight: its own, and those of interrupts on top of it.
 const PENDING_MAX: usize = 8;

@@ -1,6 +1,6 @@
 //! The life of a page table, and who may do what to it when.
 
-use super::invariant::Invariant;
+use crate::model::invariant::Invariant;
 
 /// Where a table is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
