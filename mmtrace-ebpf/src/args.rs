@@ -6,7 +6,7 @@
 //! branch below but the right one, and the load costs what a fixed one costs.
 
 use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_get_func_arg, bpf_probe_read_kernel};
-use core::{arch::asm, ffi::c_void};
+use core::{arch::asm, ffi::c_void, hint::assert_unchecked};
 use mmtrace_common::{ABSENT, POSITIONS};
 
 use crate::offsets;
@@ -73,20 +73,27 @@ impl Args {
         self.at(0)
     }
 
-    /// The parameter of the event table's field `N`; 0 where this kernel's event lacks it.
+    /// Returns the VMA's mm, where a VMA gives the event's mm. Only in programs on functions.
+    #[inline(always)]
+    pub fn mm_of_vma(self) -> u64 {
+        member::<true>(self.mm(), offsets::vma_mm())
+    }
+
+    /// Returns the parameter of field `N`, as [`arg`] asks for it; 0 where this kernel's event lacks it.
     #[inline(always)]
     pub fn field<const N: usize>(self) -> u64 {
         self.at(N + 1)
     }
 
-    /// What the parameter of field `N` points to; 0 where this kernel's function lacks it.
+    /// Returns the word that the parameter of field `N` points to, as [`pointee`] asks for it; 0 where this kernel's
+    /// function lacks the parameter.
     #[inline(always)]
     pub fn pointee<const N: usize>(self) -> u64 {
         if self.position(N + 1) == ABSENT { 0 } else { member::<true>(self.at(N + 1), 0) }
     }
 
-    /// As [`Args::field`], as a plain number: the verifier refuses to load a pointer to a pointer
-    /// directly, and lets nobody calculate with a typed pointer. Only in programs on functions.
+    /// Returns the parameter of field `N` as a plain number, as [`number`] asks for it: the verifier refuses to load a
+    /// pointer to a pointer directly, and lets nobody calculate with a typed pointer. Only in programs on functions.
     #[inline(always)]
     pub fn number<const N: usize>(self) -> u64 {
         let mut value = 0u64;
@@ -124,7 +131,7 @@ impl Regs {
         }
     }
 
-    /// The parameter of the event table's field `N`.
+    /// Returns the parameter of field `N`, as [`arg`] asks for it.
     #[inline(always)]
     pub fn field<const N: usize>(self) -> u64 {
         self.at(N + 1)
@@ -135,6 +142,46 @@ impl Regs {
     pub fn returned(self) -> u64 {
         load::<80>(self.ctx)
     }
+}
+
+/// The parameter that a field's value comes from, as a 64-bit word: `arg!(args, PageFaultUser, Addr)`.
+///
+/// Only the bits that the parameter's C type has are defined, so its reader cuts the word to that type: `as u32`,
+/// `as i32`, `& 1 != 0`.
+macro_rules! arg {
+    ($args:expr, $event:ident, $column:ident) => {
+        $args.field::<{ mmtrace_common::event::$event::field(mmtrace_common::Column::$column) }>()
+    };
+}
+pub(crate) use arg;
+
+/// The word that a field's parameter points to: `pointee!(args, PteOffsetMap, Pmd)`.
+macro_rules! pointee {
+    ($args:expr, $event:ident, $column:ident) => {
+        $args.pointee::<{ mmtrace_common::event::$event::field(mmtrace_common::Column::$column) }>()
+    };
+}
+pub(crate) use pointee;
+
+/// A field's parameter as a plain number, where it is a pointer: `number!(args, PteFreeNow, Table)`.
+macro_rules! number {
+    ($args:expr, $event:ident, $column:ident) => {
+        $args.number::<{ mmtrace_common::event::$event::field(mmtrace_common::Column::$column) }>()
+    };
+}
+pub(crate) use number;
+
+/// Converts a word whose upper half is 0 to an int, for a field that has a whole word of the record. The promise saves
+/// the two instructions that would clear the upper half.
+///
+/// It holds for what [`member32`] returns, and for ints that tracepoints pass: the kernel extends them with zeros
+/// (include/trace/bpf_probe.h:CAST_TO_U64). It does not hold for a function's parameters: those take `as i32`.
+#[inline(always)]
+pub fn int(word: u64) -> i32 {
+    // SAFETY: by the above, for all that is an int in the kernel. Of a parameter that some kernel made wider, the record
+    // would carry all bits, and its reader cut them off.
+    unsafe { assert_unchecked(word <= u64::from(u32::MAX)) };
+    word as i32
 }
 
 /// A word of kernel memory, `offset` bytes into a struct that a parameter or helper gave.
@@ -158,7 +205,11 @@ pub fn member32<const TYPED: bool>(base: u64, offset: usize) -> u64 {
         u64::from(unsafe { (base as *const u8).add(offset).cast::<u32>().read_volatile() })
     } else {
         // SAFETY: the helper checks the address.
-        u64::from(unsafe { bpf_probe_read_kernel((base + offset as u64) as *const u32) }.unwrap_or(0))
+        let mut word = u64::from(unsafe { bpf_probe_read_kernel((base + offset as u64) as *const u32) }.unwrap_or(0));
+        // SAFETY: no instruction. It hides that the word was 32 bits, to which the optimiser would cut it again, and
+        // then clear the upper half at each use.
+        unsafe { asm!("/* {0} */", inout(reg) word) };
+        word
     }
 }
 
@@ -170,12 +221,12 @@ pub fn current_mm() -> u64 {
     member::<true>(task as u64, offsets::task_mm())
 }
 
-/// Whether the current task has page faults disabled, so that a fault in the kernel is not handled: 1, else 0.
+/// Whether the current task has page faults disabled, so that a fault in the kernel is not handled.
 #[inline(always)]
-pub fn pagefault_disabled() -> u64 {
+pub fn pagefault_disabled() -> bool {
     // SAFETY: as in `current_mm`.
     let task = unsafe { bpf_get_current_task_btf() };
-    u64::from(member32::<true>(task as u64, offsets::task_pagefault_disabled()) != 0)
+    member32::<true>(task as u64, offsets::task_pagefault_disabled()) != 0
 }
 
 /// The current task's mm as a plain number: the verifier allows no arithmetic on a

@@ -13,7 +13,7 @@ use aya_ebpf::{
     maps::{PerCpuArray, RingBuf},
 };
 use core::{arch::asm, ptr::addr_of};
-use mmtrace_common::{HEADER_WORDS, Kind, LOST_KINDS, header_word};
+use mmtrace_common::{HEADER_WORDS, Kind, LOST_KINDS, Slot, View, header_word, spec};
 
 /// Number of rings; a power of two.
 pub const RINGS: u32 = 16;
@@ -78,20 +78,34 @@ pub fn increment(counter: *mut u64) {
     unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1u64) };
 }
 
+/// Whether records of this kind have values in the header's aux.
+const fn has_aux(kind: Kind) -> bool {
+    let fields = spec(kind).fields;
+    let mut i = 0;
+    while i < fields.len() {
+        if let Slot::Aux { .. } = fields[i].slot {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
 /// Writes one record.
 ///
 /// The time is read before the space is reserved: an event that another one
 /// depends on is in its ring before the other's time is read. The user side's
 /// merge of the rings rests on that.
 #[inline(always)]
-pub fn emit<const N: usize>(kind: Kind, mm: u64, aux: u64, args: [u64; N]) {
+pub fn emit<const N: usize, E: View<Words = [u64; N]>>(mm: u64, event: E) {
+    let (aux, words) = event.pack();
     // SAFETY: helpers without preconditions.
     let (ts, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
     let size = 8 * (HEADER_WORDS + N);
     // SAFETY: a map of ours and a constant size.
     let slot = unsafe { generated::bpf_ringbuf_reserve(ring(cpu).cast_mut().cast(), size as u64, 0) }.cast::<u64>();
     if slot.is_null() {
-        count_lost(kind);
+        count_lost(E::KIND);
         return;
     }
     // SAFETY: the helper reserved `size` bytes; they are submitted once.
@@ -99,10 +113,18 @@ pub fn emit<const N: usize>(kind: Kind, mm: u64, aux: u64, args: [u64; N]) {
         slot.write(ts);
         slot.add(1).write(mm);
         slot.add(2).write(bpf_get_current_pid_tgid());
-        slot.add(3).write(header_word(kind as u16, cpu as u16, aux as u32));
+        let word = header_word(E::KIND as u16, cpu as u16, aux);
+        if const { has_aux(E::KIND) } {
+            // Stored by halves: in a whole word, LLVM moves the masks of aux's values behind the shift, where each takes a
+            // 64-bit constant. An aux of 0 would only take a register more.
+            slot.add(3).cast::<u32>().write(word as u32);
+            slot.add(3).cast::<u32>().add(1).write((word >> 32) as u32);
+        } else {
+            slot.add(3).write(word);
+        }
         let mut i = 0;
         while i < N {
-            slot.add(HEADER_WORDS + i).write(args[i]);
+            slot.add(HEADER_WORDS + i).write(words[i]);
             i += 1;
         }
         // The reader is never woken from here, it looks by itself: waking it takes an interrupt of this CPU's own, within

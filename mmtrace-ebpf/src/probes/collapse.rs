@@ -8,11 +8,11 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use core::ptr::addr_of;
-use mmtrace_common::{ABSENT, Kind, POSITIONS};
+use mmtrace_common::{ABSENT, Kind, POSITIONS, event};
 
-use super::{entry, exit};
+use super::{entry, exit, record};
 use crate::{
-    args::{Args, Positions, Regs, member},
+    args::{Args, Positions, Regs, arg, member},
     filter::wanted,
     offsets,
     ring::emit,
@@ -43,18 +43,34 @@ static TABLE: PerCpuArray<[u64; ENTRIES]> = PerCpuArray::with_max_entries(1, 0);
 struct Holds {
     /// The first marker, or else the first present entry, or else the first that is not none.
     entry: u64,
-    /// Its place.
-    index: u64,
-    markers: u64,
-    presents: u64,
+    /// Markers, present entries, and the place of `entry`, each in 10 bits. As three values they would take registers
+    /// that the loop needs, and it 2 instructions more for an entry.
+    numbers: u64,
     scanned: bool,
+}
+
+impl Holds {
+    #[inline(always)]
+    fn markers(&self) -> u32 {
+        (self.numbers & 0x3ff) as u32
+    }
+
+    #[inline(always)]
+    fn presents(&self) -> u32 {
+        (self.numbers >> 10 & 0x3ff) as u32
+    }
+
+    #[inline(always)]
+    fn index(&self) -> u32 {
+        (self.numbers >> 20) as u32
+    }
 }
 
 /// Looks at every entry of the table that a PMD entry points to. The PML is held, and all who could
 /// fill the table are kept out, if the rule that asks for this holds.
 #[inline(always)]
 fn scan(pmd: u64) -> Holds {
-    let mut holds = Holds { entry: 0, index: 0, markers: 0, presents: 0, scanned: false };
+    let mut holds = Holds { entry: 0, numbers: 0, scanned: false };
     // SAFETY: a word of ours, written once before this program is attached.
     let base = unsafe { addr_of!(PAGE_OFFSET).read_volatile() };
     if base == 0 || pmd & (PTE_PRESENT | PMD_HUGE) != 1 {
@@ -69,15 +85,16 @@ fn scan(pmd: u64) -> Holds {
     holds.scanned = true;
     // 3: a marker, 2: present, 1: not none.
     let mut rank = 0;
+    let (mut markers, mut presents, mut index) = (0, 0, 0);
     let mut i = 0;
     while i < ENTRIES {
         // SAFETY: within the map's value.
         let pte = unsafe { (*table)[i] };
         let is = if pte & PTE_PRESENT != 0 {
-            holds.presents += 1;
+            presents += 1;
             2
         } else if pte >> 59 == PTE_MARKER {
-            holds.markers += 1;
+            markers += 1;
             3
         } else {
             u64::from(pte & !PTE_NONE_MAY_HAVE != 0)
@@ -85,10 +102,11 @@ fn scan(pmd: u64) -> Holds {
         if is > rank {
             rank = is;
             holds.entry = pte;
-            holds.index = i as u64;
+            index = i as u64;
         }
         i += 1;
     }
+    holds.numbers = markers | presents << 10 | index << 20;
     holds
 }
 
@@ -98,25 +116,35 @@ static POS_PMDP_COLLAPSE_FLUSH: Positions = [ABSENT; POSITIONS];
 #[kprobe]
 pub fn pmdp_collapse_flush(ctx: ProbeContext) -> u32 {
     let regs = Regs::new(ctx.as_ptr(), &raw const POS_PMDP_COLLAPSE_FLUSH);
-    let vma = regs.field::<0>();
+    let vma = arg!(regs, PmdpCollapseFlush, Vma);
     let mm = member::<false>(vma, offsets::vma_mm());
     if wanted(Kind::PmdpCollapseFlush, mm) {
-        let pmdp = regs.field::<2>();
+        let pmdp = arg!(regs, PmdpCollapseFlush, Pmdp);
         let pmd = member::<false>(pmdp, 0);
         let holds = scan(pmd);
-        let flags = member::<false>(vma, offsets::vma_flags());
-        let aux = holds.markers | holds.presents << 10 | holds.index << 20 | u64::from(holds.scanned) << 29;
-        emit(Kind::PmdpCollapseFlush, mm, aux, [vma, regs.field::<1>(), pmdp, pmd, holds.entry, flags]);
+        emit(
+            mm,
+            event::PmdpCollapseFlush {
+                vma,
+                addr: arg!(regs, PmdpCollapseFlush, Addr),
+                pmdp,
+                pmd,
+                entry: holds.entry,
+                vm_flags: member::<false>(vma, offsets::vma_flags()),
+                markers: holds.markers(),
+                presents: holds.presents(),
+                entry_index: holds.index(),
+                scanned: holds.scanned,
+            },
+        );
     }
     0
 }
 
 #[kretprobe]
 pub fn pmdp_collapse_flush_return(ctx: RetProbeContext) -> u32 {
-    if wanted(Kind::PmdpCollapseFlushReturn, 0) {
-        let regs = Regs::new(ctx.as_ptr(), &raw const POS_PMDP_COLLAPSE_FLUSH);
-        emit(Kind::PmdpCollapseFlushReturn, 0, 0, [regs.returned()]);
-    }
+    let regs = Regs::new(ctx.as_ptr(), &raw const POS_PMDP_COLLAPSE_FLUSH);
+    record!(0, event::PmdpCollapseFlushReturn { pmd: regs.returned() });
     0
 }
 
@@ -125,41 +153,48 @@ static POS_PMDP_COLLAPSE_FLUSH_RETURN: Positions = [ABSENT; POSITIONS];
 
 #[inline(always)]
 fn retract(args: Args) {
-    if wanted(Kind::RetractPageTables, 0) {
-        emit(Kind::RetractPageTables, 0, 0, [args.field::<0>(), args.field::<1>()]);
-    }
+    record!(
+        0,
+        event::RetractPageTables {
+            mapping: arg!(args, RetractPageTables, Mapping),
+            index: arg!(args, RetractPageTables, Index),
+        }
+    );
 }
 
 #[inline(always)]
 fn retracted(args: Args) {
-    if wanted(Kind::RetractPageTablesReturn, 0) {
-        emit(Kind::RetractPageTablesReturn, 0, 0, [args.field::<0>()]);
-    }
+    record!(0, event::RetractPageTablesReturn { mapping: arg!(args, RetractPageTablesReturn, Mapping) });
 }
 
 #[inline(always)]
-fn collapse(args: Args, kind: Kind, aux: u64) {
-    let mm = args.mm();
-    if wanted(kind, mm) {
-        emit(kind, mm, aux, [args.field::<0>()]);
-    }
+fn collapse_mapped(args: Args) {
+    record!(args.mm(), event::CollapsePteMappedThp { addr: arg!(args, CollapsePteMappedThp, Addr) });
+}
+
+#[inline(always)]
+fn collapsed_mapped(args: Args) {
+    record!(
+        args.mm(),
+        event::CollapsePteMappedThpReturn {
+            addr: arg!(args, CollapsePteMappedThpReturn, Addr),
+            status: arg!(args, CollapsePteMappedThpReturn, Status) as u32,
+        }
+    );
+}
+
+#[inline(always)]
+fn collapse(args: Args) {
+    record!(args.mm(), event::CollapseHugePageEnter { addr: arg!(args, CollapseHugePageEnter, Addr) });
 }
 
 entry!(Kind::RetractPageTables, retract_page_tables, POS_RETRACT_PAGE_TABLES, retract);
 exit!(Kind::RetractPageTablesReturn, retract_page_tables_return, POS_RETRACT_PAGE_TABLES_RETURN, retracted);
-entry!(Kind::CollapsePteMappedThp, collapse_pte_mapped_thp, POS_COLLAPSE_PTE_MAPPED_THP, |args| collapse(
-    args,
-    Kind::CollapsePteMappedThp,
-    0
-));
+entry!(Kind::CollapsePteMappedThp, collapse_pte_mapped_thp, POS_COLLAPSE_PTE_MAPPED_THP, collapse_mapped);
 exit!(
     Kind::CollapsePteMappedThpReturn,
     collapse_pte_mapped_thp_return,
     POS_COLLAPSE_PTE_MAPPED_THP_RETURN,
-    |args: Args| collapse(args, Kind::CollapsePteMappedThpReturn, args.field::<1>())
+    collapsed_mapped
 );
-entry!(Kind::CollapseHugePageEnter, collapse_huge_page, POS_COLLAPSE_HUGE_PAGE, |args| collapse(
-    args,
-    Kind::CollapseHugePageEnter,
-    0
-));
+entry!(Kind::CollapseHugePageEnter, collapse_huge_page, POS_COLLAPSE_HUGE_PAGE, collapse);

@@ -1,27 +1,33 @@
 //! `compaction:mm_compaction_begin` and `_end`: brackets around migration.
 
-use mmtrace_common::Kind;
+use mmtrace_common::{Kind, event};
 
-use super::probe;
-use crate::{args::Args, filter::wanted, ring::emit};
+use super::{probe, record};
+use crate::args::{Args, arg};
 
 #[inline(always)]
 fn begin<const TYPED: bool>(args: Args) {
-    if wanted(Kind::CompactionBegin, 0) {
-        emit(Kind::CompactionBegin, 0, args.field::<2>() & 1, [args.field::<0>(), args.field::<1>()]);
-    }
+    record!(
+        0,
+        event::CompactionBegin {
+            zone_start: arg!(args, CompactionBegin, ZoneStart),
+            zone_end: arg!(args, CompactionBegin, ZoneEnd),
+            sync: arg!(args, CompactionBegin, Sync) & 1 != 0,
+        }
+    );
 }
 
 #[inline(always)]
 fn end<const TYPED: bool>(args: Args) {
-    if wanted(Kind::CompactionEnd, 0) {
-        emit(
-            Kind::CompactionEnd,
-            0,
-            args.field::<2>() & 1 | (args.field::<3>() & 0xff) << 8,
-            [args.field::<0>(), args.field::<1>()],
-        );
-    }
+    record!(
+        0,
+        event::CompactionEnd {
+            zone_start: arg!(args, CompactionEnd, ZoneStart),
+            zone_end: arg!(args, CompactionEnd, ZoneEnd),
+            sync: arg!(args, CompactionEnd, Sync) & 1 != 0,
+            compact_result: arg!(args, CompactionEnd, CompactResult) as u32,
+        }
+    );
 }
 
 probe!(Kind::CompactionBegin, mm_compaction_begin, mm_compaction_begin_raw, POS_MM_COMPACTION_BEGIN, begin);

@@ -1,33 +1,38 @@
 //! `exceptions:page_fault_*`: the hottest probes of all. And the calls that handle faults (mm/memory.c).
 
-use mmtrace_common::Kind;
+use mmtrace_common::{Kind, event};
 
-use super::{atomic_probe, entry, exit};
+use super::{atomic_probe, entry, exit, record};
 use crate::{
-    args::{Args, current_mm, member, member32, pagefault_disabled},
-    filter::wanted,
+    args::{Args, arg, current_mm, member, member32, number, pagefault_disabled},
     offsets,
-    ring::emit,
 };
 
 #[inline(always)]
 fn user<const TYPED: bool>(args: Args) {
-    let mm = current_mm();
-    if wanted(Kind::PageFaultUser, mm) {
-        let ip = member::<TYPED>(args.field::<1>(), offsets::regs_ip());
-        emit(Kind::PageFaultUser, mm, args.field::<2>(), [args.field::<0>(), ip]);
-    }
+    record!(
+        current_mm(),
+        event::PageFaultUser {
+            addr: arg!(args, PageFaultUser, Addr),
+            ip: member::<TYPED>(arg!(args, PageFaultUser, Ip), offsets::regs_ip()),
+            error_code: arg!(args, PageFaultUser, ErrorCode) as u32,
+        }
+    );
 }
 
 /// Interrupts read user memory too, a profiler's walk up the stack does: with page faults disabled, so that the fault of
 /// the interrupted task's address is none of the task's.
 #[inline(always)]
 fn kernel<const TYPED: bool>(args: Args) {
-    let mm = current_mm();
-    if wanted(Kind::PageFaultKernel, mm) {
-        let ip = member::<TYPED>(args.field::<1>(), offsets::regs_ip());
-        emit(Kind::PageFaultKernel, mm, args.field::<2>(), [args.field::<0>(), ip, pagefault_disabled()]);
-    }
+    record!(
+        current_mm(),
+        event::PageFaultKernel {
+            addr: arg!(args, PageFaultKernel, Addr),
+            ip: member::<TYPED>(arg!(args, PageFaultKernel, Ip), offsets::regs_ip()),
+            error_code: arg!(args, PageFaultKernel, ErrorCode) as u32,
+            pagefault_disabled: pagefault_disabled(),
+        }
+    );
 }
 
 // Interrupts are still off (arch/x86/mm/fault.c:exc_page_fault).
@@ -36,48 +41,59 @@ atomic_probe!(Kind::PageFaultKernel, page_fault_kernel, page_fault_kernel_raw, P
 
 #[inline(always)]
 fn handle(args: Args) {
-    let mm = member::<true>(args.mm(), offsets::vma_mm());
-    if wanted(Kind::HandleMmFault, mm) {
-        let in_trap = u64::from(args.number::<3>() != 0);
-        let aux = args.field::<2>() & 0xffff | in_trap << 31;
-        emit(Kind::HandleMmFault, mm, aux, [args.field::<0>(), args.field::<1>()]);
-    }
+    record!(
+        args.mm_of_vma(),
+        event::HandleMmFault {
+            vma: arg!(args, HandleMmFault, Vma),
+            addr: arg!(args, HandleMmFault, Addr),
+            fault_flags: arg!(args, HandleMmFault, FaultFlags) as u32,
+            in_trap: number!(args, HandleMmFault, InTrap) != 0,
+        }
+    );
 }
 
 #[inline(always)]
 fn handled(args: Args) {
-    // The VMA may be gone: it is not looked into.
-    let mm = current_mm();
-    if wanted(Kind::HandleMmFaultReturn, mm) {
-        emit(Kind::HandleMmFaultReturn, mm, args.field::<2>(), [args.field::<0>(), args.field::<1>()]);
-    }
+    // The VMA may be freed by now: its mm is not read from it.
+    record!(
+        current_mm(),
+        event::HandleMmFaultReturn {
+            vma: arg!(args, HandleMmFaultReturn, Vma),
+            addr: arg!(args, HandleMmFaultReturn, Addr),
+            fault_result: arg!(args, HandleMmFaultReturn, FaultResult) as u32,
+        }
+    );
 }
 
 #[inline(always)]
 fn find_vma(args: Args) {
-    let mm = args.mm();
-    if wanted(Kind::LockMmAndFindVma, mm) {
-        emit(Kind::LockMmAndFindVma, mm, 0, [args.field::<0>(), args.field::<1>()]);
-    }
+    record!(
+        args.mm(),
+        event::LockMmAndFindVma { addr: arg!(args, LockMmAndFindVma, Addr), vma: arg!(args, LockMmAndFindVma, Vma) }
+    );
 }
 
 #[inline(always)]
 fn anon_vma(args: Args) {
-    let mm = current_mm();
-    if wanted(Kind::VmfAnonPrepare, mm) {
-        let vma = member::<true>(args.field::<0>(), offsets::vmf_vma());
-        let address = member::<true>(args.field::<1>(), offsets::vmf_address());
-        emit(Kind::VmfAnonPrepare, mm, args.field::<2>(), [vma, address]);
-    }
+    record!(
+        current_mm(),
+        event::VmfAnonPrepare {
+            vma: member::<true>(arg!(args, VmfAnonPrepare, Vma), offsets::vmf_vma()),
+            addr: member::<true>(arg!(args, VmfAnonPrepare, Addr), offsets::vmf_address()),
+            fault_result: arg!(args, VmfAnonPrepare, FaultResult) as u32,
+        }
+    );
 }
 
 #[inline(always)]
 fn folio_lock(args: Args) {
-    let mm = current_mm();
-    if wanted(Kind::FolioLockOrRetry, mm) {
-        let flags = member32::<true>(args.field::<0>(), offsets::vmf_flags()) & 0xffff;
-        emit(Kind::FolioLockOrRetry, mm, flags, [args.field::<1>() & 0xffff_ffff]);
-    }
+    record!(
+        current_mm(),
+        event::FolioLockOrRetry {
+            fault_flags: member32::<true>(arg!(args, FolioLockOrRetry, FaultFlags), offsets::vmf_flags()) as u32,
+            fault_result: arg!(args, FolioLockOrRetry, FaultResult) & 0xffff_ffff,
+        }
+    );
 }
 
 entry!(Kind::HandleMmFault, handle_mm_fault, POS_HANDLE_MM_FAULT, handle);

@@ -1,84 +1,97 @@
 //! `huge_memory:*`: khugepaged and MADV_COLLAPSE. The current task works on the
 //! mm of the event, rarely on its own.
 
-use mmtrace_common::Kind;
+use mmtrace_common::{Kind, event};
 
-use super::probe;
-use crate::{args::Args, filter::wanted, ring::emit};
+use super::{probe, record};
+use crate::args::{Args, arg, int};
 
 #[inline(always)]
 fn scan_pmd<const TYPED: bool>(args: Args) {
-    let mm = args.mm();
-    if wanted(Kind::ScanPmd, mm) {
-        emit(Kind::ScanPmd, mm, args.field::<3>(), [args.field::<0>(), args.field::<1>(), args.field::<2>()]);
-    }
+    record!(
+        args.mm(),
+        event::ScanPmd {
+            referenced: int(arg!(args, ScanPmd, Referenced)),
+            none_or_zero: int(arg!(args, ScanPmd, NoneOrZero)),
+            unmapped: int(arg!(args, ScanPmd, Unmapped)),
+            status: arg!(args, ScanPmd, Status) as u32,
+        }
+    );
 }
 
 #[inline(always)]
 fn khugepaged_scan<const TYPED: bool>(args: Args) {
-    let mm = args.mm();
-    if wanted(Kind::KhugepagedScan, mm) {
-        emit(Kind::KhugepagedScan, mm, args.field::<1>() & 1, [args.field::<0>()]);
-    }
+    record!(
+        args.mm(),
+        event::KhugepagedScan {
+            progress: arg!(args, KhugepagedScan, Progress),
+            full_scan_finished: arg!(args, KhugepagedScan, FullScanFinished) & 1 != 0,
+        }
+    );
 }
 
 #[inline(always)]
 fn isolate<const TYPED: bool>(args: Args) {
-    if wanted(Kind::CollapseIsolate, 0) {
-        emit(
-            Kind::CollapseIsolate,
-            0,
-            args.field::<2>() & 0xffff | (args.field::<3>() & 0xffff) << 16,
-            [args.field::<0>(), args.field::<1>()],
-        );
-    }
+    record!(
+        0,
+        event::CollapseIsolate {
+            none_or_zero: int(arg!(args, CollapseIsolate, NoneOrZero)),
+            referenced: int(arg!(args, CollapseIsolate, Referenced)),
+            status: arg!(args, CollapseIsolate, Status) as u32,
+            order: arg!(args, CollapseIsolate, Order) as i32,
+        }
+    );
 }
 
 #[inline(always)]
 fn collapse<const TYPED: bool>(args: Args) {
-    let mm = args.mm();
-    if wanted(Kind::CollapseHugePage, mm) {
-        emit(
-            Kind::CollapseHugePage,
-            mm,
-            args.field::<1>() & 0xffff | (args.field::<2>() & 0xffff) << 16,
-            [args.field::<0>()],
-        );
-    }
+    record!(
+        args.mm(),
+        event::CollapseHugePage {
+            isolated: int(arg!(args, CollapseHugePage, Isolated)),
+            status: arg!(args, CollapseHugePage, Status) as u32,
+            order: arg!(args, CollapseHugePage, Order) as i32,
+        }
+    );
 }
 
 #[inline(always)]
 fn swapin<const TYPED: bool>(args: Args) {
-    let mm = args.mm();
-    if wanted(Kind::CollapseSwapin, mm) {
-        emit(
-            Kind::CollapseSwapin,
-            mm,
-            args.field::<3>() & 0xffff,
-            [args.field::<0>(), args.field::<1>(), args.field::<2>()],
-        );
-    }
+    record!(
+        args.mm(),
+        event::CollapseSwapin {
+            swapped_in: int(arg!(args, CollapseSwapin, SwappedIn)),
+            referenced: int(arg!(args, CollapseSwapin, Referenced)),
+            ret: int(arg!(args, CollapseSwapin, Ret)),
+            order: arg!(args, CollapseSwapin, Order) as i32,
+        }
+    );
 }
 
 #[inline(always)]
 fn scan_file<const TYPED: bool>(args: Args) {
-    let mm = args.mm();
-    if wanted(Kind::ScanFile, mm) {
-        emit(Kind::ScanFile, mm, args.field::<2>(), [args.field::<0>(), args.field::<1>()]);
-    }
+    record!(
+        args.mm(),
+        event::ScanFile {
+            present: int(arg!(args, ScanFile, Present)),
+            swap: int(arg!(args, ScanFile, Swap)),
+            status: arg!(args, ScanFile, Status) as u32,
+        }
+    );
 }
 
 #[inline(always)]
 fn collapse_file<const TYPED: bool>(args: Args) {
-    let mm = args.mm();
-    if wanted(Kind::CollapseFile, mm) {
-        emit(
-            Kind::CollapseFile,
-            mm,
-            args.field::<4>(),
-            [args.field::<0>(), args.field::<1>(), args.field::<2>() & 1, args.field::<3>()],
-        );
-    }
+    record!(
+        args.mm(),
+        event::CollapseFile {
+            index: arg!(args, CollapseFile, Index),
+            addr: arg!(args, CollapseFile, Addr),
+            is_shmem: arg!(args, CollapseFile, IsShmem) & 1 != 0,
+            nr: int(arg!(args, CollapseFile, Nr)),
+            status: arg!(args, CollapseFile, Status) as u32,
+        }
+    );
 }
 
 probe!(Kind::ScanPmd, mm_khugepaged_scan_pmd, mm_khugepaged_scan_pmd_raw, POS_MM_KHUGEPAGED_SCAN_PMD, scan_pmd);

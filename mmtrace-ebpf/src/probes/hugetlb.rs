@@ -1,73 +1,72 @@
 //! Hugetlb VMA locks and walks of page tables (mm/hugetlb.c, mm/memory.c).
 
-use mmtrace_common::Kind;
+use mmtrace_common::{Kind, event};
 
-use super::{entry, exit};
+use super::{entry, exit, record};
 use crate::{
-    args::{Args, member},
+    args::{Args, arg, member},
     filter::wanted,
     offsets,
     ring::emit,
 };
 
-#[inline(always)]
-fn of_vma(args: Args, kind: Kind) {
-    let mm = member::<true>(args.mm(), offsets::vma_mm());
-    if wanted(kind, mm) {
-        emit(kind, mm, 0, [args.field::<0>()]);
-    }
+/// A program's body: records an event that carries a VMA and nothing else.
+macro_rules! of_vma {
+    ($event:ident) => {
+        |args: Args| record!(args.mm_of_vma(), event::$event { vma: arg!(args, $event, Vma) })
+    };
 }
 
+/// A program's body: records an event of a VMA's hugetlb lock. `$field` is one that other events of the lock lack,
+/// `$value` a function that reads it.
+macro_rules! lock {
+    ($event:ident $(, $field:ident: $value:expr)?) => {
+        |args: Args| {
+            let mm = args.mm_of_vma();
+            if wanted(Kind::$event, mm) {
+                let vma = arg!(args, $event, Vma);
+                let event = event::$event {
+                    $($field: $value(args),)?
+                    vma,
+                    lock_object: member::<true>(vma, offsets::vma_private()),
+                    vm_flags: member::<true>(vma, offsets::vma_flags()),
+                };
+                emit(mm, event);
+            }
+        }
+    };
+}
+
+/// Whether the trylock succeeded. The function returns an int.
 #[inline(always)]
-fn lock(args: Args, kind: Kind, aux: u64) {
-    let mm = member::<true>(args.mm(), offsets::vma_mm());
-    if wanted(kind, mm) {
-        let vma = args.field::<0>();
-        let object = member::<true>(vma, offsets::vma_private());
-        emit(kind, mm, aux, [vma, object, member::<true>(vma, offsets::vma_flags())]);
-    }
+fn is_locked(args: Args) -> bool {
+    arg!(args, HugetlbVmaTrylockWrite, Success) as u32 != 0
 }
 
 #[inline(always)]
 fn unshare(args: Args) {
-    let mm = member::<true>(args.mm(), offsets::vma_mm());
-    if wanted(Kind::HugePmdUnshare, mm) {
-        emit(Kind::HugePmdUnshare, mm, 0, [args.field::<0>(), args.field::<1>()]);
-    }
+    record!(
+        args.mm_of_vma(),
+        event::HugePmdUnshare { vma: arg!(args, HugePmdUnshare, Vma), addr: arg!(args, HugePmdUnshare, Addr) }
+    );
 }
 
-exit!(Kind::VmaPgtableWalkBegin, vma_pgtable_walk_begin, POS_VMA_PGTABLE_WALK_BEGIN, |args| of_vma(
-    args,
-    Kind::VmaPgtableWalkBegin
-));
-entry!(Kind::VmaPgtableWalkEnd, vma_pgtable_walk_end, POS_VMA_PGTABLE_WALK_END, |args| of_vma(
-    args,
-    Kind::VmaPgtableWalkEnd
-));
-exit!(Kind::HugetlbVmaLockRead, hugetlb_vma_lock_read, POS_HUGETLB_VMA_LOCK_READ, |args| lock(
-    args,
-    Kind::HugetlbVmaLockRead,
-    0
-));
-entry!(Kind::HugetlbVmaUnlockRead, hugetlb_vma_unlock_read, POS_HUGETLB_VMA_UNLOCK_READ, |args| lock(
-    args,
-    Kind::HugetlbVmaUnlockRead,
-    0
-));
-exit!(Kind::HugetlbVmaLockWrite, hugetlb_vma_lock_write, POS_HUGETLB_VMA_LOCK_WRITE, |args| lock(
-    args,
-    Kind::HugetlbVmaLockWrite,
-    0
-));
-entry!(Kind::HugetlbVmaUnlockWrite, hugetlb_vma_unlock_write, POS_HUGETLB_VMA_UNLOCK_WRITE, |args| lock(
-    args,
+exit!(Kind::VmaPgtableWalkBegin, vma_pgtable_walk_begin, POS_VMA_PGTABLE_WALK_BEGIN, of_vma!(VmaPgtableWalkBegin));
+entry!(Kind::VmaPgtableWalkEnd, vma_pgtable_walk_end, POS_VMA_PGTABLE_WALK_END, of_vma!(VmaPgtableWalkEnd));
+exit!(Kind::HugetlbVmaLockRead, hugetlb_vma_lock_read, POS_HUGETLB_VMA_LOCK_READ, lock!(HugetlbVmaLockRead));
+entry!(Kind::HugetlbVmaUnlockRead, hugetlb_vma_unlock_read, POS_HUGETLB_VMA_UNLOCK_READ, lock!(HugetlbVmaUnlockRead));
+exit!(Kind::HugetlbVmaLockWrite, hugetlb_vma_lock_write, POS_HUGETLB_VMA_LOCK_WRITE, lock!(HugetlbVmaLockWrite));
+entry!(
     Kind::HugetlbVmaUnlockWrite,
-    0
-));
-exit!(Kind::HugetlbVmaTrylockWrite, hugetlb_vma_trylock_write, POS_HUGETLB_VMA_TRYLOCK_WRITE, |args: Args| lock(
-    args,
+    hugetlb_vma_unlock_write,
+    POS_HUGETLB_VMA_UNLOCK_WRITE,
+    lock!(HugetlbVmaUnlockWrite)
+);
+exit!(
     Kind::HugetlbVmaTrylockWrite,
-    u64::from(args.field::<3>() as u32 != 0)
-));
-entry!(Kind::HugetlbZapEnd, hugetlb_zap_end, POS_HUGETLB_ZAP_END, |args| of_vma(args, Kind::HugetlbZapEnd));
+    hugetlb_vma_trylock_write,
+    POS_HUGETLB_VMA_TRYLOCK_WRITE,
+    lock!(HugetlbVmaTrylockWrite, success: is_locked)
+);
+entry!(Kind::HugetlbZapEnd, hugetlb_zap_end, POS_HUGETLB_ZAP_END, of_vma!(HugetlbZapEnd));
 entry!(Kind::HugePmdUnshare, huge_pmd_unshare, POS_HUGE_PMD_UNSHARE, unshare);

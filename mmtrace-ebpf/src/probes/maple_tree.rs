@@ -5,14 +5,12 @@
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use core::ptr::addr_of_mut;
-use mmtrace_common::Kind;
+use mmtrace_common::{Kind, event, spec};
 
-use super::probe;
+use super::{probe, record};
 use crate::{
-    args::{Args, current_mm, member},
-    filter::wanted,
+    args::{Args, arg, current_mm, member},
     offsets,
-    ring::emit,
 };
 
 /// `"mas_store_prealloc"` as three words.
@@ -27,6 +25,11 @@ const NAME: [u64; 3] = {
     let (chunks, _) = words.as_chunks::<8>();
     [u64::from_ne_bytes(chunks[0]), u64::from_ne_bytes(chunks[1]), u64::from_ne_bytes(chunks[2])]
 };
+
+/// The place of the parameter `fn`, the name of the function that stores. It is not recorded, so it stands behind the
+/// parameters of the fields.
+const FUNCTION_NAME: usize = spec(Kind::MaWrite).fields.len();
+const _: () = assert!(spec(Kind::MaWrite).site.also.len() == 1);
 
 /// Address of the kernel's string, once it has been met: the name is then
 /// compared by one load instead of a helper call.
@@ -54,23 +57,23 @@ fn is_store(name: u64) -> bool {
 
 #[inline(always)]
 fn write<const TYPED: bool>(args: Args) {
-    // In the mm's place the `ma_state`, after the three fields the function's name.
-    if !is_store(args.field::<3>()) {
+    if !is_store(args.field::<FUNCTION_NAME>()) {
         return;
     }
+    // The `ma_state` stands in the mm's place.
     let mas = args.mm();
     let mm = current_mm();
     if mm == 0 || member::<TYPED>(mas, offsets::mas_tree()) != mm + offsets::mm_mt() as u64 {
         return;
     }
-    if wanted(Kind::MaWrite, mm) {
-        emit(
-            Kind::MaWrite,
-            mm,
-            0,
-            [member::<TYPED>(mas, offsets::mas_index()), member::<TYPED>(mas, offsets::mas_last()), args.field::<2>()],
-        );
-    }
+    record!(
+        mm,
+        event::MaWrite {
+            addr: member::<TYPED>(mas, offsets::mas_index()),
+            end: member::<TYPED>(mas, offsets::mas_last()),
+            vma: arg!(args, MaWrite, Vma),
+        }
+    );
 }
 
 probe!(Kind::MaWrite, ma_write, ma_write_raw, POS_MA_WRITE, write);

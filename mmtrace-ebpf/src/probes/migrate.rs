@@ -1,74 +1,78 @@
 //! `migrate:*` and `thp:*_migration_pmd`. None of them says which mm it is about. And the functions that wait
 //! for a migration (mm/migrate.c), which do.
 
-use mmtrace_common::Kind;
+use mmtrace_common::{Kind, event};
 
-use super::{atomic_probe, entry, exit, probe};
-use crate::{
-    args::{Args, current_mm, member},
-    filter::wanted,
-    offsets,
-    ring::emit,
-};
+use super::{atomic_probe, entry, exit, probe, record};
+use crate::args::{Args, arg, current_mm};
 
-#[inline(always)]
-fn pte(args: Args, kind: Kind) {
-    if wanted(kind, 0) {
-        emit(kind, 0, args.field::<2>(), [args.field::<0>(), args.field::<1>()]);
-    }
+/// Records an event of a PTE that has been replaced.
+macro_rules! pte {
+    ($args:ident, $event:ident) => {
+        record!(
+            0,
+            event::$event {
+                order: arg!($args, $event, Order) as i32,
+                addr: arg!($args, $event, Addr),
+                pte: arg!($args, $event, Pte),
+            }
+        )
+    };
 }
 
-#[inline(always)]
-fn pmd(args: Args, kind: Kind) {
-    if wanted(kind, 0) {
-        emit(kind, 0, 0, [args.field::<0>(), args.field::<1>()]);
-    }
+/// Records an event of a huge PMD that has been replaced.
+macro_rules! pmd {
+    ($args:ident, $event:ident) => {
+        record!(0, event::$event { addr: arg!($args, $event, Addr), pmd: arg!($args, $event, Pmd) })
+    };
 }
 
 #[inline(always)]
 fn set_pte<const TYPED: bool>(args: Args) {
-    pte(args, Kind::SetMigrationPte);
+    pte!(args, SetMigrationPte);
 }
 
 #[inline(always)]
 fn remove_pte<const TYPED: bool>(args: Args) {
-    pte(args, Kind::RemoveMigrationPte);
+    pte!(args, RemoveMigrationPte);
 }
 
 #[inline(always)]
 fn set_pmd<const TYPED: bool>(args: Args) {
-    pmd(args, Kind::SetMigrationPmd);
+    pmd!(args, SetMigrationPmd);
 }
 
 #[inline(always)]
 fn remove_pmd<const TYPED: bool>(args: Args) {
-    pmd(args, Kind::RemoveMigrationPmd);
+    pmd!(args, RemoveMigrationPmd);
 }
 
 #[inline(always)]
 fn start<const TYPED: bool>(args: Args) {
-    if wanted(Kind::MigratePagesStart, 0) {
-        emit(Kind::MigratePagesStart, 0, args.field::<0>() & 0xff | (args.field::<1>() & 0xff) << 8, []);
-    }
+    record!(
+        0,
+        event::MigratePagesStart {
+            mode: arg!(args, MigratePagesStart, Mode) as u32,
+            reason: arg!(args, MigratePagesStart, Reason) as u32,
+        }
+    );
 }
 
 #[inline(always)]
 fn end<const TYPED: bool>(args: Args) {
-    if wanted(Kind::MigratePages, 0) {
-        emit(
-            Kind::MigratePages,
-            0,
-            args.field::<6>() & 0xff | (args.field::<7>() & 0xff) << 8,
-            [
-                args.field::<0>(),
-                args.field::<1>(),
-                args.field::<2>(),
-                args.field::<3>(),
-                args.field::<4>(),
-                args.field::<5>(),
-            ],
-        );
-    }
+    record!(
+        0,
+        event::MigratePages {
+            succeeded: arg!(args, MigratePages, Succeeded),
+            failed: arg!(args, MigratePages, Failed),
+            thp_succeeded: arg!(args, MigratePages, ThpSucceeded),
+            thp_failed: arg!(args, MigratePages, ThpFailed),
+            thp_split: arg!(args, MigratePages, ThpSplit),
+            large_folio_split: arg!(args, MigratePages, LargeFolioSplit),
+            mode: arg!(args, MigratePages, Mode) as u32,
+            reason: arg!(args, MigratePages, Reason) as u32,
+        }
+    );
 }
 
 // Under the page table's lock.
@@ -93,34 +97,28 @@ probe!(Kind::MigratePages, mm_migrate_pages, mm_migrate_pages_raw, POS_MM_MIGRAT
 
 #[inline(always)]
 fn wait(args: Args) {
-    let mm = args.mm();
-    if wanted(Kind::MigrationEntryWait, mm) {
-        emit(Kind::MigrationEntryWait, mm, 0, [args.field::<0>(), args.field::<1>()]);
-    }
+    record!(
+        args.mm(),
+        event::MigrationEntryWait {
+            addr: arg!(args, MigrationEntryWait, Addr),
+            pmdp: arg!(args, MigrationEntryWait, Pmdp),
+        }
+    );
 }
 
 #[inline(always)]
 fn waited(args: Args) {
-    let mm = args.mm();
-    if wanted(Kind::MigrationEntryWaitReturn, mm) {
-        emit(Kind::MigrationEntryWaitReturn, mm, 0, [args.field::<0>()]);
-    }
+    record!(args.mm(), event::MigrationEntryWaitReturn { addr: arg!(args, MigrationEntryWaitReturn, Addr) });
 }
 
 #[inline(always)]
 fn sleep(_: Args) {
-    let mm = current_mm();
-    if wanted(Kind::MigrationEntryWaitOnLocked, mm) {
-        emit(Kind::MigrationEntryWaitOnLocked, mm, 0, []);
-    }
+    record!(current_mm(), event::MigrationEntryWaitOnLocked {});
 }
 
 #[inline(always)]
 fn wait_huge(args: Args) {
-    let mm = member::<true>(args.mm(), offsets::vma_mm());
-    if wanted(Kind::MigrationEntryWaitHuge, mm) {
-        emit(Kind::MigrationEntryWaitHuge, mm, 0, [args.field::<0>()]);
-    }
+    record!(args.mm_of_vma(), event::MigrationEntryWaitHuge { vma: arg!(args, MigrationEntryWaitHuge, Vma) });
 }
 
 entry!(Kind::MigrationEntryWait, migration_entry_wait, POS_MIGRATION_ENTRY_WAIT, wait);

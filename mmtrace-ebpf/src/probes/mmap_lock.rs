@@ -1,36 +1,36 @@
 //! `mmap_lock:*`: the second hottest; seven per mmap and munmap pair.
 
-use mmtrace_common::Kind;
+use mmtrace_common::{Kind, event};
 
-use super::probe;
+use super::{probe, record};
 use crate::{
-    args::Args,
+    args::{Args, arg},
     filter::{forget_if_dying, wanted},
     ring::emit,
 };
 
 #[inline(always)]
 fn start_locking<const TYPED: bool>(args: Args) {
-    let mm = args.mm();
-    if wanted(Kind::StartLocking, mm) {
-        emit(Kind::StartLocking, mm, args.field::<0>() & 1, []);
-    }
+    record!(args.mm(), event::StartLocking { write: arg!(args, StartLocking, Write) & 1 != 0 });
 }
 
 #[inline(always)]
 fn acquire_returned<const TYPED: bool>(args: Args) {
-    let mm = args.mm();
-    if wanted(Kind::AcquireReturned, mm) {
-        emit(Kind::AcquireReturned, mm, args.field::<0>() & 1 | (args.field::<1>() & 1) << 1, []);
-    }
+    record!(
+        args.mm(),
+        event::AcquireReturned {
+            write: arg!(args, AcquireReturned, Write) & 1 != 0,
+            success: arg!(args, AcquireReturned, Success) & 1 != 0,
+        }
+    );
 }
 
 #[inline(always)]
 fn released<const TYPED: bool>(args: Args) {
     let mm = args.mm();
     if wanted(Kind::Released, mm) {
-        let write = args.field::<0>() & 1;
-        emit(Kind::Released, mm, write, []);
+        let write = arg!(args, Released, Write) & 1;
+        emit(mm, event::Released { write: write != 0 });
         if write != 0 {
             forget_if_dying(mm);
         }

@@ -16,6 +16,20 @@ mod tlb;
 mod userfaultfd;
 mod vma_lock;
 
+/// Records an event on an mm (0: none), if it is wanted. Values are read only then.
+///
+/// It is a macro, since a function would take the values as a closure, and the compiler does not inline all of those:
+/// a call costs more, and its callee is not told the type of the context.
+macro_rules! record {
+    ($mm:expr, $event:ident::$kind:ident { $($values:tt)* }) => {{
+        let mm = $mm;
+        if $crate::filter::wanted(mmtrace_common::Kind::$kind, mm) {
+            $crate::ring::emit(mm, $event::$kind { $($values)* });
+        }
+    }};
+}
+pub(crate) use record;
+
 /// The only program on its event, where nobody is preempted; one of several, where a task can be.
 macro_rules! turn {
     (alone) => {

@@ -1,10 +1,10 @@
 //! Processes and the end of their mm.
 
-use mmtrace_common::Kind;
+use mmtrace_common::{Kind, event};
 
-use super::{entry, probe};
+use super::{entry, probe, record};
 use crate::{
-    args::{Args, current_mm, member, member32},
+    args::{Args, arg, current_mm, int, member, member32},
     filter::{dying, forget_process, fork as want_child, wanted},
     offsets,
     ring::emit,
@@ -14,7 +14,7 @@ use crate::{
 fn exit_mm<const TYPED: bool>(args: Args) {
     let mm = args.mm();
     if wanted(Kind::ExitMmap, mm) {
-        emit(Kind::ExitMmap, mm, 0, []);
+        emit(mm, event::ExitMmap {});
         dying(mm);
     }
 }
@@ -25,16 +25,14 @@ fn fork<const TYPED: bool>(args: Args) {
     let mm = member::<TYPED>(child, offsets::task_mm());
     let tgid = member32::<TYPED>(child, offsets::task_tgid());
     if want_child(tgid as u32, mm) {
-        emit(Kind::Fork, mm, 0, [tgid, member32::<TYPED>(child, offsets::task_pid())]);
+        let tid = member32::<TYPED>(child, offsets::task_pid());
+        emit(mm, event::Fork { child_pid: int(tgid), child_tid: int(tid) });
     }
 }
 
 #[inline(always)]
 fn exec<const TYPED: bool>(args: Args) {
-    let mm = current_mm();
-    if wanted(Kind::Exec, mm) {
-        emit(Kind::Exec, mm, 0, [args.field::<0>()]);
-    }
+    record!(current_mm(), event::Exec { old_pid: int(arg!(args, Exec, OldPid)) });
 }
 
 #[inline(always)]
@@ -42,8 +40,8 @@ fn exit<const TYPED: bool>(args: Args) {
     let mm = current_mm();
     if wanted(Kind::Exit, mm) {
         // Kernels that do not say which thread is the last keep the id; at worst its next owner is recorded.
-        let group_dead = args.field::<0>() & 1;
-        emit(Kind::Exit, mm, group_dead, []);
+        let group_dead = arg!(args, Exit, GroupDead) & 1;
+        emit(mm, event::Exit { group_dead: group_dead != 0 });
         if group_dead != 0 {
             forget_process();
         }
@@ -57,10 +55,7 @@ probe!(Kind::Exit, sched_process_exit, sched_process_exit_raw, POS_SCHED_PROCESS
 
 #[inline(always)]
 fn drop_mm(args: Args) {
-    let mm = args.mm();
-    if wanted(Kind::Mmdrop, mm) {
-        emit(Kind::Mmdrop, mm, 0, []);
-    }
+    record!(args.mm(), event::Mmdrop {});
 }
 
 entry!(Kind::Mmdrop, mmdrop, POS_MMDROP, drop_mm);

@@ -1,15 +1,16 @@
 //! `tlb:tlb_flush`. Fires in IPI handlers, nesting over whatever ran.
 
-use mmtrace_common::Kind;
+use mmtrace_common::{Kind, event};
 
-use super::atomic_probe;
-use crate::{args::Args, filter::wanted, ring::emit};
+use super::{atomic_probe, record};
+use crate::args::{Args, arg};
 
 #[inline(always)]
 fn flush<const TYPED: bool>(args: Args) {
-    if wanted(Kind::TlbFlush, 0) {
-        emit(Kind::TlbFlush, 0, args.field::<1>() & 0xff, [args.field::<0>()]);
-    }
+    record!(
+        0,
+        event::TlbFlush { flush_reason: arg!(args, TlbFlush, FlushReason) as u32, pages: arg!(args, TlbFlush, Pages) }
+    );
 }
 
 // Preemption is off, or it is an interrupt.
