@@ -178,8 +178,7 @@ pub(crate) use number;
 /// (include/trace/bpf_probe.h:CAST_TO_U64). It does not hold for a function's parameters: those take `as i32`.
 #[inline(always)]
 pub fn int(word: u64) -> i32 {
-    // SAFETY: by the above, for all that is an int in the kernel. Of a parameter that some kernel made wider, the record
-    // would carry all bits, and its reader cut them off.
+    // SAFETY: by the above. The loader refuses a parameter of more than 32 bits (mmtrace/src/probe/plan.rs: `Expect::Int`).
     unsafe { assert_unchecked(word <= u64::from(u32::MAX)) };
     word as i32
 }

@@ -374,6 +374,8 @@ enum Expect {
     Word,
     /// An integer, enum or bool of at most a word.
     Number,
+    /// An integer, enum or bool of at most 32 bits: the programs rely on the upper half of its word being 0.
+    Int,
     /// One byte.
     Bool,
 }
@@ -383,6 +385,7 @@ fn expected(field: &Field) -> Expect {
         (FieldType::Bool, _) => Expect::Bool,
         // In the aux word the value is cut to 32 bits anyway.
         (FieldType::Hex, Slot::Arg(_)) => Expect::Word,
+        (FieldType::Int, Slot::Arg(_)) => Expect::Int,
         _ => Expect::Number,
     }
 }
@@ -403,19 +406,22 @@ fn position(params: &[Param], name: &'static str, expect: Expect) -> Result<u8, 
             },
             "one word",
         ),
-        Expect::Number => (
-            match ty {
-                ParamType::Int { bytes, .. } | ParamType::Enum { bytes, .. } | ParamType::Bool { bytes } => *bytes <= 8,
-                _ => false,
-            },
-            "a number",
-        ),
+        Expect::Number => (bytes_of(ty).is_some_and(|bytes| bytes <= 8), "a number"),
+        Expect::Int => (bytes_of(ty).is_some_and(|bytes| bytes <= 4), "a number of at most 32 bits"),
         Expect::Bool => (matches!(ty, ParamType::Bool { bytes: 1 }), "a bool"),
     };
     if !fits {
         return Err(Refusal::Type { name, is: ty.to_string(), expected });
     }
     u8::try_from(at).map_err(|_| Refusal::Prototype("it has more parameters than a tracepoint can".to_owned()))
+}
+
+/// The size of a number; `None` for anything else.
+fn bytes_of(ty: &ParamType) -> Option<u32> {
+    match ty {
+        ParamType::Int { bytes, .. } | ParamType::Enum { bytes, .. } | ParamType::Bool { bytes } => Some(*bytes),
+        _ => None,
+    }
 }
 
 fn offset_row(id: OffsetId) -> &'static mmtrace_common::Offset {
