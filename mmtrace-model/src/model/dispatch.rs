@@ -308,8 +308,52 @@ impl Model {
             E::MigrationEntryWaitHuge(_) if calls => self.huge_wait(record),
             E::MigrationEntryWaitOnLocked(_) if calls => self.huge_sleep(record, sink),
 
-            // Only counted, or its part does not learn from events of this time.
-            _ => {}
+            // Nothing is concluded from these: they are counted.
+            E::TlbFlush(_)
+            | E::KhugepagedScan(_)
+            | E::CollapseSwapin(_)
+            | E::ContentionEnd(_)
+            | E::LockMmAndFindVma(_) => {}
+            // Made by the user side: see above.
+            E::Loss(_) | E::Missed(_) | E::Gap(_) | E::Foreign(_) => {}
+            // The part that takes it does not learn from events of this time.
+            E::FolioLockOrRetry(_)
+            | E::VmfAnonPrepare(_)
+            | E::UserfaultfdSetCtx(_)
+            | E::MwriteprotectRange(_)
+            | E::MwriteprotectRangeReturn(_)
+            | E::LockVmaUnderRcu(_)
+            | E::VmaStartWrite(_)
+            | E::VmaStartWriteReturn(_)
+            | E::SetMigrationPmd(_)
+            | E::RemoveMigrationPmd(_)
+            | E::MigratePagesStart(_)
+            | E::MigratePages(_)
+            | E::CompactionBegin(_)
+            | E::CompactionEnd(_)
+            | E::CollapseFile(_)
+            | E::PteOffsetMap(_)
+            | E::PteOffsetMapLockEnter(_)
+            | E::PteOffsetMapLock(_)
+            | E::PteOffsetMapRwNolock(_)
+            | E::PteOffsetMapRoNolock(_)
+            | E::CollapsePteMappedThp(_)
+            | E::CollapsePteMappedThpReturn(_)
+            | E::CollapseHugePageEnter(_)
+            | E::PmdpCollapseFlushReturn(_)
+            | E::PteFreeDefer(_)
+            | E::PteFreeNow(_)
+            | E::VmaPgtableWalkBegin(_)
+            | E::VmaPgtableWalkEnd(_)
+            | E::HugetlbVmaLockRead(_)
+            | E::HugetlbVmaUnlockRead(_)
+            | E::HugetlbVmaLockWrite(_)
+            | E::HugetlbVmaUnlockWrite(_)
+            | E::HugetlbVmaTrylockWrite(_)
+            | E::HugetlbZapEnd(_)
+            | E::HugePmdUnshare(_)
+            | E::MigrationEntryWaitHuge(_)
+            | E::MigrationEntryWaitOnLocked(_) => {}
         }
     }
 
