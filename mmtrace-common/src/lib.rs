@@ -6,6 +6,26 @@
 //! a [`Record`], and the capture column it ends up in. The eBPF programs, the
 //! attach plan, the capture's schema, `mmtrace dump` and the documentation all
 //! read it.
+//!
+//! # Example
+//!
+//! ```
+//! use mmtrace_common::{Column, Kind, Record, spec};
+//!
+//! let fault = spec(Kind::PageFaultUser);
+//! let mut record = Record { ts: 1_000, tid: 7, kind: Kind::PageFaultUser as u16, ..Record::default() };
+//! let addr = fault.fields.iter().find(|field| field.column == Column::Addr).expect("it has an address");
+//! addr.set(&mut record, 0x7f00_0000_1000);
+//!
+//! assert_eq!(record.kind().map(Kind::name), Some("page_fault_user"));
+//! assert_eq!(record.get(Column::Addr), Some(0x7f00_0000_1000));
+//! assert_eq!(record.get(Column::Vma), None, "this event has no such column");
+//! ```
+//!
+//! # What is stable
+//!
+//! Names of events and columns are: captures hold them. Numbers of kinds and places within a record are not: programs and
+//! user side are built together.
 #![no_std]
 
 mod record;

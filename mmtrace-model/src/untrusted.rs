@@ -1,4 +1,4 @@
-//! Text that strangers chose (captures, kernels, names of files, arguments), and the ways in which it is printed.
+//! Text that strangers chose (captures, kernels, names of files, arguments), and how it is put into text and JSON.
 //!
 //! A terminal obeys control characters, reorders text at bidirectional ones, and shows nothing for others. Each value
 //! passes [`clean`] where it is put into text, and [`json`] where it is put into JSON. [`Screened`] is the net below:

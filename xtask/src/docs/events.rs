@@ -18,7 +18,7 @@ signatures below. What the rules make of the events: [rules.md](rules.md).
 
 /// The page.
 pub(super) fn page() -> String {
-    let mut text = head("Events and capture columns", "`mmtrace_common::SPECS`, mmtrace-common/src/spec.rs");
+    let mut text = head("Events and capture columns", "`mmtrace_common::SPECS`, mmtrace-common/src/spec/");
     text.push_str(INTRO);
     text.push_str(&table(
         &["event", "where", "rules that need it"],
