@@ -10,14 +10,15 @@
 //! # Example
 //!
 //! ```
-//! use mmtrace_common::{Column, Kind, Record, spec};
+//! use mmtrace_common::{Column, Event, Kind, Record, View as _, event};
 //!
-//! let fault = spec(Kind::PageFaultUser);
-//! let mut record = Record { ts: 1_000, tid: 7, kind: Kind::PageFaultUser as u16, ..Record::default() };
-//! let addr = fault.fields.iter().find(|field| field.column == Column::Addr).expect("it has an address");
-//! addr.set(&mut record, 0x7f00_0000_1000);
+//! let mut record = Record { ts: 1_000, tid: 7, ..Record::default() };
+//! let fault = event::PageFaultUser { addr: 0x7f00_0000_1000, ip: 0x40_1000, error_code: 6 };
+//! fault.write(&mut record);
 //!
 //! assert_eq!(record.kind().map(Kind::name), Some("page_fault_user"));
+//! assert_eq!(Event::of(&record), Some(Event::PageFaultUser(fault)));
+//! // By column, as captures and tables have it:
 //! assert_eq!(record.get(Column::Addr), Some(0x7f00_0000_1000));
 //! assert_eq!(record.get(Column::Vma), None, "this event has no such column");
 //! ```

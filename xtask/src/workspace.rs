@@ -54,7 +54,7 @@ impl Workspace {
 /// second time. Together with xtask, so that dependencies have the features that they have been built with.
 pub(crate) fn build(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     let mut build = process::command(cargo(), &workspace.root);
-    process::run(build.args(["build", "--quiet", "--package", "xtask", "--package", name, "--bin", name]))?;
+    process::run(build.args(["build", "--quiet", "--package", "xtask", "--package", "mmtrace", "--bin", name]))?;
     Ok(workspace.target.join("debug").join(name))
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use mmtrace_guest::{PLAN, Plan, archive::Writer};
+use xtask::guest::{PLAN, Plan, archive::Writer};
 
 use crate::{
     process,

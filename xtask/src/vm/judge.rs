@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
-use mmtrace_guest::{DONE, Done, KEPT, STDERR, STDOUT, archive::Contents};
 use serde_json::Value;
+use xtask::guest::{DONE, Done, KEPT, STDERR, STDOUT, archive::Contents};
 
 use super::{
     coverage::Coverage,

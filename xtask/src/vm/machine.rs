@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use mmtrace::workload::swap_header;
-use mmtrace_guest::{
+use xtask::guest::{
     RESULTS, SWAP,
     archive::{self, Contents},
 };

@@ -1,6 +1,6 @@
 //! What is run in every machine. A further test is a further row.
 
-use mmtrace_guest::{Plan, Step};
+use xtask::guest::{Plan, Step};
 
 use super::image::MMTRACE;
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use mmtrace_guest::{DONE, Done, KEPT, PLAN, Plan, RESULTS, STDERR, STDOUT, SWAP, Step, VOICE, archive::Writer};
+use xtask::guest::{DONE, Done, KEPT, PLAN, Plan, RESULTS, STDERR, STDOUT, SWAP, Step, VOICE, archive::Writer};
 
 /// How often a step is looked at.
 const TICK: Duration = Duration::from_millis(20);
