@@ -1,6 +1,6 @@
 //! The lanes that run one tool each.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use anyhow::Result;
 
@@ -110,8 +110,28 @@ pub(super) const fn is_failed(step: &Step) -> bool {
 pub(super) fn test(run: &mut Run) -> Result<Outcome> {
     let sums = tester::run(&run.workspace, &[])?;
     run.sums = Some(sums);
-    Ok(if sums.failed == 0 { Outcome::Passed(sums.to_string()) } else { Outcome::Failed(sums.to_string()) })
+    if sums.failed > 0 {
+        return Ok(Outcome::Failed(sums.to_string()));
+    }
+    for (name, argument, status, says) in EXAMPLES {
+        // Built with the tests.
+        let mut example = process::command(run.workspace.target.join("debug/examples").join(name), &run.workspace.root);
+        let ran = process::within(EXAMPLE_LIMIT, example.arg(argument))?;
+        let said = String::from_utf8_lossy(&ran.stdout);
+        if ran.status.code() != Some(*status) || !said.contains(says) {
+            return Ok(Outcome::Failed(format!("{sums}; example {name} {argument} ended with {}: {said}", ran.status)));
+        }
+    }
+    Ok(Outcome::Passed(format!("{sums}; {} runs of examples", EXAMPLES.len())))
 }
+
+/// Runs of examples: the program, its argument, the exit status, and a part of what it prints.
+const EXAMPLES: &[(&str, &str, i32, &str)] = &[
+    ("judge", "testdata/6.18-mmap/capture", 0, "held: L01 L02"),
+    ("judge", "testdata/bugs/6.12-poison-collapse/capture", 1, "violated: L25"),
+];
+/// An example does not take longer.
+const EXAMPLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// The eBPF object is what its sources give.
 pub(super) fn ebpf(run: &mut Run) -> Result<Outcome> {
