@@ -9,16 +9,16 @@ use serde_json::{Value, json};
 
 use super::{
     scenario::Setup,
-    scenarios::seed4::worlds::{Base, Installer},
+    scenarios::retract::initial_states::{Base, Installer},
     search::{Limits, Order, SearchError, search},
 };
 use crate::protocol::{
     Program, World,
+    expected_marker::Place,
     file::{Access, At, FileVma, PAGE, file_fault, migrate_folio, unmap_mapping_pages},
     guard::Mark,
     khugepaged::{CollapsePte, Retract},
     mremap::{Move, MovePtes, move_ptes},
-    promise::Place,
 };
 
 /// What removes a table.

@@ -11,11 +11,11 @@ use mmtrace_model::model::{
 
 use super::{
     alloc::{Fresh, pte_alloc},
+    expected_marker::Place,
     kernel::Kernel,
     mm::{drop, mmap_read_lock, mmap_read_unlock, take},
     nolock::set_pte_seen,
     program::{Flow, Program},
-    promise::Place,
     state::Cell,
     unmap::zap_pte_range,
     vma::Vma,

@@ -4,10 +4,10 @@ use mmtrace_model::model::page_tables::entry::{Marker, Pte};
 
 use super::{
     alloc::pte_alloc,
+    expected_marker::ExpectedMarker,
     file::{At, MAYBE_GUARD, drop_huge_pmd},
     mm::{mmap_read_lock, mmap_read_unlock},
     program::{Flow, Program},
-    promise::Promise,
     uffd::PROMISED,
     walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
     world::Slot,
@@ -25,7 +25,7 @@ pub enum Mark {
 }
 
 /// `MADV_GUARD_INSTALL` of one page.
-pub fn madvise_guard_install(p: &mut Program, at: At, mark: Mark, promise: Promise) {
+pub fn madvise_guard_install(p: &mut Program, at: At, mark: Mark, promise: ExpectedMarker) {
     let area = at.area;
     p.function("madvise_guard_install", |p| {
         let mapped = Mapped::new(p);

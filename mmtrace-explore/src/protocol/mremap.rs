@@ -8,11 +8,11 @@ use mmtrace_model::model::{
 
 use super::{
     alloc::{Fresh, pte_alloc},
+    expected_marker::ExpectedMarker,
     file::{FileVma, MAYBE_GUARD},
     kernel::Kernel,
     mm::{drop, mmap_write_lock, mmap_write_unlock, take},
     program::{Guard, Program},
-    promise::Promise,
     uffd::PROMISED,
     vma::{Flavour, vma_start_write},
     walk::{Mapped, pte_offset_map, pte_offset_map_lock, pte_unmap, pte_unmap_unlock},
@@ -110,7 +110,7 @@ pub struct MovePtes {
 }
 
 /// `mremap()` entry by entry: `move_ptes()`. uffd-wp does not move, other markers do.
-pub fn move_ptes(p: &mut Program, m: Move, fresh: Fresh, rules: MovePtes, promise: Option<Promise>) {
+pub fn move_ptes(p: &mut Program, m: Move, fresh: Fresh, rules: MovePtes, promise: Option<ExpectedMarker>) {
     let (old, new) = (m.old, m.new);
     p.function("move_vma", |p| {
         let (moved, had) = (p.label(), p.local("promised", 0));

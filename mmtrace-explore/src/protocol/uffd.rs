@@ -7,12 +7,12 @@ use mmtrace_model::model::page_tables::entry::{Marker, Pmd, Pte};
 
 use super::{
     alloc::pte_alloc,
+    expected_marker::ExpectedMarker,
     file::{At, FileVma, UFFD_ARMED, UFFD_WP, drop_huge_pmd},
     kernel::Kernel,
     mm::{mmap_read_lock, mmap_read_unlock, mmap_write_lock, mmap_write_unlock},
     nolock::set_pte_seen,
     program::{Flow, Program},
-    promise::Promise,
     vma::{Flavour, vma_start_write},
     walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
     world::Slot,
@@ -42,7 +42,7 @@ pub fn unregister(p: &mut Program, area: FileVma) {
 }
 
 /// `UFFDIO_WRITEPROTECT` of one page, which may not be there: a marker then.
-pub fn writeprotect(p: &mut Program, at: At, promise: Promise) {
+pub fn writeprotect(p: &mut Program, at: At, promise: ExpectedMarker) {
     let area = at.area;
     let failed = p.label();
     p.function("mwriteprotect_range", |p| {
@@ -77,7 +77,7 @@ pub fn writeprotect(p: &mut Program, at: At, promise: Promise) {
     p.bind(failed);
 }
 
-fn succeed(p: &mut Program, promise: Promise) {
+fn succeed(p: &mut Program, promise: ExpectedMarker) {
     p.run("the ioctl returns 0", move |k| {
         k.reach(PROMISED);
         k.promise(promise, 0);
@@ -88,9 +88,9 @@ fn succeed(p: &mut Program, promise: Promise) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fill {
     /// `UFFDIO_POISON`.
-    Poison(Promise),
+    Poison(ExpectedMarker),
     /// `UFFDIO_POISON` in a kernel with a flag for it that is set first (`true`) or last: there is none.
-    PoisonFlag(Promise, bool),
+    PoisonFlag(ExpectedMarker, bool),
     /// `UFFDIO_COPY` into a private VMA: a page of its own.
     CopyPrivate,
 }

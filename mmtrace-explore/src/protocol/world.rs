@@ -87,7 +87,7 @@ pub struct World {
     pub(crate) threads: Vec<Thread>,
     /// The number of the mm that the page tables are of: the first.
     pub(crate) mm: Option<u8>,
-    pub(crate) promises: Vec<super::promise::PromiseInfo>,
+    pub(crate) promises: Vec<super::expected_marker::ExpectedMarkerInfo>,
     pub(crate) rcu: Cell,
     pub(crate) irq: Cell,
     /// RCU readers, bit by thread, for whom an object stays: of each table, and of each other one.

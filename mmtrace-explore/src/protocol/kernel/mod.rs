@@ -6,7 +6,6 @@
 mod lock;
 mod rcu;
 mod table;
-mod told;
 
 use mmtrace_model::model::invariant::Invariant;
 
@@ -162,7 +161,7 @@ impl Kernel<'_> {
     }
 
     /// A look that is no part of the protocol and that nobody else can change: own bits of lock words.
-    fn peek(&self, cell: Cell) -> u8 {
+    pub(in crate::protocol) fn peek(&self, cell: Cell) -> u8 {
         self.state.0[usize::from(cell.0)]
     }
 
