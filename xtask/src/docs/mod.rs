@@ -3,6 +3,7 @@
 mod coverage;
 mod dashboard;
 mod events;
+mod paths;
 mod protections;
 mod report;
 mod rules;
@@ -27,7 +28,7 @@ const WRITTEN: &str = "<!-- Written by `cargo xtask docs`";
 /// screen in README.md from testdata/.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write nothing; fail if a page is not what would be written
+    /// Write nothing; fail if a page is not what would be written, or a path that pages and comments name is not there
     #[arg(long)]
     check: bool,
 }
@@ -52,7 +53,8 @@ pub(crate) fn command(args: &Args) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether every page is what would be written; says which is not.
+/// Returns whether every page is what would be written, and every path that pages and doc comments name exists; says
+/// what is not so.
 pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
     let mut same = true;
     let pages = pages(workspace)?;
@@ -72,6 +74,10 @@ pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
     }
     for path in stale::pages(workspace, &pages)? {
         say!("{path}: no table makes it any more. Remove it: {COMMAND}");
+        same = false;
+    }
+    for missing in paths::missing(workspace)? {
+        say!("{}:{}: there is no {}", missing.file, missing.line, missing.path);
         same = false;
     }
     Ok(same)

@@ -1,7 +1,7 @@
 //! Per-VMA locks, as far as functions show them.
 //!
 //! A VMA is held for reading from the return of `lock_vma_under_rcu()` to the end of the fault
-//! that it was for (`calls.rs`); its release is inlined. It is held for writing from the return
+//! that it was for (`faults/handling.rs`); its release is inlined. It is held for writing from the return
 //! of `__vma_start_write()` to the release or downgrade of its mm's mmap_lock by the same task
 //! (include/linux/mmap_lock.h:vma_end_write_all). VMA objects are reused at once, for any mm
 //! (SLAB_TYPESAFE_BY_RCU): what is known of one ends at `vm_area_free()`.
