@@ -10,9 +10,9 @@ use super::{
     file::UFFD_WP,
     hugetlb::{HugeVma, Serial},
     kernel::Kernel,
+    layout::{Lock, Slot, Table},
     state::Cell,
     vma::Vma,
-    world::{Lock, Slot, Table},
 };
 
 /// Where PMD entries, and where PTE tables lie in the direct map.
@@ -71,7 +71,7 @@ const fn pte_bits(pte: Pte) -> u64 {
 
 impl Kernel<'_> {
     fn entry_now(&self, slot: Slot) -> u8 {
-        self.peek(Cell(self.world.tables[usize::from(slot.table.0)].entries.0 + slot.index))
+        self.peek(Cell(self.layout.tables[usize::from(slot.table.0)].entries.0 + slot.index))
     }
 
     fn pmd_now(&self, slot: Slot) -> Pmd {
@@ -79,7 +79,7 @@ impl Kernel<'_> {
     }
 
     fn of_mm(&self, kind: Kind, fields: Vec<(Column, u64)>) -> Event {
-        Event { kind, mm: Some(self.world.mm.unwrap_or(0)), fields }
+        Event { kind, mm: Some(self.layout.mm.unwrap_or(0)), fields }
     }
 
     /// An event without values about the mm whose page tables these are.
@@ -132,7 +132,7 @@ impl Kernel<'_> {
         let uffd_wp = vma.is_some_and(|(_, flags)| self.peek(flags) & UFFD_WP != 0);
         let entries: Vec<(u8, Pte)> = now.map().map_or_else(Vec::new, |number| {
             let table = Table(number);
-            let len = self.world.tables[usize::from(number)].len;
+            let len = self.layout.tables[usize::from(number)].len;
             (0..len).map(|index| (index, Pte::decode(self.entry_now(Slot { table, index })))).collect()
         });
         let count = |is: fn(&Pte) -> bool| entries.iter().filter(|(_, pte)| is(pte)).count() as u64;

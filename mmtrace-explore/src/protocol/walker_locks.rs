@@ -4,10 +4,10 @@
 use mmtrace_model::model::locks::exclusion::Mode;
 
 use super::{
+    layout::Lock,
     mm::{Mm, drop, mmap_read_lock, mmap_read_unlock, take},
     program::Program,
     vma::{Flavour, Vma, lock_vma_under_rcu, vma_end_read},
-    world::Lock,
 };
 
 /// The lock that a walker holds, of those that Documentation/mm/process_addrs.rst allows.

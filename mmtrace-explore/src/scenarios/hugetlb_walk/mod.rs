@@ -159,7 +159,8 @@ fn sc_0_8(s: &Setup<'_>, wait: Wait) -> World {
     w.thread("T3", p);
     let mut p: Program = s.program();
     finish_migration(&mut p, &[a, b], sharing, folio);
-    w.held(folio, w.next_tid(), Mode::Write);
+    let holder = w.next_tid();
+    w.held(folio, holder, Mode::Write);
     w.thread("M", p);
     w.at_end(move |k| sharing.check_count(k));
     rcu::grace_periods(&mut w);

@@ -3,11 +3,11 @@
 use crate::protocol::{
     Program, Slot, Table, World,
     anon_fault::pte_alloc,
+    layout::Tid,
     nolock::{Api, Nolock, Recheck, move_pages_pte},
     pt_reclaim::{PmlUnderPtl, Zap, zap_pte_range},
     rcu::grace_periods,
     unmap::TableFree,
-    world::Tid,
 };
 use mmtrace_model::model::{
     locks::exclusion::Rank,

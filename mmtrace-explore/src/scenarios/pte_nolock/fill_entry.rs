@@ -58,7 +58,8 @@ fn sc_1_5(s: &Setup<'_>, api: Api, remover: Remover, act: bool) -> World {
     match remover {
         Remover::Retract => {
             // It was locked before anything was unmapped: what was mapped by then is gone.
-            w.held(folio, w.next_tid(), Mode::Write);
+            let holder = w.next_tid();
+            w.held(folio, holder, Mode::Write);
             retract(&mut p, t, true, 1);
             p.function("collapse_file", |p| p.run("folio_unlock(new_folio)", move |k| k.unlock(folio)));
         }

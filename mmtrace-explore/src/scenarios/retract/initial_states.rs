@@ -4,10 +4,10 @@ use crate::{
     protocol::{
         ExpectedMarker, Lock, Program, Slot, Table, World,
         alloc::Fresh,
-        expected_marker::Place,
         file::{At, FileVma, Mapping},
         guard::{Mark, madvise_guard_install},
         khugepaged::{CollapsePte, Retract, collapse_file, collapse_pte_mapped_thp},
+        layout::Place,
         mm::Mm,
         rcu::grace_periods,
         uffd::{self, Fill, mfill_atomic},
@@ -168,37 +168,37 @@ impl Installer {
 
     /// Adds the thread.
     pub(crate) fn thread(self, s: &Setup<'_>, b: &mut Base, name: &'static str, at: At) {
-        let promise = self.marker().map(|marker| b.w.promise(marker, &[at.place()]));
+        let expected = self.marker().map(|marker| b.w.expected_marker(marker, &[at.place()]));
         b.w.set(at.area.vm_flags, self.modes());
         let mut p = s.program();
-        self.program(&mut p, at, promise);
+        self.program(&mut p, at, expected);
         b.w.thread(name, p);
     }
 
-    fn program(self, p: &mut Program, at: At, promise: Option<ExpectedMarker>) {
-        let Some(promise) = promise else { return mfill_atomic(p, at, Fill::CopyPrivate) };
+    fn program(self, p: &mut Program, at: At, expected: Option<ExpectedMarker>) {
+        let Some(expected) = expected else { return mfill_atomic(p, at, Fill::CopyPrivate) };
         match self {
             Self::RegisterWp => {
                 uffd::register(p, at.area, crate::protocol::file::UFFD_WP);
-                uffd::writeprotect(p, at, promise);
+                uffd::writeprotect(p, at, expected);
             }
-            Self::Wp => uffd::writeprotect(p, at, promise),
-            Self::Poison | Self::Copy => mfill_atomic(p, at, Fill::Poison(promise)),
+            Self::Wp => uffd::writeprotect(p, at, expected),
+            Self::Poison | Self::Copy => mfill_atomic(p, at, Fill::Poison(expected)),
             Self::RegisterPoison => {
                 uffd::register(p, at.area, crate::protocol::file::UFFD_MINOR);
-                mfill_atomic(p, at, Fill::Poison(promise));
+                mfill_atomic(p, at, Fill::Poison(expected));
             }
-            Self::PoisonFlag(first) => mfill_atomic(p, at, Fill::PoisonFlag(promise, first)),
+            Self::PoisonFlag(first) => mfill_atomic(p, at, Fill::PoisonFlag(expected, first)),
             Self::PoisonUnregister => {
-                mfill_atomic(p, at, Fill::Poison(promise));
+                mfill_atomic(p, at, Fill::Poison(expected));
                 uffd::unregister(p, at.area);
             }
-            Self::Guard(mark) => madvise_guard_install(p, at, mark, promise),
+            Self::Guard(mark) => madvise_guard_install(p, at, mark, expected),
         }
     }
 }
 
-/// A place of its own for a promise that mremap moves.
+/// A place of its own for a expected that mremap moves.
 pub(super) const fn place(area: FileVma, index: u8) -> Place {
     Place { pmd: area.pmd, index }
 }

@@ -45,11 +45,11 @@ fn move_entries(s: &Setup<'_>, rules: Retract, how: MovePtes, marker: Option<Mar
     let a = b.first_table();
     let new = b.unborn("new", 1);
     b.w.set(old.vm_flags, flags);
-    // Of uffd-wp nothing is promised any more once the VMA moves.
-    let promise = marker.filter(|m| *m != Marker::UFFD_WP).map(|m| {
-        let promise = b.w.promise(m, &[place(old, 0), place(new, 0)]);
-        b.w.promised(promise, 0);
-        promise
+    // Once the VMA moves, user space may no longer expect uffd-wp.
+    let expected = marker.filter(|m| *m != Marker::UFFD_WP).map(|m| {
+        let expected = b.w.expected_marker(m, &[place(old, 0), place(new, 0)]);
+        b.w.expected_from_start(expected, 0);
+        expected
     });
     if let Some(marker) = marker {
         b.fill(a, 0, Pte::Marker(marker).encode());
@@ -57,7 +57,7 @@ fn move_entries(s: &Setup<'_>, rules: Retract, how: MovePtes, marker: Option<Mar
     let fresh = b.fresh(&["B", "E"], 1);
     b.khugepaged(s, rules, &[old, new]);
     let mut p = s.program();
-    move_ptes(&mut p, Move { old, new }, fresh, how, promise);
+    move_ptes(&mut p, Move { old, new }, fresh, how, expected);
     b.w.thread("M", p);
     b.done()
 }
