@@ -1,8 +1,8 @@
-//! Programs that stand in for others, where programs can be preempted.
+//! Standby programs: the second and third attachment of a program, which cover one that a task was preempted in.
 //!
-//! The kernel skips a program that still runs on the same CPU, for a task that was preempted in it. Spares are copies
-//! that it enters then (`mmtrace-ebpf/src/turn.rs` tells how they know that it is their turn). They cost something on
-//! every event, so they are put where preemption is possible, and nowhere else.
+//! The kernel skips a program that still runs on the same CPU, for a task that was preempted in it. Standby programs
+//! are copies that it enters then (`mmtrace-ebpf/src/turn.rs` tells how they know that it is their turn). They cost
+//! something on every event, so they are put where preemption is possible, and nowhere else.
 
 use std::fs;
 
@@ -10,22 +10,22 @@ use mmtrace_model::context::{Form, Kernel};
 
 use crate::environment::Preemption;
 
-/// Spares that the object has for each program.
+/// How many standby programs the object has for each program.
 pub const MOST: u32 = 2;
-/// That each gets where it can be preempted. A second one is for machines with many more busy tasks than CPUs: while one
-/// task waits to go on in the program, another must not be preempted in the spare.
+/// How many each program gets where it can be preempted. A second one is for machines with many more busy tasks than
+/// CPUs: while one task waits to go on in the program, another must not be preempted in the standby program.
 const USUAL: u32 = 1;
 
-/// How many spares each program gets.
+/// How many standby programs each program gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spares {
+pub struct Standby {
     /// On a tracepoint.
     pub tracepoint: u32,
     /// On a function.
     pub function: u32,
 }
 
-impl Spares {
+impl Standby {
     /// As many as are of use, or as many as the user wants, wherever it is.
     #[must_use]
     pub fn of(kernel: &Kernel, preemption: &Preemption, asked: Option<u32>) -> Self {
@@ -74,12 +74,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spares_are_where_they_are_of_use() {
+    fn standby_programs_are_where_they_are_of_use() {
         let kernel = |release: &str| Kernel { release: release.to_owned(), ..Kernel::default() };
         let preemption = |model: &str| Preemption { model: Some(model.to_owned()) };
         let of = |release, model, asked| {
-            let spares = Spares::of(&kernel(release), &preemption(model), asked);
-            (spares.tracepoint, spares.function)
+            let standby = Standby::of(&kernel(release), &preemption(model), asked);
+            (standby.tracepoint, standby.function)
         };
         assert_eq!(of("7.2.13", "lazy", None), (1, 1));
         assert_eq!(of("7.2.13", "lazy", Some(0)), (0, 0));

@@ -8,7 +8,7 @@ use std::fmt;
 
 /// One value, as `dump` shows it.
 #[derive(Debug)]
-pub enum Shown<'a> {
+pub enum ValueText<'a> {
     /// An address or a set of bits.
     Hex(u64),
     /// A number without sign.
@@ -23,7 +23,7 @@ pub enum Shown<'a> {
     Name(Cow<'a, str>),
 }
 
-impl<'a> Shown<'a> {
+impl<'a> ValueText<'a> {
     /// The value of a column, from its bits in a record.
     #[must_use]
     pub fn new(names: &'a Names, column: Column, raw: u64) -> Self {
@@ -38,7 +38,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for ValueText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hex(n) => write!(f, "{n:#x}"),

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use mmtrace_capture::{BATCH_ROWS, Condition, FinalInfo, WriterOptions};
 use mmtrace_common::Record;
 
-use crate::made::{context, edit, few, read, records, small, start, temp, write};
+use crate::fixtures::{context, edit, few, read, records, small, start, temp, write};
 
 fn bytes_in(dir: &Path) -> u64 {
     fs::read_dir(dir).expect("listed").map(|e| e.expect("listed").metadata().map_or(0, |m| m.len())).sum()

@@ -1,4 +1,4 @@
-//! `cargo xtask bench spares`: what it costs that programs stand by for others.
+//! `cargo xtask bench standby`: what standby programs cost.
 
 use std::{
     hint::black_box,
@@ -11,10 +11,10 @@ use anyhow::{Result, bail};
 
 use super::{Bench, Recorder, median, spawn, stop};
 
-/// Measure what spares add to an event of the mmap_lock, beside perf
+/// Measure what standby programs add to an event of the mmap_lock, beside perf
 ///
-/// One thread maps and unmaps memory: seven events of the mmap_lock each time. Spares are put behind the programs on
-/// tracepoints whether this kernel needs them or not.
+/// One thread maps and unmaps memory: seven events of the mmap_lock each time. Standby programs are put behind the
+/// programs on tracepoints whether this kernel needs them or not.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How long each storm lasts, in seconds
@@ -36,9 +36,9 @@ pub(super) fn command(args: &Args) -> Result<bool> {
     let row = |name, start| Recorder { name, start, rates: Vec::new() };
     let mut recorders = [
         row("nobody", |_: &Bench| Ok(None)),
-        row("mmtrace record -e only:mmap_lock --spares 0", |b: &Bench| spared(b, "0")),
-        row("mmtrace record -e only:mmap_lock --spares 1", |b: &Bench| spared(b, "1")),
-        row("mmtrace record -e only:mmap_lock --spares 2", |b: &Bench| spared(b, "2")),
+        row("mmtrace record -e only:mmap_lock --standby 0", |b: &Bench| recorder(b, "0")),
+        row("mmtrace record -e only:mmap_lock --standby 1", |b: &Bench| recorder(b, "1")),
+        row("mmtrace record -e only:mmap_lock --standby 2", |b: &Bench| recorder(b, "2")),
         row("perf record -a -e mmap_lock:*", |b: &Bench| {
             let Some(perf) = &b.perf else { return Ok(None) };
             let mut command = Command::new(perf);
@@ -80,8 +80,8 @@ pub(super) fn command(args: &Args) -> Result<bool> {
     Ok(true)
 }
 
-fn spared(bench: &Bench, spares: &str) -> Result<Option<Child>> {
-    bench.mmtrace(&["-e", "only:mmap_lock", "--spares", spares])
+fn recorder(bench: &Bench, standby: &str) -> Result<Option<Child>> {
+    bench.mmtrace(&["-e", "only:mmap_lock", "--standby", standby])
 }
 
 /// Pairs of mmap and munmap per second.
