@@ -14,7 +14,7 @@
 
 use super::names::Names;
 use super::schema::FIXED;
-use super::shown::Shown;
+use super::value_text::ValueText;
 use mmtrace_common::{Column, FieldType, Kind, Record};
 use std::cmp::Ordering;
 
@@ -122,7 +122,7 @@ impl Subject {
         Some(match self {
             Self::Kind => Kind::from_u16(record.kind).map_or_else(|| format!("#{raw}"), |k| k.name().to_owned()),
             Self::Mm => format!("{raw:#x}"),
-            Self::Own(column) => Shown::new(names, column, raw).to_string(),
+            Self::Own(column) => ValueText::new(names, column, raw).to_string(),
             _ => raw.to_string(),
         })
     }

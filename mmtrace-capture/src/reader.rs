@@ -2,9 +2,9 @@
 
 use super::error::{CaptureError, NOTHING_READ};
 use super::file;
+use super::make_room::is_locked;
 use super::manifest::{Manifest, SegmentEntry, State};
 use super::names::Names;
-use super::place::is_locked;
 use super::records::Source;
 use super::sealed::{SEGMENT_BYTES_MAX, SealedFile, sha256};
 use super::segment::{Form, file_name, parse_name};

@@ -1,7 +1,7 @@
 //! Scenarios made larger, so that the explorer's speed can be measured: the ones that ask a
 //! question are over too soon.
 
-use super::scenarios::{cross, seed1, seed4};
+use super::scenarios::{pte_nolock, retract, vma_lock};
 use crate::protocol::World;
 
 /// A larger world.
@@ -20,37 +20,37 @@ pub const ALL: &[Enlarged] = &[
     Enlarged {
         name: "fill-3-3-1",
         what: "SC-1.1 m.rw+pmd: 3 threads fill, 3 slots, 1 table; 120,820 states",
-        build: || seed1::enlarged(3, 3, 1),
+        build: || pte_nolock::enlarged(3, 3, 1),
     },
     Enlarged {
         name: "fill-4-4-1",
         what: "SC-1.1 m.rw+pmd: 4 threads fill, 4 slots, 1 table; 2,019,003 states",
-        build: || seed1::enlarged(4, 4, 1),
+        build: || pte_nolock::enlarged(4, 4, 1),
     },
     Enlarged {
         name: "vma-lock-3-3",
         what: "SC-X.1 v.7.2: 3 readers, 3 writers; 228,341 states",
-        build: || cross::enlarged(3, 3),
+        build: || vma_lock::enlarged(3, 3),
     },
     Enlarged {
         name: "vma-lock-4-2",
         what: "SC-X.1 v.7.2: 4 readers, 2 writers; 1,178,130 states",
-        build: || cross::enlarged(4, 2),
+        build: || vma_lock::enlarged(4, 2),
     },
     Enlarged {
         name: "vma-lock-5-1",
         what: "SC-X.1 v.7.2: 5 readers, 1 writer; 4,736,991 states",
-        build: || cross::enlarged(5, 1),
+        build: || vma_lock::enlarged(5, 1),
     },
     Enlarged {
         name: "retract-3",
         what: "SC-4.1 r.6.6: one VMA with 3 threads that set markers; 649,655 states",
-        build: || seed4::enlarged(2, &[3]),
+        build: || retract::enlarged(2, &[3]),
     },
     Enlarged {
         name: "retract-2-1",
         what: "SC-4.1 r.6.6: two VMAs, with 2 and 1 threads; 3,556,202 states",
-        build: || seed4::enlarged(2, &[2, 1]),
+        build: || retract::enlarged(2, &[2, 1]),
     },
 ];
 

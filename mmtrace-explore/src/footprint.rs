@@ -10,8 +10,8 @@
 //! the unknown cell. So the step is run there too, touches the cell, and is learned.
 
 use crate::protocol::{
+    layout::{THREADS_MAX, Tid},
     state::Footprint,
-    world::{THREADS_MAX, Tid},
 };
 
 const STEPS: usize = 256;

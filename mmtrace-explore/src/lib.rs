@@ -14,12 +14,11 @@
 //!
 //! ```
 //! use mmtrace_explore::{
-//!     scenario::find,
-//!     schedule,
+//!     scenarios, schedule,
 //!     search::{Limits, MEMORY, Order, search},
 //! };
 //!
-//! let variant = find("SC-4.1").and_then(|scenario| scenario.variant("r.posted")).expect("it is there");
+//! let variant = scenarios::find("SC-4.1").and_then(|scenario| scenario.variant("r.posted")).expect("it is there");
 //! let world = variant.world();
 //! let found = search(&world, Order::Breadth, &mut Limits { memory: MEMORY, progress: &mut |_, _| {} })?;
 //! let (moves, broken) = found.broken.expect("this variant is not safe");
@@ -43,14 +42,14 @@
 pub mod enlarged;
 mod footprint;
 pub mod live;
+pub mod mailing_list;
 pub mod matrix;
 pub mod mutation;
 pub mod protocol;
 pub mod render;
 pub mod scenario;
-mod scenarios;
+pub mod scenarios;
 pub mod schedule;
 pub mod search;
-pub mod seeds;
 mod store;
 pub mod view;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     scenario::Setup,
-    scenarios::seed4::worlds::{Base, Installer},
+    scenarios::retract::initial_states::{Base, Installer},
     search::{Limits, Order, SearchError, search},
 };
 use crate::protocol::{
@@ -17,8 +17,8 @@ use crate::protocol::{
     file::{Access, At, FileVma, PAGE, file_fault, migrate_folio, unmap_mapping_pages},
     guard::Mark,
     khugepaged::{CollapsePte, Retract},
+    layout::Place,
     mremap::{Move, MovePtes, move_ptes},
-    promise::Place,
 };
 
 /// What removes a table.
@@ -167,13 +167,13 @@ impl Composition {
             },
         );
         let place = |area: FileVma| Place { pmd: area.pmd, index: 1 };
-        let promise = b.w.promise(marker, &[place(old), place(new)]);
-        b.w.promised(promise, 0);
+        let expected = b.w.expected_marker(marker, &[place(old), place(new)]);
+        b.w.expected_from_start(expected, 0);
         let fresh = b.fresh(&["B", "C"], 3);
         self.remove(&s, &mut b, &[new]);
         let mut p: Program = s.program();
         let rules = MovePtes { rmap_locks: false, pmd_same: false };
-        move_ptes(&mut p, Move { old, new }, fresh, rules, Some(promise));
+        move_ptes(&mut p, Move { old, new }, fresh, rules, Some(expected));
         b.w.thread("M", p);
         self.walk(&s, &mut b, new);
         b.done()

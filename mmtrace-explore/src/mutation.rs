@@ -9,8 +9,8 @@ use mmtrace_model::model::invariant::Invariant;
 
 use super::{
     live,
-    scenario::{Expect, Scenario, Variant, scenarios},
-    schedule,
+    scenario::{Expect, Scenario, Variant},
+    scenarios, schedule,
     search::{Limits, MEMORY, Order, SearchError, search},
 };
 use crate::protocol::Site;
@@ -156,7 +156,7 @@ pub const REDUNDANT: &[(&str, &str, &str)] = &[
 /// A search that needs too much memory.
 pub fn table() -> Result<Vec<Row>, SearchError> {
     let mut rows: BTreeMap<Site, Row> = BTreeMap::new();
-    for scenario in scenarios() {
+    for scenario in scenarios::all() {
         for variant in scenario.variants.iter().filter(|v| v.expect == Expect::Safe) {
             for site in sites(variant) {
                 let result = without(scenario, variant, &site)?;

@@ -9,7 +9,7 @@ use super::{
     schedule::{self, Execution},
     search::Move,
 };
-use crate::protocol::{World, world::Tid};
+use crate::protocol::{World, layout::Tid};
 
 /// Between two steps: longer than clocks of CPUs may differ, so that order is never in doubt.
 const STEP_NS: u64 = 1_000_000;
@@ -30,7 +30,7 @@ pub fn context() -> Context {
     Context::with_every_probe(Kernel {
         release: "6.18.0-explorer".to_owned(),
         machine: "x86_64".to_owned(),
-        cpus: crate::protocol::world::THREADS_MAX as u32,
+        cpus: crate::protocol::layout::THREADS_MAX as u32,
         ..Kernel::default()
     })
 }

@@ -1,10 +1,10 @@
-//! Scenarios: a few threads, a start, and the variants of a protocol to run them with.
-
-use std::sync::LazyLock;
+//! What a scenario is: a few threads of execution, an initial state, and the variants of a protocol to run them with.
+//! [`scenarios`](crate::scenarios) has them all.
 
 use mmtrace_model::model::invariant::Invariant;
 
 use crate::{
+    mailing_list::MailingListThread,
     protocol::{Program, Site, World},
     search::Found,
 };
@@ -59,8 +59,8 @@ impl std::fmt::Debug for Variant {
 pub struct Scenario {
     /// `SC-4.1`.
     pub id: &'static str,
-    /// The thread that it is about; `None` for those about several.
-    pub seed: Option<u8>,
+    /// The mailing-list thread that it comes from; `None` for those that come from none.
+    pub thread: Option<&'static MailingListThread>,
     /// In a few words.
     pub title: &'static str,
     /// Who does what, and what is asked.
@@ -89,11 +89,11 @@ impl Setup<'_> {
 }
 
 impl Scenario {
-    /// The numbers in its id: `SC-4.10` comes after `SC-4.9`, and `SC-X.1` after both.
-    fn place(&self) -> [u32; 2] {
+    /// Returns the numbers in its id, to sort by: `SC-4.10` comes after `SC-4.9`, and `SC-X.1` after both.
+    pub(crate) fn sort_key(&self) -> [u32; 2] {
         let numbers = self.id.strip_prefix("SC-").unwrap_or(self.id);
-        let (seed, number) = numbers.split_once('.').unwrap_or((numbers, ""));
-        [seed, number].map(|n| n.parse().unwrap_or(u32::MAX))
+        let (thread, number) = numbers.split_once('.').unwrap_or((numbers, ""));
+        [thread, number].map(|n| n.parse().unwrap_or(u32::MAX))
     }
 
     /// The variant with this name.
@@ -141,22 +141,4 @@ impl Variant {
     pub fn world_without(&self, site: &Site) -> World {
         (self.build)(&Setup { without: Some(site) })
     }
-}
-
-/// Every scenario, in the order of the ids, wherever it is written down.
-pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
-    static SORTED: LazyLock<Vec<&Scenario>> = LazyLock::new(|| {
-        let mut all: Vec<&Scenario> = super::scenarios::ALL.iter().copied().flatten().copied().flatten().collect();
-        all.sort_by_key(|s| s.place());
-        all
-    });
-    SORTED.iter().copied()
-}
-
-/// The scenario with this name, in any case; `SC-` may be left out.
-#[must_use]
-pub fn find(id: &str) -> Option<&'static Scenario> {
-    scenarios().find(|s| {
-        s.id.eq_ignore_ascii_case(id) || s.id.strip_prefix("SC-").is_some_and(|rest| rest.eq_ignore_ascii_case(id))
-    })
 }

@@ -4,7 +4,7 @@ use crate::protocol::{
     State, World,
     event::Event,
     kernel::{Broken, Log},
-    world::Tid,
+    layout::Tid,
 };
 
 use super::search::{Move, alone, stuck};

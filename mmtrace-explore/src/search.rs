@@ -12,7 +12,7 @@ use super::{
 use crate::protocol::{
     Footprint, State, World,
     kernel::{Broken, Outcome},
-    world::Tid,
+    layout::Tid,
 };
 
 /// A transition: which thread, and which way if its step has several.

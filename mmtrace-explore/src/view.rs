@@ -10,7 +10,7 @@ use super::{
     schedule::{self, Execution},
     search::{Found, Move},
 };
-use crate::protocol::{World, kernel::Broken, world::Tid};
+use crate::protocol::{World, kernel::Broken, layout::Tid};
 
 /// Width that a table is made for when nobody says how wide the terminal is.
 pub const WIDTH: usize = 120;

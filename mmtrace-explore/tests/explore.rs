@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 
 use mmtrace_explore::{
+    mailing_list::THREADS,
     mutation,
     protocol::World,
     render,
-    scenario::{Expect, Live, Scenario, Variant, find, scenarios},
+    scenario::{Expect, Live, Scenario, Variant},
+    scenarios::{self, find},
     schedule,
     search::{Found, Limits, MEMORY, Move, Order, SearchError, search},
 };
@@ -20,7 +22,7 @@ fn found(world: &World, order: Order) -> Found {
 }
 
 fn variants() -> impl Iterator<Item = (&'static Scenario, &'static Variant)> {
-    scenarios().flat_map(|s| s.variants.iter().map(move |v| (s, v)))
+    scenarios::all().flat_map(|s| s.variants.iter().map(move |v| (s, v)))
 }
 
 #[test]
@@ -76,10 +78,19 @@ fn a_counterexample_can_be_printed_read_and_run_again() {
 }
 
 #[test]
-fn every_seed_has_good_and_bad_variants() {
-    for seed in 0..5 {
-        let of = |expect: fn(Expect) -> bool| variants().any(|(s, v)| s.seed == Some(seed) && expect(v.expect));
-        assert!(of(|e| e == Expect::Safe) && of(|e| e != Expect::Safe), "seed {seed}");
+fn every_mailing_list_thread_has_good_and_bad_variants() {
+    for (number, thread) in THREADS.into_iter().enumerate() {
+        assert_eq!(usize::from(thread.number), number);
+        let of = |expect: fn(Expect) -> bool| variants().any(|(s, v)| s.thread == Some(thread) && expect(v.expect));
+        assert!(of(|e| e == Expect::Safe) && of(|e| e != Expect::Safe), "{}", thread.name);
+    }
+}
+
+#[test]
+fn a_scenario_that_has_the_number_of_a_thread_is_of_that_thread() {
+    for s in scenarios::all() {
+        let number = s.id.strip_prefix("SC-").and_then(|rest| rest.split('.').next()?.parse::<u8>().ok());
+        assert!(number.is_none() || number == s.thread.map(|t| t.number), "{}", s.id);
     }
 }
 

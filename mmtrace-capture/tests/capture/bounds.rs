@@ -16,7 +16,7 @@ use parquet::{
     schema::types::ColumnPath,
 };
 
-use crate::made::{context, few, read, records, temp, write};
+use crate::fixtures::{context, few, read, records, temp, write};
 
 /// So many rows as a recorder makes them.
 fn rows(n: usize) -> RecordBatch {

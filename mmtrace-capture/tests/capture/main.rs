@@ -1,8 +1,8 @@
 //! Captures: what goes in comes out, and what happens to them on disk is noticed.
 
 mod bounds;
-mod kept;
-mod made;
+mod fixtures;
+mod flight_recorder;
 mod manifest;
 mod owner;
 mod segment;

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::symlink};
 
 use mmtrace_capture::{Capture, CaptureError, Manifest, SegmentEntry};
 
-use crate::made::{MASKS, copy, edit, is_gap, read, records, temp, write};
+use crate::fixtures::{MASKS, copy, edit, is_gap, read, records, temp, write};
 
 #[test]
 fn a_damaged_manifest_never_panics() {

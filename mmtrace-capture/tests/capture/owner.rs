@@ -14,7 +14,7 @@ use mmtrace_testing::folders::{assert_belongs, is_root, mode, names, set_mode};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
-use crate::made::{context, few, read, small, start, temp, write};
+use crate::fixtures::{context, few, read, small, start, temp, write};
 
 /// Neither root nor anybody.
 const NOBODY: u32 = 65_534;

@@ -6,7 +6,7 @@ use mmtrace_capture::{Capture, Condition, FinalInfo, Manifest, State};
 use mmtrace_common::{Column, Kind, Record};
 use mmtrace_model::replay::timeline::Source;
 
-use crate::made::{MASKS, copy, few, is_gap, read, records, small, start, temp, write};
+use crate::fixtures::{MASKS, copy, few, is_gap, read, records, small, start, temp, write};
 
 #[test]
 fn a_flipped_byte_in_a_sealed_segment_is_noticed() {

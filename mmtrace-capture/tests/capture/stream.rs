@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use mmtrace_capture::{Capture, CaptureError, Condition, FinalInfo, WriterOptions, make_room};
 use mmtrace_common::Kind;
 
-use crate::made::{MASKS, copy, few, is_gap, read, records, small, start, temp};
+use crate::fixtures::{MASKS, copy, few, is_gap, read, records, small, start, temp};
 
 #[test]
 fn a_stream_cut_anywhere_gives_a_prefix() {

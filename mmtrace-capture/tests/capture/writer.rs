@@ -12,7 +12,7 @@ use mmtrace_capture::{CaptureError, CaptureWriter, Condition, FinalInfo, Manifes
 use mmtrace_common::{Column, FieldType, Kind, Record, SPECS, Slot};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use crate::made::{context, read, records, small, start, temp, write};
+use crate::fixtures::{context, read, records, small, start, temp, write};
 
 #[test]
 fn every_kind_comes_back_as_it_went_in() {

@@ -7,8 +7,9 @@ use mmtrace_model::model::{
 
 use super::{
     kernel::Kernel,
+    layout::{Lock, Slot, Table},
     program::{Flow, Program},
-    world::{Lock, Slot, Table, World},
+    world::World,
 };
 
 /// *Sometimes*: a table was put where there was none.

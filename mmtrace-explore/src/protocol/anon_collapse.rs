@@ -15,12 +15,13 @@ use mmtrace_model::model::{
 
 use super::{
     kernel::Kernel,
+    layout::{Local, Lock, Slot, Table},
     mm::{drop, mmap_write_lock, mmap_write_unlock, take},
-    program::{Flow, Guard, Label, Local, Program, Protection},
+    program::{Flow, Guard, Label, Program, Protection},
     state::Cell,
     unmap::TableFree,
     vma::{Flavour, Vma, vma_start_write},
-    world::{Lock, Slot, Table, World},
+    world::World,
 };
 
 /// When the PMD is looked at again under the mmap_lock.

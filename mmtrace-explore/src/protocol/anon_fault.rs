@@ -11,10 +11,10 @@ use mmtrace_model::model::{
 
 use super::{
     kernel::Kernel,
+    layout::{Lock, Slot, Table},
     nolock::set_pte_seen,
     program::{Flow, Label, Program},
     walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
-    world::{Lock, Slot, Table},
 };
 
 /// Where, and with what.

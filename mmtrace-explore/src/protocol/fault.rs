@@ -7,13 +7,14 @@ use mmtrace_model::model::{invariant::Invariant, locks::exclusion::Mode, page_ta
 use super::{
     event::{Event, START},
     kernel::Kernel,
+    layout::Local,
+    layout::Slot,
     migrate::{EntryWait, Folio, Until, folio_unlock, io_schedule, is_migration, migration_entry_wait, wait_event},
     mm::{Mm, mmap_read_lock, mmap_read_unlock},
     nolock::set_pte_seen,
-    program::{Flow, Guard, Label, Local, Program, Protection},
+    program::{Flow, Guard, Label, Program, Protection},
     vma::{Flavour, Vma, lock_vma_under_rcu},
     walk::{self, Mapped, pte_offset_map_lock, pte_unmap_unlock},
-    world::Slot,
 };
 
 /// `VM_FAULT_*`, as far as they matter here; the numbers are ours.

@@ -12,15 +12,14 @@ use mmtrace_model::model::{
 use super::{
     alloc::{Fresh, pte_alloc},
     kernel::Kernel,
+    layout::{Lock, Place, Slot, Table},
     mm::{drop, mmap_read_lock, mmap_read_unlock, take},
     nolock::set_pte_seen,
     program::{Flow, Program},
-    promise::Place,
     state::Cell,
     unmap::zap_pte_range,
     vma::Vma,
     walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
-    world::{Lock, Slot, Table},
 };
 
 /// `VM_UFFD_WP`.

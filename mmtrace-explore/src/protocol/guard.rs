@@ -5,12 +5,11 @@ use mmtrace_model::model::page_tables::entry::{Marker, Pte};
 use super::{
     alloc::pte_alloc,
     file::{At, MAYBE_GUARD, drop_huge_pmd},
+    layout::{ExpectedMarker, Slot},
     mm::{mmap_read_lock, mmap_read_unlock},
     program::{Flow, Program},
-    promise::Promise,
-    uffd::PROMISED,
+    uffd::RETURNS_SUCCESS,
     walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
-    world::Slot,
 };
 
 /// When the VMA is marked as one that may have guards.
@@ -25,7 +24,7 @@ pub enum Mark {
 }
 
 /// `MADV_GUARD_INSTALL` of one page.
-pub fn madvise_guard_install(p: &mut Program, at: At, mark: Mark, promise: Promise) {
+pub fn madvise_guard_install(p: &mut Program, at: At, mark: Mark, expected: ExpectedMarker) {
     let area = at.area;
     p.function("madvise_guard_install", |p| {
         let mapped = Mapped::new(p);
@@ -57,8 +56,8 @@ pub fn madvise_guard_install(p: &mut Program, at: At, mark: Mark, promise: Promi
         }
         mmap_read_unlock(p, area.vma.mm, mmap);
         p.run("madvise() returns 0", move |k| {
-            k.reach(PROMISED);
-            k.promise(promise, 0);
+            k.reach(RETURNS_SUCCESS);
+            k.expect_marker(expected, 0);
         });
     });
 }

@@ -4,9 +4,9 @@ use mmtrace_model::model::{invariant::Invariant, page_tables::entry::Pte};
 
 use super::{
     anon_collapse::Page,
+    layout::Slot,
     program::{Flow, Program, Protection},
     unmap,
-    world::Slot,
 };
 
 /// One address.

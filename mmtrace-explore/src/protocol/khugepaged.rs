@@ -11,10 +11,10 @@ use mmtrace_model::model::{
 use super::{
     file::{FileVma, MAYBE_GUARD, MAYBE_POISON, Mapping, PAGE, UFFD_ARMED, UFFD_WP},
     kernel::Kernel,
+    layout::{Local, Lock, Slot, Table},
     mm::{mmap_read_lock, mmap_write_trylock, mmap_write_unlock},
-    program::{Flow, Guard, Label, Local, Program},
+    program::{Flow, Guard, Label, Program},
     walk::{Mapped, pte_offset_map, pte_offset_map_lock, pte_unmap, pte_unmap_unlock},
-    world::{Lock, Slot, Table},
 };
 
 /// *Sometimes*: the table is removed.

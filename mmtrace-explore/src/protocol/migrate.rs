@@ -10,12 +10,13 @@ use mmtrace_model::model::{
 use super::{
     event::Event,
     kernel::Kernel,
+    layout::{Local, Lock, Slot, Tid},
     mm::{drop, take},
-    program::{Flow, Guard, Label, Local, Program},
+    program::{Flow, Guard, Label, Program},
     state::Cell,
     vma::Vma,
     walk::{self, Mapped, pte_offset_map_lock, pte_unmap_unlock},
-    world::{Lock, Slot, Tid, World},
+    world::World,
 };
 
 /// A folio: its lock, and who sleeps until that is released.

@@ -6,9 +6,10 @@ use mmtrace_model::model::locks::exclusion::{Mode, Rank};
 use super::{
     event::Event,
     kernel::Kernel,
+    layout::Lock,
     program::{Flow, Guard, Label, Program, Protection},
     state::Cell,
-    world::{Lock, World},
+    world::World,
 };
 
 /// An mm.

@@ -1,13 +1,14 @@
 //! Kernel operations as step machines over the model's objects, with the variants that the
-//! threads discuss.
+//! mailing list discussed.
 //!
-//! A [`World`] says which objects there are; a [`Program`] is what one thread does, step by
-//! step, in the kernel's order and words; a [`Kernel`] is what a step may do. The
-//! [explorer](crate) interleaves the programs.
+//! A [`Layout`] says which objects there are, as cells of a [`State`]; a [`Program`] is what one thread does, step by
+//! step, in the kernel's order and words; a [`Kernel`] is what a step may do; a
+//! [`World`] is a layout with programs, which the [explorer](crate) interleaves.
 
 pub mod alloc;
 pub mod anon_collapse;
 pub mod anon_fault;
+mod emitted_events;
 pub mod event;
 pub mod fault;
 pub mod file;
@@ -16,16 +17,15 @@ pub mod gup;
 pub mod hugetlb;
 pub mod kernel;
 pub mod khugepaged;
+pub mod layout;
 pub mod migrate;
 pub mod mm;
 pub mod mremap;
 pub mod nolock;
 pub mod page_cache;
 pub mod program;
-pub mod promise;
 pub mod pt_reclaim;
 pub mod rcu;
-pub mod regime;
 pub mod spf;
 pub mod state;
 pub mod tlb;
@@ -33,10 +33,11 @@ pub mod uffd;
 pub mod unmap;
 pub mod vma;
 pub mod walk;
+pub mod walker_locks;
 pub mod world;
 
 pub use kernel::Kernel;
-pub use program::{Flow, Guard, Label, Local, Program, Protection, Site};
-pub use promise::Promise;
+pub use layout::{ExpectedMarker, Layout, Local, Lock, Slot, Table, Tid};
+pub use program::{Flow, Guard, Label, Program, Protection, Site};
 pub use state::{Cell, Footprint, State};
-pub use world::{Lock, Slot, Table, Tid, World};
+pub use world::World;

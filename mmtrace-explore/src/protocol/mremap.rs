@@ -10,17 +10,16 @@ use super::{
     alloc::{Fresh, pte_alloc},
     file::{FileVma, MAYBE_GUARD},
     kernel::Kernel,
+    layout::{ExpectedMarker, Slot},
     mm::{drop, mmap_write_lock, mmap_write_unlock, take},
     program::{Guard, Program},
-    promise::Promise,
-    uffd::PROMISED,
+    uffd::RETURNS_SUCCESS,
     vma::{Flavour, vma_start_write},
     walk::{Mapped, pte_offset_map, pte_offset_map_lock, pte_unmap, pte_unmap_unlock},
-    world::Slot,
 };
 
 /// *Sometimes*: something was moved.
-pub const MOVED: u8 = PROMISED;
+pub const MOVED: u8 = RETURNS_SUCCESS;
 
 /// A VMA, and where it goes. The new one is not in the trees yet.
 #[derive(Clone, Copy, Debug)]
@@ -110,10 +109,10 @@ pub struct MovePtes {
 }
 
 /// `mremap()` entry by entry: `move_ptes()`. uffd-wp does not move, other markers do.
-pub fn move_ptes(p: &mut Program, m: Move, fresh: Fresh, rules: MovePtes, promise: Option<Promise>) {
+pub fn move_ptes(p: &mut Program, m: Move, fresh: Fresh, rules: MovePtes, expected: Option<ExpectedMarker>) {
     let (old, new) = (m.old, m.new);
     p.function("move_vma", |p| {
-        let (moved, had) = (p.label(), p.local("promised", 0));
+        let (moved, had) = (p.label(), p.local("was expected", 0));
         let mmap = begin(p, m);
         p.function("move_page_tables", |p| {
             let (from, to) = (Mapped::new(p), Mapped::new(p));
@@ -138,8 +137,8 @@ pub fn move_ptes(p: &mut Program, m: Move, fresh: Fresh, rules: MovePtes, promis
                     });
                 }
                 p.run("set_ptes(mm, new_addr, new_ptep, pte, 1) of every entry", move |k| {
-                    if let Some(promise) = promise
-                        && k.withdraw(promise)
+                    if let Some(expected) = expected
+                        && k.withdraw_marker(expected)
                     {
                         k.set_local(had, 1);
                     }
@@ -175,9 +174,9 @@ pub fn move_ptes(p: &mut Program, m: Move, fresh: Fresh, rules: MovePtes, promis
         p.run("mremap() returns new_addr", move |k| {
             k.reach(MOVED);
             if k.local(had) != 0
-                && let Some(promise) = promise
+                && let Some(expected) = expected
             {
-                k.promise(promise, 1);
+                k.expect_marker(expected, 1);
             }
         });
     });

@@ -11,9 +11,9 @@ use mmtrace_model::model::{
 
 use super::{
     kernel::Kernel,
-    program::{Flow, Guard, Label, Local, Program},
+    layout::{Local, Slot},
+    program::{Flow, Guard, Label, Program},
     walk::{self, Mapped},
-    world::Slot,
 };
 
 /// Which of the functions maps the table.

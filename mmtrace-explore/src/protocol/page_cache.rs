@@ -10,11 +10,12 @@ use super::{
     file::{Access, At, FileVma, Mapping, PAGE, finish_fault, migrate, try_to_unmap},
     kernel::Kernel,
     khugepaged::{Retract, retract_page_tables},
+    layout::Lock,
     mm::{drop, mmap_read_lock, mmap_read_unlock, take},
     program::{Flow, Program},
     state::Cell,
-    uffd::PROMISED,
-    world::{Lock, World},
+    uffd::RETURNS_SUCCESS,
+    world::World,
 };
 
 /// Nothing there.
@@ -178,7 +179,7 @@ pub fn shmem_fault(p: &mut Program, cache: PageCache, at: At) {
             drop(p, "xas_unlock_irq(&xas)", cache.xa_lock, xa);
             finish_fault(p, at, Access::Read);
             p.run("folio_unlock(folio)", move |k| {
-                k.reach(PROMISED);
+                k.reach(RETURNS_SUCCESS);
                 k.unlock(cache.small);
             });
             p.goto("the page is mapped", done);
@@ -198,7 +199,7 @@ pub fn migrate_small(p: &mut Program, cache: PageCache, at: At) {
         let lock = take(p, "folio_lock(src)", cache.small, Mode::Write);
         p.branch("!folio_mapping(src)", out, move |k| k.get(cache.slot) != SMALL);
         migrate(p, at, PAGE);
-        p.run("migrate_pages() is done", |k| k.reach(PROMISED));
+        p.run("migrate_pages() is done", |k| k.reach(RETURNS_SUCCESS));
         p.bind(out);
         drop(p, "folio_unlock(src)", cache.small, lock);
     });

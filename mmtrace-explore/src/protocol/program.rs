@@ -2,15 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::kernel::Kernel;
+use super::{kernel::Kernel, layout::Local};
 
 /// A place in a program to go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label(u8);
-
-/// A thread's own variable: one byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Local(pub(crate) u8);
 
 /// Where a thread goes after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -304,12 +300,9 @@ impl Program {
         &self.sites
     }
 
-    pub(crate) fn locals(&self) -> u8 {
-        self.locals.len() as u8
-    }
-
-    pub(crate) fn initial(&self) -> impl Iterator<Item = (Local, u8)> {
-        self.locals.iter().enumerate().map(|(i, (_, value))| (Local(i as u8), *value))
+    /// The first value of each variable.
+    pub(crate) fn initial(&self) -> impl Iterator<Item = u8> {
+        self.locals.iter().map(|(_, value)| *value)
     }
 
     pub(crate) fn target(&self, label: Label) -> u8 {

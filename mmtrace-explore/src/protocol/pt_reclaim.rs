@@ -9,10 +9,10 @@ use mmtrace_model::model::{
 
 use super::{
     kernel::Kernel,
+    layout::{Lock, Slot},
     program::{Flow, Guard, Program, Protection},
     unmap::TableFree,
     walk::{Mapped, lock_ptl, pte_offset_map, pte_offset_map_lock, pte_unmap, pte_unmap_unlock, unlock_ptl},
-    world::{Lock, Slot},
 };
 
 /// How PML is taken while the PTL is held, against the lock order.

@@ -9,17 +9,16 @@ use super::{
     alloc::pte_alloc,
     file::{At, FileVma, UFFD_ARMED, UFFD_WP, drop_huge_pmd},
     kernel::Kernel,
+    layout::{ExpectedMarker, Slot},
     mm::{mmap_read_lock, mmap_read_unlock, mmap_write_lock, mmap_write_unlock},
     nolock::set_pte_seen,
     program::{Flow, Program},
-    promise::Promise,
     vma::{Flavour, vma_start_write},
     walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
-    world::Slot,
 };
 
 /// *Sometimes*: user space was told of a marker, or of a page.
-pub const PROMISED: u8 = 1;
+pub const RETURNS_SUCCESS: u8 = 1;
 
 /// `UFFDIO_REGISTER` with these modes.
 pub fn register(p: &mut Program, area: FileVma, modes: u8) {
@@ -42,7 +41,7 @@ pub fn unregister(p: &mut Program, area: FileVma) {
 }
 
 /// `UFFDIO_WRITEPROTECT` of one page, which may not be there: a marker then.
-pub fn writeprotect(p: &mut Program, at: At, promise: Promise) {
+pub fn writeprotect(p: &mut Program, at: At, expected: ExpectedMarker) {
     let area = at.area;
     let failed = p.label();
     p.function("mwriteprotect_range", |p| {
@@ -69,7 +68,7 @@ pub fn writeprotect(p: &mut Program, at: At, promise: Promise) {
             });
         });
         mmap_read_unlock(p, area.vma.mm, mmap);
-        succeed(p, promise);
+        succeed(p, expected);
         p.goto("return 0", failed);
         p.bind(unlock);
         mmap_read_unlock(p, area.vma.mm, mmap);
@@ -77,10 +76,10 @@ pub fn writeprotect(p: &mut Program, at: At, promise: Promise) {
     p.bind(failed);
 }
 
-fn succeed(p: &mut Program, promise: Promise) {
+fn succeed(p: &mut Program, expected: ExpectedMarker) {
     p.run("the ioctl returns 0", move |k| {
-        k.reach(PROMISED);
-        k.promise(promise, 0);
+        k.reach(RETURNS_SUCCESS);
+        k.expect_marker(expected, 0);
     });
 }
 
@@ -88,9 +87,9 @@ fn succeed(p: &mut Program, promise: Promise) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fill {
     /// `UFFDIO_POISON`.
-    Poison(Promise),
+    Poison(ExpectedMarker),
     /// `UFFDIO_POISON` in a kernel with a flag for it that is set first (`true`) or last: there is none.
-    PoisonFlag(Promise, bool),
+    PoisonFlag(ExpectedMarker, bool),
     /// `UFFDIO_COPY` into a private VMA: a page of its own.
     CopyPrivate,
 }
@@ -145,8 +144,8 @@ pub fn mfill_atomic(p: &mut Program, at: At, fill: Fill) {
             }
             mmap_read_unlock(p, area.vma.mm, mmap);
             match fill {
-                Fill::Poison(promise) | Fill::PoisonFlag(promise, _) => succeed(p, promise),
-                Fill::CopyPrivate => p.run("the ioctl returns 0", |k| k.reach(PROMISED)),
+                Fill::Poison(expected) | Fill::PoisonFlag(expected, _) => succeed(p, expected),
+                Fill::CopyPrivate => p.run("the ioctl returns 0", |k| k.reach(RETURNS_SUCCESS)),
             }
             p.goto("return 0", done);
             p.bind(busy);

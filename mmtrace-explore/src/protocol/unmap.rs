@@ -11,11 +11,11 @@ use mmtrace_model::model::{
 };
 
 use super::{
+    layout::{Lock, Slot},
     mm::{Mm, drop, mmap_read_unlock, mmap_write_downgrade, mmap_write_lock, take},
     program::Program,
     vma::{Flavour, Vma, Waits, vma_mark_detached_with, vma_start_write},
     walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
-    world::{Lock, Slot},
 };
 
 /// How page tables are freed (mm/mmu_gather.c).

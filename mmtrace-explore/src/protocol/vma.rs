@@ -7,11 +7,12 @@ use mmtrace_model::model::{invariant::Invariant, locks::exclusion::Mode};
 use super::{
     event::{Event, PAGE, START},
     kernel::Kernel,
+    layout::Lock,
     mm::Mm,
     program::{Flow, Guard, Label, Program, Protection},
     rcu,
     state::Cell,
-    world::{Lock, World},
+    world::World,
 };
 
 /// Which kernel's lock.

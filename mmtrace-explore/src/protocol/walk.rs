@@ -4,8 +4,8 @@ use mmtrace_common::Kind;
 use mmtrace_model::model::locks::exclusion::Mode;
 
 use super::{
-    program::{Flow, Guard, Label, Local, Program},
-    world::Slot,
+    layout::{Local, Slot},
+    program::{Flow, Guard, Label, Program},
 };
 
 /// What a map operation returns, in the caller's variables.

@@ -226,7 +226,12 @@ pub const INVARIANTS: &[Statement] = &[
         "mm/gup.c:gup_fast_pte_range",
     ),
     row(I::Tlb, "I-TLB", "a page is freed only after no CPU can hold a translation to it", "mm/mmu_gather.c"),
-    row(I::Seq, "I-SEQ", "vm_sequence is even when no writer is inside", "seed 3: vm_write_begin, vm_write_end"),
+    row(
+        I::Seq,
+        "I-SEQ",
+        "vm_sequence is even when no writer is inside",
+        "the thread on speculative faults: vm_write_begin, vm_write_end",
+    ),
     row(
         I::Stale,
         "I-STALE",
@@ -234,14 +239,19 @@ pub const INVARIANTS: &[Statement] = &[
         "mm/pgtable-generic.c:pte_offset_map_rw_nolock",
     ),
     row(I::Dead, "G-DEAD", "no deadlock: whoever must finish can", "mm/rmap.c: lock ordering"),
-    row(I::Writer, "G-WRITER", "a blocked writer waits only for threads that need not wait for it", "seed 2"),
+    row(
+        I::Writer,
+        "G-WRITER",
+        "a blocked writer waits only for threads that need not wait for it",
+        "the thread on waiting for migration",
+    ),
     row(
         I::Retry,
         "G-RETRY",
         "every retry is caused by a step of another thread",
         "mm/pgtable-generic.c:pte_offset_map_lock",
     ),
-    row(I::Spec, "G-SPEC", "a VMA without an active writer accepts speculation", "seed 3"),
+    row(I::Spec, "G-SPEC", "a VMA without an active writer accepts speculation", "the thread on speculative faults"),
     row(
         I::HeldForever,
         "G-LEAK",

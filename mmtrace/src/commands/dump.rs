@@ -1,8 +1,8 @@
 //! `mmtrace dump`: a capture's events, one per line.
 
 use super::error::ShowError;
-use super::show::Seconds;
-use mmtrace_capture::{Capture, FIXED, Filter, Names, Problem, Shown};
+use super::time_text::Seconds;
+use mmtrace_capture::{Capture, FIXED, Filter, Names, Problem, ValueText};
 use mmtrace_common::{Column, Field, Record, SPECS};
 use mmtrace_model::context::Context;
 use mmtrace_model::untrusted::{clean, json_line};
@@ -121,8 +121,8 @@ impl<'a> Lines<'a> {
         }
         for field in self.fields(record) {
             let name = field.column.name();
-            match Shown::new(self.names, field.column, field.get(record)) {
-                Shown::Time(ts) => write!(out, " {name}={}", Seconds { ts, start })?,
+            match ValueText::new(self.names, field.column, field.get(record)) {
+                ValueText::Time(ts) => write!(out, " {name}={}", Seconds { ts, start })?,
                 value => write!(out, " {name}={value}")?,
             }
         }
@@ -138,9 +138,9 @@ impl<'a> Lines<'a> {
         }
         for field in self.fields(record) {
             write!(out, r#","{}":"#, field.column.name())?;
-            match Shown::new(self.names, field.column, field.get(record)) {
-                Shown::Hex(n) => write!(out, r#""{n:#x}""#)?,
-                Shown::Name(name) => json_line(&name, out)?,
+            match ValueText::new(self.names, field.column, field.get(record)) {
+                ValueText::Hex(n) => write!(out, r#""{n:#x}""#)?,
+                ValueText::Name(name) => json_line(&name, out)?,
                 value => write!(out, "{value}")?,
             }
         }
@@ -161,8 +161,8 @@ impl<'a> Lines<'a> {
         for column in Column::ALL {
             out.write_all(b",")?;
             if let Some(field) = self.fields(record).iter().find(|f| f.column == *column) {
-                match Shown::new(self.names, *column, field.get(record)) {
-                    Shown::Name(name) if name.contains([',', '"', '\n', '\r']) => {
+                match ValueText::new(self.names, *column, field.get(record)) {
+                    ValueText::Name(name) if name.contains([',', '"', '\n', '\r']) => {
                         write!(out, "\"{}\"", clean(&name).replace('"', "\"\""))?;
                     }
                     value => write!(out, "{value}")?,

@@ -12,8 +12,8 @@ use mmtrace_explore::{
     enlarged, matrix,
     protocol::World,
     render,
-    scenario::{self, Scenario, Variant},
-    schedule,
+    scenario::{Scenario, Variant},
+    scenarios, schedule,
     search::{self, Found, Limits, Move, Order, search},
     view,
 };
@@ -106,7 +106,7 @@ pub fn run(args: &ExploreArgs, out: &mut dyn Write, style: Style) -> Result<Outc
         return enlarged(args, name, out, style);
     }
     let Some(id) = &args.scenario else { return all(args, out, style) };
-    let Some(scenario) = scenario::find(id) else { bail!("there is no scenario {id}; see: mmtrace explore --list") };
+    let Some(scenario) = scenarios::find(id) else { bail!("there is no scenario {id}; see: mmtrace explore --list") };
     let variants: Vec<&Variant> = match &args.variant {
         None => scenario.variants.iter().collect(),
         Some(name) => {
@@ -240,7 +240,7 @@ fn all(args: &ExploreArgs, out: &mut dyn Write, style: Style) -> Result<Outcome>
     let start = std::time::Instant::now();
     let (mut count, mut wrong, mut states) = (0u64, 0u64, 0u64);
     let mut results = Vec::new();
-    for scenario in scenario::scenarios() {
+    for scenario in scenarios::all() {
         if !args.json {
             writeln!(out, "{} {}", style.bold(scenario.id), scenario.title)?;
         }
@@ -275,7 +275,7 @@ fn all(args: &ExploreArgs, out: &mut dyn Write, style: Style) -> Result<Outcome>
     } else {
         let summary = format!(
             "{count} variants of {} scenarios, {} states, {}: {}",
-            scenario::scenarios().count(),
+            scenarios::all().count(),
             grouped(states),
             view::took(start.elapsed()),
             if wrong == 0 { "every verdict as expected".to_owned() } else { format!("{wrong} NOT as expected") }
@@ -346,20 +346,20 @@ fn enlarged(args: &ExploreArgs, name: &str, out: &mut dyn Write, style: Style) -
 
 fn list(json: bool, out: &mut dyn Write, style: Style) -> Result<()> {
     if json {
-        let rows = scenario::scenarios().map(|s| {
+        let rows = scenarios::all().map(|s| {
             let variants = s
                 .variants
                 .iter()
                 .map(|v| json!({ "id": v.id, "status": v.status, "expected": view::expected(v.expect), "why": v.why }));
             json!({
-                "id": s.id, "seed": s.seed, "title": s.title, "question": s.question, "source": s.source,
+                "id": s.id, "thread": s.thread.map(|t| t.number), "title": s.title, "question": s.question, "source": s.source,
                 "variants": variants.collect::<Vec<_>>(),
             })
         });
         writeln!(out, "{}", serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?)?;
         return Ok(());
     }
-    for scenario in scenario::scenarios() {
+    for scenario in scenarios::all() {
         writeln!(out, "{} {}", style.bold(&format!("{:<8}", scenario.id)), scenario.title)?;
         for variant in scenario.variants {
             writeln!(out, "    {:<24} {:<12} {}", variant.id, view::expected(variant.expect), variant.status)?;

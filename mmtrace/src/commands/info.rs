@@ -1,7 +1,7 @@
 //! `mmtrace info`: what a capture is, without its events.
 
 use super::error::ShowError;
-use super::show::{Seconds, utc};
+use super::time_text::{Seconds, utc};
 use mmtrace_capture::{Capture, Condition, Manifest, Problem, State, Summary, Totals};
 use mmtrace_common::{Kind, SPECS};
 use mmtrace_model::context::{Form, ProbeState};
@@ -22,8 +22,8 @@ pub struct InfoArgs {
     pub json: bool,
 }
 
-/// Shows what a capture is, and in what condition. Returns whether all of it can be read as it was written. All of it is
-/// read: that a checksum is right says only that whoever made the file made the checksum too.
+/// Shows what a capture is, and in what condition. Returns whether all of it can be read as it was written. All of it
+/// is read: that a checksum is right says only that whoever made the file made the checksum too.
 ///
 /// # Errors
 ///

@@ -4,9 +4,9 @@ mod dump;
 mod error;
 pub mod explore;
 mod info;
-mod jumps;
 pub mod replay;
-mod show;
+mod seek_bench;
+mod time_text;
 
 pub use dump::{DumpArgs, Dumped, dump};
 pub use error::ShowError;

@@ -67,7 +67,7 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     }
     let capture = Capture::open(&args.dir)?;
     if let Some(jumps) = args.jumps {
-        super::jumps::run(&capture, jumps, out)?;
+        super::seek_bench::run(&capture, jumps, out)?;
         return Ok(outcome(&capture, false));
     }
     let start = capture.context().start;

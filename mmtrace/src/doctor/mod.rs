@@ -23,7 +23,7 @@ use crate::{
         object::{self, Object},
         plan::{Plan, Planned, Refusal},
         selection::Selection,
-        spares::Spares,
+        standby::Standby,
         symbols::Symbols,
     },
     record, workload,
@@ -171,7 +171,7 @@ fn left_changed() -> Option<Finding> {
 /// What the kernel says to each program when it is to be brought in; `None` where nothing may be.
 fn verified(plan: &Plan, environment: &Environment) -> Option<Vec<ProbeState>> {
     environment.blocking().is_none().then_some(())?;
-    let mut object = Object::load(plan, &Filter::default(), Some(RING_BYTES), Spares::default()).ok()?;
+    let mut object = Object::load(plan, &Filter::default(), Some(RING_BYTES), Standby::default()).ok()?;
     object.verify(plan).ok()
 }
 

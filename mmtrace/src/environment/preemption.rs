@@ -72,15 +72,15 @@ impl Preemption {
 
     pub(super) fn finding(&self) -> Finding {
         const NAME: &str = "preemption";
-        const SPARE: &str = "The kernel skips a probe on a function, from 7.0 on also one on a tracepoint, for other \
-                             tasks while one is preempted in it. It gets a spare that stands in, which makes an event \
-                             cost half as much again: mmtrace record --spares 0 does without.";
+        const STANDBY: &str = "The kernel skips a probe on a function, from 7.0 on also one on a tracepoint, for other \
+                             tasks while one is preempted in it. It gets a standby program, which makes an event \
+                             cost half as much again: mmtrace record --standby 0 does without.";
         match &self.model {
-            Some(model) if self.happens() => Finding::ok(NAME, model).consequence(SPARE),
+            Some(model) if self.happens() => Finding::ok(NAME, model).consequence(STANDBY),
             Some(model) => Finding::ok(NAME, model),
             None => {
                 let value = "cannot be found out (/sys/kernel/debug/sched/preempt), and is taken for possible";
-                Finding::ok(NAME, value).consequence(SPARE)
+                Finding::ok(NAME, value).consequence(STANDBY)
             }
         }
     }

@@ -3,7 +3,7 @@
 //! [`selection`] says which events are wanted, [`plan`] finds each one's arguments
 //! in the kernel's BTF or refuses it with the reason ([`function`] and [`symbols`]: for
 //! kernel functions), [`object`] loads and attaches,
-//! [`rings`] brings the records over in an order that can be judged, [`spares`] says where
+//! [`rings`] brings the records over in an order that can be judged, [`standby`] says where
 //! programs stand in for preempted ones and `skips` which events are missing all the same, [`tasks`] says
 //! how the programs know a task, and [`sys`] holds the `bpf(2)` calls that the loader library does not offer.
 
@@ -14,7 +14,7 @@ pub mod plan;
 pub mod rings;
 pub mod selection;
 mod skips;
-pub mod spares;
+pub mod standby;
 pub mod symbols;
 pub mod sys;
 pub mod tasks;

@@ -15,7 +15,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 use super::{
     filter::Filter,
     plan::{Plan, Planned, offset_global, offset_name},
-    spares::{self, Spares},
+    standby::{self, Standby},
     sys,
 };
 
@@ -84,9 +84,9 @@ pub struct Object {
     ebpf: Ebpf,
     btf: Btf,
     rings: usize,
-    spares: Spares,
+    standby: Standby,
     attached: Vec<Attached>,
-    /// Events whose spares were refused.
+    /// Events whose standby programs were refused.
     bare: Vec<&'static str>,
 }
 
@@ -97,7 +97,7 @@ pub struct Attached {
     /// For its counters.
     pub program: ProgramFd,
     /// The programs that stand in for it.
-    pub spares: Vec<ProgramFd>,
+    pub standby: Vec<ProgramFd>,
 }
 
 /// What the reader of events needs of an [`Object`].
@@ -106,7 +106,7 @@ pub struct Streams {
     pub rings: Vec<RingBuf<MapData>>,
     /// Records not delivered, by kind, per CPU.
     pub lost: PerCpuArray<MapData, Lost>,
-    /// Events that spares took over, by kind, per CPU.
+    /// Events that standby programs took over, by kind, per CPU.
     pub stood_in: PerCpuArray<MapData, Lost>,
     /// The attached programs, for their counters.
     pub programs: Vec<Attached>,
@@ -131,10 +131,10 @@ impl Object {
     ///
     /// # Errors
     /// See [`ObjectError`].
-    pub fn load(plan: &Plan, filter: &Filter, ring_bytes: Option<u32>, spares: Spares) -> Result<Self, ObjectError> {
+    pub fn load(plan: &Plan, filter: &Filter, ring_bytes: Option<u32>, standby: Standby) -> Result<Self, ObjectError> {
         // Where a task's stack cannot be told, no program can see what another one has done.
         let known = SPARE_OFFSETS.iter().all(|wanted| plan.offsets.iter().any(|(id, _)| id == wanted));
-        let spares = if known { spares } else { Spares::default() };
+        let standby = if known { standby } else { Standby::default() };
         let cpus = aya::util::nr_cpus().map_or(1, |n| n.max(1));
         let rings = cpus.next_power_of_two().min(RINGS);
         let ring_bytes = ring_bytes.unwrap_or((RINGS_BYTES / rings as u32).min(RING_BYTES_MAX));
@@ -146,12 +146,12 @@ impl Object {
             loader.map_max_entries(name, if i < rings { ring_bytes } else { UNUSED_RING_BYTES });
         }
         loader.override_global("RING_MASK", &ring_mask, true);
-        loader.override_global("SPARES_TRACEPOINT", &spares.tracepoint, true);
-        loader.override_global("SPARES_FUNCTION", &spares.function, true);
-        let mark_bits = spares::task_bits();
+        loader.override_global("SPARES_TRACEPOINT", &standby.tracepoint, true);
+        loader.override_global("SPARES_FUNCTION", &standby.function, true);
+        let mark_bits = standby::task_bits();
         loader.override_global("MARK_BITS", &mark_bits, true);
         loader.override_global("STACK_SIZE", &plan.stack_size, true);
-        if spares.any() {
+        if standby.any() {
             loader.map_max_entries("MARKS", (1 << mark_bits) + cpus as u32);
         }
         // What is logged below this level is not even formatted in the kernel.
@@ -182,7 +182,8 @@ impl Object {
         loader.override_global("FILTER_CGROUP_LEVEL", &level, true);
 
         let ebpf = loader.load(OBJECT).map_err(|e| ObjectError::Load(Box::new(e)))?;
-        let mut object = Self { ebpf, btf: Btf::from_sys_fs()?, rings, spares, attached: Vec::new(), bare: Vec::new() };
+        let mut object =
+            Self { ebpf, btf: Btf::from_sys_fs()?, rings, standby, attached: Vec::new(), bare: Vec::new() };
         object.learn_own_mm()?;
         for process in &filter.pids {
             object.want_pid(process.tgid)?;
@@ -215,8 +216,8 @@ impl Object {
         self.wanted_pids()?.remove(&pid).map_err(|source| ObjectError::Map { what, source })
     }
 
-    /// The processes that are wanted now, by their ids in the initial pid namespace: those that were added and, by fork,
-    /// their children. The programs take out which have ended, where the kernel says which thread is the last.
+    /// The processes that are wanted now, by their ids in the initial pid namespace: those that were added and, by
+    /// fork, their children. The programs take out which have ended, where the kernel says which thread is the last.
     ///
     /// # Errors
     /// The kernel did not tell.
@@ -321,40 +322,40 @@ impl Object {
             return Ok(Err("this kernel has no kprobes (CONFIG_KPROBE_EVENTS)".to_owned()));
         }
         let name = if form == Form::RawTp { format!("{}_raw", spec.name) } else { spec.name.to_owned() };
-        let spares: Vec<String> = match step {
+        let standby: Vec<String> = match step {
             Step::Load => Vec::new(),
-            Step::Attach => (1..=self.spares.behind(form)).map(|n| format!("{}_spare_{n}", spec.name)).collect(),
+            Step::Attach => (1..=self.standby.behind(form)).map(|n| format!("{}_spare_{n}", spec.name)).collect(),
         };
         // An event that nobody can be preempted at has none.
-        let spares: Vec<&String> = spares.iter().filter(|name| self.ebpf.program(name).is_some()).collect();
+        let standby: Vec<&String> = standby.iter().filter(|name| self.ebpf.program(name).is_some()).collect();
         // The kernel enters the programs of a tracepoint in the order in which they were attached, and those of a
         // trampoline in the reverse order (kernel/bpf/trampoline.c:__bpf_trampoline_link_prog).
         let first_last = matches!(form, Form::Fentry | Form::Fexit);
         let mut behind = Vec::new();
         if first_last {
-            behind = self.put_all(spares.iter().rev(), place, form)?;
+            behind = self.put_all(standby.iter().rev(), place, form)?;
         }
         let program = match self.put(&name, place, form, step)? {
             Ok(program) => program,
             Err(why) => {
-                self.withdraw(&spares);
+                self.withdraw(&standby);
                 return Ok(Err(why));
             }
         };
         if !first_last {
-            behind = self.put_all(spares.iter(), place, form)?;
+            behind = self.put_all(standby.iter(), place, form)?;
         }
-        if behind.len() < spares.len() {
+        if behind.len() < standby.len() {
             // Some alone would not know what the others did: then rather none.
             self.bare.push(spec.name);
-            self.withdraw(&spares);
+            self.withdraw(&standby);
             behind.clear();
         }
-        self.attached.push(Attached { kind: spec.kind, program, spares: behind });
+        self.attached.push(Attached { kind: spec.kind, program, standby: behind });
         Ok(Ok(()))
     }
 
-    /// Attaches spares, up to the first that is refused.
+    /// Attaches standby programs, up to the first that is refused.
     fn put_all<'a>(
         &mut self,
         names: impl Iterator<Item = &'a &'a String>,
@@ -371,7 +372,7 @@ impl Object {
         Ok(programs)
     }
 
-    /// Takes spares out of the kernel again.
+    /// Takes standby programs out of the kernel again.
     fn withdraw(&mut self, names: &[&String]) {
         for name in names {
             // One that was never brought in cannot be taken out, and that is all that can go wrong.
@@ -416,7 +417,7 @@ impl Object {
         Ok(done.map_err(|e| explain(&e)))
     }
 
-    /// Events that should have spares and have none: what is skipped of them is missing.
+    /// Events that should have standby programs and have none: what is skipped of them is missing.
     #[must_use]
     pub fn bare(&self) -> &[&'static str] {
         &self.bare
@@ -435,7 +436,7 @@ impl Object {
         let lost = PerCpuArray::try_from(self.take("LOST")?)
             .map_err(|source| ObjectError::Map { what: "cannot use the loss counters", source })?;
         let stood_in = PerCpuArray::try_from(self.take("STOOD_IN")?)
-            .map_err(|source| ObjectError::Map { what: "cannot use the spares' counters", source })?;
+            .map_err(|source| ObjectError::Map { what: "cannot use the standby programs' counters", source })?;
         Ok(Streams { rings, lost, stood_in, programs: std::mem::take(&mut self.attached) })
     }
 

@@ -13,7 +13,7 @@
 //! A program can be stopped between reserving and writing (an interrupt, a host that
 //! takes the CPU away, on 7.x another task), and what lies behind its record is then
 //! hidden although it is complete. A ring that has data and shows none lowers T to
-//! the last record that it did show. So does a record that a spare is still to write
+//! the last record that it did show. So does a record that a standby program is still to write
 //! (`skips`).
 
 use std::{
@@ -36,8 +36,8 @@ use super::{
 const PASS: usize = 1 << 15;
 /// Records taken from one ring in one pass at least.
 const PASS_OF_ONE: usize = 1 << 12;
-/// For how long after the stop a ring is read. A record of an event before the stop may lie behind one of an event after
-/// it, since a program reads the clock first and reserves space then.
+/// For how long after the stop a ring is read. A record of an event before the stop may lie behind one of an event
+/// after it, since a program reads the clock first and reserves space then.
 const BEYOND_STOP_NS: u64 = 100_000_000;
 /// How often a clock is looked at while what is left is counted.
 const COUNTED_AT_ONCE: u64 = 1 << 10;
@@ -81,7 +81,7 @@ pub struct Rest {
 pub struct Totals {
     /// Records that no room was left for.
     pub lost: u64,
-    /// Events that nobody wrote, since the kernel skipped the probe's run and those of its spares.
+    /// Events that nobody wrote, since the kernel skipped the probe's run and those of its standby programs.
     pub missed: u64,
     /// Records that no program of ours can have written.
     pub foreign: u64,
@@ -153,14 +153,14 @@ impl Rings {
         self.totals
     }
 
-    /// Events that are missing although spares stood by.
+    /// Events that are missing although standby programs stood by.
     #[must_use]
-    pub const fn missed_despite_spares(&self) -> u64 {
-        self.skips.despite_spares()
+    pub const fn missed_despite_standby(&self) -> u64 {
+        self.skips.despite_standby()
     }
 
     /// How often each program ran and how long that took in all, nanoseconds; nothing unless the kernel counts it
-    /// (sysctl `kernel.bpf_stats_enabled`). Its spares' time is counted with it.
+    /// (sysctl `kernel.bpf_stats_enabled`). Its standby programs' time is counted with it.
     #[must_use]
     pub fn costs(&self) -> Vec<(Kind, u64, u64)> {
         self.skips.costs()
@@ -177,8 +177,8 @@ impl Rings {
         self.stop
     }
 
-    /// Appends what is known to be missing up to the stop to `out`, without a look into the rings. Returns whether that is
-    /// all: else a record may still come that a spare has to write.
+    /// Appends what is known to be missing up to the stop to `out`, without a look into the rings. Returns whether
+    /// that is all: else a record may still come that a standby program has to write.
     ///
     /// # Errors
     /// The kernel's counters cannot be read.
@@ -237,10 +237,10 @@ impl Rings {
         let mut until = now;
         let mut result = Pass::Drained;
         let mut foreign = 0;
-        // While probes come off, the counters say nothing of use: a program's spares may be gone before it, or it before
-        // them.
+        // While probes come off, the counters say nothing of use: a program's standby programs may be gone before it,
+        // or it before them.
         if self.stop == u64::MAX {
-            // A record that a spare is still to write goes before what may depend on it.
+            // A record that a standby program is still to write goes before what may depend on it.
             until = self.read_losses(now, out)?;
             if until < now {
                 result = Pass::Held;

@@ -1,8 +1,9 @@
 //! Runs that the kernel skipped, and which of them are events that nobody wrote.
 //!
-//! A program that still runs on the same CPU is not entered again. Where it has spares, one of them took the event over,
-//! and counted that before it wrote the record. So the program's skipped runs less what its spares took are the events
-//! that are missing, since each skipped run is followed by the entry of the spares for the same event.
+//! A program that still runs on the same CPU is not entered again. Where it has standby programs, one of them took the
+//! event over, and counted that before it wrote the record. So the program's skipped runs less what its standby
+//! programs took are the events that are missing, since each skipped run is followed by the entry of the standby
+//! programs for the same event.
 //!
 //! Followed, not accompanied: a task can be preempted between the two. Until they agree again, what came after the last
 //! time that they did must not be judged, since it may depend on the record that is still to come.
@@ -21,36 +22,36 @@ use super::{
     sys,
 };
 
-/// So long a record of a spare is waited for, since it was seen to be due. A task that was preempted comes on again
-/// sooner, but for the most crowded machines; if the spares were skipped too, there is none.
+/// How long to wait for an overdue record of a standby program. A task that was preempted comes on again
+/// sooner, but for the most crowded machines; if the standby programs were skipped too, there is none.
 const PATIENCE_NS: u64 = 500_000_000;
-/// So long after a record was given up it may still come, and make up in the sum for another that is missing. Whatever is
-/// skipped of that event meanwhile counts as missing.
+/// So long after a record was given up it may still come, and make up in the sum for another that is missing. Whatever
+/// is skipped of that event meanwhile counts as missing.
 const DOUBT_NS: u64 = 10_000_000_000;
 
-/// So often the counters are read at the start, until nothing changes meanwhile. If it does to the end, recording begins
-/// with a report of it.
+/// So often the counters are read at the start, until nothing changes meanwhile. If it does to the end, recording
+/// begins with a report of it.
 const ATTEMPTS: u32 = 20;
 
-/// Compares the kernel's counters with those of the spares.
+/// Compares the kernel's counters with those of the standby programs.
 pub(super) struct Skips {
     programs: Vec<Attached>,
     accounts: Vec<Account>,
     stood_in: PerCpuArray<MapData, Lost>,
     /// The last time at which no record was to come.
     agreed: u64,
-    /// Events that are missing although their program has spares.
+    /// Events that are missing although their program has standby programs.
     preempted: u64,
 }
 
 /// One program's.
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
-    /// It has spares.
-    spared: bool,
+    /// It has standby programs.
+    has_standby: bool,
     /// Its skipped runs say nothing of events.
     idle: bool,
-    /// Events known to be missing: skipped runs less what spares took.
+    /// Events known to be missing: skipped runs less what standby programs took.
     missing: i64,
     /// Skipped runs when the sum was last drawn.
     skipped: u64,
@@ -74,7 +75,7 @@ enum Balance {
 impl Account {
     fn of(attached: &Attached, kernel: &Kernel) -> Self {
         Self {
-            spared: !attached.spares.is_empty(),
+            has_standby: !attached.standby.is_empty(),
             idle: is_of_other_locks(attached.kind, kernel.preempts_tracepoints()),
             ..Self::default()
         }
@@ -86,13 +87,13 @@ impl Account {
         self.skipped = skipped;
     }
 
-    /// `taken`: what spares had taken before the skipped runs were counted, and after.
+    /// `taken`: what standby programs had taken before the skipped runs were counted, and after.
     fn balance(&mut self, now: u64, skipped: u64, taken: (u64, u64)) -> Balance {
         if self.idle {
             return Balance::Even;
         }
         let (most, least) = (skipped as i64 - taken.0 as i64, skipped as i64 - taken.1 as i64);
-        if self.spared {
+        if self.has_standby {
             if most == self.missing {
                 self.due = None;
                 let more = skipped != std::mem::replace(&mut self.skipped, skipped);
@@ -157,7 +158,7 @@ impl Skips {
                 Balance::Even => {}
                 Balance::Open => agree = false,
                 Balance::Off(count) => {
-                    if account.spared {
+                    if account.has_standby {
                         self.preempted += count;
                     }
                     report(attached.kind, count);
@@ -170,33 +171,33 @@ impl Skips {
         Ok(self.agreed)
     }
 
-    /// What spares have taken over, by kind, per CPU.
+    /// What standby programs have taken over, by kind, per CPU.
     fn taken(&self) -> io::Result<Vec<Lost>> {
-        if !self.accounts.iter().any(|a| a.spared) {
+        if !self.accounts.iter().any(|a| a.has_standby) {
             return Ok(Vec::new());
         }
         Ok(self.stood_in.get(&0, 0).map_err(io::Error::other)?.to_vec())
     }
 
-    /// Events that are missing although spares stood by.
-    pub(super) const fn despite_spares(&self) -> u64 {
+    /// Events that are missing although standby programs stood by.
+    pub(super) const fn despite_standby(&self) -> u64 {
         self.preempted
     }
 
-    /// How often each program ran and how long that took in all, its spares' time included, nanoseconds; nothing unless
-    /// the kernel counts it (sysctl `kernel.bpf_stats_enabled`).
+    /// How often each program ran and how long that took in all, its standby programs' time included, nanoseconds;
+    /// nothing unless the kernel counts it (sysctl `kernel.bpf_stats_enabled`).
     pub(super) fn costs(&self) -> Vec<(Kind, u64, u64)> {
         let counts = |attached: &Attached| {
             let of = |program: &ProgramFd| sys::counts(program.as_fd()).unwrap_or_default();
             let first = of(&attached.program);
-            let spares: u64 = attached.spares.iter().map(|program| of(program).run_ns).sum();
-            (first.run_ns > 0).then_some((attached.kind, first.runs, first.run_ns + spares))
+            let standby: u64 = attached.standby.iter().map(|program| of(program).run_ns).sum();
+            (first.run_ns > 0).then_some((attached.kind, first.runs, first.run_ns + standby))
         };
         self.programs.iter().filter_map(counts).collect()
     }
 }
 
-/// What spares have taken over of a kind.
+/// What standby programs have taken over of a kind.
 fn of(taken: &[Lost], kind: Kind) -> u64 {
     taken.iter().map(|cpu| cpu.0[kind as usize]).sum()
 }
@@ -216,12 +217,12 @@ mod tests {
     const NOW: u64 = 1_000_000_000;
     const LATE: u64 = NOW + PATIENCE_NS + 1;
 
-    fn spared() -> Account {
-        Account { spared: true, ..Account::default() }
+    fn with_standby() -> Account {
+        Account { has_standby: true, ..Account::default() }
     }
 
     #[test]
-    fn without_spares_each_skipped_run_is_a_missing_event_at_once() {
+    fn without_standby_each_skipped_run_is_a_missing_event_at_once() {
         let mut account = Account::default();
         assert_eq!(account.balance(NOW, 0, (0, 0)), Balance::Even);
         assert_eq!(account.balance(NOW, 3, (0, 0)), Balance::Off(3));
@@ -230,12 +231,12 @@ mod tests {
     }
 
     #[test]
-    fn what_a_spare_took_is_not_missing_and_is_waited_for() {
-        let mut account = spared();
+    fn what_a_standby_program_took_is_not_missing_and_is_waited_for() {
+        let mut account = with_standby();
         account.begin(7, 4);
         assert_eq!(account.balance(NOW, 12, (7, 7)), Balance::Open);
         assert_eq!(account.balance(LATE, 13, (10, 10)), Balance::Even);
-        // The spares were skipped too.
+        // The standby programs were skipped too.
         assert_eq!(account.balance(LATE, 16, (12, 12)), Balance::Open);
         assert_eq!(account.balance(LATE + PATIENCE_NS, 16, (12, 12)), Balance::Open);
         assert_eq!(account.balance(LATE + PATIENCE_NS + 1, 16, (12, 12)), Balance::Off(1));
@@ -243,7 +244,7 @@ mod tests {
 
     #[test]
     fn what_changes_while_it_is_read_is_not_taken_for_missing() {
-        let mut account = spared();
+        let mut account = with_standby();
         assert_eq!(account.balance(NOW, 1, (0, 0)), Balance::Open);
         // The reader was off between the first look and the second: hundreds were skipped and taken meanwhile.
         assert_eq!(account.balance(LATE, 420, (20, 420)), Balance::Open);
@@ -254,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_comes_after_it_was_given_up_and_what_was_written_twice_is_told() {
-        let mut account = spared();
+        let mut account = with_standby();
         assert_eq!(account.balance(NOW, 2, (0, 0)), Balance::Open);
         assert_eq!(account.balance(LATE, 2, (0, 0)), Balance::Off(2));
         assert_eq!(account.balance(LATE, 2, (1, 1)), Balance::Off(1));
@@ -263,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_comes_late_does_not_make_up_for_what_never_comes() {
-        let mut account = spared();
+        let mut account = with_standby();
         assert_eq!(account.balance(NOW, 1, (0, 0)), Balance::Open);
         assert_eq!(account.balance(LATE, 1, (0, 0)), Balance::Off(1));
         assert_eq!(account.balance(LATE, 1, (0, 0)), Balance::Even);
@@ -278,8 +279,8 @@ mod tests {
 
     #[test]
     fn runs_for_other_locks_are_neither_missing_nor_waited_for() {
-        for spared in [false, true] {
-            let mut account = Account { spared, idle: true, ..Account::default() };
+        for has_standby in [false, true] {
+            let mut account = Account { has_standby, idle: true, ..Account::default() };
             assert_eq!(account.balance(NOW, 7, (0, 0)), Balance::Even);
         }
         assert!(is_of_other_locks(Kind::ContentionBegin, false));

@@ -40,8 +40,8 @@ pub struct WatchArgs {
     /// Which events: +NAME adds, -NAME takes away, only:NAME starts from nothing
     ///
     /// NAME is an event (page_fault_user), a trace system (mmap_lock) or both (mmap_lock:*).
-    /// Rules that lack an event say so in the report. The few events that a filter (-p, -G, --comm, a command) lives by,
-    /// such as forks, are recorded in any case. Example: -e -tlb_flush,-ma_write
+    /// Rules that lack an event say so in the report. The few events that a filter (-p, -G, --comm, a command) lives
+    /// by, such as forks, are recorded in any case. Example: -e -tlb_flush,-ma_write
     #[arg(short = 'e', long = "events", value_name = "LIST", allow_hyphen_values = true)]
     pub events: Option<Selection>,
 
@@ -61,15 +61,15 @@ pub struct WatchArgs {
     #[arg(long, value_name = "MIB", value_parser = buffer)]
     pub buffer: Option<u32>,
 
-    /// Programs behind each probe that stand in for it while a task is preempted in it: 0 to 2
+    /// Standby programs behind each probe, which cover it while a task is preempted in it: 0 to 2
     /// [default: 1 where the kernel preempts tasks in probes, else 0]
     ///
-    /// The kernel skips a probe that still runs on the same CPU, for a task that was preempted in it. Without spares
-    /// those events are missing, and rules that need them are unknown. 2 is for machines with many more busy tasks than
-    /// CPUs. Each makes an event cost half as much again (`cargo xtask bench spares`); `mmtrace doctor` says whether the
-    /// kernel preempts.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=2))]
-    pub spares: Option<u32>,
+    /// The kernel skips a probe that still runs on the same CPU, for a task that was preempted in it. Without standby
+    /// programs those events are missing, and rules that need them are unknown. 2 is for machines with many more busy
+    /// tasks than CPUs. Each makes an event cost half as much again (`cargo xtask bench standby`); `mmtrace doctor`
+    /// says whether the kernel preempts.
+    #[arg(long, alias = "spares", value_name = "N", value_parser = clap::value_parser!(u32).range(..=2))]
+    pub standby: Option<u32>,
 
     /// Offer Prometheus metrics at http://ADDR/metrics; a port alone means this machine only
     #[arg(long, value_name = "ADDR")]
@@ -84,7 +84,8 @@ pub struct WatchArgs {
 
     /// Run this command, record it and its children, and stop when it ends
     ///
-    /// How it ended is told; the exit status is mmtrace's own: 2 if the command cannot be run, and nothing of its status.
+    /// How it ended is told; the exit status is mmtrace's own: 2 if the command cannot be run, and nothing of its
+    /// status.
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
 }

@@ -48,7 +48,7 @@ use crate::{
         object::{self, Object},
         plan::Plan,
         rings::{self, Pass, Rings},
-        spares::{self, Spares},
+        standby::{self, Standby},
         symbols::Symbols,
         sys,
     },
@@ -60,8 +60,8 @@ const PASS_EVERY: Duration = Duration::from_millis(10);
 /// While none come, how often they are looked for: programs wake nobody. The smallest ring by default, 8 MiB, takes a
 /// hundred thousand events, which is more than a CPU brings forth in this time.
 const IDLE_EVERY: Duration = Duration::from_millis(20);
-/// Records that are judged before signals, the clock and the child are looked at: 20 ms where a recorder has a tenth of a
-/// CPU.
+/// Records that are judged before signals, the clock and the child are looked at: 20 ms where a recorder has a tenth
+/// of a CPU.
 const SLICE: usize = 1 << 10;
 /// At the end, how long a record that is still being written is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -117,7 +117,7 @@ struct Session<'a> {
     deadline: Option<tokio::time::Instant>,
     /// Of the keyboard.
     wake: Arc<Notify>,
-    spares: Spares,
+    standby: Standby,
     target: Target,
     silence: Silence,
     /// What there is to say once the terminal is given back.
@@ -154,8 +154,8 @@ impl<'a> Session<'a> {
         };
 
         let kernel = kernel::running();
-        let spares = Spares::of(&kernel, &environment.preemption, args.watch.spares);
-        let mut object = Object::load(&plan, &target.filter, args.watch.buffer.map(|mib| mib << 20), spares)?;
+        let standby = Standby::of(&kernel, &environment.preemption, args.watch.standby);
+        let mut object = Object::load(&plan, &target.filter, args.watch.buffer.map(|mib| mib << 20), standby)?;
         let diagnostics = tokio::task::spawn_local(object.log());
         let probes = attach(&mut object, &plan)?;
         let silence = Silence::new(&args.watch, &plan, &probes);
@@ -227,7 +227,7 @@ impl<'a> Session<'a> {
             child,
             deadline,
             wake,
-            spares,
+            standby,
             target,
             silence,
             news: None,
@@ -263,10 +263,10 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Ends the recording: no event counts from now on. What lies in the rings is taken, for a bounded time; the rest is
-    /// lost, and said to be.
+    /// Ends the recording: no event counts from now on. What lies in the rings is taken, for a bounded time; the rest
+    /// is lost, and said to be.
     async fn drain(self) -> Closing<'a> {
-        let Self { args, mut signals, mut live, mut rings, object, diagnostics, mut child, spares, news, .. } = self;
+        let Self { args, mut signals, mut live, mut rings, object, diagnostics, mut child, standby, news, .. } = self;
         let Self { target, silence, failed: unfinished, .. } = self;
         rings.stop();
         let begun = Instant::now();
@@ -321,12 +321,12 @@ impl<'a> Session<'a> {
                 begun.elapsed().as_secs_f64()
             ));
         }
-        let missed = rings.missed_despite_spares();
-        if missed > 0 && spares.most() < spares::MOST {
+        let missed = rings.missed_despite_standby();
+        if missed > 0 && standby.most() < standby::MOST {
             tell(&format!(
-                "{missed} events are missing since tasks were preempted in a probe and in its spare: --spares {} misses \
+                "{missed} events are missing since tasks were preempted in a probe and in its standby program: --standby {} misses \
                  fewer",
-                spares::MOST
+                standby::MOST
             ));
         }
         for (kind, runs, ns) in costs {
@@ -350,7 +350,10 @@ fn attach(object: &mut Object, plan: &Plan) -> Result<Vec<mmtrace_model::context
         bail!("{} cannot be attached: too many files are open; allow more: ulimit -n 4096", probe.event);
     }
     if !object.bare().is_empty() {
-        tell(&format!("the kernel refused spares of {}: what it skips of them is missing", object.bare().join(", ")));
+        tell(&format!(
+            "the kernel refused standby programs of {}: what it skips of them is missing",
+            object.bare().join(", ")
+        ));
     }
     Ok(probes)
 }

@@ -48,7 +48,7 @@ impl Silence {
             ),
         }];
         if lost > 0 {
-            told.push(format!("- {} events came and were lost or missed: --buffer, --spares", grouped(lost)));
+            told.push(format!("- {} events came and were lost or missed: --buffer, --standby", grouped(lost)));
         }
         let Self { attached, asked, events } = self;
         told.push(match events {

@@ -9,7 +9,7 @@ mod collapse;
 mod edit;
 #[path = "../common/golden.rs"]
 mod golden;
-mod life;
+mod lifetime;
 mod locks;
 mod migration;
 mod stream;

@@ -3,12 +3,12 @@
 //! The same storm of page faults runs alone and under each recorder in turn, round
 //! after round, and the rates are set against each other.
 //!
-//! `cargo xtask bench spares`: what programs that stand by add to an event ([`spares`]).
+//! `cargo xtask bench standby`: what standby programs add to an event ([`standby`]).
 //! `cargo xtask bench explore`: how fast the explorer is ([`explore`]).
 
 mod dashboard;
 mod explore;
-mod spares;
+mod standby;
 
 use std::{
     fs,
@@ -54,7 +54,8 @@ pub(crate) struct Args {
 enum Other {
     Explore(explore::Args),
     Dashboard(dashboard::Args),
-    Spares(spares::Args),
+    #[command(alias = "spares")]
+    Standby(standby::Args),
 }
 
 /// Who watches.
@@ -111,7 +112,7 @@ pub(crate) fn command(args: &Args) -> Result<bool> {
     match &args.other {
         Some(Other::Explore(args)) => return explore::command(args),
         Some(Other::Dashboard(args)) => return dashboard::command(args),
-        Some(Other::Spares(args)) => return spares::command(args),
+        Some(Other::Standby(args)) => return standby::command(args),
         None => {}
     }
     let bench = Bench::prepare()?;

@@ -17,8 +17,8 @@ use crate::{process, workspace};
 
 /// Recording is to last so long.
 const SECONDS: u64 = 20;
-/// And that with spares, which this kernel may not need: what they do is to make no difference.
-const SPARED_SECONDS: u64 = 6;
+/// And that with standby programs, which this kernel may not need: what they do is to make no difference.
+const STANDBY_SECONDS: u64 = 6;
 /// Of a single process that forks for seconds there are many times as many.
 const FAULTS_MIN: u64 = 1000;
 /// No command of the lane may take longer.
@@ -39,18 +39,18 @@ pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
     }
     let folder = workspace.target.join("ci");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let sessions = |seconds: u64, spares: Option<&str>| {
-        let mut session = record_and_replay(&mmtrace, &workspace.root, &folder, seconds, spares)?;
+    let sessions = |seconds: u64, standby: Option<&str>| {
+        let mut session = record_and_replay(&mmtrace, &workspace.root, &folder, seconds, standby)?;
         if session.only_missing {
             // Others use the machine too: a burst of theirs is no finding, a second one is.
             say!("{}; nothing else is wrong: once more", session.wrong.join("; "));
-            session = record_and_replay(&mmtrace, &workspace.root, &folder, seconds, spares)?;
+            session = record_and_replay(&mmtrace, &workspace.root, &folder, seconds, standby)?;
         }
         anyhow::Ok(session)
     };
-    let spared = sessions(SPARED_SECONDS, Some("2"))?;
+    let with_standby = sessions(STANDBY_SECONDS, Some("2"))?;
     let mut session = sessions(SECONDS, None)?;
-    session.wrong.extend(spared.wrong.into_iter().map(|wrong| format!("with spares: {wrong}")));
+    session.wrong.extend(with_standby.wrong.into_iter().map(|wrong| format!("with standby programs: {wrong}")));
     session.wrong.extend(filters(&mmtrace, &workspace.root)?);
     session.wrong.extend(kills(&mmtrace, &workspace.root, &folder)?);
     session.wrong.extend(endings::all(&mmtrace, &workspace.root, &folder)?);
@@ -78,7 +78,7 @@ fn record_and_replay(
     root: &Path,
     folder: &Path,
     seconds: u64,
-    spares: Option<&str>,
+    standby: Option<&str>,
 ) -> Result<Session> {
     let capture = folder.join("capture");
     for old in [&capture, &folder.join("capture.old")] {
@@ -88,8 +88,8 @@ fn record_and_replay(
     }
     let mut record = process::command(mmtrace, root);
     record.args(["record", "--seconds", &seconds.to_string(), "--workload", "all", "--json", "-o"]).arg(&capture);
-    record.args(spares.into_iter().flat_map(|n| ["--spares", n]));
-    let told = spares.map_or_else(String::new, |n| format!(" --spares {n}"));
+    record.args(standby.into_iter().flat_map(|n| ["--standby", n]));
+    let told = standby.map_or_else(String::new, |n| format!(" --standby {n}"));
     say!("mmtrace record --seconds {seconds} --workload all --json{told}");
     let recorded = process::within(LIMIT, &mut record)?;
     fs::write(folder.join("record.json"), &recorded.stdout)?;

@@ -26,7 +26,7 @@ use crate::{disk, setup::Setup, test::Sums, workspace::Workspace};
 ///        states, and counterexamples as short
 /// ebpf   the eBPF object is what its sources give (`build-ebpf --check`)
 /// docs   docs/*.md are what the tables in the code say (`docs --check`)
-/// live   mmtrace records this kernel for 20 s under load, and 6 s with spares: nothing lost (or not a second time),
+/// live   mmtrace records this kernel for 20 s under load, and 6 s with standby programs: nothing lost (or not a second time),
 ///        no rule violated, and replay says the same; recorders that are slow, killed or whose command hangs
 ///        end and leave a capture that replays
 /// metrics  promtool accepts dashboards/prometheus-rules.yml; a prometheus that scrapes `mmtrace record --metrics`

@@ -50,7 +50,7 @@ pub(super) fn page(workspace: &Workspace) -> Result<String> {
     ));
     text.push_str(
         "\nAn event is missed when the kernel skips the program that would have written it, since it is still running on \
-         that CPU:\nfor a task that was preempted in it (from 7.0 on tracepoints too; two spares stood by there, which \
+         that CPU:\nfor a task that was preempted in it (from 7.0 on tracepoints too; two standby programs there, which \
          an emulated machine\nwith some dozens of busy threads on two CPUs outruns at times), or in an interrupt \
          (`tlb_flush`, which no rule needs).\nRules that need such an event are then unknown, and count what they \
          evaluated all the same.\n",

@@ -3,10 +3,12 @@
 mod coverage;
 mod dashboard;
 mod events;
+mod paths;
 mod protections;
 mod report;
 mod rules;
-mod seeds;
+mod stale;
+mod threads;
 
 use std::fs;
 
@@ -16,15 +18,17 @@ use crate::workspace::Workspace;
 
 /// The command that writes them.
 const COMMAND: &str = "cargo xtask docs";
+/// How each page that is generated whole begins.
+const WRITTEN: &str = "<!-- Written by `cargo xtask docs`";
 
 /// Write docs/*.md from the tables in the code, or check that they are up to date
 ///
 /// rules.md from mmtrace_model::verdict::RULES, events.md from mmtrace_common::SPECS, report.md from the
-/// fields of the report, seeds.md and protections.md from runs of the explorer, coverage.md, dashboard.md and the
+/// fields of the report, threads/*.md and protections.md from runs of the explorer, coverage.md, dashboard.md and the
 /// screen in README.md from testdata/.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write nothing; fail if a page is not what would be written
+    /// Write nothing; fail if a page is not what would be written, or a path that pages and comments name is not there
     #[arg(long)]
     check: bool,
 }
@@ -35,20 +39,28 @@ pub(crate) fn command(args: &Args) -> Result<bool> {
     if args.check {
         return check(&workspace);
     }
-    fs::create_dir_all(workspace.path("docs")).context("cannot make the folder docs")?;
-    for (path, text) in pages(&workspace)? {
-        fs::write(workspace.path(path), &text).with_context(|| format!("cannot write {path}"))?;
+    fs::create_dir_all(workspace.path(threads::FOLDER))
+        .with_context(|| format!("cannot make the folder {}", threads::FOLDER))?;
+    let pages = pages(&workspace)?;
+    for (path, text) in &pages {
+        fs::write(workspace.path(path), text).with_context(|| format!("cannot write {path}"))?;
         say!("{path}: {} lines", text.lines().count());
+    }
+    for path in stale::pages(&workspace, &pages)? {
+        fs::remove_file(workspace.path(&path)).with_context(|| format!("cannot remove {path}"))?;
+        say!("{path}: removed; no table makes it any more");
     }
     Ok(true)
 }
 
-/// Whether every page is what would be written; says which is not.
+/// Returns whether every page is what would be written, and every path that pages and doc comments name exists; says
+/// what is not so.
 pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
     let mut same = true;
-    for (path, text) in pages(workspace)? {
+    let pages = pages(workspace)?;
+    for (path, text) in &pages {
         match fs::read_to_string(workspace.path(path)) {
-            Ok(there) if there == text => say!("{path}: up to date"),
+            Ok(there) if there == *text => say!("{path}: up to date"),
             Ok(there) => {
                 let line = there.lines().zip(text.lines()).take_while(|(a, b)| a == b).count() + 1;
                 say!("{path}: not what the tables in the code say, from line {line} on. Write it anew: {COMMAND}");
@@ -60,25 +72,36 @@ pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
             }
         }
     }
+    for path in stale::pages(workspace, &pages)? {
+        say!("{path}: no table makes it any more. Remove it: {COMMAND}");
+        same = false;
+    }
+    for missing in paths::missing(workspace)? {
+        say!("{}:{}: there is no {}", missing.file, missing.line, missing.path);
+        same = false;
+    }
     Ok(same)
 }
 
-fn pages(workspace: &Workspace) -> Result<[(&'static str, String); 8]> {
-    Ok([
+/// Returns every page that is generated, with its path.
+fn pages(workspace: &Workspace) -> Result<Vec<(String, String)>> {
+    let mut pages = threads::pages()?;
+    let others = [
         ("docs/rules.md", rules::page()),
         ("docs/events.md", events::page()),
         ("docs/report.md", report::page()),
         ("docs/coverage.md", coverage::page(workspace)?),
-        ("docs/seeds.md", seeds::page()?),
         ("docs/protections.md", protections::page()?),
         ("docs/dashboard.md", dashboard::page(workspace)?),
         ("README.md", dashboard::readme(workspace)?),
-    ])
+    ];
+    pages.extend(others.into_iter().map(|(path, text)| (path.to_owned(), text)));
+    Ok(pages)
 }
 
 /// The start of a page.
 fn head(title: &str, of: &str) -> String {
-    format!("<!-- Written by `{COMMAND}` from {of}. Change that, then run it again. -->\n\n# {title}\n")
+    format!("{WRITTEN} from {of}. Change that, then run it again. -->\n\n# {title}\n")
 }
 
 /// A Markdown table.

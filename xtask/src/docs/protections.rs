@@ -8,7 +8,7 @@ use mmtrace_explore::mutation;
 use super::{code, head, table};
 
 const INTRO: &str = "
-Every lock, recheck, RCU section and wait in a variant that is [safe](seeds.md) was left out, one at a time, and every
+Every lock, recheck, RCU section and wait in a variant that is [safe](threads/README.md) was left out, one at a time, and every
 interleaving looked at again. What breaks then is what the protection is there for. Where nothing breaks, the reason
 is given: a protection without either fails the tests.
 

@@ -32,8 +32,8 @@ pub(super) enum Expect {
     /// `record --json` of a bug that this kernel has: the rule of this name is violated, no other, and nothing is lost.
     /// Its exit status is 1.
     Caught(&'static str),
-    /// The same of a bug that takes a race: wherever the workload saw that an entry was lost, the rule must have seen it
-    /// too; and if the rule is violated, no other is.
+    /// The same of a bug that takes a race: wherever the workload saw that an entry was lost, the rule must have seen
+    /// it too; and if the rule is violated, no other is.
     CaughtIfSeen(&'static str),
     /// It prints, byte for byte, what the test of this name printed.
     Same(&'static str),
@@ -160,7 +160,7 @@ pub(super) fn plan(kernel: (u32, u32)) -> Plan {
     // In an emulated machine a task's time slice is over in the middle of what takes microseconds elsewhere.
     let command = |test: &Test| match test.args {
         ["record", rest @ ..] if kernel >= PREEMPTIBLE => {
-            [owned(&[MMTRACE, "record", "--spares", "2"]), owned(rest)].concat()
+            [owned(&[MMTRACE, "record", "--standby", "2"]), owned(rest)].concat()
         }
         all => [owned(&[MMTRACE]), owned(all)].concat(),
     };

@@ -16,10 +16,11 @@ use mmtrace_model::model::{
 
 use super::{
     kernel::Kernel,
+    layout::{Local, Lock, Slot, Table},
     mm::{Mm, drop, mmap_read_lock, mmap_read_unlock, take},
-    program::{Flow, Guard, Label, Local, Program, Protection},
+    program::{Flow, Guard, Label, Program, Protection},
     state::Cell,
-    world::{Lock, Slot, Table, World},
+    world::World,
 };
 
 /// `struct hugetlb_vma_lock`: freed when nobody refers to it.

@@ -6,13 +6,13 @@ use mmtrace_model::model::{
 };
 
 use super::Kernel;
-use crate::protocol::world::{Lock, WRITE};
+use crate::protocol::layout::{Lock, WRITE};
 
 impl Kernel<'_> {
     /// How this thread holds a lock.
     #[must_use]
     pub fn holds(&self, lock: Lock) -> Option<Mode> {
-        let info = &self.world.locks[usize::from(lock.0)];
+        let info = &self.layout.locks[usize::from(lock.0)];
         let word = self.peek(info.cell);
         let mine = 1 << self.me;
         if word & mine == 0 {
@@ -29,7 +29,7 @@ impl Kernel<'_> {
     /// What is done here needs this lock, held in any way (I-STATE).
     pub fn needs(&mut self, lock: Lock, what: &str) {
         if self.holds(lock).is_none() {
-            let why = format!("{what} without {} held", self.world.locks[usize::from(lock.0)].name);
+            let why = format!("{what} without {} held", self.layout.locks[usize::from(lock.0)].name);
             self.violate(Invariant::State, why);
         }
     }
@@ -37,14 +37,14 @@ impl Kernel<'_> {
     /// What is done here needs this lock, held for write (I-STATE).
     pub fn needs_write(&mut self, lock: Lock, what: &str) {
         if self.holds(lock) != Some(Mode::Write) {
-            let why = format!("{what} without {} held for write", self.world.locks[usize::from(lock.0)].name);
+            let why = format!("{what} without {} held for write", self.layout.locks[usize::from(lock.0)].name);
             self.violate(Invariant::State, why);
         }
     }
 
     /// `…_trylock()`: whether it was taken.
     pub fn trylock(&mut self, lock: Lock, mode: Mode) -> bool {
-        let cell = self.world.locks[usize::from(lock.0)].cell;
+        let cell = self.layout.locks[usize::from(lock.0)].cell;
         let word = self.get(cell);
         let free = match mode {
             Mode::Write => word == 0,
@@ -66,10 +66,10 @@ impl Kernel<'_> {
     }
 
     fn check_order(&mut self, lock: Lock) {
-        let world = self.world;
-        let info = &world.locks[usize::from(lock.0)];
+        let layout = self.layout;
+        let info = &layout.locks[usize::from(lock.0)];
         let Some(rank) = info.rank else { return };
-        let inner = world.locks.iter().enumerate().find(|(i, other)| {
+        let inner = layout.locks.iter().enumerate().find(|(i, other)| {
             let higher =
                 other.rank.is_some_and(|r| r > rank || (r == rank && rank != Rank::Ptl && rank != Rank::PageTableLock));
             *i != usize::from(lock.0) && higher && self.peek(other.cell) & 1 << self.me != 0
@@ -82,12 +82,12 @@ impl Kernel<'_> {
 
     /// Who holds a lock, bit by thread.
     pub fn readers(&mut self, lock: Lock) -> u8 {
-        self.get(self.world.locks[usize::from(lock.0)].cell) & !WRITE
+        self.get(self.layout.locks[usize::from(lock.0)].cell) & !WRITE
     }
 
     /// Releases a lock.
     pub fn unlock(&mut self, lock: Lock) {
-        let info = &self.world.locks[usize::from(lock.0)];
+        let info = &self.layout.locks[usize::from(lock.0)];
         let mine = 1 << self.me;
         let word = self.get(info.cell);
         if word & mine == 0 {
@@ -107,7 +107,7 @@ impl Kernel<'_> {
 
     /// `mmap_write_downgrade()`.
     pub fn downgrade(&mut self, lock: Lock) {
-        let info = &self.world.locks[usize::from(lock.0)];
+        let info = &self.layout.locks[usize::from(lock.0)];
         let mine = 1 << self.me;
         let word = self.get(info.cell);
         if word != mine | WRITE {

@@ -3,17 +3,16 @@
 //! Everything a step looks at goes through here, so that its footprint is known, and so that
 //! what breaks an invariant is noticed where it happens.
 
+mod expected_marker;
 mod lock;
 mod rcu;
 mod table;
-mod told;
 
 use mmtrace_model::model::invariant::Invariant;
 
 use super::{
-    program::{Flow, Local},
+    layout::{Layout, Local, Tid},
     state::{Cell, Footprint, State},
-    world::{Tid, World},
 };
 
 /// An invariant that does not hold, and why.
@@ -36,7 +35,7 @@ pub struct Log {
 
 /// A step while it runs.
 pub struct Kernel<'a> {
-    pub(in crate::protocol) world: &'a World,
+    pub(in crate::protocol) layout: &'a Layout,
     state: &'a mut State,
     me: Tid,
     choice: u8,
@@ -59,82 +58,46 @@ pub struct Outcome {
     pub reached: u32,
 }
 
-impl World {
-    /// Whether a thread has run to its end.
-    #[must_use]
-    pub fn is_done(&self, state: &State, tid: Tid) -> bool {
-        let thread = &self.threads[usize::from(tid)];
-        usize::from(state.0[usize::from(thread.pc)]) >= thread.program.steps.len()
-    }
-
-    /// Ways that a thread's next step can go: 0 when it is done.
-    #[must_use]
-    pub fn choices(&self, state: &State, tid: Tid) -> u8 {
-        let thread = &self.threads[usize::from(tid)];
-        thread.program.steps.get(usize::from(state.0[usize::from(thread.pc)])).map_or(0, |s| s.choices)
-    }
-
-    /// A thread's place in its program.
-    #[must_use]
-    pub fn pc(&self, state: &State, tid: Tid) -> u8 {
-        state.0[usize::from(self.threads[usize::from(tid)].pc)]
-    }
-
-    /// Function and text of a thread's next step.
-    #[must_use]
-    pub fn next_step(&self, state: &State, tid: Tid) -> Option<(&'static str, &str)> {
-        let thread = &self.threads[usize::from(tid)];
-        let step = thread.program.steps.get(usize::from(self.pc(state, tid)))?;
-        Some((step.function, &step.text))
-    }
-
-    /// Lets a thread take its next step. The state is unchanged, up to rubbish, if it blocks:
-    /// callers hand in a copy.
-    pub fn step(&self, state: &mut State, tid: Tid, choice: u8, log: Option<&mut Log>) -> Outcome {
-        let thread = &self.threads[usize::from(tid)];
-        let pc = usize::from(thread.pc);
-        let step = &thread.program.steps[usize::from(state.0[pc])];
-        let mut kernel = Kernel {
-            world: self,
-            state,
-            me: tid,
-            choice,
-            footprint: Footprint::default(),
-            broken: None,
-            reached: 0,
-            log,
-        };
-        let flow = step.take(&mut kernel);
-        if flow == Flow::Block {
-            return Outcome { footprint: kernel.footprint, broken: None, blocked: true, reached: 0 };
-        }
-        let next = match flow {
-            Flow::Goto(label) => thread.program.target(label),
-            _ => kernel.state.0[pc] + 1,
-        };
-        kernel.state.0[pc] = next;
-        if usize::from(next) >= thread.program.steps.len() {
-            kernel.end();
-        }
-        Outcome { footprint: kernel.footprint, broken: kernel.broken, blocked: false, reached: kernel.reached }
-    }
-}
-
 impl<'a> Kernel<'a> {
+    /// What the next step of this thread may do, if it goes this way.
+    pub(in crate::protocol) fn new(
+        layout: &'a Layout,
+        state: &'a mut State,
+        me: Tid,
+        choice: u8,
+        log: Option<&'a mut Log>,
+    ) -> Self {
+        Self { layout, state, me, choice, footprint: Footprint::default(), broken: None, reached: 0, log }
+    }
+
     /// Looks at a state without being a thread.
     pub(in crate::protocol) fn look(
-        world: &'a World,
+        layout: &'a Layout,
         state: &'a mut State,
         check: &dyn Fn(&mut Kernel<'_>),
     ) -> Option<Broken> {
-        let footprint = Footprint::default();
-        let mut kernel = Self { world, state, me: 0, choice: 0, footprint, broken: None, reached: 0, log: None };
+        let mut kernel = Self::new(layout, state, 0, 0, None);
         check(&mut kernel);
         kernel.broken
     }
 }
 
 impl Kernel<'_> {
+    /// The step could not be taken.
+    pub(in crate::protocol) fn blocked(self) -> Outcome {
+        Outcome { footprint: self.footprint, broken: None, blocked: true, reached: 0 }
+    }
+
+    /// The step is taken, and the thread goes on at `next`, or has come to its end.
+    pub(in crate::protocol) fn finish(mut self, next: u8, is_last: bool) -> Outcome {
+        let pc = self.layout.threads[usize::from(self.me)].pc;
+        self.state.0[usize::from(pc)] = next;
+        if is_last {
+            self.end();
+        }
+        Outcome { footprint: self.footprint, broken: self.broken, blocked: false, reached: self.reached }
+    }
+
     /// Who runs.
     #[must_use]
     pub const fn me(&self) -> Tid {
@@ -162,19 +125,19 @@ impl Kernel<'_> {
     }
 
     /// A look that is no part of the protocol and that nobody else can change: own bits of lock words.
-    fn peek(&self, cell: Cell) -> u8 {
+    pub(in crate::protocol) fn peek(&self, cell: Cell) -> u8 {
         self.state.0[usize::from(cell.0)]
     }
 
     /// A variable of this thread.
     #[must_use]
     pub fn local(&self, local: Local) -> u8 {
-        self.state.0[self.world.local(self.me, local)]
+        self.state.0[self.layout.local(self.me, local)]
     }
 
     /// Sets a variable of this thread.
     pub fn set_local(&mut self, local: Local, value: u8) {
-        let at = self.world.local(self.me, local);
+        let at = self.layout.local(self.me, local);
         self.state.0[at] = value;
     }
 
@@ -218,13 +181,13 @@ impl Kernel<'_> {
 
     /// The end of this thread's program: variables no longer matter, and nothing may be held.
     fn end(&mut self) {
-        let thread = &self.world.threads[usize::from(self.me)];
+        let thread = &self.layout.threads[usize::from(self.me)];
         let from = usize::from(thread.locals);
-        self.state.0[from..from + usize::from(thread.program.locals())].fill(0);
+        self.state.0[from..from + usize::from(thread.local_count)].fill(0);
         if thread.daemon {
             return;
         }
-        let held = self.world.held_by(self.state, self.me);
+        let held = self.layout.held_by(self.state, self.me);
         if !held.is_empty() {
             let why = format!("{} is done and still holds {}", thread.name, held.join(", "));
             self.violate(Invariant::Bal, why);

@@ -10,41 +10,41 @@ use mmtrace_model::model::{
 
 use super::Kernel;
 use crate::protocol::{
+    layout::{Lock, Slot, Table},
     state::Cell,
-    world::{Lock, Slot, Table},
 };
 
 impl Kernel<'_> {
     /// Where a table is in its life.
     pub fn table_state(&mut self, table: Table) -> TableState {
-        let cell = self.world.tables[usize::from(table.0)].state;
+        let cell = self.layout.tables[usize::from(table.0)].state;
         TableState::decode(self.get(cell))
     }
 
     /// Sets where a table is in its life.
     pub fn set_table_state(&mut self, table: Table, state: TableState) {
-        let cell = self.world.tables[usize::from(table.0)].state;
+        let cell = self.layout.tables[usize::from(table.0)].state;
         self.set(cell, state as u8);
     }
 
     /// A table by the number in an entry.
     #[must_use]
     pub fn table(&self, number: u8) -> Table {
-        debug_assert!(usize::from(number) < self.world.tables.len(), "an entry points to table {number}");
+        debug_assert!(usize::from(number) < self.layout.tables.len(), "an entry points to table {number}");
         Table(number)
     }
 
     /// Name of a table: A, B, C …
     #[must_use]
     pub fn table_name(&self, table: Table) -> String {
-        let name = &self.world.names[usize::from(self.world.tables[usize::from(table.0)].entries.0)];
+        let name = &self.layout.names[usize::from(self.layout.tables[usize::from(table.0)].entries.0)];
         name.trim_end_matches("[0]").to_owned()
     }
 
     /// The lock of a table's entries.
     #[must_use]
     pub fn ptl(&self, table: Table) -> Lock {
-        self.world.ptl(table)
+        self.layout.ptl(table)
     }
 
     /// Looks at a table: its memory must be there (I-UAF-PT).
@@ -56,7 +56,7 @@ impl Kernel<'_> {
     }
 
     fn entry_cell(&self, slot: Slot) -> Cell {
-        let info = &self.world.tables[usize::from(slot.table.0)];
+        let info = &self.layout.tables[usize::from(slot.table.0)];
         debug_assert!(slot.index < info.len, "entry {} of a table with {}", slot.index, info.len);
         Cell(info.entries.0 + slot.index)
     }
@@ -99,7 +99,7 @@ impl Kernel<'_> {
             self.note(|| format!("*pmd := {name}"));
         }
         self.write_entry(slot, pmd.encode());
-        self.check_promises(|place| place.pmd == slot);
+        self.check_expected_markers(|place| place.pmd == slot);
     }
 
     fn pmd_name(&self, pmd: Pmd) -> String {
@@ -132,7 +132,7 @@ impl Kernel<'_> {
             self.violate(broken, why);
         }
         let cell = self.entry_cell(slot);
-        let fill = &self.world.tables[usize::from(slot.table.0)].fill;
+        let fill = &self.layout.tables[usize::from(slot.table.0)].fill;
         if !fill.is_empty()
             && !pte.is_none()
             && Pte::decode(self.get(cell)).is_none()
@@ -143,7 +143,7 @@ impl Kernel<'_> {
         let name = self.log.is_some().then(|| self.table_name(slot.table));
         self.note(|| format!("{}[{}] := {pte}", name.unwrap_or_default(), slot.index));
         self.set(cell, pte.encode());
-        self.check_promises(|place| place.index == slot.index);
+        self.check_expected_markers(|place| place.index == slot.index);
     }
 
     /// Clears a PTE of a table that this thread has unlinked: its own business.
@@ -154,7 +154,7 @@ impl Kernel<'_> {
     /// Entries of a table.
     #[must_use]
     pub fn entries(&self, table: Table) -> u8 {
-        self.world.tables[usize::from(table.0)].len
+        self.layout.tables[usize::from(table.0)].len
     }
 
     /// Whether every entry is none.
@@ -189,14 +189,14 @@ impl Kernel<'_> {
     /// `pte_free_defer()`, `tlb_remove_table()` with RCU: freed after a grace period.
     pub fn free_rcu(&mut self, table: Table) {
         let readers = self.rcu_readers();
-        let info = &self.world.tables[usize::from(table.0)];
+        let info = &self.layout.tables[usize::from(table.0)];
         self.set(info.grace, readers);
         self.set_table_state(table, TableState::Pending);
     }
 
     /// Frees a table at once, contents and all.
     pub fn free_now(&mut self, table: Table) {
-        let info = &self.world.tables[usize::from(table.0)];
+        let info = &self.layout.tables[usize::from(table.0)];
         self.set(info.state, TableState::Freed as u8);
         for i in 0..info.len {
             self.set(Cell(info.entries.0 + i), 0);
@@ -205,7 +205,7 @@ impl Kernel<'_> {
 
     /// Whether the readers that a table's freeing waits for are gone.
     pub fn grace_over(&mut self, table: Table) -> bool {
-        let info = &self.world.tables[usize::from(table.0)];
+        let info = &self.layout.tables[usize::from(table.0)];
         self.get(info.state) == TableState::Pending as u8 && self.get(info.grace) == 0
     }
 
@@ -221,6 +221,6 @@ impl Kernel<'_> {
     /// Tables of this world.
     #[must_use]
     pub fn tables(&self) -> u8 {
-        self.world.tables.len() as u8
+        self.layout.tables.len() as u8
     }
 }

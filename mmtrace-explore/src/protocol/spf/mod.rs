@@ -15,9 +15,10 @@ use mmtrace_model::model::{
 
 use super::{
     kernel::Kernel,
+    layout::{Lock, Slot, Table},
     program::{Flow, Program},
     state::Cell,
-    world::{Lock, Slot, Table, World},
+    world::World,
 };
 
 /// A VMA with a sequence count.
