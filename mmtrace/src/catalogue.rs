@@ -12,6 +12,9 @@ use serde::Serialize;
 
 use crate::console::complain;
 
+/// The page that defines the terms of the rules.
+const GLOSSARY: &str = "docs/glossary.md";
+
 /// Arguments of `mmtrace rules`.
 #[derive(Args, Debug)]
 pub struct RulesArgs {
@@ -123,5 +126,6 @@ pub fn explain(args: &ExplainArgs, out: &mut dyn Write, style: Style) -> io::Res
             writeln!(out, "  {line}")?;
         }
     }
+    writeln!(out, "\nTerms: {GLOSSARY}")?;
     Ok(true)
 }

@@ -380,12 +380,28 @@ fn every_rule_is_listed_and_explained() {
         for name in [rule.name.to_owned(), rule.name.to_lowercase()] {
             let output = run(&["explain", &name]);
             assert_eq!(output.status.code(), Some(0), "{name}: {output:?}");
-            assert!(text(&output.stdout).contains(rule.name), "{name}");
+            let explained = text(&output.stdout);
+            assert!(explained.contains(rule.name), "{name}");
+            assert!(explained.ends_with("\nTerms: docs/glossary.md\n"), "{name}: {explained}");
         }
         let output = run(&["explain", "--json", rule.name]);
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(json["id"], rule.name);
     }
+}
+
+/// `explain` refers to it.
+#[test]
+fn the_glossary_is_there_and_in_alphabetical_order() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/glossary.md");
+    let page = fs::read_to_string(page).expect("docs/glossary.md is part of the repository");
+    let terms: Vec<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .map(|term| term.replace(['`', ','], "").to_lowercase())
+        .collect();
+    assert!(terms.is_sorted(), "{terms:?}");
+    assert!(terms.iter().any(|term| term == "held violated unknown not observable"), "{terms:?}");
 }
 
 #[test]
