@@ -83,7 +83,7 @@ faults! {
         L42 l42_end_without_start { l42_start_missing }
         L46 l46_migration_outside_compaction { l46_begin_missing l46_end_too_early }
     }
-    life {
+    lifetime {
         L43 l43_exit_not_exclusive { l43_exit_without_lock l43_exit_after_release }
         L44 l44_dead_mm_runs { l44_fault_after_exit l44_fault_before_reuse }
         L45 l45_store_not_exclusive { l45_store_after_release l45_store_without_lock }
