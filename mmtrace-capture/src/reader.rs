@@ -1,5 +1,6 @@
 //! Opening a capture: which files hold its records, and what is wrong with it.
 
+use super::decode::decode;
 use super::error::{CaptureError, NOTHING_READ};
 use super::file;
 use super::make_room::is_locked;
@@ -8,10 +9,11 @@ use super::names::Names;
 use super::records::Source;
 use super::sealed::{SEGMENT_BYTES_MAX, SealedFile, sha256};
 use super::segment::{Form, file_name, parse_name};
-use mmtrace_common::{Column, Kind};
+use super::stream::{StreamFile, is_finished};
+use mmtrace_common::{Column, Kind, SPECS, Spec};
 use mmtrace_model::context::Context;
 use mmtrace_model::replay::timeline;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -89,10 +91,29 @@ pub struct Summary {
 pub(super) enum Part {
     /// A whole sealed segment; `entry` is where the manifest has it, if it had time to take it up.
     Sealed { path: PathBuf, entry: Option<usize> },
-    /// A stream, as far as it goes.
-    Open { path: PathBuf },
+    /// A stream, as far as it goes. `lacks`: how many records came after its end that are in no other part; `None` if
+    /// that is not known.
+    Open { path: PathBuf, lacks: Option<u64> },
     /// Nothing that can be read.
     Missing { rows: Option<u64>, last_ts: Option<u64> },
+}
+
+impl Part {
+    /// Stands where nothing is known of what was recorded.
+    const UNKNOWN: Self = Self::Missing { rows: None, last_ts: None };
+}
+
+/// A part, and what tells whether it is where it belongs.
+struct Found {
+    /// The number in its name.
+    number: Option<u64>,
+    /// Its file.
+    file: String,
+    part: Part,
+    /// When the earliest of its events happened, where that is known.
+    first_ts: Option<u64>,
+    /// Of a sealed segment.
+    sha256: Option<String>,
 }
 
 /// A capture opened for reading.
@@ -146,23 +167,79 @@ impl Capture {
             live,
         };
         let mut listed = BTreeSet::new();
-        let mut parts = Vec::with_capacity(capture.manifest.segments.len());
+        let mut found = Vec::with_capacity(capture.manifest.segments.len());
         for (i, entry) in capture.manifest.segments.iter().enumerate() {
             let number = parse_name(&entry.file).filter(|(_, form)| *form == Form::Parquet).map(|(n, _)| n);
             if number.is_some_and(|n| !listed.insert(n)) {
                 capture.complain(&entry.file, "is listed twice; it is read once", Some(0));
                 continue;
             }
-            parts.push(capture.listed(i, entry, number));
+            let part = capture.listed(i, entry, number);
+            let known = matches!(part, Part::Sealed { .. }) && entry.rows > 0;
+            // What is missing may be told of later than it happened.
+            let synthetic = |kind: &String| spec_named(kind).is_none_or(|spec| spec.kind.is_synthetic());
+            let timed = known && !entry.kinds.keys().any(synthetic);
+            let (sha256, first_ts) = (known.then(|| entry.sha256.clone()), timed.then_some(entry.first_ts));
+            found.push(Found { number, file: entry.file.clone(), part, first_ts, sha256 });
         }
         // What came after the manifest's last word: at most one segment, unless somebody put in an older manifest.
         // A flight recorder that was interrupted may not have removed what it gave up.
         let dropped = capture.manifest.dropped.segments;
+        let newest = files.keys().next_back().copied();
         for (number, forms) in files.iter().filter(|(number, _)| **number > dropped && !listed.contains(number)) {
-            parts.extend(capture.unlisted(*number, forms));
+            found.extend(capture.unlisted(*number, forms, newest == Some(*number)));
         }
-        capture.parts = parts;
+        capture.parts = capture.in_sequence(found);
         Ok(capture)
+    }
+
+    /// The parts in the order in which they were written, with one that is missing wherever there is reason to think so:
+    /// rules must not take what stands on both sides for neighbours.
+    fn in_sequence(&self, mut found: Vec<Found>) -> Vec<Part> {
+        found.sort_by_key(|found| found.number);
+        let mut parts = Vec::with_capacity(found.len());
+        let mut next = self.manifest.dropped.segments.saturating_add(1);
+        let mut digests: FxHashMap<String, String> = FxHashMap::default();
+        let mut earliest: Option<(u64, String)> = None;
+        let mut disordered = false;
+        for Found { number, file, mut part, first_ts, sha256 } in found {
+            if let Some(number) = number {
+                if number > next {
+                    let first = file_name(next, Form::Parquet);
+                    let what = match number - next {
+                        1 => "is not there, and the manifest does not have it".to_owned(),
+                        n => {
+                            format!("is not there, and the manifest does not have it, nor the {} that follow it", n - 1)
+                        }
+                    };
+                    self.complain(&first, &what, None);
+                    parts.push(Part::UNKNOWN);
+                }
+                next = number.saturating_add(1);
+            }
+            if let Some(sha256) = sha256
+                && let Some(original) = digests.insert(sha256, file.clone())
+            {
+                self.complain(&file, &format!("is a copy of {original}: what it was is not known"), None);
+                part = Part::UNKNOWN;
+            } else if let Some(first_ts) = first_ts {
+                if let Some((before, other)) = earliest.take().filter(|(before, _)| first_ts < *before) {
+                    let ns = before - first_ts;
+                    let what = format!(
+                        "begins {ns} ns before {other}: the segments are not in the order in which they were written"
+                    );
+                    self.complain(&file, &what, None);
+                    disordered = true;
+                }
+                earliest = Some((first_ts, file));
+            }
+            parts.push(part);
+        }
+        if disordered {
+            // Which of them are where they belong is not known.
+            parts = parts.into_iter().flat_map(|part| [Part::UNKNOWN, part]).collect();
+        }
+        parts
     }
 
     /// The part that an entry of the manifest stands for.
@@ -180,32 +257,49 @@ impl Capture {
         // Before the crash that damaged it, its stream may not have been removed yet.
         let stream = self.dir.join(file_name(number, Form::Arrows));
         if fs::symlink_metadata(&stream).is_ok_and(|m| m.is_file()) {
-            self.complain(&entry.file, &format!("{what}; its stream is read instead"), Some(0));
-            return Part::Open { path: stream };
+            let lacks = entry.rows.saturating_sub(rows_of(&stream));
+            self.complain(&entry.file, &format!("{what}; its stream is read instead"), Some(lacks));
+            return Part::Open { path: stream, lacks: Some(lacks) };
         }
         self.complain(&entry.file, &what, Some(entry.rows));
         Part::Missing { rows: Some(entry.rows), last_ts: Some(entry.last_ts) }
     }
 
-    /// The part that a file stands for which the manifest does not have.
-    fn unlisted(&self, number: u64, forms: &[Form]) -> Option<Part> {
-        let stream = self.dir.join(file_name(number, Form::Arrows));
+    /// The part that a file stands for which the manifest does not have. `newest`: no file has a larger number.
+    fn unlisted(&self, number: u64, forms: &[Form], newest: bool) -> Option<Found> {
+        let mut file = file_name(number, Form::Arrows);
+        let stream = self.dir.join(&file);
+        let whole = || forms.contains(&Form::Arrows) && is_finished(&stream);
+        let mut lacks = Some(0);
         if forms.contains(&Form::Parquet) {
-            let name = file_name(number, Form::Parquet);
-            let path = self.dir.join(&name);
+            file = file_name(number, Form::Parquet);
+            let path = self.dir.join(&file);
             // It has its name only since it was complete and on disk; the stream may be neither.
-            match readable(&path) {
-                Ok(()) => return Some(Part::Sealed { path, entry: None }),
+            match earliest_of(&path, &self.names) {
+                Ok(first_ts) => {
+                    let sha256 = sha256(&path).ok();
+                    let part = Part::Sealed { path, entry: None };
+                    return Some(Found { number: Some(number), file, part, first_ts, sha256 });
+                }
                 Err(what) if forms.contains(&Form::Arrows) => {
-                    self.complain(&name, &format!("{what}; its stream is read instead"), Some(0));
+                    lacks = whole().then_some(0);
+                    self.complain(&file, &format!("{what}; its stream is read instead"), lacks);
                 }
                 Err(what) => {
-                    self.complain(&name, &what, None);
-                    return Some(Part::Missing { rows: None, last_ts: None });
+                    self.complain(&file, &what, None);
+                    let part = Part::UNKNOWN;
+                    return Some(Found { number: Some(number), file, part, first_ts: None, sha256: None });
                 }
             }
+        } else if !forms.contains(&Form::Arrows) {
+            return None;
+        } else if !newest && !whole() {
+            // A recorder completes a stream before it begins the next one. That has reached the disk, and this end not.
+            lacks = None;
+            self.complain(&file, "breaks off, and another segment follows it", lacks);
         }
-        forms.contains(&Form::Arrows).then_some(Part::Open { path: stream })
+        let part = Part::Open { path: stream, lacks };
+        Some(Found { number: Some(number), file, part, first_ts: None, sha256: None })
     }
 
     /// The capture's directory.
@@ -350,7 +444,7 @@ impl Capture {
     fn bytes(&self) -> u64 {
         let length = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
         let parts = self.parts.iter().map(|part| match part {
-            Part::Sealed { path, .. } | Part::Open { path } => length(path),
+            Part::Sealed { path, .. } | Part::Open { path, .. } => length(path),
             Part::Missing { .. } => 0,
         });
         parts.fold(length(&self.dir.join(super::manifest::FILE)), u64::saturating_add)
@@ -405,9 +499,31 @@ fn check(path: &Path, entry: &SegmentEntry) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a segment without a checksum can be read to its end.
-fn readable(path: &Path) -> Result<(), String> {
+fn spec_named(name: &str) -> Option<&'static Spec> {
+    SPECS.iter().find(|spec| spec.name == name)
+}
+
+/// When the earliest event of a segment without a checksum happened. An error if it cannot be read to its end.
+fn earliest_of(path: &Path, names: &Names) -> Result<Option<u64>, String> {
     let mut source = Source::Sealed(Box::new(SealedFile::open(path, 0)?.0));
-    while source.next_batch()?.is_some() {}
-    Ok(())
+    let mut earliest: Option<u64> = None;
+    let mut records = Vec::new();
+    while let Some(batch) = source.next_batch()? {
+        records.clear();
+        decode(names, &batch, &mut records)?;
+        // What is missing may be told of later than it happened.
+        let events = records.iter().filter(|record| record.kind().is_some_and(|kind| !kind.is_synthetic()));
+        earliest = events.map(|record| record.ts).chain(earliest).min();
+    }
+    Ok(earliest)
+}
+
+/// How many records a stream has, as far as it can be read.
+fn rows_of(path: &Path) -> u64 {
+    let Ok(mut stream) = StreamFile::open(path) else { return 0 };
+    let mut rows = 0;
+    while let Ok(Some(batch)) = stream.next_batch() {
+        rows += batch.num_rows() as u64;
+    }
+    rows
 }

@@ -45,6 +45,8 @@ pub struct Records<'a> {
     capture: &'a Capture,
     parts: std::slice::Iter<'a, Part>,
     source: Option<(Source, &'a Path)>,
+    /// How many records are missing behind the end of `source`; `None` if that is not known.
+    lacks: Option<u64>,
     buffer: Vec<Record>,
     at: usize,
     from: u64,
@@ -74,6 +76,7 @@ impl<'a> Records<'a> {
             capture,
             parts: parts.iter(),
             source: None,
+            lacks: Some(0),
             buffer: Vec::new(),
             at: 0,
             from,
@@ -177,10 +180,17 @@ impl<'a> Records<'a> {
         });
         match batch {
             Ok(true) => {}
-            Ok(false) => self.source = None,
+            Ok(false) => {
+                self.source = None;
+                let lacks = std::mem::replace(&mut self.lacks, Some(0));
+                if lacks != Some(0) {
+                    self.hole_of_damage(lacks);
+                }
+            }
             Err(what) => {
                 let path = *path;
                 self.source = None;
+                self.lacks = Some(0);
                 self.damaged(path, &what, rows);
             }
         }
@@ -201,8 +211,11 @@ impl<'a> Records<'a> {
                 }
                 Err(what) => self.damaged(path, &what, entry.map(|e| self.capture.entry(e).rows)),
             },
-            Part::Open { path } => match StreamFile::open(path) {
-                Ok(file) => self.source = Some((Source::Open(Box::new(file)), path)),
+            Part::Open { path, lacks } => match StreamFile::open(path) {
+                Ok(file) => {
+                    self.source = Some((Source::Open(Box::new(file)), path));
+                    self.lacks = *lacks;
+                }
                 // A recorder at work may have sealed it since the capture was opened.
                 Err(what) => match SealedFile::open(&path.with_extension("parquet"), from) {
                     Ok((file, skipped)) => {
@@ -223,6 +236,10 @@ impl<'a> Records<'a> {
     fn damaged(&mut self, path: &Path, what: &str, rows: Option<u64>) {
         let file = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         self.capture.complain(&file, what, rows);
+        self.hole_of_damage(rows);
+    }
+
+    fn hole_of_damage(&mut self, rows: Option<u64>) {
         self.skip(rows, true);
         if self.capture.is_lossy() {
             // A loss in there may reach further; how far cannot be read any more.

@@ -7,6 +7,7 @@ use super::error::{CaptureError, RECORDING_STOPPED};
 use super::folder::Folder;
 use super::manifest::SegmentEntry;
 use super::schema::{FIXED, schema, writer_properties};
+use super::stream::FINISHED;
 use arrow_array::{Array, RecordBatch};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
@@ -144,6 +145,11 @@ impl OpenSegment {
         let failed = |e| CaptureError::io(&self.path, "open it again", RECORDING_STOPPED, e);
         let file = self.file.try_clone().map_err(failed)?;
         Ok(Flusher { path: self.path.clone(), number: self.number, file })
+    }
+
+    /// Marks the stream as whole: the next segment begins.
+    pub(super) fn finish(&mut self) -> Result<(), CaptureError> {
+        self.file.write_all(&FINISHED).map_err(|e| CaptureError::io(&self.path, "write it", RECORDING_STOPPED, e))
     }
 
     /// Adds a batch. When this returns, the batch survives the end of this process.

@@ -14,7 +14,7 @@ use arrow_ipc::reader::StreamDecoder;
 use arrow_ipc::{MessageHeader, root_as_message};
 use rustc_hash::FxHashMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// Largest message header, bytes; ours are at most ten thousand.
@@ -94,6 +94,17 @@ fn check_fields(schema: arrow_ipc::Schema<'_>) -> Result<(), String> {
         return Err("a schema with remarks, which are never written".to_owned());
     }
     Ok(())
+}
+
+/// Written behind a stream that nothing is added to any more: the end of an Arrow stream, twice.
+pub(super) const FINISHED: [u8; 16] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+
+/// Whether a recorder has finished this stream: all that it wrote is there.
+pub(super) fn is_finished(path: &Path) -> bool {
+    let Ok((mut file, length)) = file::open(path, false) else { return false };
+    let mut end = [0; FINISHED.len()];
+    let Some(at) = length.checked_sub(end.len() as u64) else { return false };
+    file.seek(SeekFrom::Start(at)).is_ok() && file.read_exact(&mut end).is_ok() && end == FINISHED
 }
 
 /// What the next message turned out to be.

@@ -196,7 +196,10 @@ impl CaptureWriter {
 
     fn seal(&mut self) -> Result<(), CaptureError> {
         match self.open.take() {
-            Some(_) => self.send(Job::Seal),
+            Some(mut open) => {
+                open.finish()?;
+                self.send(Job::Seal)
+            }
             None => Ok(()),
         }
     }
