@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     /// No space, quota or file-size limit left.
-    #[error("{}: the disk is full ({source}); {consequence}", path.display())]
+    #[error("{}: {} ({source}); {consequence}", path.display(), full(source))]
     DiskFull {
         /// File that could not be written.
         path: PathBuf,
@@ -176,5 +176,14 @@ impl CaptureError {
             }
             _ => Self::Io { path, doing, consequence, source },
         }
+    }
+}
+
+/// What has no room: a file may be limited where the disk is not.
+fn full(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::FileTooLarge => "the file may not grow any more: see ulimit -f, and the file system's own limit",
+        io::ErrorKind::QuotaExceeded => "the disk quota is used up",
+        _ => "the disk is full",
     }
 }

@@ -88,8 +88,12 @@ impl Recorded {
         if self.asked.is_none() {
             // Once it has died, its children are not to be told from others'.
             self.asked = Some((Instant::now(), Process::of(pid).map_or_else(Vec::new, Process::tree)));
-            // SAFETY: a signal to a child that has not been waited for: the id is still its own.
-            unsafe { libc::kill(pid.cast_signed(), libc::SIGTERM) };
+            // SAFETY: signals to a child that has not been waited for: the id is still its own. A stopped one does not
+            // see the first before the second.
+            unsafe {
+                libc::kill(pid.cast_signed(), libc::SIGTERM);
+                libc::kill(pid.cast_signed(), libc::SIGCONT);
+            }
         }
     }
 
