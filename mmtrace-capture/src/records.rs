@@ -182,7 +182,7 @@ impl<'a> Records<'a> {
             Ok(true) => {}
             Ok(false) => {
                 self.source = None;
-                let lacks = std::mem::replace(&mut self.lacks, Some(0));
+                let lacks = self.lacks.replace(0);
                 if lacks != Some(0) {
                     self.hole_of_damage(lacks);
                 }
