@@ -1,6 +1,5 @@
 //! Collapse of a file in memory that several processes have mapped.
 
-use super::Job;
 use super::children::{Child, Step};
 use super::inspect::copy_from;
 use super::khugepaged::{THP, collapse, hurry};
@@ -8,6 +7,7 @@ use super::settings::Setting;
 use super::stamp::{stamp, wrong};
 use super::sys::{Access, Advice, Backing, HUGE, Mapping, memfd};
 use super::tally::Tally;
+use super::{Job, threads};
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -46,17 +46,17 @@ fn drive(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
     let settings = khugepaged_on_files(tally);
     let (file, memory) = (&file, &memory);
     std::thread::scope(|scope| {
-        scope.spawn(move || {
+        threads::start(scope, move || {
             if let Err(error) = collapsing(job, tally, file, memory, len) {
                 tally.note("collapse", format!("stopped early: {error}"));
             }
         });
-        scope.spawn(move || {
+        threads::start(scope, move || {
             if let Err(error) = reading(job, tally, file, memory, pids) {
                 tally.note("read", format!("stopped early: {error}"));
             }
         });
-        scope.spawn(move || {
+        threads::start(scope, move || {
             let mut counts = tally.local("read");
             while job.pause(Duration::from_micros(200)) {
                 counts.add("pages with wrong contents", wrong(memory, pages, STEP));

@@ -3,7 +3,7 @@
 use super::settings::number_list;
 use super::sys::{Advice, Backing, HUGE, Mapping, PAGE};
 use super::tally::Tally;
-use super::{Job, process};
+use super::{Job, process, threads};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -31,18 +31,18 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
     let kept = AtomicUsize::new(BUSY);
     let kept = &kept;
     std::thread::scope(|scope| {
-        scope.spawn(move || {
+        threads::start(scope, move || {
             if let Err(error) = compact(job, tally, scattered, kept, Path::new(COMPACT)) {
                 tally.note("compact", format!("stopped early: {error}"));
             }
         });
         for index in 0..job.threads {
-            scope.spawn(move || {
+            threads::start(scope, move || {
                 process::pin(&job.cpus, index);
                 touch(job, tally, scattered, kept, index);
             });
         }
-        scope.spawn(move || match nodes[..] {
+        threads::start(scope, move || match nodes[..] {
             [one, other, ..] => {
                 if let Err(error) = between_nodes(job, tally, [one, other]) {
                     tally.note("nodes", format!("stopped early: {error}"));
@@ -149,7 +149,7 @@ fn between_nodes(job: &Job<'_>, tally: &Tally, nodes: [u32; 2]) -> io::Result<()
     huge.advise(Advice::HugePage)?;
     huge.fill(HUGE / PAGE, 1);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        threads::start(scope, || {
             while job.go() {
                 small.fill(1, 2);
                 huge.fill(1, 2);

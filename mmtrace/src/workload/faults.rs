@@ -2,7 +2,7 @@
 
 use super::sys::{Access, Advice, Backing, Mapping, PAGE, fault_count, memfd};
 use super::tally::Tally;
-use super::{Job, process};
+use super::{Job, process, threads};
 use std::io;
 
 /// Most memory of a thread: larger regions only make the rounds longer.
@@ -14,7 +14,7 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
     let region = (job.memory / job.threads / 2 / PAGE * PAGE).clamp(64 * PAGE, REGION);
     std::thread::scope(|scope| {
         for index in 0..job.threads {
-            scope.spawn(move || {
+            threads::start(scope, move || {
                 process::pin(&job.cpus, index);
                 if let Err(error) = thread(job, tally, region) {
                     tally.note("anonymous", format!("a thread stopped early: {error}"));

@@ -1,10 +1,10 @@
 //! Processes and threads that come and go, and mappings that move.
 
-use super::Job;
 use super::children::{Child, Step};
 use super::process::{die_with_parent, fork_touching};
 use super::sys::{Advice, Backing, HUGE, Mapping, PAGE};
 use super::tally::Tally;
+use super::{Job, threads};
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -19,7 +19,7 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
     let region = (job.memory / job.threads / 4 / PAGE * PAGE).clamp(16 * PAGE, REGION);
     std::thread::scope(|scope| {
         for _ in 0..job.threads {
-            scope.spawn(move || {
+            threads::start(scope, move || {
                 if let Err(error) = thread(job, tally, region) {
                     tally.note("fork", format!("a thread stopped early: {error}"));
                 }
@@ -58,7 +58,9 @@ fn thread(job: &Job<'_>, tally: &Tally, region: usize) -> io::Result<()> {
 
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| memory.scan(16));
+                threads::start(scope, || {
+                    memory.scan(16);
+                });
             }
         });
         threads.add("threads", 4);
@@ -92,19 +94,19 @@ pub(super) fn storm(job: &Job<'_>, tally: &Tally) {
     };
     std::thread::scope(|scope| {
         for _ in 0..job.threads {
-            scope.spawn(move || {
+            threads::start(scope, move || {
                 if let Err(error) = forking(job, tally, memory) {
                     tally.note("fork", format!("a thread stopped early: {error}"));
                 }
             });
         }
-        scope.spawn(move || {
+        threads::start(scope, move || {
             let mut counts = tally.local("fault");
             while job.go() {
                 counts.add("pages written in the parent", memory.fill(1, 1));
             }
         });
-        scope.spawn(move || {
+        threads::start(scope, move || {
             let mut counts = tally.local("zap");
             job.repeat(tally, "zap", || {
                 memory.advise_range(0, region / 2 / PAGE * PAGE, Advice::DontNeed)?;

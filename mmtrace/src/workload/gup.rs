@@ -1,10 +1,10 @@
 //! Pages that the kernel holds a reference to, against collapse and MADV_DONTNEED.
 
-use super::Job;
 use super::inspect::{copy_from, splice, write_to};
 use super::khugepaged::{collapse, fill_small};
 use super::sys::{Advice, Backing, HUGE, Mapping, PAGE};
 use super::tally::Tally;
+use super::{Job, threads};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -27,7 +27,7 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
         [("collapse", collapsing), ("process_vm_readv", reading), ("vmsplice", splicing), ("O_DIRECT", writing)];
     std::thread::scope(|scope| {
         for (path, body) in ways {
-            scope.spawn(move || {
+            threads::start(scope, move || {
                 if let Err(error) = body(job, tally, memory) {
                     tally.note(path, format!("stopped early: {error}"));
                 }

@@ -1,6 +1,5 @@
 //! Huge pages of the pool: shared page tables, reservations, and a pool that has not one page too many.
 
-use super::Job;
 use super::children::{Child, Step};
 use super::inspect::{Pagemap, copy_from, copy_to, resident};
 use super::migrate::nodes;
@@ -8,6 +7,7 @@ use super::settings::Setting;
 use super::stamp::{value, wrong};
 use super::sys::{Access, Advice, Backing, GIGANTIC, HUGE, MPOL_MF_MOVE_ALL, Mapping, PAGE, huge_memfd};
 use super::tally::Tally;
+use super::{Job, threads};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -93,17 +93,17 @@ fn drive(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
 
     let memory = &memory;
     std::thread::scope(|scope| {
-        scope.spawn(move || {
+        threads::start(scope, move || {
             if let Err(error) = walking(job, tally, memory, pids) {
                 tally.note("walk", format!("stopped early: {error}"));
             }
         });
-        scope.spawn(move || {
+        threads::start(scope, move || {
             if let Err(error) = moving(job, tally, memory) {
                 tally.note("move", format!("stopped early: {error}"));
             }
         });
-        scope.spawn(move || {
+        threads::start(scope, move || {
             let mut counts = tally.local("shared");
             let mut body = || -> io::Result<()> {
                 counts.add("huge pages with wrong contents", wrong(memory, PAGES, STEP));
@@ -125,8 +125,8 @@ fn drive(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
                     tally.note("private", "the pool has more free pages than needed: no fault can miss one".to_owned());
                 }
                 let pid = std::process::id().cast_signed();
-                scope.spawn(move || zapping(job, tally, "private", private));
-                scope.spawn(move || faulting(job, tally, "private", private, pid, job.end));
+                threads::start(scope, move || zapping(job, tally, "private", private));
+                threads::start(scope, move || faulting(job, tally, "private", private, pid, job.end));
             }
             Err(error) => tally.note("private", format!("no memory: {error}")),
         }
@@ -240,8 +240,8 @@ fn both(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
     let first = &Job { end: half, cpus: job.cpus.clone(), ..*job };
     let pid = std::process::id().cast_signed();
     std::thread::scope(|scope| {
-        scope.spawn(move || zapping(first, tally, "owner", memory));
-        scope.spawn(move || faulting(first, tally, "owner", memory, pid, half));
+        threads::start(scope, move || zapping(first, tally, "owner", memory));
+        threads::start(scope, move || faulting(first, tally, "owner", memory, pid, half));
     });
     memory.advise(Advice::DontNeed)?;
     let mut child = Child::fork(&[Step::Advise(memory, Advice::DontNeed)], None)?;

@@ -1,11 +1,11 @@
 //! Collapse of small pages into huge ones.
 
-use super::Job;
 use super::settings::Setting;
 use super::settings::line_kib;
 use super::swap::SwapFile;
 use super::sys::{Advice, Backing, HUGE, Mapping, PAGE, memfd};
 use super::tally::{Local, Tally};
+use super::{Job, threads};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -29,28 +29,28 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
         Err(error) => return tally.note("khugepaged", format!("no memory: {error}")),
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        threads::start(scope, || {
             if let Err(error) = wait_for_khugepaged(job, tally, scanned) {
                 tally.note("khugepaged", format!("stopped early: {error}"));
             }
         });
-        scope.spawn(|| {
+        threads::start(scope, || {
             if let Err(error) = collapse_anon(job, tally) {
                 tally.note("collapse anonymous", format!("stopped early: {error}"));
             }
         });
-        scope.spawn(|| {
+        threads::start(scope, || {
             if let Err(error) = collapse_shmem(job, tally) {
                 tally.note("collapse shmem", format!("stopped early: {error}"));
             }
         });
-        scope.spawn(|| {
+        threads::start(scope, || {
             if let Err(error) = collapse_swapped(job, tally) {
                 tally.note("collapse swapped", format!("not provoked: {error}"));
             }
         });
         for _ in 0..job.threads.div_ceil(2) {
-            scope.spawn(|| {
+            threads::start(scope, || {
                 let mut counts = tally.local("khugepaged");
                 // Not busy: khugepaged needs a CPU, too.
                 while job.pause(Duration::from_millis(1)) {

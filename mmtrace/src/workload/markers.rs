@@ -1,11 +1,11 @@
 //! Markers in page tables that a collapse removes: what rule I-MARKER forbids, looked for on this kernel.
 
-use super::Job;
 use super::inspect::{Pagemap, Peek, resident};
 use super::khugepaged::collapse;
 use super::sys::{Advice, Backing, HUGE, Mapping, PAGE, memfd};
 use super::tally::Tally;
 use super::uffd::{MINOR_SHMEM, Mode, POISON, Uffd};
+use super::{Job, threads};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -73,7 +73,7 @@ fn against_collapse(
         .map_err(|error| io::Error::other(format!("the file cannot be collapsed: {error}")))?;
     let done = &AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(move || {
+        threads::start(scope, move || {
             let mut counts = tally.local("collapse");
             while job.go() && !done.load(Ordering::Relaxed) {
                 if let Err(error) = collapse(memory, &mut counts) {
@@ -84,7 +84,7 @@ fn against_collapse(
             }
         });
         for _ in 0..WALKERS {
-            scope.spawn(move || {
+            threads::start(scope, move || {
                 let mut counts = tally.local("walk");
                 while job.go() && !done.load(Ordering::Relaxed) {
                     if let Err(error) = resident(memory, 0, memory.len()) {

@@ -3,7 +3,7 @@
 use super::settings::{number_list, vmstat};
 use super::sys::{Access, Advice, MPOL_MF_MOVE, Mapping, PAGE};
 use super::tally::Tally;
-use super::{Job, process};
+use super::{Job, process, threads};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
     // lock they then need, while faults wait in it for migration.
     let border = memory.pages() / 4 * 3;
     std::thread::scope(|scope| {
-        scope.spawn(move || {
+        threads::start(scope, move || {
             let done = match nodes[..] {
                 [one, other, ..] => between(job, tally, memory, border, [one, other]),
                 _ => compact(job, tally, memory, border),
@@ -41,12 +41,12 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
             }
         });
         for index in 0..job.threads {
-            scope.spawn(move || {
+            threads::start(scope, move || {
                 process::pin(&job.cpus, index);
                 fault(job, tally, memory, border, index);
             });
         }
-        scope.spawn(move || {
+        threads::start(scope, move || {
             if let Err(error) = change(job, tally, memory, border) {
                 tally.note("change", format!("stopped early: {error}"));
             }

@@ -1,8 +1,8 @@
 //! Writers of the VMA tree against threads that fault in the same mm.
 
-use super::Job;
 use super::sys::{Access, Advice, Backing, Mapping, PAGE};
 use super::tally::Tally;
+use super::{Job, threads};
 use std::io;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
     let shared = &shared;
     std::thread::scope(|scope| {
         for index in 0..each {
-            scope.spawn(move || {
+            threads::start(scope, move || {
                 let mut counts = tally.local("map");
                 job.repeat(tally, "map", || {
                     let small = Mapping::new(SMALL * PAGE, Backing::Anon)?;
@@ -35,14 +35,14 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
                     Ok(())
                 });
             });
-            scope.spawn(move || {
+            threads::start(scope, move || {
                 let result = if index % 2 == 0 { replacing(job, tally, shared) } else { faulting(job, tally, region) };
                 if let Err(error) = result {
                     tally.note("fault", format!("a thread stopped early: {error}"));
                 }
             });
         }
-        scope.spawn(move || {
+        threads::start(scope, move || {
             let mut counts = tally.local("fault");
             while job.go() {
                 counts.add("pages read where others replace", shared.scan(1));

@@ -27,6 +27,7 @@ mod table;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod uffd;
 mod uffd_wp;
 
@@ -173,6 +174,13 @@ fn execute(args: &WorkloadArgs, stop: &AtomicBool, launch: all::Launch<'_>) -> R
     match workload.body {
         Body::One(body) | Body::Alone(body) => body(&job, &tally),
         Body::All => all::run(&job, args, launch, &tally),
+    }
+    let refused = threads::refused();
+    if refused > 0 {
+        bail!(
+            "{name} could not start all of its threads ({refused} are missing), so it did less than it is for: allow \
+             more processes (ulimit -u, the cgroup's pids.max), or ask for fewer with --threads"
+        );
     }
     Ok(Outcome {
         workload: workload.name.to_owned(),

@@ -1,10 +1,10 @@
 //! Whole page tables of a file mapping that move, against collapses that take them away.
 
-use super::Job;
 use super::khugepaged::collapse;
 use super::stamp::{stamp, wrong};
 use super::sys::{Advice, Backing, HUGE, Mapping, memfd};
 use super::tally::Tally;
+use super::{Job, threads};
 use std::fs::File;
 use std::io;
 use std::time::Duration;
@@ -22,13 +22,13 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
     let file = &file;
     std::thread::scope(|scope| {
         for backing in [Backing::Shared(file), Backing::Private(file)] {
-            scope.spawn(move || {
+            threads::start(scope, move || {
                 if let Err(error) = moving(job, tally, backing) {
                     tally.note("move", format!("stopped early: {error}"));
                 }
             });
         }
-        scope.spawn(move || {
+        threads::start(scope, move || {
             if let Err(error) = collapsing(job, tally, file) {
                 tally.note("collapse", format!("stopped early: {error}"));
             }

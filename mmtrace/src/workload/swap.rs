@@ -1,11 +1,11 @@
 //! Pages that go to swap and come back, and a swap file for as long as a workload runs.
 
-use super::Job;
 use super::journal::{Change, journal};
 use super::process::{self, swap_off, swap_on};
 use super::settings::{line_kib, vmstat};
 use super::sys::{Advice, Mapping, PAGE};
 use super::tally::Tally;
+use super::{Job, threads};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -33,7 +33,7 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
     let before = vmstat("pswpin");
     std::thread::scope(|scope| {
         for index in 0..job.threads.max(2) {
-            scope.spawn(move || {
+            threads::start(scope, move || {
                 process::pin(&job.cpus, index);
                 let mut counts = tally.local("swap in");
                 while job.go() {
@@ -43,7 +43,7 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
                 }
             });
         }
-        scope.spawn(move || {
+        threads::start(scope, move || {
             let mut counts = tally.local("swap out");
             // Written once: a page that is only read after that leaves again without being written.
             memory.fill(1, 1);

@@ -1,11 +1,11 @@
 //! Write protection by userfaultfd against a collapse from another mapping.
 
-use super::Job;
 use super::inspect::{Entry, Pagemap};
 use super::khugepaged::collapse;
 use super::sys::{Advice, Backing, HUGE, Mapping, PAGE, memfd};
 use super::tally::Tally;
 use super::uffd::{Mode, Uffd, WP_SHMEM};
+use super::{Job, threads};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,7 +31,7 @@ fn drive(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
     // Punching the file takes markers away as it should, so it is not done while any is looked for.
     let collapsing = &AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(move || {
+        threads::start(scope, move || {
             let mut counts = tally.local("collapse");
             while job.go() {
                 if collapsing.load(Ordering::Acquire)
@@ -42,7 +42,7 @@ fn drive(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
                 std::thread::sleep(Duration::from_micros(20));
             }
         });
-        scope.spawn(move || {
+        threads::start(scope, move || {
             let mut counts = tally.local("read");
             // Reading is permitted: it replaces a marker by the page, which keeps the protection.
             while job.pause(Duration::from_micros(500)) {
