@@ -10,7 +10,7 @@ use super::records::Source;
 use super::sealed::{SEGMENT_BYTES_MAX, SealedFile, sha256};
 use super::segment::{Form, file_name, parse_name};
 use super::stream::{StreamFile, is_finished};
-use mmtrace_common::{Column, Kind, SPECS, Spec};
+use mmtrace_common::{Column, Kind};
 use mmtrace_model::context::Context;
 use mmtrace_model::replay::timeline;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -110,8 +110,8 @@ struct Found {
     /// Its file.
     file: String,
     part: Part,
-    /// When the earliest of its events happened, where that is known.
-    first_ts: Option<u64>,
+    /// When the earliest and the latest of its events happened, where that is known.
+    span: Option<(u64, u64)>,
     /// Of a sealed segment.
     sha256: Option<String>,
 }
@@ -176,11 +176,9 @@ impl Capture {
             }
             let part = capture.listed(i, entry, number);
             let known = matches!(part, Part::Sealed { .. }) && entry.rows > 0;
-            // What is missing may be told of later than it happened.
-            let synthetic = |kind: &String| spec_named(kind).is_none_or(|spec| spec.kind.is_synthetic());
-            let timed = known && !entry.kinds.keys().any(synthetic);
-            let (sha256, first_ts) = (known.then(|| entry.sha256.clone()), timed.then_some(entry.first_ts));
-            found.push(Found { number, file: entry.file.clone(), part, first_ts, sha256 });
+            let (sha256, span) =
+                (known.then(|| entry.sha256.clone()), known.then_some((entry.first_ts, entry.last_ts)));
+            found.push(Found { number, file: entry.file.clone(), part, span, sha256 });
         }
         // What came after the manifest's last word: at most one segment, unless somebody put in an older manifest.
         // A flight recorder that was interrupted may not have removed what it gave up.
@@ -200,9 +198,9 @@ impl Capture {
         let mut parts = Vec::with_capacity(found.len());
         let mut next = self.manifest.dropped.segments.saturating_add(1);
         let mut digests: FxHashMap<String, String> = FxHashMap::default();
-        let mut earliest: Option<(u64, String)> = None;
+        let mut before: Option<((u64, u64), String)> = None;
         let mut disordered = false;
-        for Found { number, file, mut part, first_ts, sha256 } in found {
+        for Found { number, file, mut part, span, sha256 } in found {
             if let Some(number) = number {
                 if number > next {
                     let first = file_name(next, Form::Parquet);
@@ -222,16 +220,16 @@ impl Capture {
             {
                 self.complain(&file, &format!("is a copy of {original}: what it was is not known"), None);
                 part = Part::UNKNOWN;
-            } else if let Some(first_ts) = first_ts {
-                if let Some((before, other)) = earliest.take().filter(|(before, _)| first_ts < *before) {
-                    let ns = before - first_ts;
-                    let what = format!(
-                        "begins {ns} ns before {other}: the segments are not in the order in which they were written"
-                    );
+                // Or the other one is the copy, and stands where something else was.
+                disordered = true;
+            } else if let Some(span) = span {
+                if let Some((_, other)) = before.take().filter(|(before, _)| is_before(span, *before)) {
+                    let what =
+                        format!("is older than {other}: the segments are not in the order in which they were written");
                     self.complain(&file, &what, None);
                     disordered = true;
                 }
-                earliest = Some((first_ts, file));
+                before = Some((span, file));
             }
             parts.push(part);
         }
@@ -271,15 +269,18 @@ impl Capture {
         let stream = self.dir.join(&file);
         let whole = || forms.contains(&Form::Arrows) && is_finished(&stream);
         let mut lacks = Some(0);
-        if forms.contains(&Form::Parquet) {
+        let sealed = self.dir.join(file_name(number, Form::Parquet));
+        let is_file = |path: &Path| fs::symlink_metadata(path).is_ok_and(|m| m.is_file());
+        // A recorder at work may have sealed it since the directory was listed.
+        if forms.contains(&Form::Parquet) || !is_file(&stream) && is_file(&sealed) {
             file = file_name(number, Form::Parquet);
-            let path = self.dir.join(&file);
+            let path = sealed;
             // It has its name only since it was complete and on disk; the stream may be neither.
-            match earliest_of(&path, &self.names) {
-                Ok(first_ts) => {
+            match span_of(&path, &self.names) {
+                Ok(span) => {
                     let sha256 = sha256(&path).ok();
                     let part = Part::Sealed { path, entry: None };
-                    return Some(Found { number: Some(number), file, part, first_ts, sha256 });
+                    return Some(Found { number: Some(number), file, part, span, sha256 });
                 }
                 Err(what) if forms.contains(&Form::Arrows) => {
                     lacks = whole().then_some(0);
@@ -288,7 +289,7 @@ impl Capture {
                 Err(what) => {
                     self.complain(&file, &what, None);
                     let part = Part::UNKNOWN;
-                    return Some(Found { number: Some(number), file, part, first_ts: None, sha256: None });
+                    return Some(Found { number: Some(number), file, part, span: None, sha256: None });
                 }
             }
         } else if !forms.contains(&Form::Arrows) {
@@ -299,7 +300,7 @@ impl Capture {
             self.complain(&file, "breaks off, and another segment follows it", lacks);
         }
         let part = Part::Open { path: stream, lacks };
-        Some(Found { number: Some(number), file, part, first_ts: None, sha256: None })
+        Some(Found { number: Some(number), file, part, span: None, sha256: None })
     }
 
     /// The capture's directory.
@@ -499,23 +500,27 @@ fn check(path: &Path, entry: &SegmentEntry) -> Result<(), String> {
     Ok(())
 }
 
-fn spec_named(name: &str) -> Option<&'static Spec> {
-    SPECS.iter().find(|spec| spec.name == name)
+/// Whether a segment of this span was written before one of that span. A record may come late, so that it is older than
+/// all of a short segment before its own: its segment as a whole is not.
+const fn is_before(span: (u64, u64), that: (u64, u64)) -> bool {
+    span.0 < that.0 && span.0.midpoint(span.1) < that.0.midpoint(that.1)
 }
 
-/// When the earliest event of a segment without a checksum happened. An error if it cannot be read to its end.
-fn earliest_of(path: &Path, names: &Names) -> Result<Option<u64>, String> {
+/// When the earliest and the latest event of a segment without a checksum happened. An error if it cannot be read to its
+/// end.
+fn span_of(path: &Path, names: &Names) -> Result<Option<(u64, u64)>, String> {
     let mut source = Source::Sealed(Box::new(SealedFile::open(path, 0)?.0));
-    let mut earliest: Option<u64> = None;
+    let mut span: Option<(u64, u64)> = None;
     let mut records = Vec::new();
     while let Some(batch) = source.next_batch()? {
         records.clear();
         decode(names, &batch, &mut records)?;
-        // What is missing may be told of later than it happened.
-        let events = records.iter().filter(|record| record.kind().is_some_and(|kind| !kind.is_synthetic()));
-        earliest = events.map(|record| record.ts).chain(earliest).min();
+        for ts in records.iter().map(|record| record.ts) {
+            let (first, last) = span.unwrap_or((ts, ts));
+            span = Some((first.min(ts), last.max(ts)));
+        }
     }
-    Ok(earliest)
+    Ok(span)
 }
 
 /// How many records a stream has, as far as it can be read.

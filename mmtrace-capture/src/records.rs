@@ -184,7 +184,7 @@ impl<'a> Records<'a> {
                 self.source = None;
                 let lacks = self.lacks.replace(0);
                 if lacks != Some(0) {
-                    self.hole_of_damage(lacks);
+                    self.skip(lacks, true);
                 }
             }
             Err(what) => {
@@ -236,15 +236,14 @@ impl<'a> Records<'a> {
     fn damaged(&mut self, path: &Path, what: &str, rows: Option<u64>) {
         let file = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         self.capture.complain(&file, what, rows);
-        self.hole_of_damage(rows);
+        self.skip(rows, true);
     }
 
-    fn hole_of_damage(&mut self, rows: Option<u64>) {
-        self.skip(rows, true);
-        if self.capture.is_lossy() {
-            // A loss in there may reach further; how far cannot be read any more.
-            self.horizon = self.horizon.max(self.known.saturating_add(LOSS_REACH_NS));
-        }
+    /// Until when a hole reaches that ends before a record of this time.
+    fn end_of(&self, hole: Hole, ts: u64) -> u64 {
+        // A loss in there may reach further; how far cannot be read any more.
+        let reach = if hole.damage && self.capture.is_lossy() { LOSS_REACH_NS } else { 0 };
+        ts.saturating_add(reach).max(self.horizon)
     }
 
     /// The gap for damage that no record follows.
@@ -279,7 +278,7 @@ impl Iterator for Records<'_> {
                 return self.last_gap();
             }
             self.started = true;
-            let gap = self.hole.take().filter(|_| self.gaps).map(|hole| self.gap(hole, record.ts.max(self.horizon)));
+            let gap = self.hole.take().filter(|_| self.gaps).map(|hole| self.gap(hole, self.end_of(hole, record.ts)));
             self.known = self.known.max(record.ts);
             if gap.is_some() {
                 self.held = Some(record);

@@ -43,6 +43,10 @@ const DAMAGES: &[(&str, Damage)] = &[
             segments[n - 1]["file"] = file;
         });
     }),
+    ("a copy of the next one", |dir, n| {
+        fs::copy(segment(dir, n + 1), segment(dir, n)).expect("copied");
+        forget(dir);
+    }),
     ("in the place of the next one", |dir, n| {
         swap(dir, n);
         edit(dir, |segments| {

@@ -75,12 +75,10 @@ pub(super) struct Capture {
 impl Capture {
     /// Seals it.
     fn seal(mut self, engine: &Engine) -> Sealed {
-        if let Some(dumps) = &mut self.dumps {
-            // If it cannot be kept, the capture itself cannot be finished either: that tells why.
-            let _ = dumps.close(engine, &mut self.writer);
-        }
+        let kept = self.dumps.as_mut().map_or(Ok(()), |dumps| dumps.close(engine, &mut self.writer));
         let in_place = self.writer.is_in_place();
-        let result = self.writer.finish(FinalInfo { end_ts: self.end_ts }).map(drop);
+        // Where the last of it could not be written, the capture is not complete, and must not be marked so.
+        let result = kept.and_then(|()| self.writer.finish(FinalInfo { end_ts: self.end_ts }).map(drop));
         Sealed { result, messages: self.dumps.iter_mut().flat_map(Dumps::last).collect(), in_place }
     }
 }
