@@ -95,12 +95,24 @@ pub(super) enum Part {
     /// that is not known.
     Open { path: PathBuf, lacks: Option<u64> },
     /// Nothing that can be read.
-    Missing { rows: Option<u64>, last_ts: Option<u64> },
+    Missing {
+        rows: Option<u64>,
+        last_ts: Option<u64>,
+        /// Until when events are missing that its records tell of, where the manifest knows.
+        losses_until: Option<u64>,
+    },
 }
 
 impl Part {
     /// Stands where nothing is known of what was recorded.
-    const UNKNOWN: Self = Self::Missing { rows: None, last_ts: None };
+    const UNKNOWN: Self = Self::Missing { rows: None, last_ts: None, losses_until: None };
+}
+
+impl Part {
+    /// Stands for a segment that cannot be read, and that the manifest knows.
+    const fn missing(entry: &SegmentEntry) -> Self {
+        Self::Missing { rows: Some(entry.rows), last_ts: Some(entry.last_ts), losses_until: Some(entry.missing_until) }
+    }
 }
 
 /// A part, and what tells whether it is where it belongs.
@@ -245,7 +257,7 @@ impl Capture {
         let Some(number) = number else {
             // A name with a path in it would be read from elsewhere.
             self.complain(&entry.file, "is no segment's name", Some(entry.rows));
-            return Part::Missing { rows: Some(entry.rows), last_ts: Some(entry.last_ts) };
+            return Part::missing(entry);
         };
         let path = self.dir.join(&entry.file);
         let what = match check(&path, entry) {
@@ -260,7 +272,7 @@ impl Capture {
             return Part::Open { path: stream, lacks: Some(lacks) };
         }
         self.complain(&entry.file, &what, Some(entry.rows));
-        Part::Missing { rows: Some(entry.rows), last_ts: Some(entry.last_ts) }
+        Part::missing(entry)
     }
 
     /// The part that a file stands for which the manifest does not have. `newest`: no file has a larger number.

@@ -38,6 +38,8 @@ struct Hole {
     rows: Option<u64>,
     /// Whether damage made it, not the start of the time range.
     damage: bool,
+    /// How far losses that were told of in it reach cannot be read any more.
+    beyond: bool,
 }
 
 /// Iterator over a capture's records, batch by batch: memory does not grow with the capture.
@@ -135,9 +137,16 @@ impl<'a> Records<'a> {
         if rows == Some(0) && !damage {
             return;
         }
-        let hole = self.hole.unwrap_or(Hole { rows: Some(0), damage: false });
+        let hole = self.hole.unwrap_or(Hole { rows: Some(0), damage: false, beyond: false });
         let rows = hole.rows.zip(rows).map(|(a, b)| a.saturating_add(b));
-        self.hole = Some(Hole { rows, damage: hole.damage || damage });
+        self.hole = Some(Hole { rows, damage: hole.damage || damage, ..hole });
+    }
+
+    /// Losses that the newest hole told of may reach beyond it.
+    fn beyond_known(&mut self) {
+        if let Some(hole) = &mut self.hole {
+            hole.beyond = self.capture.is_lossy();
+        }
     }
 
     /// The record that tells of a hole, between what was delivered and `until`.
@@ -185,6 +194,7 @@ impl<'a> Records<'a> {
                 let lacks = self.lacks.replace(0);
                 if lacks != Some(0) {
                     self.skip(lacks, true);
+                    self.beyond_known();
                 }
             }
             Err(what) => {
@@ -225,9 +235,13 @@ impl<'a> Records<'a> {
                     Err(_) => self.damaged(path, &what, None),
                 },
             },
-            Part::Missing { rows, last_ts } => {
+            Part::Missing { rows, last_ts, losses_until } => {
                 let early = last_ts.is_some_and(|ts| ts < from);
                 self.skip(*rows, !early);
+                match losses_until {
+                    Some(until) => self.horizon = self.horizon.max(*until),
+                    None => self.beyond_known(),
+                }
             }
         }
         Some(())
@@ -237,12 +251,12 @@ impl<'a> Records<'a> {
         let file = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         self.capture.complain(&file, what, rows);
         self.skip(rows, true);
+        self.beyond_known();
     }
 
     /// Until when a hole reaches that ends before a record of this time.
     fn end_of(&self, hole: Hole, ts: u64) -> u64 {
-        // A loss in there may reach further; how far cannot be read any more.
-        let reach = if hole.damage && self.capture.is_lossy() { LOSS_REACH_NS } else { 0 };
+        let reach = if hole.beyond { LOSS_REACH_NS } else { 0 };
         ts.saturating_add(reach).max(self.horizon)
     }
 
