@@ -23,7 +23,10 @@ const NOBODY: u32 = 65_534;
 fn program(temp: &TempDir) -> PathBuf {
     set_mode(temp.path(), 0o755);
     let program = temp.path().join("mmtrace");
-    fs::copy(env!("CARGO_BIN_EXE_mmtrace"), &program).expect("a copy");
+    // By another process: a child that the other test forks meanwhile would hold a copy of ours open for writing, and a
+    // program that is open for writing cannot be run.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_mmtrace")).arg(&program).status().expect("cp runs");
+    assert!(copied.success(), "{copied}");
     set_mode(&program, 0o755);
     program
 }
