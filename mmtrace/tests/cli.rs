@@ -488,7 +488,9 @@ fn record_without_privileges_names_what_is_missing() {
     fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o777)).expect("mine");
     // Where tests are built, nobody else may look.
     let program = temp.path().join("mmtrace");
-    fs::copy(env!("CARGO_BIN_EXE_mmtrace"), &program).expect("a copy");
+    // By another process: what other tests fork meanwhile would hold a copy of ours open for writing.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_mmtrace")).arg(&program).status().expect("cp runs");
+    assert!(copied.success(), "{copied}");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("mine");
     let mut command = Command::new(&program);
     command.args(["record", "--seconds", "0.1", "-o", "capture"]).current_dir(temp.path()).stdin(Stdio::null());
