@@ -83,10 +83,10 @@ struct Cells {
 impl Cells {
     fn new(ty: FieldType) -> Self {
         let values = match ty {
-            FieldType::Hex | FieldType::Uint | FieldType::Time => Values::U64(Vec::new()),
+            FieldType::Hex | FieldType::Uint | FieldType::Time | FieldType::Text => Values::U64(Vec::new()),
             FieldType::Int => Values::I32(Vec::new()),
             FieldType::Bool => Values::Bool(Bits::default()),
-            FieldType::Enum(_) | FieldType::Kind => {
+            FieldType::Enum(_) | FieldType::Kind | FieldType::Call => {
                 Values::Name { keys: Vec::new(), extra: Vec::new(), extra_keys: FxHashMap::default() }
             }
         };

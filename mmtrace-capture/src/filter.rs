@@ -142,7 +142,7 @@ impl Subject {
                 FieldType::Bool if name == "true" => Ok(1),
                 FieldType::Bool if name == "false" => Ok(0),
                 FieldType::Bool => Err(format!("{} is true or false", column.name())),
-                FieldType::Enum(_) | FieldType::Kind => match names.number(column, name) {
+                FieldType::Enum(_) | FieldType::Kind | FieldType::Call => match names.number(column, name) {
                     Some(number) => Ok(i128::from(number)),
                     None => unknown(column.name(), names.column(column).map_or(&[][..], |d| d.names())),
                 },

@@ -2,7 +2,7 @@
 
 use arrow_array::StringArray;
 use mmtrace_common::{Column, FieldType, SPECS};
-use mmtrace_model::context::Context;
+use mmtrace_model::{context::Context, names::CALLS};
 use rustc_hash::FxHashMap;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -82,6 +82,9 @@ impl Names {
                         .map(|(name, value)| (name.clone(), u64::from(*value as u32))),
                 )),
                 FieldType::Kind => Some(kinds()),
+                FieldType::Call => Some(Dictionary::new(
+                    CALLS.iter().map(|(call, name)| (name.clone().into_owned(), u64::from(call.number()))),
+                )),
                 _ => None,
             })
             .collect();

@@ -2,7 +2,7 @@
 
 use super::names::Names;
 use mmtrace_common::{Column, FieldType};
-use mmtrace_model::untrusted::clean;
+use mmtrace_model::{names::Comm, untrusted::clean};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -30,10 +30,13 @@ impl<'a> ValueText<'a> {
         match column.ty() {
             FieldType::Hex => Self::Hex(raw),
             FieldType::Uint => Self::Uint(raw),
+            FieldType::Text => Self::Name(Comm::of_words(raw, 0).to_string().into()),
             FieldType::Int => Self::Int(raw as i32),
             FieldType::Bool => Self::Bool(raw & 0xff != 0),
             FieldType::Time => Self::Time(raw),
-            FieldType::Enum(_) | FieldType::Kind => Self::Name(names.name(column, raw).unwrap_or_default()),
+            FieldType::Enum(_) | FieldType::Kind | FieldType::Call => {
+                Self::Name(names.name(column, raw).unwrap_or_default())
+            }
         }
     }
 }

@@ -29,11 +29,13 @@
 //! user side are built together.
 #![no_std]
 
+mod call;
 mod record;
 mod spec;
 
+pub use call::{Call, SYSCALLS_MAX};
 pub use record::{ARGS_MAX, HEADER_WORDS, LOST_KINDS, Record, header_word};
 pub use spec::{
-    ABSENT, At, Class, Column, Event, FUNCTION, Field, FieldType, Function, Kind, MmFrom, OFFSETS, Offset, OffsetId,
-    POSITIONS, SPARE_OFFSETS, SPECS, Site, Slot, Source, Spec, View, event, spec, unknown,
+    ABSENT, At, CALL_OFFSETS, Class, Column, Event, FUNCTION, Field, FieldType, Function, Kind, MmFrom, OFFSETS,
+    Offset, OffsetId, POSITIONS, SPARE_OFFSETS, SPECS, Site, Slot, Source, Spec, View, event, spec, unknown,
 };

@@ -9,7 +9,7 @@ use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_get_func_arg, bpf_probe_re
 use core::{arch::asm, ffi::c_void, hint::assert_unchecked};
 use mmtrace_common::{ABSENT, POSITIONS};
 
-use crate::offsets;
+use crate::{call::call, offsets};
 
 /// Positions of a program's parameters: of the mm first, then of its fields in
 /// the order of the event table.
@@ -65,6 +65,12 @@ impl Args {
             8 => load::<64>(self.ctx),
             _ => 0,
         }
+    }
+
+    /// Returns the current task's entry into the kernel, as a number.
+    #[inline(always)]
+    pub fn call(self) -> u32 {
+        call(self.ctx)
     }
 
     /// The parameter that gives the event's mm.

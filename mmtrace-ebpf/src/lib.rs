@@ -16,10 +16,12 @@
 #![feature(asm_experimental_arch, macro_metavar_expr_concat)]
 
 mod args;
+mod call;
 mod filter;
 mod offsets;
 mod probes;
 mod ring;
+mod stack;
 mod turn;
 
 #[panic_handler]

@@ -24,6 +24,8 @@ offsets! {
     OFF_TASK_STACK task_stack "`task_struct.stack`";
     OFF_TASK_PID task_pid "`task_struct.pid`";
     OFF_TASK_TGID task_tgid "`task_struct.tgid`";
+    OFF_TASK_FLAGS task_flags "`task_struct.flags`";
+    OFF_TASK_THREAD_INFO task_thread_info "`task_struct.thread_info`";
     OFF_TASK_PAGEFAULT_DISABLED task_pagefault_disabled "`task_struct.pagefault_disabled`";
     OFF_MM_MMAP_LOCK mm_mmap_lock "`mm_struct.mmap_lock`";
     OFF_MM_MT mm_mt "`mm_struct.mm_mt`";
@@ -31,6 +33,8 @@ offsets! {
     OFF_MAS_INDEX mas_index "`ma_state.index`";
     OFF_MAS_LAST mas_last "`ma_state.last`";
     OFF_REGS_IP regs_ip "`pt_regs.ip`";
+    OFF_REGS_ORIG_AX regs_orig_ax "`pt_regs.orig_ax`";
+    OFF_THREAD_INFO_STATUS thread_info_status "`thread_info.status`";
     OFF_VMA_MM vma_mm "`vm_area_struct.vm_mm`";
     OFF_VMA_START vma_start "`vm_area_struct.vm_start`";
     OFF_VMA_END vma_end "`vm_area_struct.vm_end`";

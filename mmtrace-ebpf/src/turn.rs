@@ -24,13 +24,14 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, PerCpuArray},
 };
-use core::{arch::asm, ffi::c_void, ptr::addr_of};
+use core::{ffi::c_void, ptr::addr_of};
 use mmtrace_common::{Kind, LOST_KINDS};
 
 use crate::{
-    args::{member, member32},
+    args::member32,
     offsets,
     ring::increment,
+    stack::{is_on_stack_of, low_half},
 };
 
 /// Set by the loader: spares behind each program on a tracepoint.
@@ -114,21 +115,16 @@ impl Turn {
     }
 }
 
-/// Set by the loader: bytes of a task's kernel stack (THREAD_SIZE).
-#[unsafe(no_mangle)]
-static STACK_SIZE: u32 = 0;
-
 /// Where an event on this context leaves its marks: the current task's slot, or that of the CPU, for its idle task, of
 /// which all have the id 0, and for interrupts, so that they do not touch the mark of the task below.
 #[inline(always)]
 fn slot(context: u32) -> Option<*mut Marks> {
-    // SAFETY: statics of ours; volatile, since the loader sets them.
-    let (bits, size) = unsafe { (addr_of!(MARK_BITS).read_volatile() & 31, addr_of!(STACK_SIZE).read_volatile()) };
+    // SAFETY: a static of ours; volatile, since the loader sets it.
+    let bits = unsafe { addr_of!(MARK_BITS).read_volatile() } & 31;
     // SAFETY: always returns the current task, with its BTF type.
     let task = unsafe { bpf_get_current_task_btf() } as u64;
-    let stack = member::<true>(task, offsets::task_stack()) as u32;
     let tid = member32::<true>(task, offsets::task_pid()) as u32;
-    let index = if tid == 0 || context.wrapping_sub(stack) >= size {
+    let index = if tid == 0 || !is_on_stack_of(task, context) {
         // SAFETY: a helper without preconditions.
         (1 << bits) + unsafe { bpf_get_smp_processor_id() }
     } else if tid >> bits != 0 {
@@ -139,15 +135,6 @@ fn slot(context: u32) -> Option<*mut Marks> {
         ((tid << (bits.wrapping_sub(4) & 31)) | (tid >> 4)) & ((1 << bits) - 1)
     };
     MARKS.get_ptr_mut(index)
-}
-
-/// The lower half of an address on a stack; it tells the contexts of one slot's events from each other.
-#[inline(always)]
-fn low_half(ctx: *mut c_void) -> u32 {
-    let low: u64;
-    // SAFETY: no memory is touched. Written out, since the verifier lets a pointer become a number in this form only.
-    unsafe { asm!("w0 = w1", in("r1") ctx, out("r0") low) };
-    low as u32
 }
 
 #[inline(always)]

@@ -169,9 +169,11 @@ impl Context {
     pub fn mark_absent(&mut self) {
         for spec in SPECS {
             for field in spec.fields {
-                let Source::Current(id) = field.source else { continue };
-                let known = OFFSETS.iter().filter(|o| o.id == id);
-                let known = known.map(|o| format!("{}.{}", o.strukt, o.member)).any(|o| self.offsets.contains_key(&o));
+                if !matches!(field.source, Source::Current(_) | Source::Call) {
+                    continue;
+                }
+                let takes = OFFSETS.iter().filter(|o| field.source.offsets().contains(&o.id));
+                let known = takes.map(|o| format!("{}.{}", o.strukt, o.member)).all(|o| self.offsets.contains_key(&o));
                 let column = field.column.name();
                 let probe = self.probes.iter_mut().find(|p| p.event == spec.name);
                 if let Some(probe) = probe.filter(|p| !known && p.absent.iter().all(|c| c != column)) {

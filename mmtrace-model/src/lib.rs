@@ -64,6 +64,7 @@
 //! | [`context`] | what a stream was taken from: the kernel, its probes, its enums |
 //! | [`verdict`] | the rule table, and what was found |
 //! | [`model`] | the state that the rules are evaluated on, and the [invariants](model::invariant) of the explorer |
+//! | [`names`] | what tasks are called, and the names of calls |
 //! | [`stats`], [`coverage`] | figures, and what share of what there was each is made of |
 //! | [`report`] | the closing report, as text and as JSON |
 //! | [`untrusted`], [`bounded`], [`when`] | text of strangers, limits of their JSON, times as users type them |
@@ -80,6 +81,7 @@ pub mod bounded;
 pub mod context;
 pub mod coverage;
 pub mod model;
+pub mod names;
 pub mod replay;
 pub mod report;
 pub mod stats;

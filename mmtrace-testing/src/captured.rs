@@ -41,7 +41,7 @@ pub fn records(n: usize) -> Vec<Record> {
                     _ if lacking => 0,
                     FieldType::Int => bits >> 32,
                     FieldType::Bool => bits >> 63,
-                    FieldType::Enum(_) | FieldType::Kind => bits >> 62,
+                    FieldType::Enum(_) | FieldType::Kind | FieldType::Call => bits >> 62,
                     _ => bits,
                 };
                 field.set(&mut record, value);

@@ -41,6 +41,7 @@ columns! {
     PagefaultDisabled "pagefault_disabled" FieldType::Bool, "the task had page faults disabled (pagefault_disable): the fault is not handled, the access fails";
     Write "write" FieldType::Bool, "mmap_lock taken or released for write";
     Success "success" FieldType::Bool, "the acquisition succeeded (false: failed trylock or killed wait)";
+    Call "call" FieldType::Call, "entry through which the task came into the kernel: system call, user trap, kernel thread, …";
     Pte "pte" FieldType::Hex, "page-table entry as stored";
     Pmd "pmd" FieldType::Hex, "PMD entry as stored";
     Order "order" FieldType::Int, "order of the folio, log2 of base pages";
@@ -102,6 +103,9 @@ columns! {
     Ctx "ctx" FieldType::Hex, "struct userfaultfd_ctx (kernel pointer)";
     Len "len" FieldType::Hex, "length of the range, bytes";
     EnableWp "enable_wp" FieldType::Bool, "write-protect; else un-protect";
+    OfTid "of_tid" FieldType::Int, "thread id of the task that the event is about";
+    Comm "comm" FieldType::Text, "the task's new command name: its first eight bytes";
+    CommTail "comm_tail" FieldType::Text, "the task's new command name: its last eight bytes";
     LostKind "lost_kind" FieldType::Kind, "kind of the events that are missing";
     Count "count" FieldType::Uint, "number of events missing, 0 when it cannot be known";
     Until "until" FieldType::Time, "the loss happened between `ts` and this time";

@@ -16,7 +16,7 @@ use super::{
     unknown::{ALL, COLLAPSES, FUNCTIONS, LOCKS, NOTHING, SLOTS, SPACE, TABLES, TOUCHED, UNMAPPED},
     view::{Bits, View, events},
 };
-use crate::Record;
+use crate::{Call, Record};
 
 /// A signature.
 macro_rules! f {
@@ -111,6 +111,11 @@ const fn of_current(member: O) -> From {
     (Source::Current(member), false)
 }
 
+/// The current task's entry into the kernel.
+const fn call() -> From {
+    (Source::Call, false)
+}
+
 const fn user() -> From {
     (Source::User, true)
 }
@@ -139,6 +144,7 @@ events! {
         ip: u64, word(1), Ip, member("regs", O::RegsIp);
         error_code: u32, bits(0, 32), ErrorCode, arg("error_code");
         pagefault_disabled: bool, word(2), PagefaultDisabled, of_current(O::TaskPagefaultDisabled);
+        call: u32, word(3), Call, call();
     }
 
     /// before an mmap_lock acquisition or trylock (include/linux/mmap_lock.h)
@@ -146,6 +152,7 @@ events! {
         tracepoint("mmap_lock").of(MM),
         Lock, LOCKS | UNMAPPED | FUNCTIONS | SLOTS | COLLAPSES => {
         write: bool, bits(0, 1), Write, arg("write");
+        call: u32, bits(1, Call::BITS), Call, call();
     }
 
     /// after the acquisition; a downgrade shows as write=0 success=1 without start_locking
@@ -191,6 +198,7 @@ events! {
     MigratePagesStart = 10, "mm_migrate_pages_start", tracepoint("migrate"), Migration, LOCKS | SLOTS | COLLAPSES => {
         mode: u32, bits(0, 8), Mode, arg("mode");
         reason: u32, bits(8, 8), Reason, arg("reason");
+        call: u32, bits(16, Call::BITS), Call, call();
     }
 
     /// exit of mm/migrate.c:migrate_pages
@@ -688,6 +696,22 @@ events! {
         Fault, FUNCTIONS => {
         fault_flags: u32, bits(0, 16), FaultFlags, path("vmf", &[O::VmfFlags]);
         fault_result: u64, word(0), FaultResult, returned();
+    }
+
+    // Names of tasks.
+
+    /// a task's command name is about to change: prctl(PR_SET_NAME), /proc/PID/comm, or an exec
+    /// (fs/exec.c:__set_task_comm)
+    TaskRename = 75, "task_rename", tracepoint("task"), Life, NOTHING => {
+        of_tid: i32, word(0), OfTid, member("task", O::TaskPid);
+        comm: u64, word(1), Comm, made("comm");
+        comm_tail: u64, word(2), CommTail, made("comm");
+    }
+
+    /// a task's command name, as it was when recording began or when the task was first met; made by the user side
+    TaskName = 76, "task_name", made_here(), Life, NOTHING => {
+        comm: u64, word(0), Comm, user();
+        comm_tail: u64, word(1), CommTail, user();
     }
 
     // Made by the user side: what is missing.

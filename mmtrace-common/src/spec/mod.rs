@@ -24,10 +24,16 @@ impl Kind {
         }
     }
 
-    /// Whether the user side made the event (loss accounting), not a probe.
+    /// Whether the user side made the event, not a probe: it says what is missing, or what a task is called.
     #[must_use]
     pub const fn is_synthetic(self) -> bool {
-        matches!(self, Self::Loss | Self::Missed | Self::Gap | Self::Foreign)
+        matches!(spec(self).site.at, At::User)
+    }
+
+    /// Whether the event says that others are missing.
+    #[must_use]
+    pub const fn is_missing(self) -> bool {
+        spec(self).class.is_missing()
     }
 
     /// The event's name.
@@ -89,6 +95,8 @@ pub enum Source {
     Member(&'static str, OffsetId),
     /// A 32-bit member of the current task; absent where the kernel's `task_struct` lacks it.
     Current(OffsetId),
+    /// The current task's entry into the kernel ([`Call`](crate::Call)); absent where BTF lacks one of [`CALL_OFFSETS`].
+    Call,
     /// The user side makes it.
     User,
 }
@@ -100,6 +108,7 @@ impl Source {
         match self {
             Self::Member(_, id) | Self::OfReturn(id) | Self::Current(id) => core::slice::from_ref(id),
             Self::Path(_, path) => path,
+            Self::Call => CALL_OFFSETS,
             _ => &[],
         }
     }
@@ -111,7 +120,7 @@ impl Source {
             Self::Arg(name) | Self::Deref(name) | Self::Path(name, _) | Self::Made(name) | Self::Member(name, _) => {
                 Some(name)
             }
-            Self::Return | Self::OfReturn(_) | Self::Current(_) | Self::User => None,
+            Self::Return | Self::OfReturn(_) | Self::Current(_) | Self::Call | Self::User => None,
         }
     }
 }
@@ -133,6 +142,10 @@ pub enum FieldType {
     Time,
     /// An event [`Kind`].
     Kind,
+    /// An entry into the kernel ([`Call`](crate::Call)), shown by name.
+    Call,
+    /// Eight bytes of text in memory order, padded with zeros.
+    Text,
 }
 
 /// One value of an event.
@@ -274,6 +287,8 @@ offsets! {
     TaskStack "task_struct" "stack" "OFF_TASK_STACK";
     TaskPid "task_struct" "pid" "OFF_TASK_PID";
     TaskTgid "task_struct" "tgid" "OFF_TASK_TGID";
+    TaskFlags "task_struct" "flags" "OFF_TASK_FLAGS";
+    TaskThreadInfo "task_struct" "thread_info" "OFF_TASK_THREAD_INFO";
     TaskPagefaultDisabled "task_struct" "pagefault_disabled" "OFF_TASK_PAGEFAULT_DISABLED";
     MmMmapLock "mm_struct" "mmap_lock" "OFF_MM_MMAP_LOCK";
     MmMt "mm_struct" "mm_mt" "OFF_MM_MT";
@@ -281,6 +296,8 @@ offsets! {
     MasIndex "ma_state" "index" "OFF_MAS_INDEX";
     MasLast "ma_state" "last" "OFF_MAS_LAST";
     RegsIp "pt_regs" "ip" "OFF_REGS_IP";
+    RegsOrigAx "pt_regs" "orig_ax" "OFF_REGS_ORIG_AX";
+    ThreadInfoStatus "thread_info" "status" "OFF_THREAD_INFO_STATUS";
     VmaMm "vm_area_struct" "vm_mm" "OFF_VMA_MM";
     VmaStart "vm_area_struct" "vm_start" "OFF_VMA_START";
     VmaEnd "vm_area_struct" "vm_end" "OFF_VMA_END";
@@ -297,6 +314,15 @@ offsets! {
 
 /// Struct offsets that every program needs where it has spares.
 pub const SPARE_OFFSETS: &[OffsetId] = &[OffsetId::TaskStack, OffsetId::TaskPid];
+
+/// Struct offsets that it takes to tell the current task's entry into the kernel.
+pub const CALL_OFFSETS: &[OffsetId] = &[
+    OffsetId::TaskStack,
+    OffsetId::TaskFlags,
+    OffsetId::RegsOrigAx,
+    OffsetId::TaskThreadInfo,
+    OffsetId::ThreadInfoStatus,
+];
 
 /// Trace system of events that are kernel functions.
 pub const FUNCTION: &str = "function";

@@ -31,6 +31,7 @@ fn kernel<const TYPED: bool>(args: Args) {
             ip: member::<TYPED>(arg!(args, PageFaultKernel, Ip), offsets::regs_ip()),
             error_code: arg!(args, PageFaultKernel, ErrorCode) as u32,
             pagefault_disabled: pagefault_disabled(),
+            call: args.call(),
         }
     );
 }

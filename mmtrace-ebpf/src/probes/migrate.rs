@@ -54,6 +54,7 @@ fn start<const TYPED: bool>(args: Args) {
         event::MigratePagesStart {
             mode: arg!(args, MigratePagesStart, Mode) as u32,
             reason: arg!(args, MigratePagesStart, Reason) as u32,
+            call: args.call(),
         }
     );
 }

@@ -11,7 +11,10 @@ use crate::{
 
 #[inline(always)]
 fn start_locking<const TYPED: bool>(args: Args) {
-    record!(args.mm(), event::StartLocking { write: arg!(args, StartLocking, Write) & 1 != 0 });
+    record!(
+        args.mm(),
+        event::StartLocking { write: arg!(args, StartLocking, Write) & 1 != 0, call: args.call() }
+    );
 }
 
 #[inline(always)]

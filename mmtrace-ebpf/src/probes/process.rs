@@ -1,5 +1,6 @@
 //! Processes and the end of their mm.
 
+use aya_ebpf::helpers::bpf_probe_read_kernel_str_bytes;
 use mmtrace_common::{Kind, event};
 
 use super::{entry, probe, record};
@@ -48,9 +49,27 @@ fn exit<const TYPED: bool>(args: Args) {
     }
 }
 
+/// Recorded of every task, whatever the filter: who works on a wanted mm may be called anything, and be of any process.
+#[inline(always)]
+fn rename<const TYPED: bool>(args: Args) {
+    let mut name = [0u8; 16];
+    // SAFETY: the helper checks the address. What the caller passes may be shorter than 16 bytes, and longer in an exec.
+    let _ = unsafe { bpf_probe_read_kernel_str_bytes(arg!(args, TaskRename, Comm) as *const u8, &mut name) };
+    let (words, _) = name.as_chunks::<8>();
+    emit(
+        0,
+        event::TaskRename {
+            of_tid: int(member32::<TYPED>(arg!(args, TaskRename, OfTid), offsets::task_pid())),
+            comm: u64::from_ne_bytes(words[0]),
+            comm_tail: u64::from_ne_bytes(words[1]),
+        },
+    );
+}
+
 probe!(Kind::ExitMmap, exit_mmap, exit_mmap_raw, POS_EXIT_MMAP, exit_mm);
 probe!(Kind::Fork, sched_process_fork, sched_process_fork_raw, POS_SCHED_PROCESS_FORK, fork);
 probe!(Kind::Exec, sched_process_exec, sched_process_exec_raw, POS_SCHED_PROCESS_EXEC, exec);
+probe!(Kind::TaskRename, task_rename, task_rename_raw, POS_TASK_RENAME, rename);
 probe!(Kind::Exit, sched_process_exit, sched_process_exit_raw, POS_SCHED_PROCESS_EXIT, exit);
 
 #[inline(always)]

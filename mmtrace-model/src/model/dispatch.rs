@@ -18,7 +18,7 @@ impl Model {
         sink.saw(record);
         self.effect = None;
         let kind = event.kind();
-        if kind.is_synthetic() {
+        if kind.is_missing() {
             self.lost(kind, record, sink);
             return;
         }
@@ -314,6 +314,8 @@ impl Model {
             | E::CollapseSwapin(_)
             | E::ContentionEnd(_)
             | E::LockMmAndFindVma(_) => {}
+            // Names change nothing that is judged.
+            E::TaskRename(_) | E::TaskName(_) => {}
             // Made by the user side: see above.
             E::Loss(_) | E::Missed(_) | E::Gap(_) | E::Foreign(_) => {}
             // The part that takes it does not learn from events of this time.

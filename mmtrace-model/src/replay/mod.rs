@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use mmtrace_common::{Column, Kind, LOST_KINDS, Record};
 
-use crate::{context::Context, model::Model, stats::Stats, verdict::Sink};
+use crate::{context::Context, model::Model, names::Tasks, stats::Stats, verdict::Sink};
 
 pub mod recent;
 pub mod timeline;
@@ -16,6 +16,7 @@ pub struct Engine {
     context: Arc<Context>,
     /// `None`: events are only counted.
     judge: Option<Box<Judge>>,
+    tasks: Tasks,
     counts: [u64; LOST_KINDS],
     lost: u64,
     missed: u64,
@@ -39,7 +40,17 @@ impl Engine {
         let judge =
             validate.then(|| Box::new(Judge { model: Model::new(&context), sink: Sink::new(&context), stats: None }));
         let counts = [0; LOST_KINDS];
-        Self { context: Arc::new(context), judge, counts, lost: 0, missed: 0, gaps: 0, foreign: 0, span: None }
+        Self {
+            context: Arc::new(context),
+            judge,
+            tasks: Tasks::default(),
+            counts,
+            lost: 0,
+            missed: 0,
+            gaps: 0,
+            foreign: 0,
+            span: None,
+        }
     }
 
     /// Keeps statistics from now on.
@@ -51,6 +62,17 @@ impl Engine {
         self
     }
 
+    /// Returns what tasks are called.
+    #[must_use]
+    pub const fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// Takes the tasks that were met without a name: see [`Tasks::nameless`].
+    pub fn nameless_tasks(&mut self) -> Vec<(u32, u32)> {
+        self.tasks.nameless()
+    }
+
     /// Statistics; `None` unless they were asked for.
     #[must_use]
     pub fn stats(&self) -> Option<&Stats> {
@@ -60,6 +82,7 @@ impl Engine {
     /// Takes the next event.
     #[inline]
     pub fn apply(&mut self, record: &Record) {
+        self.tasks.apply(record);
         let missing = record.kind().is_some_and(Kind::is_synthetic);
         match self.counts.get_mut(usize::from(record.kind)) {
             Some(count) if !missing => {

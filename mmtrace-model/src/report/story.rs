@@ -3,11 +3,16 @@
 
 use std::io::{self, Write};
 
-use mmtrace_common::{Column, Field, FieldType, Kind, Record, spec};
+use mmtrace_common::{Call, Column, Field, FieldType, Kind, Record, spec};
 use serde::Serialize;
 
 use super::Style;
-use crate::{context::Context, untrusted::clean, verdict::Violation};
+use crate::{
+    context::Context,
+    names::{Comm, call_name},
+    untrusted::clean,
+    verdict::Violation,
+};
 
 /// Characters of one task's column.
 const COLUMN: usize = 44;
@@ -162,6 +167,10 @@ pub fn describe(record: &Record, context: &Context) -> String {
     let Some(kind) = record.kind() else { return format!("event {}", record.kind) };
     let name = kind.name().trim_start_matches("mmap_lock_");
     let mut text = name.to_owned();
+    if let (Some(head), Some(tail)) = (record.get(Column::Comm), record.get(Column::CommTail)) {
+        let of = record.get(Column::OfTid).map_or_else(String::new, |tid| format!(" of_tid={tid}"));
+        return format!("{name}{of} comm={}", Comm::of_words(head, tail));
+    }
     if matches!(kind, Kind::StartLocking | Kind::AcquireReturned | Kind::Released) {
         text.push_str(if record.get(Column::Write) == Some(1) { "(W)" } else { "(R)" });
         if record.get(Column::Success) == Some(0) {
@@ -197,5 +206,7 @@ fn value(field: &Field, record: &Record, context: &Context) -> String {
         FieldType::Kind => Kind::from_u16(raw as u16).map_or_else(|| format!("#{raw}"), |k| k.name().to_owned()),
         FieldType::Uint if field.column == Column::Pages && raw == u64::MAX => "all".to_owned(),
         FieldType::Uint | FieldType::Time => raw.to_string(),
+        FieldType::Call => call_name(Call::of_number(raw)).into_owned(),
+        FieldType::Text => Comm::of_words(raw, 0).to_string(),
     }
 }

@@ -40,8 +40,10 @@ impl Stats {
     pub fn apply(&mut self, record: &Record, model: &Model) {
         let Some(kind) = record.kind() else { return };
         // One record may say that many are missing.
-        let n = if kind.is_synthetic() { value(record, Column::Count).max(1) } else { 1 };
-        self.rates.add(kind, record.ts, n);
+        let n = if kind.is_missing() { value(record, Column::Count).max(1) } else { 1 };
+        if kind.is_missing() || !kind.is_synthetic() {
+            self.rates.add(kind, record.ts, n);
+        }
         match kind {
             Kind::PageFaultUser | Kind::PageFaultKernel => {
                 self.faults.add(record, model.last_cause().unwrap_or(Cause::Unknown));

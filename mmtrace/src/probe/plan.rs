@@ -284,8 +284,9 @@ fn resolve(
                 }
                 continue;
             }
-            Source::Current(id) => {
-                if offsets.iter().any(|(o, found)| *o == id && found.is_err()) {
+            Source::Current(_) | Source::Call => {
+                let takes = field.source.offsets();
+                if offsets.iter().any(|(o, found)| takes.contains(o) && found.is_err()) {
                     absent.push(field.column);
                 }
                 continue;

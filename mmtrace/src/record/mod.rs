@@ -8,6 +8,7 @@ mod dump;
 mod executable;
 mod kernel;
 mod limits;
+mod names;
 mod session;
 mod signals;
 mod silence;

@@ -29,6 +29,7 @@ use super::{
     detaching::Held,
     dump::Dumps,
     kernel, limits,
+    names::TaskNames,
     signals::Signals,
     silence::Silence,
     status::{Face, Status},
@@ -145,6 +146,7 @@ impl<'a> Session<'a> {
         let btf = Btf::from_kernel().context("cannot read the kernel's type information")?;
         let mut plan = Plan::new(&btf, &Symbols::from_kernel(), &selection);
         let target = asked.resolve(&args.watch, environment.initial_pid_namespace, &btf)?;
+        let names = TaskNames::new(&btf, environment.initial_pid_namespace == Some(true));
         drop(btf);
         plan.serve(&target.filter);
         target.notes.iter().for_each(|note| tell(note));
@@ -210,7 +212,8 @@ impl<'a> Session<'a> {
             None => (engine, Face::Line(Status::new())),
         };
         let dumps = args.dump_on.map(|occasion| Dumps::new(occasion, &args.output));
-        let live = Live::new(engine, writer, dumps, face, metrics);
+        let mut live = Live::new(engine, writer, dumps, face, metrics, names);
+        live.begin(rings.start());
 
         let child = start_child(args, object.get(), target.own)?;
         // A workload ends by itself, and is recorded to its end: probes come off a quiet machine.
@@ -376,6 +379,7 @@ struct Live {
     dumps: Option<Dumps>,
     face: Face,
     metrics: Option<Metrics>,
+    names: TaskNames,
     /// Of the last pass.
     batch: Vec<Record>,
     /// Records of it that have been judged.
@@ -393,9 +397,17 @@ impl Live {
         dumps: Option<Dumps>,
         face: Face,
         metrics: Option<Metrics>,
+        names: TaskNames,
     ) -> Self {
         let (batch, flushed) = (Vec::new(), Instant::now());
-        Self { engine, writer, dumps, face, metrics, batch, judged: 0, pass: Pass::Drained, flushed, failed: None }
+        let (judged, pass, failed) = (0, Pass::Drained, None);
+        Self { engine, writer, dumps, face, metrics, names, batch, judged, pass, flushed, failed }
+    }
+
+    /// Begins with the names of the tasks that there are: `ts` is before any event.
+    fn begin(&mut self, ts: u64) {
+        self.batch = self.names.all(ts);
+        self.face.keep(&self.engine, &self.batch);
     }
 
     /// The user has closed the dashboard, or something is wrong.
@@ -421,6 +433,10 @@ impl Live {
     fn step(&mut self, rings: &mut Rings) -> Step {
         if self.judged == self.batch.len() {
             self.batch.clear();
+            let nameless = self.engine.nameless_tasks();
+            if !nameless.is_empty() {
+                self.batch.extend(self.names.of(&nameless, rings.watermark()));
+            }
             self.judged = 0;
             match rings.pass(&mut self.batch) {
                 Ok(pass) => self.pass = pass,

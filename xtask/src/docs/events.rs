@@ -100,6 +100,7 @@ fn from(field: &Field) -> String {
         Source::Path(name, path) => code(&follow(name, path)),
         Source::Made(name) => format!("made from `{name}`"),
         Source::Current(id) => code(&format!("current->{}", member(id))),
+        Source::Call => "saved registers and flags of the current task".to_owned(),
         Source::User => "mmtrace".to_owned(),
     }
 }
@@ -122,6 +123,8 @@ fn shown(ty: FieldType) -> String {
         FieldType::Enum(name) => format!("`enum {name}`, by name"),
         FieldType::Time => "nanoseconds of `CLOCK_MONOTONIC`".to_owned(),
         FieldType::Kind => "event, by name".to_owned(),
+        FieldType::Call => "entry into the kernel, by name".to_owned(),
+        FieldType::Text => "eight bytes of text, zero-padded, as a number".to_owned(),
     }
 }
 

@@ -73,7 +73,7 @@ fn name(record: &Record) -> &'static str {
 }
 
 fn row(context: &Context, record: &Record, start: u64) -> Row {
-    let tone = if record.kind().is_some_and(Kind::is_synthetic) { Tone::Bad } else { Tone::Plain };
+    let tone = if record.kind().is_some_and(Kind::is_missing) { Tone::Bad } else { Tone::Plain };
     let fields: Vec<String> =
         fields(record, context).into_iter().map(|(column, value)| format!("{}={value}", column.name())).collect();
     Row {

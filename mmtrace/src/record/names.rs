@@ -1,0 +1,116 @@
+//! What tasks are called that were born before the recording, or out of the filter's sight.
+
+use std::{fs, io};
+
+use mmtrace_common::{Kind, Record, View as _, event};
+use mmtrace_model::names::Comm;
+
+use crate::{
+    btf::Btf,
+    probe::tasks::{self, Tasks},
+};
+
+/// Where names are asked for.
+pub(super) struct TaskNames {
+    /// `None` if the kernel refuses the program that lists tasks.
+    tasks: Option<Tasks>,
+    /// Thread ids here are those of events.
+    initial_pid_namespace: bool,
+}
+
+impl TaskNames {
+    /// Prepares to ask.
+    pub(super) fn new(btf: &Btf, initial_pid_namespace: bool) -> Self {
+        Self { tasks: Tasks::new(btf).ok(), initial_pid_namespace }
+    }
+
+    /// Returns the name of every task that there is, as `task_name` records of the time `ts`.
+    pub(super) fn all(&self, ts: u64) -> Vec<Record> {
+        match self.tasks.as_ref().map(Tasks::all) {
+            Some(Ok(tasks)) => tasks.iter().map(|task| named(task, ts)).collect(),
+            // The ids in /proc are those of events in the initial pid namespace only.
+            _ if self.initial_pid_namespace => from_proc(ts).unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Returns the names of tasks by thread id and process id, of those that still exist.
+    pub(super) fn of(&self, asked: &[(u32, u32)], ts: u64) -> Vec<Record> {
+        let Some(tasks) = &self.tasks else {
+            let known = asked.iter().filter(|_| self.initial_pid_namespace);
+            return known.filter_map(|(tid, tgid)| proc_name(*tid, *tgid, ts).ok()).collect();
+        };
+        if self.initial_pid_namespace {
+            let found = asked.iter().filter_map(|(tid, tgid)| Some((tasks.find(*tid).ok()??, *tid, *tgid)));
+            return found
+                .filter(|(task, tid, tgid)| (task.tid, task.tgid) == (*tid, *tgid))
+                .map(|(task, ..)| named(&task, ts))
+                .collect();
+        }
+        let all = tasks.all().unwrap_or_default();
+        all.iter().filter(|task| asked.contains(&(task.tid, task.tgid))).map(|task| named(task, ts)).collect()
+    }
+}
+
+fn named(task: &tasks::Task, ts: u64) -> Record {
+    record(task.tid, task.tgid, Comm::new(task.comm), ts)
+}
+
+fn record(tid: u32, tgid: u32, comm: Comm, ts: u64) -> Record {
+    let mut record = Record { ts, tid, tgid, kind: Kind::TaskName as u16, ..Record::default() };
+    let [comm, comm_tail] = comm.words();
+    event::TaskName { comm, comm_tail }.write(&mut record);
+    record
+}
+
+/// Every task in `/proc`; those that end meanwhile are left out.
+fn from_proc(ts: u64) -> io::Result<Vec<Record>> {
+    let mut found = Vec::new();
+    for process in fs::read_dir("/proc")? {
+        let Some(tgid) = number(&process?) else { continue };
+        let Ok(threads) = fs::read_dir(format!("/proc/{tgid}/task")) else { continue };
+        for tid in threads.flatten().filter_map(|thread| number(&thread)) {
+            found.extend(proc_name(tid, tgid, ts));
+        }
+    }
+    Ok(found)
+}
+
+fn number(entry: &fs::DirEntry) -> Option<u32> {
+    entry.file_name().to_str()?.parse().ok()
+}
+
+/// The name of one task from `/proc`, where it ends with a newline.
+fn proc_name(tid: u32, tgid: u32, ts: u64) -> io::Result<Record> {
+    let text = fs::read(format!("/proc/{tgid}/task/{tid}/comm"))?;
+    let text = text.strip_suffix(b"\n").unwrap_or(&text);
+    let mut comm = [0; 16];
+    let len = text.len().min(comm.len() - 1);
+    comm[..len].copy_from_slice(&text[..len]);
+    Ok(record(tid, tgid, Comm::new(comm), ts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proc_gives_the_names_of_all_threads() {
+        let own = std::process::id();
+        let named = std::thread::Builder::new().name("strange\u{1b}name".to_owned());
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let thread = named.spawn(move || told.recv().is_err()).expect("a thread");
+        let names: Vec<String> = from_proc(9)
+            .expect("/proc")
+            .iter()
+            .filter(|record| record.tgid == own)
+            .map(|record| {
+                let name = event::TaskName::of(record);
+                Comm::of_words(name.comm, name.comm_tail).to_string()
+            })
+            .collect();
+        assert!(names.iter().any(|name| name == "strange\\u{1b}name"), "{names:?}");
+        drop(tell);
+        assert!(thread.join().expect("joined"));
+    }
+}
