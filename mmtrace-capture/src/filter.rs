@@ -11,13 +11,17 @@
 //!
 //! Columns are those of the capture. Numbers are decimal or `0x…`. `~` asks whether the value,
 //! as `dump` shows it, contains a text. A comparison with a column that an event does not have is false.
+//! `comm` is no column: it is the name of the event's task at that time, and is compared with `==`, `!=` and `~`.
 
 use super::names::Names;
 use super::schema::FIXED;
 use super::value_text::ValueText;
 use mmtrace_common::{Column, FieldType, Kind, Record};
+use mmtrace_model::names::Comm;
 use std::cmp::Ordering;
 
+/// What the name of an event's task is called in filters.
+const COMM: &str = "comm";
 /// Deepest nesting of parentheses and `not`.
 const MAX_DEPTH: usize = 64;
 
@@ -71,6 +75,10 @@ enum Expr {
     /// Wide enough for every column's values.
     Number(Subject, Op, i128),
     Contains(Subject, String),
+    /// The name of the event's task is this one.
+    Comm(String),
+    /// The name of the event's task contains this text.
+    CommContains(String),
     Not(Box<Self>),
     All(Vec<Self>),
     Any(Vec<Self>),
@@ -168,21 +176,23 @@ impl Filter {
         }
     }
 
-    /// Whether a record passes.
+    /// Whether a record passes; `comm` is the name of its task, if that is known.
     #[must_use]
-    pub fn matches(&self, names: &Names, record: &Record) -> bool {
-        self.0.matches(names, record)
+    pub fn matches(&self, names: &Names, record: &Record, comm: Option<Comm>) -> bool {
+        self.0.matches(names, record, comm)
     }
 }
 
 impl Expr {
-    fn matches(&self, names: &Names, record: &Record) -> bool {
+    fn matches(&self, names: &Names, record: &Record, comm: Option<Comm>) -> bool {
         match self {
+            Self::Comm(text) => comm.is_some_and(|comm| comm.to_string() == *text),
+            Self::CommContains(text) => comm.is_some_and(|comm| comm.to_string().contains(text.as_str())),
             Self::Number(subject, op, value) => subject.number(record).is_some_and(|n| op.holds(n.cmp(value))),
             Self::Contains(subject, text) => subject.text(names, record).is_some_and(|t| t.contains(text.as_str())),
-            Self::Not(expr) => !expr.matches(names, record),
-            Self::All(list) => list.iter().all(|e| e.matches(names, record)),
-            Self::Any(list) => list.iter().any(|e| e.matches(names, record)),
+            Self::Not(expr) => !expr.matches(names, record, comm),
+            Self::All(list) => list.iter().all(|e| e.matches(names, record, comm)),
+            Self::Any(list) => list.iter().any(|e| e.matches(names, record, comm)),
         }
     }
 }
@@ -257,10 +267,44 @@ impl<'a> Parser<'a> {
         self.comparison()
     }
 
+    /// The next value: its token, the text in it, and whether that is quoted. The token is not consumed.
+    fn value(&mut self) -> Result<(&'a str, &'a str, bool), FilterError> {
+        let token = self.peek();
+        if token.is_empty() || !token.starts_with(|c| is_word(c) || c == '"') {
+            return Err(self.error("expected a value".to_owned()));
+        }
+        let quoted = token.strip_prefix('"');
+        let value = match quoted.map(|t| t.strip_suffix('"')) {
+            Some(None) => return Err(self.error("the string has no end".to_owned())),
+            Some(Some(inner)) => inner,
+            None => token,
+        };
+        Ok((token, value, quoted.is_some()))
+    }
+
+    /// A comparison with the name of the event's task.
+    fn comm(&mut self) -> Result<Expr, FilterError> {
+        self.at += COMM.len();
+        let make: fn(String) -> Expr = match self.peek() {
+            "==" => Expr::Comm,
+            "!=" => |text| Expr::Not(Box::new(Expr::Comm(text))),
+            "~" => Expr::CommContains,
+            _ => return Err(self.error(format!("expected == != or ~ after {COMM}"))),
+        };
+        self.at += self.peek().len();
+        let (token, value, _) = self.value()?;
+        self.at += token.len();
+        Ok(make(value.to_owned()))
+    }
+
     fn comparison(&mut self) -> Result<Expr, FilterError> {
         let name = self.peek();
+        if name == COMM {
+            return self.comm();
+        }
         let Some(subject) = Subject::find(name) else {
-            let columns: Vec<_> = FIXED.iter().map(|f| f.0).chain(Column::ALL.iter().map(|c| c.name())).collect();
+            let columns: Vec<_> =
+                FIXED.iter().map(|f| f.0).chain([COMM]).chain(Column::ALL.iter().map(|c| c.name())).collect();
             let found = if name.is_empty() { "the filter ends here".to_owned() } else { format!("{name} is none") };
             return Err(self.error(format!("expected a column, {found}; columns are {}", columns.join(", "))));
         };
@@ -276,19 +320,10 @@ impl<'a> Parser<'a> {
             _ => return Err(self.error(format!("expected == != < <= > >= or ~ after {name}"))),
         };
         self.at += self.peek().len();
-        let token = self.peek();
-        if token.is_empty() || !token.starts_with(|c| is_word(c) || c == '"') {
-            return Err(self.error("expected a value".to_owned()));
-        }
-        let quoted = token.strip_prefix('"');
-        let value = match quoted.map(|t| t.strip_suffix('"')) {
-            Some(None) => return Err(self.error("the string has no end".to_owned())),
-            Some(Some(inner)) => inner,
-            None => token,
-        };
+        let (token, value, quoted) = self.value()?;
         let expr = match op {
             None => Expr::Contains(subject, value.to_owned()),
-            Some(op) => match number(value).filter(|_| quoted.is_none()) {
+            Some(op) => match number(value).filter(|_| !quoted) {
                 Some(number) => Expr::Number(subject, op, number),
                 None => Expr::Number(subject, op, subject.named(self.names, value).map_err(|e| self.error(e))?),
             },
@@ -332,7 +367,7 @@ mod tests {
 
     fn passes(text: &str, record: &Record) -> bool {
         let names = names();
-        Filter::parse(text, &names).unwrap_or_else(|e| panic!("{text}: {e}")).matches(&names, record)
+        Filter::parse(text, &names).unwrap_or_else(|e| panic!("{text}: {e}")).matches(&names, record, None)
     }
 
     fn mistake(text: &str) -> FilterError {
@@ -361,6 +396,23 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_the_task_is_compared_as_text() {
+        let mut bytes = [0; 16];
+        bytes[..6].copy_from_slice(b"a b\x1b12");
+        let names = names();
+        let passes = |text: &str, comm| {
+            Filter::parse(text, &names).unwrap_or_else(|e| panic!("{text}: {e}")).matches(&names, &fault(), comm)
+        };
+        let comm = Some(Comm::new(bytes));
+        for text in ["comm == \"a b\\u{1b}12\"", "comm ~ \"a b\"", "comm != cat", "comm ~ 12 and pid == 10"] {
+            assert!(passes(text, comm), "{text}");
+        }
+        assert!(!passes("comm == a", comm));
+        assert!(!passes("comm == cat", None), "nothing is known of its name");
+        assert_eq!(mistake("comm < 3").message, "expected == != or ~ after comm");
+    }
+
+    #[test]
     fn names_and_signs() {
         let start = Record { kind: Kind::MigratePagesStart as u16, aux: 2, ..Record::default() };
         assert!(passes("mode == MIGRATE_SYNC and mode == 2 and mode ~ SYNC", &start));
@@ -373,7 +425,7 @@ mod tests {
     #[test]
     fn mistakes_say_where_and_what() {
         assert_eq!(mistake("pid == 1 and colour == 2").position, 14);
-        assert!(mistake("colour == 2").message.contains("columns are ts, cpu, pid, tid, kind, mm, addr"));
+        assert!(mistake("colour == 2").message.contains("columns are ts, cpu, pid, tid, kind, mm, comm, addr"));
         assert_eq!(mistake("pid = 1").position, 5);
         assert_eq!(mistake("").message.split(';').next(), Some("expected a column, the filter ends here"));
         assert_eq!(mistake("pid ==").message, "expected a value");

@@ -104,8 +104,8 @@ columns! {
     Len "len" FieldType::Hex, "length of the range, bytes";
     EnableWp "enable_wp" FieldType::Bool, "write-protect; else un-protect";
     OfTid "of_tid" FieldType::Int, "thread id of the task that the event is about";
-    Comm "comm" FieldType::Text, "the task's new command name: its first eight bytes";
-    CommTail "comm_tail" FieldType::Text, "the task's new command name: its last eight bytes";
+    Comm "new_comm" FieldType::Text, "the task's command name from now on: its first eight bytes";
+    CommTail "new_comm_tail" FieldType::Text, "the task's command name from now on: its last eight bytes";
     LostKind "lost_kind" FieldType::Kind, "kind of the events that are missing";
     Count "count" FieldType::Uint, "number of events missing, 0 when it cannot be known";
     Until "until" FieldType::Time, "the loss happened between `ts` and this time";

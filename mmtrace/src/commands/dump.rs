@@ -3,8 +3,9 @@
 use super::error::ShowError;
 use super::time_text::Seconds;
 use mmtrace_capture::{Capture, FIXED, Filter, Names, Problem, ValueText};
-use mmtrace_common::{Column, Field, Record, SPECS};
+use mmtrace_common::{Column, Field, Kind, Record, SPECS};
 use mmtrace_model::context::Context;
+use mmtrace_model::names::{Comm, Tasks};
 use mmtrace_model::untrusted::{clean, json_line};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -23,8 +24,8 @@ pub struct DumpArgs {
     pub csv: bool,
     /// Only events for which this holds, such as 'kind ~ fault and (pid == 42 or addr >= 0x7f0000000000)'
     ///
-    /// Comparisons are COLUMN OP VALUE with == != < <= > >= and ~ (contains the text), joined by and, or,
-    /// not and parentheses. Columns are ts (ns), cpu, pid, tid, kind, mm and those that events show.
+    /// 'comm == "java"' takes the events of tasks of that name. Comparisons are COLUMN OP VALUE with == != < <= > >= and ~ (contains the text), joined by and, or,
+    /// not and parentheses. Columns are ts (ns), cpu, pid, tid, kind, mm, comm and those that events show.
     /// Values are numbers (decimal or 0x…), names, "strings", true and false. A comparison with a
     /// column that an event does not have is false.
     #[arg(long, value_name = "EXPR")]
@@ -64,7 +65,9 @@ pub fn dump(args: &DumpArgs, out: &mut dyn Write) -> Result<Dumped, ShowError> {
         let limit = args.limit.unwrap_or(u64::MAX);
         while dumped.shown < limit {
             let Some(record) = records.next() else { break };
-            if filter.as_ref().is_some_and(|f| !f.matches(capture.names(), &record)) {
+            lines.tasks.apply(&record);
+            let comm = lines.tasks.comm(record.tid);
+            if filter.as_ref().is_some_and(|f| !f.matches(capture.names(), &record, comm)) {
                 lines.note(&record);
                 continue;
             }
@@ -86,6 +89,10 @@ pub fn dump(args: &DumpArgs, out: &mut dyn Write) -> Result<Dumped, ShowError> {
 /// Formats records.
 struct Lines<'a> {
     names: &'a Names,
+    /// What tasks are called at the event that is shown.
+    tasks: Tasks,
+    /// Whether the capture has names of tasks.
+    named: bool,
     /// Fields to show, by wire number of the kind.
     fields: Vec<Vec<&'static Field>>,
     start: Option<u64>,
@@ -97,9 +104,10 @@ impl<'a> Lines<'a> {
         for spec in SPECS {
             let absent = context.probe(spec.kind).map_or(&[][..], |p| &p.absent);
             let present = spec.fields.iter().filter(|f| !absent.iter().any(|a| a == f.column.name()));
-            fields[usize::from(spec.kind as u16)] = present.collect();
+            fields[usize::from(spec.kind as u16)] = present.filter(|f| f.column != Column::CommTail).collect();
         }
-        Self { names, fields, start: (context.start != 0).then_some(context.start) }
+        let (tasks, named) = (Tasks::default(), context.has(Kind::TaskRename));
+        Self { names, tasks, named, fields, start: (context.start != 0).then_some(context.start) }
     }
 
     /// Times are relative to the first record when the capture does not say when it started.
@@ -115,12 +123,21 @@ impl<'a> Lines<'a> {
         let start = self.note(record);
         let time = Seconds { ts: record.ts, start };
         let kind = record.kind().map_or("", |k| k.name());
-        write!(out, "{time:>16} [{:03}] {:>7}/{:<7} {kind}", record.cpu, record.tgid, record.tid)?;
+        write!(out, "{time:>16} [{:03}] {:>7}/{:<7} ", record.cpu, record.tgid, record.tid)?;
+        if self.named {
+            let comm = self.tasks.comm(record.tid).map_or_else(|| "-".to_owned(), |comm| comm.to_string());
+            write!(out, "{comm:<15} ")?;
+        }
+        out.write_all(kind.as_bytes())?;
         if record.mm != 0 {
             write!(out, " mm={:#x}", record.mm)?;
         }
         for field in self.fields(record) {
             let name = field.column.name();
+            if let Some(comm) = new_comm(field, record) {
+                write!(out, " {name}={comm}")?;
+                continue;
+            }
             match ValueText::new(self.names, field.column, field.get(record)) {
                 ValueText::Time(ts) => write!(out, " {name}={}", Seconds { ts, start })?,
                 value => write!(out, " {name}={value}")?,
@@ -133,11 +150,19 @@ impl<'a> Lines<'a> {
         let Record { ts, cpu, tgid, tid, .. } = record;
         let kind = record.kind().map_or("", |k| k.name());
         write!(out, r#"{{"ts":{ts},"cpu":{cpu},"pid":{tgid},"tid":{tid},"kind":"{kind}""#)?;
+        if let Some(comm) = self.tasks.comm(record.tid) {
+            out.write_all(br#","comm":"#)?;
+            json_line(&comm.to_string(), out)?;
+        }
         if record.mm != 0 {
             write!(out, r#","mm":"{:#x}""#, record.mm)?;
         }
         for field in self.fields(record) {
             write!(out, r#","{}":"#, field.column.name())?;
+            if let Some(comm) = new_comm(field, record) {
+                json_line(&comm.to_string(), out)?;
+                continue;
+            }
             match ValueText::new(self.names, field.column, field.get(record)) {
                 ValueText::Hex(n) => write!(out, r#""{n:#x}""#)?,
                 ValueText::Name(name) => json_line(&name, out)?,
@@ -148,7 +173,8 @@ impl<'a> Lines<'a> {
     }
 
     fn header(&self, out: &mut impl Write) -> io::Result<()> {
-        let names: Vec<_> = FIXED.iter().map(|f| f.0).chain(Column::ALL.iter().map(|c| c.name())).collect();
+        let own = Column::ALL.iter().map(|c| c.name());
+        let names: Vec<_> = FIXED.iter().map(|f| f.0).chain(own).chain(["comm"]).collect();
         writeln!(out, "{}", names.join(","))
     }
 
@@ -161,14 +187,32 @@ impl<'a> Lines<'a> {
         for column in Column::ALL {
             out.write_all(b",")?;
             if let Some(field) = self.fields(record).iter().find(|f| f.column == *column) {
-                match ValueText::new(self.names, *column, field.get(record)) {
-                    ValueText::Name(name) if name.contains([',', '"', '\n', '\r']) => {
-                        write!(out, "\"{}\"", clean(&name).replace('"', "\"\""))?;
-                    }
-                    value => write!(out, "{value}")?,
+                match (new_comm(field, record), ValueText::new(self.names, *column, field.get(record))) {
+                    (Some(comm), _) => cell(&comm.to_string(), out)?,
+                    (None, ValueText::Name(name)) => cell(&name, out)?,
+                    (None, value) => write!(out, "{value}")?,
                 }
             }
         }
+        out.write_all(b",")?;
+        if let Some(comm) = self.tasks.comm(record.tid) {
+            cell(&comm.to_string(), out)?;
+        }
         writeln!(out)
     }
+}
+
+/// The name that an event gives a task, whose first half `field` is.
+fn new_comm(field: &Field, record: &Record) -> Option<Comm> {
+    let tail = record.get(Column::CommTail).filter(|_| field.column == Column::Comm)?;
+    Some(Comm::of_words(field.get(record), tail))
+}
+
+/// A text as a cell of CSV.
+fn cell(text: &str, out: &mut impl Write) -> io::Result<()> {
+    let text = clean(text);
+    if text.contains([',', '"', '\n', '\r']) {
+        return write!(out, "\"{}\"", text.replace('"', "\"\""));
+    }
+    out.write_all(text.as_bytes())
 }

@@ -59,7 +59,9 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     if filter.is_some() {
         how.filter.clear();
     }
-    let kept = recent.iter().rev().filter(|record| filter.as_ref().is_none_or(|f| f.matches(&names, record)));
+    let kept = recent.iter().rev().filter(|record| {
+        filter.as_ref().is_none_or(|f| f.matches(&names, record, show.engine.tasks().comm(record.tid)))
+    });
     listing::draw(frame, area, show, COLUMNS, kept.map(|record| row(context, record, start)).collect(), &how)
 }
 
