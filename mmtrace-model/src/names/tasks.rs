@@ -54,6 +54,8 @@ pub struct Tasks {
     threads: Vec<Thread>,
     /// How many tasks each of those was.
     tasks: Vec<u32>,
+    /// The first thread of each one's process.
+    processes: Vec<ThreadId>,
     numbers: FxHashMap<Thread, ThreadId>,
     nameless: Vec<(u32, u32)>,
 }
@@ -62,7 +64,7 @@ impl Default for Tasks {
     fn default() -> Self {
         let others = Thread { tgid: 0, process: None, comm: None, tid: 0 };
         let (known, numbers, nameless) = <(FxHashMap<_, _>, FxHashMap<_, _>, Vec<_>)>::default();
-        Self { known, threads: vec![others], tasks: vec![0], numbers, nameless }
+        Self { known, threads: vec![others], tasks: vec![0], processes: vec![ThreadId::OTHERS], numbers, nameless }
     }
 }
 
@@ -108,23 +110,29 @@ impl Tasks {
         if known.comm.is_none() && self.nameless.len() < NAMELESS_MAX {
             self.nameless.push((tid, tgid));
         }
-        // Threads of one name are told apart by nothing: the key has no thread id unless there is no name.
-        let key = Thread { tgid, process: self.comm(tgid), comm: known.comm, tid: known.comm.map_or(tid, |_| 0) };
-        let room = self.threads.len() < THREADS_MAX;
-        let thread = match self.numbers.get(&key) {
-            Some(thread) => *thread,
-            None if !room => ThreadId::OTHERS,
-            None => {
-                let thread = ThreadId(self.threads.len() as u32);
-                self.threads.push(Thread { tid, ..key });
-                self.tasks.push(0);
-                self.numbers.insert(key, thread);
-                thread
-            }
-        };
+        let process = self.comm(tgid);
+        let first = self.number(Thread { tgid, process, comm: process, tid: tgid }, None);
+        let thread = self.number(Thread { tgid, process, comm: known.comm, tid }, Some(first));
         self.tasks[thread.0 as usize] += 1;
         self.insert(tid, Known { thread: Some(thread), ..known });
         thread
+    }
+
+    /// Returns the number of a thread. Threads of one name are told apart by nothing.
+    fn number(&mut self, thread: Thread, process: Option<ThreadId>) -> ThreadId {
+        let key = Thread { tid: thread.comm.map_or(thread.tid, |_| 0), ..thread };
+        if let Some(number) = self.numbers.get(&key) {
+            return *number;
+        }
+        if self.threads.len() >= THREADS_MAX {
+            return ThreadId::OTHERS;
+        }
+        let number = ThreadId(self.threads.len() as u32);
+        self.threads.push(thread);
+        self.tasks.push(0);
+        self.processes.push(process.unwrap_or(number));
+        self.numbers.insert(key, number);
+        number
     }
 
     /// Returns what is known of a thread. A name that was found after the thread was met is there.
@@ -133,6 +141,12 @@ impl Tasks {
         let thread = self.threads.get(id.0 as usize).unwrap_or(&self.threads[0]);
         let later = |name: Option<Comm>, tid| name.or_else(|| self.comm(tid));
         Thread { process: later(thread.process, thread.tgid), comm: later(thread.comm, thread.tid), ..*thread }
+    }
+
+    /// Returns the number that stands for all threads of a thread's process. Its [`Tasks::thread`] has the process's name.
+    #[must_use]
+    pub fn process(&self, id: ThreadId) -> ThreadId {
+        self.processes.get(id.0 as usize).copied().unwrap_or(ThreadId::OTHERS)
     }
 
     /// Returns how many tasks a thread's name stood for.

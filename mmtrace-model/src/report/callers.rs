@@ -1,0 +1,216 @@
+//! Who held mmap_locks, who waited for them, and whose faults there were, by name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::{
+    model::faults::address_space::Cause,
+    names::{Comm, Tasks, ThreadId, call_name},
+    stats::callers::{Caller, Callers, Causes, Intervals, LockUse},
+};
+
+/// A caller with its names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Who {
+    /// The process's id; 0 stands for callers that came when there were too many.
+    pub pid: u32,
+    /// The process's name; absent if it was not seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// The thread's name; absent if it was not seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thread: Option<String>,
+    /// Number of threads of this name that the row is about.
+    pub threads: u32,
+    /// Id of the thread, or of the first one.
+    pub tid: u32,
+    /// The system call or other entry into the kernel; absent if the events do not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+}
+
+impl Who {
+    /// `threads`: those that the row is about.
+    fn new(caller: Caller, threads: &BTreeSet<ThreadId>, tasks: &Tasks) -> Self {
+        let thread = tasks.thread(caller.thread);
+        let text = |comm: Option<Comm>| comm.map(|comm| comm.to_string());
+        Self {
+            pid: thread.tgid,
+            process: text(thread.process),
+            thread: text(thread.comm),
+            threads: threads.iter().map(|thread| tasks.tasks(*thread)).sum(),
+            tid: thread.tid,
+            call: caller.call.map(|call| call_name(call).into_owned()),
+        }
+    }
+
+    /// Who it is, in one line: `contend 11641 · jit-protector 11643`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        if self.pid == 0 && self.thread.is_none() {
+            return if self.tid == 0 { "others".to_owned() } else { format!("task {}", self.tid) };
+        }
+        let process = match &self.process {
+            Some(process) => format!("{process} {}", self.pid),
+            None => format!("process {}", self.pid),
+        };
+        let of_many = || format!("({} threads)", self.threads);
+        match (&self.thread, self.threads) {
+            (Some(thread), threads) if threads > 1 => format!("{process} · {thread} {}", of_many()),
+            (Some(_), _) if self.tid == self.pid => process,
+            (Some(thread), _) => format!("{process} · {thread} {}", self.tid),
+            (None, _) if self.tid == self.pid => process,
+            (None, _) => format!("{process} · task {}", self.tid),
+        }
+    }
+}
+
+/// Intervals in a few numbers.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Times {
+    /// Number of intervals.
+    pub count: u64,
+    /// All together.
+    pub sum_ns: u64,
+    /// 99 of 100 were not longer; absent if there were too many rows to know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_ns: Option<u64>,
+    /// The longest.
+    pub longest_ns: u64,
+    /// When the longest began, nanoseconds from the start of the recording.
+    pub longest_at_ns: u64,
+    /// Whose the longest was: a thread id.
+    pub longest_tid: u32,
+}
+
+impl Times {
+    fn new(intervals: &Intervals, start: u64) -> Option<Self> {
+        let longest = intervals.longest()?;
+        Some(Self {
+            count: intervals.count(),
+            sum_ns: intervals.sum(),
+            p99_ns: intervals.quantile(0.99),
+            longest_ns: longest.ns,
+            longest_at_ns: longest.since.saturating_sub(start),
+            longest_tid: longest.tid,
+        })
+    }
+}
+
+/// What one caller did with mmap_locks.
+#[derive(Clone, Debug, Serialize)]
+pub struct LockRow {
+    /// Who.
+    #[serde(flatten)]
+    pub who: Who,
+    /// For write.
+    pub write: bool,
+    /// Acquisitions.
+    pub acquired: u64,
+    /// Failed trylocks, and waits that were killed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub refused: u64,
+    /// Holds that were seen whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<Times>,
+    /// Waits that were seen whole: from the wish to the acquisition, however short.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waited: Option<Times>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// The faults of one caller.
+#[derive(Clone, Debug, Serialize)]
+pub struct FaultRow {
+    /// Who.
+    #[serde(flatten)]
+    pub who: Who,
+    /// Number of faults.
+    pub count: u64,
+    /// Their causes.
+    pub causes: BTreeMap<&'static str, u64>,
+}
+
+/// Tables of callers.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Tables {
+    /// Users of mmap_locks; those that held them longest in all come first.
+    pub locks: Vec<LockRow>,
+    /// Callers with faults; those with most come first.
+    pub faults: Vec<FaultRow>,
+}
+
+/// What rows are put together by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum By {
+    /// Process, thread's name and call.
+    #[default]
+    Caller,
+    /// Process and thread's name.
+    Thread,
+    /// Process.
+    Process,
+    /// Call.
+    Call,
+}
+
+impl By {
+    /// The part of a caller that rows are told apart by.
+    fn key(self, caller: Caller, tasks: &Tasks) -> Caller {
+        match self {
+            Self::Caller => caller,
+            Self::Thread => Caller { call: None, ..caller },
+            Self::Process => Caller { thread: tasks.process(caller.thread), call: None },
+            Self::Call => Caller { thread: ThreadId::OTHERS, ..caller },
+        }
+    }
+}
+
+impl Tables {
+    /// Puts rows together. `start`: when the recording began.
+    #[must_use]
+    pub fn new(callers: &Callers, tasks: &Tasks, by: By, start: u64) -> Self {
+        let mut locks: BTreeMap<(Caller, bool), (LockUse, BTreeSet<ThreadId>)> = BTreeMap::new();
+        for (caller, write, used) in callers.locks() {
+            let (row, threads) = locks.entry((by.key(caller, tasks), write)).or_default();
+            row.merge(used);
+            threads.insert(caller.thread);
+        }
+        let mut locks: Vec<LockRow> = locks
+            .iter()
+            .map(|((caller, write), (used, threads))| LockRow {
+                who: Who::new(*caller, threads, tasks),
+                write: *write,
+                acquired: used.acquired,
+                refused: used.refused,
+                held: Times::new(&used.holds, start),
+                waited: Times::new(&used.waits, start),
+            })
+            .collect();
+        let sum = |times: &Option<Times>| times.map_or(0, |times| times.sum_ns);
+        locks.sort_by(|one, other| {
+            let order = |row: &LockRow| (sum(&row.held), sum(&row.waited), row.acquired);
+            order(other).cmp(&order(one)).then_with(|| one.who.cmp(&other.who)).then(one.write.cmp(&other.write))
+        });
+        let mut faults: BTreeMap<Caller, (Causes, BTreeSet<ThreadId>)> = BTreeMap::new();
+        for (caller, causes) in callers.faults() {
+            let (row, threads) = faults.entry(by.key(caller, tasks)).or_default();
+            threads.insert(caller.thread);
+            row.iter_mut().zip(causes).for_each(|(sum, n)| *sum += n);
+        }
+        let mut faults: Vec<FaultRow> = faults
+            .iter()
+            .map(|(caller, (causes, threads))| FaultRow {
+                who: Who::new(*caller, threads, tasks),
+                count: causes.iter().sum(),
+                causes: Cause::ALL.iter().map(|c| c.name()).zip(*causes).filter(|(_, n)| *n > 0).collect(),
+            })
+            .collect();
+        faults.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.who.cmp(&other.who)));
+        Self { locks, faults }
+    }
+}
