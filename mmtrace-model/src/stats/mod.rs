@@ -1,6 +1,6 @@
-//! Statistics over the same stream that the model judges: what the views show.
+//! Statistics over the stream that the model judges, for the views.
 //!
-//! Everything is bounded and can be copied: a copy is a checkpoint to travel back to.
+//! Everything is bounded and can be copied; a copy is a checkpoint.
 
 use mmtrace_common::{Column, Kind, Record};
 
@@ -21,7 +21,7 @@ use locks::Locks;
 use rates::Rates;
 use work::Work;
 
-/// What the views show.
+/// The figures of the views.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// Events per second, by class.
@@ -39,7 +39,7 @@ impl Stats {
     #[inline]
     pub fn apply(&mut self, record: &Record, model: &Model) {
         let Some(kind) = record.kind() else { return };
-        // One record may say that many are missing.
+        // One record may report many missing events.
         let n = if kind.is_synthetic() { value(record, Column::Count).max(1) } else { 1 };
         self.rates.add(kind, record.ts, n);
         match kind {
