@@ -230,7 +230,7 @@ rules! {
     }
     L18 Violation "one fault, one try under the VMA lock" {
         statement: "One fault in user mode is handled at most once under the VMA lock. It is handled a second time under the mmap_lock only with TRIED.",
-        why: "A fault that never gives up the fast path may never end. A fault that is retried without TRIED may drop the lock for ever.",
+        why: "A fault that never gives up the fast path may never end. A fault that is retried without TRIED may drop the lock again and again.",
         source: "arch/x86/mm/fault.c:do_user_addr_fault",
         sound: "A fault begins with page_fault_user. Only calls with registers and FAULT_FLAG_USER count, so get_user_pages calls of the same task do not. After a fault in the kernel, the rule is not judged until the next fault in user mode.",
         meaning: "The fault path is in a livelock.",
@@ -357,7 +357,7 @@ rules! {
         statement: "Two observed holds of one hugetlb lock never overlap if one of them is for write.",
         why: "A task that unshares a PMD table, or zaps, relies on nobody walking there.",
         source: "mm/hugetlb.c:hugetlb_vma_lock_read and its kin",
-        sound: "A hold is seen from after its acquisition to before its release, and mmtrace puts overlaps of 2 us or less down to the CPUs' clocks. An overlap is judged once both holds were seen to end. The program reads from the VMA, at that moment, which lock it is or that there is none. The lock of a private reservation is read only on kernels from 6.7 on. If a task is seen in user mode with a lock that it still seems to hold, or takes such a lock again, releases are inlined on this kernel. mmtrace then withdraws all findings of this rule and makes no more.",
+        sound: "A hold is seen from after its acquisition to before its release, and mmtrace puts overlaps of 2 us or less down to the CPUs' clocks. An overlap is judged once both holds were seen to end. Each program reads from the VMA, when it records its event, which lock it is or that there is none. The lock of a private reservation counts only on kernels from 6.7 on. If a task is seen in user mode with a lock that it still seems to hold, or takes such a lock again, releases are inlined on this kernel. mmtrace then withdraws all findings of this rule and makes no more.",
         meaning: "A walker reads a page table that another task is unsharing.",
         example: "T1 hugetlb_vma_lock_write … T2 hugetlb_vma_lock_read … T1 hugetlb_vma_unlock_write",
         needs: [HugetlbVmaLockRead, HugetlbVmaUnlockRead, HugetlbVmaLockWrite, HugetlbVmaUnlockWrite, HugetlbVmaTrylockWrite, HugetlbZapEnd],
@@ -627,7 +627,7 @@ rules! {
     }
     M02 Measure "mmap_lock held across a migration wait while a writer waits" {
         statement: "Measures how long a task's migration_entry_wait under the mmap_lock overlaps with another task's attempt to get that lock for write.",
-        why: "This is the cost of M01 for faults that could not use the VMA lock.",
+        why: "This is the cost that M01 measures, for faults that could not use the VMA lock.",
         source: "\"mm: drop VMA lock before waiting for migration\" (linux-mm, 2023-06)",
         sound: "This is a measurement of each pair. The attempt lasts from start_locking to acquire_returned.",
         meaning: "The durations say how long writers of an mm waited for a reader's migration wait.",
