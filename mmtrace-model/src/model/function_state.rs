@@ -1,4 +1,4 @@
-//! What is known from events of kernel functions.
+//! The state that the events of kernel functions show.
 //!
 //! The model of the tracepoints does not rest on this state, so the loss of a function's event costs only the rules
 //! that need it. The functions' state also uses tracepoints: lock events and faults in user mode.

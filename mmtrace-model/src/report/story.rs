@@ -20,7 +20,7 @@ pub struct Story {
     pub rule: &'static str,
     /// The rule's statement.
     pub statement: &'static str,
-    /// What happened.
+    /// The violation, in one sentence.
     pub what: String,
     /// When it happened, seconds after recording began.
     pub seconds: f64,

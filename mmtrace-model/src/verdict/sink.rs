@@ -51,7 +51,7 @@ pub struct Violation {
     pub mm: u64,
     /// The tasks that took part, at most two.
     pub tids: Vec<u32>,
-    /// What happened, in one sentence.
+    /// The violation, in one sentence.
     pub what: String,
     /// The events that led to it, oldest first.
     pub events: Vec<Record>,

@@ -117,7 +117,7 @@ struct Read {
     slept: bool,
 }
 
-/// What a task is doing.
+/// The current work of a task.
 #[derive(Clone, Debug, Default)]
 pub(in crate::model) struct Caller {
     call: Option<Call>,

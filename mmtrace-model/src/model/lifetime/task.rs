@@ -36,7 +36,7 @@ pub struct Task {
 /// Open calls or write holds of one task. A task cannot have more.
 pub const NESTING_MAX: usize = 16;
 
-/// What the events have shown of a task's current collapse.
+/// The part of a task's current collapse that the events have shown.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Collapse {
     /// Pages were isolated while it held this mm's mmap_lock for write.

@@ -72,7 +72,7 @@ impl Breach {
     }
 }
 
-/// What an acquisition or release meant.
+/// The meaning of an acquisition or a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
     /// The release is right.
@@ -377,7 +377,7 @@ mod tests {
         lock.settle(6000);
         let Meaning::Overtaken(breach) = lock.release_read(&at(6000, 1), true) else { panic!("a breach") };
         assert_eq!((breach.modes(), breach.holder.tid, breach.taker.tid), ((Mode::Read, Mode::Write), 1, 2));
-        // What follows from it is not reported again.
+        // The consequences are not reported.
         assert_eq!(lock.release_write(&at(7000, 2)), Meaning::Unknown);
     }
 
@@ -467,7 +467,7 @@ mod tests {
         let mut lock = MmapLock::default();
         assert_eq!(lock.release_read(&at(1000, 1), true), Meaning::Unknown);
         assert_eq!(lock.release_write(&at(2000, 1)), Meaning::Unknown);
-        // But a write release says that nobody is left.
+        // A write release shows that nobody is left.
         lock.settle(9000);
         assert!(lock.is_complete());
         assert_eq!(lock.release_read(&at(9000, 1), true), Meaning::NotHeld);
@@ -483,7 +483,7 @@ mod tests {
         assert_eq!(lock.release_write(&at(1700, 2)), Meaning::Right);
         lock.acquire_read(&at(1800, 4));
         assert_eq!(lock.release_read(&at(1900, 1), true), Meaning::Unknown);
-        // Or to release on behalf of the one who is seen: then nobody is left.
+        // The release may be on behalf of the observed holder; then nobody is left.
         lock.settle(9000);
         assert_eq!(lock.release_read(&at(9000, 4), true), Meaning::Unknown);
         lock.acquire_write(&at(9500, 4));
@@ -505,7 +505,7 @@ mod tests {
         assert_eq!(lock.release_read(&at(1500, 3), true), Meaning::Right);
         assert_eq!(lock.settle(9000), Settled::default());
         assert_eq!(lock.release_write(&at(9000, 1)), Meaning::Right);
-        // And a downgrade may seem to come after the reader that it let in.
+        // A downgrade may seem to come after the reader that it let in.
         lock.acquire_write(&at(20_000, 1));
         lock.acquire_read(&at(21_000, 2));
         assert!(lock.downgrade(&at(21_500, 1)));

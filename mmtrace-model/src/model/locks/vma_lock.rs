@@ -26,7 +26,7 @@ pub(in crate::model) struct Section {
     tid: u32,
 }
 
-/// What is known of one VMA.
+/// The known state of one VMA.
 #[derive(Clone, Debug, Default)]
 struct Vma {
     /// The last write acquisitions: when, and by which task. 0: none.
@@ -47,7 +47,7 @@ pub(in crate::model) struct VmaLocks {
     numbers: u64,
 }
 
-/// What other tasks did to a VMA while it was held for read: when, and which task.
+/// The acts of other tasks on a VMA while it was held for read: when, and which task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::model) struct Intrusion {
     /// The first lock for write.

@@ -183,7 +183,7 @@ pub struct Locking {
     pub maps: u32,
 }
 
-/// What a task is doing to page tables.
+/// The current work of a task on page tables.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Walk {
     /// The task was seen outside the calls below since recording began, so those that it is in are known.
