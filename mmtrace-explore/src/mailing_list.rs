@@ -1,23 +1,23 @@
-//! The five mailing-list threads that most scenarios come from: what was asked, and what became of it.
+//! The five mailing-list threads from which most scenarios come: the question of each, and the answer.
 
 /// A mailing-list thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MailingListThread {
-    /// 0 to 4, as in the ids of its scenarios: `SC-4.1` comes from the one with number 4.
+    /// 0 to 4, as in the ids of its scenarios: `SC-4.1` comes from the thread with number 4.
     pub number: u8,
-    /// What it is about, in a word: the folder of its scenarios, and its page in docs/threads/.
+    /// Its short name: the folder of its scenarios, and its page in docs/threads/.
     pub name: &'static str,
-    /// Its subject.
+    /// Its subject line.
     pub subject: &'static str,
-    /// Who and when.
+    /// Who discussed it, and when.
     pub posted: &'static str,
-    /// What was asked.
+    /// The question.
     pub question: &'static str,
-    /// What the answer means for kernels as they are.
+    /// The answer, as kernels have it today.
     pub merged: &'static str,
 }
 
-/// Every one, by number.
+/// All five, by number.
 pub const THREADS: [&MailingListThread; 5] = [HUGETLB_WALK, PTE_NOLOCK, MIGRATION_WAIT, SPECULATIVE_FAULT, RETRACT];
 
 /// Page-table walks over hugetlb VMAs.
@@ -26,13 +26,13 @@ pub const HUGETLB_WALK: &MailingListThread = &MailingListThread {
     name: "hugetlb_walk",
     subject: "[PATCH RFC 04/12] mm: Introduce vma_pgtable_walk_{begin|end}()",
     posted: "Peter Xu, Aneesh Kumar K.V, November 2023",
-    question: "A page-table walk over a hugetlb VMA takes the hugetlb vma lock. Is that needed only where PMD pages \
-               can be shared? And what is the lock of private mappings there for?",
-    merged: "vma_pgtable_walk_begin() and _end() are in 6.12 and 7.2 as posted. The walk needs the lock only where \
-             PMD sharing is possible; taking it always is harmless. Holding i_mmap_rwsem does as well, since an \
-             unshare holds it for write. The lock of private mappings protects no page table: it orders \
-             MADV_DONTNEED, whose pages sit in the gather batch until the flush, before a fault that needs one of \
-             them. A child of fork() has no such lock, so its faults can still find the pool empty.",
+    question: "A page-table walk over a hugetlb VMA takes the hugetlb lock. Is that needed only where PMD pages \
+               can be shared? What does the lock of private mappings protect?",
+    merged: "vma_pgtable_walk_begin() and vma_pgtable_walk_end() are in 6.12 and 7.2 as posted. A walk needs the lock \
+             only where PMD sharing is possible. Taking it always is harmless. Holding i_mmap_rwsem protects a walk \
+             too, because an unshare holds it for write. The lock of private mappings protects no page table. It \
+             orders MADV_DONTNEED, whose pages sit in the gather batch until the flush, before a fault that needs one \
+             of those pages. A child of fork() has no such lock, so its faults can still find the pool empty.",
 };
 
 /// PTE tables mapped without their lock.
@@ -41,12 +41,13 @@ pub const PTE_NOLOCK: &MailingListThread = &MailingListThread {
     name: "pte_nolock",
     subject: "[PATCH v2 01/14] mm: pgtable: introduce pte_offset_map_{ro|rw}_nolock()",
     posted: "Qi Zheng, David Hildenbrand, August 2024",
-    question: "A table that was mapped without its lock may be removed before the lock is taken, and freed after \
-               the RCU section. What must be looked at again, and by whom?",
-    merged: "Who fills an empty entry needs pmd_same(): a dead table is all none, so pte_same() passes on it. Who \
-             changes an entry that was there may use pte_same(), as long as every remover empties a table before \
-             it unlinks it. Anon collapse does not, and clears the PMD without the PTL: against it no recheck \
-             helps, only its locks do (mmap_lock and VMA for write, anon_vma for write).",
+    question: "A table that a thread mapped without its lock may be removed before the thread takes the lock, and may \
+               be freed after the thread's RCU section. What must the thread check again?",
+    merged: "A thread that fills an empty entry needs pmd_same(): every entry of a dead table is none, so pte_same() \
+             passes on it. A thread that changes an existing entry may use pte_same() if every remover empties a table \
+             before it unlinks the table. An anonymous collapse does not: it clears the PMD entry without the PTL. No \
+             recheck helps against it. Only the locks that it takes for write help: the mmap_lock, the VMA lock and \
+             anon_vma.",
 };
 
 /// Faults that wait for a migration.
@@ -55,12 +56,12 @@ pub const MIGRATION_WAIT: &MailingListThread = &MailingListThread {
     name: "migration_wait",
     subject: "[PATCH v2 4/6] mm: drop VMA lock before waiting for migration",
     posted: "Suren Baghdasaryan, Peter Xu, June 2023",
-    question: "A fault that waits for a migration keeps the VMA lock, and with it every writer. May it drop the \
-               lock first, and how does it say that it has?",
-    merged: "Not merged: dropping the lock before migration_entry_wait() leaves nothing that keeps the page with \
-             the PMD entry. 6.12 and 7.2 wait with the lock held. Dropping it after the PTL is taken would be \
-             safe, as hugetlb does with its own lock. What was merged is the convention: in VMA mode \
-             VM_FAULT_RETRY and VM_FAULT_COMPLETED mean that the lock is gone.",
+    question: "A fault that waits for a migration keeps the VMA lock, and every writer of the VMA waits too. May the \
+               fault drop the lock first, and how does it say that it has dropped it?",
+    merged: "The patch was not merged. Nothing keeps the page with the PMD entry if a fault drops the lock before \
+             migration_entry_wait(). In 6.12 and 7.2, a fault waits with the lock held. Dropping the lock after the \
+             PTL is taken would be safe; hugetlb does so with its own lock. The convention was merged: in VMA mode, \
+             VM_FAULT_RETRY and VM_FAULT_COMPLETED mean that the lock is released.",
 };
 
 /// Faults that take no lock.
@@ -69,12 +70,13 @@ pub const SPECULATIVE_FAULT: &MailingListThread = &MailingListThread {
     name: "speculative_fault",
     subject: "[RFC v5 04/11] mm: VMA sequence count",
     posted: "Peter Zijlstra, Laurent Dufour, Anshuman Khandual, June to August 2017",
-    question: "A speculative fault takes no lock and looks at a sequence count. Why is unmap_page_range() wrapped \
-               in it, why does vma_adjust() bump the next VMA too, and what is it that cannot be told apart?",
-    merged: "Never merged; per-VMA locks took its place. Either the count goes up around the zap, or `erased` is \
-             looked at together with the count under the PTL: one of the two is needed, and looking at it only \
-             before the count is not enough. The next VMA must be bumped because its start, offset or rights \
-             change in the same call.",
+    question: "A speculative fault takes no lock and checks a sequence count. Why does the count go up around \
+               unmap_page_range()? Why does vma_adjust() bump the count of the next VMA too? Which changes can a fault \
+               not tell apart?",
+    merged: "The series was never merged, and per-VMA locks took its place. A fault is safe if the count goes up \
+             around the zap, or if it checks `erased` together with the count under the PTL. One of the two is needed. \
+             Checking `erased` only before the count is not enough. The writer must bump the next VMA because its \
+             start, offset or rights change in the same call.",
 };
 
 /// Page tables that khugepaged removes without mmap_lock.
@@ -83,10 +85,10 @@ pub const RETRACT: &MailingListThread = &MailingListThread {
     name: "retract",
     subject: "[PATCH 09/12] mm/khugepaged: retract_page_tables() without mmap or vma lock",
     posted: "Hugh Dickins, Peter Xu, May 2023",
-    question: "retract_page_tables() looks for userfaultfd-wp before it takes the page-table locks. Can a marker \
-               spring up in between, and would the mmap_lock be needed against it?",
-    merged: "It can, and the mmap_lock is not needed: looking again under the locks is enough, and was merged in \
-             6.6. But that test knows only of the markers it was written for: poison markers in a VMA that is not \
-             registered for write-protection (6.12, 7.2), and guard markers where a PTE-mapped huge page is \
-             collapsed (7.2), are still lost. Both were seen on real kernels.",
+    question: "retract_page_tables() checks for userfaultfd-wp before it takes the page-table locks. Can a marker \
+               appear in between, and is the mmap_lock needed against that?",
+    merged: "A marker can appear in between, and the mmap_lock is not needed: a second check under the locks is \
+             enough, and was merged in 6.6. This check knows only the markers that it was written for. The kernel \
+             still loses poison markers in a VMA that is not registered for write-protection (6.12, 7.2), and guard \
+             markers where it collapses a PTE-mapped huge page (7.2). Both losses were seen on real kernels.",
 };

@@ -55,97 +55,96 @@ pub const REDUNDANT: &[(&str, &str, &str)] = &[
     (
         "__collapse_huge_page_copy",
         "spin_lock(ptl)",
-        "The table is unlinked and its own: mmap_lock, VMA and anon_vma are held for write, nobody else can \
-         reach it. The PTL is taken because the counters that change with the entries want preemption off.",
+        "The collapse has unlinked the table and holds the mmap_lock, the VMA lock and anon_vma for write, so nobody \
+         else can reach the table. It takes the PTL because the counters that change with the entries need preemption \
+         off.",
     ),
     (
         "collapse_pte_mapped_thp",
         "rcu_read_lock()",
-        "In 6.12 the table is freed only under the folio lock (retract, collapse) or by who had the mmap_lock \
-         for write (munmap), and both are held here. 7.2 has PT reclaim, and needs the section: SC-4.15.",
+        "In 6.12, a table is freed only under the folio lock (retract, collapse) or by a task that had the mmap_lock \
+         for write (munmap). This function holds both locks. 7.2 has PT reclaim and needs the section: SC-4.15.",
     ),
     (
         "filemap_fault_recheck_pte_none",
         "spin_lock(ptl)",
-        "What is seen is a hint. Without the PTL an entry that is cleared only while it is being changed \
-         (ptep_modify_prot_start) is taken for a hole: a major fault too many, nothing worse.",
+        "The function reads only a hint. Without the PTL, it takes an entry that is cleared only while it is being \
+         changed (ptep_modify_prot_start) for a hole. The result is one major fault too many, and nothing worse.",
     ),
     (
         "folio_lock_or_retry",
         "folio_trylock(folio)",
-        "What the folio lock is waited for, the end of the read and the place in the swap cache, is not \
-         modelled. That two faults do not both map the folio is left to pte_same() under the PTL.",
+        "A fault waits for the folio lock until the read has ended and the folio has its place in the swap cache. \
+         Neither is modelled. pte_same() under the PTL keeps two faults from both mapping the folio.",
     ),
     (
         "folio_walk_start",
         "ptl = pmd_lock(vma->vm_mm, pmdp)",
-        "The entry is only read, and whoever clears it in a shareable mapping has i_mmap_rwsem and the \
-         hugetlb lock for write, of which the walk holds one. Private mappings, whose pages the anon rmap \
+        "The walk only reads the entry. A thread that clears the entry in a shareable mapping holds i_mmap_rwsem and \
+         the hugetlb lock for write, and the walk holds one of the two. Private mappings, whose pages the anon rmap \
          unmaps under the PTL alone, are not modelled.",
     ),
     (
         "gup_fast_pmd_leaf",
         "pmd_val(pmd) == pmd_val(*pmdp), folio grabbed",
-        "SC-0.9 is about the table: no page is zapped and freed there. What this look is for is SC-4.12, one \
-         level below.",
+        "SC-0.9 is about the table: it zaps and frees no page. SC-4.12 shows the purpose of this check, one level \
+         below.",
     ),
     (
         "handle_pte_fault",
         "pmd_same(pmdval, pmdp_get_lockless(pmd))",
-        "The pte_same() beside it suffices for an entry that is not none (SC-1.2 `m.rw+pte`), and it is the \
-         mmap_lock that keeps a collapse away (SC-1.6 `m.rw+none,mmap`).",
+        "The pte_same() beside it suffices for an entry that is not none (SC-1.2 `m.rw+pte`). The mmap_lock keeps a \
+         collapse away (SC-1.6 `m.rw+none,mmap`).",
     ),
     (
         "handle_speculative_fault",
         "!read_seqcount_retry(&vma->vm_sequence, seq)",
-        "The sequence is looked at again under the PTL, which decides; this look only saves the walk.",
+        "The fault checks the sequence again under the PTL, and that check decides. This one only saves the walk.",
     ),
     (
         "handle_speculative_fault",
         "RB_EMPTY_NODE(&vma->vm_rb), before the sequence",
-        "The tree is looked at again under the PTL, which decides; this look only saves the walk.",
+        "The fault checks the tree again under the PTL, and that check decides. This one only saves the walk.",
     ),
     (
         "hugetlb_fault",
         "hugetlb_vma_lock_read(b)",
-        "T3 of SC-0.10 keeps the lock busy and does nothing under it. What a fault needs the lock for is \
-         SC-0.8.",
+        "T3 of SC-0.10 keeps the lock busy and does nothing under it. SC-0.8 shows why a fault needs the lock.",
     ),
     (
         "hugetlb_no_page",
         "pte_same(huge_ptep_get(mm, vmf->address, vmf->pte), vmf->orig_pte)",
-        "Whoever fills an entry of this index holds the same fault mutex, so that an entry seen none stays \
-         none.",
+        "A fault that fills an entry of this index holds the same fault mutex, so an entry that was none stays none.",
     ),
     (
         "map_pte",
         "pmd_same(pmdval, pmdp_get_lockless(pmd))",
-        "The walk holds anon_vma, and the only remover here, a collapse, needs it for write. Against PT \
-         reclaim it would find a dead table empty, and pass over a page that may be mapped anew: SC-2.10.",
+        "The walk holds anon_vma, and the only remover here, a collapse, needs it for write. With PT reclaim, the walk \
+         would find a dead table empty and skip a page that may be mapped anew: SC-2.10.",
     ),
     (
         "migrate_pages",
         "folio_lock(src)",
-        "One migrator, and one page that is mapped once. The lock is against other migrators, truncation and \
-         collapse (SC-4.7); a fault that finds the folio unlocked does not sleep, and faults again.",
+        "The scenarios have one migrator and one page that is mapped once. The lock is against other migrators, \
+         truncation and collapse (SC-4.7). A fault that finds the folio unlocked does not sleep, and faults again.",
     ),
     (
         "pte_map_lock",
         "pmd_same(READ_ONCE(*vmf->pmd), vmf->orig_pmd)",
-        "Tree and sequence, looked at under the PTL, decide about munmap. This look is for a PMD that becomes \
+        "The checks of tree and sequence under the PTL decide about munmap. This check is for a PMD entry that becomes \
          huge, and these scenarios have no THP collapse.",
     ),
     (
         "pte_offset_map_lock",
         "pte = pte_offset_map_lock(mm, &_pmd, address, &pte_ptl)",
-        "The PMD is clear, and mmap_lock, VMA and anon_vma are held for write: whoever would take this PTL is \
-         kept away by one of them. gup-fast takes no lock at all.",
+        "The PMD entry is clear. The collapse holds the mmap_lock, the VMA lock and anon_vma for write, and one of \
+         them keeps away every thread that would take this PTL. gup-fast takes no lock at all.",
     ),
     (
         "try_to_migrate",
         "pmd_same(pmdval, pmdp_get_lockless(pmd)), else again",
-        "A dead table is empty: check_pte() under the PTL finds nothing, and the page is passed over. If it \
-         is mapped in another table by then, its mapcount makes the migration fail; nothing is lost.",
+        "A dead table is empty, so check_pte() under the PTL finds nothing and the migrator skips the page. If another \
+         table maps the page by then, the page's mapcount makes the migration fail, and nothing is lost.",
     ),
 ];
 

@@ -1,4 +1,4 @@
-//! Collections in a stranger's JSON, with a limit each: one byte of JSON can become fifty of memory.
+//! Collections in a stranger's JSON, each with a limit: one byte of JSON can become fifty bytes of memory.
 
 use std::collections::BTreeMap;
 use std::fmt;

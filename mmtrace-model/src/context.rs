@@ -1,13 +1,12 @@
-//! What a stream of events was taken from: everything besides the events that a
-//! verdict depends on. A recording writes it into its manifest, so that replay
-//! judges with the same knowledge.
+//! The source of a stream of events: everything besides the events on which a verdict depends. A recording writes it
+//! into its manifest, so that a replay judges with the same knowledge.
 
 use crate::bounded;
 use mmtrace_common::{At, Kind, OFFSETS, SPECS, Source};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
-// How much of each is read of a manifest. What there is of it stands beside.
+// How much of each list a reader takes from a manifest. The comments say how much there is today.
 
 /// Events of the catalogue: 90.
 const PROBES_MAX: usize = 1024;
@@ -19,9 +18,9 @@ const OFFSETS_MAX: usize = 1024;
 const ENUMS_MAX: usize = 64;
 /// Enumerators of an enum: 50.
 const ENUMERATORS_MAX: usize = 1024;
-/// Bytes of what the kernel calls itself: 64.
+/// Bytes of the kernel's names for itself: 64.
 const NAME_MAX: usize = 1024;
-/// Bytes of a filter, which is as long as a command line, and of a reason.
+/// Bytes of a reason, or of a filter, which is as long as a command line.
 const TEXT_MAX: usize = 1 << 17;
 
 /// The kernel, the probes and the limits of one recording.
@@ -29,19 +28,20 @@ const TEXT_MAX: usize = 1 << 17;
 pub struct Context {
     /// The kernel that ran.
     pub kernel: Kernel,
-    /// One entry per event of the catalogue.
+    /// One entry for each event of the catalogue.
     #[serde(deserialize_with = "bounded::list::<_, _, PROBES_MAX>")]
     pub probes: Vec<ProbeState>,
-    /// Struct offsets used, in bytes, as `struct.member`.
+    /// Struct offsets in use, in bytes, as `struct.member`.
     #[serde(deserialize_with = "bounded::map::<_, _, OFFSETS_MAX>")]
     pub offsets: BTreeMap<String, u32>,
     /// Enumerators of the kernel's enums that events carry: enum name → enumerator name → value.
     #[serde(deserialize_with = "enums")]
     pub enums: BTreeMap<String, BTreeMap<String, i64>>,
-    /// What was recorded, when not everything was.
+    /// The filter, if not everything was recorded.
     #[serde(default, deserialize_with = "bounded::optional_text::<_, TEXT_MAX>")]
     pub filter: Option<String>,
-    /// When the last probe was attached, nanoseconds of `CLOCK_MONOTONIC`. Events before are judged as a start in mid-flight.
+    /// When the last probe was attached, nanoseconds of `CLOCK_MONOTONIC`. Events before that time are a start in
+    /// mid-flight.
     pub start: u64,
 }
 
@@ -77,8 +77,8 @@ impl Kernel {
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 
-    /// Whether a task can be preempted while a tracepoint's program runs for it: since 7.0 tracepoints no longer disable
-    /// preemption (include/linux/tracepoint.h: `__DECLARE_TRACE`). Of a kernel of unknown version nothing better is known.
+    /// Whether a task can be preempted in a tracepoint's program: since 7.0, tracepoints no longer disable preemption
+    /// (include/linux/tracepoint.h: `__DECLARE_TRACE`). A kernel of unknown version counts as one of these.
     #[must_use]
     pub fn preempts_tracepoints(&self) -> bool {
         !(1..7).contains(&self.major_minor().0)
@@ -118,7 +118,7 @@ impl Form {
         }
     }
 
-    /// As the documentation calls it.
+    /// The form's name in the documentation.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -132,17 +132,17 @@ impl Form {
     }
 }
 
-/// What became of one probe of the catalogue.
+/// The outcome of attaching one probe of the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeState {
     /// Event name, as in [`mmtrace_common::Spec::name`].
     pub event: String,
-    /// How it was attached; `None` when it was not.
+    /// How it was attached; `None` if it was not.
     pub form: Option<Form>,
     /// Columns that this kernel's event does not have.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "bounded::list::<_, _, ABSENT_MAX>")]
     pub absent: Vec<String>,
-    /// Why it is not attached, or why not in the preferred form.
+    /// Why it is not attached, or not in the preferred form.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -153,7 +153,7 @@ pub struct ProbeState {
 
 impl Context {
     /// Returns the context of a kernel that has every tracepoint and function: every probe is attached, and every event
-    /// has all its columns. For streams that no kernel has made.
+    /// has all its columns. It serves streams that no kernel made.
     #[must_use]
     pub fn with_every_probe(kernel: Kernel) -> Self {
         let probes = SPECS.iter().filter(|s| !s.kind.is_synthetic()).map(|s| ProbeState {
@@ -165,7 +165,7 @@ impl Context {
         Self { kernel, probes: probes.collect(), ..Self::default() }
     }
 
-    /// Marks columns as absent that take an offset which was not looked up: the mmtrace that recorded did not know them.
+    /// Marks columns as absent if the mmtrace that recorded did not look up the offset that they need.
     pub fn mark_absent(&mut self) {
         for spec in SPECS {
             for field in spec.fields {
@@ -189,7 +189,7 @@ impl Context {
         self.probe(kind).is_some_and(|p| p.form.is_some())
     }
 
-    /// What became of the probe for this kind.
+    /// The outcome of attaching the probe for this kind.
     #[must_use]
     pub fn probe(&self, kind: Kind) -> Option<&ProbeState> {
         let name = kind.name();

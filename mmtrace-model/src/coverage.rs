@@ -1,55 +1,55 @@
-//! What share of what there was a figure is made of.
+//! Coverage: the share of the known total that a figure is made of.
 
 use serde::Serialize;
 
 use crate::report::grouped;
 
-/// How much of what a figure is about it covers: events, intervals, or nanoseconds of a recording.
+/// The coverage of a figure over events, intervals, or nanoseconds of a recording.
 ///
-/// A figure never takes in more than `counted`; what it would be with the rest is not known.
+/// A figure counts `counted` and no more. Its value with the rest is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Coverage {
-    /// Those that the figure is made of.
+    /// How many the figure is made of.
     pub counted: u64,
-    /// All that there were, as far as is known: those that were seen, and those that are known to be missing, as if each
-    /// of these had been one.
+    /// How many there were, as far as is known: those that were seen, and one for each event that is known to be
+    /// missing.
     pub of: u64,
-    /// There were more than `of`, and nobody knows how many.
+    /// There were more than `of`, by an unknown number.
     pub or_more: bool,
 }
 
 impl Coverage {
-    /// So many, and so many that are not among them.
+    /// Returns the coverage of `counted`, with so many more that were not counted.
     #[must_use]
     pub const fn of(counted: u64, others: u64) -> Self {
         Self { counted, of: counted.saturating_add(others), or_more: false }
     }
 
-    /// The same, with so many more that are not among them.
+    /// Adds so many that were not counted.
     #[must_use]
     pub const fn and(self, others: u64) -> Self {
         Self { of: self.of.saturating_add(others), ..self }
     }
 
-    /// The same, where more may be missing by a number that nobody knows.
+    /// Marks that an unknown number more may be missing.
     #[must_use]
     pub const fn or_more(self, more: bool) -> Self {
         Self { or_more: self.or_more || more, ..self }
     }
 
-    /// Nothing is left out.
+    /// Whether the figure leaves nothing out.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.counted >= self.of && !self.or_more
     }
 
-    /// The share, 0 to 1: at most that where there are more. Of nothing, all is covered.
+    /// The share, 0 to 1; an upper bound if there are more. It is 1 if there is nothing to cover.
     #[must_use]
     pub fn share(&self) -> f64 {
         if self.of == 0 { 1.0 } else { self.counted.min(self.of) as f64 / self.of as f64 }
     }
 
-    /// For people, as "61 of 65 holds (94 %)"; nothing where nothing is left out.
+    /// Returns the coverage in words, as "61 of 65 holds (94 %)"; `None` if the figure leaves nothing out.
     #[must_use]
     pub fn text(&self, what: &str) -> Option<String> {
         if self.is_whole() {
@@ -60,7 +60,7 @@ impl Coverage {
         Some(format!("{} of {}{more} {what} ({percent})", grouped(self.counted), grouped(self.of)))
     }
 
-    /// The share in whole percent. What is not whole is never 100 %, and what is not nothing never 0 %.
+    /// The share in whole percent. An incomplete share is never 100 %, and a share of more than nothing is never 0 %.
     fn percent(&self) -> String {
         let percent = (self.share() * 100.0).round() as u64;
         match (self.counted, self.or_more) {

@@ -1,14 +1,14 @@
 //! An executable reference of the Linux kernel's page-table and mm lock protocols.
 //!
-//! The reference takes a stream of events, one [`Record`](mmtrace_common::Record) after the other, follows the locks,
-//! address spaces, tasks and page tables that they tell of, and evaluates rules: statements of the kernel's
+//! The reference takes a stream of events, one [`Record`](mmtrace_common::Record) after the other. It follows the
+//! locks, address spaces, tasks and page tables that the events show, and evaluates rules: statements of the kernel's
 //! documentation and sources that must hold whenever certain events occur. A rule is *held*, *violated*, *unknown*
-//! (events are missing) or *not observable* (the kernel lacks a probe). The reference concludes nothing from what it has
-//! not seen.
+//! (events are missing) or *not observable* (the kernel lacks a probe). The reference concludes nothing from events
+//! that it has not seen.
 //!
-//! This crate opens no file and knows no file format: where the records come from is nothing it can tell. The `mmtrace`
-//! command reads them from a running kernel, `mmtrace-capture` from disk, `mmtrace-explore` makes them from executions
-//! of a protocol.
+//! This crate opens no file and knows no file format, and it cannot tell where the records come from. The `mmtrace`
+//! command reads them from a running kernel, `mmtrace-capture` reads them from disk, and `mmtrace-explore` makes them
+//! from executions of a protocol.
 //!
 //! # Example
 //!
@@ -61,18 +61,18 @@
 //! | module | noun |
 //! |---|---|
 //! | [`replay`] | [`Engine`](replay::Engine), which takes the records; [`Timeline`](replay::timeline::Timeline), the state as of any time |
-//! | [`context`] | what a stream was taken from: the kernel, its probes, its enums |
-//! | [`verdict`] | the rule table, and what was found |
+//! | [`context`] | the source of a stream: the kernel, its probes, its enums |
+//! | [`verdict`] | the rule table and the findings |
 //! | [`model`] | the state that the rules are evaluated on, and the [invariants](model::invariant) of the explorer |
 //! | [`names`] | what tasks are called, and the names of calls |
-//! | [`stats`], [`coverage`] | figures, and what share of what there was each is made of |
+//! | [`stats`], [`coverage`] | figures, and the share of the known total that each is made of |
 //! | [`report`] | the closing report, as text and as JSON |
 //! | [`untrusted`], [`bounded`], [`when`] | text of strangers, limits of their JSON, times as users type them |
 //!
 //! # What is stable
 //!
-//! The names of rules (`L01`) and the JSON of the [`Report`](report::Report) are: fields are added, never renamed. The
-//! Rust interface is not yet: until 1.0, a minor version may change any of it.
+//! The names of rules (`L01`) and the JSON of the [`Report`](report::Report) are stable: fields are added, never
+//! renamed. The Rust interface is not stable yet: until 1.0, a minor version may change any of it.
 
 // The reference is asked, and says nothing on its own.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]

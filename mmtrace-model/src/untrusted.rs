@@ -1,8 +1,8 @@
 //! Text that strangers chose (captures, kernels, names of files, arguments), and how it is put into text and JSON.
 //!
 //! A terminal obeys control characters, reorders text at bidirectional ones, and shows nothing for others. Each value
-//! passes [`clean`] where it is put into text, and [`json`] where it is put into JSON. [`Screened`] is the net below:
-//! nothing but colours of ours goes through it.
+//! passes [`clean`] before it goes into text, and [`json`] before it goes into JSON. [`Screened`] is the last barrier:
+//! only mmtrace's own colours pass it.
 
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
@@ -11,11 +11,12 @@ use std::io::{self, Write};
 
 use crate::report::SEQUENCES;
 
-/// Longest text of a stranger that is shown, bytes: a command line with a list of options, and no screen full of it.
+/// Longest text of a stranger that is shown, bytes: a command line with a list of options, but not a screen full of
+/// text.
 const SHOWN_MAX: usize = 4096;
 
-/// Characters that a terminal obeys, or that do not show, by first and last: control characters, separators of lines,
-/// the format characters of Unicode 16, and what else has no width by default.
+/// Characters that a terminal obeys or does not show, by first and last: control characters, line separators, the
+/// format characters of Unicode 16, and other characters that have no width by default.
 const HARMFUL: [(u32, u32); 33] = [
     (0x00, 0x1f),
     (0x7f, 0x9f),
@@ -62,8 +63,8 @@ pub fn is_harmful(c: char) -> bool {
     }
 }
 
-/// A stranger's text for a terminal: harmful characters as escapes that show (`\u{1b}`, `\n`), and cut where it is
-/// longer than anything that has to be read.
+/// Returns a stranger's text for a terminal. Harmful characters become visible escapes (`\u{1b}`, `\n`), and a text
+/// that is longer than anybody has to read is cut.
 #[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
     let shown = &text[..text.floor_char_boundary(SHOWN_MAX)];
@@ -74,7 +75,7 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}... ({left} bytes more)", escaped(shown)))
 }
 
-/// A text of any length with harmful characters as escapes.
+/// Returns a text of any length with harmful characters as escapes.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_harmful) {
@@ -91,7 +92,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// How JSON is laid out, with harmful characters as `\u` escapes: it parses to the same text.
+/// The JSON layout with harmful characters as `\u` escapes; it parses to the same text.
 struct Escaping<F>(F);
 
 impl<F: Formatter> Formatter for Escaping<F> {
@@ -163,8 +164,8 @@ pub fn json_line(value: &impl Serialize, out: &mut (impl Write + ?Sized)) -> io:
     Ok(())
 }
 
-/// An output for a terminal. What was not cleaned before is escaped here, but for line ends, tabs, and the colours of
-/// [`Style`](crate::report::Style) where there are any.
+/// An output for a terminal. It escapes everything that was not cleaned before, except line ends, tabs and the colours
+/// of [`Style`](crate::report::Style), if there are any.
 #[derive(Debug)]
 pub struct Screened<W: Write> {
     out: W,
@@ -174,7 +175,7 @@ pub struct Screened<W: Write> {
 }
 
 impl<W: Write> Screened<W> {
-    /// Screens what goes to `out`. `colour`: ours may pass.
+    /// Screens what goes to `out`. `colour`: mmtrace's own colours may pass.
     pub const fn new(out: W, colour: bool) -> Self {
         Self { out, colour, begun: Vec::new() }
     }
@@ -241,7 +242,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A kernel's name as somebody may choose it.
+    /// A name that somebody may have chosen for a kernel.
     const WICKED: &str =
         "a\u{1b}]0;x\u{7}\u{9b}31m\u{7f}\u{202e}b\u{2066}\u{200b}\u{feff}\u{2028}\u{ad}\u{e0041}\r\nheld: all";
 

@@ -9,7 +9,7 @@ pub struct When {
 }
 
 impl When {
-    /// That time, given the start; both in nanoseconds of the capture's clock.
+    /// Returns that time, given the start; both in nanoseconds of the capture's clock.
     #[must_use]
     pub const fn after(self, start: u64) -> u64 {
         start.saturating_add(self.nanoseconds)

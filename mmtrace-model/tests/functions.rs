@@ -342,7 +342,7 @@ fn the_object_may_be_another_mms_at_once() {
 
 /// A killed wait for the readers leaves the VMA as it was.
 #[test]
-fn a_vma_that_was_given_back_is_told_before_the_lock_for_writing() {
+fn a_vma_that_was_freed_is_told_before_the_lock_for_write() {
     let mut m = Made::begun();
     m.user(2, START).grant(2).fault(2, TRAP | VMA_LOCK);
     m.write_lock(3).vma_write(3).free_vma(3);
@@ -352,8 +352,8 @@ fn a_vma_that_was_given_back_is_told_before_the_lock_for_writing() {
     assert_eq!(told, ["L19", "L22"]);
     let kept: Vec<&str> = engine.sink().expect("it judges").kept().map(|v| v.what.as_str()).collect();
     for what in kept {
-        assert!(what.contains("task 3 locked it for writing"), "{what}");
-        assert!(what.contains("task 3 gave it back"), "{what}");
+        assert!(what.contains("task 3 locked it for write"), "{what}");
+        assert!(what.contains("task 3 freed it"), "{what}");
     }
 }
 
@@ -433,7 +433,7 @@ fn a_writer_delayed_by_a_migration_is_measured_and_told() {
     let mut text = Vec::new();
     report.print(false, Style::plain(), &mut text).expect("to memory");
     let text = String::from_utf8_lossy(&text);
-    assert!(text.contains("VMA read lock held across a migration wait while a writer waits"), "{text}");
+    assert!(text.contains("VMA lock held for read across a migration wait while a writer waits"), "{text}");
     assert!(text.contains("task 2 held VMA"), "{text}");
     let json = serde_json::to_value(&report).expect("JSON");
     let rule = json["rules"].as_array().expect("a list").iter().find(|r| r["id"] == "M01").expect("it is there");

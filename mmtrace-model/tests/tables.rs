@@ -287,7 +287,7 @@ fn what_is_always_wrong_is_unknown_until_it_is_done_right() {
         let engine = end(&mut m);
         let sink = engine.sink().expect("it judges");
         assert_eq!(sink.verdict(rule), Verdict::Unknown, "{}", rule.rule().name);
-        assert!(sink.any_doubt() && sink.reason(rule).expect("one").contains("never seen done right"));
+        assert!(sink.any_doubt() && sink.reason(rule).expect("one").contains("never seen kept"));
         assert_eq!(sink.not_judged(rule), 41);
         call(&mut m, true);
         let engine = end(&mut m);

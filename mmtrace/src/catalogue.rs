@@ -1,4 +1,4 @@
-//! `mmtrace rules` and `mmtrace explain`: what is checked, and why.
+//! `mmtrace rules` and `mmtrace explain`: the rules, and why they hold.
 
 use std::io::{self, Write};
 
@@ -85,7 +85,7 @@ pub fn list(args: &RulesArgs, out: &mut dyn Write, style: Style) -> io::Result<(
     for rule in RULES {
         writeln!(out, "{}  {:<12} {}", style.bold(&format!("{:<4}", rule.name)), rule.severity.name(), rule.title)?;
     }
-    writeln!(out, "\nmmtrace explain RULE tells what each is about.")
+    writeln!(out, "\nmmtrace explain RULE explains one rule.")
 }
 
 /// Explains one rule. `Ok(false)`: there is no such rule, and the sentence is on standard error.
@@ -108,13 +108,14 @@ pub fn explain(args: &ExplainArgs, out: &mut dyn Write, style: Style) -> io::Res
         Some(before) => format!("{} to before {before}", row.since),
         None => format!("{} and later", row.since),
     };
+    let meaning = if rule.severity.can_fail() { "If violated" } else { "What it tells" };
     writeln!(out, "{}", style.bold(&format!("{}  {}", rule.name, rule.title)))?;
     for (label, text) in [
         ("Rule", row.statement),
         ("Why", row.why),
         ("Source", row.source),
         ("No false alarm", row.sound),
-        ("If violated", row.meaning),
+        (meaning, row.meaning),
         ("Example", row.example),
         ("Severity", rule.severity.name()),
         ("Kernels", &kernels),

@@ -1,4 +1,4 @@
-//! gup-fast against collapse: what the second look and the wait are each for.
+//! gup-fast against collapse: the purpose of the recheck, and the purpose of the wait.
 
 use crate::{
     mailing_list::RETRACT,
@@ -71,7 +71,7 @@ fn sc_4_12(s: &Setup<'_>) -> World {
 
 const NOW: Then = Then::Free(TableFree::Immediately);
 const RCU: Then = Then::Free(TableFree::Rcu);
-const UNSEEN: Live = Live::Unseen("gup-fast takes no lock and has no tracepoint; no rule can see it");
+const UNSEEN: Live = Live::Unseen("gup-fast takes no lock and has no tracepoint, so no rule can see it");
 
 /// The scenarios.
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -80,11 +80,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-4.11",
         thread: Some(RETRACT),
         title: "gup-fast while the table is collapsed",
-        question: "G walks with interrupts off and no locks, takes a reference, and may look at the PMD again; C clears \
-               the PMD and may wait for CPUs with interrupts off before it counts references. Which of the two is \
-               needed, if the table is deposited, freed at once, or freed by RCU?",
+        question: "G walks with interrupts off and without locks, takes a reference, and may check the PMD entry \
+                   again. C clears the PMD entry and may wait for CPUs with interrupts off before it counts \
+                   references. Which of the two is needed if the table is deposited, freed at once, or freed by RCU?",
         source: "mm/gup.c:gup_fast_pte_range, the comment on THP collapse; mm/khugepaged.c:collapse_huge_page, \
-             tlb_remove_table_sync_one(); mm/mmu_gather.c",
+                 tlb_remove_table_sync_one(); mm/mmu_gather.c",
         sometimes: &[
             "gup-fast returns a page",
             "gup-fast drops a reference again",
@@ -96,7 +96,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "recheck+sync",
                 status: "6.1 to 7.2, anonymous collapse",
                 expect: Safe,
-                why: "either would do for the page",
+                why: "either of the two protects the page",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_4_11(s, true, true, Then::Deposit),
@@ -105,8 +105,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "recheck",
                 status: "what if: no tlb_remove_table_sync_one(), the table is deposited",
                 expect: Safe,
-                why: "the PMD is cleared before references are counted, and looked at after one is taken: one of the two \
-                  sees the other; a deposited table is still memory",
+                why: "C clears the PMD entry before it counts references, and G checks it after it takes one, so one \
+                      of the two sees the other. A deposited table is still memory",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_4_11(s, true, false, Then::Deposit),
@@ -115,7 +115,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "sync",
                 status: "before 6.1 where the TLB flush is an IPI",
                 expect: Safe,
-                why: "whoever saw the old PMD has finished before references are counted",
+                why: "a CPU that saw the old PMD entry has finished before C counts references",
                 never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_4_11(s, false, true, Then::Deposit),
@@ -124,8 +124,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "neither",
                 status: "before 6.1 where the TLB flush is not an IPI",
                 expect: Breaks(Invariant::Pin),
-                why: "references are counted while gup-fast stands between reading the entry and taking one; the entry is \
-                  still the same when it looks again",
+                why: "C counts references while G stands between reading the entry and taking one. The entry is still \
+                      the same when G checks it again",
                 never: &[],
                 live: UNSEEN,
                 build: |s| sc_4_11(s, false, false, Then::Deposit),
@@ -134,7 +134,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "recheck+sync,reuse",
                 status: "6.1 to 6.5, file collapse",
                 expect: Safe,
-                why: "nobody can be in the table any more when it is freed",
+                why: "no CPU can be in the table any more when it is freed",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_4_11(s, true, true, NOW),
@@ -143,7 +143,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "recheck,reuse",
                 status: "what if: no tlb_remove_table_sync_one()",
                 expect: Breaks(Invariant::UafPt),
-                why: "the second look comes too late: the entry is read in memory that is no page table any more",
+                why: "G checks too late: it reads the entry in memory that is no longer a page table",
                 never: &[],
                 live: UNSEEN,
                 build: |s| sc_4_11(s, true, false, NOW),
@@ -152,7 +152,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "sync,reuse",
                 status: "what if: the wait alone",
                 expect: Safe,
-                why: "the wait is for both, the page and the table",
+                why: "the wait protects both the page and the table",
                 never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_4_11(s, false, true, NOW),
@@ -161,7 +161,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "neither,reuse",
                 status: "before 6.1 where the TLB flush is not an IPI, file collapse",
                 expect: Breaks(Invariant::Pin),
-                why: "the page goes wrong before the table does",
+                why: "G returns a wrong page before the table is reused",
                 never: &[],
                 live: UNSEEN,
                 build: |s| sc_4_11(s, false, false, NOW),
@@ -170,7 +170,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "recheck,rcu",
                 status: "6.6 to 7.2, file collapse: pte_free_defer()",
                 expect: Safe,
-                why: "a CPU with interrupts off is an RCU reader: the table outlives the walk without any wait",
+                why: "a CPU with interrupts off is an RCU reader, so the table outlives the walk without any wait",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_4_11(s, true, false, RCU),
@@ -182,16 +182,16 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-4.12",
         thread: Some(RETRACT),
         title: "gup-fast while the page is zapped and used again",
-        question: "G reads an entry and is about to take a reference to its page; Z zaps the entry and frees the page, and \
-               somebody else gets it. The table stays. Does G return a page that is not its own?",
+        question: "G reads an entry and is about to take a reference to its page. Z zaps the entry and frees the page, \
+                   and somebody else gets it. The table stays. Does G return a page that is not its own?",
         source: "found missing; mm/gup.c:gup_fast_pte_range, try_grab_folio_fast",
         sometimes: &["gup-fast returns a page", "gup-fast drops a reference again", "the page is used again"],
         variants: &[Variant {
             id: "merged",
             status: "6.12, 7.2, where the TLB flush is not an IPI",
             expect: Safe,
-            why: "the entry is compared once there is a reference: if it is the same, the page cannot have been freed since; \
-              if not, the reference is dropped",
+            why: "G compares the entry once it has a reference. If the entry is the same, the page cannot have been \
+                  freed since. If it is not, G drops the reference",
             never: &[],
             live: Live::Quiet,
             build: sc_4_12,

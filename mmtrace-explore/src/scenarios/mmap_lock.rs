@@ -12,14 +12,14 @@ use crate::{
 };
 use mmtrace_model::model::invariant::Invariant;
 
-/// What a downgrade does.
+/// The variants of a downgrade.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Downgrade {
-    /// As the kernel does.
+    /// As in the kernel.
     Right,
-    /// It lets go of the lock.
+    /// The downgrade releases the lock.
     LetsGo,
-    /// It is done by a reader.
+    /// A reader does the downgrade.
     ByReader,
 }
 
@@ -81,7 +81,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     id: "SC-X.5",
     thread: None,
     title: "two downgraded holds of one mmap_lock",
-    question: "U and V take the mmap_lock for write, downgrade it and free page tables. Do they ever do so together?",
+    question: "U and V take the mmap_lock for write, downgrade it and free page tables. Do they ever do so at the same \
+               time?",
     source: "include/linux/mmap_lock.h:mmap_write_downgrade; Documentation/mm/process_addrs.rst, mmap_lock",
     sometimes: &["U frees tables", "V frees tables", "R faults meanwhile"],
     variants: &[
@@ -89,7 +90,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
             id: "m.downgrade",
             status: "6.1 to 7.2",
             expect: Safe,
-            why: "a downgraded hold was a write hold: the second one cannot begin before the first has ended",
+            why: "a downgraded hold was a write hold, so the second one cannot begin before the first has ended",
             never: &[],
             live: Live::Quiet,
             build: |s| sc_x_5(s, Downgrade::Right),
@@ -98,7 +99,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
             id: "m.downgrade-lets-go",
             status: "negative test",
             expect: Breaks(Invariant::Down),
-            why: "the lock is free after the downgrade, and the second writer comes in",
+            why: "the lock is free after the downgrade, so the second writer comes in",
             never: &[],
             live: Live::Rule("L03"),
             build: |s| sc_x_5(s, Downgrade::LetsGo),
@@ -107,7 +108,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
             id: "m.downgrade-by-reader",
             status: "negative test",
             expect: Breaks(Invariant::Own),
-            why: "there is nothing to downgrade: the thread holds the lock for read",
+            why: "the thread holds the lock for read, so there is nothing to downgrade",
             never: &[],
             live: Live::Rule("L08"),
             build: |s| sc_x_5(s, Downgrade::ByReader),

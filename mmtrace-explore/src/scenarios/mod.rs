@@ -1,7 +1,7 @@
 //! The scenarios, in the folder of their subject, and how to find one.
 //!
-//! Five folders have the subject of a mailing-list thread each ([`mailing_list`](crate::mailing_list)); the others are
-//! about an object that several threads rely on.
+//! Each of five folders has the subject of a mailing-list thread ([`mailing_list`](crate::mailing_list)). The other
+//! scenarios are about an object that several threads rely on.
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,7 @@ mod speculative_fault;
 mod tlb;
 pub(crate) mod vma_lock;
 
-/// By subject, and module by module.
+/// The scenarios by subject, and module by module.
 const BY_SUBJECT: &[&[&[Scenario]]] = &[
     hugetlb_walk::SCENARIOS,
     pte_nolock::SCENARIOS,
@@ -27,7 +27,7 @@ const BY_SUBJECT: &[&[&[Scenario]]] = &[
     &[gup_fast::SCENARIOS, vma_lock::SCENARIOS, mmap_lock::SCENARIOS, tlb::SCENARIOS],
 ];
 
-/// Lists every scenario, in the order of the ids, wherever it is written down.
+/// Lists every scenario in the order of the ids.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
     static SORTED: LazyLock<Vec<&Scenario>> = LazyLock::new(|| {
         let mut all: Vec<&Scenario> = BY_SUBJECT.iter().copied().flatten().copied().flatten().collect();

@@ -18,7 +18,7 @@ use crate::{
 };
 use mmtrace_model::model::{invariant::Invariant, page_tables::entry::Pte};
 
-/// A fault on page `addr` of a VMA, which must get this index.
+/// A fault on page `addr` of a VMA; the entry must get this index.
 fn fault(mm: SpfMm, vma: SpfVma, addr: u8, index: u8, switches: Switches) -> Spf {
     let index = Some(index);
     Spf { mm, vma, addr, index, entry: 0, write: false, switches, shows: [0, 1, 2], ask_spec: false }
@@ -54,7 +54,7 @@ fn merging(s: &Setup<'_>, addr: u8, write: bool, bump_next: bool, switches: Swit
     let vma = SpfVma::new(&mut w, "vma", Range(0, 2, 10), false);
     let next = SpfVma::new(&mut w, "next", Range(2, 4, 12), true);
     let f = fault(mm, next, addr, 10 + addr, switches);
-    // A fault for writing is asked about rights, not about the index.
+    // A fault for writing is checked for rights, not for the index.
     let f = Spf { write, entry: addr - 2, index: if write { None } else { f.index }, ..f };
     thread(&mut w, s, f);
     let mut p = s.program();
@@ -132,13 +132,13 @@ fn twice(s: &Setup<'_>) -> World {
     w
 }
 
-const UNSEEN: Live = Live::Unseen("the series was never merged: no kernel has it, and none shows page tables");
+const UNSEEN: Live = Live::Unseen("the series was never merged, so no kernel has it, and no event shows page tables");
 
 const MAPPED: &[&str] = &["the speculative fault maps its page", "the speculative fault gives up"];
 const SAVED: &[&str] = &[
     "the speculative fault maps its page",
     "the speculative fault gives up",
-    "it gives up because of the sequence, and looking at the bounds again would have saved it",
+    "it gives up because of the sequence, although the VMA's bounds still hold",
 ];
 
 /// The scenarios.
@@ -147,7 +147,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-3.1",
         thread: Some(SPECULATIVE_FAULT),
         title: "a speculative fault in a VMA that is unmapped",
-        question: "T1 faults speculatively in n; T2 unmaps n. Must the zap bump the sequence (wrap), and when must T1 look whether n is still in the tree?",
+        question: "T1 faults speculatively in n, and T2 unmaps n. Must the zap bump the sequence (wrap), and when must \
+                   T1 check whether n is still in the tree?",
         source: "the thread; RFC v5 04/11, 08/11; vma_has_changed()",
         sometimes: MAPPED,
         variants: &[
@@ -155,7 +156,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "wrap.final",
                 status: "as posted, RFC v5 04/11 and 08/11; and later postings to v12",
                 expect: Safe,
-                why: "erased and sequence are looked at together under the PTL; the zap comes after",
+                why: "T1 checks `erased` and the sequence together under the PTL, and the zap comes after that",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_3_1(s, true, Switches { dead: Dead::Final, ..Switches::V12 }),
@@ -164,7 +165,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "wrap.early-after",
                 status: "what-if",
                 expect: Safe,
-                why: "who has seen an even sequence and then the VMA in the tree sees the zap's sequence change",
+                why: "a thread that has seen an even sequence and then the VMA in the tree sees the zap change the \
+                      sequence",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_3_1(s, true, Switches { dead: Dead::EarlyAfter, ..Switches::V12 }),
@@ -173,7 +175,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "wrap.early-before",
                 status: "what-if",
                 expect: Breaks(Invariant::Leak),
-                why: "the VMA is seen in the tree, and the sequence is read when the zap has ended: nothing changes any more, and the page goes into a table that is being freed",
+                why: "T1 sees the VMA in the tree and reads the sequence after the zap has ended. Nothing changes any \
+                      more, and T1 puts the page into a table that is being freed",
                 never: &[],
                 live: UNSEEN,
                 build: |s| sc_3_1(s, true, Switches { dead: Dead::EarlyBefore, ..Switches::V12 }),
@@ -182,7 +185,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "wrap.none",
                 status: "what-if",
                 expect: Breaks(Invariant::Leak),
-                why: "the sequence is read when the zap has ended: nothing changes any more, and the page goes into a table that is being freed",
+                why: "T1 reads the sequence after the zap has ended. Nothing changes any more, and T1 puts the page \
+                      into a table that is being freed",
                 never: &[],
                 live: UNSEEN,
                 build: |s| sc_3_1(s, true, Switches { dead: Dead::Never, ..Switches::V12 }),
@@ -191,7 +195,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "nowrap.final",
                 status: "what-if",
                 expect: Safe,
-                why: "erasing comes before the zap, and it is looked for under the PTL: the sequence is not needed for munmap",
+                why: "T2 erases the VMA before the zap, and T1 checks that under the PTL. munmap does not need the \
+                      sequence",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_3_1(s, false, Switches { dead: Dead::Final, ..Switches::V12 }),
@@ -200,7 +205,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "nowrap.early-after",
                 status: "what-if",
                 expect: Breaks(Invariant::Leak),
-                why: "nothing is bumped: the fault that looked early takes the PTL after the zap",
+                why: "T2 bumps nothing, and T1, which checked early, takes the PTL after the zap",
                 never: &[],
                 live: UNSEEN,
                 build: |s| sc_3_1(s, false, Switches { dead: Dead::EarlyAfter, ..Switches::V12 }),
@@ -209,7 +214,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "nowrap.early-before",
                 status: "what-if",
                 expect: Breaks(Invariant::Leak),
-                why: "nothing is bumped: the fault that looked early takes the PTL after the zap",
+                why: "T2 bumps nothing, and T1, which checked early, takes the PTL after the zap",
                 never: &[],
                 live: UNSEEN,
                 build: |s| sc_3_1(s, false, Switches { dead: Dead::EarlyBefore, ..Switches::V12 }),
@@ -218,7 +223,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "nowrap.none",
                 status: "what-if",
                 expect: Breaks(Invariant::Leak),
-                why: "nothing is bumped and nothing is looked for: the fault takes the PTL after the zap",
+                why: "T2 bumps nothing and T1 checks nothing, so T1 takes the PTL after the zap",
                 never: &[],
                 live: UNSEEN,
                 build: |s| sc_3_1(s, false, Switches { dead: Dead::Never, ..Switches::V12 }),
@@ -227,7 +232,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "sequence",
                 status: "as posted, RFC v5: no PMD value is compared",
                 expect: Safe,
-                why: "as wrap.final: pmd_same() is for collapsing, not for munmap",
+                why: "as for wrap.final, because pmd_same() is for collapses and not for munmap",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_3_1(s, true, Switches::SEQUENCE),
@@ -238,7 +243,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-3.2",
         thread: Some(SPECULATIVE_FAULT),
         title: "the index of a page while its VMA's start moves",
-        question: "T1 faults for reading in next; T2 gives the head of next to the VMA before it: start and pgoff of next change, one after the other. Must __vma_adjust() bump next as well?",
+        question: "T1 faults for reading in next. T2 gives the head of next to the VMA before it: the start and the \
+                   pgoff of next change one after the other. Must __vma_adjust() bump next as well?",
         source: "the thread, the last question; RFC v5 04/11, __vma_adjust()",
         sometimes: SAVED,
         variants: &[
@@ -255,7 +261,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "next.yes",
                 status: "as posted, RFC v5 04/11",
                 expect: Safe,
-                why: "whatever of next is read in between, its sequence has changed under the PTL",
+                why: "whatever T1 reads of next in between, it finds the sequence of next changed under the PTL",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_3_2(s, true, Switches::SEQUENCE),
@@ -264,7 +270,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "v12",
                 status: "later postings to v12: also pmd_same() before the PTL",
                 expect: Safe,
-                why: "as next.yes",
+                why: "as for next.yes",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_3_2(s, true, Switches::V12),
@@ -275,7 +281,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-3.3",
         thread: Some(SPECULATIVE_FAULT),
         title: "a writable entry while mprotect takes the page over",
-        question: "T1 faults for writing on the first page of next; T2 denies writing there by giving the page to the read-only VMA before it, and write-protects what is mapped. Must __vma_adjust() bump next as well?",
+        question: "T1 faults for writing on the first page of next. T2 denies writing there: it gives the page to the \
+                   read-only VMA before next, and write-protects the mapped entries. Must __vma_adjust() bump next as \
+                   well?",
         source: "the thread, the last question; RFC v5 04/11, __vma_adjust()",
         sometimes: SAVED,
         variants: &[
@@ -283,7 +291,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "next.no",
                 status: "what-if: only vma is bumped",
                 expect: Breaks(Invariant::Prot),
-                why: "T1 waits before the PTL while T2 finds nothing to write-protect; then T1 makes a writable entry",
+                why: "T1 waits for the PTL while T2 finds nothing to write-protect, and then T1 makes a writable entry",
                 never: &[],
                 live: UNSEEN,
                 build: |s| sc_3_3(s, false, Switches::SEQUENCE),
@@ -292,7 +300,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "next.yes",
                 status: "as posted, RFC v5 04/11",
                 expect: Safe,
-                why: "either T1 has its entry before T2 write-protects, or it sees the sequence of next changed",
+                why: "either T1 stores its entry before T2 write-protects, or T1 sees that the sequence of next has \
+                      changed",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_3_3(s, true, Switches::SEQUENCE),
@@ -301,7 +310,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "v12",
                 status: "later postings to v12: also pmd_same() before the PTL",
                 expect: Safe,
-                why: "as next.yes",
+                why: "as for next.yes",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_3_3(s, true, Switches::V12),
@@ -312,7 +321,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-3.4",
         thread: Some(SPECULATIVE_FAULT),
         title: "waiting for the PTL with interrupts off",
-        question: "T1 wants the PTL with interrupts off; Z has it and waits for every CPU to answer a flush IPI. May T1 wait?",
+        question: "T1 wants the PTL with interrupts off. Z holds it and waits for every CPU to answer a flush IPI. May \
+                   T1 wait?",
         source: "RFC v5 08/11 and 09/11, pte_map_lock()",
         sometimes: MAPPED,
         variants: &[
@@ -320,7 +330,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "spin",
                 status: "RFC v5 08/11",
                 expect: Breaks(Invariant::Dead),
-                why: "T1 spins on Z's lock and does not answer; Z does not release before it does",
+                why: "T1 spins on Z's lock and does not answer the IPI, and Z does not release the lock before T1 \
+                      answers",
                 never: &[],
                 live: UNSEEN,
                 build: |s| sc_3_4(s, PtlBy::Spin),
@@ -340,7 +351,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-3.5",
         thread: Some(SPECULATIVE_FAULT),
         title: "a pointer to a PMD entry kept with interrupts on",
-        question: "T1 walks to the PMD entry with interrupts off and keeps the pointer; T2 unmaps the range and frees the PMD page. When must T1 read the entries?",
+        question: "T1 walks to the PMD entry with interrupts off and keeps the pointer. T2 unmaps the range and frees \
+                   the PMD page. When must T1 read the entries?",
         source: "RFC v5 08/11, handle_speculative_fault(), handle_pte_fault(); later postings to v12",
         sometimes: MAPPED,
         variants: &[
@@ -348,7 +360,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "v5",
                 status: "RFC v5 08/11",
                 expect: Breaks(Invariant::UafPt),
-                why: "*pmd and the PTE are read after local_irq_enable(): nothing keeps either table",
+                why: "T1 reads *pmd and the PTE after local_irq_enable(), when nothing keeps either table",
                 never: &[],
                 live: UNSEEN,
                 build: |s| unmapping(s, true, Switches { read: ReadEntry::Outside, ..Switches::SEQUENCE }, true),
@@ -357,7 +369,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "inside",
                 status: "what-if: read in the section, no PMD value compared",
                 expect: Safe,
-                why: "all reads of tables are in a section with interrupts off; the second one looks at tree and sequence first",
+                why: "T1 reads tables only in sections with interrupts off. In the second section it checks the tree \
+                      and the sequence first",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| unmapping(s, true, Switches::SEQUENCE, true),
@@ -366,7 +379,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "v12",
                 status: "later postings to v12: also pmd_same() before the PTL",
                 expect: Safe,
-                why: "as inside: the PMD page is read again only after tree and sequence were found unchanged",
+                why: "as for inside, because T1 reads the PMD page again only after it found tree and sequence \
+                      unchanged",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| unmapping(s, true, Switches::V12, true),
@@ -377,7 +391,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-3.6",
         thread: Some(SPECULATIVE_FAULT),
         title: "__vma_adjust() removes a VMA",
-        question: "T2 merges two VMAs and removes one, whose write section is open; T1 faults in the one that stays. When must the sections end, and how often?",
+        question: "T2 merges two VMAs and removes one, whose write section is open. T1 faults in the VMA that stays. \
+                   When must the write sections end, and how often?",
         source: "the thread, the hunks of __vma_adjust(); later postings to v12",
         sometimes: SAVED,
         variants: &[
@@ -412,14 +427,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "alias",
                 status: "RFC v5 04/11 when vma itself is removed (end moved before the free)",
                 expect: Breaks(Invariant::Seq),
-                why: "next is vma at the end, and its section is ended twice: the sequence stays odd",
+                why: "next is vma at the end, so its section is ended twice and the sequence stays odd",
                 never: &[],
                 live: UNSEEN,
                 build: |s| removing(s, Removed::Itself { guarded: false }, Ends::BeforeFree, true, true),
             },
             Variant {
                 id: "alias.spec",
-                status: "the same; asks what becomes of faults",
+                status: "as alias, with the check whether faults still succeed",
                 expect: Breaks(Invariant::Spec),
                 why: "every later speculative fault in that VMA finds a writer that does not exist",
                 never: &[],
@@ -430,7 +445,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "v12.alias",
                 status: "later postings to v12, when vma itself is removed",
                 expect: Safe,
-                why: "next is ended only if it is not vma",
+                why: "T2 ends the section of next only if next is not vma",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| removing(s, Removed::Itself { guarded: true }, Ends::BeforeFree, true, true),
@@ -441,7 +456,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-3.7",
         thread: Some(SPECULATIVE_FAULT),
         title: "faults that give up for nothing",
-        question: "T1 faults speculatively; T2 changes something else of the same VMA. Does T1 give up although its page, its bounds and its tables are as they were? The sequence does not say what has changed.",
+        question: "T1 faults speculatively, and T2 changes something else of the same VMA. The sequence does not say \
+                   what has changed. Does T1 give up although its page, its bounds and its tables are as they were?",
         source: "the thread: the flip side is that vma_adjust() and unmap_page_range() cannot be told apart",
         sometimes: SAVED,
         variants: &[
@@ -449,7 +465,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "wrap",
                 status: "as posted: MADV_DONTNEED of another page",
                 expect: Safe,
-                why: "the zap bumps the sequence of the whole VMA; nothing breaks, but the fault is in vain",
+                why: "the zap bumps the sequence of the whole VMA. Nothing breaks, but T1 gives up without need",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| dropping(s, true),
@@ -458,7 +474,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "nowrap",
                 status: "what-if: the zap does not bump the sequence",
                 expect: Safe,
-                why: "no false alarm, and munmap is caught by looking at the tree under the PTL",
+                why: "T1 gives up only with reason, and its check of the tree under the PTL notices munmap",
                 never: &[2],
                 live: Live::Quiet,
                 build: |s| dropping(s, false),
@@ -467,7 +483,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "adjust",
                 status: "as posted: the VMA only grows",
                 expect: Safe,
-                why: "the bounds still hold, but the fault cannot tell it from a zap",
+                why: "the bounds still hold, but T1 cannot tell the growth from a zap",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| removing(s, Removed::Next, Ends::BeforeFree, true, true),
@@ -478,7 +494,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-3.8",
         thread: Some(SPECULATIVE_FAULT),
         title: "the PTL is looked up through the PMD entry once more",
-        question: "With interrupts off T1 has found n unchanged and looks for the PTL in what *pmd points to now; T2 unmaps n and clears *pmd. Interrupts off keep the tables, but not the entries that point to them. Which PMD value must T1 use?",
+        question: "With interrupts off, T1 has found n unchanged and looks for the PTL through the current value of \
+                   *pmd. T2 unmaps n and clears *pmd. Disabled interrupts keep the tables, but not the entries that \
+                   point to them. Which PMD value must T1 use?",
         source: "RFC v5 08/11 to v12, pte_map_lock(): pte_lockptr(mm, vmf->pmd) after the checks",
         sometimes: MAPPED,
         variants: &[
@@ -486,7 +504,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "v5",
                 status: "RFC v5 09/11",
                 expect: Breaks(Invariant::BadPmd),
-                why: "*pmd is cleared between vma_has_changed() and pte_lockptr(): the lock of no table is taken",
+                why: "T2 clears *pmd between vma_has_changed() and pte_lockptr(), so T1 takes the lock of no table",
                 never: &[],
                 live: UNSEEN,
                 build: |s| unmapping(s, true, Switches { lock_of: LockOf::Reread, ..Switches::SEQUENCE }, false),
@@ -495,16 +513,16 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "v12",
                 status: "later postings to v12, and the RFC of 2021: pmd_same() and then pte_lockptr(mm, vmf->pmd)",
                 expect: Breaks(Invariant::BadPmd),
-                why: "pmd_same() makes the window smaller: *pmd is read again after it",
+                why: "pmd_same() makes the window smaller, but T1 reads *pmd again after it",
                 never: &[],
                 live: UNSEEN,
                 build: |s| unmapping(s, true, Switches { lock_of: LockOf::Reread, ..Switches::V12 }, false),
             },
             Variant {
                 id: "remembered",
-                status: "what-if: the lock of the table that the walk has read",
+                status: "what-if: the lock of the table that T1's walk has read",
                 expect: Safe,
-                why: "the table is kept by the interrupts that are off, and the look under the PTL decides",
+                why: "the disabled interrupts keep the table, and T1's check under the PTL decides",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| unmapping(s, true, Switches::SEQUENCE, false),
@@ -515,14 +533,15 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-3.9",
         thread: Some(SPECULATIVE_FAULT),
         title: "two speculative faults on the same page",
-        question: "T1 and T2 fault speculatively on one page, and nobody changes the VMA: the sequence says nothing. What keeps the slower one from mapping a second page over the first?",
+        question: "T1 and T2 fault speculatively on one page, and nobody changes the VMA, so the sequence does not \
+                   change. What keeps the slower thread from mapping a second page over the first?",
         source: "found missing; do_anonymous_page() of the series, pte_none() under the PTL",
         sometimes: MAPPED,
         variants: &[Variant {
             id: "v12",
             status: "as posted, RFC v5; later postings to v12",
             expect: Safe,
-            why: "the entry is looked at under the PTL, as in every fault: the sequence is for the VMA only",
+            why: "each thread checks the entry under the PTL, as every fault does. The sequence protects only the VMA",
             never: &[],
             live: Live::Quiet,
             build: twice,

@@ -44,10 +44,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     id: "SC-X.6",
     thread: None,
     title: "a page is freed while CPUs may still have it in their TLBs",
-    question: "U and V read a page in user mode; Z zaps it with MADV_DONTNEED. The entry is gone at once, but their CPUs may have \
-                   kept what they found. When may the page be freed?",
+    question: "U and V read a page in user mode. Z zaps it with MADV_DONTNEED. The entry is gone at once, but the CPUs \
+               of U and V may have kept a translation. When may the page be freed?",
     source: "mm/mmu_gather.c:tlb_finish_mmu, tlb_flush_mmu; arch/x86/mm/tlb.c:flush_tlb_mm_range",
-    sometimes: &["the page is read through a translation that a CPU has kept", "a CPU has one when the flush comes"],
+    sometimes: &[
+        "the page is read through a translation that a CPU has kept",
+        "a CPU has such a translation when the flush comes",
+    ],
     variants: &[
         Variant {
             id: "t.gather",
@@ -62,9 +65,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
             id: "t.free-first",
             status: "negative test",
             expect: Breaks(Invariant::Tlb),
-            why: "freed when the entry is gone: a CPU with a translation does not look at the entry",
+            why: "Z frees the page as soon as the entry is gone. A CPU that has a translation does not read the entry",
             never: &[],
-            live: Live::Unseen("tlb_flush tells of flushes; no tracepoint tells which page a gather frees"),
+            live: Live::Unseen("tlb_flush shows flushes; no tracepoint shows which page a gather frees"),
             build: |s| sc_x_6(s, Free::Unflushed),
         },
     ],

@@ -16,8 +16,8 @@ use crate::{
 };
 use mmtrace_model::model::invariant::Invariant;
 
-/// A fault as far as locks go: with the VMA lock, or else with the mmap_lock. It uses the VMA
-/// between, and says (`reached`, and the number after it) which of the two it was.
+/// The locks of a fault: it takes the VMA lock, or else the mmap_lock, and uses the VMA in between. `reached`, and the
+/// number after it, are the *sometimes* properties for the two.
 fn fault(p: &mut Program, v: Vma, r: Reading, reached: u8) {
     p.function("do_user_addr_fault", |p| {
         let (mmap, done, bad) = (p.label(), p.label(), p.label());
@@ -50,7 +50,7 @@ fn fault(p: &mut Program, v: Vma, r: Reading, reached: u8) {
     });
 }
 
-/// mprotect() as far as locks go.
+/// The locks of mprotect().
 fn mprotect(p: &mut Program, v: Vma, flavour: Flavour, waits: Waits) {
     p.function("mprotect_fixup", |p| {
         let guard = mmap_write_lock(p, v.mm);
@@ -90,9 +90,8 @@ fn sc_x_1(s: &Setup<'_>, r: Reading, waits: Waits, readers: usize, writers: usiz
     w
 }
 
-/// SC-X.1 (`v.7.2`) with more threads, for measuring the search: up to 5 `readers` that fault on
-/// one VMA and up to 3 `writers` that change it, 6 threads in all at most. It is safe, and all of its states are
-/// looked at:
+/// SC-X.1 (`v.7.2`) with more threads, to measure the search: up to 5 `readers` fault on one VMA and up to 3 `writers`
+/// change it, 6 threads in all at most. It is safe, and the search visits all of its states:
 ///
 /// | readers | writers | states | transitions | states, reduced |
 /// |---|---|---|---|---|
@@ -106,16 +105,16 @@ pub(crate) fn enlarged(readers: usize, writers: usize) -> World {
     sc_x_1(&Setup::default(), Reading::new(Flavour::Refcount), Waits::ForReaders, readers, writers)
 }
 
-/// What becomes of the memory of an unmapped VMA.
+/// The next use of the memory of an unmapped VMA.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reuse {
     /// A VMA of another mm, at the same address.
     OtherMm,
-    /// A VMA of the same mm, elsewhere.
+    /// A VMA of the same mm, at another address.
     Elsewhere,
 }
 
-/// munmap() as far as the VMA goes.
+/// The part of munmap() that concerns the VMA.
 fn munmap(p: &mut Program, v: Vma, flavour: Flavour, waits: Waits) {
     p.function("do_vmi_munmap", |p| {
         let guard = mmap_write_lock(p, v.mm);
@@ -128,7 +127,7 @@ fn munmap(p: &mut Program, v: Vma, flavour: Flavour, waits: Waits) {
     });
 }
 
-/// mmap() into the memory of the VMA, if that is what the slab gives.
+/// mmap() into the memory of the VMA, if the slab hands it out.
 fn mmap(p: &mut Program, v: Vma, flavour: Flavour, start: u8) {
     p.function("__mmap_new_vma", |p| {
         let other = p.label();
@@ -192,7 +191,7 @@ fn sc_x_3(s: &Setup<'_>, r: Reading, waits: Waits) -> World {
 const REFCOUNT: Reading = Reading::new(Flavour::Refcount);
 const RWSEM: Reading = Reading::new(Flavour::Rwsem);
 
-const UNSEEN_INLINE: &str = "before 6.15 the VMA's write lock is taken inline, and no event tells of it";
+const UNSEEN_INLINE: &str = "before 6.15 the write lock of a VMA is taken inline, and no event shows it";
 const UNSEEN_YET: &str = "L19 judges a reader when its fault ends, which is not reached here";
 const UNSEEN_DETACHED: &str = "detaching is inline; L22 judges a reader when its fault ends, which is not reached here";
 
@@ -202,8 +201,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-X.1",
         thread: None,
         title: "the VMA lock: readers and a writer",
-        question: "R faults with the VMA lock; W holds the mmap_lock for write and write-locks the VMA. Are they ever \
-                   inside together?",
+        question: "R faults with the VMA lock. W holds the mmap_lock for write and write-locks the VMA. Do R and W \
+                   ever hold the VMA at the same time?",
         source: "6.12: include/linux/mm.h:vma_start_read, vma_start_write; 7.2: include/linux/mmap_lock.h, \
                  mm/mmap_lock.c:__vma_start_write",
         sometimes: &["the fault has the VMA lock", "the fault has the mmap_lock"],
@@ -212,8 +211,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "v.7.2",
                 status: "7.2",
                 expect: Safe,
-                why: "a reader that has its reference before the writer excludes readers is waited for; one that is too \
-                      late finds the sequences equal",
+                why: "W waits for a reader that has its reference before W excludes readers. A later reader finds the \
+                      sequences equal and gives up",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_x_1(s, REFCOUNT, Waits::ForReaders, 1, 1),
@@ -222,7 +221,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "v.7.2-2-readers",
                 status: "7.2",
                 expect: Safe,
-                why: "as v.7.2",
+                why: "as for v.7.2",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_x_1(s, REFCOUNT, Waits::ForReaders, 2, 1),
@@ -231,7 +230,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "v.6.12",
                 status: "6.4 to 6.14",
                 expect: Safe,
-                why: "the same with a rwsem that the writer holds only while it stores the sequence",
+                why: "as for v.7.2, with a rwsem that W holds only while it stores the sequence",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_x_1(s, RWSEM, Waits::ForReaders, 1, 1),
@@ -240,7 +239,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "v.6.12-2-readers",
                 status: "6.4 to 6.14",
                 expect: Safe,
-                why: "as v.6.12",
+                why: "as for v.6.12",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_x_1(s, RWSEM, Waits::ForReaders, 2, 1),
@@ -249,8 +248,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "v.7.2-no-second-test",
                 status: "negative test",
                 expect: Breaks(Invariant::Vexcl),
-                why: "the writer excludes readers only for a moment: a reader that passed the early test before and \
-                      takes its reference after finds nothing amiss",
+                why: "W excludes readers only for a moment. A reader that passes the early test before that and takes \
+                      its reference afterwards notices nothing",
                 never: &[],
                 live: Live::Rule("L20"),
                 build: |s| sc_x_1(s, Reading::without(Flavour::Refcount, Test::Sequence), Waits::ForReaders, 1, 1),
@@ -259,7 +258,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "v.6.12-no-second-test",
                 status: "negative test",
                 expect: Breaks(Invariant::Vexcl),
-                why: "as v.7.2-no-second-test",
+                why: "as for v.7.2-no-second-test",
                 never: &[],
                 live: Live::Unseen(UNSEEN_INLINE),
                 build: |s| sc_x_1(s, Reading::without(Flavour::Rwsem, Test::Sequence), Waits::ForReaders, 1, 1),
@@ -268,7 +267,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "v.7.2-no-wait",
                 status: "negative test",
                 expect: Breaks(Invariant::Vexcl),
-                why: "the writer does not wait for the reader that is inside",
+                why: "W does not wait for the reader that holds the VMA",
                 never: &[],
                 live: Live::Unseen(UNSEEN_YET),
                 build: |s| sc_x_1(s, REFCOUNT, Waits::ForNobody, 1, 1),
@@ -277,7 +276,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "v.6.12-no-wait",
                 status: "negative test",
                 expect: Breaks(Invariant::Vexcl),
-                why: "the writer stores the sequence without the rwsem, and the reader is inside",
+                why: "W stores the sequence without the rwsem while a reader holds the VMA",
                 never: &[],
                 live: Live::Unseen(UNSEEN_INLINE),
                 build: |s| sc_x_1(s, RWSEM, Waits::ForNobody, 1, 1),
@@ -288,7 +287,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-X.2",
         thread: None,
         title: "the VMA lock: the memory becomes another VMA",
-        question: "R has found the VMA and stalls; U unmaps it, and its memory becomes another VMA. Does R notice?",
+        question: "R has found the VMA and stalls. U unmaps it, and its memory becomes another VMA. Does R notice?",
         source: "7.2: include/linux/mmap_lock.h:vma_start_read, mm/mmap_lock.c:lock_vma_under_rcu (SLAB_TYPESAFE_BY_RCU)",
         sometimes: &[
             "the fault has the VMA lock",
@@ -300,7 +299,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "i.7.2-other-mm",
                 status: "7.2",
                 expect: Safe,
-                why: "with the reference the VMA stays what it is, and its mm is looked at again",
+                why: "R's reference keeps the VMA as it is, and R checks its mm again",
                 never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_x_2(s, REFCOUNT, Reuse::OtherMm),
@@ -309,7 +308,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "i.7.2-elsewhere",
                 status: "7.2",
                 expect: Safe,
-                why: "with the reference the VMA stays what it is, and its range is looked at again",
+                why: "R's reference keeps the VMA as it is, and R checks its range again",
                 never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_x_2(s, REFCOUNT, Reuse::Elsewhere),
@@ -318,7 +317,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "i.6.12-other-mm",
                 status: "6.4 to 6.14",
                 expect: Safe,
-                why: "the VMA is freed after a grace period: what R has found is that VMA or a detached one",
+                why: "the VMA is freed after a grace period, so R has found this VMA or a detached one",
                 never: &[1, 2],
                 live: Live::Quiet,
                 build: |s| sc_x_2(s, RWSEM, Reuse::OtherMm),
@@ -327,7 +326,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "i.6.12-elsewhere",
                 status: "6.4 to 6.14",
                 expect: Safe,
-                why: "as i.6.12-other-mm",
+                why: "as for i.6.12-other-mm",
                 never: &[1, 2],
                 live: Live::Quiet,
                 build: |s| sc_x_2(s, RWSEM, Reuse::Elsewhere),
@@ -336,7 +335,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "i.7.2-no-mm-test",
                 status: "negative test",
                 expect: Breaks(Invariant::Vid),
-                why: "the sequences of two mms have nothing to do with each other, and the address fits",
+                why: "the sequences of the two mms are unrelated, and the address fits",
                 never: &[],
                 live: Live::Rule("L12"),
                 build: |s| sc_x_2(s, Reading::without(Flavour::Refcount, Test::Mm), Reuse::OtherMm),
@@ -345,7 +344,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "i.7.2-no-range-test",
                 status: "negative test",
                 expect: Breaks(Invariant::Vid),
-                why: "the mm is the same, the VMA is unlocked, and it is elsewhere",
+                why: "the mm is the same and the VMA is unlocked, but it is at another address",
                 never: &[],
                 live: Live::Rule("L12"),
                 build: |s| sc_x_2(s, Reading::without(Flavour::Refcount, Test::Range), Reuse::Elsewhere),
@@ -356,8 +355,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-X.3",
         thread: None,
         title: "the VMA lock: detaching under a reader's temporary reference",
-        question: "R has taken the lock word and not yet looked at the sequence again; U detaches the VMA and downgrades \
-                   the mmap_lock, which ends every VMA write lock. Can R still be granted the lock?",
+        question: "R has taken its reference and has not yet checked the sequence again. U detaches the VMA and \
+                   downgrades the mmap_lock, which ends every VMA write lock. Can R still get the lock?",
         source: "7.2: mm/mmap_lock.c:__vma_exclude_readers_for_detach; 6.12: mm/memory.c:lock_vma_under_rcu",
         sometimes: &["the fault has the VMA lock", "the fault has the mmap_lock"],
         variants: &[
@@ -365,7 +364,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "d.7.2",
                 status: "7.2",
                 expect: Safe,
-                why: "who detaches waits until nobody has a reference; from none nobody gets one",
+                why: "U waits until nobody has a reference, and nobody gets a reference to a VMA that has none",
                 never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_x_3(s, REFCOUNT, Waits::ForReaders),
@@ -374,7 +373,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "d.6.12",
                 status: "6.4 to 6.14",
                 expect: Safe,
-                why: "the reader looks at the detached flag once it has the lock",
+                why: "R checks the detached flag once it has the lock",
                 never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_x_3(s, RWSEM, Waits::ForReaders),
@@ -383,8 +382,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "d.7.2-no-wait",
                 status: "negative test",
                 expect: Breaks(Invariant::Vid),
-                why: "after the downgrade the sequences differ, so a reader that already had a reference passes the \
-                      second test: it has the lock of a VMA whose tables are being freed",
+                why: "the sequences differ after the downgrade, so a reader that already had a reference passes the \
+                      second test. It gets the lock of a VMA whose tables are being freed",
                 never: &[],
                 live: Live::Unseen(UNSEEN_DETACHED),
                 build: |s| sc_x_3(s, REFCOUNT, Waits::ForNobody),
@@ -393,7 +392,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "d.6.12-no-detached-test",
                 status: "negative test",
                 expect: Breaks(Invariant::Vid),
-                why: "after the downgrade the rwsem is free and the sequences differ: only the flag tells",
+                why: "the rwsem is free and the sequences differ after the downgrade, so only the flag shows that the \
+                      VMA is detached",
                 never: &[],
                 live: Live::Unseen(UNSEEN_DETACHED),
                 build: |s| sc_x_3(s, Reading::without(Flavour::Rwsem, Test::Detached), Waits::ForReaders),

@@ -1,8 +1,8 @@
 //! Every kind of event, and the parts of the model that take it.
 //!
-//! The one place where the model asks for the kind of an event. An arm names the parts in the order in which they take the
-//! event: durations, functions, locks and tasks, page tables. What a part takes stands in the event's row of the event
-//! table as well: the loss of an event makes those parts unknown, and no others.
+//! This is the only place where the model matches the kind of an event. An arm names the parts in the order in which
+//! they take the event: durations, functions, locks and tasks, page tables. The event's row in the event table lists
+//! the same parts: the loss of an event makes those parts unknown, and no others.
 
 use mmtrace_common::{Event as E, Record};
 
@@ -23,9 +23,9 @@ impl Model {
             return;
         }
         self.begin_tables(record);
-        // Which parts learn from events of this time. Faults and VMA locks, as functions tell of them:
+        // The parts that learn from events of this time. Faults and VMA locks, as functions show them:
         let functions = !self.functions.is_blind(record.ts);
-        // Locks and tasks, as tracepoints tell of them:
+        // Locks and tasks, as tracepoints show them:
         let locks = record.ts > self.blind_until;
         // Page tables that are mapped and linked:
         let tables = record.ts >= self.start;
@@ -49,7 +49,7 @@ impl Model {
                 }
             }
             E::PageFaultKernel(_) => {
-                // One that is not handled leaves what the task is in the middle of as it is.
+                // A fault that is not handled does not change what the task is doing.
                 if functions && !self.is_disabled(record) {
                     self.enters_kernel_trap(record);
                 }
@@ -112,7 +112,7 @@ impl Model {
                 }
             }
 
-            // Processes, their mms, and what is mapped in these.
+            // Processes, their mms, and the mappings of these.
             E::ExitMmap(_) => {
                 if functions {
                     self.functions.dead.died(record.mm, record.ts);
@@ -308,7 +308,7 @@ impl Model {
             E::MigrationEntryWaitHuge(_) if calls => self.huge_wait(record),
             E::MigrationEntryWaitOnLocked(_) if calls => self.huge_sleep(record, sink),
 
-            // Nothing is concluded from these: they are counted.
+            // The model concludes nothing from these events; they are only counted.
             E::TlbFlush(_)
             | E::KhugepagedScan(_)
             | E::CollapseSwapin(_)
@@ -316,9 +316,9 @@ impl Model {
             | E::LockMmAndFindVma(_) => {}
             // Names change nothing that is judged.
             E::TaskRename(_) | E::TaskName(_) => {}
-            // Made by the user side: see above.
+            // mmtrace itself makes these events: see above.
             E::Loss(_) | E::Missed(_) | E::Gap(_) | E::Foreign(_) => {}
-            // The part that takes it does not learn from events of this time.
+            // The part that takes the event does not learn from events of this time.
             E::FolioLockOrRetry(_)
             | E::VmfAnonPrepare(_)
             | E::UserfaultfdSetCtx(_)
@@ -359,7 +359,7 @@ impl Model {
         }
     }
 
-    /// Recording begins once every probe is attached: what was seen before may have been seen by halves.
+    /// Recording begins once every probe is attached. Before that, the model may have seen only half of the events.
     #[inline]
     fn begin_tables(&mut self, record: &Record) {
         if !self.started && record.ts >= self.start {
@@ -368,8 +368,8 @@ impl Model {
         }
     }
 
-    /// The end of a scan or of an anonymous collapse is in none of the calls that unlink tables; khugepaged is never in
-    /// user mode, so that this is where its tasks are known again.
+    /// The end of a scan or of an anonymous collapse lies in none of the calls that unlink tables. khugepaged is never
+    /// in user mode, so its state becomes known again here.
     fn in_no_unlinking_call(&mut self, record: &Record) {
         if self.started && record.ts > self.tables.blind_until {
             let walk = self.tables.walk(record.tid);

@@ -1,8 +1,7 @@
-//! What is known from events of kernel functions.
+//! The state that the events of kernel functions show.
 //!
-//! The model of the tracepoints does not rest on any of this, so that the loss of a function's
-//! event costs only the rules that need it. What is here also looks at tracepoints: at locks,
-//! and at user mode.
+//! The model of the tracepoints does not rest on this state, so the loss of a function's event costs only the rules
+//! that need it. The functions' state also uses tracepoints: lock events and faults in user mode.
 
 use mmtrace_common::Record;
 use rustc_hash::FxHashMap;
@@ -23,10 +22,10 @@ use crate::{
     verdict::{RuleId, Sink},
 };
 
-/// Findings that wait for what may explain them.
+/// Findings that wait for an event that may explain them.
 const SUSPECTS_MAX: usize = 64;
 
-/// What is known from functions.
+/// The state that function events show.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Functions {
     /// Tasks, by their id.
@@ -42,12 +41,12 @@ pub(super) struct Functions {
     blind_until: u64,
 }
 
-/// A finding that an event with an earlier time on another CPU may still explain: clocks differ.
+/// A finding that an event with an earlier time on another CPU may still explain, because clocks differ.
 #[derive(Clone, Debug)]
 pub(super) struct Suspect {
     pub(super) rule: RuleId,
     pub(super) record: Record,
-    /// Goes away when this VMA's life, or this write hold, turns out to have ended before.
+    /// The finding is dropped if this VMA's life, or this write hold, turns out to have ended before.
     pub(super) vma: u64,
     pub(super) section: Option<Section>,
     /// The other task, if there is one.
@@ -57,19 +56,19 @@ pub(super) struct Suspect {
 
 impl Functions {
     pub(super) fn new(context: &Context) -> Self {
-        // Others' events from before may have come after the first ones, by their clocks.
+        // By their clocks, other CPUs' events from before may come after the first events.
         let blind_until = context.start.saturating_add(EPSILON_NS);
         Self { filtered: context.filter.is_some(), blind_until, ..Self::default() }
     }
 
-    /// Whether events of this time teach anything.
+    /// Whether the model learns from events of this time.
     #[inline]
     pub(super) const fn is_blind(&self, ts: u64) -> bool {
         ts <= self.blind_until
     }
 
-    /// Events are missing, and nothing up to this time teaches anything. Everything is forgotten: an end that is
-    /// missing leaves something open, a begin makes an end look like another's.
+    /// Events are missing, and the model learns nothing from events up to this time. It forgets everything: a missing
+    /// end leaves something open, and a missing begin makes an end look like another one's.
     pub(super) fn lost(&mut self, until: u64) {
         *self = Self { filtered: self.filtered, blind_until: self.blind_until.max(until), ..Self::default() };
     }
@@ -80,7 +79,7 @@ impl Functions {
         }
     }
 
-    /// A task is gone, or its id another's.
+    /// The task is gone, or another task has its id.
     pub(super) fn forget_task(&mut self, tid: u32) {
         self.callers.remove(&tid);
         self.waiting.forget_task(tid);
@@ -89,7 +88,7 @@ impl Functions {
 }
 
 impl Model {
-    /// Reports what nothing has explained in time.
+    /// Reports the findings that no event explained in time.
     #[inline]
     pub(super) fn settle_suspects(&mut self, ts: u64, sink: &mut Sink) {
         if self.functions.suspects.is_empty() {
@@ -104,14 +103,14 @@ impl Model {
             }
             let Suspect { rule, record, vma, other, what, .. } = self.functions.suspects.remove(at);
             let tids: Vec<u32> = [Some(record.tid), other].into_iter().flatten().collect();
-            // One fault is not reported twice.
+            // One fault of the kernel is reported once.
             self.functions.vmas.forget(vma);
             self.functions.dead.forget(record.mm);
             sink.violated(rule, &record, record.mm, &tids, what);
         }
     }
 
-    /// What is suspected of this VMA, write hold or dead mm is explained.
+    /// Drops the findings about this VMA, write hold or dead mm, because they are explained.
     pub(super) fn explain(&mut self, explained: impl Fn(&Suspect) -> bool) {
         if !self.functions.suspects.is_empty() {
             self.functions.suspects.retain(|s| !explained(s));

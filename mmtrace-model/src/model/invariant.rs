@@ -1,10 +1,10 @@
-//! What must always be true: the invariants, each written once.
+//! The invariants that must always be true, each written once.
 //!
-//! The explorer checks them at every step of every interleaving; a live rule that can
-//! observe one names it as its source.
+//! The explorer checks them at every step of every interleaving. A live rule that can observe an invariant names it as
+//! its source.
 
-/// An invariant or progress property. Names as in the documentation: `I-` must hold in
-/// every state, `G-` is a promise of progress.
+/// An invariant, or a property of progress. The names are those of the documentation: `I-` must hold in every state,
+/// and `G-` promises progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Invariant {
@@ -24,13 +24,13 @@ pub enum Invariant {
     Marker,
     /// Teardown frees empty tables.
     Leak,
-    /// An entry seen none is none when it is filled.
+    /// An entry that was seen none is none when it is filled.
     Clobber,
-    /// A PMD used as a pointer is one.
+    /// A PMD value that is used as a pointer is one.
     BadPmd,
     /// Entries change under their lock.
     Wlock,
-    /// A folio's index is what its VMA implies.
+    /// A folio's index is the one that its VMA implies.
     Idx,
     /// A right that was taken away stays away.
     Prot,
@@ -40,37 +40,37 @@ pub enum Invariant {
     Vexcl,
     /// A VMA lock is for the right VMA.
     Vid,
-    /// Nothing is held at the end.
+    /// A thread that is done holds nothing.
     Bal,
     /// Nothing is released twice.
     Dbl,
     /// The holder releases.
     Own,
-    /// RETRY and COMPLETED mean: dropped.
+    /// RETRY and COMPLETED mean that the lock was dropped.
     Flag,
     /// The exclusivity table of the mmap_lock.
     Down,
     /// Locks are taken in order.
     Order,
-    /// VMAs and their trees: under the documented locks.
+    /// VMAs and their trees change under the documented locks.
     State,
     /// The share count is right.
     Share,
-    /// Reserved huge pages are there.
+    /// A reserved huge page is available.
     Pool,
     /// gup-fast returns mapped pages.
     Pin,
     /// No translation outlives its page.
     Tlb,
-    /// vm_sequence is even when nobody writes.
+    /// `vm_sequence` is even when no writer is in its write section.
     Seq,
     /// A value that was acted on was current.
     Stale,
     /// No deadlock.
     Dead,
-    /// A writer waits only for those who do not need it.
+    /// A writer waits only for threads that need not wait for it.
     Writer,
-    /// Nobody retries alone.
+    /// Every retry is caused by another thread.
     Retry,
     /// Speculation is accepted again.
     Spec,
@@ -81,13 +81,13 @@ pub enum Invariant {
 /// A row about an invariant.
 #[derive(Clone, Copy, Debug)]
 pub struct Statement {
-    /// Which.
+    /// The invariant.
     pub invariant: Invariant,
     /// Its name.
     pub id: &'static str,
-    /// What it says.
+    /// The statement.
     pub statement: &'static str,
-    /// Where the kernel says or relies on it.
+    /// Where the kernel states it or relies on it.
     pub source: &'static str,
 }
 
@@ -115,7 +115,7 @@ pub const INVARIANTS: &[Statement] = &[
     row(
         I::Lost,
         "I-LOST",
-        "no entry is written into a table that is not linked, unless by the one that unlinked it",
+        "no entry is written into a table that is not linked, except by the thread that unlinked it",
         "mm/pgtable-generic.c:pte_offset_map_lock",
     ),
     row(
@@ -146,7 +146,7 @@ pub const INVARIANTS: &[Statement] = &[
     row(
         I::BadPmd,
         "I-BADPMD",
-        "a PMD value used as pointer to a table is one at the time of use",
+        "a PMD value that is used as a pointer to a table is one at the time of use",
         "mm/khugepaged.c:check_pmd_state",
     ),
     row(
@@ -176,7 +176,7 @@ pub const INVARIANTS: &[Statement] = &[
     row(
         I::Vexcl,
         "I-VEXCL",
-        "VMA readers and VMA writers are never inside together",
+        "a reader and a writer of one VMA never hold it at the same time",
         "include/linux/mmap_lock.h:vma_start_read",
     ),
     row(
@@ -191,7 +191,8 @@ pub const INVARIANTS: &[Statement] = &[
     row(
         I::Flag,
         "I-FLAG",
-        "VM_FAULT_RETRY and VM_FAULT_COMPLETED mean that the lock was dropped, everything else that it was not",
+        "VM_FAULT_RETRY and VM_FAULT_COMPLETED mean that the lock was dropped, and every other result means that it \
+         was not",
         "mm/memory.c:handle_mm_fault",
     ),
     row(
@@ -210,7 +211,8 @@ pub const INVARIANTS: &[Statement] = &[
     row(
         I::Share,
         "I-SHARE",
-        "the share count of a PMD table is the number of PUD entries to it, and it is freed at none",
+        "the share count of a PMD table is the number of PUD entries that point to it, and the table is freed when \
+         there is none",
         "mm/hugetlb.c:huge_pmd_unshare",
     ),
     row(
@@ -229,16 +231,16 @@ pub const INVARIANTS: &[Statement] = &[
     row(
         I::Seq,
         "I-SEQ",
-        "vm_sequence is even when no writer is inside",
+        "vm_sequence is even when no writer is in its write section",
         "the thread on speculative faults: vm_write_begin, vm_write_end",
     ),
     row(
         I::Stale,
         "I-STALE",
-        "no decision is made on an entry's value that is no longer there",
+        "no decision rests on a value that an entry no longer has",
         "mm/pgtable-generic.c:pte_offset_map_rw_nolock",
     ),
-    row(I::Dead, "G-DEAD", "no deadlock: whoever must finish can", "mm/rmap.c: lock ordering"),
+    row(I::Dead, "G-DEAD", "no deadlock: every thread that must finish can finish", "mm/rmap.c: lock ordering"),
     row(
         I::Writer,
         "G-WRITER",

@@ -1,4 +1,4 @@
-//! What is no longer known when events are missing.
+//! Losses: the state that missing events make unknown.
 
 use mmtrace_common::{
     Column, Kind, Record, spec,
@@ -10,7 +10,7 @@ use crate::model::locks::mmap_lock;
 use crate::verdict::Sink;
 
 impl Model {
-    /// Events are missing: what they could have changed is no longer known.
+    /// Events are missing, so everything that they could have changed is unknown.
     pub(super) fn lost(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
         let until = record.get(Column::Until).unwrap_or(u64::MAX);
         let count = record.get(Column::Count).unwrap_or(0);
@@ -21,7 +21,7 @@ impl Model {
         sink.missing(of, count);
         self.measures.lost(kind, of, count, until);
         let parts = of.map_or(ALL, |kind| spec(kind).unknown);
-        // What is missing may have come after what another CPU's clock puts behind it.
+        // By another CPU's clock, a missing event may come after this one.
         let blind = until.saturating_add(mmap_lock::EPSILON_NS);
         if parts & FUNCTIONS != 0 {
             self.functions.lost(blind);
@@ -55,7 +55,8 @@ impl Model {
         }
     }
 
-    /// Some of what happened to tables, or in calls that unlink them, was not seen; nothing up to this time is learned from.
+    /// Some events of tables, or of calls that unlink them, were not seen. The model learns nothing from events up to
+    /// this time.
     pub(super) fn forget_tables(&mut self, until: u64) {
         self.tables.forget_walks(until);
         self.tables.forget_tables();

@@ -1,5 +1,4 @@
-//! Durations that the events give: how long locks are waited for and held, how
-//! long migration entries stand.
+//! Durations that the events give: how long tasks wait for locks and hold them, and how long migration entries stay.
 
 use hdrhistogram::Histogram;
 use mmtrace_common::{Kind, LOST_KINDS, Record};
@@ -16,7 +15,7 @@ use crate::{
     verdict::{RuleId, Sink},
 };
 
-/// The measured durations, in nanoseconds, and how many there were to be measured.
+/// The measured durations, in nanoseconds, and how many there were to measure.
 #[derive(Clone, Debug)]
 pub struct Measures {
     intervals: Intervals,
@@ -28,14 +27,15 @@ pub struct Measures {
     migration_waits: Followed,
     /// Calls of `retract_page_tables()` that are over.
     retracts: u64,
-    /// Events that are missing, by kind.
+    /// Missing events, by kind.
     missing: [u64; LOST_KINDS],
-    /// Events are missing, and nobody knows how many: of these kinds, of any.
+    /// Kinds of which an unknown number of events is missing.
     uncounted: Vec<Kind>,
+    /// An unknown number of events of unknown kinds is missing.
     uncounted_any: bool,
 }
 
-/// Intervals that are over. How they are distributed is right to two digits, their sum and the longest are exact.
+/// Completed intervals. Their distribution is right to two digits; their sum and the longest are exact.
 #[derive(Clone, Debug)]
 struct Done {
     histogram: Histogram<u64>,
@@ -57,7 +57,7 @@ impl Done {
     }
 }
 
-/// Events of a kind, and those of them whose begin is known.
+/// Events of a kind, and how many of them have a known begin.
 #[derive(Clone, Copy, Debug, Default)]
 struct Followed {
     seen: u64,
@@ -71,7 +71,7 @@ impl Followed {
     }
 }
 
-/// Migration entries that stand, and removals.
+/// Migration entries that are in place, and removals.
 #[derive(Clone, Debug, Default)]
 struct Entries {
     standing: Outstanding,
@@ -80,10 +80,10 @@ struct Entries {
     removed: u64,
 }
 
-/// Overlaps kept of each rule: the longest.
+/// Overlaps that are kept of each rule: the longest.
 const WORST: usize = 4;
 
-/// A writer waited while the task that it waited for waited for a migration.
+/// A writer that waited for a task while that task waited for a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Overlap {
     /// The rule that measures it.
@@ -91,15 +91,15 @@ pub struct Overlap {
     pub rule: &'static str,
     /// The task that waited for the migration.
     pub waiter: u32,
-    /// The task that waited for that one.
+    /// The writer that waited for that task.
     pub writer: u32,
     /// The mm, as a kernel pointer.
     #[serde(serialize_with = "hex")]
     pub mm: u64,
-    /// The VMA that the waiter held for reading; 0: it held the mmap_lock.
+    /// The VMA that the waiter held for read; 0 if it held the mmap_lock.
     #[serde(serialize_with = "hex")]
     pub vma: u64,
-    /// The address that it faulted on.
+    /// The address on which the waiter faulted.
     #[serde(serialize_with = "hex")]
     pub addr: u64,
     /// How long both waited.
@@ -122,16 +122,16 @@ pub struct Distribution {
     pub count: u64,
     /// Median.
     pub p50_ns: u64,
-    /// 99 of 100 were not longer.
+    /// 99th percentile.
     pub p99_ns: u64,
     /// Longest.
     pub max_ns: u64,
-    /// All together.
+    /// Sum.
     pub sum_ns: u64,
 }
 
 impl Measures {
-    /// Nothing is open.
+    /// Forgets everything that is open.
     #[must_use]
     pub fn new(context: &Context) -> Self {
         Self {
@@ -155,7 +155,7 @@ impl Measures {
         self.done[index].get_or_insert_with(Done::new).add(nanoseconds);
     }
 
-    /// Takes an event of an mmap_lock, whatever rules may conclude from it. Returns whether it may be a downgrade.
+    /// Takes an mmap_lock event, whatever rules may conclude from it. Returns whether it may be a downgrade.
     #[inline]
     pub(super) fn lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) -> bool {
         let ended = self.intervals.take(kind, record);
@@ -173,7 +173,7 @@ impl Measures {
         ended.downgrade
     }
 
-    /// A task is where it holds and waits for nothing: in user mode, newborn, at its exit.
+    /// The task is where it holds and waits for nothing: in user mode, newborn, or at its exit.
     #[inline]
     pub(super) fn forget_task(&mut self, tid: u32) {
         self.intervals.forget_task(tid);
@@ -234,7 +234,7 @@ impl Measures {
         }
     }
 
-    /// Whether what is missing may be about an mmap_lock held for write.
+    /// Whether the missing events may be about an mmap_lock held for write.
     pub(super) const fn may_be_writes(&self, missing: Kind) -> bool {
         self.intervals.may_be_writes(missing)
     }
@@ -245,7 +245,7 @@ impl Measures {
         self.ended
     }
 
-    /// Migration entries that stand now, as far as is known.
+    /// Migration entries that are in place now, as far as is known.
     #[must_use]
     pub const fn standing(&self) -> &Outstanding {
         &self.entries.standing
@@ -255,18 +255,18 @@ impl Measures {
         kinds.iter().fold(0, |sum, kind| sum.saturating_add(self.missing[*kind as usize]))
     }
 
-    /// Of these kinds more may be missing than are counted.
+    /// Of these kinds, more events may be missing than are counted.
     fn misses_more(&self, kinds: &[Kind]) -> bool {
         self.uncounted_any || kinds.iter().any(|kind| self.uncounted.contains(kind))
     }
 
-    /// A figure over events of these kinds, of which so many were counted.
+    /// Returns the coverage of a figure over events of these kinds, of which so many were counted.
     #[must_use]
     pub fn of_events(&self, counted: u64, kinds: &[Kind]) -> Coverage {
         Coverage::of(counted, self.missing(kinds)).or_more(self.misses_more(kinds))
     }
 
-    /// How much of what a measuring rule measures it has measured.
+    /// Returns the coverage of a measure.
     #[must_use]
     pub fn coverage(&self, rule: RuleId) -> Coverage {
         let counted = self.count(rule);
@@ -292,7 +292,7 @@ impl Measures {
             }
             _ => Coverage::default(),
         };
-        // Of an overlap, the other side may be missing.
+        // The other side of an overlap may be missing.
         let pairs: &[Kind] = match rule {
             RuleId::M01 => &[Kind::VmaStartWrite, Kind::VmaStartWriteReturn],
             RuleId::M02 => &[Kind::StartLocking, Kind::AcquireReturned],
@@ -301,7 +301,7 @@ impl Measures {
         whole.or_more(self.misses_more(rule.rule().needs) || self.missing(pairs) > 0)
     }
 
-    /// What [`Self::coverage`] counts of a rule.
+    /// What the [`Self::coverage`] of a rule counts.
     #[must_use]
     pub const fn covered(rule: RuleId) -> &'static str {
         match rule {
@@ -344,12 +344,12 @@ impl Measures {
         worst
     }
 
-    /// A fault that could not be handled under its VMA's lock was handled, after so long.
+    /// A fault that could not be handled under the VMA lock was handled after this time.
     pub fn fell_back(&mut self, ns: u64, record: &Record, sink: &mut Sink) {
         self.add(RuleId::M03, ns, record, sink);
     }
 
-    /// `retract_page_tables()` took so long.
+    /// `retract_page_tables()` took this long.
     pub fn retracted(&mut self, ns: u64, record: &Record, sink: &mut Sink) {
         self.add(RuleId::M07, ns, record, sink);
     }
@@ -363,7 +363,7 @@ impl Measures {
         Some((upto, *sum, histogram.len()))
     }
 
-    /// What a measuring rule measured.
+    /// Returns the distribution that a measure measured.
     #[must_use]
     pub fn distribution(&self, rule: RuleId) -> Option<Distribution> {
         let index = MEASURES.iter().position(|m| *m == rule)?;

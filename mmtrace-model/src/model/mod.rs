@@ -1,9 +1,8 @@
-//! The reference: what the kernel's mm looks like, judging by its events.
+//! The reference: the state of the kernel's mm, as its events show it.
 //!
-//! [`Model::apply`] takes one event after another, keeps the state of locks, mms,
-//! tasks and brackets, and reports to the [`Sink`] which rules were evaluated and
-//! how that went. It never concludes anything from what it has not seen: state
-//! starts unknown, and goes back to unknown after a loss and after a violation.
+//! [`Model::apply`] takes one event after another and keeps the state of locks, mms, tasks and calls. It reports to the
+//! [`Sink`] which rules were evaluated, and with which result. The model concludes nothing from events that it has not
+//! seen: its state starts unknown, and becomes unknown again after a loss and after a violation.
 
 mod collapse;
 mod dispatch;
@@ -39,11 +38,11 @@ use page_tables::{
     unlinking::Collapsing,
 };
 
-/// Tasks followed; idle ones are forgotten beyond that.
+/// Tasks that are followed. Idle tasks are forgotten beyond that number.
 const TASKS_MAX: usize = 1 << 15;
-/// mms followed; those without a seen holder are forgotten beyond that.
+/// mms that are followed. mms without an observed holder are forgotten beyond that number.
 const MMS_MAX: usize = 1 << 14;
-/// A rule that a write hold from before recording would upset waits for this long, nanoseconds.
+/// A rule that a write hold from before recording would invalidate waits for this long, nanoseconds.
 const SETTLE_NS: u64 = 1_000_000_000;
 /// Entries about address spaces, over all mms: about 30 MiB.
 const SPACE_MAX: usize = 1 << 18;
@@ -56,25 +55,25 @@ struct Mm {
     lock: MmapLock,
     space: Space,
     life: Life,
-    /// A task was seen to run on it, by a fork, an exec or a fault in user mode: what its tasks do to its
-    /// lock is seen. Some hosts hide a process from all BPF programs; what others release on its behalf is
-    /// seen all the same.
+    /// A task was seen to run on it, by a fork, an exec or a fault in user mode, so the acquisitions of its tasks are
+    /// seen. Some hosts hide a process from all BPF programs. Other tasks' releases on its behalf are seen all the
+    /// same.
     is_run: bool,
 }
 
-/// What is known of an mm's life.
+/// The known part of an mm's life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Life {
-    /// Seen in the middle of it.
+    /// The mm was first seen in the middle of its life.
     #[default]
     Unknown,
-    /// A fork or exec has made it, no user-mode fault has been seen yet.
+    /// A fork or exec has made it, and no user-mode fault has been seen yet.
     Born,
-    /// In use since a birth that was seen.
+    /// In use, after a birth that was seen.
     Alive,
-    /// `exit_mmap` was seen; the write hold that it ends with is still open.
+    /// `exit_mmap` was seen, and the write hold with which it ends is still open.
     Dying,
-    /// And that hold is over.
+    /// That write hold is over.
     Dead,
 }
 
@@ -92,43 +91,43 @@ struct Values {
 pub struct Model {
     mms: FxHashMap<u64, Mm>,
     tasks: FxHashMap<u32, Task>,
-    /// Swap types seen in set events: bit n for type n.
+    /// Swap types that were seen in set events: bit n for type n.
     migration_types: u32,
     /// Write acquisitions seen, over all mms.
     writes: u64,
     /// Write holds open now, over all mms.
     writers: u64,
-    /// Entries kept about address spaces, over all mms; at times too many, never too few.
+    /// Entries that are kept about address spaces, over all mms; sometimes too many, never too few.
     space: usize,
     /// When recording began.
     start: u64,
-    /// Nothing is learned from events up to this time: some before it are missing.
+    /// The model learns nothing from events up to this time, because some before it are missing.
     blind_until: u64,
     values: Values,
     causes: [u64; Cause::ALL.len()],
     last_cause: Option<Cause>,
     blind: cause::Blind,
-    /// Faults in the kernel tell whether page faults were disabled.
+    /// Faults in the kernel say whether page faults were disabled.
     tells_disabled: bool,
     effect: Option<Effect>,
     measures: Measures,
     functions: Functions,
-    /// Page tables, and who works on them.
+    /// Page tables, and the tasks that work on them.
     tables: Tables,
     /// Anonymous collapses that have unlinked a table.
     collapsing: Vec<Collapsing>,
     hugetlb: HugetlbLocks,
     hugetlb_overlaps: Vec<Overlap>,
-    /// VMAs that were seen with a hugetlb lock that can be shared: mm and VMA.
+    /// VMAs that were seen with the hugetlb lock of a shareable mapping: mm and VMA.
     shareable: FxHashSet<(u64, u64)>,
-    /// `pte_offset_map_rw_nolock()` tells the PMD entry that it went by.
+    /// `pte_offset_map_rw_nolock()` shows the PMD entry that it used.
     pmd_used: bool,
-    /// An event since recording began has been taken.
+    /// The model has taken an event since recording began.
     started: bool,
 }
 
 impl Model {
-    /// Knows nothing yet.
+    /// Returns a model that knows nothing yet.
     #[must_use]
     pub fn new(context: &Context) -> Self {
         let value = |name, enumerator| context.value(name, enumerator).map(|v| v as u64);
@@ -153,7 +152,7 @@ impl Model {
             effect: None,
             measures: Measures::new(context),
             functions: Functions::new(context),
-            // As after a loss: what was before recording is missing.
+            // This is like a loss: the events before recording are missing.
             tables: Tables::beginning(context.start.saturating_add(mmap_lock::EPSILON_NS)),
             collapsing: Vec::new(),
             hugetlb: HugetlbLocks::new(context.kernel.major_minor()),
@@ -176,13 +175,13 @@ impl Model {
         self.last_cause
     }
 
-    /// What the last event completed; `None` if nothing.
+    /// The effect of the last event; `None` if it completed nothing.
     #[must_use]
     pub const fn effect(&self) -> Option<&Effect> {
         self.effect.as_ref()
     }
 
-    /// Migration entries that stand now, as far as is known.
+    /// Migration entries that are in place now, as far as is known.
     #[must_use]
     pub fn outstanding(&self) -> usize {
         self.measures.standing().len()

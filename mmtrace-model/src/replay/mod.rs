@@ -1,5 +1,4 @@
-//! A stream of events driven through the model: live, from a capture, or made up.
-//! Nothing here can tell which.
+//! A stream of events that goes through the model: live, from a capture, or made up. No code here can tell which.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,11 +9,11 @@ use crate::{context::Context, model::Model, names::Tasks, stats::Stats, verdict:
 pub mod recent;
 pub mod timeline;
 
-/// Judges a stream. A copy is a checkpoint to go on from later.
+/// Judges a stream. A copy is a checkpoint from which the stream can go on later.
 #[derive(Clone, Debug)]
 pub struct Engine {
     context: Arc<Context>,
-    /// `None`: events are only counted.
+    /// `None` if events are only counted.
     judge: Option<Box<Judge>>,
     tasks: Tasks,
     counts: [u64; LOST_KINDS],
@@ -29,12 +28,12 @@ pub struct Engine {
 struct Judge {
     model: Model,
     sink: Sink,
-    /// Kept only for those who look.
+    /// Statistics, which are kept only on request.
     stats: Option<Box<Stats>>,
 }
 
 impl Engine {
-    /// Starts with what is known besides the events.
+    /// Starts with the context of the stream.
     #[must_use]
     pub fn new(context: Context, validate: bool) -> Self {
         let judge =
@@ -120,44 +119,44 @@ impl Engine {
         }
     }
 
-    /// What the events were taken from.
+    /// The context of the stream.
     #[must_use]
     pub fn context(&self) -> &Context {
         &self.context
     }
 
-    /// Findings so far; `None` when only counting.
+    /// Findings so far; `None` if events are only counted.
     #[must_use]
     pub fn sink(&self) -> Option<&Sink> {
         self.judge.as_ref().map(|j| &j.sink)
     }
 
-    /// The model; `None` when only counting.
+    /// The model; `None` if events are only counted.
     #[must_use]
     pub fn model(&self) -> Option<&Model> {
         self.judge.as_ref().map(|j| &j.model)
     }
 
-    /// Events of every kind, loss records not among them.
+    /// Number of events of every kind, without loss records.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// Events by name; kinds that did not happen are not there.
+    /// Events by name. A kind that did not happen is absent.
     #[must_use]
     pub fn by_kind(&self) -> BTreeMap<&'static str, u64> {
         let kinds = self.counts.iter().enumerate().filter(|(_, n)| **n > 0);
         kinds.filter_map(|(k, n)| Some((Kind::from_u16(k as u16)?.name(), *n))).collect()
     }
 
-    /// Events that the rings had no room for.
+    /// Events for which the rings had no room.
     #[must_use]
     pub const fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// Events that are missing because the kernel skipped the probe's run.
+    /// Events that are missing because the kernel skipped the program's run.
     #[must_use]
     pub const fn missed(&self) -> u64 {
         self.missed
@@ -169,7 +168,7 @@ impl Engine {
         self.gaps
     }
 
-    /// Records in the rings that no program of ours can have written.
+    /// Records in the rings that no program of mmtrace can have written.
     #[must_use]
     pub const fn foreign(&self) -> u64 {
         self.foreign

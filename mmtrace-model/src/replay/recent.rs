@@ -1,4 +1,4 @@
-//! The newest part of a stream, kept in memory: to go back in, and to save.
+//! The newest part of a stream, kept in memory, to go back in it and to save it.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -14,7 +14,7 @@ const CHUNKS_MAX: usize = 8;
 /// Records in a row, with the state before the first.
 #[derive(Debug)]
 pub struct Chunk {
-    /// The state that they found.
+    /// The state before the first record.
     pub before: Arc<Engine>,
     /// The records.
     pub records: Vec<Record>,
@@ -47,7 +47,7 @@ impl Recent {
         }
     }
 
-    /// What is kept, as it is now.
+    /// Returns the kept records as they are now.
     pub fn stored(&mut self) -> Stored {
         // A small chunk is joined by the next records rather than closed, but shared ones cannot grow.
         self.close();
@@ -55,7 +55,7 @@ impl Recent {
     }
 }
 
-/// An iterator over what was kept. It can go to another thread.
+/// An iterator over kept records. It can go to another thread.
 #[derive(Clone, Debug)]
 pub struct Stored {
     chunks: Arc<[Arc<Chunk>]>,
@@ -70,7 +70,7 @@ impl Stored {
         &self.chunks
     }
 
-    /// The same, from after the first `n` records on.
+    /// Returns the same without the first `n` records.
     #[must_use]
     pub fn after(&self, n: u64) -> Self {
         let mut left = n;

@@ -1,5 +1,4 @@
-//! A stream as a place to move about in: the state as of any moment, from the nearest
-//! checkpoint before it.
+//! A stream with a position: the state as of any moment, from the nearest checkpoint before it.
 
 use std::sync::Arc;
 
@@ -10,8 +9,8 @@ use crate::context::Context;
 
 /// Records between two checkpoints, at first.
 const EVERY: u64 = 100_000;
-/// Checkpoints kept. Each is a copy of the model: some megabytes. With more, every second
-/// one is given up, and they lie twice as far apart.
+/// Checkpoints that are kept. Each is a copy of the model, which takes some megabytes. Beyond that number, every second
+/// checkpoint is dropped, and their distance doubles.
 const CHECKPOINTS_MAX: usize = 128;
 
 #[derive(Debug)]
@@ -32,7 +31,7 @@ pub trait Source {
     /// One reading.
     type Records: Iterator<Item = Record>;
 
-    /// Reads the records after the first `n`; nothing where there are fewer.
+    /// Reads the records after the first `n`. There are none if the stream has fewer.
     fn records_after(&self, n: u64) -> Self::Records;
 
     /// Reads all records.
@@ -50,19 +49,19 @@ pub trait Source {
 pub struct Timeline<S: Source> {
     source: S,
     records: S::Records,
-    /// One that was taken from `records` and lies beyond the position.
+    /// A record that was taken from `records` and lies beyond the position.
     next: Option<Record>,
     engine: Engine,
     taken: u64,
     ts: u64,
     checkpoints: Vec<Checkpoint>,
     every: u64,
-    /// Records in all, once the end was seen.
+    /// Number of all records, once the end was seen.
     len: Option<u64>,
 }
 
 impl Timeline<Stored> {
-    /// Returns the timeline of what is kept of a stream, at its end; `engine` is the state there.
+    /// Returns the timeline of the kept part of a stream, at its end; `engine` is the state there.
     #[must_use]
     pub fn at_end(stored: Stored, engine: Engine) -> Self {
         let (mut taken, mut ts) = (0, 0);
@@ -90,7 +89,7 @@ impl Timeline<Stored> {
 }
 
 impl<S: Source> Timeline<S> {
-    /// Returns the timeline of a source, at its beginning. `context` is what the events were taken from.
+    /// Returns the timeline of a source, at its beginning; `context` is that of the stream.
     #[must_use]
     pub fn new(context: Context, source: S) -> Self {
         let engine = Engine::new(context, true).with_stats();
@@ -132,13 +131,13 @@ impl<S: Source> Timeline<S> {
         self.ts
     }
 
-    /// Records in all, once the end was reached.
+    /// Number of all records, once the end was reached.
     #[must_use]
     pub const fn len(&self) -> Option<u64> {
         self.len
     }
 
-    /// Whether there is nothing.
+    /// Whether there are no records.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == Some(0)
@@ -155,7 +154,7 @@ impl<S: Source> Timeline<S> {
         self.next.as_ref()
     }
 
-    /// Takes the next record; `None` at the end.
+    /// Takes the next record; returns `None` at the end.
     pub fn step(&mut self) -> Option<Record> {
         self.peek()?;
         let record = self.next.take()?;
@@ -173,8 +172,8 @@ impl<S: Source> Timeline<S> {
         Some(record)
     }
 
-    /// Goes on as long as the next record is not later than `ts`, and at most `most` records.
-    /// Returns whether it got there.
+    /// Goes on while the next record is not later than `ts`, and by at most `most` records. Returns whether it got
+    /// there.
     pub fn play(&mut self, ts: u64, most: u64) -> bool {
         for _ in 0..most {
             match self.peek() {
@@ -186,18 +185,16 @@ impl<S: Source> Timeline<S> {
         false
     }
 
-    /// Goes to a time: what a replay from the beginning would know that stops before the
-    /// first record that is later.
+    /// Goes to a time: to the state of a replay from the beginning that stops before the first later record.
     pub fn seek(&mut self, ts: u64) {
         self.approach(ts);
         self.play(ts, u64::MAX);
     }
 
-    /// Goes to the nearest position from which one gets to a time by going on: [`Self::play`] does the rest, in as many
-    /// steps as one likes.
+    /// Goes to the nearest position from which [`Self::play`] can reach a time by going on, in any number of steps.
     pub fn approach(&mut self, ts: u64) {
         let before = self.checkpoints.iter().rposition(|c| c.ts <= ts).unwrap_or(0);
-        // Going on is better than going back to what lies behind.
+        // Going on is better than going back to an earlier checkpoint.
         if self.ts > ts || self.checkpoints[before].taken > self.taken {
             self.restore(before);
         }
@@ -212,7 +209,7 @@ impl<S: Source> Timeline<S> {
         while self.taken < taken && self.step().is_some() {}
     }
 
-    /// Goes to the first position of which this is true. What is true once must stay so.
+    /// Goes to the first position for which this is true. It must stay true from there on.
     pub fn seek_first(&mut self, reached: impl Fn(&Engine) -> bool) {
         let before = self.checkpoints.iter().rposition(|c| !reached(&c.engine)).unwrap_or(0);
         self.restore(before);

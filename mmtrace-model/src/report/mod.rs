@@ -1,4 +1,4 @@
-//! What a recording or replay came to.
+//! The closing report of a recording or a replay.
 
 mod story;
 mod style;
@@ -36,33 +36,33 @@ pub struct Report {
     pub kernel: Kernel,
     /// Time from the first to the last event, seconds.
     pub seconds: f64,
-    /// Whose events were recorded; absent when everybody's.
+    /// The filter; absent if every task's events were recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
     /// Events.
     pub events: Events,
-    /// Events that the ring buffers had no room for.
+    /// Events for which the ring buffers had no room.
     pub lost: u64,
-    /// Events that are missing because the kernel skipped the probe's run.
+    /// Events that are missing because the kernel skipped the program's run.
     pub missed: u64,
     /// Places where the capture could not be read.
     pub gaps: u64,
-    /// Records in the rings that no program of mmtrace can have written: each may stand for an event that is missing.
+    /// Records in the rings that no program of mmtrace can have written. Each may stand for a missing event.
     pub foreign: u64,
     /// Faults by cause.
     pub faults: BTreeMap<&'static str, u64>,
-    /// How many of all faults those are; absent with `--no-validate`.
+    /// The share of all faults that `faults` counts; absent with `--no-validate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub faults_coverage: Option<Coverage>,
-    /// What was seen of page tables; absent when nothing was.
+    /// Page tables and walks; absent if no event showed any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub walker: Option<Walker>,
     /// One entry per rule, in the order of `mmtrace rules`.
     pub rules: Vec<RuleReport>,
     /// The first violations of each rule.
     pub violations: Vec<Story>,
-    /// `violated`: something was. `unknown`: nothing was, but events that a rule needs are
-    /// missing, or nothing was evaluated. `held`: neither. Absent with `--no-validate`.
+    /// `violated`: a rule was violated. `unknown`: no rule was, but events that a rule needs are missing, or no rule
+    /// was evaluated. `held`: neither. Absent with `--no-validate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
 }
@@ -70,19 +70,19 @@ pub struct Report {
 /// Events of a report.
 #[derive(Debug, Serialize)]
 pub struct Events {
-    /// All of them.
+    /// Number of all events.
     pub total: u64,
-    /// By tracepoint; those that did not happen are not there.
+    /// By kind. A kind that did not happen is absent.
     pub by_kind: BTreeMap<&'static str, u64>,
 }
 
 /// Page tables and the walker of a report.
 #[derive(Debug, Serialize)]
 pub struct Walker {
-    /// Tables and maps.
+    /// Tables and `pte_offset_map` calls.
     #[serde(flatten)]
     pub counts: Counts,
-    /// How often each hazard of walks was met; those that cannot be observed are not there.
+    /// How often each hazard of walks was met. A hazard that cannot be observed is absent.
     pub hazards: BTreeMap<&'static str, u64>,
 }
 
@@ -100,32 +100,32 @@ impl Walker {
 pub struct RuleReport {
     /// The rule's name.
     pub id: &'static str,
-    /// What was found.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Times it was evaluated.
+    /// How often it was evaluated.
     pub evaluations: u64,
-    /// Times it was broken; for a hazard, times it was met.
+    /// How often it was broken; for a hazard, how often it was met.
     pub violations: u64,
-    /// Times it applied and could not be judged, since what it rests on began before recording.
+    /// How often it applied and could not be judged, because what it needs to know began before recording.
     pub unjudged: u64,
-    /// How bad.
+    /// The severity.
     pub severity: Severity,
     /// Why the verdict is unknown or not observable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What a measuring rule measured.
+    /// The distribution that a measure measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured: Option<Distribution>,
-    /// How much of what a measuring rule measures it has measured.
+    /// The coverage of a measure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Coverage>,
-    /// The longest of what it measured, where it says who waited for whom.
+    /// The longest intervals, for measures that know who waited for whom.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub worst: Vec<Overlap>,
 }
 
 impl Report {
-    /// Takes stock.
+    /// Makes the report of a stream.
     #[must_use]
     pub fn new(engine: &Engine) -> Self {
         let context = engine.context();

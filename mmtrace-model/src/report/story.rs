@@ -1,5 +1,4 @@
-//! A violation, told: what was broken, by whom, and the events that led to it,
-//! one column per task.
+//! A violation as a story: the rule that was broken, the tasks, and the events that led to it, one column per task.
 
 use std::io::{self, Write};
 
@@ -16,7 +15,7 @@ use crate::{
 
 /// Characters of one task's column.
 const COLUMN: usize = 44;
-/// More events in a row than this that the rule does not ask about are told as one.
+/// A longer run of events that the rule does not need is summed up in one line.
 const ASIDE: usize = 3;
 
 /// A violation with its events.
@@ -24,25 +23,25 @@ const ASIDE: usize = 3;
 pub struct Story {
     /// The rule's name.
     pub rule: &'static str,
-    /// What must be true.
+    /// The rule's statement.
     pub statement: &'static str,
-    /// What happened.
+    /// The violation, in one sentence.
     pub what: String,
-    /// When, seconds after recording began.
+    /// When it happened, seconds after recording began.
     pub seconds: f64,
-    /// The mm, as a kernel pointer; absent where there is none.
+    /// The mm, as a kernel pointer; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mm: Option<String>,
     /// The tasks that took part.
     pub tids: Vec<u32>,
-    /// What led to it, oldest first.
+    /// The events that led to it, oldest first.
     pub events: Vec<Effect>,
 }
 
 /// One event of a story.
 #[derive(Debug, Serialize)]
 pub struct Effect {
-    /// Nanoseconds before the violation was noticed, negative; 0 for the event that showed it.
+    /// Time relative to the event that showed the violation, nanoseconds; negative before it.
     pub ns: i64,
     /// CPU.
     pub cpu: u16,
@@ -58,7 +57,7 @@ pub struct Effect {
 }
 
 impl Effect {
-    /// What kind of event, as it is told.
+    /// The name of the event's kind.
     fn name(&self) -> &str {
         self.event.split([' ', '(']).next().unwrap_or_default()
     }
@@ -69,17 +68,17 @@ impl Effect {
 pub enum Line<'a> {
     /// An event.
     Event(&'a Effect),
-    /// Many that the rule does not ask about.
+    /// A run of events that the rule does not need.
     Aside {
         /// The first of them.
         from: &'a Effect,
-        /// How many, and of which kinds.
+        /// How many they are, and of which kinds.
         what: String,
     },
 }
 
 impl Story {
-    /// Tells a violation.
+    /// Makes the story of a violation.
     #[must_use]
     pub fn new(violation: &Violation, context: &Context) -> Self {
         let rule = violation.rule.rule();
@@ -105,7 +104,7 @@ impl Story {
         }
     }
 
-    /// Its events for people: what the rule does not ask about, and there is much of, is told in a line.
+    /// The events for people. A long run of events that the rule does not need becomes one line.
     #[must_use]
     pub fn lines(&self) -> Vec<Line<'_>> {
         let mut lines = Vec::new();
@@ -161,7 +160,7 @@ impl Story {
     }
 }
 
-/// An event with its values, short.
+/// Formats an event with its values, short.
 #[must_use]
 pub fn describe(record: &Record, context: &Context) -> String {
     let Some(kind) = record.kind() else { return format!("event {}", record.kind) };
@@ -184,18 +183,18 @@ pub fn describe(record: &Record, context: &Context) -> String {
     text
 }
 
-/// What an event carries, as people read it.
+/// Lists the values of an event, formatted for people.
 #[must_use]
 pub fn fields(record: &Record, context: &Context) -> Vec<(Column, String)> {
     let Some(kind) = record.kind() else { return Vec::new() };
-    // What this kernel does not tell stands nowhere as 0.
+    // A value that this kernel does not have is left out, because 0 would be wrong.
     let fields = spec(kind).fields.iter().filter(|field| {
         context.probe(kind).is_none_or(|probe| probe.absent.iter().all(|absent| absent != field.column.name()))
     });
     fields.map(|field| (field.column, value(field, record, context))).collect()
 }
 
-/// A field's value as people read it.
+/// Formats the value of a field for people.
 fn value(field: &Field, record: &Record, context: &Context) -> String {
     let raw = field.get(record);
     match field.column.ty() {

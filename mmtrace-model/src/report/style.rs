@@ -1,4 +1,4 @@
-//! Colours that mean something, and numbers that can be read.
+//! Colours with a meaning, and readable numbers.
 
 use crate::verdict::Verdict;
 
@@ -47,7 +47,7 @@ impl Style {
         self.paint(BOLD, text)
     }
 
-    /// Beside the point.
+    /// Less important.
     #[must_use]
     pub fn dim(self, text: &str) -> String {
         self.paint(DIM, text)
@@ -59,13 +59,13 @@ impl Style {
         self.paint(BAD, text)
     }
 
-    /// Not known.
+    /// Unknown.
     #[must_use]
     pub fn doubtful(self, text: &str) -> String {
         self.paint(DOUBTFUL, text)
     }
 
-    /// As it should be.
+    /// Right.
     #[must_use]
     pub fn good(self, text: &str) -> String {
         self.paint(GOOD, text)
@@ -83,7 +83,7 @@ impl Style {
     }
 }
 
-/// A number with a comma after every three digits.
+/// Formats a number with a comma after every three digits.
 #[must_use]
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -97,7 +97,7 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// A duration of so many nanoseconds, with three digits and a unit.
+/// Formats a duration in nanoseconds with three digits and a unit.
 #[must_use]
 pub fn duration(nanoseconds: u64) -> String {
     let ns = nanoseconds as f64;

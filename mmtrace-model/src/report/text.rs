@@ -29,7 +29,7 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
         write!(out, ", {}", missing(report.gaps, "gaps in the capture"))?;
     }
     if report.foreign > 0 {
-        // No program of ours: a record was damaged, or something else writes into the rings.
+        // No program of mmtrace wrote these: a record was damaged, or something else writes into the rings.
         write!(
             out,
             ", {}",
@@ -57,7 +57,7 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
         writeln!(out, "{before}  {}", style.bad(&format!("causes are those of {text}")))?;
     }
     if let Some(walker) = &report.walker {
-        // That nothing diverges says something only where something was compared.
+        // A count of 0 divergences says something only if something was compared.
         let compared = walker.counts.compared > 0;
         let counts = walker.counts.named().into_iter();
         let counts = counts.filter(|(name, n, _)| *n > 0 || *name == "divergences" && compared);
@@ -79,7 +79,8 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
     for rule in report.rules.iter().filter(|r| r.severity.can_fail()) {
         let told = report.violations.iter().filter(|story| story.rule == rule.id).count();
         if rule.violations > told as u64 {
-            let text = format!("{}: the first {told} of {} violations are told", rule.id, grouped(rule.violations));
+            let text =
+                format!("{}: the report tells the first {told} of {} violations", rule.id, grouped(rule.violations));
             writeln!(out, "\n{}", style.dim(&text))?;
         }
     }
@@ -95,7 +96,7 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
     )
 }
 
-/// A cause of faults for people.
+/// Names a cause of faults.
 fn in_words(cause: &str) -> &str {
     Cause::ALL.iter().find(|c| c.name() == cause).map_or(cause, |c| c.words())
 }

@@ -1,11 +1,11 @@
-//! How long something took, time after time.
+//! Distributions of durations.
 
 use hdrhistogram::Histogram;
 
-/// Longest duration told apart, nanoseconds: a minute.
+/// The longest duration that is told apart, nanoseconds: a minute.
 const LONGEST_NS: u64 = 60_000_000_000;
 
-/// A distribution of durations, nanoseconds; values are right to a tenth, the longest is exact.
+/// A distribution of durations, nanoseconds. Values are right to a tenth, and the longest is exact.
 #[derive(Clone, Debug)]
 pub struct Durations {
     histogram: Histogram<u32>,
@@ -25,13 +25,13 @@ impl Durations {
         self.max = self.max.max(ns);
     }
 
-    /// How many.
+    /// The number of durations.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.histogram.len()
     }
 
-    /// So much of them was not longer.
+    /// Returns the duration that this share of them did not exceed.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> u64 {
         self.histogram.value_at_quantile(quantile).min(self.max)

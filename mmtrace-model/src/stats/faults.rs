@@ -1,4 +1,4 @@
-//! Page faults, process by process and region by region.
+//! Page faults, by process and by region.
 
 use mmtrace_common::{Column, Record};
 use rustc_hash::FxHashMap;
@@ -17,7 +17,7 @@ use super::{durations::Durations, value};
 const PROCESSES_MAX: usize = 512;
 /// Regions of one process that are followed.
 const REGIONS_MAX: usize = 1024;
-/// Regions of all processes that are followed: two megabytes.
+/// Regions of all processes that are followed: 2 MiB.
 const REGIONS_ALL_MAX: usize = 1 << 15;
 /// A region is a PMD's range.
 pub const REGION_SHIFT: u32 = 21;
@@ -33,9 +33,9 @@ pub struct Process {
     pub writes: u64,
     /// Its last thread has exited.
     pub exited: bool,
-    /// Calls of `handle_mm_fault()` that are over, once there was one.
+    /// Completed `handle_mm_fault()` calls, once there was one.
     pub calls: Option<Box<Calls>>,
-    /// PTE tables that made room for huge pages.
+    /// PTE tables that a collapse unlinked for huge pages.
     pub collapsed: u64,
     /// Its mm; 0: not seen.
     mm: u64,
@@ -43,7 +43,7 @@ pub struct Process {
     pub regions: FxHashMap<u64, Region>,
 }
 
-/// Calls of `handle_mm_fault()` that are over.
+/// Completed `handle_mm_fault()` calls.
 #[derive(Clone, Debug, Default)]
 pub struct Calls {
     /// By lock, in the order of [`Under::ALL`].
@@ -70,35 +70,35 @@ impl Calls {
     }
 }
 
-/// What happened in a region.
+/// The events of a region.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Region {
     /// Page faults.
     pub faults: u32,
     /// Those of them that found a migration entry.
     pub migration: u32,
-    /// VMAs that were stored, or cleared, from here on.
+    /// Stores of VMAs, and of empty ranges, that begin in the region.
     pub vmas: u32,
-    /// Calls of `handle_mm_fault()` under a VMA's lock.
+    /// `handle_mm_fault()` calls under the VMA lock.
     pub vma_lock: u32,
-    /// Those under the mmap_lock, as the VMA's lock was refused or given up.
+    /// Calls under the mmap_lock, because the VMA lock was refused or given up.
     pub fell_back: u32,
-    /// Those that are to be tried again.
+    /// Calls that are to be retried.
     pub retries: u32,
     /// Waits for migrations.
     pub waits: u32,
-    /// PTE tables that made room for huge pages.
+    /// PTE tables that a collapse unlinked for huge pages.
     pub collapsed: u32,
 }
 
 impl Process {
-    /// All that were handled: what a profiler met in an interrupt on top of the process is not its own.
+    /// All handled faults. A fault that a profiler took in an interrupt on top of the process is not the process's own.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.causes.iter().sum::<u64>() - self.causes[Cause::PagefaultDisabled as usize]
     }
 
-    /// How many of them the regions tell of that are followed still.
+    /// The share of the faults that the followed regions count.
     #[must_use]
     pub fn in_regions(&self) -> Coverage {
         let counted = self.regions.values().map(|r| u64::from(r.faults)).sum();
@@ -108,7 +108,7 @@ impl Process {
     fn region(&mut self, addr: u64, all: &mut usize) -> &mut Region {
         let region = addr >> REGION_SHIFT;
         if self.regions.len() >= REGIONS_MAX && !self.regions.contains_key(&region) {
-            // Those that were touched least are the ones nobody will ask for.
+            // The regions with the fewest faults go first.
             let mut counts: Vec<u32> = self.regions.values().map(|r| r.faults).collect();
             counts.sort_unstable();
             let median = counts[counts.len() / 2];
@@ -129,17 +129,17 @@ pub struct Faults {
     processes: FxHashMap<u32, Process>,
     /// Processes by their mms.
     owners: FxHashMap<u64, u32>,
-    /// Regions of all processes; at times too many, never too few.
+    /// Regions of all processes; sometimes too many, never too few.
     regions: usize,
-    /// How long calls of `handle_mm_fault()` took, by lock, in the order of [`Under::ALL`]; not those to be tried again.
+    /// Durations of `handle_mm_fault()` calls that are not to be retried, by lock, in the order of [`Under::ALL`].
     pub took: [Durations; Under::ALL.len()],
     /// Faults of processes that made room for others.
     pub forgotten: u64,
-    /// Returns of `handle_mm_fault()` whose call was followed.
+    /// Returns of `handle_mm_fault()` whose entry was followed.
     pub followed: u64,
-    /// Returns of `handle_mm_fault()` whose call was not followed: events are missing before them.
+    /// Returns of `handle_mm_fault()` whose entry was not followed, because events are missing before them.
     pub unpaired: u64,
-    /// From the exception in user mode to the end of the last call that it took.
+    /// Time from the exception in user mode to the end of the last call for it.
     pub whole: Durations,
 }
 
@@ -179,14 +179,14 @@ impl Faults {
 
     /// A VMA was stored in a process's tree.
     pub(super) fn vma(&mut self, record: &Record) {
-        // Processes that never faulted are not of interest here.
+        // A process that never faulted is not shown.
         if let Some(process) = self.processes.get_mut(&record.tgid) {
             let region = process.region(value(record, Column::Addr), &mut self.regions);
             region.vmas = region.vmas.saturating_add(1);
         }
     }
 
-    /// The regions of the process that was quiet for longest are forgotten, but not this one's.
+    /// Forgets the regions of the process that was quiet for longest, but not those of this process.
     fn make_room(&mut self, tgid: u32) {
         let others = self.processes.iter_mut().filter(|(other, p)| **other != tgid && p.regions.len() > 16);
         if let Some((_, quiet)) = others.min_by_key(|(_, p)| (!p.exited, p.last)) {
@@ -195,13 +195,13 @@ impl Faults {
         }
     }
 
-    /// Whose mm it is, if that process has faulted: only then it is of interest. And the number of all regions.
+    /// Returns the process with this mm if it has faulted, and the number of all regions.
     fn owner(&mut self, mm: u64) -> Option<(&mut Process, &mut usize)> {
         let process = self.processes.get_mut(self.owners.get(&mm)?)?;
         Some((process, &mut self.regions))
     }
 
-    /// The process whose mm it is, if that has faulted.
+    /// Returns the process with this mm if it has faulted.
     pub(super) fn owner_of(&self, mm: u64) -> Option<u32> {
         self.owners.get(&mm).copied()
     }
@@ -242,7 +242,7 @@ impl Faults {
         region.waits = region.waits.saturating_add(1);
     }
 
-    /// A PTE table has made room for a huge page, or will.
+    /// A collapse has unlinked a PTE table for a huge page, or will.
     pub(super) fn collapsed(&mut self, mm: u64, addr: u64) {
         let Some((process, all)) = self.owner(mm) else { return };
         process.collapsed += 1;
@@ -256,7 +256,7 @@ impl Faults {
         }
     }
 
-    /// How many of all faults were of processes that are followed still.
+    /// The share of all faults that the followed processes count.
     #[must_use]
     pub fn kept(&self) -> Coverage {
         Coverage::of(self.processes.values().map(Process::total).sum(), self.forgotten)

@@ -1,4 +1,4 @@
-//! mmap_locks and VMA locks, mm by mm: who holds them how long, and who waits for whom.
+//! mmap_locks and VMA locks, by mm: who holds them and how long, and who waits for whom.
 
 use mmtrace_common::{Class, Column, Kind, Record, spec};
 use rustc_hash::FxHashMap;
@@ -14,14 +14,14 @@ use crate::{
 
 /// mms that are followed.
 const MMS_MAX: usize = 256;
-/// Acquisitions and holds of one mm that are followed at once.
+/// Acquisitions and holds of one mm that are followed at the same time.
 const OPEN_MAX: usize = 512;
-/// Somebody who holds a lock, or waits for it.
+/// A task that holds a lock, or waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// The task.
     pub tid: u32,
-    /// Which VMA's lock; 0: the mmap_lock.
+    /// The VMA whose lock it is; 0 for the mmap_lock.
     pub vma: u64,
     /// For write.
     pub write: bool,
@@ -29,7 +29,7 @@ pub struct Holder {
     pub since: u64,
 }
 
-/// Holds that are over.
+/// Completed holds.
 #[derive(Clone, Debug, Default)]
 pub struct Holds {
     /// For read.
@@ -51,14 +51,14 @@ impl Holds {
     }
 }
 
-/// One more who holds or waits, if there are not too many already.
+/// Adds a holder or waiter, unless there are too many already.
 fn begin(open: &mut Vec<Holder>, holder: Holder) {
     if open.len() < OPEN_MAX {
         open.push(holder);
     }
 }
 
-/// The newest of which this is true holds or waits no longer.
+/// Removes the newest holder or waiter for which this is true.
 fn end(open: &mut Vec<Holder>, is: impl Fn(&Holder) -> bool) -> Option<Holder> {
     let at = open.iter().rposition(is)?;
     Some(open.remove(at))
@@ -67,25 +67,25 @@ fn end(open: &mut Vec<Holder>, is: impl Fn(&Holder) -> bool) -> Option<Holder> {
 /// One mm's lock.
 #[derive(Clone, Debug, Default)]
 pub struct MmLock {
-    /// The process whose mm it is; until that is seen in user mode, the one that used it last.
+    /// The process with this mm; until that is seen in user mode, the process that used the mm last.
     pub tgid: u32,
-    /// That was seen.
+    /// The process was seen in user mode.
     owned: bool,
     /// Time of the last event.
     pub last: u64,
-    /// Holds that are over.
+    /// Completed holds.
     pub holds: Holds,
-    /// Times that it was got for read, downgrades not among them.
+    /// Number of acquisitions for read, without downgrades.
     pub reads: u64,
-    /// Times that it was got for write.
+    /// Number of acquisitions for write.
     pub writes: u64,
-    /// Times that a hold for write was downgraded to one for read.
+    /// Number of downgrades.
     pub downgrades: u64,
     /// Waits of readers.
     pub read_wait: Durations,
     /// Waits of writers.
     pub write_wait: Durations,
-    /// Who holds it now is not known: events are missing, and nobody has got it for write since.
+    /// The current holders are not known: events are missing, and no task has got the lock for write since.
     pub doubt: bool,
     /// Acquisitions that failed: trylocks, and waits that were killed.
     pub failed: u64,
@@ -97,35 +97,35 @@ pub struct MmLock {
     pub vmas: Option<Box<VmaLocks>>,
 }
 
-/// The locks of an mm's VMAs, together.
+/// The locks of all VMAs of an mm, together.
 ///
-/// A reader is held from `lock_vma_under_rcu()` to the end of the fault that it was for. Other
-/// users (madvise, userfaultfd, /proc) are counted as granted; the ends of their holds are not seen.
+/// A reader holds a VMA from `lock_vma_under_rcu()` to the end of its fault. Other users (madvise, userfaultfd, /proc)
+/// are counted as granted; the ends of their holds are not seen.
 #[derive(Clone, Debug, Default)]
 pub struct VmaLocks {
-    /// Calls of `lock_vma_under_rcu()` that gave a VMA.
+    /// `lock_vma_under_rcu()` calls that granted a VMA.
     pub granted: u64,
-    /// Calls of it that gave none: the mmap_lock is taken instead.
+    /// Calls that granted none; the task takes the mmap_lock instead.
     pub refused: u64,
-    /// Faults that dropped the lock on the way, with RETRY or COMPLETED: when is not seen.
+    /// Faults that dropped the lock on the way, with RETRY or COMPLETED. No event shows when.
     pub dropped: u64,
-    /// Holds that are over: for read, of faults that kept the lock to their end; for write, until the mmap_lock is
-    /// released or downgraded.
+    /// Completed holds: for read, of faults that kept the lock to their end; for write, until the release or downgrade
+    /// of the mmap_lock.
     pub holds: Holds,
     /// Writers in `__vma_start_write()`: they wait until the readers are gone.
     pub write_wait: Durations,
     /// Writers that were killed while they waited.
     pub killed: u64,
-    /// Who handles a fault under a VMA's lock now.
+    /// Tasks that handle a fault under the VMA lock now.
     pub readers: Vec<Holder>,
-    /// Which VMAs are locked for write now, oldest first.
+    /// VMAs that are locked for write now, oldest first.
     pub writers: Vec<Holder>,
-    /// Who waits to lock one for write now, oldest first.
+    /// Tasks that wait to lock a VMA for write now, oldest first.
     pub waiting: Vec<Holder>,
 }
 
 impl VmaLocks {
-    /// Times that a VMA was locked, for read or for write.
+    /// How often a VMA was locked, for read or for write.
     #[must_use]
     pub fn acquired(&self) -> u64 {
         self.granted + self.write_wait.count()
@@ -133,7 +133,7 @@ impl VmaLocks {
 
     /// The mmap_lock was released or downgraded: `vma_end_write_all()`.
     fn end_writes(&mut self, tid: u32, ts: u64) {
-        // Whoever else seems to hold one: an event was not recorded.
+        // Any other seeming holder is one whose event was not recorded.
         for holder in self.writers.drain(..).filter(|holder| holder.tid == tid) {
             self.holds.add(holder, ts);
         }
@@ -192,14 +192,14 @@ impl MmLock {
         self.reads.saturating_add(self.writes)
     }
 
-    /// How many of the waits that ended in an acquisition were measured: readers', writers'.
+    /// The share of the completed waits that was measured: readers', writers'.
     #[must_use]
     pub fn waits_measured(&self) -> [Coverage; 2] {
         let of = |waits: &Durations, all: u64| Coverage::of(waits.count(), all.saturating_sub(waits.count()));
         [of(&self.read_wait, self.reads), of(&self.write_wait, self.writes)]
     }
 
-    /// How many of the holds were measured, those that go on not counted: for read, for write.
+    /// The share of the holds that was measured, without those that go on: for read, for write.
     #[must_use]
     pub fn holds_measured(&self) -> [Coverage; 2] {
         let now = |write: bool| self.holders.iter().filter(|h| h.write == write).count() as u64;
@@ -210,7 +210,7 @@ impl MmLock {
         [of(&self.holds.read, reads, now(false)), of(&self.holds.write, self.writes, now(true))]
     }
 
-    /// Nanoseconds that this lock and those of the VMAs were waited for, roughly: medians times numbers.
+    /// Approximate nanoseconds that tasks waited for this lock and for the VMA locks: medians times numbers.
     #[must_use]
     pub fn pressure(&self) -> u64 {
         let vmas = self.vmas.as_ref().map(|vmas| &vmas.write_wait);
@@ -222,13 +222,13 @@ impl MmLock {
         let own_write = |h: &Holder| h.tid == record.tid && h.write;
         end(&mut self.waiting, |w| w.tid == record.tid && w.write == write);
         match ended {
-            // Who holds it for write gets it for read by a downgrade.
+            // A task that holds the lock for write gets it for read by a downgrade.
             Some(Interval::WriteHold { .. }) => {
                 self.downgrades += 1;
                 self.release(record, true, ended);
             }
             _ if !write && self.holders.iter().any(own_write) => {
-                // That, or a release is missing.
+                // This is a downgrade, or a release is missing.
                 self.downgrades += 1;
                 self.release(record, true, None);
             }
@@ -239,12 +239,12 @@ impl MmLock {
             }
             None => *self.count(write) += 1,
         }
-        // Nobody else is in.
+        // No other task holds the lock.
         self.doubt &= !write;
         begin(&mut self.holders, Holder { tid: record.tid, vma: 0, write, since: record.ts });
     }
 
-    /// Who holds it and waits for it now is not known.
+    /// The current holders and waiters are not known.
     fn give_up(&mut self) {
         self.holders.clear();
         self.waiting.clear();
@@ -261,7 +261,7 @@ impl MmLock {
         }
         let holder = end(&mut self.holders, |h| h.tid == record.tid && h.write == write);
         match (write, ended, holder) {
-            // What was measured is decided once, in the model.
+            // The model alone decides what was measured.
             (true, Some(Interval::WriteHold { since, .. }), _) => {
                 self.holds.add(Holder { tid: record.tid, vma: 0, write, since }, record.ts);
             }
@@ -275,16 +275,16 @@ impl MmLock {
 #[derive(Clone, Debug, Default)]
 pub struct Locks {
     mms: FxHashMap<u64, MmLock>,
-    /// Nothing is learned up to this time of who holds what now.
+    /// Nothing is learned about current holders from events up to this time.
     blind_until: u64,
-    /// Acquisitions of the mmap_locks of mms that made room for others.
+    /// Acquisitions of the mmap_locks of mms that are no longer followed.
     pub forgotten: u64,
 }
 
 impl Locks {
     fn lock(&mut self, record: &Record, faults: &Faults) -> &mut MmLock {
         if self.mms.len() >= MMS_MAX && !self.mms.contains_key(&record.mm) {
-            // The one that was quiet for longest makes room.
+            // The mm that was quiet for longest is dropped.
             let quiet = self.mms.iter().min_by_key(|(_, l)| l.last).map(|(mm, _)| *mm);
             if let Some(gone) = quiet.and_then(|mm| self.mms.remove(&mm)) {
                 self.forgotten += gone.acquired();
@@ -292,7 +292,7 @@ impl Locks {
         }
         let lock = self.mms.entry(record.mm).or_default();
         if !lock.owned {
-            // Others work on it too: khugepaged, ptrace, /proc.
+            // Other tasks work on it too: khugepaged, ptrace, /proc.
             let owner = faults.owner_of(record.mm);
             (lock.tgid, lock.owned) = (owner.unwrap_or(record.tgid), owner.is_some());
         }
@@ -300,12 +300,12 @@ impl Locks {
         lock
     }
 
-    /// The locks of an mm's VMAs, if one of them was seen to be used.
+    /// The VMA locks of an mm, if one of them was seen to be used.
     fn vmas_of(&mut self, mm: u64) -> Option<&mut VmaLocks> {
         self.mms.get_mut(&mm)?.vmas.as_deref_mut()
     }
 
-    /// `ended`: what the event has ended, as the model has it.
+    /// `ended`: the interval that the event has ended, according to the model.
     pub(super) fn add(&mut self, kind: Kind, record: &Record, ended: Option<Interval>, faults: &Faults) {
         let blind = record.ts <= self.blind_until;
         let lock = self.lock(record, faults);
@@ -339,7 +339,7 @@ impl Locks {
         }
     }
 
-    /// A VMA object is given back; nobody locks it any more.
+    /// A VMA object is freed, so nobody locks it any more.
     pub(super) fn freed(&mut self, record: &Record) {
         if let Some(vmas) = self.vmas_of(record.mm)
             && let Some(holder) = end(&mut vmas.writers, |w| w.vma == value(record, Column::Vma))
@@ -348,21 +348,21 @@ impl Locks {
         }
     }
 
-    /// A fault under a VMA's lock begins.
+    /// A fault under the VMA lock begins.
     pub(super) fn handles(&mut self, tid: u32, call: &Handling) {
         if let Some(vmas) = self.vmas_of(call.mm) {
             vmas.handles(tid, call);
         }
     }
 
-    /// And has ended.
+    /// A fault under the VMA lock has ended.
     pub(super) fn handled(&mut self, record: &Record, call: &Handling, outcome: Outcome) {
         if let Some(vmas) = self.vmas_of(call.mm) {
             vmas.handled(record, call, outcome);
         }
     }
 
-    /// A task is seen in user mode: it is its mm, and it holds and waits for no VMA's lock there.
+    /// A task is seen in user mode. The mm is the task's own, and the task holds and waits for no VMA lock there.
     pub(super) fn in_user_mode(&mut self, record: &Record) {
         let Some(lock) = self.mms.get_mut(&record.mm) else { return };
         (lock.tgid, lock.owned) = (record.tgid, true);
@@ -382,7 +382,7 @@ impl Locks {
         }
     }
 
-    /// Events are missing up to a time, of all kinds unless `of` says which: who holds what now is no longer known.
+    /// Events are missing up to a time, of all kinds unless `of` says which. The current holders are no longer known.
     pub(super) fn lost(&mut self, of: Option<Kind>, until: u64) {
         let mmap = matches!(of, None | Some(Kind::StartLocking | Kind::AcquireReturned | Kind::Released));
         if mmap {
@@ -400,7 +400,7 @@ impl Locks {
         }
     }
 
-    /// How many of all acquisitions of mmap_locks were of those that are followed still.
+    /// The share of all mmap_lock acquisitions that the followed mms count.
     #[must_use]
     pub fn kept(&self) -> Coverage {
         Coverage::of(self.mms.values().map(MmLock::acquired).sum(), self.forgotten)

@@ -1,6 +1,6 @@
-//! Statistics over the same stream that the model judges: what the views show.
+//! Statistics over the stream that the model judges, for the views.
 //!
-//! Everything is bounded and can be copied: a copy is a checkpoint to travel back to.
+//! Everything is bounded and can be copied; a copy is a checkpoint.
 
 use mmtrace_common::{Column, Kind, Record};
 
@@ -21,7 +21,7 @@ use locks::Locks;
 use rates::Rates;
 use work::Work;
 
-/// What the views show.
+/// The figures of the views.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// Events per second, by class.

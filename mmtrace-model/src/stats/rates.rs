@@ -1,10 +1,10 @@
-//! Events per second, by class, over the last minutes.
+//! Events per second, by class, in the last minute.
 
 use mmtrace_common::{Class, Kind, SPECS, spec};
 
 use crate::context::Context;
 
-/// Whether any event of a class can be seen with these probes: of the others, no event says nothing.
+/// Whether these probes can show any event of a class. The absence of the other events means nothing.
 #[must_use]
 pub fn is_observable(class: Class, context: &Context) -> bool {
     class.is_missing() || SPECS.iter().any(|s| s.class == class && context.has(s.kind))
@@ -33,7 +33,7 @@ impl Default for Rates {
 }
 
 impl Rates {
-    /// Counts an event, or so many that one record tells of.
+    /// Counts an event, or the many events that one record reports.
     #[inline]
     pub fn add(&mut self, kind: Kind, ts: u64, n: u64) {
         let interval = ts / INTERVAL_NS;
@@ -68,7 +68,7 @@ impl Rates {
         (0..n as u64).rev().map(at).collect()
     }
 
-    /// Events of a class per second: those of the last second that is over, or of what there is.
+    /// Events of a class per second: those of the last complete second, or of the time so far.
     #[must_use]
     pub fn now(&self, class: Class) -> u64 {
         let last = self.last(class, SECOND + 1);

@@ -1,4 +1,4 @@
-//! What khugepaged, MADV_COLLAPSE, migration and compaction do.
+//! The work of khugepaged, MADV_COLLAPSE, migration and compaction.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use mmtrace_common::{Column, Kind, Record};
 use super::{durations::Durations, value};
 use crate::model::effect::Effect;
 
-/// Different results that are told apart; what comes beyond is counted together.
+/// Different results that are told apart. Further results are counted together.
 const RESULTS_MAX: usize = 256;
 
 /// Collapse and migration so far.
@@ -25,7 +25,7 @@ pub struct Work {
     pub migrations: BTreeMap<u64, u64>,
     /// Pages migrated.
     pub migrated: u64,
-    /// Pages that could not be.
+    /// Pages that could not be migrated.
     pub failed: u64,
     /// Migration entries set.
     pub set: u64,
@@ -41,7 +41,7 @@ pub struct Work {
     pub retracts: u64,
     /// PTE tables that they unlinked.
     pub retracted: u64,
-    /// Waits of faults for migrations: under the VMA's lock, under the mmap_lock.
+    /// Migration waits of faults: under the VMA lock, and under the mmap_lock.
     pub waits: [Durations; 2],
     /// Waits whose begin was not seen, or that were not in a fault.
     pub unmeasured: u64,
@@ -56,7 +56,7 @@ impl Work {
         let mut count = |results: fn(&mut Self) -> &mut BTreeMap<u64, u64>, column| {
             let results = results(self);
             let result = value(record, column);
-            // Of results there are some fifty; a stranger's capture may make up others without end.
+            // The kernel has some fifty results. A stranger's capture may invent any number of others.
             let result = if results.len() < RESULTS_MAX || results.contains_key(&result) { result } else { u64::MAX };
             *results.entry(result).or_default() += 1;
         };

@@ -41,15 +41,15 @@ impl History {
         (len - n.min(len)..len).map(|i| self.events[(first + i) % len]).collect()
     }
 
-    /// The newest event that this is true of.
+    /// The newest event for which this is true.
     #[must_use]
     pub fn last(&self, is: impl Fn(&Record) -> bool) -> Option<Record> {
         let (newer, older) = self.events.split_at(self.next.min(self.events.len()));
         newer.iter().rev().chain(older.iter().rev()).find(|r| is(r)).copied()
     }
 
-    /// What led to a violation: these events, and the last ones of these tasks or about this mm, oldest
-    /// first. Each task has its share, however busy the others were since.
+    /// Returns the events that led to a violation: these events, and the last ones of these tasks or about this mm,
+    /// oldest first. Each task has its share, however busy the others were since.
     #[must_use]
     pub fn about(&self, tids: &[u32], mm: u64, evidence: &[Record]) -> Vec<Record> {
         let (newer, older) = self.events.split_at(self.next.min(self.events.len()));

@@ -1,4 +1,4 @@
-//! From findings to verdicts: the rules, what was found, and what it adds up to.
+//! Rules, findings and verdicts.
 
 pub mod history;
 pub mod rule;

@@ -1,4 +1,4 @@
-//! What a rule is: how bad it is to break it, what it rests on, and where it cannot be observed.
+//! A rule: how bad it is to break it, what it rests on, and where it cannot be observed.
 
 use mmtrace_common::Kind;
 
@@ -15,7 +15,7 @@ pub enum Severity {
     Consistency,
     /// Something happened that is allowed and worth knowing; counted.
     Hazard,
-    /// A measurement; nothing to break.
+    /// A measurement, which cannot be broken.
     Measure,
 }
 
@@ -26,7 +26,7 @@ impl Severity {
         matches!(self, Self::Violation | Self::Consistency)
     }
 
-    /// As lists call it.
+    /// The severity's name in lists.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -41,40 +41,40 @@ impl Severity {
 /// A rule.
 #[derive(Debug)]
 pub struct Rule {
-    /// Which.
+    /// The rule's id.
     pub id: RuleId,
-    /// Its name in reports: never changes its meaning.
+    /// Its name in reports, which never changes its meaning.
     pub name: &'static str,
-    /// In a few words.
+    /// Its title.
     pub title: &'static str,
     /// How bad it is.
     pub severity: Severity,
-    /// What must be true.
+    /// The statement that must be true.
     pub statement: &'static str,
     /// Why the kernel needs it.
     pub why: &'static str,
-    /// Where in the kernel, or which thread, it comes from.
+    /// Where it comes from: a place in the kernel, or a mailing-list thread.
     pub source: &'static str,
-    /// Why the probes cannot make it cry without cause.
+    /// Why the probes raise no false alarm: the soundness argument.
     pub sound: &'static str,
-    /// What a violation would mean.
+    /// The meaning of a violation, or of a count or a measurement.
     pub meaning: &'static str,
-    /// What it looks like.
+    /// A sequence of events that breaks it.
     pub example: &'static str,
-    /// Events without which it cannot be judged.
+    /// The events without which it cannot be judged.
     pub needs: &'static [Kind],
-    /// First kernel that it is true of.
+    /// The first kernel of which it is true.
     pub since: (u32, u32),
-    /// First kernel that it is no longer known to be true of.
+    /// The first kernel of which it is no longer known to be true.
     pub before: Option<(u32, u32)>,
-    /// It needs the events of every mm: a filter turns it off.
+    /// It needs the events of every mm, so a filter turns it off.
     pub whole_system: bool,
     /// It reads entries in x86-64's format.
     pub x86_64: bool,
 }
 
 impl Rule {
-    /// Why it cannot be observed in this context, if it cannot.
+    /// Returns why it cannot be observed in this context, if it cannot.
     #[must_use]
     pub fn blocked(&self, context: &Context) -> Option<String> {
         let kernel = context.kernel.major_minor();

@@ -1,4 +1,4 @@
-//! Where findings go, and what they add up to.
+//! Findings, and the verdicts that they add up to.
 
 use mmtrace_common::{Kind, Record};
 use serde::Serialize;
@@ -10,10 +10,10 @@ use super::{
 };
 use crate::context::Context;
 
-/// Violations kept with their events, per rule; more are only counted.
+/// Violations that are kept with their events, per rule. More are only counted.
 const KEPT: usize = 8;
 
-/// What a recording says about a rule.
+/// The verdict of a recording on a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -28,7 +28,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// As reports call it.
+    /// The verdict's name in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -43,31 +43,31 @@ impl Verdict {
 /// One time that a rule was broken.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// Which.
+    /// The rule.
     pub rule: RuleId,
     /// When it was noticed, nanoseconds of `CLOCK_MONOTONIC`.
     pub ts: u64,
-    /// The mm, 0 where there is none.
+    /// The mm; 0 if there is none.
     pub mm: u64,
     /// The tasks that took part, at most two.
     pub tids: Vec<u32>,
-    /// What happened, in one sentence.
+    /// The violation, in one sentence.
     pub what: String,
     /// The events that led to it, oldest first.
     pub events: Vec<Record>,
 }
 
-/// What was found for one rule.
+/// The findings for one rule.
 #[derive(Clone, Debug, Default)]
 struct Tally {
     evaluations: u64,
     unjudged: u64,
-    /// It seemed to be broken, on a kernel where it was not seen to be kept yet.
+    /// How often it seemed to be broken, on a kernel on which it was not seen to be kept yet.
     suspected: u64,
     violations: u64,
     kept: Vec<Violation>,
     last: u64,
-    /// Events that it needs are missing: how many.
+    /// How many events that it needs are missing.
     missing: u64,
 }
 
@@ -80,7 +80,7 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Starts with what the context already decides: which rules cannot be observed here, and why.
+    /// Starts with the decisions of the context: which rules cannot be observed here, and why.
     #[must_use]
     pub fn new(context: &Context) -> Self {
         Self {
@@ -109,13 +109,13 @@ impl Sink {
         self.history.recent(n)
     }
 
-    /// The newest of the last events that this is true of.
+    /// The newest of the last events for which this is true.
     #[must_use]
     pub fn last_event(&self, is: impl Fn(&Record) -> bool) -> Option<Record> {
         self.history.last(is)
     }
 
-    /// Adds an event to what is shown with violations.
+    /// Adds an event to those that are shown with violations.
     #[inline]
     pub fn saw(&mut self, record: &Record) {
         self.history.push(record);
@@ -135,13 +135,13 @@ impl Sink {
         self.tallies[rule as usize].unjudged += 1;
     }
 
-    /// The rule seems to be broken, and was not seen to be kept on this kernel: what would show that may
-    /// be inlined here.
+    /// The rule seems to be broken, and was not seen to be kept on this kernel: the compiler may inline here what would
+    /// show that.
     pub fn suspected(&mut self, rule: RuleId) {
         self.tallies[rule as usize].suspected += 1;
     }
 
-    /// The rule was seen to be kept on this kernel: what was suspected was broken.
+    /// The rule was seen to be kept on this kernel, so the suspected violations were real.
     pub fn confirmed(&mut self, rule: RuleId, record: &Record, mm: u64, tids: &[u32], what: String) {
         let tally = &mut self.tallies[rule as usize];
         tally.suspected = tally.suspected.saturating_sub(1);
@@ -153,7 +153,7 @@ impl Sink {
         self.violated_by(rule, record, mm, tids, what, &[]);
     }
 
-    /// The rule was evaluated and was broken. These events show that, as long ago as they may be.
+    /// The rule was evaluated and was broken. These events show that, however old they are.
     pub fn violated_by(
         &mut self,
         rule: RuleId,
@@ -177,7 +177,7 @@ impl Sink {
         }
     }
 
-    /// Takes back all violations of a rule so far: what they rest on was not known after all.
+    /// Withdraws all violations of a rule so far, because they rest on something that was not known after all.
     pub fn withdraw(&mut self, rule: RuleId) {
         let tally = &mut self.tallies[rule as usize];
         tally.kept.clear();
@@ -195,7 +195,7 @@ impl Sink {
         }
     }
 
-    /// What it adds up to for one rule.
+    /// The verdict on one rule.
     #[must_use]
     pub fn verdict(&self, rule: RuleId) -> Verdict {
         let tally = &self.tallies[rule as usize];
@@ -225,39 +225,39 @@ impl Sink {
         }
         if tally.suspected > 0 && tally.violations == 0 {
             return Some(format!(
-                "never seen done right on this kernel, where the compiler may hide it: {} times it seemed to be broken",
+                "never seen kept on this kernel, where the compiler may hide what keeps it: it seemed to be broken {} times",
                 tally.suspected
             ));
         }
         if tally.evaluations == 0 {
             return Some(match tally.unjudged {
-                0 => "never evaluated: nothing that it is about happened".to_owned(),
-                n => format!("never evaluated: {n} times, what it needs to know had begun before recording"),
+                0 => "never evaluated: nothing happened that it is about".to_owned(),
+                n => format!("never evaluated: {n} times it applied, but what it needs to know began before recording"),
             });
         }
         None
     }
 
-    /// Times that the rule was evaluated; 0 where it cannot be observed, whatever part of it the model could see.
+    /// How often the rule was evaluated; 0 if it cannot be observed, whatever part of it the model could see.
     #[must_use]
     pub fn evaluations(&self, rule: RuleId) -> u64 {
         if self.is_open(rule) { self.tallies[rule as usize].evaluations } else { 0 }
     }
 
-    /// Times that the rule applied and could not be judged.
+    /// How often the rule applied and could not be judged.
     #[must_use]
     pub fn not_judged(&self, rule: RuleId) -> u64 {
         let tally = &self.tallies[rule as usize];
         if self.is_open(rule) { tally.unjudged.saturating_add(tally.suspected) } else { 0 }
     }
 
-    /// Times that the rule was broken.
+    /// How often the rule was broken.
     #[must_use]
     pub fn violations(&self, rule: RuleId) -> u64 {
         self.tallies[rule as usize].violations
     }
 
-    /// When the rule was last evaluated, nanoseconds of `CLOCK_MONOTONIC`; 0 for never.
+    /// When the rule was last evaluated, nanoseconds of `CLOCK_MONOTONIC`; 0 if never.
     #[must_use]
     pub fn last(&self, rule: RuleId) -> u64 {
         if self.is_open(rule) { self.tallies[rule as usize].last } else { 0 }

@@ -17,10 +17,10 @@ use crate::{
 const CAPTURED: &str = "6.18";
 
 const INTRO: &str = "
-What each kernel shows of each rule and each probe. 6.1, 6.12 and 7.2 are Debian's cloud kernels in virtual machines, on
-which `cargo xtask vm` runs the workloads of xtask/src/vm/table.rs; the numbers are those of one such run, written by
-`cargo xtask vm --write-probes`. 6.18 is a machine on which security policy forbids programs on functions; its numbers
-are the sums over the captures in testdata/.
+This page says what each kernel shows of each rule and each probe. 6.1, 6.12 and 7.2 are Debian's cloud kernels in
+virtual machines, on which `cargo xtask vm` runs the workloads of xtask/src/vm/table.rs. Their numbers come from one such
+run, which `cargo xtask vm --write-probes` wrote down. 6.18 is a machine on which security policy forbids programs on
+functions. Its numbers are the sums over the captures in testdata/.
 ";
 
 /// The page.
@@ -35,7 +35,7 @@ pub(super) fn page(workspace: &Workspace) -> Result<String> {
 
     text.push_str("\n## Recordings\n\n");
     text.push_str(&table(
-        &["kernel", "events", "lost", "events missed", "maps compared", "divergences"],
+        &["kernel", "events", "lost", "events missed", "calls compared", "divergences"],
         kernels.iter().map(|(series, c)| {
             let walker = |n: u64| if c.compared == 0 { "-".to_owned() } else { n.to_string() };
             vec![
@@ -49,16 +49,16 @@ pub(super) fn page(workspace: &Workspace) -> Result<String> {
         }),
     ));
     text.push_str(
-        "\nAn event is missed when the kernel skips the program that would have written it, since it is still running on \
-         that CPU:\nfor a task that was preempted in it (from 7.0 on tracepoints too; two standby programs there, which \
-         an emulated machine\nwith some dozens of busy threads on two CPUs outruns at times), or in an interrupt \
-         (`tlb_flush`, which no rule needs).\nRules that need such an event are then unknown, and count what they \
-         evaluated all the same.\n",
+        "\nAn event is missed if the kernel skips the program that would have recorded it, because that program is \
+         already running on\nthe CPU. It runs there for a task that was preempted in it, or beneath an interrupt \
+         (`tlb_flush`, which no rule needs).\nSince 7.0 a task can be preempted in a tracepoint program too. The runs \
+         on 7.2 have two standby programs, which an\nemulated machine with some dozens of busy threads on two CPUs \
+         exhausts at times. A rule that needs a missed event is\nunknown, and still counts its evaluations.\n",
     );
 
     text.push_str(
-        "\n## Rules\n\nEvaluations, and behind a stroke how often a hazard was met, or a rule violated: L25 by the bugs of\n\
-         [findings.md](findings.md), and nothing else by anything.\n\n",
+        "\n## Rules\n\nA cell has the number of evaluations and, after a stroke, how often a hazard was met or a rule was \
+         violated. Only L25\nwas violated, by the bugs of [findings.md](findings.md).\n\n",
     );
     let columns: Vec<&str> = ["rule", "title"].into_iter().chain(names()).collect();
     let mut notes: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -78,15 +78,15 @@ pub(super) fn page(workspace: &Workspace) -> Result<String> {
         [link, rule.title.to_owned()].into_iter().chain(cells).collect()
     });
     text.push_str(&table(&columns, rows.collect::<Vec<_>>().into_iter()));
-    text.push_str("\n`-`: not observable there:\n\n");
+    text.push_str("\n`-` marks a rule that is not observable there, for this reason:\n\n");
     for (reason, rules) in notes {
         let _ = writeln!(text, "- {reason}: {}", rules.join(", "));
     }
 
     text.push_str(
-        "\n## Probes\n\nHow each program is attached, and what a run of it took, in nanoseconds, as the kernel counts it \
-         (`kernel.bpf_stats_enabled`).\nThese machines are emulated, and slower than real ones by a factor of some tens: \
-         compare the numbers with each other.\n\n",
+        "\n## Probes\n\nThe table says how each program is attached, and how long a run of it took, in nanoseconds, as the \
+         kernel counts it\n(`kernel.bpf_stats_enabled`). These machines are emulated and some tens of times slower than real \
+         ones, so compare the\nnumbers only with each other.\n\n",
     );
     let probes = probes(workspace, &kernels)?;
     let examined = || kernels.iter().filter(|(series, _)| probes.contains_key(series));
@@ -100,7 +100,7 @@ pub(super) fn page(workspace: &Workspace) -> Result<String> {
         std::iter::once(code(&key)).chain(cells).collect()
     });
     text.push_str(&table(&columns, rows));
-    text.push_str("\n`-`: not attached; testdata/probes/ says why, kernel by kernel.\n");
+    text.push_str("\n`-` marks a program that is not attached. testdata/probes/ says why, for each kernel.\n");
     Ok(text)
 }
 

@@ -89,12 +89,12 @@ impl Screen {
 pub(super) fn page(workspace: &Workspace) -> Result<String> {
     let mut text = head("The dashboard", "mmtrace::tui and captures in testdata/");
     text.push_str(
-        "\n`mmtrace top`, `mmtrace record --tui` and `mmtrace replay DIR --tui` are one application over one stream.\n\
-         A recording keeps its newest million events in memory: when it is paused, all moves work there as they do in a\n\
-         capture, and recording and judging go on. `P` saves the last seconds as a capture, `mmtrace.saved-1` and so on.\n\
-         Time can be moved in with the keys below, or by clicking on the bar above the last line.\n\n\
-         Values that pass a limit are marked `!`, or `!!` where that is bad. What is lost or violated is red, and\n\
-         reversed where there are no colours (`NO_COLOR`).\n\n## Keys\n\n",
+        "\n`mmtrace top`, `mmtrace record --tui` and `mmtrace replay DIR --tui` show one stream with one application.\n\
+         A recording keeps its newest million events in memory. You can pause it and move in these events as in a\n\
+         capture; recording and judging go on. `P` saves the last seconds as a capture, `mmtrace.saved-1` and so on.\n\
+         The keys below move in time, and so does a click on the bar above the last line.\n\n\
+         `!` marks a value that passes a limit, and `!!` a value that passes the bad one. Losses and violations are\n\
+         red, or reversed if there are no colours (`NO_COLOR`).\n\n## Keys\n\n",
     );
     let layout = Layout::default();
     let rows = offers(&layout).into_iter().map(|offer| {
@@ -104,9 +104,9 @@ pub(super) fn page(workspace: &Workspace) -> Result<String> {
     text.push_str(&table(&["key", "name in the palette", "what it does"], rows));
     let names: Vec<String> = BUILT_IN.iter().map(|(name, _)| format!("`{name}`")).collect();
     text.push_str(&format!(
-        "\n## Layouts\n\nWhich views there are, their columns, which columns go first in a narrow terminal, and the limits\nare data: \
-         `--dashboard FILE`. Built in are {}; [dashboards/default.toml](../dashboards/default.toml) says what can\nbe \
-         written there.\n",
+        "\n## Layouts\n\nA layout is a file: `--dashboard FILE`. It sets the views, their columns, the columns that a narrow\nterminal \
+         drops first, and the limits. Built in are {}. [dashboards/default.toml](../dashboards/default.toml)\nsays what a \
+         layout can contain.\n",
         names.join(" and ")
     ));
     for screen in SCREENS {

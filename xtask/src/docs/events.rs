@@ -9,10 +9,10 @@ use mmtrace_model::verdict::RULES;
 use super::{code, head, table};
 
 const INTRO: &str = "
-What mmtrace records. An event is a kernel tracepoint, or the entry to or the return from a kernel function; every value
-that it carries goes to the capture column of that name. A value that is not required is null where the running kernel
-lacks it; `mmtrace doctor` says which are. A function is hooked only where the kernel's BTF gives it one of the
-signatures below. What the rules make of the events: [rules.md](rules.md).
+mmtrace records these events. An event is a kernel tracepoint, or the entry or return of a kernel function. Every value
+that it carries goes to the capture column of the same name. A value that is not required is null if the running kernel
+lacks it; `mmtrace doctor` says which values are missing. mmtrace hooks a function only if the kernel's BTF gives it one
+of the signatures below. [rules.md](rules.md) says what the rules conclude from the events.
 
 ";
 
@@ -37,7 +37,7 @@ fn section(spec: &Spec, text: &mut String) {
     let _ = writeln!(text, "\n### {}\n", spec.name);
     let _ = writeln!(text, "{}: {}. {}", place(spec), spec.doc, mm(spec.site.mm));
     let rules = rules(spec);
-    let needed = if rules.is_empty() { "no rule: statistics and context only".to_owned() } else { rules };
+    let needed = if rules.is_empty() { "no rule: it serves statistics and context only".to_owned() } else { rules };
     let _ = writeln!(text, "\nNeeded by {needed}.");
     if spec.fields.is_empty() {
         text.push_str("\nIt carries no values of its own.\n");
@@ -86,7 +86,7 @@ fn mm(from: MmFrom) -> String {
         MmFrom::LockArg(name) => {
             format!("`mm` is the current task's, and the event is recorded only when `{name}` is that mm's mmap_lock.")
         }
-        MmFrom::None => "It has no `mm`.".to_owned(),
+        MmFrom::None => "The event has no `mm`.".to_owned(),
     }
 }
 
@@ -94,8 +94,8 @@ fn from(field: &Field) -> String {
     match field.source {
         Source::Arg(name) => code(name),
         Source::Member(of, id) => code(&format!("{of}->{}", member(id))),
-        Source::Return => "what is returned".to_owned(),
-        Source::OfReturn(id) => format!("what is returned: {}", code(&format!("->{}", member(id)))),
+        Source::Return => "the return value".to_owned(),
+        Source::OfReturn(id) => format!("the return value: {}", code(&format!("->{}", member(id)))),
         Source::Deref(name) => code(&format!("*{name}")),
         Source::Path(name, path) => code(&follow(name, path)),
         Source::Made(name) => format!("made from `{name}`"),
@@ -131,8 +131,8 @@ fn shown(ty: FieldType) -> String {
 fn columns(text: &mut String) {
     text.push_str(
         "\n## Capture columns\n\n\
-         The columns of `segment-*.parquet`, in the order of the schema. The first six are there for every event, the \
-         others only where the event carries such a value, else null. Enumerators are the running kernel's own names.\n\n",
+         The columns of `segment-*.parquet`, in the order of the schema. Every event has the first six. The \
+         others are null unless the event carries such a value. Enumerators have the running kernel's own names.\n\n",
     );
     let schema = schema();
     let stored = |name: &str| {
@@ -157,7 +157,7 @@ fn columns(text: &mut String) {
 fn offsets(text: &mut String) {
     text.push_str(
         "\n## Struct members\n\n\
-         Their offsets are taken from the running kernel's BTF when the programs are loaded; none is compiled in.\n\n",
+         mmtrace takes their offsets from the running kernel's BTF when it loads the programs. None is compiled in.\n\n",
     );
     text.push_str(&table(
         &["struct", "member", "events that need it"],

@@ -8,12 +8,13 @@ use mmtrace_explore::mutation;
 use super::{code, head, table};
 
 const INTRO: &str = "
-Every lock, recheck, RCU section and wait in a variant that is [safe](threads/README.md) was left out, one at a time, and every
-interleaving looked at again. What breaks then is what the protection is there for. Where nothing breaks, the reason
-is given: a protection without either fails the tests.
+The explorer left out every lock, recheck, RCU section and wait of every [safe](threads/README.md) variant, one at a time,
+and searched every interleaving again. The first table shows what breaks without each protection. The second table
+lists the protections without which nothing breaks, and says why. A protection that is in neither table fails the
+tests.
 
-The last column names the [rules](rules.md) by which mmtrace would say so, live, on a kernel that lacks the protection
-and has every probe. Where none is named, the events of the shortest execution that breaks show nothing wrong.
+The last column of the first table names the [rules](rules.md) that would report the missing protection on a live kernel
+with every probe attached. If it names none, the events of the shortest execution that breaks show nothing wrong.
 ";
 
 /// The page.

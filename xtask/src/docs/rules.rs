@@ -7,16 +7,16 @@ use mmtrace_model::verdict::{RULES, Rule, Severity};
 use super::{code, head, table};
 
 const INTRO: &str = "
-What mmtrace holds the events of a kernel against. `mmtrace rules` lists the same, and `mmtrace explain L01`
-prints one. A rule that was never evaluated is *unknown*, not held; one whose events the kernel does not have is
-*not observable*. Which events there are, and what they carry: [events.md](events.md).
+mmtrace checks the events of a kernel against these rules. `mmtrace rules` lists them, and `mmtrace explain L01` prints
+one. A rule that was never evaluated is *unknown*, not *held*. A rule whose events the kernel does not have is *not
+observable*. [events.md](events.md) describes the events, and [glossary.md](glossary.md) the terms.
 
-| severity | what breaking it means |
+| severity | what breaking the rule means |
 | --- | --- |
 | violation | The kernel did what its own rules forbid. The run fails (exit status 1). |
 | consistency | Events contradict each other: the kernel, the probes or the model is wrong. The run fails. |
-| hazard | Something happened that is allowed and worth knowing. It is counted; nothing fails. |
-| measure | Nothing to break: a distribution is measured. |
+| hazard | Something happened that is allowed and worth knowing. mmtrace counts it, and the run does not fail. |
+| measure | Such a rule cannot be broken. mmtrace measures a distribution. |
 ";
 
 /// The page.
@@ -54,8 +54,7 @@ fn section(rule: &Rule, text: &mut String) {
     }
     let broken = match rule.severity {
         Severity::Violation | Severity::Consistency => "If violated",
-        Severity::Hazard => "If met",
-        Severity::Measure => "What it tells",
+        Severity::Hazard | Severity::Measure => "What it tells",
     };
     add("Rule", rule.statement);
     add("Why", rule.why);

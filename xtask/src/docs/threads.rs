@@ -16,20 +16,20 @@ use super::{code, head, table};
 
 /// The folder of the pages.
 pub(super) const FOLDER: &str = "docs/threads";
-/// Whence they are made.
+/// The source of the pages.
 const OF: &str = "runs of every scenario in mmtrace-explore";
 /// The page of the scenarios that come from no thread.
 const NO_THREAD: &str = "no_thread.md";
 const NO_THREAD_TITLE: &str = "Scenarios that come from no thread: the VMA lock, the mmap_lock, TLBs";
 
 const INTRO: &str = "
-Five mailing-list threads argued about how page tables and VMAs may be used. Each question is a *scenario* here: a few
-threads of execution that do what the kernel does, step by step, in every order in which they could. A variant is *safe*
-if none of these orders breaks an [invariant](../../mmtrace-model/src/model/invariant.rs); or else the shortest order
-that does is shown. Try them: `mmtrace explore SC-4.1`. States and steps are of the search breadth-first and without
-reduction.
+Five mailing-list threads discuss how the kernel may use page tables and VMAs. mmtrace turns each question into a
+*scenario*: a few threads of execution do the kernel's work, step by step, in every order in which they can run. A
+variant is *safe* if none of these orders breaks an [invariant](../../mmtrace-model/src/model/invariant.rs). Otherwise
+the page shows the shortest order that breaks one. `mmtrace explore SC-4.1` runs a scenario. States and steps are those
+of the breadth-first search without reduction.
 
-Memory is sequentially consistent in these models: they say nothing about barriers.
+Memory is sequentially consistent in these models, so they say nothing about barriers.
 ";
 
 /// Returns every page with its path.
@@ -41,13 +41,14 @@ pub(super) fn pages() -> Result<Vec<(String, String)>> {
     let mut pages = vec![(format!("{FOLDER}/README.md"), index())];
     for thread in THREADS {
         let mut text = head(&title(thread), OF);
-        let _ = writeln!(text, "\n{}. Of the [five threads](README.md), number {}.", thread.posted, thread.number);
-        let _ = writeln!(text, "\n**Asked.** {}\n\n**Merged.** {}", thread.question, thread.merged);
+        let _ =
+            writeln!(text, "\n{}. This is number {} of the [five threads](README.md).", thread.posted, thread.number);
+        let _ = writeln!(text, "\n**Question.** {}\n\n**Answer.** {}", thread.question, thread.merged);
         sections(Some(thread), &mut text)?;
         pages.push((format!("{FOLDER}/{}", file(thread)), text));
     }
     let mut text = head(NO_THREAD_TITLE, OF);
-    text.push_str("\nThe objects that several of the [five threads](README.md) rely on.\n");
+    text.push_str("\nThese scenarios are about objects that several of the [five threads](README.md) rely on.\n");
     sections(None, &mut text)?;
     pages.push((format!("{FOLDER}/{NO_THREAD}"), text));
     Ok(pages)

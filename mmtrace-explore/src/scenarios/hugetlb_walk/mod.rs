@@ -50,7 +50,7 @@ impl File {
     }
 }
 
-/// What the walk holds, and what is asked.
+/// The locks of the walk, and the question about it.
 #[derive(Clone, Copy)]
 enum Held {
     Nothing,
@@ -65,7 +65,7 @@ fn sc_walk(s: &Setup<'_>, held: Held, stale: bool) -> World {
     let file = File::new(&mut w, 2, Pte::present(1));
     let (mm_a, mm_b) = (Mm::new(&mut w, 1, "a "), Mm::new(&mut w, 2, "b "));
     let a = HugeVma::shareable(&mut w, "a", Some(file.table));
-    // Who uses the lock of another VMA has a reference to it.
+    // A thread that uses the lock of another VMA has a reference to it.
     let lock_b = VmaLock::new(&mut w, "b", u8::from(matches!(held, Held::Sharer)));
     let b = HugeVma::new(&mut w, "b", Serial::Shareable(lock_b), Some(file.table));
     let hold = match held {
@@ -205,39 +205,40 @@ fn sc_0_10(s: &Setup<'_>, punch: Punch) -> World {
     w
 }
 
-const UNSEEN: Live = Live::Unseen("no event shows a walk of a PMD table, or the table's life");
+const UNSEEN: Live = Live::Unseen("no event shows a walk of a PMD table, or how long the table lives");
 const UNSEEN_LOCK: Live =
-    Live::Unseen("the lock that is taken excludes as it must (L30); which object it belongs to is not shown");
+    Live::Unseen("the lock excludes as it must (L30), and no event shows which object it belongs to");
 
-/// Of a walk.
+/// The *sometimes* properties of a walk.
 const WALK: &[&str] = &[
     "the walk finds the page",
-    "the walk finds the page in a table that its PUD entry no longer points to: stale, not freed",
-    "the rmap walk finds the vma lock busy and gives up",
+    "the walk finds the page in a table that its PUD entry no longer points to: the table is stale, not freed",
+    "the rmap walk finds the hugetlb lock busy and gives up",
     "the rmap walk takes the PUD entry away",
     "munmap frees the table",
 ];
 const WALK_QUESTION: &str = "VMAs a and b of two mms share PMD table P. T1 walks to a page of a with the mmap_lock of \
-                             its mm held for read; T2 unshares a through the rmap; T3 unmaps b, the other user. What \
+                             its mm held for read. T2 unshares a through the rmap. T3 unmaps b, the other user. What \
                              else must T1 hold?";
 
 /// The scenarios, module by module.
 pub(super) const SCENARIOS: &[&[Scenario]] = &[WALKS, pool::SCENARIOS];
 
-/// The ones about walks, and about the locks' lives.
+/// The scenarios about walks, and about the lives of the locks.
 const WALKS: &[Scenario] = &[
     Scenario {
         id: "SC-0.1",
         thread: Some(HUGETLB_WALK),
-        title: "walking a shared hugetlb table with nothing but the mmap_lock",
+        title: "walking a shared hugetlb table with only the mmap_lock",
         question: WALK_QUESTION,
         source: "the thread; include/linux/hugetlb.h, the comment on huge_pte_offset()",
         sometimes: WALK,
         variants: &[Variant {
             id: "h.none",
-            status: "some walkers before 6.1, which brought the vma lock",
+            status: "some walkers before 6.1, which brought the hugetlb lock",
             expect: Breaks(Invariant::UafPt),
-            why: "the rmap walk needs no lock of a's mm to take a's PUD entry; then b is the last user and frees the table",
+            why: "the rmap walk needs no lock of a's mm to clear a's PUD entry. After that, b is the last user and \
+                  frees the table",
             never: &[],
             live: Live::Unseen("no event shows a walk of a PMD table"),
             build: |s| sc_walk(s, Held::Nothing, false),
@@ -254,7 +255,7 @@ const WALKS: &[Scenario] = &[
             id: "h.own",
             status: "posted in this thread, merged for 6.10",
             expect: Safe,
-            why: "unsharing needs the lock of the VMA for write; the rmap walk tries it, fails and gives up",
+            why: "an unshare needs the VMA's hugetlb lock for write. The rmap walk tries to get it, fails and gives up",
             never: &[1],
             live: Live::Quiet,
             build: |s| sc_walk(s, Held::Own, false),
@@ -272,17 +273,17 @@ const WALKS: &[Scenario] = &[
                 id: "h.immap",
                 status: "rmap walks since 6.1",
                 expect: Safe,
-                why: "unsharing asserts i_mmap_rwsem held for write: it stops the unsharing, not only the freeing that \
-                      the comment speaks of",
+                why: "an unshare asserts that i_mmap_rwsem is held for write. T1's hold therefore stops the unshare, \
+                      and not only the freeing that the comment names",
                 never: &[1, 2],
                 live: Live::Quiet,
                 build: |s| sc_walk(s, Held::Immap(Mode::Read), false),
             },
             Variant {
                 id: "h.immap.stale",
-                status: "rmap walks since 6.1; asks also whether what is found is still mapped",
+                status: "rmap walks since 6.1, with the check that a still maps the page",
                 expect: Safe,
-                why: "with i_mmap_rwsem held nothing of the file is unshared, so that the PUD entry stays as well",
+                why: "while T1 holds i_mmap_rwsem, nobody unshares a table of the file, so the PUD entry stays as well",
                 never: &[1, 2],
                 live: Live::Quiet,
                 build: |s| sc_walk(s, Held::Immap(Mode::Read), true),
@@ -291,7 +292,7 @@ const WALKS: &[Scenario] = &[
                 id: "h.immap.write",
                 status: "truncation and migration",
                 expect: Safe,
-                why: "as for read, and no other walk at the same time",
+                why: "the hold protects as a hold for read does, and no other walk runs at the same time",
                 never: &[1, 2],
                 live: Live::Quiet,
                 build: |s| sc_walk(s, Held::Immap(Mode::Write), false),
@@ -310,17 +311,17 @@ const WALKS: &[Scenario] = &[
                 id: "h.other",
                 status: "what-if: the lock of b, which shares P",
                 expect: Safe,
-                why: "b cannot be unmapped, and its PUD entry keeps the table: what T1 looks at may be stale, but it is \
-                      not freed",
+                why: "b cannot be unmapped, and its PUD entry keeps the table. T1 may look at a stale table, but not \
+                      at a freed one",
                 never: &[2],
                 live: Live::Quiet,
                 build: |s| sc_walk(s, Held::Sharer, false),
             },
             Variant {
                 id: "h.other.stale",
-                status: "what-if: the lock of b, and what is found must still be mapped in a",
+                status: "what-if: the lock of b, with the check that a still maps the page",
                 expect: Breaks(Invariant::Stale),
-                why: "b's lock does not keep a's PUD entry: the walk uses a page that a no longer maps",
+                why: "b's lock does not keep a's PUD entry, so the walk uses a page that a no longer maps",
                 never: &[],
                 live: UNSEEN_LOCK,
                 build: |s| sc_walk(s, Held::Sharer, true),
@@ -329,7 +330,7 @@ const WALKS: &[Scenario] = &[
                 id: "h.other.unrelated",
                 status: "what-if: the lock of a VMA that does not share P",
                 expect: Breaks(Invariant::UafPt),
-                why: "the lock neither keeps a's PUD entry nor any other user of the table: as with none",
+                why: "the lock keeps neither a's PUD entry nor another user of the table. It protects nothing here",
                 never: &[],
                 live: UNSEEN_LOCK,
                 build: |s| sc_walk(s, Held::Unrelated, false),
@@ -340,11 +341,11 @@ const WALKS: &[Scenario] = &[
         id: "SC-0.6",
         thread: Some(HUGETLB_WALK),
         title: "the vma_lock is freed while truncation looks for it",
-        question: "T1 unmaps b for good and frees its vma_lock; T2 truncates the file, finds b in the interval tree and \
-                   tries its vma_lock. When may it be freed?",
+        question: "T1 unmaps b for good and frees its vma_lock. T2 truncates the file, finds b in the interval tree \
+                   and tries its vma_lock. When may T1 free the vma_lock?",
         source: "mm/hugetlb.c:__hugetlb_zap_end; fs/hugetlbfs/inode.c:hugetlb_vmdelete_list",
         sometimes: &[
-            "truncation has the VMA's lock",
+            "truncation gets the hugetlb lock",
             "truncation finds the VMA without a vma_lock",
             "munmap frees the table",
         ],
@@ -353,17 +354,17 @@ const WALKS: &[Scenario] = &[
                 id: "h.free-early",
                 status: "merged for 6.1, in 6.12 and 7.2",
                 expect: Safe,
-                why: "it is detached and freed with i_mmap_rwsem held for write: who finds b in the tree finds no \
-                      vma_lock",
+                why: "T1 detaches and frees the vma_lock with i_mmap_rwsem held for write, so a thread that finds b in \
+                      the tree finds no vma_lock",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_0_6(s, LockFree::BeforeImmap),
             },
             Variant {
                 id: "h.free-late",
-                status: "what-if: freed after i_mmap_rwsem is released",
+                status: "what-if: T1 frees it after it releases i_mmap_rwsem",
                 expect: Breaks(Invariant::UafHl),
-                why: "T2 reads b's pointer to it, T1 frees it, T2 tries it",
+                why: "T2 reads b's pointer to the vma_lock, T1 frees the vma_lock, and T2 tries it",
                 never: &[],
                 live: UNSEEN_LOCK,
                 build: |s| sc_0_6(s, LockFree::AfterImmap),
@@ -374,8 +375,8 @@ const WALKS: &[Scenario] = &[
         id: "SC-0.7",
         thread: Some(HUGETLB_WALK),
         title: "sharing a table with a VMA that is being unmapped",
-        question: "T1 faults in a and looks for a VMA to share a PMD table with; T2 unmaps b, the only one there is. \
-                   What makes b ineligible in time?",
+        question: "T1 faults in a and looks for a VMA to share a PMD table with. T2 unmaps b, the only candidate. What \
+                   makes b ineligible in time?",
         source: "mm/hugetlb.c:__hugetlb_zap_end, page_table_shareable, huge_pmd_share",
         sometimes: &["a page is mapped in a table of a's own", "the table is shared", "munmap frees the table"],
         variants: &[
@@ -383,25 +384,26 @@ const WALKS: &[Scenario] = &[
                 id: "h.free-early",
                 status: "merged for 6.1, in 6.12 and 7.2",
                 expect: Safe,
-                why: "without a vma_lock b is not shareable, and it loses it before i_mmap_rwsem is released",
+                why: "a VMA without a vma_lock is not shareable, and b loses its vma_lock before T2 releases \
+                      i_mmap_rwsem",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_0_7(s, LockFree::BeforeImmap, true),
             },
             Variant {
                 id: "h.free-late",
-                status: "what-if: the vma_lock is freed after i_mmap_rwsem is released",
+                status: "what-if: T2 frees the vma_lock after it releases i_mmap_rwsem",
                 expect: Breaks(Invariant::Share),
-                why: "b is still shareable after its last unmap: T1 takes a table that T2 frees",
+                why: "b is still shareable after its last unmap, so T1 takes a table that T2 frees",
                 never: &[],
                 live: UNSEEN,
                 build: |s| sc_0_7(s, LockFree::AfterImmap, true),
             },
             Variant {
                 id: "h.partner",
-                status: "what-if: page_table_shareable() does not ask for the partner's vma_lock",
+                status: "what-if: page_table_shareable() does not check the partner's vma_lock",
                 expect: Breaks(Invariant::Share),
-                why: "b is in the interval tree until after its last unmap, and so it is chosen",
+                why: "b is in the interval tree until after its last unmap, so T1 chooses it",
                 never: &[],
                 live: UNSEEN,
                 build: |s| sc_0_7(s, LockFree::BeforeImmap, false),
@@ -412,12 +414,12 @@ const WALKS: &[Scenario] = &[
         id: "SC-0.8",
         thread: Some(HUGETLB_WALK),
         title: "waiting for the migration of a huge page in a shared table",
-        question: "T1 faults on a huge page that M moves; T2 unshares T1's table, T3 unmaps the other user. Until when \
-                   does T1 need its hugetlb lock?",
+        question: "T1 faults on a huge page that M moves. T2 unshares T1's table, and T3 unmaps the other user. Until \
+                   when does T1 need its hugetlb lock?",
         source: "mm/migrate.c:migration_entry_wait_huge; mm/hugetlb.c:hugetlb_fault",
         sometimes: &[
             "the fault waits for the page to be moved",
-            "the rmap walk finds the vma lock busy and gives up",
+            "the rmap walk finds the hugetlb lock busy and gives up",
             "the rmap walk takes the PUD entry away",
             "munmap frees the table",
         ],
@@ -426,19 +428,21 @@ const WALKS: &[Scenario] = &[
                 id: "w.under-ptl",
                 status: "merged for 6.2, in 6.12 and 7.2",
                 expect: Safe,
-                why: "the hugetlb lock is dropped with the table's lock held, which unsharing and zapping need as well",
+                why: "T1 drops the hugetlb lock while it holds the table's lock, which an unshare and a zap need as \
+                      well",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_0_8(s, Wait::DropUnderPtl),
             },
             Variant {
                 id: "w.before-ptl",
-                status: "what-if: the hugetlb lock is dropped before the table's lock is taken",
+                status: "what-if: T1 drops the hugetlb lock before it takes the table's lock",
                 expect: Breaks(Invariant::UafPt),
-                why: "between the two T2 takes the PUD entry and T3 frees the table, with the lock in it",
+                why: "between the two, T2 clears the PUD entry and T3 frees the table with the lock in it",
                 never: &[],
                 live: Live::Unseen(
-                    "it is released before the sleep, which is what L32 asks; whether the table's lock was held then, no event shows",
+                    "T1 releases the lock before the sleep, as L32 demands; no event shows whether T1 held the table's \
+                     lock then",
                 ),
                 build: |s| sc_0_8(s, Wait::DropBeforePtl),
             },
@@ -448,8 +452,8 @@ const WALKS: &[Scenario] = &[
         id: "SC-0.9",
         thread: Some(HUGETLB_WALK),
         title: "gup-fast in a table that is unshared and then used for something else",
-        question: "G looks up a huge page of a without any lock, with interrupts off; T2 unshares a; T3 unmaps b, keeps \
-                   the table, and maps a page of its own in it. May T2 let go of the table before G is done?",
+        question: "G looks up a huge page of a without any lock, with interrupts off. T2 unshares a. T3 unmaps b, \
+                   keeps the table, and maps a page of its own in it. May T2 let go of the table before G is done?",
         source: "1013af4f585f; mm/hugetlb.c:huge_pmd_unshare; mm/gup.c:gup_fast",
         sometimes: &["gup-fast returns a page", "the rmap walk takes the PUD entry away", "T3 uses the table"],
         variants: &[
@@ -457,17 +461,17 @@ const WALKS: &[Scenario] = &[
                 id: "g.nosync",
                 status: "before 6.16 and its stable backports",
                 expect: Breaks(Invariant::Pin),
-                why: "gup-fast looks again at the PMD entry, not at the PUD entry: it returns a page of another mm",
+                why: "gup-fast checks the PMD entry again, but not the PUD entry, so it returns a page of another mm",
                 never: &[],
-                live: Live::Unseen("no event shows gup-fast, or the life of a PMD table"),
+                live: Live::Unseen("no event shows gup-fast, or how long a PMD table lives"),
                 build: |s| sc_0_9(s, false),
             },
             Variant {
                 id: "g.sync",
                 status: "merged for 6.16",
                 expect: Safe,
-                why: "T2 waits with i_mmap_rwsem held for every CPU whose interrupts are off, and b cannot be unmapped \
-                      without i_mmap_rwsem",
+                why: "T2 holds i_mmap_rwsem while it waits for every CPU that has interrupts off, and T3 cannot unmap \
+                      b without i_mmap_rwsem",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_0_9(s, true),
@@ -478,34 +482,35 @@ const WALKS: &[Scenario] = &[
         id: "SC-0.10",
         thread: Some(HUGETLB_WALK),
         title: "a hole punch waits for a vma_lock",
-        question: "T2 punches a hole and finds b's vma_lock busy (T3 faults); it drops i_mmap_rwsem to wait for it, and \
-                   T1 unmaps b meanwhile. What keeps the lock, and how does T2 know that b is gone?",
+        question: "T2 punches a hole and finds b's vma_lock busy, because T3 faults. T2 drops i_mmap_rwsem to wait for \
+                   the vma_lock, and T1 unmaps b meanwhile. What keeps the vma_lock, and how does T2 know that b is \
+                   gone?",
         source: "fs/hugetlbfs/inode.c:hugetlb_unmap_file_folio",
-        sometimes: &["the VMA is gone when the lock is had", "munmap frees the table", "the VMA is there"],
+        sometimes: &["the VMA is gone when T2 gets the lock", "munmap frees the table", "the VMA is there"],
         variants: &[
             Variant {
                 id: "k.ref",
                 status: "merged for 6.1, in 6.12 and 7.2",
                 expect: Safe,
-                why: "the reference keeps the lock, and vma_lock->vma says whether it still belongs to a VMA",
+                why: "T2's reference keeps the vma_lock, and vma_lock->vma says whether it still belongs to a VMA",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_0_10(s, Punch { reference: true, look_again: true }),
             },
             Variant {
                 id: "k.noref",
-                status: "what-if: no reference is taken",
+                status: "what-if: T2 takes no reference",
                 expect: Breaks(Invariant::UafHl),
-                why: "T1 frees the lock while T2 waits for it",
+                why: "T1 frees the vma_lock while T2 waits for it",
                 never: &[],
                 live: UNSEEN_LOCK,
                 build: |s| sc_0_10(s, Punch { reference: false, look_again: true }),
             },
             Variant {
                 id: "k.nolook",
-                status: "what-if: vma_lock->vma is not looked at",
+                status: "what-if: T2 does not check vma_lock->vma",
                 expect: Breaks(Invariant::UafVma),
-                why: "T2 has the lock of a VMA that is freed, and walks it",
+                why: "T2 holds the lock of a VMA that is freed, and walks it",
                 never: &[],
                 live: UNSEEN_LOCK,
                 build: |s| sc_0_10(s, Punch { reference: true, look_again: false }),

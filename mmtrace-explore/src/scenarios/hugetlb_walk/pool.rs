@@ -68,8 +68,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-0.5",
         thread: Some(HUGETLB_WALK),
         title: "MADV_DONTNEED of a private huge page, and a fault on it, with no page to spare",
-        question: "T1 drops a private huge page with MADV_DONTNEED; T2 faults on it. The pool has exactly the one \
-               reserved page. Does T2 ever find the pool empty?",
+        question: "T1 drops a private huge page with MADV_DONTNEED, and T2 faults on it. The pool has exactly the one \
+                   reserved page. Does T2 ever find the pool empty?",
         source: "bf4916922c and 2820b0f09be9; mm/hugetlb.c:__hugetlb_zap_begin",
         sometimes: &["the zapped page goes back to the pool", "the fault maps a page"],
         variants: &[
@@ -77,7 +77,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "hp.none",
                 status: "before 6.6",
                 expect: Breaks(Invariant::Pool),
-                why: "the page is unmapped and still on the gather batch while the fault looks for one: SIGBUS",
+                why: "T1 has unmapped the page, and it is still on the gather batch while T2 looks for a page. T2 gets \
+                      SIGBUS",
                 never: &[],
                 live: Live::Unseen("tracepoints do not show the pool of huge pages"),
                 build: |s| sc_0_5(s, false, ZapEnd::BeforeFlush),
@@ -86,7 +87,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "hp.early",
                 status: "bf4916922c without 2820b0f09be9",
                 expect: Breaks(Invariant::Pool),
-                why: "the reservation's lock is released before the batch is freed",
+                why: "T1 releases the reservation's lock before the batch is freed",
                 never: &[],
                 live: Live::Unseen("tracepoints do not show the pool of huge pages"),
                 build: |s| sc_0_5(s, true, ZapEnd::BeforeFlush),
@@ -95,7 +96,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "hp.resv",
                 status: "merged for 6.6",
                 expect: Safe,
-                why: "the fault waits for the reservation's rw_sema until the batch is freed",
+                why: "T2 waits for the reservation's rw_sema until the batch is freed",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_0_5(s, true, ZapEnd::AfterFlush),
@@ -104,8 +105,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "hp.child",
                 status: "6.12 and 7.2, in a child of fork: known limitation",
                 expect: Breaks(Invariant::Pool),
-                why: "fork does not copy the reservation, so the lock is nothing: reservations are not guaranteed to \
-                  children",
+                why: "fork does not copy the reservation, so the lock does nothing. The kernel guarantees no \
+                      reservation to a child",
                 never: &[],
                 live: Live::Unseen("tracepoints do not show the pool of huge pages"),
                 build: |s| sc_0_5(s, false, ZapEnd::AfterFlush),
@@ -117,15 +118,15 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-0.11",
         thread: Some(HUGETLB_WALK),
         title: "two faults on one private huge page, with no page to spare",
-        question: "T1 and T2 fault on the same huge page that is not there yet. The pool has exactly the one reserved page. \
-               Does the slower one find the pool empty?",
+        question: "T1 and T2 fault on the same huge page that is not there yet. The pool has exactly the one reserved \
+                   page. Does the slower one find the pool empty?",
         source: "mm/hugetlb.c:hugetlb_fault, the comment on spurious allocation failures",
         sometimes: &["the first fault maps the page", "the second fault maps the page"],
         variants: &[Variant {
             id: "p.mutex",
             status: "6.12, 7.2",
             expect: Safe,
-            why: "faults on one index take turns: the second one finds the page mapped and asks for none",
+            why: "the mutex serialises faults on one index. The second fault finds the page mapped and asks for none",
             never: &[],
             live: Live::Quiet,
             build: sc_0_11,

@@ -34,14 +34,14 @@ const HELD: Convention = Convention { promise: Promise::Held, retry: Retry::Keep
 /// Versions 1 and 2 of the series.
 const UNLOCKED: Convention =
     Convention { promise: Promise::Unlocked, retry: Retry::Drops, release: Release::UnlessUnlocked };
-/// The architecture's code was forgotten.
+/// The architecture's code was not changed.
 const STALE_ARCH: Convention = Convention { release: Release::Always, ..Convention::MERGED };
 /// Only the architecture's code was changed.
 const NAIVE: Convention = Convention { release: Release::UnlessRetryOrCompleted, ..HELD };
-/// One producer was forgotten.
+/// One producer was not changed.
 const ONE_LEFT: Convention = Convention { retry: Retry::Keeps, ..Convention::MERGED };
 
-/// Reads the folio in: it is locked from the beginning. That may take longer than the munmap.
+/// Reads in the folio, which is locked from the beginning. The read may take longer than the munmap.
 pub(super) fn io(s: &Setup<'_>, w: &mut World, area: Area, after_munmap: bool) {
     let mut p = s.program();
     p.function("end_swap_bio_read", |p| {
@@ -63,7 +63,7 @@ fn fault(s: &Setup<'_>, f: Fault) -> Program {
     p
 }
 
-/// A fault on a swap entry or (`entry`) a migration entry, munmap, and who has the folio locked.
+/// A fault on a swap entry or (`entry`) a migration entry, munmap, and the thread that has locked the folio.
 fn sc_2_5(s: &Setup<'_>, entry: Pte, convention: Convention) -> World {
     let mut w = World::new();
     let area = Area::new(&mut w, entry);
@@ -120,7 +120,7 @@ fn sc_2_6(s: &Setup<'_>, convention: Convention, signal: Signal) -> World {
     w
 }
 
-/// When a hugetlb fault gives up the VMA lock because it needs an anon_vma and cannot get the mmap_lock.
+/// Where a hugetlb fault gives up the VMA lock because it needs an anon_vma and cannot get the mmap_lock.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Drops {
     /// In the helper, `vmf_anon_prepare()`: before its own locks.
@@ -230,7 +230,7 @@ fn hugetlb_fault(p: &mut Program, f: HugetlbFault, retry: crate::protocol::Local
     });
 }
 
-/// What a caller of get_user_pages with FOLL_NOWAIT takes VM_FAULT_RETRY for.
+/// What a caller of get_user_pages with FOLL_NOWAIT concludes from VM_FAULT_RETRY.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Caller {
     Gup,
@@ -294,8 +294,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-2.5",
         thread: Some(MIGRATION_WAIT),
         title: "how a fault says that the VMA lock is dropped",
-        question: "T's fault needs a folio that is locked, drops the VMA lock, waits and returns. Does the architecture's \
-               code know that there is nothing left to release?",
+        question: "T's fault needs a folio that is locked. It drops the VMA lock, waits and returns. Does the \
+                   architecture's code know that there is nothing left to release?",
         source: "the thread; mm/filemap.c:__folio_lock_or_retry, arch/x86/mm/fault.c:do_user_addr_fault (6.4 to 7.2)",
         sometimes: &["the fault waits for the folio", "(not here)", "munmap is through and the fault still sleeps"],
         variants: &[
@@ -303,8 +303,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "f.held",
                 status: "6.4 and 6.5",
                 expect: Safe,
-                why: "no fault drops the VMA lock, VM_FAULT_RETRY included: it is released by who took it; the wait is \
-                  done with the mmap_lock",
+                why: "no fault drops the VMA lock, even if it returns VM_FAULT_RETRY. The caller that took the lock \
+                      releases it. The wait happens under the mmap_lock",
                 never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_2_5(s, Pte::Swap(0), HELD),
@@ -313,7 +313,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "f.unlocked",
                 status: "versions 1 and 2 of the series",
                 expect: Safe,
-                why: "a bit of its own says so, VM_FAULT_VMA_UNLOCKED",
+                why: "an extra bit, VM_FAULT_VMA_UNLOCKED, says that the lock is dropped",
                 never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_2_5(s, Pte::Swap(0), UNLOCKED),
@@ -322,7 +322,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "f.rc",
                 status: "merged for 6.6; 6.12, 7.2",
                 expect: Safe,
-                why: "every VM_FAULT_RETRY and VM_FAULT_COMPLETED means that the lock is dropped, and nothing else does",
+                why: "every VM_FAULT_RETRY and every VM_FAULT_COMPLETED means that the lock is dropped, and no other \
+                      result means it",
                 never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_2_5(s, Pte::Swap(0), Convention::MERGED),
@@ -331,34 +332,36 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "f.completed",
                 status: "version 3 of the series, with the lock dropped under the PTL",
                 expect: Safe,
-                why: "a wait for migration that dropped the lock returns VM_FAULT_COMPLETED: no retry, no release",
+                why: "a migration wait that dropped the lock returns VM_FAULT_COMPLETED, so the caller neither retries \
+                      nor releases",
                 never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_2_5(s, Pte::migration(0), Convention::MERGED),
             },
             Variant {
                 id: "f.stale-arch",
-                status: "negative test: an architecture that was forgotten",
+                status: "negative test: an architecture that was not changed",
                 expect: Breaks(Invariant::Dbl),
-                why: "the handler drops the lock and returns VM_FAULT_RETRY; the architecture's code releases it again",
+                why: "the handler drops the lock and returns VM_FAULT_RETRY, and the architecture's code releases it \
+                      again",
                 never: &[],
                 live: Live::Unseen(UNSEEN_INLINE),
                 build: |s| sc_2_5_stale(s, false),
             },
             Variant {
                 id: "f.stale-arch+munmap",
-                status: "negative test: the same, and the wait outlasts an munmap",
+                status: "negative test: as f.stale-arch, and the wait outlasts an munmap",
                 expect: Breaks(Invariant::UafVma),
-                why: "the VMA whose lock is released a second time is freed by then",
+                why: "the VMA is freed before its lock is released a second time",
                 never: &[],
                 live: Live::Unseen(UNSEEN_INLINE),
                 build: |s| sc_2_5_stale(s, true),
             },
             Variant {
                 id: "f.stale-arch+mmap",
-                status: "negative test: the same with the mmap_lock",
+                status: "negative test: as f.stale-arch, with the mmap_lock",
                 expect: Breaks(Invariant::Dbl),
-                why: "the mmap_lock is released by __folio_lock_or_retry() and once more by the architecture's code",
+                why: "__folio_lock_or_retry() releases the mmap_lock, and the architecture's code releases it again",
                 never: &[],
                 live: Live::Rule("L06"),
                 build: sc_2_5_mmap,
@@ -369,8 +372,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-2.6",
         thread: Some(MIGRATION_WAIT),
         title: "VM_FAULT_RETRY with the VMA lock held",
-        question: "The architecture's code takes VM_FAULT_RETRY for \"dropped\", as was proposed in one line. A swap fault \
-               returns it with the lock held. Who releases it?",
+        question: "The architecture's code takes VM_FAULT_RETRY for \"dropped\", as a one-line proposal did. A swap \
+                   fault returns it with the lock held. Who releases the lock?",
         source: "the thread, the one-line proposal; mm/memory.c:do_swap_page (6.4)",
         sometimes: &["the fault waits for the folio"],
         variants: &[
@@ -378,7 +381,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "f.rc-naive",
                 status: "proposed, taken literally",
                 expect: Breaks(Invariant::Dead),
-                why: "nobody releases the VMA lock, and the next writer of that VMA waits for ever, with the mmap_lock held",
+                why: "nobody releases the VMA lock. The next writer of that VMA waits for ever, with the mmap_lock \
+                      held",
                 never: &[],
                 live: Live::Unseen(UNSEEN_INLINE),
                 build: |s| sc_2_6(s, NAIVE, Signal::None),
@@ -394,10 +398,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             },
             Variant {
                 id: "f.rc-one-left",
-                status: "negative test: of all producers one was forgotten",
+                status: "negative test: one producer was not changed",
                 expect: Breaks(Invariant::Flag),
-                why: "once the result is a promise about the lock, one producer that returns VM_FAULT_RETRY with the lock \
-                  held breaks it",
+                why: "the result is a promise about the lock. One producer that returns VM_FAULT_RETRY with the lock \
+                      held breaks it",
                 never: &[],
                 live: Live::Unseen(UNSEEN_INLINE),
                 build: |s| sc_2_6(s, ONE_LEFT, Signal::Pending),
@@ -415,7 +419,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "f.rc+signal",
                 status: "merged for 6.6; 6.12, 7.2",
                 expect: Safe,
-                why: "a task that goes back to user mode without trying again holds nothing",
+                why: "a task that goes back to user mode without a retry holds nothing",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_2_6(s, Convention::MERGED, Signal::Pending),
@@ -426,27 +430,28 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-2.7",
         thread: Some(MIGRATION_WAIT),
         title: "hugetlb drops the VMA lock before its own",
-        question: "T's hugetlb fault needs an anon_vma and cannot get the mmap_lock, so that it has to drop the VMA lock. It \
-               still has to release a lock that it finds through the VMA. In which order?",
+        question: "T's hugetlb fault needs an anon_vma and cannot get the mmap_lock, so it has to drop the VMA lock. \
+                   It still has to release a lock that it finds through the VMA. In which order must it release the \
+                   two?",
         source: "mm/hugetlb.c:hugetlb_fault, mm/memory.c:__vmf_anon_prepare; fixed before 6.12",
-        sometimes: &["the mmap_lock is not to be had", "the anon_vma is prepared"],
+        sometimes: &["the mmap_lock cannot be acquired", "the anon_vma is prepared"],
         variants: &[
             Variant {
                 id: "f.huge-early",
-                status: "before 6.12: vmf_anon_prepare() drops it",
+                status: "before 6.12: vmf_anon_prepare() drops the VMA lock",
                 expect: Breaks(Invariant::UafVma),
-                why: "the VMA has no hugetlb lock (a private one in a fork child), so nothing holds munmap up once the VMA \
-                  lock is dropped, and hugetlb_vma_unlock_read() looks into a freed VMA to find that out",
+                why: "the VMA, a private one in a fork child, has no hugetlb lock. Nothing delays munmap once the VMA \
+                      lock is dropped, and hugetlb_vma_unlock_read() reads a freed VMA to see whether there is a lock",
                 never: &[],
-                live: Live::Unseen("the VMA's flags are read, and no event tells of it"),
+                live: Live::Unseen("the kernel reads the VMA's flags, and no event shows that"),
                 build: |s| sc_2_7(s, Drops::InHelper, false),
             },
             Variant {
                 id: "f.huge-early+resv",
                 status: "before 6.12, in the task that owns the reservation",
                 expect: Safe,
-                why: "munmap waits in __hugetlb_zap_begin() for the lock of the reservation, so the VMA is there until T \
-                  has released that",
+                why: "munmap waits in __hugetlb_zap_begin() for the reservation's lock, so the VMA stays until T has \
+                      released that lock",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_2_7(s, Drops::InHelper, true),
@@ -455,7 +460,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "f.huge",
                 status: "6.12, 7.2",
                 expect: Safe,
-                why: "__vmf_anon_prepare() leaves the VMA lock alone; it is dropped after the hugetlb lock",
+                why: "__vmf_anon_prepare() leaves the VMA lock alone, and hugetlb_fault() drops it after the hugetlb \
+                      lock",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_2_7(s, Drops::Last, false),
@@ -464,7 +470,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "f.huge+resv",
                 status: "6.12, 7.2, in the task that owns the reservation",
                 expect: Safe,
-                why: "as f.huge",
+                why: "as for f.huge",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_2_7(s, Drops::Last, true),
@@ -475,8 +481,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-2.9",
         thread: Some(MIGRATION_WAIT),
         title: "VM_FAULT_RETRY without waiting",
-        question: "With FAULT_FLAG_RETRY_NOWAIT a fault returns VM_FAULT_RETRY and drops nothing. Do its callers know, and \
-               what if the fault has the VMA lock?",
+        question: "With FAULT_FLAG_RETRY_NOWAIT, a fault returns VM_FAULT_RETRY and drops nothing. Do its callers know \
+                   that? Is it safe if the fault has the VMA lock?",
         source: "mm/filemap.c:__folio_lock_or_retry, mm/gup.c:faultin_page, mm/memory.c:sanitize_fault_flags (6.6 to 7.2)",
         sometimes: &["the fault returns without waiting"],
         variants: &[
@@ -484,7 +490,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "n.gup",
                 status: "6.12, 7.2",
                 expect: Safe,
-                why: "faultin_page() takes the mmap_lock for dropped only without FAULT_FLAG_RETRY_NOWAIT",
+                why: "faultin_page() treats the mmap_lock as dropped only without FAULT_FLAG_RETRY_NOWAIT",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_2_9(s, Caller::Gup),
@@ -495,14 +501,15 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 expect: Breaks(Invariant::Bal),
                 why: "a caller that takes every VM_FAULT_RETRY for \"dropped\" never releases the mmap_lock",
                 never: &[],
-                live: Live::Unseen("another context may release a read hold, so one that stays proves nothing"),
+                live: Live::Unseen("another context may release a read hold, so a read hold that stays proves nothing"),
                 build: |s| sc_2_9(s, Caller::TakesRetryForDropped),
             },
             Variant {
                 id: "n.vma-lock",
                 status: "6.6 to 7.2",
                 expect: Safe,
-                why: "with the VMA lock VM_FAULT_RETRY must mean \"dropped\"; sanitize_fault_flags() refuses the pair",
+                why: "under the VMA lock, VM_FAULT_RETRY must mean \"dropped\", and sanitize_fault_flags() refuses the \
+                      pair of flags",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_2_9_vma(s, true),
@@ -511,7 +518,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "n.vma-lock-unchecked",
                 status: "negative test",
                 expect: Breaks(Invariant::Flag),
-                why: "VM_FAULT_RETRY is returned with the VMA lock held, and nobody releases it",
+                why: "the handler returns VM_FAULT_RETRY with the VMA lock held, and nobody releases it",
                 never: &[],
                 live: Live::Rule("L11"),
                 build: |s| sc_2_9_vma(s, false),

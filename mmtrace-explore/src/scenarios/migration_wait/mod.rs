@@ -24,7 +24,7 @@ mod fault_retry;
 mod pt_reclaim;
 mod wait;
 
-/// An mm with one VMA, whose one page is the folio; the page with its PMD entry goes with it.
+/// An mm with one VMA, whose one page is the folio. The page with its PMD entry is freed with the VMA.
 #[derive(Clone, Copy)]
 struct Area {
     mm: Mm,
@@ -83,7 +83,7 @@ impl Area {
         }
     }
 
-    /// munmap(); *sometimes* 2 is that somebody still sleeps when it is through.
+    /// munmap(). *Sometimes* property 2: munmap has returned while a fault still sleeps.
     fn unmap(self, s: &Setup<'_>, flavour: Flavour, free: TableFree) -> Program {
         let mut p = s.program();
         unmap::munmap(&mut p, self.munmap(flavour, free));
@@ -105,8 +105,9 @@ fn finish(mut w: World, free: TableFree) -> World {
     w
 }
 
-const UNSEEN_TABLES: &str = "no event shows what the waiter still looks at; H06 counts how often the window was open";
-const UNSEEN_INLINE: &str = "vma_end_read() is inlined: no event says that it is called once too often, or not at all";
+const UNSEEN_TABLES: &str = "no event shows what the waiter still reads; H06 counts how often the window was open";
+const UNSEEN_INLINE: &str = "vma_end_read() is inlined, so no event shows that it is called once too often or not at \
+                             all";
 
 /// The scenarios, module by module.
 pub(super) const SCENARIOS: &[&[Scenario]] = &[wait::SCENARIOS, fault_retry::SCENARIOS, pt_reclaim::SCENARIOS];

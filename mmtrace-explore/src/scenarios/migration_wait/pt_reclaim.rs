@@ -1,4 +1,4 @@
-//! The table goes while a fault or a migrator is on its way to it: SC-2.10.
+//! The removal of a table that a fault or a migrator is about to use: SC-2.10.
 
 use super::{Area, fault_retry::io};
 use crate::{
@@ -61,9 +61,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     id: "SC-2.10",
     thread: Some(MIGRATION_WAIT),
     title: "a fault that waits for a folio, while its page table is reclaimed",
-    question: "T faults on a migration or swap entry and waits for the folio; Z zaps the range under the mmap_lock for \
-               read, as T, and reclaims the table. What keeps the table that T and M look into, and does T notice that \
-               its entry is gone?",
+    question: "T faults on a migration or swap entry and waits for the folio. Z zaps the range under the mmap_lock for \
+               read, which T may hold too, and reclaims the table. What keeps the table that T and M read, and does T \
+               notice that its entry is gone?",
     source: "found missing; mm/memory.c:do_swap_page, mm/rmap.c:try_to_migrate_one, zap_pte_range with PT reclaim (7.2)",
     sometimes: &[
         "the fault waits for the folio",
@@ -75,7 +75,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
             id: "migration",
             status: "7.2",
             expect: Safe,
-            why: "whoever looks into a table without the PTL does so in an RCU section, and looks again under the PTL",
+            why: "a thread that reads a table without the PTL does so in an RCU section, and checks again under the \
+                  PTL",
             never: &[],
             live: Live::Quiet,
             build: |s| migrating(s, true),
@@ -84,7 +85,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
             id: "migration,mmap",
             status: "7.2, a fault without the VMA lock",
             expect: Safe,
-            why: "as with the VMA lock: neither excludes a reclaim under the mmap_lock for read",
+            why: "neither the VMA lock nor the mmap_lock for read excludes a reclaim under the mmap_lock for read",
             never: &[],
             live: Live::Quiet,
             build: |s| migrating(s, false),
@@ -93,7 +94,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
             id: "swap",
             status: "7.2",
             expect: Safe,
-            why: "once the folio is read in, the entry is compared with the one that the fault began with",
+            why: "once T has read the folio in, it compares the entry with the one that its fault began with",
             never: &[],
             live: Live::Quiet,
             build: |s| swapping(s, true),

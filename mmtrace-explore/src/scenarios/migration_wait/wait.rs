@@ -1,4 +1,4 @@
-//! Who waits for whom while a page migrates: SC-2.1 to SC-2.4 and SC-2.8.
+//! The waits of faults and writers while a page migrates: SC-2.1 to SC-2.4 and SC-2.8.
 
 use super::{Area, UNSEEN_TABLES, finish};
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 };
 use mmtrace_model::model::{invariant::Invariant, locks::exclusion::Mode, page_tables::entry::Pte};
 
-/// The fault's lock to begin with.
+/// The lock with which the fault begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum First {
     VmaLock,
@@ -50,7 +50,7 @@ fn sc_2_1(s: &Setup<'_>, wait: MigrationWait, flavour: Flavour, first: First) ->
     finish(w, TableFree::Rcu)
 }
 
-/// The entry is in place; M has the folio locked and will finish.
+/// The entry is in place. M has locked the folio and will finish.
 fn sc_2_2(s: &Setup<'_>, wait: MigrationWait, free: TableFree) -> World {
     let mut w = World::new();
     let area = Area::new(&mut w, Pte::migration(0));
@@ -65,7 +65,7 @@ fn sc_2_2(s: &Setup<'_>, wait: MigrationWait, free: TableFree) -> World {
     finish(w, free)
 }
 
-/// M never finishes: T may wait for ever, U may not.
+/// M never finishes. T may wait for ever, but U may not.
 fn sc_2_4(s: &Setup<'_>, wait: MigrationWait, flavour: Flavour) -> World {
     let mut w = World::new();
     let area = Area::new(&mut w, Pte::migration(0));
@@ -81,7 +81,7 @@ fn sc_2_4(s: &Setup<'_>, wait: MigrationWait, flavour: Flavour) -> World {
     finish(w, TableFree::Rcu)
 }
 
-/// In which order a writer takes the VMA lock and the rmap lock.
+/// The order in which a writer takes the VMA lock and the rmap lock.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum WriterOrder {
     VmaFirst,
@@ -125,7 +125,7 @@ fn sc_2_8(s: &Setup<'_>, order: WriterOrder, wait: MigrationWait) -> World {
     w
 }
 
-/// What must occur where the lock is dropped before it is slept.
+/// Situations that must occur if the lock is dropped before the sleep.
 const SLEEPS: &[&str] = &[
     "the fault sleeps until the migration is over",
     "munmap waits for a fault that waits for the migration",
@@ -138,8 +138,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-2.1",
         thread: Some(MIGRATION_WAIT),
         title: "munmap behind a fault that waits for a migration",
-        question: "T faults on an entry that M is migrating; U unmaps the area. T sleeps until the folio is unlocked: \
-               with or without the lock that the fault began with? Who waits for how long?",
+        question: "T faults on an entry that M is migrating, and U unmaps the area. T sleeps until the folio is \
+                   unlocked. Does T keep the lock that its fault began with, and who waits for how long?",
         source: "the thread; mm/memory.c:do_swap_page, mm/migrate.c:migration_entry_wait (6.12, 7.2)",
         sometimes: SLEEPS,
         variants: &[
@@ -147,8 +147,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "w.hold",
                 status: "7.2, and so since 6.4",
                 expect: Safe,
-                why: "the VMA lock is held through the wait: nothing can go away, and munmap waits for the rest of the \
-                  migration as well",
+                why: "T holds the VMA lock during the wait. Nothing can go away, and munmap waits for the rest of the \
+                      migration as well",
                 never: &[2],
                 live: Live::Quiet,
                 build: |s| sc_2_1(s, MigrationWait::Hold, Flavour::Refcount, First::VmaLock),
@@ -157,7 +157,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "w.hold-6.12",
                 status: "6.12, and so since 6.4",
                 expect: Safe,
-                why: "as w.hold, with the rwsem",
+                why: "as for w.hold, with the rwsem as VMA lock",
                 never: &[2],
                 live: Live::Quiet,
                 build: |s| sc_2_1(s, MigrationWait::Hold, Flavour::Rwsem, First::VmaLock),
@@ -166,7 +166,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "w.hold-mmap",
                 status: "before 6.4, and every fault without a VMA lock",
                 expect: Safe,
-                why: "the mmap_lock is held for read through the wait: every writer of the mm waits for the migration",
+                why: "T holds the mmap_lock for read during the wait, so every writer of the mm waits for the \
+                      migration",
                 never: &[1, 2],
                 live: Live::Quiet,
                 build: |s| sc_2_1(s, MigrationWait::Hold, Flavour::Refcount, First::MmapLock),
@@ -175,8 +176,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "w.drop-ptl",
                 status: "suggested after version 3 of the series, not implemented",
                 expect: Safe,
-                why: "the VMA lock is dropped once the PTL is held: munmap's zap needs that PTL, so the table stays until \
-                  T sleeps, and T touches nothing after that",
+                why: "T drops the VMA lock once it holds the PTL. munmap's zap needs that PTL, so the table stays \
+                      until T sleeps, and T touches nothing after that",
                 never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_2_1(s, MigrationWait::DropUnderPtl, Flavour::Refcount, First::VmaLock),
@@ -187,8 +188,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-2.2",
         thread: Some(MIGRATION_WAIT),
         title: "the VMA lock is dropped before the PMD is read again",
-        question: "T has seen a migration entry, drops the VMA lock and calls migration_entry_wait(), which reads *pmd. U \
-               unmaps the area and frees its tables, the page with the PMD entry too. Is that page still there?",
+        question: "T has seen a migration entry, drops the VMA lock and calls migration_entry_wait(), which reads \
+                   *pmd. U unmaps the area and frees its tables, and the page with the PMD entry too. Is that page \
+                   still there?",
         source: "the thread, versions 1 to 3; Peter Xu's objection to version 3; mm/migrate.c:migration_entry_wait",
         sometimes: SLEEPS,
         variants: &[
@@ -205,7 +207,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "w.drop-early-rcu",
                 status: "versions 1 to 3 of the series, tables freed by RCU",
                 expect: Breaks(Invariant::UafPt),
-                why: "between the drop and the RCU section of the map a whole grace period fits",
+                why: "a whole grace period fits between the drop and the RCU section of the pte_offset_map call",
                 never: &[],
                 live: Live::Unseen(UNSEEN_TABLES),
                 build: |s| sc_2_2(s, MigrationWait::DropEarly, TableFree::Rcu),
@@ -214,7 +216,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "w.drop-rcu-imm",
                 status: "exploration only",
                 expect: Breaks(Invariant::UafPt),
-                why: "an RCU section keeps nothing that is not freed by RCU, however long it lasts",
+                why: "an RCU section keeps only memory that is freed by RCU, however long the section lasts",
                 never: &[],
                 live: Live::Unseen(UNSEEN_TABLES),
                 build: |s| sc_2_2(s, MigrationWait::DropUnderRcu(Until::Unlocked), TableFree::Immediately),
@@ -223,8 +225,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "w.drop-rcu",
                 status: "exploration only",
                 expect: Breaks(Invariant::UafPt),
-                why: "the section ends once the PTL is held, but a held PTL keeps the table only from a zap that is still \
-                  to come: if the zap was first, free_pgtables() asks nobody, and T drops the lock of a freed table",
+                why: "T ends the section once it holds the PTL, but a held PTL keeps the table only from a zap that is \
+                      still to come. If the zap came first, free_pgtables() frees the table without any check, and T \
+                      drops the lock of a freed table",
                 never: &[],
                 live: Live::Unseen(UNSEEN_TABLES),
                 build: |s| sc_2_2(s, MigrationWait::DropUnderRcu(Until::Locked), TableFree::Rcu),
@@ -233,8 +236,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "w.drop-rcu-unlock",
                 status: "exploration only",
                 expect: Safe,
-                why: "tables that are freed by RCU, the page with the PMD entry too, stay for a section that lasts until \
-                  the PTL is dropped or the PMD is seen empty",
+                why: "RCU frees the tables and the page with the PMD entry, so they stay for a section that lasts \
+                      until T drops the PTL or sees the PMD entry empty",
                 never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_2_2(s, MigrationWait::DropUnderRcu(Until::Unlocked), TableFree::Rcu),
@@ -245,8 +248,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-2.3",
         thread: Some(MIGRATION_WAIT),
         title: "the VMA lock is dropped under the PTL",
-        question: "As SC-2.2, but the lock is dropped only once the PTL is held and the entry seen. Does it matter how \
-               tables are freed?",
+        question: "As in SC-2.2, but T drops the lock only once it holds the PTL and has seen the entry. Does it \
+                   matter how tables are freed?",
         source: "the thread, after version 3; mm/migrate.c:migration_entry_wait_huge does so with the hugetlb lock",
         sometimes: SLEEPS,
         variants: &[
@@ -254,7 +257,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "w.drop-ptl-imm",
                 status: "suggested, tables freed at once",
                 expect: Safe,
-                why: "the zap before the tables are freed waits for the PTL; after it T looks at the folio only",
+                why: "the zap that precedes the freeing of tables waits for the PTL. After T drops the PTL, it reads \
+                      only the folio",
                 never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_2_2(s, MigrationWait::DropUnderPtl, TableFree::Immediately),
@@ -263,7 +267,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "w.drop-ptl-rcu",
                 status: "suggested, tables freed by RCU",
                 expect: Safe,
-                why: "as with tables that are freed at once: the PTL is what keeps them",
+                why: "the PTL keeps the tables, however they are freed",
                 never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_2_2(s, MigrationWait::DropUnderPtl, TableFree::Rcu),
@@ -274,7 +278,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-2.4",
         thread: Some(MIGRATION_WAIT),
         title: "a migration that never ends",
-        question: "M holds the folio lock and gets no further; T waits for it in a fault. Can U unmap the area?",
+        question: "M holds the folio lock and gets no further. T waits for it in a fault. Can U unmap the area?",
         source: "the thread, the purpose of the series",
         sometimes: &[
             "the fault sleeps until the migration is over",
@@ -286,7 +290,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "w.hold",
                 status: "7.2, and so since 6.4",
                 expect: Breaks(Invariant::Writer),
-                why: "U waits for T's VMA lock, and T for M: U is held up by a thread that it has nothing to do with",
+                why: "U waits for T's VMA lock, and T waits for M. A thread that U has nothing to do with delays U",
                 never: &[],
                 live: Live::Unseen("a wait that does not end is no event; M01 measures those that do"),
                 build: |s| sc_2_4(s, MigrationWait::Hold, Flavour::Refcount),
@@ -295,7 +299,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "w.hold-6.12",
                 status: "6.12, and so since 6.4",
                 expect: Breaks(Invariant::Writer),
-                why: "as w.hold, with the rwsem",
+                why: "as for w.hold, with the rwsem as VMA lock",
                 never: &[],
                 live: Live::Unseen("a wait that does not end is no event; M01 measures those that do"),
                 build: |s| sc_2_4(s, MigrationWait::Hold, Flavour::Rwsem),
@@ -315,8 +319,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-2.8",
         thread: Some(MIGRATION_WAIT),
         title: "fault, migrator and writer in a ring",
-        question: "F holds the VMA lock and waits for the folio; M holds the folio and wants the anon_vma lock for read; W \
-               holds the mmap_lock and takes VMA and anon_vma locks for write. In which order may it?",
+        question: "F holds the VMA lock and waits for the folio. M holds the folio and wants the anon_vma lock for \
+                   read. W holds the mmap_lock and takes the VMA lock and the anon_vma lock for write. In which order \
+                   may W take them?",
         source: "mm/rmap.c, lock ordering: vma_start_write before i_mmap_rwsem and anon_vma; mm/vma.c:vma_prepare",
         sometimes: &["the fault sleeps until the migration is over", "W changes the VMA while the fault sleeps"],
         variants: &[
@@ -324,7 +329,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "vma-first",
                 status: "6.4 to 7.2",
                 expect: Safe,
-                why: "W waits for F before it has anything that M needs",
+                why: "W waits for F before it holds anything that M needs",
                 never: &[1],
                 live: Live::Quiet,
                 build: |s| sc_2_8(s, WriterOrder::VmaFirst, MigrationWait::Hold),
@@ -333,16 +338,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "rmap-first",
                 status: "negative test",
                 expect: Breaks(Invariant::Dead),
-                why: "W waits for F, F for M, and M for W",
+                why: "W waits for F, F waits for M, and M waits for W",
                 never: &[],
-                live: Live::Unseen("nobody goes on, so there is no event; the hung-task watchdog would say so"),
+                live: Live::Unseen("no thread goes on, so there is no event; the hung-task watchdog would report it"),
                 build: |s| sc_2_8(s, WriterOrder::RmapFirst, MigrationWait::Hold),
             },
             Variant {
                 id: "rmap-first+w.drop-ptl",
                 status: "exploration only",
                 expect: Safe,
-                why: "F sleeps without the VMA lock, so it is no part of the ring: it is w.hold that makes the order matter",
+                why: "F sleeps without the VMA lock, so it is not part of the ring. The order matters only where F \
+                      keeps the lock, as in w.hold",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_2_8(s, WriterOrder::RmapFirst, MigrationWait::DropUnderPtl),

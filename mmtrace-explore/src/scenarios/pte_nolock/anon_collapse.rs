@@ -1,5 +1,4 @@
-//! Anonymous collapse, which unlinks a table with entries in it: where locks carry what no
-//! second look can.
+//! Anonymous collapse, which unlinks a table with entries in it: only locks protect against it, and no recheck does.
 
 use mmtrace_model::model::{invariant::Invariant, locks::exclusion::Rank, page_tables::entry::Pte};
 
@@ -25,7 +24,7 @@ const OLD: Pte = Pte::present(1);
 const WRITABLE: Pte = Pte::Present { page: 1, write: true, uffd_wp: false };
 const FLAVOUR: Flavour = Flavour::Refcount;
 
-/// Who walks.
+/// The walker.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Walker {
     /// A fault under the mmap_lock.
@@ -36,7 +35,7 @@ enum Walker {
     Rmap,
 }
 
-/// Which of the heavy locks C takes; T takes the one that goes with them, if any are taken.
+/// The heavy locks that C takes. T takes the matching one, if C takes any.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Locks {
     All,
@@ -95,17 +94,17 @@ fn sc_1_6(s: &Setup<'_>, who: Walker, recheck: Recheck, heavy: Locks) -> World {
 }
 
 const OUTCOMES: &[&str] = &["the entry is changed", "the collapse succeeds", "the collapse fails"];
-/// Tracepoints show the mmap_lock, not the page tables: the rule that would see it.
+/// The rule that would see it. Tracepoints show the mmap_lock, but not page tables.
 const L23: Live = Live::Rule("L23");
 const L28: Live = Live::Rule("L28");
-const NO_KERNEL: Live = Live::Unseen("no kernel does so: no event would say what it does");
+const NO_KERNEL: Live = Live::Unseen("no kernel does so, and no event would show what it does");
 
-/// How far the collapsed VMA reaches and what of it is locked.
+/// The extent of the collapsed VMA, and its locks.
 #[derive(Clone, Copy)]
 struct Span {
-    /// The VMA spans the PMD, so that F can only be in the same one.
+    /// The VMA spans the PMD, so F can only be in the same VMA.
     spans: bool,
-    /// That is looked at.
+    /// The collapse checks that.
     check: bool,
     /// The VMA is locked for write.
     vma_write: bool,
@@ -155,22 +154,22 @@ fn sc_1_10(s: &Setup<'_>, recheck: Recheck, heavy: Locks, clear: Clear) -> World
 
 /// The scenarios.
 pub(super) const SCENARIOS: &[Scenario] = &[
-    // A walker that only looks again.
+    // A walker that only rechecks.
     Scenario {
         id: "SC-1.6",
         thread: Some(PTE_NOLOCK),
         title: "anonymous collapse against a walker without the PTL",
-        question: "C collapses anonymous memory: it clears the PMD under PML alone, with entries still in the table. T \
-               changes an entry. Do T's second looks suffice, or must C's heavy locks keep T away?",
-        source: "the thread, \"in collapse_huge_page() that is not the case. But here, we also currently grab all heavily \
-             locks\"; mm/khugepaged.c:collapse_huge_page",
+        question: "C collapses anonymous memory: it clears the PMD entry under PML alone, with entries still in the \
+                   table. T changes an entry. Are T's rechecks enough, or must C's heavy locks keep T away?",
+        source: "the thread, \"in collapse_huge_page() that is not the case. But here, we also currently grab all \
+                 heavily locks\"; mm/khugepaged.c:collapse_huge_page",
         sometimes: OUTCOMES,
         variants: &[
             Variant {
                 id: "m.rw+pte,nolocks",
                 status: "what if: collapse without mmap_lock, VMA lock and anon_vma lock",
                 expect: Breaks(Invariant::Lost),
-                why: "the entry is the same, the table is not linked: it was unlinked with entries in it",
+                why: "the entry is the same, but the table is not linked: C unlinked it with entries in it",
                 never: &[],
                 live: L23,
                 build: |s| sc_1_6(s, Walker::Mmap, Recheck::PteSame, Locks::None),
@@ -179,7 +178,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.rw+pmd,nolocks",
                 status: "what if: collapse without mmap_lock, VMA lock and anon_vma lock",
                 expect: Breaks(Invariant::Lost),
-                why: "pmd_same() under the PTL passes, and then C clears the PMD under PML, which T does not hold",
+                why: "pmd_same() under the PTL passes, and then C clears the PMD entry under PML, which T does not \
+                      hold",
                 never: &[],
                 live: L23,
                 build: |s| sc_1_6(s, Walker::Mmap, Recheck::PmdSame, Locks::None),
@@ -188,7 +188,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.rw+pte+pmd,nolocks",
                 status: "what if: collapse without mmap_lock, VMA lock and anon_vma lock",
                 expect: Breaks(Invariant::Lost),
-                why: "two looks that are over when the PMD is cleared are no better than one",
+                why: "C clears the PMD entry after both rechecks, so two of them are no better than one",
                 never: &[],
                 live: L23,
                 build: |s| sc_1_6(s, Walker::Mmap, Recheck::Both, Locks::None),
@@ -197,7 +197,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.rw+pte,mmap",
                 status: "6.12, 7.2",
                 expect: Safe,
-                why: "the mmap_lock for write excludes a fault that has it for read",
+                why: "C holds the mmap_lock for write, which excludes a fault that holds it for read",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_6(s, Walker::Mmap, Recheck::PteSame, Locks::All),
@@ -206,7 +206,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.rw+pte,vma",
                 status: "6.12, 7.2",
                 expect: Safe,
-                why: "the VMA lock for write excludes a fault that has it for read",
+                why: "C holds the VMA lock for write, which excludes a fault that holds it for read",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_6(s, Walker::Vma, Recheck::PteSame, Locks::All),
@@ -215,26 +215,26 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.rw+pte,vma,noVW",
                 status: "what if: collapse without vma_start_write()",
                 expect: Breaks(Invariant::Lost),
-                why: "a fault under the VMA lock does not care who has the mmap_lock",
+                why: "a fault under the VMA lock does not need the mmap_lock, so C's write hold does not exclude it",
                 never: &[],
-                live: Live::Unseen("no rule asks whether the VMA is locked for write when its table is unlinked"),
+                live: Live::Unseen("no rule checks whether the VMA is locked for write when its table is unlinked"),
                 build: |s| sc_1_6(s, Walker::Vma, Recheck::PteSame, Locks::AllButVma),
             },
             Variant {
                 id: "m.rw+pmd,rmap",
                 status: "7.2, map_pte()",
                 expect: Safe,
-                why: "the anon_vma lock for write excludes an rmap walk until every page is locked and isolated; after \
-                  that the walk finds no table",
+                why: "C holds the anon_vma lock for write until every page is locked and isolated, which excludes an \
+                      rmap walk. After that, the walk finds no table",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_6(s, Walker::Rmap, Recheck::PmdSame, Locks::All),
             },
             Variant {
                 id: "m.rw+none,mmap",
-                status: "what if: no second look at all",
+                status: "what if: no recheck at all",
                 expect: Safe,
-                why: "the locks carry it, the second look adds nothing",
+                why: "the locks are sufficient, and a recheck adds nothing",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_6(s, Walker::Mmap, Recheck::None, Locks::All),
@@ -246,17 +246,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-1.7",
         thread: Some(PTE_NOLOCK),
         title: "a fault finds the PMD that a collapse has cleared",
-        question: "C has cleared the PMD and comes back to set it; F faults, under the lock of a VMA in the same PMD \
-               range, because it finds none. What keeps F from installing a table of its own?",
-        source: "mm/khugepaged.c:collapse_huge_page, BUG_ON(!pmd_none(*pmd)); hugepage_vma_revalidate, 7.2: why the VMA \
-             must span the PMD even for smaller orders",
+        question: "C has cleared the PMD entry and comes back to set it. F faults under the lock of a VMA in the same \
+                   PMD range, because it finds no table. What keeps F from installing a table of its own?",
+        source: "mm/khugepaged.c:collapse_huge_page, BUG_ON(!pmd_none(*pmd)); hugepage_vma_revalidate, 7.2: why the \
+                 VMA must span the PMD even for smaller orders",
         sometimes: &["the page is faulted in", "the collapse succeeds", "the collapse fails"],
         variants: &[
             Variant {
                 id: "neighbour",
                 status: "what if: the VMA need not span the PMD",
                 expect: Breaks(Invariant::Clobber),
-                why: "the lock of one VMA says nothing about a neighbour in the same PMD range",
+                why: "the lock of one VMA does not exclude faults in a neighbour in the same PMD range",
                 never: &[],
                 live: L28,
                 build: |s| sc_1_7(s, NEIGHBOUR, OLD, Then::Deposit),
@@ -265,7 +265,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "neighbour,mthp",
                 status: "what if: the VMA need not span the PMD for a smaller order",
                 expect: Breaks(Invariant::Clobber),
-                why: "the table that is linked again takes the place of the one that the neighbour has installed",
+                why: "C links its table again and overwrites the table that F has installed for the neighbour",
                 never: &[],
                 live: L28,
                 build: |s| sc_1_7(s, NEIGHBOUR, OLD, Then::Relink),
@@ -274,7 +274,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "no-vma-write",
                 status: "what if: collapse without vma_start_write()",
                 expect: Breaks(Invariant::Clobber),
-                why: "a fault under the VMA lock does not need the mmap_lock, so holding it for write excludes nothing",
+                why: "a fault under the VMA lock does not need the mmap_lock, so C's write hold excludes nothing",
                 never: &[],
                 live: L28,
                 build: |s| sc_1_7(s, Span { vma_write: false, ..MERGED }, OLD, Then::Deposit),
@@ -283,7 +283,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "merged",
                 status: "6.18, 7.2",
                 expect: Safe,
-                why: "the VMA spans the PMD and is locked for write: nobody else can fault there",
+                why: "the VMA spans the PMD and is locked for write, so no other thread can fault there",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_7(s, MERGED, Pte::None, Then::Deposit),
@@ -292,7 +292,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "merged,mthp",
                 status: "7.2",
                 expect: Safe,
-                why: "the same for a smaller order: the VMA must span the PMD all the same",
+                why: "the VMA must span the PMD for a smaller order too, and it is locked for write",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_7(s, MERGED, Pte::None, Then::Relink),
@@ -301,7 +301,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "merged,neighbour",
                 status: "6.18, 7.2",
                 expect: Safe,
-                why: "the VMA does not span the PMD: it is not collapsed",
+                why: "the VMA does not span the PMD, so it is not collapsed",
                 never: &[1, 2],
                 live: Live::Quiet,
                 build: |s| sc_1_7(s, Span { spans: false, ..MERGED }, Pte::None, Then::Deposit),
@@ -314,43 +314,43 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         thread: Some(PTE_NOLOCK),
         title: "the same table comes back with other entries (ABA)",
         question: "T remembers an entry of A. C collapses to a smaller order: it unlinks A, replaces the entries, and \
-               links A again. pmd_same() cannot tell. Can T act on the old entry?",
+                   links A again. pmd_same() cannot detect this. Can T act on the old entry?",
         source: "mm/khugepaged.c:collapse_huge_page, 7.2: pmd_populate() of the same table; \
-             mm/pgtable-generic.c:pte_offset_map_rw_nolock",
+                 mm/pgtable-generic.c:pte_offset_map_rw_nolock",
         sometimes: OUTCOMES,
         variants: &[
             Variant {
                 id: "m.rw+pmd,nolocks",
                 status: "what if: collapse without the heavy locks",
                 expect: Breaks(Invariant::Lost),
-                why: "before the table comes back it is gone, and PML alone does not keep T out of it (SC-1.6)",
+                why: "A is unlinked before it comes back, and PML alone does not keep T out of it (SC-1.6)",
                 never: &[],
                 live: L23,
                 build: |s| sc_1_10(s, Recheck::PmdSame, Locks::None, Clear::Pml),
             },
             Variant {
                 id: "m.rw+pmd,ptl",
-                status: "what if: the PTL is held from the unlinking to the linking, in place of the heavy locks",
+                status: "what if: C holds the PTL from the unlinking to the linking, in place of the heavy locks",
                 expect: Breaks(Invariant::Stale),
-                why: "the PMD has the value that it had, and the entry has not",
+                why: "the PMD entry has its old value again, but the entry of A has not",
                 never: &[],
                 live: NO_KERNEL,
                 build: |s| sc_1_10(s, Recheck::PmdSame, Locks::None, Clear::PmlAndPtl),
             },
             Variant {
                 id: "m.rw+pte,ptl",
-                status: "what if: the PTL is held from the unlinking to the linking, in place of the heavy locks",
+                status: "what if: C holds the PTL from the unlinking to the linking, in place of the heavy locks",
                 expect: Safe,
-                why: "the entry is what T acts on, and T has looked at it under the PTL",
+                why: "T acts on the entry, and T has checked the entry under the PTL",
                 never: &[2],
                 live: Live::Quiet,
                 build: |s| sc_1_10(s, Recheck::PteSame, Locks::None, Clear::PmlAndPtl),
             },
             Variant {
                 id: "m.rw+pte+pmd,ptl",
-                status: "what if: the PTL is held from the unlinking to the linking, in place of the heavy locks",
+                status: "what if: C holds the PTL from the unlinking to the linking, in place of the heavy locks",
                 expect: Safe,
-                why: "pte_same() tells what pmd_same() cannot",
+                why: "pte_same() detects the change that pmd_same() cannot detect",
                 never: &[2],
                 live: Live::Quiet,
                 build: |s| sc_1_10(s, Recheck::Both, Locks::None, Clear::PmlAndPtl),
@@ -359,7 +359,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.rw+pmd",
                 status: "7.2",
                 expect: Safe,
-                why: "T holds the mmap_lock from before it reads the entry until it has written it: C comes before or after",
+                why: "T holds the mmap_lock from before it reads the entry until it has written it, so C comes before \
+                      or after",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_10(s, Recheck::PmdSame, Locks::All, Clear::Pml),

@@ -1,4 +1,4 @@
-//! Entries that are not none, and are changed.
+//! Entries that are not none and are changed.
 
 use mmtrace_model::model::{invariant::Invariant, page_tables::entry::Pte};
 
@@ -88,13 +88,13 @@ fn sc_1_4(s: &Setup<'_>, unmap_last: bool, free: TableFree) -> World {
 
 /// The scenarios.
 pub(super) const SCENARIOS: &[Scenario] = &[
-    // What must be looked at again.
+    // The recheck.
     Scenario {
         id: "SC-1.2",
         thread: Some(PTE_NOLOCK),
         title: "changing an entry while it is zapped and its table removed",
-        question: "T handles a fault on an entry that is not none, through pte_offset_map_rw_nolock(); Z zaps the range \
-               and reclaims the table. What must T look at again once it holds the PTL?",
+        question: "T handles a fault on an entry that is not none, through pte_offset_map_rw_nolock(). Z zaps the \
+                   range and reclaims the table. What must T check again once it holds the PTL?",
         source: "the thread, \"using pte_same() one can achieve a similar result\"; mm/memory.c:handle_pte_fault",
         sometimes: CHANGED,
         variants: &[
@@ -102,7 +102,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.rw+none",
                 status: "negative test",
                 expect: Breaks(Invariant::Stale),
-                why: "nothing is looked at again: the entry was zapped meanwhile, and a little later the table is dead too",
+                why: "T checks nothing again. The entry was zapped meanwhile, and a little later the table is dead too",
                 never: &[],
                 live: Live::Unseen(UNSEEN),
                 build: |s| sc_1_2(s, Api::Rw, Recheck::None),
@@ -111,8 +111,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.rw+pte",
                 status: "merged after 6.12",
                 expect: Safe,
-                why: "a table is emptied before it is unlinked, so an entry that is not none and still the same stands in \
-                  a table that is linked",
+                why: "a table is emptied before it is unlinked. An entry that is not none and still the same is \
+                      therefore in a linked table",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_2(s, Api::Rw, Recheck::PteSame),
@@ -121,7 +121,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.rw+pmd",
                 status: "negative test",
                 expect: Breaks(Invariant::Stale),
-                why: "the table is still linked, but between the zap and the second look of the reclaim its entry is gone",
+                why: "the table is still linked, but its entry is gone between the zap and the reclaim's second look",
                 never: &[],
                 live: Live::Unseen(UNSEEN),
                 build: |s| sc_1_2(s, Api::Rw, Recheck::PmdSame),
@@ -130,7 +130,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.rw+pte+pmd",
                 status: "merged after 6.12",
                 expect: Safe,
-                why: "more than is needed",
+                why: "T checks more than it needs to",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_2(s, Api::Rw, Recheck::Both),
@@ -139,20 +139,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.legacy",
                 status: "6.5 to 6.12, against PT reclaim of 6.14",
                 expect: Safe,
-                why: "handle_pte_fault() has always used pte_same(), and needs no PMD value for it",
+                why: "handle_pte_fault() has always used pte_same(), which needs no PMD value",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_2(s, Api::Legacy, Recheck::PteSame),
             },
         ],
     },
-    // Whose lock it is.
+    // The owner of the lock.
     Scenario {
         id: "SC-1.3",
         thread: Some(PTE_NOLOCK),
         title: "the lock is computed from the PMD again",
-        question: "T maps A and only then asks pte_lockptr(mm, *pmd) for the lock; Z zaps and reclaims A; F may fault in \
-               a new table B. Whose lock does T get?",
+        question: "T maps A and only then asks pte_lockptr(mm, *pmd) for the lock. Z zaps and reclaims A. F may fault \
+                   in a new table B. Whose lock does T get?",
         source: "mm/pgtable-generic.c, the comment on pte_offset_map_ro_nolock(): *pmd may have changed by then",
         sometimes: CHANGED,
         variants: &[
@@ -160,38 +160,39 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.relock",
                 status: "negative test",
                 expect: Breaks(Invariant::BadPmd),
-                why: "the PMD is none by then: pte_lockptr() makes a pointer to a page out of nothing",
+                why: "the PMD entry is none by then, so pte_lockptr() makes a pointer to a page out of nothing",
                 never: &[],
                 live: Live::Unseen(UNSEEN),
                 build: sc_1_3,
             },
             Variant {
                 id: "m.relock+refault",
-                status: "negative test; the lock is the current table's, for certain",
+                status: "negative test; the lock is certainly that of the current table",
                 expect: Breaks(Invariant::Wlock),
-                why: "the PMD points to B by then: T holds the PTL of B, fills a none entry of A, and pte_same() passes",
+                why: "the PMD entry points to B by then. T holds the PTL of B and fills a none entry of A, and \
+                      pte_same() passes",
                 never: &[],
                 live: Live::Unseen(UNSEEN),
                 build: sc_1_3_refault,
             },
         ],
     },
-    // What keeps the table.
+    // The RCU section that keeps the table.
     Scenario {
         id: "SC-1.4",
         thread: Some(PTE_NOLOCK),
         title: "the pointer is used after pte_unmap()",
-        question: "T maps A, unmaps it, and goes on with the pointer and the lock; Z reclaims A, and a grace period ends. \
-               What keeps the memory?",
+        question: "T maps A, unmaps it, and goes on with the pointer and the lock. Z reclaims A, and a grace period \
+                   ends. What keeps the memory?",
         source: "the thread, \"the RCU lock will ensure that the PTE page will not be freed\"; \
-             mm/pgtable-generic.c:__pte_offset_map; mm/Kconfig:PT_RECLAIM",
+                 mm/pgtable-generic.c:__pte_offset_map; mm/Kconfig:PT_RECLAIM",
         sometimes: CHANGED,
         variants: &[
             Variant {
                 id: "m.norcu",
                 status: "negative test",
                 expect: Breaks(Invariant::UafPt),
-                why: "the RCU section ends with pte_unmap(): the table is freed before T takes its lock",
+                why: "pte_unmap() ends the RCU section, and the table is freed before T takes its lock",
                 never: &[],
                 live: Live::Unseen(UNSEEN),
                 build: |s| sc_1_4(s, false, TableFree::Rcu),
@@ -200,7 +201,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.rw+pte+pmd",
                 status: "merged after 6.12",
                 expect: Safe,
-                why: "the RCU section goes on until the lock is released",
+                why: "the RCU section lasts until T releases the lock",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_4(s, true, TableFree::Rcu),
@@ -209,8 +210,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.rw+pte+pmd,imm",
                 status: "PT reclaim without MMU_GATHER_RCU_TABLE_FREE: cannot be configured",
                 expect: Breaks(Invariant::UafPt),
-                why: "the section is worth nothing if tables are freed without waiting for it: why CONFIG_PT_RECLAIM \
-                  selects MMU_GATHER_RCU_TABLE_FREE",
+                why: "an RCU section is worth nothing if tables are freed without a grace period. CONFIG_PT_RECLAIM \
+                      selects MMU_GATHER_RCU_TABLE_FREE for this reason",
                 never: &[],
                 live: Live::Unseen(UNSEEN),
                 build: |s| sc_1_4(s, true, TableFree::Immediately),

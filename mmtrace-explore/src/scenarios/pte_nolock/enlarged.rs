@@ -1,4 +1,4 @@
-//! SC-1.1 `m.rw+pte+pmd` with more of everything, to see how far the search comes.
+//! SC-1.1 `m.rw+pte+pmd` with more threads, entries and tables, to measure the search.
 
 use crate::protocol::{
     Program, Slot, Table, World,
@@ -19,8 +19,7 @@ const WRITERS: [&str; 4] = ["T1", "T2", "T3", "T4"];
 /// Names of the tables.
 const TABLES: [&str; 4] = ["A", "B", "C", "E"];
 
-/// One PMD and a pool of PTE tables. Everybody is right in it, as in 7.2, so that a search
-/// has to look at every state.
+/// One PMD entry and a pool of PTE tables. Every thread is right, as in 7.2, so the search has to visit every state.
 ///
 /// - `writers` threads (1 to 4) move a page each to entry *i* modulo `slots` through
 ///   `pte_offset_map_rw_nolock()`, with `pte_same()` and `pmd_same()`; when there is no table
@@ -48,7 +47,7 @@ const TABLES: [&str; 4] = ["A", "B", "C", "E"];
 /// | 2 | 1 | 3 | 3 628 611 | 11 560 407 |
 /// | 3 | 1 | 2 | 10 100 088 | 37 014 949 |
 ///
-/// With more slots than writers nothing is added; with fewer, writers meet at an entry.
+/// More slots than writers add nothing. With fewer slots, writers meet at an entry.
 ///
 /// # Panics
 ///

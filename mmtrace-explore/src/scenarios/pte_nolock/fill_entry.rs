@@ -1,4 +1,4 @@
-//! Entries that are none, and are filled or only looked at.
+//! Entries that are none and are filled or only read.
 
 use mmtrace_model::model::{
     invariant::Invariant,
@@ -38,7 +38,7 @@ fn sc_1_1(s: &Setup<'_>, api: Api, recheck: Recheck, reclaim: bool) -> World {
     w
 }
 
-/// Who removes the table that is looked at.
+/// The remover of the table that the reader reads.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Remover {
     Retract,
@@ -57,7 +57,7 @@ fn sc_1_5(s: &Setup<'_>, api: Api, remover: Remover, act: bool) -> World {
     let mut p = s.program();
     match remover {
         Remover::Retract => {
-            // It was locked before anything was unmapped: what was mapped by then is gone.
+            // The folio was locked before anything was unmapped, so everything that was mapped by then is gone.
             let holder = w.next_tid();
             w.held(folio, holder, Mode::Write);
             retract(&mut p, t, true, 1);
@@ -92,15 +92,16 @@ fn sc_1_11(s: &Setup<'_>, recheck: Recheck) -> World {
 
 /// The scenarios.
 pub(super) const SCENARIOS: &[Scenario] = &[
-    // One fills, one removes.
+    // One thread fills the entry, and one removes the table.
     Scenario {
         id: "SC-1.1",
         thread: Some(PTE_NOLOCK),
         title: "filling a none entry while its empty table is removed",
-        question: "T moves a page to an entry that is none (UFFDIO_MOVE), through pte_offset_map_rw_nolock(); R reclaims \
-               the empty table under PML and PTL (MADV_DONTNEED). What must T look at again once it holds the PTL?",
+        question: "T moves a page to an entry that is none (UFFDIO_MOVE), through pte_offset_map_rw_nolock(). R \
+                   reclaims the empty table under PML and PTL (MADV_DONTNEED). What must T check again once it holds \
+                   the PTL?",
         source: "the thread, the comment on pte_offset_map_rw_nolock(); mm/userfaultfd.c:move_pages_pte; \
-             Documentation/mm/split_page_table_lock.rst",
+                 Documentation/mm/split_page_table_lock.rst",
         sometimes: &[
             "the entry is filled",
             "the table is removed while the PTL is held since the zap",
@@ -111,7 +112,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.rw+none",
                 status: "negative test",
                 expect: Breaks(Invariant::Lost),
-                why: "nothing is looked at again: the entry goes into a table that is no longer linked",
+                why: "T checks nothing again, so it writes the entry into a table that is no longer linked",
                 never: &[],
                 live: Live::Unseen(UNSEEN),
                 build: |s| sc_1_1(s, Api::Rw, Recheck::None, true),
@@ -120,7 +121,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.rw+pte",
                 status: "documented for entries that are not none",
                 expect: Breaks(Invariant::Lost),
-                why: "a dead table is all none: none equals none, and pte_same() passes",
+                why: "every entry of a dead table is none, and none equals none, so pte_same() passes",
                 never: &[],
                 live: Live::Unseen(UNSEEN),
                 build: |s| sc_1_1(s, Api::Rw, Recheck::PteSame, true),
@@ -138,7 +139,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.rw+pte+pmd",
                 status: "7.2, is_pte_pages_stable()",
                 expect: Safe,
-                why: "pmd_same() for the table, pte_same() for the entry",
+                why: "pmd_same() checks the table, and pte_same() checks the entry",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_1(s, Api::Rw, Recheck::Both, true),
@@ -147,8 +148,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.legacy",
                 status: "6.8 to 6.12",
                 expect: Safe,
-                why: "pte_same() proves nothing here, but these kernels have nobody who removes a table of anonymous \
-                  memory while others may walk it",
+                why: "pte_same() proves nothing here, but no thread of these kernels removes a table of anonymous \
+                      memory while others may walk it",
                 never: &[1, 2],
                 live: Live::Quiet,
                 build: |s| sc_1_1(s, Api::Legacy, Recheck::PteSame, false),
@@ -157,35 +158,35 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.legacy+reclaim",
                 status: "PT reclaim as first posted",
                 expect: Breaks(Invariant::Lost),
-                why: "what kept pte_same() out of trouble is gone: the table is removed under the mmap_lock for read",
+                why: "the reason why pte_same() sufficed is gone: R removes the table under the mmap_lock for read",
                 never: &[],
                 live: Live::Unseen(UNSEEN),
                 build: |s| sc_1_1(s, Api::Legacy, Recheck::PteSame, true),
             },
         ],
     },
-    // One only looks.
+    // One thread only reads.
     Scenario {
         id: "SC-1.5",
         thread: Some(PTE_NOLOCK),
         title: "a reader looks at a table that is replaced",
-        question: "T looks through pte_offset_map_ro_nolock() whether an entry still is none; R removes the table; F \
-               faults the page in, into a new one. May T look at the dead one, and may it act on what it sees?",
+        question: "T checks through pte_offset_map_ro_nolock() whether an entry is still none. R removes the table. F \
+                   faults the page into a new table. May T read the dead table, and may it act on what it reads?",
         source: "the thread, \"for R/O access this is sufficient\"; mm/filemap.c:filemap_fault_recheck_pte_none",
         sometimes: &[
             "the page is faulted in",
             "the table is removed",
             "the table is removed after another look",
             "the reader sees none under the PTL",
-            "the reader takes for a hole what is mapped in the new table",
+            "the reader sees a hole although the new table maps the page",
         ],
         variants: &[
             Variant {
                 id: "m.ro",
                 status: "merged after 6.12",
                 expect: Safe,
-                why: "the dead table stays as long as the RCU section, and nothing is written into it; what is seen there \
-                  is a hint and may be wrong",
+                why: "the dead table stays as long as the RCU section, and nobody writes into it. T may use what it \
+                      reads there only as a hint",
                 never: &[2],
                 live: Live::Quiet,
                 build: |s| sc_1_5(s, Api::Ro, Remover::Retract, false),
@@ -194,7 +195,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.ro,reclaim",
                 status: "6.14 to 7.2",
                 expect: Safe,
-                why: "for who only looks it does not matter who removes",
+                why: "it does not matter to a reader who removes the table",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_5(s, Api::Ro, Remover::Reclaim, false),
@@ -203,7 +204,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.ro+act",
                 status: "negative test",
                 expect: Breaks(Invariant::Lost),
-                why: "the reader fills the hole that it saw, and nothing says that the table is still linked",
+                why: "the reader fills the hole that it saw, and no check says that the table is still linked",
                 never: &[],
                 live: Live::Unseen(UNSEEN),
                 build: |s| sc_1_5(s, Api::Ro, Remover::Reclaim, true),
@@ -212,28 +213,28 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.legacy",
                 status: "6.12",
                 expect: Safe,
-                why: "the same mechanics under the older name",
+                why: "pte_offset_map_nolock() is the older name of the same operation",
                 never: &[2],
                 live: Live::Quiet,
                 build: |s| sc_1_5(s, Api::Legacy, Remover::Retract, false),
             },
         ],
     },
-    // Two fill.
+    // Two threads fill the entry.
     Scenario {
         id: "SC-1.11",
         thread: Some(PTE_NOLOCK),
-        title: "two fill the same none entry",
-        question: "Two UFFDIO_MOVE to one address, each through pte_offset_map_rw_nolock(); nobody removes the table. \
-               Does pmd_same() make pte_same() unnecessary?",
+        title: "two threads fill the same none entry",
+        question: "Two threads do UFFDIO_MOVE to one address, each through pte_offset_map_rw_nolock(). Nobody removes \
+                   the table. Does pmd_same() make pte_same() unnecessary?",
         source: "mm/userfaultfd.c:is_pte_pages_stable looks at the entries and at the PMD",
-        sometimes: &["the first fills the entry", "the second fills the entry"],
+        sometimes: &["the first thread fills the entry", "the second thread fills the entry"],
         variants: &[
             Variant {
                 id: "m.rw+pmd",
                 status: "negative test",
                 expect: Breaks(Invariant::Clobber),
-                why: "pmd_same() says that the table is the current one, not that the entry is what it was",
+                why: "pmd_same() proves that the table is the current one, but not that the entry is unchanged",
                 never: &[],
                 live: Live::Unseen(UNSEEN),
                 build: |s| sc_1_11(s, Recheck::PmdSame),
@@ -242,7 +243,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "m.rw+pte+pmd",
                 status: "7.2, is_pte_pages_stable()",
                 expect: Safe,
-                why: "pte_same() under the PTL: whoever comes second finds the entry filled",
+                why: "each thread checks pte_same() under the PTL, so the second one finds the entry filled",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_11(s, Recheck::Both),

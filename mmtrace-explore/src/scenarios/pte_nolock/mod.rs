@@ -31,7 +31,7 @@ pub(super) const SCENARIOS: &[&[Scenario]] =
 
 const UNSEEN: &str = "no event shows a write into a page table";
 
-/// A PMD that points to table A.
+/// A PMD entry that points to table A.
 #[derive(Clone, Copy)]
 struct Tables {
     pmd: Slot,
@@ -39,7 +39,7 @@ struct Tables {
     a: Table,
 }
 
-/// A has one entry, this one.
+/// The only entry of A.
 fn tables(w: &mut World, entry: Pte) -> Tables {
     let pml = w.lock("PML", Some(Rank::PageTableLock));
     let d = w.table_with("D", 1, TableState::Linked, pml);
@@ -50,20 +50,20 @@ fn tables(w: &mut World, entry: Pte) -> Tables {
     Tables { pmd, pml, a }
 }
 
-/// A table that the allocator has in store.
+/// A table that the allocator can hand out.
 fn fresh(w: &mut World, name: &str) -> Table {
     w.table(name, 1, TableState::New)
 }
 
 impl Tables {
-    /// MADV_DONTNEED of the whole PMD. Reaches 1 and 2 when the table is removed.
+    /// MADV_DONTNEED of the whole PMD range. Reaches 1 and 2 when the table is removed.
     const fn zap(self, reclaim: Option<PmlUnderPtl>) -> Zap {
         Zap { pmd: self.pmd, pml: self.pml, reclaim, free: TableFree::Rcu, at_once: 1, later: 2 }
     }
 }
 
-/// `retract_page_tables()` of one VMA, without what it asks of the VMA. `look_again`: the PMD
-/// is looked at under PML (7.2).
+/// `retract_page_tables()` of one VMA, without its checks of the VMA. `look_again`: it checks the PMD entry under PML
+/// (7.2).
 fn retract(p: &mut Program, t: Tables, look_again: bool, reach: u8) {
     let Tables { pmd, pml, .. } = t;
     p.function("retract_page_tables", |p| {

@@ -1,4 +1,4 @@
-//! PT reclaim against the two that collapse.
+//! PT reclaim against the two collapses.
 
 use mmtrace_model::model::{invariant::Invariant, locks::exclusion::Rank, page_tables::entry::Pte};
 
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// What MADV_DONTNEED holds and does.
+/// The locks and the work of MADV_DONTNEED.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Dontneed {
     /// Zaps under the mmap_lock.
@@ -104,15 +104,16 @@ fn sc_1_12(s: &Setup<'_>, look: bool) -> World {
 
 /// The scenarios.
 pub(super) const SCENARIOS: &[Scenario] = &[
-    // Two that are right alone.
+    // Two threads that are each right alone.
     Scenario {
         id: "SC-1.8",
         thread: Some(PTE_NOLOCK),
         title: "the order of collapse, against PT reclaim under the VMA lock",
-        question: "C looks at the PMD and write-locks the VMA, in one order or the other; Z zaps the range and reclaims \
-               its table, under the mmap_lock or the VMA lock. Is the PMD still valid when C uses it?",
+        question: "C checks the PMD entry and write-locks the VMA, in one order or the other. Z zaps the range and \
+                   reclaims its table, under the mmap_lock or the VMA lock. Is the PMD entry still valid when C uses \
+                   it?",
         source: "mm/khugepaged.c:collapse_huge_page (6.12: check, then vma_start_write(); 6.18, 7.2: the other way \
-             round); mm/madvise.c:get_lock_mode; a crash report against linux-next, 2025-08",
+                 round); mm/madvise.c:get_lock_mode; a crash report against linux-next, 2025-08",
         sometimes: &[
             "the collapse succeeds",
             "the table is removed while the PTL is held since the zap",
@@ -124,7 +125,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "check-then-VW,off",
                 status: "6.12",
                 expect: Safe,
-                why: "without PT reclaim nobody takes the table of anonymous memory away under a read lock",
+                why: "without PT reclaim, nobody removes a table of anonymous memory under a read lock",
                 never: &[1, 2],
                 live: Live::Quiet,
                 build: |s| sc_1_8(s, Order::CheckThenLock, Flavour::Rwsem, Dontneed::Off),
@@ -133,7 +134,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "check-then-VW,mmapR",
                 status: "6.14",
                 expect: Safe,
-                why: "the mmap_lock is held for write over the look and the use, and PT reclaim needs it for read",
+                why: "C holds the mmap_lock for write from the check to the use, and PT reclaim needs it for read",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_8(s, Order::CheckThenLock, Flavour::Rwsem, Dontneed::Mmap),
@@ -142,26 +143,26 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "check-then-VW,vmaR",
                 status: "linux-next, August 2025",
                 expect: Breaks(Invariant::BadPmd),
-                why: "Z got the VMA lock before C got the mmap_lock; C looks at the PMD, waits for Z in vma_start_write(), \
-                  and goes on with what Z has cleared meanwhile",
+                why: "Z gets the VMA lock before C gets the mmap_lock. C checks the PMD entry, waits for Z in \
+                      vma_start_write(), and goes on with an entry that Z has cleared meanwhile",
                 never: &[],
-                live: Live::Unseen("no event shows when the PMD entry was looked at"),
+                live: Live::Unseen("no event shows when the PMD entry was checked"),
                 build: |s| sc_1_8(s, Order::CheckThenLock, Flavour::Refcount, Dontneed::Vma),
             },
             Variant {
                 id: "VW-then-check,off",
                 status: "6.18 without PT reclaim",
                 expect: Safe,
-                why: "nothing to be wrong about",
+                why: "without PT reclaim, nobody removes a table of anonymous memory under a read lock",
                 never: &[1, 2],
                 live: Live::Quiet,
                 build: |s| sc_1_8(s, Order::LockThenCheck, Flavour::Refcount, Dontneed::Off),
             },
             Variant {
                 id: "VW-then-check,mmapR",
-                status: "6.18 when the VMA lock is not to be had",
+                status: "6.18 when the VMA lock cannot be acquired",
                 expect: Safe,
-                why: "the mmap_lock excludes Z",
+                why: "C's write hold of the mmap_lock excludes Z",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_8(s, Order::LockThenCheck, Flavour::Refcount, Dontneed::Mmap),
@@ -170,22 +171,23 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "VW-then-check,vmaR",
                 status: "6.18, 7.2",
                 expect: Safe,
-                why: "once the VMA is write-locked nobody holds it for read, and the PMD that is then seen stays",
+                why: "once C has write-locked the VMA, nobody holds it for read, so the PMD entry that C then sees \
+                      stays",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_8(s, Order::LockThenCheck, Flavour::Refcount, Dontneed::Vma),
             },
         ],
     },
-    // Two that remove.
+    // Two threads that remove.
     Scenario {
         id: "SC-1.9",
         thread: Some(PTE_NOLOCK),
-        title: "two remove the same table",
-        question: "K retracts the table of a file mapping, Z reclaims it. K finds the PMD before it takes PML; Z holds \
-               the PTL when it wants PML. What must K look at again, and how may Z take PML?",
+        title: "two threads remove the same table",
+        question: "K retracts the table of a file mapping, and Z reclaims it. K finds the PMD entry before it takes \
+                   PML, and Z holds the PTL when it wants PML. What must K check again, and how may Z take PML?",
         source: "mm/khugepaged.c:retract_page_tables, check_pmd_state() under PML since 6.14; \
-             mm/memory.c:zap_empty_pte_table",
+                 mm/memory.c:zap_empty_pte_table",
         sometimes: &[
             "the table is retracted",
             "the table is removed while the PTL is held since the zap",
@@ -196,7 +198,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.7.2,trylock",
                 status: "6.14 to 7.2",
                 expect: Safe,
-                why: "under PML the PMD is looked at again, and PML is never waited for under the PTL",
+                why: "K checks the PMD entry again under PML, and Z never waits for PML under the PTL",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_9(s, Some(true), PmlUnderPtl::Trylock),
@@ -205,46 +207,50 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.6.12,trylock",
                 status: "what if: retract of 6.12 with PT reclaim",
                 expect: Breaks(Invariant::BadPmd),
-                why: "the PMD was a table before PML was taken; pte_lockptr() of an empty PMD is a wild pointer",
+                why: "the PMD entry pointed to a table only before K took PML. pte_lockptr() of an empty PMD entry is \
+                      a wild pointer",
                 never: &[],
                 live: Live::Unseen(UNSEEN),
                 build: |s| sc_1_9(s, Some(false), PmlUnderPtl::Trylock),
             },
             Variant {
                 id: "r.7.2,spin",
-                status: "what if: PML is tried until it is there",
+                status: "what if: Z tries PML until it gets it",
                 expect: Breaks(Invariant::Dead),
-                why: "K holds PML and wants the PTL, Z holds the PTL and wants PML",
+                why: "K holds PML and wants the PTL, and Z holds the PTL and wants PML",
                 never: &[],
-                live: Live::Unseen("both spin: no tracepoint, and no rule; lockdep does not see a trylock either"),
+                live: Live::Unseen(
+                    "both threads spin, so there is no tracepoint and no rule; lockdep does not see a trylock either",
+                ),
                 build: |s| sc_1_9(s, Some(true), PmlUnderPtl::Spin),
             },
             Variant {
                 id: "blocking",
                 status: "what if: spin_lock(pml); Z alone",
                 expect: Breaks(Invariant::Order),
-                why: "PML comes before the PTL in the lock order: one thread alone breaks the rule, two can deadlock",
+                why: "PML comes before the PTL in the lock order. One thread alone breaks that order, and two threads \
+                      can deadlock",
                 never: &[],
                 live: Live::Unseen("spinlocks have no tracepoints without lockdep"),
                 build: |s| sc_1_9(s, None, PmlUnderPtl::Lock),
             },
         ],
     },
-    // The one that walks.
+    // The thread that walks.
     Scenario {
         id: "SC-1.12",
         thread: Some(PTE_NOLOCK),
         title: "a walk finds that there is no table",
-        question: "Z zaps a range whose table R removes. pte_offset_map_lock() gives it none, and Z tries again. Where does it \
-                   have to begin?",
+        question: "Z zaps a range whose table R removes. pte_offset_map_lock() finds no table, and Z tries again. \
+                   Where must Z begin again?",
         source: "mm/memory.c:zap_pmd_range, \"if (addr != next) pmd--\"; mm/pgtable-generic.c:__pte_offset_map_lock",
-        sometimes: &["the table is removed", "Z has the table", "Z finds none after it has seen the PMD"],
+        sometimes: &["the table is removed", "Z gets the table", "Z finds no table after it has seen the PMD entry"],
         variants: &[
             Variant {
                 id: "again",
                 status: "6.5 to 7.2",
                 expect: Safe,
-                why: "the PMD is looked at anew: it is empty, so there is nothing to do",
+                why: "Z reads the PMD entry again and finds it empty, so there is nothing to do",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| sc_1_12(s, true),
@@ -253,10 +259,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "again-inside",
                 status: "negative test",
                 expect: Breaks(Invariant::Retry),
-                why: "only the map is tried again: nobody puts a table there, so Z goes round for ever",
+                why: "Z repeats only the pte_offset_map_lock() call. Nobody installs a table, so Z loops for ever",
                 never: &[],
                 live: Live::Unseen(
-                    "nothing happens any more, so there is no event; the soft-lockup watchdog would say so",
+                    "nothing happens any more, so there is no event; the soft-lockup watchdog would report it",
                 ),
                 build: |s| sc_1_12(s, false),
             },

@@ -51,9 +51,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     id: "SC-4.9",
     thread: Some(RETRACT),
     title: "collapse of a PTE-mapped huge page while a marker is installed",
-    question: "C empties the table under the PTL, drops it, takes PML and PTL and removes the table. U puts a guard or \
-               a poison marker into it in between, under mmap_lock for read or the VMA lock, as C. Is the marker \
-               lost, and what is the least that keeps it?",
+    question: "C empties the table under the PTL, drops the PTL, takes PML and PTL and removes the table. In between, \
+               U puts a guard or a poison marker into the table, under the mmap_lock for read or the VMA lock, as C. \
+               Is the marker lost, and which is the smallest change that keeps it?",
     source: "mm/khugepaged.c:collapse_pte_mapped_thp (6.12), try_collapse_pte_mapped_thp (7.2); observed on 6.12, 6.18 \
              and 7.2",
     sometimes: SOMETIMES,
@@ -61,80 +61,87 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
         breaks(
             "r.6.6 guard",
             "6.15 to 6.18: guards in file mappings",
-            "the PTL is dropped between the second scan and the removal",
+            "C drops the PTL between the second scan and the removal",
             |s| collapse_against(s, CollapsePte::V6_12, Installer::Guard(Mark::Never), true),
         ),
         breaks(
             "r.7.2 guard",
             "7.2",
-            "the PTL is dropped between the second scan and the removal; then only the PMD is compared, and \
-             VM_MAYBE_GUARD is not tested",
+            "C drops the PTL between the second scan and the removal. Before the removal it compares only the PMD \
+             entry and does not test VM_MAYBE_GUARD",
             |s| collapse_against(s, CollapsePte::V7_2, Installer::Guard(Mark::Before), true),
         ),
-        breaks("r.7.2 guard private", "7.2", "as in a shared mapping: PML comes first only with a userfaultfd", |s| {
-            collapse_against(s, CollapsePte::V7_2, Installer::Guard(Mark::Before), false)
-        }),
-        breaks("r.6.6 poison", "6.6 to 6.12", "the same window", |s| {
+        breaks(
+            "r.7.2 guard private",
+            "7.2",
+            "as in a shared mapping, because C takes PML first only with a userfaultfd",
+            |s| collapse_against(s, CollapsePte::V7_2, Installer::Guard(Mark::Before), false),
+        ),
+        breaks("r.6.6 poison", "6.6 to 6.12", "the window is that of r.6.6 guard", |s| {
             collapse_against(s, CollapsePte::V6_12, Installer::Poison, true)
         }),
-        breaks("r.7.2 poison", "7.2", "the same window", |s| {
+        breaks("r.7.2 poison", "7.2", "the window is that of r.7.2 guard", |s| {
             collapse_against(s, CollapsePte::V7_2, Installer::Poison, true)
         }),
         safe(
             "r.7.2 poison private",
             "7.2",
-            "for private mappings with a userfaultfd PML is taken first, and the PTL is kept",
+            "in private mappings with a userfaultfd, C takes PML first and keeps the PTL",
             &[],
             |s| collapse_against(s, CollapsePte::V7_2, Installer::Poison, false),
         ),
-        safe("r.6.6 copy", "6.6 to 6.12", "the case that PML is taken first for: UFFDIO_COPY, private", &[], |s| {
-            collapse_against(s, CollapsePte::V6_12, Installer::Copy, false)
-        }),
-        safe("r.7.2 copy", "7.2", "as r.6.6 copy", &[], |s| {
+        safe(
+            "r.6.6 copy",
+            "6.6 to 6.12",
+            "C takes PML first for this case: UFFDIO_COPY into a private mapping",
+            &[],
+            |s| collapse_against(s, CollapsePte::V6_12, Installer::Copy, false),
+        ),
+        safe("r.7.2 copy", "7.2", "as for r.6.6 copy", &[], |s| {
             collapse_against(s, CollapsePte::V7_2, Installer::Copy, false)
         }),
         safe(
             "r.7.2 wp",
             "7.2",
-            "registering needs the mmap_lock for write; with it held for read the test at the start is final",
+            "a registration needs the mmap_lock for write. C holds it for read, so its test at the start is final",
             &[3],
             |s| collapse_against(s, CollapsePte::V7_2, Installer::RegisterWp, true),
         ),
         safe(
             "fix.pml-first guard",
             CANDIDATE,
-            "PML before the second scan for every VMA, as it is for private ones with a userfaultfd: the condition \
-             goes, and nothing is added; the PTL is not dropped between the scan and the removal. The smallest change \
-             that is safe for every marker; it costs a longer hold of PML",
+            "C takes PML before the second scan for every VMA, as it does for private ones with a userfaultfd. The \
+             change drops the condition and adds nothing: C does not drop the PTL between the scan and the removal. It \
+             is the smallest change that is safe for every marker, and it costs a longer hold of PML",
             &[],
             |s| collapse_against(s, PML_FIRST, Installer::Guard(Mark::Before), true),
         ),
-        safe("fix.pml-first poison", CANDIDATE, "as for guards", &[], |s| {
+        safe("fix.pml-first poison", CANDIDATE, "as for fix.pml-first guard", &[], |s| {
             collapse_against(s, PML_FIRST, Installer::Poison, true)
         }),
         safe(
             "fix.rescan guard",
             CANDIDATE,
-            "the table is looked into once more under both locks, beside pmd_same(): as safe, one scan more, and PML \
-             is held as short as now",
+            "C scans the table once more under both locks, beside pmd_same(). This is as safe as fix.pml-first. It \
+             costs one scan more, and C holds PML no longer than now",
             &[],
             |s| collapse_against(s, RESCAN, Installer::Guard(Mark::Before), true),
         ),
-        safe("fix.rescan poison", CANDIDATE, "as for guards", &[], |s| {
+        safe("fix.rescan poison", CANDIDATE, "as for fix.rescan guard", &[], |s| {
             collapse_against(s, RESCAN, Installer::Poison, true)
         }),
         safe(
             "fix.trylock",
             CANDIDATE,
-            "PML is tried with the PTL held, which PT reclaim does as well: as safe; the collapse fails when PML is \
-             busy, after it has emptied the table",
+            "C tries PML while it holds the PTL, as PT reclaim does. This is as safe as fix.pml-first. The collapse \
+             fails when PML is busy, after it has emptied the table",
             &[],
             |s| collapse_against(s, TRYLOCK, Installer::Poison, true),
         ),
         safe(
             "fix.guard guard",
             CANDIDATE,
-            "VM_MAYBE_GUARD is tested under both locks: enough for guards, see the next one",
+            "C tests VM_MAYBE_GUARD under both locks. This is enough for guards, but not for poison (fix.guard poison)",
             &[],
             |s| collapse_against(s, GUARD, Installer::Guard(Mark::Before), true),
         ),
@@ -144,22 +151,23 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
         safe(
             "fix.uffd poison",
             CANDIDATE,
-            "PML first for shared mappings with a userfaultfd too: enough for poison, since registering and \
-             unregistering need the mmap_lock for write; see the next one",
+            "C takes PML first for shared mappings with a userfaultfd too. This is enough for poison, because \
+             registering and unregistering need the mmap_lock for write, but not for guards (fix.uffd guard)",
             &[],
             |s| collapse_against(s, UFFD, Installer::Poison, true),
         ),
-        breaks("fix.uffd guard", SMALLER, "guards need no userfaultfd", |s| {
+        breaks("fix.uffd guard", SMALLER, "a guard needs no userfaultfd", |s| {
             collapse_against(s, UFFD, Installer::Guard(Mark::Before), true)
         }),
         safe(
             "fix.armed poison",
             CANDIDATE,
-            "userfaultfd_armed() under both locks: keeps poison, but no table of such a VMA is ever removed",
+            "C tests userfaultfd_armed() under both locks. This keeps poison, but C never removes a table of such a \
+             VMA",
             &[0, 2],
             |s| collapse_against(s, ARMED, Installer::Poison, true),
         ),
-        breaks("fix.armed guard", SMALLER, "guards need no userfaultfd", |s| {
+        breaks("fix.armed guard", SMALLER, "a guard needs no userfaultfd", |s| {
             collapse_against(s, ARMED, Installer::Guard(Mark::Before), true)
         }),
     ],

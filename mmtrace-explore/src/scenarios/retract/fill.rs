@@ -1,4 +1,4 @@
-//! Page faults and system calls that fill entries, against each other, and where the PMD changes under them.
+//! Page faults and system calls that fill entries, against each other, and while the PMD entry changes.
 
 use super::initial_states::{Base, Installer};
 use crate::{
@@ -35,7 +35,7 @@ fn fault(s: &Setup<'_>, b: &mut Base, at: At, access: Access, reach: u8) {
     b.w.thread("F", p);
 }
 
-/// A huge PMD maps the range; U needs a table there.
+/// A huge PMD entry maps the range, and U needs a table there.
 fn huge(s: &Setup<'_>, installer: Installer) -> World {
     let mut b = Base::new(1);
     let area = b.area("vma", None, 1, true);
@@ -46,7 +46,7 @@ fn huge(s: &Setup<'_>, installer: Installer) -> World {
     b.done()
 }
 
-/// Two fill the only entry.
+/// Two threads fill the only entry.
 fn both(s: &Setup<'_>, other: Option<Installer>) -> World {
     let mut b = Base::new(1);
     let area = b.area("vma", Some("A"), 1, false);
@@ -95,46 +95,54 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-4.13",
         thread: Some(RETRACT),
         title: "a marker where a huge PMD maps the file",
-        question: "U drops the huge PMD and allocates a table for its marker; F, a read fault, finds no PMD and sets a huge \
-               one. Whose is in the end?",
+        question: "U drops the huge PMD entry and allocates a table for its marker. F, a read fault, finds no PMD \
+                   entry and sets a huge one. Which of the two entries stays?",
         source: "found missing; mm/mprotect.c:change_pmd_range, mm/pagewalk.c:walk_pmd_range, mm/memory.c:do_set_pmd",
         sometimes: &["the fault is done", "user space is told that it is done", "a new table is allocated"],
         variants: &[
             safe(
                 "wp",
                 "6.12, 7.2",
-                "every change of the PMD is made under PML by who has looked at it there; if U finds a huge PMD again, it \
-             begins again",
+                "a thread changes the PMD entry only under PML, after it has checked the entry there. If U finds a \
+                 huge PMD entry again, it begins again",
                 &[],
                 |s| huge(s, Installer::Wp),
             ),
-            safe("guard", "7.2", "as wp", &[], |s| huge(s, Installer::Guard(Mark::Before))),
+            safe("guard", "7.2", "as for wp", &[], |s| huge(s, Installer::Guard(Mark::Before))),
         ],
     },
     Scenario {
         id: "SC-4.14",
         thread: Some(RETRACT),
-        title: "two fill the same hole of a private mapping",
-        question: "UFFDIO_COPY and a write fault, or UFFDIO_COPY and UFFDIO_POISON, at one address. They have no lock in \
-               common but the PTL. Does one overwrite the other?",
+        title: "two threads fill the same hole of a private mapping",
+        question: "UFFDIO_COPY and a write fault, or UFFDIO_COPY and UFFDIO_POISON, run at one address. They have no \
+                   lock in common but the PTL. Does one overwrite the other's entry?",
         source: "found missing; mm/userfaultfd.c:mfill_atomic_install_pte, mfill_atomic_pte_poison, mm/memory.c:finish_fault",
         sometimes: &["the fault is done", "user space is told that it is done"],
         variants: &[
-            safe("fault", "6.6 to 7.2", "whoever has the PTL second finds the entry filled and gives up", &[], |s| {
-                both(s, None)
-            }),
-            safe("poison", "6.6 to 7.2", "whoever has the PTL second finds the entry filled: -EEXIST", &[0], |s| {
-                both(s, Some(Installer::Poison))
-            }),
+            safe(
+                "fault",
+                "6.6 to 7.2",
+                "the thread that gets the PTL second finds the entry filled and gives up",
+                &[],
+                |s| both(s, None),
+            ),
+            safe(
+                "poison",
+                "6.6 to 7.2",
+                "the thread that gets the PTL second finds the entry filled and returns -EEXIST",
+                &[0],
+                |s| both(s, Some(Installer::Poison)),
+            ),
         ],
     },
     Scenario {
         id: "SC-4.15",
         thread: Some(RETRACT),
         title: "collapse of a PTE-mapped huge page, against a fault and against PT reclaim",
-        question: "C empties the table, drops the PTL for PML, and removes the table. F, a fault, maps a page of the folio \
-               into it; or Z, MADV_DONTNEED, zaps the range and removes the table itself. Both hold the mmap_lock for \
-               read, as C. What keeps them apart?",
+        question: "C empties the table, drops the PTL for PML, and removes the table. F, a fault, maps a page of the \
+                   folio into it, or Z, an MADV_DONTNEED, zaps the range and removes the table itself. F and Z hold \
+                   the mmap_lock for read, as C. What keeps them apart?",
         source: "found missing; mm/khugepaged.c:collapse_pte_mapped_thp (6.12), try_collapse_pte_mapped_thp (7.2)",
         sometimes: &[
             "the table is removed by C",
@@ -146,17 +154,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             safe(
                 "r.6.6 fault",
                 "6.6 to 6.12",
-                "both hold the folio's lock until they are done with the table",
+                "C and F hold the folio lock until they are done with the table",
                 &[2, 3],
                 |s| collapsed(s, CollapsePte::V6_12, Other::Fault),
             ),
-            safe("fault", "7.2", "both hold the folio's lock until they are done with the table", &[2, 3], |s| {
+            safe("fault", "7.2", "C and F hold the folio lock until they are done with the table", &[2, 3], |s| {
                 collapsed(s, CollapsePte::V7_2, Other::Fault)
             }),
             safe(
                 "reclaim",
                 "7.2",
-                "C stays in its RCU section and looks at the PMD again each time it has taken the locks",
+                "C stays in its RCU section and checks the PMD entry again each time it has taken the locks",
                 &[2],
                 |s| collapsed(s, CollapsePte::V7_2, Other::Reclaim),
             ),

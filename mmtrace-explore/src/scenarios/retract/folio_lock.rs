@@ -1,4 +1,4 @@
-//! retract_page_tables() against what the folio lock or i_mmap_rwsem keeps away: faults, migration, munmap.
+//! retract_page_tables() against the threads that the folio lock or i_mmap_rwsem keeps away: faults, migration, munmap.
 
 use super::{L25, initial_states::Base};
 use crate::{
@@ -30,8 +30,8 @@ fn write_fault(s: &Setup<'_>, rules: Retract) -> World {
     b.done()
 }
 
-const FAULT_WHY: &str = "F waits for the folio before it maps anything, and K holds it until the table is gone: the \
-                         table is empty when it is removed, and F gets a new one";
+const FAULT_WHY: &str = "F waits for the folio before it maps anything, and K holds the folio lock until the table is \
+                         gone. The table is therefore empty when K removes it, and F gets a new one";
 
 const fn fault_variant(id: &'static str, status: &'static str, never: &'static [u8], build: Build) -> Variant {
     Variant { id, status, expect: Safe, why: FAULT_WHY, never, live: Live::Quiet, build }
@@ -39,7 +39,7 @@ const fn fault_variant(id: &'static str, status: &'static str, never: &'static [
 
 type Build = fn(&Setup<'_>) -> World;
 
-/// One index of the page cache, and one entry of the table, that `slot` maps.
+/// One index of the page cache, and one entry of the table; `slot` maps both.
 fn cached(s: &Setup<'_>, slot: u8, holes: Holes, rules: Retract, other: Other) -> World {
     let mut b = Base::new(1);
     let area = b.area("vma", Some("A"), 1, true);
@@ -97,8 +97,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-4.2",
         thread: Some(RETRACT),
         title: "retract while a write fault sets anon_vma",
-        question: "F, a write fault in a private mapping, sets anon_vma after K has tested it. Does it matter that the \
-               test is racy?",
+        question: "F, a write fault in a private mapping, sets anon_vma after K has tested it. Is this race harmful?",
         source: "the thread, the comment on vma->anon_vma in the patch",
         sometimes: &[
             "the table is removed",
@@ -117,8 +116,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-4.7",
         thread: Some(RETRACT),
         title: "retract while a page of the range is migrated",
-        question: "T replaces a page of the range by a migration entry and later puts it back, through the rmap, under no \
-               lock of the mm. Can the entry be in the table when K removes it, or come back into it afterwards?",
+        question: "T replaces a page of the range by a migration entry and later puts the page back, through the rmap, \
+                   under no lock of the mm. Can the entry be in the table when K removes it, or can the page come back \
+                   into the table afterwards?",
         source: "mm/migrate.c:remove_migration_pte, mm/khugepaged.c:collapse_file",
         sometimes: &["the table is removed", "the page is migrated"],
         variants: &[
@@ -126,7 +126,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "merged",
                 status: "6.6 to 7.2",
                 expect: Safe,
-                why: "both hold the old folio's lock for all of it; whoever comes second finds it unmapped or gone",
+                why: "both hold the old folio's lock for the whole operation. The second one finds the folio unmapped \
+                      or gone",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| cached(s, SMALL, Holes::MERGED, Retract::V6_6, Other::Migrate),
@@ -135,11 +136,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "no-folio-lock",
                 status: "negative test",
                 expect: Breaks(Invariant::Empty),
-                why: "K does not lock the old folio: try_to_unmap() passes over the migration entry, which is in the table \
-                  when it is removed",
+                why: "K does not lock the old folio. try_to_unmap() skips the migration entry, which is in the table \
+                      when K removes it",
                 never: &[],
                 live: Live::Unseen(
-                    "L25 asks for pages and markers: another entry may be that of a page that was truncated and poisoned",
+                    "L25 looks for pages and markers; another entry may be that of a page that was truncated and \
+                     poisoned",
                 ),
                 build: |s| {
                     let holes = Holes { lock_old: false, ..Holes::MERGED };
@@ -152,8 +154,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-4.8",
         thread: Some(RETRACT),
         title: "retract while a fault fills a hole of the file",
-        question: "The range has a hole. F, a fault in it, would put a small page there and map it. What keeps F away \
-               from the table between K's look at the hole and the removal?",
+        question: "The range has a hole. F, a fault in the hole, would put a small page there and map it. What keeps F \
+                   away from the table between K's check of the hole and the removal?",
         source: "the thread, the comment on XA_RETRY_ENTRY; mm/khugepaged.c:collapse_file (6.6 to 7.2)",
         sometimes: &["the table is removed", "the fault fills the hole"],
         variants: &[
@@ -161,27 +163,27 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "merged",
                 status: "6.6 to 7.2",
                 expect: Safe,
-                why: "holes are counted again and marked under xa_lock, which is held until the new folio is there, \
-                  locked: F waits for the marker to go and then for the folio",
+                why: "K counts the holes again and marks them under xa_lock, and holds xa_lock until the new, locked \
+                      folio is there. F waits for the marker to go and then for the folio",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| cached(s, HOLE, Holes::MERGED, Retract::V6_6, Other::Fault),
             },
             Variant {
                 id: "small folio",
-                status: "6.6 to 7.2; the page is there, and so there is no hole",
+                status: "6.6 to 7.2; the page is there, so there is no hole",
                 expect: Safe,
-                why: "K and F lock the small folio; who comes second looks whether it still is in the page cache",
+                why: "K and F lock the small folio. The second one checks whether it is still in the page cache",
                 never: &[1],
                 live: Live::Quiet,
                 build: |s| cached(s, SMALL, Holes::MERGED, Retract::V6_6, Other::Fault),
             },
             Variant {
                 id: "no-retry",
-                status: "what xa_lock does alone",
+                status: "the effect of xa_lock alone",
                 expect: Safe,
-                why: "without the markers xa_lock suffices for the table: a page is added only under it. The markers are \
-                  for those who look without it, as a userfaultfd does for missing pages",
+                why: "without the markers, xa_lock keeps the table safe, because a page is added only under it. The \
+                      markers are for threads that look without xa_lock, as a userfaultfd does for missing pages",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| {
@@ -191,9 +193,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             },
             Variant {
                 id: "no-xa-lock",
-                status: "what the markers do alone",
+                status: "the effect of the markers alone",
                 expect: Safe,
-                why: "xa_lock is dropped after the holes are marked: the markers suffice for the table",
+                why: "K drops xa_lock after it has marked the holes, and the markers keep the table safe",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| {
@@ -205,8 +207,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "no-retry no-xa-lock",
                 status: "negative test",
                 expect: Breaks(Invariant::Empty),
-                why: "neither: F puts a small page into the hole and maps it, K replaces it unseen and removes the table \
-                  with it",
+                why: "with neither, F puts a small page into the hole and maps it. K replaces the page without \
+                      noticing it and removes the table with it",
                 never: &[],
                 live: L25,
                 build: |s| {
@@ -218,7 +220,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "no-count",
                 status: "negative test",
                 expect: Breaks(Invariant::Empty),
-                why: "holes are not counted again: F has filled one since K looked",
+                why: "K does not count the holes again, and F has filled one since K looked",
                 never: &[],
                 live: L25,
                 build: |s| {
@@ -232,8 +234,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-4.10",
         thread: Some(RETRACT),
         title: "retract while the VMA is unmapped",
-        question: "W has detached the VMA, downgraded the mmap_lock and zapped the range; it is still in the rmap tree, \
-               and K finds it there. Do both free the table, or does K read a PMD page that is gone?",
+        question: "W has detached the VMA, downgraded the mmap_lock and zapped the range. The VMA is still in the rmap \
+                   tree, and K finds it there. Do both free the table, or does K read a PMD page that is gone?",
         source: "mm/vma.c:unmap_region, mm/memory.c:free_pgtables, mm/khugepaged.c:retract_page_tables",
         sometimes: &["the table is removed by K", "the range is unmapped"],
         variants: &[
@@ -241,8 +243,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.6.6",
                 status: "merged; 6.6 to 6.12",
                 expect: Safe,
-                why: "K holds i_mmap for read: W takes the VMA out of the tree, under i_mmap for write, before it frees \
-                  tables",
+                why: "K holds i_mmap for read. W takes the VMA out of the tree, under i_mmap for write, before it \
+                      frees tables",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| unmapped(s, Retract::V6_6, Flavour::Rwsem),
@@ -251,7 +253,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.7.2",
                 status: "7.2",
                 expect: Safe,
-                why: "as 6.6",
+                why: "as for r.6.6",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| unmapped(s, Retract::V7_2, Flavour::Refcount),

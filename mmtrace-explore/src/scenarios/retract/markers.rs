@@ -1,4 +1,4 @@
-//! retract_page_tables() against what fills entries without the folio lock.
+//! retract_page_tables() against threads that fill entries without the folio lock.
 
 use super::{
     L25, SOMETIMES,
@@ -24,17 +24,17 @@ const V6_6: &str = "merged; 6.6 to 6.12";
 const V7_2: &str = "7.2";
 const CANDIDATE: &str = "a change that no kernel has";
 
-/// `fix.scan`: 7.2, and the table is looked into under both locks; the tests under them go.
+/// `fix.scan`: 7.2 with a scan of the table under both locks, in place of the tests under them.
 pub(super) const SCAN: Retract = Retract { under: Tests::NONE, scan: Scan::UnderBoth, ..Retract::V7_2 };
 
 const ARMED: Retract = Retract { early: Tests::ARMED, under: Tests::ARMED, ..Retract::V7_2 };
 const FLAG: Retract = Retract { early: Tests::POISON, under: Tests::POISON, ..Retract::V7_2 };
 
-/// SC-4.1 `r.6.6`, enlarged: khugepaged retracts the tables of up to three VMAs of the file in one
-/// mm, `entries` entries each; VMA i has `threads[i]` threads, in all no more than four, of which each registers the
-/// VMA for uffd-wp and write-protects an entry, its own one as long as there are enough of them. Safe.
+/// SC-4.1 `r.6.6`, enlarged: khugepaged retracts the tables of up to three VMAs of the file in one mm, with `entries`
+/// entries each. VMA i has `threads[i]` threads, and all VMAs together have at most four. Each thread registers the VMA
+/// for uffd-wp and write-protects an entry, one of its own if there are enough. It is safe.
 ///
-/// Distinct states, every interleaving (order `reduced` in brackets):
+/// Distinct states of every interleaving (order `reduced` in brackets):
 ///
 /// | `threads` | states | |
 /// | --- | --- | --- |
@@ -46,11 +46,11 @@ const FLAG: Retract = Retract { early: Tests::POISON, under: Tests::POISON, ..Re
 /// | `[1, 1, 1]` | 12,634,303 | (4,218,144) |
 /// | `[2, 2]` | more than 33 million | |
 ///
-/// `entries` makes a state larger, not their number: an entry that nobody writes does not vary.
+/// `entries` makes each state larger, but adds no states: an entry that no thread writes does not vary.
 ///
 /// # Panics
 ///
-/// When there are more VMAs or threads than that, or no entries.
+/// If there are more VMAs or threads than that, or no entries.
 #[must_use]
 pub(crate) fn enlarged(entries: u8, threads: &[u8]) -> World {
     const VMAS: [(&str, &str); 3] = [("vma1", "A"), ("vma2", "B"), ("vma3", "C")];
@@ -83,9 +83,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-4.1",
         thread: Some(RETRACT),
         title: "retract while a VMA is registered for uffd-wp and a hole is write-protected",
-        question: "K removes the empty table of a file mapping; U registers the VMA with userfaultfd and write-protects a \
-               page that is not mapped: a marker is put into the table. U needs neither the folio lock nor i_mmap. Is \
-               the marker lost?",
+        question: "K removes the empty table of a file mapping. U registers the VMA with userfaultfd and \
+                   write-protects a page that is not mapped, which puts a marker into the table. U needs neither the \
+                   folio lock nor i_mmap. Is the marker lost?",
         source: "the thread, Peter Xu's question of 2023-05-29 and Hugh Dickins's answer; mm/khugepaged.c:retract_page_tables",
         sometimes: SOMETIMES,
         variants: &[
@@ -93,7 +93,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.trylock",
                 status: "until 6.5",
                 expect: Safe,
-                why: "the mmap_lock is held for write while the table goes: U is before it or after it",
+                why: "K holds the mmap_lock for write while it removes the table, so U comes before or after",
                 never: &[3],
                 live: Live::Quiet,
                 build: |s| retract_against(s, Retract::TRYLOCK, Installer::RegisterWp, true),
@@ -102,8 +102,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.posted",
                 status: POSTED,
                 expect: Breaks(Invariant::Marker),
-                why: "uffd-wp is tested before the locks are taken; after the test U registers, and puts its marker into \
-                  the table that K removes",
+                why: "K tests uffd-wp before it takes the locks. After the test, U registers and puts its marker into \
+                      the table that K removes",
                 never: &[],
                 live: L25,
                 build: |s| retract_against(s, Retract::POSTED, Installer::RegisterWp, true),
@@ -112,8 +112,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.6.6",
                 status: V6_6,
                 expect: Safe,
-                why: "tested again under PML and PTL: either K sees the flag, or U comes later and finds that the PMD has \
-                  changed",
+                why: "K tests again under PML and PTL. Either K sees the flag, or U comes later and finds that the PMD \
+                      entry has changed",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| retract_against(s, Retract::V6_6, Installer::RegisterWp, true),
@@ -122,7 +122,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.7.2",
                 status: V7_2,
                 expect: Safe,
-                why: "as 6.6",
+                why: "as for r.6.6",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| retract_against(s, Retract::V7_2, Installer::RegisterWp, true),
@@ -133,8 +133,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-4.3",
         thread: Some(RETRACT),
         title: "retract while UFFDIO_COPY fills an entry of a private mapping",
-        question: "UFFDIO_COPY into a private mapping sets anon_vma and puts a page of its own into the table: no page \
-               cache, no folio lock. Is the page lost?",
+        question: "UFFDIO_COPY into a private mapping sets anon_vma and puts a page of its own into the table. It uses \
+                   neither the page cache nor the folio lock. Is the page lost?",
         source: "the thread; mm/khugepaged.c, the comment on racing userfaultfd_ioctl() in retract_page_tables",
         sometimes: SOMETIMES,
         variants: &[
@@ -142,7 +142,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.trylock",
                 status: "until 6.5",
                 expect: Safe,
-                why: "the mmap_lock is held for write, and anon_vma is tested under it",
+                why: "K holds the mmap_lock for write and tests anon_vma under it",
                 never: &[3],
                 live: Live::Quiet,
                 build: |s| retract_against(s, Retract::TRYLOCK, Installer::Copy, false),
@@ -151,8 +151,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.posted",
                 status: POSTED,
                 expect: Breaks(Invariant::Empty),
-                why: "anon_vma is tested before the locks are taken, and the folio lock does not keep UFFDIO_COPY away: \
-                  the table is removed with the page in it",
+                why: "K tests anon_vma before it takes the locks, and the folio lock does not keep UFFDIO_COPY away. K \
+                      removes the table with the page in it",
                 never: &[],
                 live: L25,
                 build: |s| retract_against(s, Retract::POSTED, Installer::Copy, false),
@@ -161,7 +161,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.6.6",
                 status: V6_6,
                 expect: Safe,
-                why: "anon_vma is set before the page is put there, and tested again under the locks",
+                why: "UFFDIO_COPY sets anon_vma before it maps the page, and K tests anon_vma again under the locks",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| retract_against(s, Retract::V6_6, Installer::Copy, false),
@@ -170,7 +170,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.7.2",
                 status: V7_2,
                 expect: Safe,
-                why: "as 6.6",
+                why: "as for r.6.6",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| retract_against(s, Retract::V7_2, Installer::Copy, false),
@@ -179,7 +179,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "fix.scan",
                 status: CANDIDATE,
                 expect: Safe,
-                why: "the table is looked into under both locks in place of the tests: the page is found",
+                why: "K scans the table under both locks in place of the tests, and finds the page",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| retract_against(s, SCAN, Installer::Copy, false),
@@ -190,8 +190,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-4.4",
         thread: Some(RETRACT),
         title: "retract of a table with a poison marker",
-        question: "UFFDIO_POISON in a shared mapping that is registered for minor faults: no anon_vma, no uffd-wp, no \
-               guard flag. Does anything keep K from removing the table with the marker, and what would?",
+        question: "U poisons a page in a shared mapping that is registered for minor faults. The VMA has no anon_vma, \
+                   no uffd-wp and no guard flag. Does anything keep K from removing the table with the marker, and \
+                   which change would?",
         source: "the thread's question, asked of poison; mm/userfaultfd.c:mfill_atomic_pte_poison; observed on 6.12 and 7.2",
         sometimes: SOMETIMES,
         variants: &[
@@ -199,16 +200,16 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.trylock",
                 status: "until 6.5",
                 expect: Breaks(Invariant::Marker),
-                why: "no lock matters: nothing tests for poison",
+                why: "nothing tests for poison, whatever locks K holds",
                 never: &[],
-                live: Live::Unseen("L25 is true of kernels from 6.6 on: before, page tables were freed otherwise"),
+                live: Live::Unseen("L25 is true of kernels from 6.6 on; earlier kernels freed page tables differently"),
                 build: |s| retract_against(s, Retract::TRYLOCK, Installer::Poison, true),
             },
             Variant {
                 id: "r.6.6",
                 status: V6_6,
                 expect: Breaks(Invariant::Marker),
-                why: "none of the tests is about poison; it needs no race",
+                why: "none of the tests is about poison, so K loses the marker without a race",
                 never: &[],
                 live: L25,
                 build: |s| retract_against(s, Retract::V6_6, Installer::Poison, true),
@@ -217,7 +218,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.7.2",
                 status: V7_2,
                 expect: Breaks(Invariant::Marker),
-                why: "none of the tests is about poison; it needs no race",
+                why: "none of the tests is about poison, so K loses the marker without a race",
                 never: &[],
                 live: L25,
                 build: |s| retract_against(s, Retract::V7_2, Installer::Poison, true),
@@ -226,7 +227,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.7.2 private",
                 status: V7_2,
                 expect: Safe,
-                why: "in a private mapping anon_vma is set before the marker, and tested",
+                why: "in a private mapping, U sets anon_vma before the marker, and K tests anon_vma",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| retract_against(s, Retract::V7_2, Installer::Poison, false),
@@ -235,9 +236,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "fix.scan",
                 status: CANDIDATE,
                 expect: Safe,
-                why: "every entry is looked at once PML and PTL are held, and K gives up if one is not none. The smallest \
-                  change that is safe for every marker: no new lock, no flag, and the tests under the locks can go; \
-                  without either lock, or before them, it is not enough",
+                why: "K scans every entry once it holds PML and PTL, and gives up if one is not none. It is the \
+                      smallest change that is safe for every marker: it needs no new lock and no flag, and the tests \
+                      under the locks can go. A scan without either lock, or before them, is not enough",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| retract_against(s, SCAN, Installer::Poison, true),
@@ -246,7 +247,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "fix.scan unregister",
                 status: CANDIDATE,
                 expect: Safe,
-                why: "the marker itself is looked for, so it does not matter what the VMA has become",
+                why: "K looks for the marker itself, so the state of the VMA does not matter",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| retract_against(s, SCAN, Installer::PoisonUnregister, true),
@@ -255,7 +256,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "fix.scan-early",
                 status: "smaller than fix.scan: not enough",
                 expect: Breaks(Invariant::Marker),
-                why: "looked into before any lock is taken: the marker comes after the look",
+                why: "K scans before it takes any lock, and the marker comes after the scan",
                 never: &[],
                 live: L25,
                 build: |s| {
@@ -267,8 +268,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "fix.scan-ptl",
                 status: "smaller than fix.scan: not enough",
                 expect: Breaks(Invariant::Marker),
-                why: "looked into under the PTL alone, which is dropped because PML comes before it: the marker comes in \
-                  between",
+                why: "K scans under the PTL alone and drops it, because PML comes before it. The marker comes in \
+                      between",
                 never: &[],
                 live: L25,
                 build: |s| {
@@ -280,7 +281,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "fix.scan-pml",
                 status: "smaller than fix.scan: not enough",
                 expect: Breaks(Invariant::Marker),
-                why: "looked into under PML alone: entries change under the PTL",
+                why: "K scans under PML alone, but entries change under the PTL",
                 never: &[],
                 live: L25,
                 build: |s| {
@@ -292,8 +293,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "fix.armed",
                 status: CANDIDATE,
                 expect: Safe,
-                why: "userfaultfd_armed() in place of userfaultfd_wp(), before and under the locks: enough while the VMA \
-                  stays registered, see the next one",
+                why: "K tests userfaultfd_armed() in place of userfaultfd_wp(), before and under the locks. This is \
+                      enough while the VMA stays registered, but not after that (fix.armed unregister)",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| retract_against(s, ARMED, Installer::RegisterPoison, true),
@@ -302,7 +303,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "fix.armed unregister",
                 status: "smaller than fix.scan: not enough",
                 expect: Breaks(Invariant::Marker),
-                why: "the marker outlives UFFDIO_UNREGISTER (and mremap, and the end of the userfaultfd); the flag does not",
+                why: "the marker outlives UFFDIO_UNREGISTER, mremap and the end of the userfaultfd, and the flag does \
+                      not",
                 never: &[],
                 live: L25,
                 build: |s| retract_against(s, ARMED, Installer::PoisonUnregister, true),
@@ -311,8 +313,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "fix.flag",
                 status: CANDIDATE,
                 expect: Safe,
-                why: "a sticky flag for poison, set before the marker and tested as VM_MAYBE_GUARD is: safe, but larger, \
-                  since the flag has to be kept through merge, split and mremap",
+                why: "U sets a sticky flag for poison before the marker, and K tests it as it tests VM_MAYBE_GUARD. \
+                      This is safe but larger, because the kernel must keep the flag through merge, split and mremap",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| retract_against(s, FLAG, Installer::PoisonFlag(true), true),
@@ -321,7 +323,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "fix.flag-late",
                 status: "negative test",
                 expect: Breaks(Invariant::Marker),
-                why: "the flag is set after the marker: K comes in between",
+                why: "U sets the flag after the marker, and K comes in between",
                 never: &[],
                 live: L25,
                 build: |s| retract_against(s, FLAG, Installer::PoisonFlag(false), true),
@@ -333,7 +335,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         thread: Some(RETRACT),
         title: "retract while a guard is installed",
         question: "MADV_GUARD_INSTALL puts a marker into the table of a file mapping. Does K see that the VMA may have \
-               guards?",
+                   guards?",
         source: "mm/madvise.c:madvise_guard_install, mm/khugepaged.c:file_backed_vma_is_retractable (7.2)",
         sometimes: SOMETIMES,
         variants: &[
@@ -341,7 +343,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.6.6",
                 status: "6.15 to 6.18: guards in file mappings, retract as in 6.6",
                 expect: Breaks(Invariant::Marker),
-                why: "nothing tests for guards; it needs no race",
+                why: "nothing tests for guards, so K loses the marker without a race",
                 never: &[],
                 live: L25,
                 build: |s| retract_against(s, Retract::V6_6, Installer::Guard(Mark::Never), true),
@@ -350,7 +352,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.7.2",
                 status: V7_2,
                 expect: Safe,
-                why: "VM_MAYBE_GUARD is set before the PTL is taken for the marker, and tested under it",
+                why: "U sets VM_MAYBE_GUARD before it takes the PTL for the marker, and K tests the flag under the PTL",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| retract_against(s, Retract::V7_2, Installer::Guard(Mark::Before), true),
@@ -359,7 +361,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.7.2 flag-late",
                 status: "negative test",
                 expect: Breaks(Invariant::Marker),
-                why: "the flag is set after the marker: K tests it in between",
+                why: "U sets the flag after the marker, and K tests it in between",
                 never: &[],
                 live: L25,
                 build: |s| retract_against(s, Retract::V7_2, Installer::Guard(Mark::After), true),
@@ -368,7 +370,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "fix.scan",
                 status: CANDIDATE,
                 expect: Safe,
-                why: "the marker is found; the flag is not needed under the locks, and its order does not matter",
+                why: "K finds the marker, so it needs no flag under the locks, and the order of flag and marker does \
+                      not matter",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| {
@@ -382,8 +385,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-4.16",
         thread: Some(RETRACT),
         title: "retract where PMD and PTE tables share one lock",
-        question: "Page-table locks are not split where there are few CPUs or spinlocks are large: mm->page_table_lock is \
-                   PML and PTL. K needs both. Does it wait for itself, and is the marker of U as safe as with two locks?",
+        question: "Where there are few CPUs or spinlocks are large, page-table locks are not split: \
+                   mm->page_table_lock is both PML and PTL. K needs both. Does K wait for itself, and is U's marker as \
+                   safe as with two locks?",
         source: "mm/khugepaged.c:retract_page_tables, if (ptl != pml); include/linux/mm.h:pte_lockptr, \
                  mm/Kconfig:SPLIT_PTE_PTLOCKS",
         sometimes: SOMETIMES,
@@ -392,7 +396,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.posted",
                 status: POSTED,
                 expect: Breaks(Invariant::Marker),
-                why: "as with split locks: after the test U registers, and puts its marker into the table that K removes",
+                why: "as with split locks, U registers after the test and puts its marker into the table that K \
+                      removes",
                 never: &[],
                 live: L25,
                 build: |s| unsplit(s, Retract::POSTED, Installer::RegisterWp),
@@ -401,7 +406,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.6.6",
                 status: V6_6,
                 expect: Safe,
-                why: "PML keeps U out of the table as the PTL does, and uffd-wp is tested again under it",
+                why: "PML keeps U out of the table as the PTL does, and K tests uffd-wp again under it",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| unsplit(s, Retract::V6_6, Installer::RegisterWp),
@@ -410,7 +415,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.7.2",
                 status: V7_2,
                 expect: Safe,
-                why: "as 6.6",
+                why: "as for r.6.6",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| unsplit(s, Retract::V7_2, Installer::RegisterWp),
@@ -419,7 +424,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "r.7.2 guard",
                 status: V7_2,
                 expect: Safe,
-                why: "the flag is set before the marker, and tested again under the lock",
+                why: "U sets the flag before the marker, and K tests it again under the lock",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| unsplit(s, Retract::V7_2, Installer::Guard(Mark::Before)),
@@ -428,9 +433,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "both",
                 status: "negative test",
                 expect: Breaks(Invariant::Dead),
-                why: "K takes PTL without asking whether it is PML, which it holds",
+                why: "K takes the PTL without checking whether it is PML, which K holds",
                 never: &[],
-                live: Live::Unseen("it spins, so there is no event; lockdep and the soft-lockup watchdog would say so"),
+                live: Live::Unseen(
+                    "K spins, so there is no event; lockdep and the soft-lockup watchdog would report it",
+                ),
                 build: |s| unsplit(s, Retract { if_split: false, ..Retract::V7_2 }, Installer::RegisterWp),
             },
         ],

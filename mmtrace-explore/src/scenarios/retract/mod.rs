@@ -9,12 +9,13 @@ pub(crate) mod initial_states;
 mod markers;
 mod mremap;
 
-/// A table that is removed with something in it.
+/// The rule that sees a table that is removed with something in it.
 const L25: Live = Live::Rule("L25");
-/// Why they do not see a PMD that is not what it was taken for.
-const NO_RULE: Live = Live::Unseen("no event shows a move of page tables, or the PMD entry when its lock is looked up");
+/// Why the live rules do not see a PMD entry that changed before its use.
+const NO_RULE: Live =
+    Live::Unseen("no event shows a move of page tables, or the PMD entry at the moment when its lock is looked up");
 
-/// What must occur where a table is removed and something is put into it.
+/// Situations that must occur if one thread removes a table and another one puts something into it.
 const SOMETIMES: &[&str] = &[
     "the table is removed",
     "user space is told that it is done",

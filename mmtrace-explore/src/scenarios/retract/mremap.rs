@@ -68,8 +68,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-4.6",
         thread: Some(RETRACT),
         title: "mremap moves the table that retract removes",
-        question: "M reads the old PMD and then takes the locks to move the table; K, which no longer takes the mmap_lock, \
-               removes it in between. What must M look at again, and what must it hold?",
+        question: "M reads the old PMD entry and then takes the locks to move the table. K, which no longer takes the \
+                   mmap_lock, removes the table in between. What must M check again, and which locks must it hold?",
         source: "mm/mremap.c:move_normal_pmd; \"mm/mremap: fix move_normal_pmd/retract_page_tables race\", October 2024",
         sometimes: &["the table is removed", "it is moved"],
         variants: &[
@@ -77,7 +77,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "no-recheck",
                 status: "6.6 to 6.11",
                 expect: Breaks(Invariant::BadPmd),
-                why: "M has read the PMD before the rmap locks and does not look again: it moves a PMD that is empty",
+                why: "M reads the PMD entry before it takes the rmap locks and does not check it again, so it moves an \
+                      empty PMD entry",
                 never: &[],
                 live: NO_RULE,
                 build: |s| move_pmd(s, Retract::V6_6, MovePmd { rmap_locks: true, recheck: false }),
@@ -86,7 +87,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "merged",
                 status: "6.12",
                 expect: Safe,
-                why: "the PMD is read again under PML; with i_mmap held for write K is not in the middle of the VMA",
+                why: "M reads the PMD entry again under PML. M also holds i_mmap for write, so K is not in the middle \
+                      of the VMA",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| move_pmd(s, Retract::V6_6, MovePmd { rmap_locks: true, recheck: true }),
@@ -95,7 +97,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "merged r.7.2",
                 status: "7.2",
                 expect: Safe,
-                why: "as 6.12",
+                why: "as for merged",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| move_pmd(s, Retract::V7_2, MovePmd { rmap_locks: true, recheck: true }),
@@ -104,17 +106,18 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "no-rmap r.6.6",
                 status: "negative test",
                 expect: Breaks(Invariant::BadPmd),
-                why: "K has found the table, M moves it away, and K looks up the lock of a table through an empty PMD",
+                why: "K finds the table, M moves it away, and K looks up the lock of a table through an empty PMD \
+                      entry",
                 never: &[],
                 live: NO_RULE,
                 build: |s| move_pmd(s, Retract::V6_6, MovePmd { rmap_locks: false, recheck: true }),
             },
             Variant {
                 id: "no-rmap r.7.2",
-                status: "negative test of 6.12's rule",
+                status: "negative test of the rule of 6.12",
                 expect: Safe,
-                why: "7.2 looks again whether the PMD points to a table once it has PML: both sides do, and no rmap lock \
-                  is needed",
+                why: "in 7.2, K checks under PML that the PMD entry still points to a table. Both threads check, so no \
+                      rmap lock is needed",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| move_pmd(s, Retract::V7_2, MovePmd { rmap_locks: false, recheck: true }),
@@ -125,9 +128,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "SC-X.4",
         thread: Some(RETRACT),
         title: "mremap moves entries into a table that retract removes",
-        question: "move_ptes() maps the new table without looking at the PMD again once it has its lock: retract is said \
-               not to find it, because it is empty. But the new VMA is in the rmap tree already. Is anything written \
-               into a table that is gone?",
+        question: "move_ptes() maps the new table and does not check the PMD entry again once it has the lock. A \
+                   comment says that retract does not find the new table, because it is empty. But the new VMA is \
+                   already in the rmap tree. Does M write an entry into a table that is gone?",
         source: "mm/mremap.c:move_ptes, the comment on pte_offset_map_rw_nolock (7.2)",
         sometimes: SOMETIMES,
         variants: &[
@@ -135,8 +138,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "none",
                 status: "6.13 to 7.2",
                 expect: Safe,
-                why: "K removes tables only while no page of the range is mapped: with no marker there is nothing to move, \
-                  and nothing is written into the table that is gone",
+                why: "K removes tables only while no page of the range is mapped. Without a marker there is nothing to \
+                      move, so M writes nothing into the table that is gone",
                 never: &[3],
                 live: Live::Quiet,
                 build: |s| move_entries(s, Retract::V7_2, MERGED, None, 0),
@@ -145,7 +148,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "wp",
                 status: "6.13 to 7.2",
                 expect: Safe,
-                why: "uffd-wp markers are dropped, not moved, unless the VMA stays registered; then K leaves it alone",
+                why: "mremap drops uffd-wp markers and does not move them, unless the VMA stays registered. K leaves a \
+                      registered VMA alone",
                 never: &[3],
                 live: Live::Quiet,
                 build: |s| move_entries(s, Retract::V7_2, MERGED, Some(Marker::UFFD_WP), UFFD_WP),
@@ -154,7 +158,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "guard r.6.6",
                 status: "6.15 to 6.18",
                 expect: Breaks(Invariant::Marker),
-                why: "retract does not know of guards, in the old VMA or in the new one (SC-4.5)",
+                why: "retract does not check for guards, in the old VMA or in the new one (SC-4.5)",
                 never: &[],
                 live: L25,
                 build: |s| move_entries(s, Retract::V6_6, MERGED, Some(Marker::GUARD), 0),
@@ -163,7 +167,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "guard",
                 status: "7.2",
                 expect: Safe,
-                why: "VM_MAYBE_GUARD is copied to the new VMA before it is in the rmap tree: K leaves it alone",
+                why: "mremap copies VM_MAYBE_GUARD to the new VMA before that VMA is in the rmap tree, so K leaves it \
+                      alone",
                 never: &[0, 3],
                 live: Live::Quiet,
                 build: |s| move_entries(s, Retract::V7_2, MERGED, Some(Marker::GUARD), MAYBE_GUARD),
@@ -172,7 +177,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "poison",
                 status: "7.2",
                 expect: Breaks(Invariant::Marker),
-                why: "retract does not know of poison (SC-4.4)",
+                why: "retract does not check for poison (SC-4.4)",
                 never: &[],
                 live: L25,
                 build: |s| move_entries(s, Retract::V7_2, MERGED, Some(Marker::POISONED), UFFD_MINOR),
@@ -181,8 +186,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "fix.scan poison",
                 status: "a change that no kernel has: not enough here",
                 expect: Breaks(Invariant::Lost),
-                why: "even if retract looks into the table: the new one is empty when K looks, and M, which has mapped it, \
-                  moves the marker into it once it is gone",
+                why: "the new table is empty when K scans it. M has mapped the table and moves the marker into it once \
+                      it is gone",
                 never: &[],
                 live: NO_RULE,
                 build: |s| move_entries(s, SCAN, MERGED, Some(Marker::POISONED), UFFD_MINOR),
@@ -191,7 +196,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "fix.scan+pmd-same poison",
                 status: "a change that no kernel has",
                 expect: Safe,
-                why: "M looks at the new PMD again under the new PTL, and begins again if it has changed",
+                why: "M checks the new PMD entry again under the new PTL, and begins again if it has changed",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| move_entries(s, SCAN, PMD_SAME, Some(Marker::POISONED), UFFD_MINOR),
@@ -200,8 +205,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 id: "fix.scan+rmap poison",
                 status: "a change that no kernel has",
                 expect: Safe,
-                why: "M takes the rmap locks for entries too, as it does for whole tables: K cannot be between its look \
-                  at the new PMD and the removal",
+                why: "M takes the rmap locks for entries too, as it does for whole tables. K therefore cannot be \
+                      between its check of the new PMD entry and the removal",
                 never: &[],
                 live: Live::Quiet,
                 build: |s| move_entries(s, SCAN, RMAP, Some(Marker::POISONED), UFFD_MINOR),

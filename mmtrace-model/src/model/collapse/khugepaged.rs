@@ -45,7 +45,7 @@ impl Model {
             Some(true) if sink.is_open(RuleId::L35) => {
                 self.task(record.tid).anchored = false;
                 let what = format!(
-                    "task {} has isolated the pages of a collapse in mm {:#x} and held no mmap_lock for write",
+                    "task {} has isolated the pages of a collapse in mm {:#x} without holding an mmap_lock for write",
                     record.tid, record.mm
                 );
                 sink.violated(RuleId::L35, record, record.mm, &[record.tid], what);
@@ -68,7 +68,7 @@ impl Model {
         } else {
             sink.unjudged(RuleId::L37);
         }
-        // After the unlock, and before the next lock: it holds nothing for write.
+        // The task has unlocked and not locked again, so it holds nothing for write.
         self.anchor(record.tid);
     }
 
@@ -88,7 +88,7 @@ impl Model {
             self.mm(record.mm).lock.taint();
             self.writers = self.writers.saturating_sub(1);
             let what = format!(
-                "task {} has collapsed a file range while it holds the mmap_lock of mm {:#x} for write",
+                "task {} has collapsed a file range while it held the mmap_lock of mm {:#x} for write",
                 record.tid, record.mm
             );
             sink.violated(RuleId::L38, record, record.mm, &[record.tid], what);
@@ -108,7 +108,7 @@ impl Model {
             } else if lock.is_complete() && anchored && sink.is_open(RuleId::L39) {
                 lock.taint();
                 let what = format!(
-                    "task {} has scanned a range of mm {:#x} and nobody holds its mmap_lock",
+                    "task {} has scanned a range of mm {:#x} while no task held its mmap_lock",
                     record.tid, record.mm
                 );
                 sink.violated(RuleId::L39, record, record.mm, &[record.tid], what);

@@ -1,4 +1,4 @@
-//! `retract_page_tables()` (mm/khugepaged.c), and what goes on beside it.
+//! `retract_page_tables()` (mm/khugepaged.c), and the events of other tasks during a call.
 
 use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
@@ -8,28 +8,28 @@ use crate::verdict::{RuleId, Sink};
 
 /// VM_UFFD_WP (include/linux/mm.h, the same from 6.1 to 7.2).
 const VM_UFFD_WP: u64 = 0x1000;
-/// Calls that are followed at once.
+/// Calls that are followed at the same time.
 const OPEN_MAX: usize = 1 << 12;
-/// Registered VMAs that are followed; all are forgotten beyond that.
+/// Registered VMAs that are followed. All of them are forgotten beyond that number.
 const REGISTERED_MAX: usize = 1 << 14;
 
 /// A VMA that was registered for write-protection.
 #[derive(Clone, Copy, Debug)]
 struct Registered {
     mm: u64,
-    /// By whom, until that task has released the mmap_lock; then when.
+    /// The task that registered it, until that task releases the mmap_lock; then the time of the release.
     by: Result<u64, u32>,
 }
 
-/// Retracts that run, and what they must take notice of.
+/// Retracts that run, and the registrations that they must take notice of.
 #[derive(Clone, Debug, Default)]
 pub(in crate::model) struct Retracting {
-    /// Task → since when.
+    /// When each task entered the call.
     running: FxHashMap<u32, u64>,
     /// Tasks in `mwriteprotect_range()`.
     protecting: FxHashMap<u32, u64>,
     registered: FxHashMap<u64, Registered>,
-    /// Some of them still wait for the release.
+    /// Some registrations still wait for the release.
     registering: bool,
 }
 
@@ -109,7 +109,10 @@ impl Model {
 
     fn proximity(&self, other: Option<u32>, record: &Record, sink: &mut Sink) {
         if let Some(other) = other {
-            let what = format!("tasks {} and {other} retract page tables and write-protect at once", record.tid);
+            let what = format!(
+                "tasks {} and {other} retract page tables and write-protect a range at the same time",
+                record.tid
+            );
             sink.violated(RuleId::H04, record, 0, &[record.tid, other], what);
         } else {
             sink.held(RuleId::H04, record.ts);
@@ -123,7 +126,8 @@ impl Model {
             return;
         }
         if let Some(other) = Retracting::by_another(&self.functions.retracting.running, record.tid) {
-            let what = format!("task {} gives VMA {vma:#x} an anon_vma while task {other} retracts", record.tid);
+            let what =
+                format!("task {} gives VMA {vma:#x} an anon_vma while task {other} retracts page tables", record.tid);
             sink.violated(RuleId::H05, record, 0, &[record.tid, other], what);
         } else {
             sink.held(RuleId::H05, record.ts);
@@ -144,19 +148,19 @@ impl Model {
                 if *mm == record.mm && released.saturating_add(EPSILON_NS) < since =>
             {
                 let what = format!(
-                    "task {} retracts the PTE table at {addr:#x} of mm {mm:#x}, whose VMA {vma:#x} was registered for write-protection {} ns before it began",
+                    "task {} retracts the PTE table of {addr:#x} in mm {mm:#x}, but VMA {vma:#x} was registered for write-protection {} ns before the retract began",
                     record.tid,
                     since - released
                 );
                 sink.violated(RuleId::L26, record, record.mm, &[record.tid], what);
             }
-            // From before recording, or while it went on.
+            // The task registered it before recording began, or during the retract.
             _ => sink.unjudged(RuleId::L26),
         }
     }
 
-    /// The task takes an mmap_lock for write, or is about to sleep for one: not inside a retract.
-    /// Tries for reading may be another's, in an interrupt on top of it.
+    /// The task takes an mmap_lock for write, or is about to sleep for one; neither may happen inside a retract.
+    /// Attempts for read may be those of an interrupt on top of the task.
     pub(in crate::model) fn locks_in_retract(&mut self, record: &Record, sink: &mut Sink) {
         let running = &mut self.functions.retracting.running;
         if running.is_empty() || !sink.is_open(RuleId::L27) {

@@ -1,5 +1,5 @@
-//! A shadow of one address space: which ranges are mapped, which pages were
-//! faulted, and from that why a fault happened, as far as tracepoints can tell.
+//! The shadow of one address space: which ranges are mapped and which pages were faulted. It explains, as far as
+//! tracepoints show it, why a fault happened.
 
 use std::collections::BTreeMap;
 
@@ -17,14 +17,15 @@ pub enum Cause {
     /// A write to an entry that is present and read-only: copy-on-write, zero page,
     /// dirty tracking or write-protection.
     WriteProtect,
-    /// A present entry refused the access otherwise, or was present by the time of a look: a spurious fault.
+    /// A present entry refused the access for another reason, or the entry was present when the kernel looked: a
+    /// spurious fault.
     Spurious,
     /// A migration entry is known to be at this address in some mm.
     Migration,
     /// An address of the kernel's half.
     KernelAddress,
-    /// Not handled: taken in the kernel with page faults disabled, as a profiler reads user memory in an interrupt. No
-    /// page is faulted in, and the task itself may never have touched it.
+    /// Not handled: the kernel took the fault with page faults disabled, for example because a profiler read user
+    /// memory in an interrupt. No page is faulted in, and the task itself may never have touched the page.
     PagefaultDisabled,
     /// The page's history is not known.
     Unknown,
@@ -43,7 +44,7 @@ impl Cause {
         Self::Unknown,
     ];
 
-    /// As reports call it.
+    /// The name in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -58,7 +59,7 @@ impl Cause {
         }
     }
 
-    /// In words.
+    /// The cause in words.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -79,58 +80,58 @@ const PRESENT: u64 = 1;
 /// x86 page-fault error code: the access was a write.
 const WRITE: u64 = 2;
 
-/// Regions of 2 MiB whose pages are followed, over one mm.
+/// Regions of 2 MiB whose pages are followed, in one mm.
 const REGIONS_MAX: usize = 1 << 14;
-/// Ranges that are followed, over one mm.
+/// Ranges that are followed, in one mm.
 const PIECES_MAX: usize = 1 << 16;
 
 const PAGE_SHIFT: u32 = 12;
 const REGION_SHIFT: u32 = 21;
 
-/// A range that is mapped. A VMA may consist of several, which differ in what is known of them.
+/// A range that is mapped. A VMA may consist of several ranges, of which different things are known.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     /// Last address, inclusive.
     end: u64,
     /// The VMA.
     id: u64,
-    /// Mapped while being watched: an untouched page is known to be untouched.
+    /// The range was mapped while the model watched, so its untouched pages are known to be untouched.
     fresh: bool,
-    /// [`Space::unmaps`] when it was stored.
+    /// The value of [`Space::unmaps`] when the range was stored.
     stored: u64,
 }
 
-/// The shadow. Empty means: nothing is known.
+/// The shadow. An empty shadow knows nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Space {
     pieces: BTreeMap<u64, Piece>,
     touched: BTreeMap<u64, [u64; 8]>,
-    /// The mm was seen from its exec on: what is not in `pieces` is not mapped.
+    /// The mm was seen from its exec on, so a range that is not in `pieces` is not mapped.
     whole: bool,
-    /// How often something was unmapped. Tracepoints do not say what: the tree's
-    /// stores of nothing go through another function, which is silent when the
-    /// node stays. So a VMA stored before may be gone, and its object in use elsewhere.
+    /// How often something was unmapped. Tracepoints do not say which range: the tree stores an empty range through
+    /// another function, which emits no event if the node stays. A VMA that was stored before may therefore be gone,
+    /// and its object may be in use elsewhere.
     unmaps: u64,
 }
 
-/// What a store into the VMA tree does to the pages below it.
+/// The effect of a store into the VMA tree on the pages below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     /// A VMA grows, shrinks, is split or merged: pages stay as they are.
     Keeps,
     /// A new mapping: no page of it has been touched.
     Maps,
-    /// One of both; the tracepoints do not tell.
+    /// One of the two; tracepoints do not say which.
     Unclear,
 }
 
 impl Space {
-    /// An exec has just made this mm; what is mapped from now on is seen.
+    /// An exec has just made this mm, so every later mapping is seen.
     pub fn begin(&mut self) {
         self.whole = true;
     }
 
-    /// What this fault is about; remembers that the page was touched.
+    /// Returns the cause of this fault, and remembers that the page was touched.
     pub fn fault(&mut self, addr: u64, error_code: u64) -> Cause {
         if addr >> 63 != 0 {
             return Cause::KernelAddress;
@@ -165,7 +166,7 @@ impl Space {
         self.unmaps += 1;
     }
 
-    /// A page from `start` to `end` that was not seen to be touched may have been.
+    /// Marks pages from `start` to `end` that were not seen to be touched as possibly touched.
     pub fn doubt_touched(&mut self, start: u64, end: u64) {
         if start <= end {
             self.pieces.range_mut(start..=end).for_each(|(_, piece)| piece.fresh = false);
@@ -178,7 +179,7 @@ impl Space {
         self.pieces.len() + self.touched.len()
     }
 
-    /// Nothing is kept.
+    /// Whether nothing is kept.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -212,7 +213,7 @@ impl Space {
             insert(start, end, change == Change::Maps && self.whole);
             return;
         }
-        // What was mapped stays as known as it was; what lies between is new.
+        // A mapped range stays as known as it was. The range between is new.
         let mut next = start;
         for (from, piece) in below {
             if next < from {
@@ -245,7 +246,7 @@ impl Space {
         found
     }
 
-    /// What storing `id` over `[start, end]` does, where `below` was until now.
+    /// Returns the effect of storing `id` over `[start, end]`, where `below` was until now.
     ///
     /// Before it maps over something, the kernel splits VMAs at both ends (mm/vma.c:
     /// vms_gather_munmap_vmas), so a new mapping always covers whole VMAs; and a
@@ -303,7 +304,7 @@ mod tests {
         assert_eq!(space.fault(0x1fff, USER_WRITE), Cause::Refault);
         assert_eq!(space.fault(0x2000, USER_WRITE | 1), Cause::WriteProtect);
         assert_eq!(space.fault(0x5000, USER_WRITE), Cause::Unknown);
-        // It grows: what was known stays known.
+        // The VMA grows, and the known pages stay known.
         space.store(0x1000, 0x5fff, 7);
         assert_eq!(space.fault(0x1000, USER_WRITE), Cause::Refault);
         assert_eq!(space.fault(0x3000, USER_WRITE), Cause::FirstTouch);
@@ -319,7 +320,7 @@ mod tests {
         space.store(0x1000, 0x2fff, 8);
         assert_eq!(space.fault(0x1000, USER_WRITE), Cause::Refault);
         assert_eq!(space.fault(0x3000, USER_WRITE), Cause::FirstTouch, "the rest of the old one");
-        // And back: merged.
+        // A second mprotect merges the two.
         space.store(0x1000, 0x4fff, 7);
         assert_eq!(space.fault(0x1000, USER_WRITE), Cause::Refault);
         // MAP_FIXED over all of it.

@@ -1,4 +1,4 @@
-//! Why faults happen: address spaces, and what is known of them whatever is missing of locks.
+//! The causes of faults. A missing lock event does not change what is known of address spaces.
 
 use mmtrace_common::{Kind, Record, View as _, event};
 
@@ -9,21 +9,21 @@ use crate::model::{
     locks::mmap_lock::EPSILON_NS,
 };
 
-/// Until when events are missing that address spaces are learned from, nanoseconds.
+/// Until when events are missing from which address spaces are learned, nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::model) struct Blind {
-    /// What is mapped cannot be learned.
+    /// The model cannot know which ranges are mapped.
     mapped: u64,
-    /// That a page was not touched cannot be concluded.
+    /// The model cannot conclude that a page was not touched.
     touched: u64,
-    /// That nothing was unmapped cannot be concluded.
+    /// The model cannot conclude that nothing was unmapped.
     unmapped: u64,
 }
 
 impl Model {
-    /// Whatever its cause, every fault that is seen is counted.
+    /// Counts every fault that is seen, whatever its cause.
     pub(in crate::model) fn cause(&mut self, record: &Record) -> Cause {
-        // The two kinds of faults have these in common; the field that only one has is not read here.
+        // Both kinds of fault have these fields. This function does not read the field that only one kind has.
         let event::PageFaultUser { addr, error_code, .. } = event::PageFaultUser::of(record);
         let code = u64::from(error_code);
         let cause = if self.is_disabled(record) {
@@ -40,14 +40,14 @@ impl Model {
         cause
     }
 
-    /// The fault was taken in a `pagefault_disable()` section: none of the task's pages is faulted in.
+    /// The fault was taken in a `pagefault_disable()` section, so none of the task's pages is faulted in.
     pub(in crate::model) fn is_disabled(&self, record: &Record) -> bool {
         self.tells_disabled
             && record.kind() == Some(Kind::PageFaultKernel)
             && event::PageFaultKernel::of(record).pagefault_disabled
     }
 
-    /// How much of all faults the causes cover.
+    /// The share of all faults whose cause was counted.
     #[must_use]
     pub fn fault_coverage(&self) -> Coverage {
         let counted = self.causes.iter().sum();
@@ -98,7 +98,7 @@ impl Model {
     /// An exec has made this mm.
     pub(in crate::model) fn mapped_from_now(&mut self, record: &Record) {
         if record.mm != 0 && record.ts > self.blind.mapped {
-            // What it has mapped by now was not all seen.
+            // The model did not see every mapping that the exec has made by now.
             self.mm(record.mm).space.begin();
         }
     }
@@ -112,7 +112,7 @@ impl Model {
         self.space = 0;
     }
 
-    /// Faults are missing: a page that was not seen to be touched may have been.
+    /// Faults are missing, so a page that was not seen to be touched may have been touched.
     pub(in crate::model) fn doubt_touched(&mut self, until: u64) {
         self.blind.touched = self.blind.touched.max(until.saturating_add(EPSILON_NS));
         for mm in self.mms.values_mut() {
@@ -120,7 +120,7 @@ impl Model {
         }
     }
 
-    /// Downgrades are missing: something may have been unmapped.
+    /// Downgrades are missing, so something may have been unmapped.
     pub(in crate::model) fn doubt_mapped(&mut self, until: u64) {
         self.blind.unmapped = self.blind.unmapped.max(until.saturating_add(EPSILON_NS));
         for mm in self.mms.values_mut() {

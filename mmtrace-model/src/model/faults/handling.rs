@@ -1,13 +1,12 @@
-//! Calls of `handle_mm_fault()` (mm/memory.c), and what a task holds meanwhile.
+//! Calls of `handle_mm_fault()` (mm/memory.c), and the locks that a task holds during them.
 //!
-//! A fault comes with the VMA's lock (VMA mode) or the mmap_lock (mmap mode). With RETRY or
-//! COMPLETED it returns without it, else it still has it; the caller goes by that. The VMA's
-//! lock is released by inlined code, so when it went is not seen; the mmap_lock goes through
-//! its tracepoints.
+//! A fault comes with the VMA lock (VMA mode) or the mmap_lock (mmap mode). A fault that returns RETRY or COMPLETED has
+//! released the lock; any other result means that the task still has it. The caller acts on the result. Inlined code
+//! releases the VMA lock, so no event shows the release. The mmap_lock goes through its tracepoints.
 //!
-//! BPF programs on top of the task may try for its mmap_lock in an interrupt, and release it
-//! later, perhaps on top of another task (kernel/bpf/mmap_unlock_work.h). So what a task is
-//! seen to acquire or release may not be its own; each rule below says why it is.
+//! A BPF program on top of the task may try to take the task's mmap_lock in an interrupt. It releases the lock later,
+//! perhaps on top of another task (kernel/bpf/mmap_unlock_work.h). An acquisition or a release by a task may therefore
+//! not be its own. Each rule below says why it is.
 
 use mmtrace_common::{Kind, Record, View as _, event};
 
@@ -19,7 +18,7 @@ use crate::model::{
 };
 use crate::verdict::{RuleId, Sink};
 
-/// Tasks followed; all are forgotten beyond that.
+/// Tasks that are followed. All of them are forgotten beyond that number.
 const CALLERS_MAX: usize = 1 << 14;
 /// VMAs granted to a task that are remembered.
 const GRANTS: usize = 4;
@@ -41,7 +40,7 @@ const RETRY: u32 = 0x400;
 const COMPLETED: u32 = 0x4000;
 const SIGSEGV: u32 = 0x40;
 const MAJOR: u32 = 0x4;
-/// Whether `handle_mm_fault()` has succeeded, by what it returns: the entry is filled, by it or another.
+/// Whether `handle_mm_fault()` has succeeded, by its result: this task or another one has filled the entry.
 pub(in crate::model) const fn is_success(result: u32) -> bool {
     result & (RETRY | COMPLETED | ERROR) == 0
 }
@@ -60,16 +59,16 @@ pub(in crate::model) struct Call {
     flags: u32,
     /// It handles a fault of the task itself.
     in_trap: bool,
-    /// When the VMA was granted, in VMA mode; else unknown.
+    /// When the VMA lock was granted, in VMA mode; otherwise unknown.
     granted: Option<u64>,
     /// Releases of the mmap_lock for read by the task, and whether each can only have been its own.
     releases: u8,
     own: bool,
-    /// It acquired the mmap_lock for read: somebody on top of it, or a driver.
+    /// The task acquired the mmap_lock for read: an interrupt on top of it, or a driver.
     nested: bool,
     /// It was about to sleep for the mmap_lock.
     contended: bool,
-    /// A folio was locked, so the lock was dropped, so it must be tried again.
+    /// A folio was locked and the lock was dropped, so the fault must be retried.
     must_retry: bool,
 }
 
@@ -78,7 +77,7 @@ impl Call {
         self.flags & flags == flags
     }
 
-    /// Under the VMA's lock.
+    /// Whether the call runs under the VMA lock.
     pub(in crate::model) const fn in_vma_mode(&self) -> bool {
         self.has(flag::VMA_LOCK)
     }
@@ -92,17 +91,17 @@ impl Call {
 /// Since the task was last seen in user mode.
 #[derive(Clone, Copy, Debug, Default)]
 struct Trap {
-    /// What follows is complete, and about a fault in user mode.
+    /// The following fields are complete, and are about a fault in user mode.
     known: bool,
     /// When it began.
     since: u64,
-    /// Under a VMA's lock, under the mmap_lock.
+    /// Whether it was handled under the VMA lock, and under the mmap_lock.
     tried: [bool; 2],
-    /// When the VMA's lock was refused, or the fault given up under it.
+    /// When the VMA lock was refused, or given up with RETRY.
     fell_back: Option<u64>,
 }
 
-/// A VMA that a task got for reading.
+/// A VMA that was granted to a task for read.
 #[derive(Clone, Copy, Debug, Default)]
 struct Grant {
     vma: u64,
@@ -114,15 +113,15 @@ struct Grant {
 #[derive(Clone, Copy, Debug, Default)]
 struct Read {
     mm: u64,
-    /// The task slept for it, so it is its own: an interrupt only tries.
+    /// The task slept for the lock, so the hold is its own: an interrupt only tries.
     slept: bool,
 }
 
-/// What a task is doing.
+/// The current work of a task.
 #[derive(Clone, Debug, Default)]
 pub(in crate::model) struct Caller {
     call: Option<Call>,
-    /// It has been seen where no call can be open and no VMA be granted for one.
+    /// The task was seen where it has no open call and no VMA granted for one.
     known: bool,
     grants: [Grant; GRANTS],
     granted: usize,
@@ -130,7 +129,7 @@ pub(in crate::model) struct Caller {
     /// Since it was last in user mode.
     reads: [Read; READS],
     reading: usize,
-    /// It is about to sleep for its mm's mmap_lock.
+    /// The task is about to sleep for its mm's mmap_lock.
     sleeps: bool,
 }
 
@@ -140,7 +139,7 @@ impl Caller {
         self.granted += 1;
     }
 
-    /// When this VMA was granted, at last.
+    /// When this VMA was last granted.
     fn granted(&mut self, vma: u64, mm: u64) -> Option<u64> {
         let newest = (self.granted.saturating_sub(GRANTS)..self.granted).rev();
         let at = newest.map(|n| n % GRANTS).find(|at| self.grants[*at].vma == vma && self.grants[*at].mm == mm)?;
@@ -152,7 +151,7 @@ impl Caller {
         self.granted = 0;
     }
 
-    /// Got an mmap_lock for read.
+    /// Adds an mmap_lock that the task got for read.
     fn acquired(&mut self, mm: u64) {
         if self.reading == READS {
             self.reading = 0;
@@ -161,12 +160,12 @@ impl Caller {
         self.reading += 1;
     }
 
-    /// Holds what it slept for.
+    /// Whether the task holds this mm's lock after it slept to get it.
     fn has_slept_for(&self, mm: u64) -> bool {
         self.reads[..self.reading].iter().any(|r| r.mm == mm && r.slept)
     }
 
-    /// Releases the last that it got.
+    /// Removes the last hold of this mm's lock.
     fn released(&mut self, mm: u64) {
         if let Some(at) = self.reads[..self.reading].iter().rposition(|r| r.mm == mm) {
             self.reads.copy_within(at + 1..self.reading, at);
@@ -202,14 +201,14 @@ impl Model {
         caller.trap = Trap { known: true, since: record.ts, ..Trap::default() };
     }
 
-    /// A fault in the kernel: what follows is not only about the last one in user mode.
+    /// A fault in the kernel: later calls are not only about the last fault in user mode.
     pub(in crate::model) fn enters_kernel_trap(&mut self, record: &Record) {
         if let Some(caller) = self.functions.callers.get_mut(&record.tid) {
             caller.trap = Trap::default();
         }
     }
 
-    /// `lock_vma_under_rcu()` has returned; without a VMA if that is 0.
+    /// `lock_vma_under_rcu()` has returned; 0 means that it granted no VMA.
     pub(in crate::model) fn granted(&mut self, record: &Record, vma: u64) {
         let caller = self.functions.caller(record.tid);
         if vma != 0 {
@@ -241,8 +240,8 @@ impl Model {
         };
         let filtered = self.functions.filtered;
         let caller = self.functions.caller(record.tid);
-        // A call inside a call, or the end of the last one was not recorded. A filter takes the
-        // end by the task's own mm, and the begin by the VMA's.
+        // The task calls the function inside a call, or the end of the last call was not recorded. A filter selects the
+        // end by the task's own mm, and the begin by the VMA's mm.
         let whole = caller.call.take().is_none() && !(filtered && call.has(flag::REMOTE));
         if !whole {
             caller.known = false;
@@ -252,7 +251,7 @@ impl Model {
         let known = std::mem::replace(&mut caller.known, false);
         if !call.in_vma_mode() {
             call.under = match caller.trap {
-                // Only faults in user mode ask for a VMA's lock.
+                // Only faults in user mode try the VMA lock.
                 _ if !call.has(flag::USER) || !call.in_trap => Under::Mmap,
                 Trap { known: false, .. } => Under::Unknown,
                 Trap { fell_back: Some(_), .. } => Under::FellBack,
@@ -271,7 +270,7 @@ impl Model {
             sink.held(RuleId::L10, record.ts);
         } else if known && !overflown && sink.is_open(RuleId::L10) {
             let what = format!(
-                "task {} handles a fault at {addr:#x} under the lock of VMA {vma:#x}, which it was not granted",
+                "task {} handles a fault at {addr:#x} under the lock of VMA {vma:#x}, which was not granted to it",
                 record.tid
             );
             sink.violated(RuleId::L10, record, record.mm, &[record.tid], what);
@@ -286,7 +285,7 @@ impl Model {
             self.forget_writes(record.mm);
             let how = if writes { "write" } else { "read" };
             let what = format!(
-                "task {} handles a fault at {addr:#x} under a VMA's lock, and holds the mmap_lock of mm {:#x} for {how}",
+                "task {} handles a fault at {addr:#x} under the VMA lock while it holds the mmap_lock of mm {:#x} for {how}",
                 record.tid, record.mm
             );
             sink.violated(RuleId::L16, record, record.mm, &[record.tid], what);
@@ -302,7 +301,7 @@ impl Model {
         self.in_trap(call, record, sink);
     }
 
-    /// A call under the mmap_lock: somebody must hold it.
+    /// A call under the mmap_lock: some task must hold it.
     fn in_mmap_mode(&mut self, addr: u64, record: &Record, sink: &mut Sink) {
         self.settle(record, sink);
         let lock = &mut self.mm(record.mm).lock;
@@ -313,7 +312,7 @@ impl Model {
             self.forget_writes(record.mm);
             self.functions.caller(record.tid).call = None;
             let what = format!(
-                "task {} handles a fault at {addr:#x} in mm {:#x}, and nobody holds its mmap_lock",
+                "task {} handles a fault at {addr:#x} in mm {:#x} while no task holds its mmap_lock",
                 record.tid, record.mm
             );
             sink.violated(RuleId::L13, record, record.mm, &[record.tid], what);
@@ -322,7 +321,7 @@ impl Model {
         }
     }
 
-    /// How often a fault in user mode is tried.
+    /// Counts the attempts at a fault in user mode.
     fn in_trap(&mut self, call: Call, record: &Record, sink: &mut Sink) {
         if !call.in_trap || !call.has(flag::USER) {
             return;
@@ -338,14 +337,14 @@ impl Model {
             return;
         }
         trap.known = false;
-        let how = if call.in_vma_mode() { "under a VMA's lock" } else { "under the mmap_lock, without TRIED," };
+        let how = if call.in_vma_mode() { "under the VMA lock" } else { "under the mmap_lock, without TRIED," };
         let what = format!("task {} handles one fault at {:#x} {how} for the second time", record.tid, call.addr);
         sink.violated(RuleId::L18, record, record.mm, &[record.tid], what);
     }
 
     /// `handle_mm_fault()` has returned.
     pub(in crate::model) fn fault_ends(&mut self, record: &Record, sink: &mut Sink) {
-        // A wait is over by now, whether that was seen or not.
+        // A wait is over by now, even if its end was not seen.
         self.functions.waiting.forget_wait(record.tid);
         let caller = self.functions.caller(record.tid);
         let open = caller.call.take();
@@ -367,7 +366,7 @@ impl Model {
                 sink.held(RuleId::L11, record.ts);
             } else {
                 let what = format!(
-                    "task {} handled a fault at {addr:#x} with both VMA_LOCK and RETRY_NOWAIT: {result:#x}",
+                    "handle_mm_fault() of task {} at {addr:#x} accepted both VMA_LOCK and RETRY_NOWAIT, and returned {result:#x}",
                     record.tid
                 );
                 sink.violated(RuleId::L11, record, call.mm, &[record.tid], what);
@@ -382,7 +381,7 @@ impl Model {
                 sink.held(RuleId::L34, record.ts);
             } else {
                 let what = format!(
-                    "task {} met a locked folio at {addr:#x} that it must not wait for with the lock held, and does not try again: {result:#x}",
+                    "task {} met a locked folio at {addr:#x} and dropped its lock, but handle_mm_fault() returned {result:#x} instead of RETRY",
                     record.tid
                 );
                 sink.violated(RuleId::L34, record, call.mm, &[record.tid], what);
@@ -407,11 +406,11 @@ impl Model {
         self.lock_was_kept_or_dropped(call, result, record, sink);
     }
 
-    /// The VMA was held for reading from when it was granted until now.
+    /// The task held the VMA for read from the grant until now.
     fn vma_was_kept(&mut self, call: Call, record: &Record, sink: &mut Sink) {
         if call.contended {
             let what = format!(
-                "task {} slept for the mmap_lock of mm {:#x} while it held VMA {:#x} for reading",
+                "task {} slept for the mmap_lock of mm {:#x} while it held VMA {:#x} for read",
                 record.tid, call.mm, call.vma
             );
             sink.violated(RuleId::L17, record, call.mm, &[record.tid], what);
@@ -420,9 +419,9 @@ impl Model {
         }
         let Some(since) = call.granted else { return };
         let Intrusion { written, freed } = self.functions.vmas.intrusion(call.vma, record.tid, since, record.ts);
-        // A VMA that was given back is the graver: it is told first, and in the other's sentence too.
-        let locked = |(ts, tid)| format!("task {tid} locked it for writing {} ns after it was granted", ts - since);
-        let gone = |(ts, tid)| format!("task {tid} gave it back {} ns after it was granted", ts - since);
+        // A freed VMA is the graver finding. It comes first, and the other finding's sentence names it too.
+        let locked = |(ts, tid)| format!("task {tid} locked it for write {} ns after it was granted", ts - since);
+        let gone = |(ts, tid)| format!("task {tid} freed it {} ns after it was granted", ts - since);
         let both = match (written.map(locked), freed.map(gone)) {
             (Some(written), Some(freed)) => format!("{written}, and {freed}"),
             (Some(one), None) | (None, Some(one)) => one,
@@ -434,7 +433,7 @@ impl Model {
                 continue;
             };
             self.functions.vmas.forget(call.vma);
-            let what = format!("task {} held VMA {:#x} for reading, and {both}", record.tid, call.vma);
+            let what = format!("task {} held VMA {:#x} for read, and {both}", record.tid, call.vma);
             sink.violated(rule, record, call.mm, &[record.tid, tid], what);
         }
     }
@@ -442,7 +441,7 @@ impl Model {
     fn lock_was_kept_or_dropped(&mut self, call: Call, result: u32, record: &Record, sink: &mut Sink) {
         let dropped = result & (RETRY | COMPLETED) != 0;
         if dropped && (!call.has(flag::ALLOW_RETRY) || call.has(flag::RETRY_NOWAIT)) {
-            // Whether it is dropped then differs from place to place.
+            // Callers differ in whether the lock is dropped then.
             return;
         }
         let rule = if dropped { RuleId::L14 } else { RuleId::L15 };
@@ -454,9 +453,9 @@ impl Model {
         } else if sink.is_open(rule) {
             self.mm(call.mm).lock.taint();
             self.forget_writes(call.mm);
-            let how = if dropped { "and has not released" } else { "and has released" };
+            let how = if dropped { "without having released" } else { "after it released" };
             let what = format!(
-                "task {} returns {result:#x} from a fault at {:#x} {how} the mmap_lock of mm {:#x}",
+                "handle_mm_fault() of task {} at {:#x} returned {result:#x} {how} the mmap_lock of mm {:#x}",
                 record.tid, call.addr, call.mm
             );
             sink.violated(rule, record, call.mm, &[record.tid], what);
@@ -481,7 +480,7 @@ impl Model {
             self.forget_writes(call.mm);
             self.functions.caller(record.tid).call = None;
             let what = format!(
-                "task {} waits for a migration at {addr:#x} and has released the mmap_lock of mm {:#x}",
+                "task {} waits for a migration at {addr:#x} after it released the mmap_lock of mm {:#x}",
                 record.tid, record.mm
             );
             sink.violated(RuleId::L33, record, record.mm, &[record.tid], what);
@@ -500,7 +499,7 @@ impl Model {
         }
     }
 
-    /// An event of an mmap_lock, before the lock's own state takes it.
+    /// Takes an mmap_lock event before the lock's own state takes it.
     pub(in crate::model) fn follow_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
         match LockStep::of(kind, record) {
             (LockStep::Starts, true) => {
@@ -514,7 +513,7 @@ impl Model {
                 self.functions.vmas.section_begins(record);
             }
             (LockStep::Acquired, false) => {
-                // Nobody can have it for write; or it is being downgraded.
+                // No task can have it for write, or this is a downgrade.
                 self.vma_writes_end(record.mm);
                 if let Some(caller) = self.functions.callers.get_mut(&record.tid) {
                     caller.acquired(record.mm);
@@ -540,7 +539,7 @@ impl Model {
         let Some(caller) = self.functions.callers.get_mut(&record.tid) else { return };
         caller.released(record.mm);
         if let Some(call) = caller.call_on(record.mm) {
-            // With one reader left there is nobody else on whose behalf it could be.
+            // Only one reader is left, so the release cannot be on behalf of another.
             let lock = self.mms.get(&record.mm).map(|mm| &mm.lock);
             let own = lock.is_some_and(|l| {
                 l.is_complete() && l.readers().len() == 1 && l.readers()[0].tid == record.tid && l.writer().is_none()

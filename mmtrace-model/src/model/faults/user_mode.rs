@@ -36,12 +36,12 @@ impl Model {
             }
             Life::Dying | Life::Dead if stayed => {
                 mm.life = Life::Unknown;
-                let what = format!("task {} still runs on mm {:#x} after its exit_mmap", record.tid, record.mm);
+                let what = format!("task {} runs on mm {:#x} after its exit_mmap", record.tid, record.mm);
                 sink.violated(RuleId::L44, record, record.mm, &[record.tid], what);
             }
             Life::Dying | Life::Dead => {
-                // A task that was not seen on it before: its fork or exec was not seen either, so
-                // that this may be another mm at the same address.
+                // The task was not seen on this mm before. Its fork or exec was not seen either, so this may be another
+                // mm at the same address.
                 mm.life = Life::Unknown;
                 sink.unjudged(RuleId::L44);
             }
@@ -50,7 +50,7 @@ impl Model {
         self.cause(record);
     }
 
-    /// A task cannot hold this lock any more, and has not released it.
+    /// A task cannot hold this lock any more, but was not seen to release it.
     pub(in crate::model) fn leak(&mut self, mm: u64, record: &Record, sink: &mut Sink, place: &str) {
         self.mm(mm).lock.taint();
         self.writers = self.writers.saturating_sub(1);

@@ -1,8 +1,7 @@
-//! mms that are dead: `exit_mmap()` is over, `__mmdrop()` has not come yet (kernel/fork.c).
+//! Dead mms: `exit_mmap()` is over, and `__mmdrop()` has not come yet (kernel/fork.c).
 //!
-//! In between others may still hold the struct and take its lock (khugepaged, KSM, the OOM
-//! reaper), look whether it is dead, and leave. Nobody may fault, link a page table or lock a
-//! VMA: there is none.
+//! In between, other tasks (khugepaged, KSM, the OOM reaper) may still hold the struct and take its lock, check whether
+//! the mm is dead, and leave. No task may fault, link a page table or lock a VMA, because the mm has none.
 
 use mmtrace_common::{Kind, Record};
 use rustc_hash::FxHashMap;
@@ -10,7 +9,7 @@ use rustc_hash::FxHashMap;
 use crate::model::{Model, function_state::Suspect, locks::mmap_lock::EPSILON_NS};
 use crate::verdict::{RuleId, Sink};
 
-/// Dead mms that are followed; all are forgotten beyond that.
+/// Dead mms that are followed. All of them are forgotten beyond that number.
 const DEAD_MAX: usize = 1 << 14;
 
 /// mm → when its `exit_mmap` was seen.
@@ -25,7 +24,7 @@ impl Dead {
         self.0.insert(mm, ts);
     }
 
-    /// Whether it was dead; from now on it is another mm.
+    /// Forgets this mm, because another mm takes its address. Returns whether it was dead.
     pub(in crate::model) fn forget(&mut self, mm: u64) -> bool {
         !self.is_empty() && self.0.remove(&mm).is_some()
     }
@@ -53,7 +52,7 @@ impl Model {
             return;
         }
         if !self.is_seen_on(record.tid, record.mm) {
-            // The __mmdrop and the birth of another mm at this address may have gone unseen.
+            // The __mmdrop of this mm, and the birth of another mm at its address, may not have been seen.
             sink.unjudged(RuleId::L09);
             return;
         }
@@ -69,8 +68,8 @@ impl Model {
         self.tasks.get(&tid).is_some_and(|t| t.runs_on == mm)
     }
 
-    /// A fault in user mode, before the model of tasks takes it. A task that comes from nowhere shows
-    /// that this is another mm, whose fork or exec was not seen.
+    /// A fault in user mode, before the model of tasks takes it. A task that was not seen on this mm before shows that
+    /// this is another mm, whose fork or exec was not seen.
     pub(in crate::model) fn runs(&mut self, record: &Record, sink: &mut Sink) {
         if !self.functions.dead.is_empty()
             && !self.is_seen_on(record.tid, record.mm)
@@ -81,7 +80,7 @@ impl Model {
         }
     }
 
-    /// `__mmdrop()`: what comes next at this address is another mm.
+    /// `__mmdrop()`: the next mm at this address is another one.
     pub(in crate::model) fn given_back(&mut self, record: &Record, sink: &mut Sink) {
         self.explain(|s| s.rule == RuleId::L09 && s.record.mm == record.mm);
         if self.functions.dead.forget(record.mm) {

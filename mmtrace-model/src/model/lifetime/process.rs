@@ -39,8 +39,8 @@ impl Model {
         match entry.life {
             // The release that ends exit_mmap() was not seen.
             Life::Dying => *entry = Mm::default(),
-            // Another mm at the same address. Its lock was forgotten at that release; what has been
-            // seen of it since is true of the new mm: dup_mmap() locks it before the fork is announced.
+            // This is another mm at the same address. The model forgot the lock at that release. Everything that it saw
+            // of the lock since is true of the new mm: dup_mmap() locks it before the fork is announced.
             Life::Dead => (entry.life, entry.space) = (Life::Unknown, Space::default()),
             Life::Unknown | Life::Born | Life::Alive => {}
         }
@@ -59,7 +59,7 @@ impl Model {
         self.newborn(child, record.ts);
     }
 
-    /// A task that has just been forked: it is in no call.
+    /// A task that has just been forked is in no call.
     pub(in crate::model) fn newborn(&mut self, tid: u32, ts: u64) {
         if ts < self.start || ts <= self.tables.blind_until {
             return;
@@ -70,12 +70,12 @@ impl Model {
         walk.hugetlb = true;
     }
 
-    /// `old`: the id of the thread that called it.
+    /// Takes an exec; `old` is the id of the thread that called it.
     pub(in crate::model) fn exec(&mut self, old: u32, record: &Record) {
         self.born(record.mm);
         self.mapped_from_now(record);
         if old != 0 && old != record.tid {
-            // A thread has taken over its leader's id, and given its own back (fs/exec.c:de_thread).
+            // A thread has taken over the id of its leader and given its own back (fs/exec.c:de_thread).
             self.forget_task(old);
         }
         self.task(record.tid).runs_on = record.mm;
@@ -91,7 +91,7 @@ impl Model {
             self.leak(mm, record, sink, "exits");
         }
         self.walk_over(record, "exits", sink);
-        // What it does from here on is not anchored; its id may be reused without a fork event (io_uring).
+        // The task's state is not known from here on. Its id may be reused without a fork event (io_uring).
         self.forget_task(record.tid);
     }
 

@@ -1,8 +1,8 @@
-//! One task, as far as its locks and its brackets are concerned.
+//! One task: its locks, and the calls that it is in.
 
 use crate::model::migration::entries::Bracket;
 
-/// Acquisitions a task can have in flight: its own, and those of interrupts on top of it.
+/// Acquisitions that a task can have in flight: its own, and those of interrupts on top of it.
 const PENDING_MAX: usize = 8;
 
 /// A task (thread), followed by its id from its first event on.
@@ -11,11 +11,10 @@ pub struct Task {
     /// Acquisitions that have started and not returned: mm and whether for write.
     /// Interrupts may start one within another.
     pending: Vec<(u64, bool)>,
-    /// mms whose mmap_lock it was seen to take for write and not to release.
+    /// The mms whose mmap_lock the task was seen to take for write and not to release.
     pub writes: Vec<u64>,
-    /// It has been seen, since recording began, at a place where it can hold no
-    /// mmap_lock for write and have no acquisition in flight: in user mode, or at
-    /// the end of a khugepaged scan. From then on its holds are known completely.
+    /// Since recording began, the task was seen at a place where it can hold no mmap_lock for write and have no
+    /// acquisition in flight: in user mode, or at the end of a khugepaged scan. From then on, all its holds are known.
     pub anchored: bool,
     /// It released a write hold since it was last seen in user mode.
     pub wrote: bool,
@@ -34,34 +33,34 @@ pub struct Task {
     pub runs_on: u64,
 }
 
-/// Open calls, or write holds, of one task; more cannot be.
+/// Open calls or write holds of one task. A task cannot have more.
 pub const NESTING_MAX: usize = 16;
 
-/// What a task has shown of its current collapse.
+/// The part of a task's current collapse that the events have shown.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Collapse {
     /// Pages were isolated while it held this mm's mmap_lock for write.
     pub isolated: Option<u64>,
-    /// Pages were isolated while it was not seen to hold an mmap_lock for write, and whether all
-    /// its holds were known. What that means shows at the end of the collapse, which names the mm:
-    /// mmtrace's own mm is not recorded, and khugepaged may be working on it.
+    /// Pages were isolated while the task was not seen to hold an mmap_lock for write, and whether all its holds were
+    /// known. The end of the collapse decides, because its event names the mm: mmtrace's own mm is not recorded, and
+    /// khugepaged may be working on it.
     pub alone: Option<bool>,
     /// A collapse ended since its last scan ended.
     pub ended: bool,
-    /// What is said above is complete: an earlier scan or collapse of this task was seen to end.
+    /// The fields above are complete: an earlier scan or collapse of this task was seen to end.
     pub known: bool,
     /// `collapse_huge_page()` was entered: for which address, and when.
     pub begun: Option<(u64, u64)>,
 }
 
 impl Task {
-    /// A task that has just been forked: it holds nothing, and will run on this mm.
+    /// Returns a task that has just been forked: it holds nothing and will run on this mm.
     #[must_use]
     pub fn newborn(mm: u64) -> Self {
         Self { anchored: true, runs_on: mm, ..Self::default() }
     }
 
-    /// An acquisition starts. `false` when there are more than can be.
+    /// An acquisition starts. Returns `false` if there are more than a task can have.
     pub fn start(&mut self, mm: u64, write: bool) -> bool {
         if self.pending.len() == PENDING_MAX {
             self.pending.clear();
@@ -74,7 +73,7 @@ impl Task {
         true
     }
 
-    /// An acquisition returns; `false` when none like it had started.
+    /// An acquisition returns. Returns `false` if no such acquisition had started.
     pub fn returned(&mut self, mm: u64, write: bool) -> bool {
         match self.pending.iter().rposition(|p| *p == (mm, write)) {
             Some(index) => {
@@ -85,13 +84,13 @@ impl Task {
         }
     }
 
-    /// It begins to compact a zone, or has ended that.
+    /// The task begins to compact a zone, or has ended that.
     pub const fn compacts(&mut self, begins: bool) {
         self.compacting = if begins { self.compacting.saturating_add(1) } else { self.compacting.saturating_sub(1) };
         self.compaction_known = true;
     }
 
-    /// It is seen in user mode.
+    /// The task is seen in user mode.
     pub fn in_user_mode(&mut self) {
         self.anchored = true;
         self.wrote = false;
@@ -106,7 +105,7 @@ impl Task {
         }
     }
 
-    /// No longer holds this mm's lock for write.
+    /// The task no longer holds this mm's lock for write.
     pub fn wrote(&mut self, mm: u64) {
         if let Some(index) = self.writes.iter().rposition(|m| *m == mm) {
             self.writes.swap_remove(index);
@@ -114,7 +113,7 @@ impl Task {
         self.wrote = true;
     }
 
-    /// Nothing that would be lost if this entry were forgotten.
+    /// Whether nothing would be lost if this entry were forgotten.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.writes.is_empty() && self.brackets.is_empty() && self.pending.is_empty()

@@ -12,7 +12,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// As sentences have it: held "for read", "for write".
+    /// The mode in a sentence: held "for read", "for write".
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -22,17 +22,16 @@ impl Mode {
         }
     }
 
-    /// Whether two holds of one lock cannot be there at once
-    /// (Documentation/mm/process_addrs.rst, "mmap_lock"). A downgraded hold excludes
-    /// another one because both had to be exclusive first.
+    /// Whether two holds of one lock exclude each other (Documentation/mm/process_addrs.rst, "mmap_lock"). A downgraded
+    /// hold excludes another one because both had to be exclusive first.
     #[must_use]
     pub const fn excludes(self, other: Self) -> bool {
         !matches!((self, other), (Self::Read, Self::Read | Self::Downgraded) | (Self::Downgraded, Self::Read))
     }
 }
 
-/// A place in the lock order, outermost lowest (mm/rmap.c and mm/filemap.c, the comments on
-/// lock ordering, 6.12 and 7.2). The numbers are ours.
+/// A place in the lock order; the outermost lock is lowest (mm/rmap.c and mm/filemap.c, the comments on lock ordering,
+/// 6.12 and 7.2). The numbers are mmtrace's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Rank {
@@ -40,7 +39,7 @@ pub enum Rank {
     MmapLock = 20,
     /// `hugetlb_fault_mutex`.
     HugetlbFaultMutex = 24,
-    /// The hugetlb vma lock, or `resv_map.rw_sema`.
+    /// The hugetlb lock: `hugetlb_vma_lock`, or `resv_map.rw_sema`.
     HugetlbVmaLock = 26,
     /// `mapping->invalidate_lock`.
     InvalidateLock = 30,

@@ -15,12 +15,12 @@ const VM_MAYSHARE: u64 = 0x80;
 const HPAGE_RESV_OWNER: u64 = 1;
 /// `HPAGE_RESV_MASK`
 const HPAGE_RESV_MASK: u64 = 3;
-/// First kernel whose private reservations have a lock ("hugetlbfs: extend hugetlb_vma_lock to
-/// private VMAs", merged for 6.6-rc7; not asked of 6.6 itself).
+/// First kernel on which the lock of private reservations is checked ("hugetlbfs: extend hugetlb_vma_lock to private
+/// VMAs", merged for 6.6-rc7; 6.6 itself is not checked).
 const PRIVATE_LOCKS: (u32, u32) = (6, 7);
-/// Suspicions kept with their events; more are only counted, and stay unknown.
+/// Suspicions that are kept with their events. More are only counted, and stay unknown.
 const SUSPICIONS_MAX: usize = 1 << 10;
-/// Locks followed, and holds of one.
+/// Locks that are followed, and holds of one lock.
 const LOCKS_MAX: usize = 1 << 12;
 const HOLDS_MAX: usize = 256;
 
@@ -34,8 +34,8 @@ struct Hold {
     shown_by: Record,
 }
 
-/// Calls that look wrong on a kernel where no right one has been seen yet: a compiler may inline what
-/// makes a call right, and then no call looks so. They are judged when a right one is seen.
+/// Calls that look wrong on a kernel on which no right call has been seen yet: if a compiler inlines what makes a call
+/// right, no call looks right. They are judged when a right call is seen.
 #[derive(Clone, Debug, Default)]
 struct Suspicions(Vec<(Record, String)>);
 
@@ -47,7 +47,7 @@ impl Suspicions {
         }
     }
 
-    /// A right call was seen: it looks so on this kernel.
+    /// A right call was seen, so right calls can be recognised on this kernel.
     fn confirm(&mut self, rule: RuleId, sink: &mut Sink) {
         for (record, what) in self.0.drain(..) {
             sink.confirmed(rule, &record, record.mm, &[record.tid], what);
@@ -55,22 +55,22 @@ impl Suspicions {
     }
 }
 
-/// The hugetlb locks that are held, by what says which lock it is.
+/// The hugetlb locks that are held, by the object that identifies the lock.
 #[derive(Clone, Debug, Default)]
 pub(in crate::model) struct HugetlbLocks {
     held: FxHashMap<u64, Vec<Hold>>,
-    /// A task was seen where it can hold none, and its release had not been seen: on this kernel
-    /// some releases are inlined, and what is held is not known.
+    /// A task was seen where it can hold none, and its release had not been seen. Some releases are inlined on this
+    /// kernel, so the holds are not known.
     inlined: bool,
     /// Private reservations have a lock.
     private: bool,
     /// `hugetlb_vma_unlock_read()` was seen inside `migration_entry_wait_huge()`: it is called there.
     unlocks_in_wait: bool,
-    /// Sleeps before that.
+    /// Sleeps before that was seen.
     sleeps: Suspicions,
     /// A call of `huge_pmd_unshare()` was seen between a trylock and its unlock.
     unshares_in_lock: bool,
-    /// Calls before that.
+    /// Calls before that was seen.
     unshares: Suspicions,
 }
 
@@ -79,12 +79,12 @@ impl HugetlbLocks {
         Self { private: kernel >= PRIVATE_LOCKS, ..Self::default() }
     }
 
-    /// What is held is not known.
+    /// Forgets the holds, because they are not known.
     pub(in crate::model) fn forget(&mut self) {
         self.held.clear();
     }
 
-    /// Which lock it is; `None` where the VMA has none (`__vma_shareable_lock`, `__vma_private_lock`).
+    /// Returns which lock it is; `None` if the VMA has none (`__vma_shareable_lock`, `__vma_private_lock`).
     const fn identity(&self, object: u64, vm_flags: u64) -> Option<u64> {
         if vm_flags & VM_MAYSHARE != 0 {
             return if object == 0 { None } else { Some(object) };
@@ -102,7 +102,7 @@ impl HugetlbLocks {
             holds.clear();
         }
         if holds.iter().any(|h| h.tid == hold.tid) {
-            // It cannot wait for itself: its release was not seen.
+            // The task cannot wait for itself, so its release was not seen.
             self.inlined = true;
             holds.retain(|h| h.tid != hold.tid);
         }
@@ -111,7 +111,7 @@ impl HugetlbLocks {
         other
     }
 
-    /// A release of this lock by this task; the hold that it ends.
+    /// Takes a release of this lock by this task, and returns the hold that it ends.
     fn release(&mut self, lock: u64, tid: u32, mode: Mode) -> Option<Hold> {
         let holds = self.held.get_mut(&lock)?;
         let index = holds.iter().rposition(|h| h.tid == tid && h.mode == mode)?;
@@ -134,7 +134,7 @@ impl HugetlbLocks {
         self.held.values().flatten().any(|h| h.tid == tid && h.vma == vma && h.mode == Mode::Write)
     }
 
-    /// The task holds nothing now. `true` if that shows that releases are inlined.
+    /// The task holds nothing now. Returns `true` if that shows that releases are inlined.
     fn leave(&mut self, tid: u32) -> bool {
         if self.held.is_empty() {
             return false;
@@ -155,7 +155,7 @@ impl Model {
     /// A hugetlb lock was taken, or is about to be released.
     pub(in crate::model) fn hugetlb_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
         self.tables.walk(record.tid).hugetlb = true;
-        // All of them say which VMA, and what tells which lock it has.
+        // All of these events name the VMA, and identify its lock.
         let event::HugetlbVmaLockRead { vma, lock_object, vm_flags } = event::HugetlbVmaLockRead::of(record);
         if vm_flags & VM_MAYSHARE == 0 || lock_object == 0 {
             self.shareable.remove(&(record.mm, vma));
@@ -198,8 +198,8 @@ impl Model {
         }
     }
 
-    /// L30. It is judged when both holds were seen to end: on some kernels the compiler inlines
-    /// releases, and what is still held is not known.
+    /// L30 is judged when both holds were seen to end: on some kernels the compiler inlines releases, and the open
+    /// holds are not known.
     fn hugetlb_taken(&mut self, lock: u64, hold: Hold, record: &Record, sink: &mut Sink) {
         let other = self.hugetlb.take(lock, hold);
         if self.hugetlb.inlined {
@@ -233,14 +233,14 @@ impl Model {
                 if end > overlap.taker.shown_by.ts.saturating_add(EPSILON_NS) {
                     over = Some(*overlap);
                 } else {
-                    // The clocks: they need not have overlapped.
+                    // By the clocks, the two need not have overlapped.
                     sink.unjudged(RuleId::L30);
                 }
                 false
             }
         });
         let Some(over) = over else { return };
-        // One fault is not reported twice.
+        // One fault of the kernel is reported once.
         self.hugetlb.held.remove(&lock);
         self.hugetlb_overlaps.retain(|o| o.lock != lock);
         let (holder, taker) = (over.holder, over.taker);
@@ -255,7 +255,7 @@ impl Model {
         sink.violated_by(RuleId::L30, record, record.mm, &[holder.tid, taker.tid], what, &acquisitions);
     }
 
-    /// Releases are inlined on this kernel: what was said of L30 may be wrong.
+    /// Releases are inlined on this kernel, so the findings of L30 may be wrong.
     fn hugetlb_inlined(&mut self, sink: &mut Sink) {
         self.hugetlb_overlaps.clear();
         sink.withdraw(RuleId::L30);
@@ -286,7 +286,7 @@ impl Model {
         let exclusive = task.writes.contains(&record.mm) || !task.anchored;
         if known && !exclusive && self.shareable.contains(&(record.mm, vma)) {
             let what = format!(
-                "task {} unshares a PMD table of VMA {vma:#x} in mm {:#x} and does not hold its hugetlb lock for write",
+                "task {} unshares a PMD table of VMA {vma:#x} in mm {:#x} without holding its hugetlb lock for write",
                 record.tid, record.mm
             );
             if self.hugetlb.unshares_in_lock {
@@ -313,7 +313,7 @@ impl Model {
             return;
         }
         let what = format!(
-            "task {} sleeps until a migration is over and has not released the hugetlb lock of VMA {vma:#x}",
+            "task {} sleeps until a migration is over without having released the hugetlb lock of VMA {vma:#x}",
             record.tid
         );
         if self.hugetlb.unlocks_in_wait {
@@ -339,12 +339,11 @@ impl Model {
             return;
         }
         self.tables.walk(record.tid).depth = None;
-        let what =
-            format!("task {} ends a walk of page tables in mm {:#x} that it has not begun", record.tid, record.mm);
+        let what = format!("task {} ends a page-table walk in mm {:#x} that it has not begun", record.tid, record.mm);
         sink.violated(RuleId::L29, record, record.mm, &[record.tid], what);
     }
 
-    /// The task is in user mode, or exits: it is in no call of the kernel and holds no lock.
+    /// The task is in user mode or exits, so it is in no call of the kernel and holds no lock.
     pub(in crate::model) fn walk_over(&mut self, record: &Record, place: &str, sink: &mut Sink) {
         if record.ts < self.start || record.ts <= self.tables.blind_until {
             return;
@@ -361,7 +360,7 @@ impl Model {
             self.hugetlb_inlined(sink);
         }
         if let Some(open) = left.filter(|open| *open > 0) {
-            let what = format!("task {} {place} and has not ended {open} walks of page tables", record.tid);
+            let what = format!("task {} {place} and has not ended {open} page-table walks", record.tid);
             sink.violated(RuleId::L29, record, record.mm, &[record.tid], what);
         }
     }
@@ -373,6 +372,6 @@ pub(in crate::model) struct Overlap {
     lock: u64,
     holder: Hold,
     taker: Hold,
-    /// The first of them to end: whose it was, and when.
+    /// The first of the two to end: its task, and when.
     ended: Option<(u32, u64)>,
 }

@@ -1,17 +1,17 @@
 //! Write holds of mmap_locks, and waits for them: each from two events of one task.
 //!
-//! What rules conclude rests on everybody who may hold a lock, so that one missing event makes all of it unknown. An
-//! interval rests on the events of its own task alone. It is taken as one interval as long as the missing events cannot
-//! have been an end and another begin inside it; what was measured is then at most too short.
+//! The rules' conclusions rest on every task that may hold a lock, so one missing event makes all of them unknown. An
+//! interval rests on the events of its own task alone. It counts as one interval if the missing events cannot have been
+//! an end and another begin inside it. The measured duration is then at most too short.
 
 use mmtrace_common::{Kind, Record};
 use rustc_hash::FxHashMap;
 
 use crate::model::locks::mmap_lock::{EPSILON_NS, LockStep};
 
-/// Tasks that are followed; those with nothing open are forgotten beyond that, and then all.
+/// Tasks that are followed. Beyond that number, tasks with nothing open are forgotten first, and then all.
 const TASKS_MAX: usize = 1 << 15;
-/// Intervals of one task that are open at once; the oldest is forgotten beyond that.
+/// Intervals of one task that are open at the same time. The oldest is forgotten beyond that number.
 const NESTING_MAX: usize = 16;
 
 /// Kinds of events, as bits and as places in tables.
@@ -22,12 +22,12 @@ const RELEASED: usize = 2;
 const fn bit(of: usize) -> Kinds {
     1 << of
 }
-/// What it takes to let a lock go and get it again.
+/// The events that a task needs to release a lock and to get it again.
 const AGAIN: Kinds = bit(START) | bit(ACQUIRED) | bit(RELEASED);
-/// What it takes to end one wait and begin another.
+/// The events that a task needs to end one wait and to begin another.
 const ANOTHER: Kinds = bit(START) | bit(ACQUIRED);
 
-/// Something that has begun.
+/// An interval that has begun.
 #[derive(Clone, Copy, Debug)]
 struct Open {
     mm: u64,
@@ -37,14 +37,14 @@ struct Open {
     isolated: bool,
 }
 
-/// What of one task is open, oldest first.
+/// The open intervals of one task, oldest first.
 #[derive(Clone, Debug, Default)]
 struct Task {
     waits: Vec<Open>,
     holds: Vec<Open>,
 }
 
-/// Takes the newest of which this is true.
+/// Removes the newest interval for which this is true.
 fn take(open: &mut Vec<Open>, is: impl Fn(&Open) -> bool) -> Option<Open> {
     open.iter().rposition(is).map(|at| open.remove(at))
 }
@@ -77,39 +77,39 @@ pub enum Interval {
     },
 }
 
-/// What an event of an mmap_lock came to.
+/// The outcome of an mmap_lock event.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::model) struct Ended {
-    /// What was measured.
+    /// The interval that was measured.
     pub(in crate::model) interval: Option<Interval>,
-    /// It is, or may be, a downgrade: something may have been unmapped.
+    /// The event is, or may be, a downgrade, so something may have been unmapped.
     pub(in crate::model) downgrade: bool,
 }
 
-/// Everything that is open, and how many there were.
+/// All open intervals, and how many there were.
 #[derive(Clone, Debug)]
 pub(in crate::model) struct Intervals {
     tasks: FxHashMap<u32, Task>,
     /// Until when events of each kind may be missing: those for read, those for write.
     until: [[u64; 3]; 2],
-    /// A task can be preempted in a program on a tracepoint, so that any event can be one that was skipped. Where it
-    /// cannot, a program is skipped only for an interrupt on top of it, which never gets a lock for write
+    /// A task can be preempted in a tracepoint program, so any event can be one that was skipped. If it cannot, a
+    /// program is skipped only for an interrupt on top of it, which never gets a lock for write
     /// (kernel/trace/bpf_trace.c:__bpf_trace_run).
     preempts: bool,
     /// Something is or was missing.
     lossy: bool,
-    /// Write acquisitions that were seen, and releases of such that were not.
+    /// Write acquisitions that were seen, and releases whose acquisition was not seen.
     pub(in crate::model) writes: u64,
     /// Write acquisitions that may be missing.
     pub(in crate::model) missing_writes: u64,
-    /// Successful acquisitions that are no downgrade for certain.
+    /// Successful acquisitions that are certainly no downgrade.
     pub(in crate::model) acquired: u64,
     /// Times that pages were isolated for a collapse: once in a hold.
     pub(in crate::model) isolations: u64,
 }
 
 impl Intervals {
-    /// `has`: which kinds of events are recorded.
+    /// `has` says which kinds of events are recorded.
     pub(in crate::model) fn new(preempts: bool, has: impl Fn(Kind) -> bool) -> Self {
         let until = [Kind::StartLocking, Kind::AcquireReturned, Kind::Released];
         let until = until.map(|kind| if has(kind) { 0 } else { u64::MAX });
@@ -174,7 +174,7 @@ impl Intervals {
             (LockStep::Starts, write) => {
                 let task = self.task(record.tid);
                 if write {
-                    // It cannot wait for itself: a release is missing.
+                    // The task cannot wait for itself, so a release is missing.
                     task.holds.retain(|h| h.mm != record.mm);
                 }
                 push(&mut task.waits, open(record, write));
@@ -216,13 +216,13 @@ impl Intervals {
             let task = self.task(record.tid);
             task.holds.retain(|h| h.mm != record.mm);
             if !may_have_let_go || unannounced {
-                // Who holds it for write gets it for read only by a downgrade. What else was announced meanwhile was
-                // tried by an interrupt, and has failed.
+                // A task that holds the lock for write gets it for read only by a downgrade. An interrupt tried the
+                // other acquisition that was announced meanwhile, and failed.
                 task.waits.retain(|w| !is_wait(w) || w.since < hold.since);
                 return Ended { interval: self.held(hold, record), downgrade: true };
             }
             if wait.is_none() || stale {
-                // That, or another acquisition after a release: one of both is missing.
+                // This is a downgrade, or another acquisition after a release. One of the two events is missing.
                 task.waits.retain(|w| !is_wait(w) || w.since < hold.since);
                 self.acquired += 1;
                 return Ended { interval: None, downgrade: true };
@@ -237,7 +237,7 @@ impl Intervals {
     fn write_released(&mut self, record: &Record) -> Ended {
         let hold = take(&mut self.task(record.tid).holds, |h| h.mm == record.mm);
         let Some(hold) = hold else {
-            // From before recording, if its acquisition is not one of those that are missing.
+            // The hold is from before recording, unless its acquisition is one of the missing events.
             self.writes += u64::from(self.missing_writes == 0);
             return Ended::default();
         };
@@ -250,7 +250,7 @@ impl Intervals {
         whole.then_some(Interval::WriteHold { since: hold.since, ns, isolated: hold.isolated })
     }
 
-    /// `several`: others of its task are open, be it in an interrupt on top of it.
+    /// `several`: other intervals of the task are open, perhaps in an interrupt on top of it.
     fn waited(&mut self, wait: Option<Open>, several: bool, record: &Record) -> Option<Interval> {
         self.acquired += 1;
         let wait = wait?;
@@ -267,8 +267,8 @@ impl Intervals {
         }
     }
 
-    /// The task is seen where it holds and waits for nothing: in user mode, newborn, at its exit. What is open all the
-    /// same has ended in an event that is missing.
+    /// The task is seen where it holds and waits for nothing: in user mode, newborn, or at its exit. An interval that
+    /// is still open has ended in an event that is missing.
     pub(in crate::model) fn forget_task(&mut self, tid: u32) {
         if self.lossy
             && let Some(task) = self.tasks.get_mut(&tid)
@@ -278,7 +278,7 @@ impl Intervals {
         }
     }
 
-    /// Waits that go on, as far as is known.
+    /// Waits that still go on, as far as is known.
     pub(in crate::model) fn waiting(&self) -> u64 {
         let goes_on = |w: &&Open| self.missing(w.write, w.since) & bit(ACQUIRED) == 0;
         self.tasks.values().map(|task| task.waits.iter().filter(goes_on).count() as u64).sum()

@@ -1,21 +1,20 @@
 //! One mm's `mmap_lock`, as its tracepoints show it.
 //!
-//! Observed intervals lie inside the true ones: `acquire_returned` comes after the
-//! acquisition, `released` before the release (include/linux/mmap_lock.h, 6.1 to
-//! 7.2). So if two observed intervals overlap, the true ones do.
+//! Observed holds lie inside the true ones: `acquire_returned` comes after the acquisition, and `released` before the
+//! release (include/linux/mmap_lock.h, 6.1 to 7.2). If two observed holds overlap, the true ones therefore do.
 
 use mmtrace_common::{Kind, Record, View as _, event};
 
 use crate::model::locks::exclusion::Mode;
 
-/// Two intervals observed on different CPUs overlap only if they do so by more
-/// than this: `bpf_ktime_get_ns()` of two CPUs may differ by a little.
+/// Two holds that were observed on different CPUs overlap only if they do so by more than this: `bpf_ktime_get_ns()` of
+/// two CPUs may differ by a little.
 pub const EPSILON_NS: u64 = 2_000;
 
-/// Holds of one kind of one mm that are followed one by one; beyond that the lock's state is given up.
+/// Holds of one kind of one mm that are followed one by one. Beyond that number, the lock's state is given up.
 const HOLDS_MAX: usize = 4096;
 
-/// What an event of an mmap_lock says of its task.
+/// The step of a task that an mmap_lock event shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::model) enum LockStep {
     /// It begins to acquire the lock.
@@ -29,7 +28,8 @@ pub(in crate::model) enum LockStep {
 }
 
 impl LockStep {
-    /// Reads an event of one of the three kinds: the step, and whether the lock is meant for write.
+    /// Reads an event of one of the three kinds. Returns the step, and whether the task wants or has the lock for
+    /// write.
     pub(in crate::model) fn of(kind: Kind, record: &Record) -> (Self, bool) {
         match kind {
             Kind::StartLocking => (Self::Starts, event::StartLocking::of(record).write),
@@ -49,7 +49,7 @@ pub struct Hold {
     pub tid: u32,
     /// When, in nanoseconds of `CLOCK_MONOTONIC`.
     pub since: u64,
-    /// How.
+    /// The mode.
     pub mode: Mode,
     /// The event that showed the acquisition, or the downgrade.
     pub shown_by: Record,
@@ -60,7 +60,7 @@ pub struct Hold {
 pub struct Breach {
     /// Who had the lock.
     pub holder: Hold,
-    /// Who got it all the same.
+    /// Who got it although the holder had it.
     pub taker: Hold,
 }
 
@@ -72,10 +72,10 @@ impl Breach {
     }
 }
 
-/// What an acquisition or release meant.
+/// The meaning of an acquisition or a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// As it must be.
+    /// The release is right.
     Right,
     /// It cannot be judged: the history is not known.
     Unknown,
@@ -83,50 +83,50 @@ pub enum Meaning {
     NotOwner(Option<Hold>),
     /// A read release of a lock that nobody holds for read.
     NotHeld,
-    /// A read release of what the task held before another got the lock for write.
+    /// A read release by a task that held the lock before another task got it for write.
     Overtaken(Breach),
 }
 
-/// What has lasted, of the holds that exclude each other.
+/// The overlaps of excluding holds that have lasted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
-    /// Two tasks were inside at once.
+    /// Two tasks held the lock at the same time.
     pub breach: Option<Breach>,
-    /// Readers that are not known to have been inside any more when a writer came.
+    /// Readers that may have left when a writer came.
     pub doubts: usize,
 }
 
 /// The lock: the holds that are observed now.
 ///
-/// Holds that exclude each other can be there at once for a moment: the clocks of
-/// two CPUs differ, and a whole short hold may seem to lie in another one. Two holds
-/// that are apart in truth overlap by no more than the clocks differ.
+/// Two holds that exclude each other can be there for a moment, because the clocks of two CPUs differ. A whole short
+/// hold may seem to lie in another one. Two holds that do not overlap in truth seem to overlap by no more than the
+/// clocks differ.
 #[derive(Clone, Debug, Default)]
 pub struct MmapLock {
     writers: Vec<Hold>,
     readers: Vec<Hold>,
-    /// The holders above are all there are: a write acquisition has been seen
-    /// since recording began, or since the last loss.
+    /// The holders above are all holders: a write acquisition has been seen since recording began, or since the last
+    /// loss.
     complete: bool,
-    /// Since when. What a holder from before does may still seem to come after.
+    /// Since when that is so. An event of an earlier holder may still seem to come after that time.
     complete_since: u64,
     /// Time of the last event.
     now: u64,
-    /// A rule was broken here; nothing is concluded before the next write acquisition that finds
-    /// nobody in [`MmapLock::inside`].
+    /// A rule was broken here. Nothing is concluded before the next write acquisition that finds nobody in
+    /// [`MmapLock::inside`].
     tainted: bool,
     /// Who held the lock when a rule was broken, and has not been seen to release it since.
     inside: Vec<Hold>,
-    /// Readers that were not seen to release before a writer acquired, and that writer. Either the kernel
-    /// let it in beside them, or their release went unseen: a BPF program's `mmap_read_unlock_non_owner`
-    /// may run on top of a task that some hosts hide from BPF programs. The reader's own release tells.
+    /// Readers that were not seen to release before a writer acquired, and that writer. Either the kernel let the
+    /// writer in beside them, or their release was not seen: a BPF program's `mmap_read_unlock_non_owner` may run on
+    /// top of a task that some hosts hide from BPF programs. The reader's own release tells the two apart.
     overtaken: Vec<Breach>,
-    /// They were more than can be followed: nothing is concluded about this lock again.
+    /// There were more holders than can be followed. Nothing is concluded about this lock again.
     abandoned: bool,
 }
 
 impl MmapLock {
-    /// The task seen to hold it for write; of several, the first.
+    /// The task that was seen to hold the lock for write; the first of several.
     #[must_use]
     pub fn writer(&self) -> Option<Hold> {
         self.writers.first().copied()
@@ -138,20 +138,20 @@ impl MmapLock {
         &self.readers
     }
 
-    /// Whether the holders seen are all there are.
+    /// Whether the observed holders are all holders.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.complete && !self.tainted && !self.overlaps() && is_over(self.complete_since, self.now)
     }
 
-    /// There are holds that exclude each other: the clocks, or a breach. That is to say a writer
-    /// and anybody else ([`Mode::excludes`]): two downgraded holds had a writer between them.
+    /// Whether there are holds that exclude each other, because of the clocks or a breach. These are a writer and
+    /// anybody else ([`Mode::excludes`]): two downgraded holds had a writer between them.
     const fn overlaps(&self) -> bool {
         self.writers.len() > 1 || (!self.writers.is_empty() && !self.readers.is_empty())
     }
 
-    /// A rule was broken on this lock; what follows from that is not worth saying. Who is inside
-    /// stays there until its release, whoever acquires the lock meanwhile.
+    /// A rule was broken on this lock, and its consequences are not reported. A holder stays in `inside` until its
+    /// release, whoever acquires the lock meanwhile.
     pub fn taint(&mut self) {
         let mut inside = std::mem::take(&mut self.inside);
         inside.append(&mut self.writers);
@@ -163,31 +163,31 @@ impl MmapLock {
         *self = Self { tainted: true, now: self.now, inside, abandoned, ..Self::default() };
     }
 
-    /// More holders than can be followed: the current ones are not known.
+    /// There are more holders than can be followed, so the current ones are not known.
     fn forget_holders(&mut self) {
         let (now, tainted, abandoned) = (self.now, self.tainted, self.abandoned);
         *self = Self { now, tainted, abandoned, inside: std::mem::take(&mut self.inside), ..Self::default() };
     }
 
-    /// Whether the releasing task was inside when a rule was broken. It is not any more.
+    /// Removes the releasing task from `inside`. Returns whether it held the lock when a rule was broken.
     fn leaves(&mut self, tid: u32, write: bool) -> bool {
         let own = self.inside.iter().rposition(|h| h.tid == tid && (h.mode == Mode::Write) == write);
         own.map(|index| self.inside.swap_remove(index)).is_some()
     }
 
-    /// Who reads is not known, until the next writer has acquired.
+    /// The readers are not known until the next writer has acquired.
     fn doubt_readers(&mut self) {
         self.readers.clear();
         self.complete = false;
     }
 
-    /// There may be holders that were not seen after all.
+    /// There may be holders that were not seen.
     pub const fn doubt(&mut self) {
         self.complete = false;
     }
 
-    /// Must be called before any event on this lock at time `ts`: an overlap that
-    /// has lasted is real. Of several, the first.
+    /// Must be called before any event on this lock at time `ts`: an overlap that has lasted is real. Returns the first
+    /// of several.
     pub fn settle(&mut self, ts: u64) -> Settled {
         self.now = ts;
         let mut settled = Settled::default();
@@ -212,7 +212,7 @@ impl MmapLock {
         if !self.overlaps() {
             return None;
         }
-        // Both lists are in the order of time: the first to overlap are in front.
+        // Both lists are in order of time, so the first to overlap are in front.
         let writer = *self.writers.first()?;
         let others = self.writers.get(1).into_iter().chain(self.readers.first());
         let breaches = others.filter(|other| writer.mode.excludes(other.mode)).map(|other| {
@@ -222,7 +222,7 @@ impl MmapLock {
         breaches.filter(|b| is_over(b.taker.since, ts)).min_by_key(|b| b.taker.since)
     }
 
-    /// A successful write acquisition. Says whether the holders were known before.
+    /// Takes a successful write acquisition. Returns whether the holders were known before.
     pub fn acquire_write(&mut self, record: &Record) -> bool {
         let known = self.complete && !self.tainted;
         if self.writers.len() == HOLDS_MAX {
@@ -235,7 +235,7 @@ impl MmapLock {
         known
     }
 
-    /// Nobody else can hold it at this time.
+    /// No other task can hold the lock at this time.
     fn know(&mut self, ts: u64) {
         if !self.complete || self.tainted {
             self.complete_since = ts;
@@ -244,7 +244,7 @@ impl MmapLock {
         self.tainted = false;
     }
 
-    /// A successful read acquisition, not a downgrade. Says whether the holders were known before.
+    /// Takes a successful read acquisition that is not a downgrade. Returns whether the holders were known before.
     pub fn acquire_read(&mut self, record: &Record) -> bool {
         let known = self.complete && !self.tainted;
         if self.readers.len() == HOLDS_MAX {
@@ -254,7 +254,7 @@ impl MmapLock {
         known
     }
 
-    /// The holder for write goes on holding it for read. `false` when that is not the task seen to hold it.
+    /// The writer goes on to hold the lock for read. Returns `false` if this task was not seen to hold it for write.
     pub fn downgrade(&mut self, record: &Record) -> bool {
         let held = self.end_write(record.tid);
         if held {
@@ -271,7 +271,7 @@ impl MmapLock {
         own.map(|index| self.writers.remove(index)).is_some()
     }
 
-    /// A write release, before it happens.
+    /// Takes a write release, before it happens.
     pub fn release_write(&mut self, record: &Record) -> Meaning {
         if self.end_write(record.tid) {
             return Meaning::Right;
@@ -283,18 +283,18 @@ impl MmapLock {
             return Meaning::NotOwner(writer);
         }
         if self.writers.is_empty() && !self.tainted {
-            // Nobody else can have held it; who seems to is ahead of it, or gone.
+            // No other task can have held the lock. A task that seems to hold it is ahead by its clock, or gone.
             self.readers.retain(|r| !is_over(r.since, record.ts));
             self.know(record.ts);
         }
         Meaning::Unknown
     }
 
-    /// A read release, before it happens. The releasing task need not be the one
-    /// that acquired (`mmap_read_unlock_non_owner`). `all_seen`: no acquisition of this lock can be that of
-    /// a task which BPF programs do not see.
+    /// Takes a read release, before it happens. The releasing task need not be the one that acquired
+    /// (`mmap_read_unlock_non_owner`). `all_seen`: no acquisition of this lock can be that of a task that BPF programs
+    /// do not see.
     pub fn release_read(&mut self, record: &Record, all_seen: bool) -> Meaning {
-        // A downgraded hold is always the task's own; the other may be that of an interrupt on top of it.
+        // A downgraded hold is always the task's own. Another hold may be that of an interrupt on top of it.
         let of = |r: &Hold| r.tid == record.tid;
         let downgraded = self.readers.iter().rposition(|r| of(r) && r.mode == Mode::Downgraded);
         let own = downgraded.or_else(|| self.readers.iter().rposition(of));
@@ -308,7 +308,7 @@ impl MmapLock {
                     self.taint();
                     return Meaning::Overtaken(breach);
                 }
-                // It may be on behalf of another reader.
+                // The release may be on behalf of another reader.
                 self.doubt_readers();
                 return Meaning::Unknown;
             }
@@ -317,11 +317,11 @@ impl MmapLock {
                 return Meaning::Unknown;
             }
         }
-        // Just after the holders became known it may also be one from before.
+        // Just after the holders became known, the release may also be that of an earlier holder.
         let early = self.complete && !is_over(self.complete_since, self.now);
         match own.or_else(|| (!self.readers.is_empty()).then_some(0)) {
-            // Not his own: whether it is one of those that are seen, on behalf of its holder, cannot
-            // be told. Who reads is known again when the next writer has got it.
+            // The release is not the task's own. Whether it is on behalf of an observed holder cannot be told. The
+            // readers are known again when the next writer has the lock.
             Some(_) if own.is_none() && early => {
                 self.doubt_readers();
                 Meaning::Unknown
@@ -339,7 +339,7 @@ impl MmapLock {
     }
 }
 
-/// Whether it is longer ago than clocks may differ.
+/// Whether `since` is longer ago than clocks may differ.
 const fn is_over(since: u64, ts: u64) -> bool {
     ts > since.saturating_add(EPSILON_NS)
 }
@@ -377,7 +377,7 @@ mod tests {
         lock.settle(6000);
         let Meaning::Overtaken(breach) = lock.release_read(&at(6000, 1), true) else { panic!("a breach") };
         assert_eq!((breach.modes(), breach.holder.tid, breach.taker.tid), ((Mode::Read, Mode::Write), 1, 2));
-        // What follows from it is not reported again.
+        // The consequences are not reported.
         assert_eq!(lock.release_write(&at(7000, 2)), Meaning::Unknown);
     }
 
@@ -467,7 +467,7 @@ mod tests {
         let mut lock = MmapLock::default();
         assert_eq!(lock.release_read(&at(1000, 1), true), Meaning::Unknown);
         assert_eq!(lock.release_write(&at(2000, 1)), Meaning::Unknown);
-        // But a write release says that nobody is left.
+        // A write release shows that nobody is left.
         lock.settle(9000);
         assert!(lock.is_complete());
         assert_eq!(lock.release_read(&at(9000, 1), true), Meaning::NotHeld);
@@ -483,7 +483,7 @@ mod tests {
         assert_eq!(lock.release_write(&at(1700, 2)), Meaning::Right);
         lock.acquire_read(&at(1800, 4));
         assert_eq!(lock.release_read(&at(1900, 1), true), Meaning::Unknown);
-        // Or to release on behalf of the one who is seen: then nobody is left.
+        // The release may be on behalf of the observed holder; then nobody is left.
         lock.settle(9000);
         assert_eq!(lock.release_read(&at(9000, 4), true), Meaning::Unknown);
         lock.acquire_write(&at(9500, 4));
@@ -505,7 +505,7 @@ mod tests {
         assert_eq!(lock.release_read(&at(1500, 3), true), Meaning::Right);
         assert_eq!(lock.settle(9000), Settled::default());
         assert_eq!(lock.release_write(&at(9000, 1)), Meaning::Right);
-        // And a downgrade may seem to come after the reader that it let in.
+        // A downgrade may seem to come after the reader that it let in.
         lock.acquire_write(&at(20_000, 1));
         lock.acquire_read(&at(21_000, 2));
         assert!(lock.downgrade(&at(21_500, 1)));

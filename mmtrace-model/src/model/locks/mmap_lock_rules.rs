@@ -1,4 +1,4 @@
-//! mmap_lock events: who holds it, and whether that may be.
+//! The mmap_lock events: who holds the lock, and which rules that evaluates.
 
 use mmtrace_common::{Kind, Record};
 
@@ -25,29 +25,29 @@ impl Model {
         }
     }
 
-    /// Two tasks were inside at once.
+    /// Two tasks held the lock at the same time.
     fn breached(&mut self, breach: Breach, record: &Record, sink: &mut Sink) {
         let (holder, taker) = (breach.holder, breach.taker);
         for tid in [holder.tid, taker.tid] {
             if let Some(task) = self.tasks.get_mut(&tid) {
                 task.writes.retain(|m| *m != record.mm);
-                // Releases that belong to this are still to come.
+                // The releases of these holds are still to come.
                 task.anchored = false;
             }
         }
         self.count_writers();
-        let (rule, how) = match breach.modes() {
-            (Mode::Write, Mode::Write) => (RuleId::L01, "holds it for write and another task got it for write"),
-            (Mode::Downgraded, _) | (_, Mode::Downgraded) => {
-                (RuleId::L03, "holds it downgraded and another task got it for write")
-            }
-            _ => (RuleId::L02, "and another task held it at once, one for read and one for write"),
+        let rule = match breach.modes() {
+            (Mode::Write, Mode::Write) => RuleId::L01,
+            (Mode::Downgraded, _) | (_, Mode::Downgraded) => RuleId::L03,
+            _ => RuleId::L02,
         };
         let what = format!(
-            "mmap_lock of mm {:#x}: task {} {how}: task {}, {} ns later",
-            record.mm,
-            holder.tid,
+            "task {} got the mmap_lock of mm {:#x} for {} while task {} held it for {}, {} ns after that task got it",
             taker.tid,
+            record.mm,
+            taker.mode.name(),
+            holder.tid,
+            holder.mode.name(),
             taker.since.saturating_sub(holder.since)
         );
         let acquisitions = [holder.shown_by, taker.shown_by];
@@ -82,7 +82,7 @@ impl Model {
             }
             let task = self.task(record.tid);
             if task.writes.len() == NESTING_MAX {
-                // Their ends were not seen.
+                // The ends of these holds were not seen.
                 *task = Task::default();
             }
             task.writes.push(record.mm);
@@ -126,7 +126,8 @@ impl Model {
         }
     }
 
-    /// Nothing that is missing, or was before recording, can have come after this, whatever the clocks say.
+    /// Whether no missing event, and none from before recording, can have come after this time, whatever the clocks
+    /// say.
     fn is_sure(&self, ts: u64) -> bool {
         ts > self.blind_until.max(self.start).saturating_add(EPSILON_NS)
     }
@@ -143,7 +144,7 @@ impl Model {
                 Meaning::NotHeld => {
                     self.forget_writes(record.mm);
                     let what = format!(
-                        "task {} releases the mmap_lock of mm {:#x} for read, and nobody holds it for read",
+                        "task {} releases the mmap_lock of mm {:#x} for read, but no task holds it for read",
                         record.tid, record.mm
                     );
                     sink.violated(RuleId::L06, record, record.mm, &[record.tid], what);
@@ -158,7 +159,7 @@ impl Model {
         }
         self.collapse_unlocks(record, sink);
         if self.mm(record.mm).life == Life::Dying {
-            // Whoever gets this address next may not be recorded from the beginning.
+            // The next mm at this address may not be recorded from its beginning.
             let mm = self.mm(record.mm);
             mm.lock = MmapLock::default();
             mm.life = Life::Dead;
@@ -183,13 +184,13 @@ impl Model {
             }
             Meaning::Unknown | Meaning::NotHeld | Meaning::Overtaken(_) => {
                 sink.unjudged(RuleId::L04);
-                // A write hold that nobody saw begin: it was there all the time.
+                // Nobody saw this write hold begin, so it was there all the time.
                 sink.withdraw(RuleId::L40);
             }
         }
     }
 
-    /// After a violation on this lock nothing is concluded from who held it.
+    /// After a violation on this lock, the model concludes nothing from its holders.
     pub(in crate::model) fn forget_writes(&mut self, mm: u64) {
         for task in self.tasks.values_mut() {
             if task.writes.contains(&mm) {
@@ -211,7 +212,7 @@ impl Model {
             self.mm(record.mm).lock.taint();
             self.forget_writes(record.mm);
             let what = format!(
-                "task {} waits for the mmap_lock of mm {:#x}, which it holds for write itself",
+                "task {} waits for the mmap_lock of mm {:#x}, which it itself holds for write",
                 record.tid, record.mm
             );
             sink.violated(RuleId::L07, record, record.mm, &[record.tid], what);

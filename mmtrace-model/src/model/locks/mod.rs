@@ -1,4 +1,4 @@
-//! mmap_locks, locks of VMAs, hugetlb locks: who holds them, and which rules that evaluates.
+//! mmap_locks, VMA locks and hugetlb locks: who holds them, and which rules that evaluates.
 
 pub mod exclusion;
 pub(in crate::model) mod hugetlb;

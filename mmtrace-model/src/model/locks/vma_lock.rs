@@ -1,10 +1,9 @@
-//! Per-VMA locks, as far as functions show them.
+//! VMA locks, as far as functions show them.
 //!
-//! A VMA is held for reading from the return of `lock_vma_under_rcu()` to the end of the fault
-//! that it was for (`faults::handling`); its release is inlined. It is held for writing from the return
-//! of `__vma_start_write()` to the release or downgrade of its mm's mmap_lock by the same task
-//! (include/linux/mmap_lock.h:vma_end_write_all). VMA objects are reused at once, for any mm
-//! (SLAB_TYPESAFE_BY_RCU): what is known of one ends at `vm_area_free()`.
+//! A task holds a VMA for read from the return of `lock_vma_under_rcu()` to the end of the fault (`faults::handling`);
+//! its release is inlined. A task holds a VMA for write from the return of `__vma_start_write()` to its release or
+//! downgrade of the mm's mmap_lock (include/linux/mmap_lock.h:vma_end_write_all). The kernel can reuse a VMA object at
+//! once, for any mm (SLAB_TYPESAFE_BY_RCU), so the knowledge of a VMA ends at `vm_area_free()`.
 
 use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
@@ -12,7 +11,7 @@ use rustc_hash::FxHashMap;
 use crate::model::{Model, effect::Effect, function_state::Suspect, locks::mmap_lock::EPSILON_NS};
 use crate::verdict::{RuleId, Sink};
 
-/// VMAs that are followed; all are forgotten beyond that: 8 MiB.
+/// VMAs that are followed: 8 MiB. All of them are forgotten beyond that number.
 const VMAS_MAX: usize = 1 << 16;
 /// Write holds of mmap_locks that are followed.
 const SECTIONS_MAX: usize = 1 << 12;
@@ -27,19 +26,19 @@ pub(in crate::model) struct Section {
     tid: u32,
 }
 
-/// What is known of one VMA.
+/// The known state of one VMA.
 #[derive(Clone, Debug, Default)]
 struct Vma {
     /// The last write acquisitions: when, and by which task. 0: none.
     writes: [(u64, u32); WRITES],
     next: u8,
-    /// In which write hold of the mmap_lock the last one was, and when.
+    /// The write hold of the mmap_lock in which the last one was, and when.
     section: Option<(Section, u64)>,
-    /// When the object was last given back, and by which task.
+    /// When the object was last freed, and by which task.
     freed: (u64, u32),
 }
 
-/// All of them, and the write holds of mmap_locks that are open.
+/// All VMAs, and the open write holds of mmap_locks.
 #[derive(Clone, Debug, Default)]
 pub(in crate::model) struct VmaLocks {
     vmas: FxHashMap<u64, Vma>,
@@ -48,12 +47,12 @@ pub(in crate::model) struct VmaLocks {
     numbers: u64,
 }
 
-/// What others did to a VMA while it was held for reading: when, and which task.
+/// The acts of other tasks on a VMA while it was held for read: when, and which task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::model) struct Intrusion {
-    /// The first lock for writing.
+    /// The first lock for write.
     pub(in crate::model) written: Option<(u64, u32)>,
-    /// It was given back.
+    /// The VMA was freed.
     pub(in crate::model) freed: Option<(u64, u32)>,
 }
 
@@ -81,12 +80,12 @@ impl VmaLocks {
         self.sections.insert(record.mm, section);
     }
 
-    /// Whoever had it has it no more, or soon not any more.
+    /// Ends the write hold: its task has released the lock, or is about to.
     pub(in crate::model) fn section_ends(&mut self, mm: u64) -> Option<Section> {
         if self.sections.is_empty() { None } else { self.sections.remove(&mm) }
     }
 
-    /// What another task did to the VMA in a read hold, longer after its begin and before its end
+    /// Returns what another task did to the VMA in a read hold, later than its begin and earlier than its end by more
     /// than clocks may differ.
     #[inline]
     pub(in crate::model) fn intrusion(&self, vma: u64, tid: u32, since: u64, until: u64) -> Intrusion {
@@ -110,15 +109,15 @@ impl Model {
         }
         self.alive(record, sink);
         if (start, end) == (0, 0) {
-            // It could not be read.
+            // The program could not read the range.
             sink.unjudged(RuleId::L12);
         } else if start <= addr && addr < end && same {
             sink.held(RuleId::L12, record.ts);
         } else {
             self.functions.callers.remove(&record.tid);
-            let whose = if same { "" } else { ", and it is another mm's" };
+            let whose = if same { "" } else { " and belongs to another mm" };
             let what = format!(
-                "task {} asked mm {:#x} for the VMA of {addr:#x} and got {vma:#x}, which spans {start:#x}-{end:#x}{whose}",
+                "task {} asked for the VMA of {addr:#x} in mm {:#x} and got {vma:#x}, which spans {start:#x}-{end:#x}{whose}",
                 record.tid, record.mm
             );
             sink.violated(RuleId::L12, record, record.mm, &[record.tid], what);
@@ -131,7 +130,7 @@ impl Model {
             return;
         }
         if section.mm != record.mm {
-            // Its vm_area_free was not seen: it is another mm's VMA by now.
+            // The VMA's vm_area_free was not seen, so it is another mm's VMA by now.
             sink.unjudged(RuleId::L20);
             return;
         }
@@ -139,7 +138,7 @@ impl Model {
             return;
         }
         let what = format!(
-            "task {} got VMA {vma:#x} of mm {:#x} for reading, {} ns after task {} had locked it for writing",
+            "task {} got VMA {vma:#x} of mm {:#x} for read {} ns after task {} had locked it for write",
             record.tid,
             record.mm,
             record.ts - since,
@@ -161,7 +160,7 @@ impl Model {
         } else if lock.is_complete() && sink.is_open(RuleId::L21) {
             lock.taint();
             let what = format!(
-                "task {} locks VMA {:#x} for writing without holding the mmap_lock of mm {:#x} for write",
+                "task {} locks VMA {:#x} for write without holding the mmap_lock of mm {:#x} for write",
                 record.tid,
                 event::VmaStartWrite::of(record).vma,
                 record.mm
@@ -180,7 +179,7 @@ impl Model {
         self.vma_writer_ends(record, sink);
         let event::VmaStartWriteReturn { vma, ret } = event::VmaStartWriteReturn::of(record);
         if ret < 0 {
-            // Killed while it waited.
+            // The task was killed while it waited.
             return;
         }
         self.alive(record, sink);
@@ -193,7 +192,7 @@ impl Model {
         vma.section = section.map(|s| (s, record.ts));
     }
 
-    /// `vm_area_free()` is entered: the object may be another's at once.
+    /// `vm_area_free()` is entered: the object may become another VMA at once.
     pub(in crate::model) fn vma_freed(&mut self, record: &Record) {
         let event::VmAreaFree { vma: pointer } = event::VmAreaFree::of(record);
         self.functions.retracting.vma_freed(pointer);
@@ -203,7 +202,7 @@ impl Model {
         self.explain(|s| s.rule == RuleId::L20 && s.vma == pointer);
     }
 
-    /// The mmap_lock's event says that the write hold that was seen to begin is over, or never was.
+    /// An mmap_lock event shows that the write hold that was seen to begin is over, or never was.
     pub(in crate::model) fn vma_writes_end(&mut self, mm: u64) {
         if let Some(section) = self.functions.vmas.section_ends(mm) {
             self.explain(|s| s.section == Some(section));

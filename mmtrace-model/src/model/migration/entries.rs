@@ -1,9 +1,8 @@
 //! Migration entries and the calls that set and remove them.
 //!
-//! The events name neither mm nor folio. What can be said soundly is about one
-//! task within one call of `migrate_pages()`: it removes only what it has set,
-//! unless somebody else makes copies (fork), moves entries (mremap), or a huge PMD
-//! is split into migration entries without an event.
+//! The events name neither the mm nor the folio. Only one task within one call of `migrate_pages()` allows sound
+//! conclusions: it removes only entries that it has set, unless another task copies entries (fork) or moves them
+//! (mremap), or a huge PMD is split into migration entries without an event.
 
 use mmtrace_common::Record;
 use rustc_hash::FxHashMap;
@@ -23,17 +22,17 @@ pub struct Bracket {
     pub reason: u64,
     /// Write acquisitions seen anywhere when it began.
     pub writes_before: u64,
-    /// A write hold was open somewhere when it began.
+    /// A write hold of some mm was open when it began.
     pub writers_at_start: bool,
     /// Entries set minus entries removed, by address.
     balance: FxHashMap<u64, i32>,
-    /// Entries set and removed, over all addresses.
+    /// Entries that were set, over all addresses.
     pub set: u64,
     /// Entries removed.
     pub removed: u64,
     /// The first removal too many: address and time.
     pub surplus: Option<(u64, u64)>,
-    /// More addresses than can be followed.
+    /// There were more addresses than can be followed.
     overflow: bool,
 }
 
@@ -54,8 +53,7 @@ impl Bracket {
         *self.balance.entry(addr).or_default() += 1;
     }
 
-    /// An entry has been removed. At an address where none was set it was made or moved
-    /// there by somebody else.
+    /// An entry has been removed. If none was set at its address, another task made it or moved it there.
     pub fn remove(&mut self, record: &Record, addr: u64) {
         self.removed += 1;
         let Some(balance) = self.balance.get_mut(&addr) else { return };
@@ -72,8 +70,7 @@ impl Bracket {
     }
 }
 
-/// Entries that have been set and not removed, by address: a hint only, since the
-/// events do not name the mm.
+/// Entries that were set and not removed, by address. This is only a hint, because the events do not name the mm.
 #[derive(Clone, Debug, Default)]
 pub struct Outstanding {
     entries: FxHashMap<u64, (u32, u64)>,
@@ -83,14 +80,14 @@ impl Outstanding {
     /// An entry has been set.
     pub fn set(&mut self, addr: u64, ts: u64) {
         if self.entries.len() == OUTSTANDING_MAX {
-            // Entries that were zapped are never removed; start over.
+            // Zapped entries are never removed, so the list starts anew.
             self.entries.clear();
         }
         let entry = self.entries.entry(addr).or_insert((0, ts));
         entry.0 += 1;
     }
 
-    /// An entry has been removed; says for how long it was there, in nanoseconds, when that is known.
+    /// An entry has been removed. Returns how long it was in place, in nanoseconds, if that is known.
     pub fn remove(&mut self, addr: u64, ts: u64) -> Option<u64> {
         let entry = self.entries.get_mut(&addr)?;
         entry.0 -= 1;
@@ -113,7 +110,7 @@ impl Outstanding {
         self.entries.len()
     }
 
-    /// None.
+    /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -125,7 +122,7 @@ impl Outstanding {
     }
 }
 
-/// What an x86-64 entry says, as far as no kernel configuration matters
+/// The meaning of an x86-64 entry, as far as it does not depend on the kernel's configuration
 /// (arch/x86/include/asm/pgtable_types.h, pgtable_64.h).
 pub mod x86_64 {
     const PRESENT: u64 = 1 << 0;

@@ -1,4 +1,4 @@
-//! Migration events: entries set and removed, calls that nest.
+//! Migration events: entries that are set and removed, and calls that nest.
 
 use mmtrace_common::{Kind, Record, event};
 
@@ -60,7 +60,7 @@ impl Model {
         let for_compaction = self.values.for_compaction;
         let task = self.task(record.tid);
         if task.brackets.len() == NESTING_MAX {
-            // Their ends were not seen.
+            // The ends of these calls were not seen.
             task.brackets.clear();
             task.anchored = false;
         }
@@ -73,7 +73,7 @@ impl Model {
                 sink.held(RuleId::L46, record.ts);
             } else {
                 task.compaction_known = false;
-                let what = format!("task {} migrates for compaction and does not compact", record.tid);
+                let what = format!("task {} migrates pages for compaction outside a compaction", record.tid);
                 sink.violated(RuleId::L46, record, 0, &[record.tid], what);
             }
         }
@@ -86,7 +86,7 @@ impl Model {
         let Some(bracket) = task.brackets.pop() else {
             if task.anchored && sink.is_open(RuleId::L42) {
                 task.anchored = false;
-                let what = format!("task {} leaves migrate_pages() without having entered it", record.tid);
+                let what = format!("task {} returns from migrate_pages() without having entered it", record.tid);
                 sink.violated(RuleId::L42, record, 0, &[record.tid], what);
             } else {
                 sink.unjudged(RuleId::L42);
@@ -105,10 +105,10 @@ impl Model {
             return;
         }
         match bracket.surplus {
-            // Fewer removed than set: some were zapped meanwhile, or moved to another address.
+            // Fewer entries may be removed than were set: some were zapped meanwhile, or moved to another address.
             Some((addr, ts)) if bracket.removed > bracket.set => {
                 let what = format!(
-                    "task {} removed more migration entries at {addr:#x} than it set there, first {} ns before it left migrate_pages(); {} set and {} removed in all",
+                    "task {} removed more migration entries at {addr:#x} than it set there, first {} ns before migrate_pages() returned; it set {} and removed {} in all",
                     record.tid,
                     record.ts.saturating_sub(ts),
                     bracket.set,

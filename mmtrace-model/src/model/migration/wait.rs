@@ -1,8 +1,7 @@
-//! Waits for migrations inside faults, and the writers that wait for those who wait.
+//! Migration waits inside faults, and the writers that wait for the waiting tasks.
 //!
-//! A fault that meets a migration entry sleeps until the migration is over and keeps what it
-//! holds: the VMA's lock or the mmap_lock ("mm: drop VMA lock before waiting for migration",
-//! linux-mm, 2023-06). A writer waits as long.
+//! A fault that meets a migration entry sleeps until the migration is over. It keeps its lock meanwhile, the VMA lock
+//! or the mmap_lock ("mm: drop VMA lock before waiting for migration", linux-mm, 2023-06), so a writer waits as long.
 
 use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
@@ -10,7 +9,7 @@ use rustc_hash::FxHashMap;
 use crate::model::{Model, effect::Effect, measures::Overlap};
 use crate::verdict::{RuleId, Sink};
 
-/// Waits that are followed at once; all are forgotten beyond that.
+/// Waits that are followed at the same time. All of them are forgotten beyond that number.
 const OPEN_MAX: usize = 1 << 12;
 
 /// A task in `migration_entry_wait()`.
@@ -18,22 +17,22 @@ const OPEN_MAX: usize = 1 << 12;
 struct Wait {
     tid: u32,
     mm: u64,
-    /// Held for reading; 0: the mmap_lock is.
+    /// The VMA that the task holds for read; 0 if it holds the mmap_lock.
     vma: u64,
     addr: u64,
     since: u64,
 }
 
-/// A task that waits for, or tries to get, a lock for writing.
+/// A task that waits for a lock, or tries to get it, for write.
 #[derive(Clone, Copy, Debug)]
 struct Writer {
     mm: u64,
-    /// 0: the mmap_lock.
+    /// The VMA whose lock it wants; 0 for the mmap_lock.
     vma: u64,
     since: u64,
 }
 
-/// Who waits.
+/// The tasks that wait.
 #[derive(Clone, Debug, Default)]
 pub(in crate::model) struct Waiting {
     waits: Vec<Wait>,
@@ -41,13 +40,13 @@ pub(in crate::model) struct Waiting {
     vma_writers: FxHashMap<u32, Writer>,
     /// Between start_locking and acquire_returned for write, by task.
     lock_writers: FxHashMap<u32, Writer>,
-    /// Writers that had to wait for a fault that waits, and still hold the mmap_lock:
-    /// mm, and whom they waited for.
+    /// Writers that had to wait for a waiting fault and still hold the mmap_lock: the mm, and the task for which they
+    /// waited.
     delayed: FxHashMap<u32, (u64, u32)>,
 }
 
 impl Waiting {
-    /// A wait of this task, if one is open, is not to be measured.
+    /// Forgets an open wait of this task: it is not to be measured.
     pub(in crate::model) fn forget_wait(&mut self, tid: u32) {
         if !self.waits.is_empty() {
             self.waits.retain(|w| w.tid != tid);
@@ -65,7 +64,7 @@ impl Waiting {
         if self.waits.len() >= OPEN_MAX {
             self.waits.clear();
         }
-        // An earlier one of this task was not seen to end.
+        // An earlier wait of this task was not seen to end.
         self.forget_wait(tid);
         self.waits.push(Wait { tid, mm, vma, addr, since });
     }
@@ -81,7 +80,7 @@ impl Waiting {
         bounded(&mut self.lock_writers).insert(record.tid, writer);
     }
 
-    /// A writer's attempt is over; the waits that it overlapped.
+    /// A writer's attempt is over. Returns the waits that it overlapped.
     fn writer_ends(&mut self, of_vma: bool, record: &Record) -> Option<(Writer, Vec<Wait>)> {
         let writers = if of_vma { &mut self.vma_writers } else { &mut self.lock_writers };
         let writer = writers.remove(&record.tid)?;
@@ -93,7 +92,7 @@ impl Waiting {
         Some((writer, self.waits.iter().filter(hit).copied().collect()))
     }
 
-    /// The mmap_lock is released, for read or write: by a delayed writer that has freed no table?
+    /// The mmap_lock is released, for read or write. Returns whether by a delayed writer that has freed no table.
     fn released(&mut self, record: &Record) -> bool {
         let delayed = !self.delayed.is_empty() && self.delayed.get(&record.tid).is_some_and(|d| d.0 == record.mm);
         if delayed {
@@ -111,7 +110,7 @@ fn bounded<T>(map: &mut FxHashMap<u32, T>) -> &mut FxHashMap<u32, T> {
 }
 
 impl Model {
-    /// A wait inside a fault is over, so what it holds will be released.
+    /// A wait inside a fault is over, so the task will release its lock.
     pub(in crate::model) fn wait_ends(&mut self, record: &Record, sink: &mut Sink) {
         let waiting = &mut self.functions.waiting;
         let Some(index) = waiting.waits.iter().position(|w| w.tid == record.tid) else { return };
@@ -144,7 +143,7 @@ impl Model {
         }
     }
 
-    /// A writer waited while a task that holds what it wants waited for a migration.
+    /// A writer waited for a task that holds the lock it wants, while that task waited for a migration.
     fn overlapped(&mut self, wait: Wait, tid: u32, writer: Writer, record: &Record, sink: &mut Sink) {
         let since = wait.since.max(writer.since);
         let rule = if wait.vma == 0 { RuleId::M02 } else { RuleId::M01 };
@@ -170,7 +169,7 @@ impl Model {
         }
     }
 
-    /// `___pte_free_tlb()`: munmap and its like have unlinked a PTE table.
+    /// `___pte_free_tlb()`: munmap or a similar path has unlinked a PTE table.
     pub(in crate::model) fn table_given_back(&mut self, record: &Record, sink: &mut Sink) {
         let delayed = &mut self.functions.waiting.delayed;
         if delayed.is_empty() || delayed.get(&record.tid).is_none_or(|d| d.0 != record.mm) {
@@ -178,7 +177,7 @@ impl Model {
         }
         let Some((mm, waiter)) = delayed.remove(&record.tid) else { return };
         let what = format!(
-            "task {} frees PTE table {:#x} of mm {mm:#x}, after it waited for task {waiter} to end its wait for a migration",
+            "task {} frees PTE table {:#x} of mm {mm:#x} after it waited until task {waiter} ended its wait for a migration",
             record.tid,
             event::PteFreeTlb::of(record).table
         );

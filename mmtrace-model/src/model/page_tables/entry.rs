@@ -1,4 +1,4 @@
-//! What stands in a page table: PMD and PTE entries, as far as the protocols tell them apart.
+//! Entries of page tables: PMD and PTE entries, as far as the protocols tell them apart.
 //!
 //! An entry fits a byte, so that the explorer's states stay small.
 
@@ -17,7 +17,7 @@ impl Marker {
     pub const ALL: [(Self, &'static str); 3] =
         [(Self::UFFD_WP, "uffd-wp"), (Self::POISONED, "poison"), (Self::GUARD, "guard")];
 
-    /// What user space calls it.
+    /// Returns user space's name for it.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(m, _)| *m == self).map_or("markers", |(_, n)| n)
@@ -64,8 +64,8 @@ impl Pmd {
         }
     }
 
-    /// What `__pte_offset_map()` (mm/pgtable-generic.c, 6.5 to 7.2) makes of this value:
-    /// the table to map, or `None` for anything that is not a pointer to one.
+    /// Returns the table that `__pte_offset_map()` (mm/pgtable-generic.c, 6.5 to 7.2) maps by this value; `None` if it
+    /// is not a pointer to a table.
     #[must_use]
     pub const fn map(self) -> Option<u8> {
         match self {
@@ -152,7 +152,7 @@ impl Pte {
         matches!(self, Self::None)
     }
 
-    /// Markers it carries, whatever form it has.
+    /// The markers that it carries, whatever form it has.
     #[must_use]
     pub const fn markers(self) -> u8 {
         match self {

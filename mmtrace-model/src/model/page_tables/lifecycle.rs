@@ -1,8 +1,8 @@
-//! The life of a page table, and who may do what to it when.
+//! The life of a page table, and the operations that each stage allows.
 
 use crate::model::invariant::Invariant;
 
-/// Where a table is in its life.
+/// The stage of a table's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum TableState {
@@ -12,7 +12,7 @@ pub enum TableState {
     New,
     /// Reachable from its mm.
     Linked,
-    /// Reachable only through pointers read earlier.
+    /// Reachable only through pointers that were read earlier.
     Unlinked,
     /// In reserve under a huge PMD (`pgtable_trans_huge_deposit`).
     Deposited,
@@ -37,7 +37,7 @@ impl TableState {
         }
     }
 
-    /// Whether its entries, its lock or its share count may be looked at.
+    /// Checks that a thread may read its entries, its lock or its share count.
     ///
     /// # Errors
     ///
@@ -49,8 +49,8 @@ impl TableState {
         }
     }
 
-    /// Whether an entry may be written by someone who holds (`locked`) the table's PTL, and
-    /// who is (`owner`) the one that made or unlinked it.
+    /// Checks that a thread may write an entry if it holds the table's PTL (`locked`), or if it made or unlinked the
+    /// table (`owner`).
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl TableState {
     }
 }
 
-/// By what right a table is unlinked.
+/// The locks and conditions under which a table is unlinked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unlinker {
     /// PML is held.
@@ -88,7 +88,7 @@ pub struct Unlinker {
 }
 
 impl Unlinker {
-    /// Whether that suffices, for a table that still holds an entry that is not a marker (`occupied`).
+    /// Checks that they suffice, for a table that still holds an entry that is not a marker (`occupied`).
     ///
     /// # Errors
     ///

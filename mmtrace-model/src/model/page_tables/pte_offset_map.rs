@@ -1,5 +1,5 @@
-//! Maps of PTE tables: what each may return, given the PMD entry it went by and what was
-//! known of it (mm/pgtable-generic.c, 6.5 to 7.2).
+//! `pte_offset_map` calls: the results that each may return, given the PMD entry that it used and the shadow
+//! (mm/pgtable-generic.c, 6.5 to 7.2).
 
 use mmtrace_common::{Kind, Record, View as _, event};
 
@@ -10,16 +10,16 @@ use crate::model::{
 };
 use crate::verdict::{RuleId, Sink};
 
-/// A map without lock is not used for longer than this; its call is over, unseen.
+/// A call without the lock is not used for longer than this: it is over, although its end was not seen.
 const NOLOCK_NS: u64 = 10_000_000;
 
-/// What a map has returned.
+/// The result of a `pte_offset_map` call.
 struct Map {
     slot: (u64, u64),
     addr: u64,
-    /// 0: there is no table.
+    /// 0 if there is no table.
     ptep: u64,
-    /// The PMD entry that it went by; `None` where that is not told.
+    /// The PMD entry that the call used; `None` if the event does not show it.
     used: Option<u64>,
     /// The PMD entry at the return.
     now: u64,
@@ -32,7 +32,7 @@ impl Model {
     pub(in crate::model) fn map_inner(&mut self, record: &Record) {
         let Some(walk) = self.tables.walk_of(record.tid) else { return };
         let event::PteOffsetMap { pmdp, addr, .. } = event::PteOffsetMap::of(record);
-        // Interrupts map other tables on top of the task.
+        // Interrupts on top of the task map other tables.
         if let Some(locking) = walk.locking.as_mut().filter(|l| l.of == (pmdp, addr)) {
             locking.maps += 1;
         }
@@ -44,10 +44,10 @@ impl Model {
         self.tables.walk(record.tid).locking = Some(Locking { of: (pmdp, addr), maps: 0 });
     }
 
-    /// One of the family has returned.
+    /// A function of the family has returned.
     pub(in crate::model) fn map(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
         let locked = kind == Kind::PteOffsetMapLock;
-        // The three kinds have these in common; one of them also says which PMD entry it used.
+        // The three kinds have these fields in common. One of them also shows which PMD entry it used.
         let event::PteOffsetMapRwNolock { pmdp, addr, ptep, pmd, pmd_used } = event::PteOffsetMapRwNolock::of(record);
         let used = (kind == Kind::PteOffsetMapRwNolock && self.pmd_used).then_some(pmd_used);
         let map = Map { slot: (record.mm, pmdp), addr, ptep, used, now: pmd, locked };
@@ -65,7 +65,7 @@ impl Model {
         }
     }
 
-    /// H02: how often it had to begin again.
+    /// H02: counts how often the call had to begin again.
     fn lost_race(&mut self, map: &Map, record: &Record, sink: &mut Sink) {
         let Some(walk) = self.tables.walk_of(record.tid) else { return };
         let Some(locking) = walk.locking.take() else { return };
@@ -74,7 +74,7 @@ impl Model {
         }
         if locking.maps > 1 {
             let what = format!(
-                "task {} mapped the PTE table of {:#x} {} times until it had the table's lock",
+                "task {} mapped the PTE table of {:#x} {} times before it had the table's lock",
                 record.tid, map.addr, locking.maps
             );
             sink.violated(RuleId::H02, record, record.mm, &[record.tid], what);
@@ -83,7 +83,7 @@ impl Model {
         }
     }
 
-    /// H01: a collapse has unlinked what this task had mapped without lock.
+    /// H01: a collapse has unlinked the table that this task had mapped without its lock.
     fn window(&mut self, map: &Map, record: &Record, sink: &mut Sink) {
         if let Some(walk) = self.tables.walk_of(record.tid)
             && let Some(before) = walk.nolock.take_if(|n| n.slot == map.slot)
@@ -94,8 +94,8 @@ impl Model {
                 && ts > before.ts.saturating_add(EPSILON_NS)
             {
                 let what = format!(
-                    "task {by} unlinked the PTE table of {:#x} after task {} had mapped it without its lock, and \
-                     before it mapped again",
+                    "task {by} unlinked the PTE table of {:#x} after task {} had mapped it without its lock and \
+                     before that task mapped it again",
                     map.addr, record.tid
                 );
                 sink.violated(RuleId::H01, record, record.mm, &[record.tid, by], what);
@@ -108,25 +108,25 @@ impl Model {
         }
     }
 
-    /// L47: the return against the PMD entry, and against what was known. Says which table was mapped.
+    /// L47: compares the return with the PMD entry and with the shadow. Returns which table was mapped.
     fn compare(&mut self, map: &Map, record: &Record, sink: &mut Sink) -> Option<u64> {
-        // What must be true of this return alone.
+        // These checks need this return alone.
         let went_by = match (map.used, map.locked) {
             (Some(used), _) => Some(used),
-            // The PTL is held, and whoever unlinks a table that can be mapped needs it.
+            // The PTL is held, and a task that unlinks a table that can be mapped needs it.
             (None, true) if map.ptep != 0 => Some(map.now),
             _ => None,
         };
         let mut wrong = None;
         if map.ptep != 0 && !is_in_place(map.ptep, map.addr) {
-            wrong = Some(format!("PTE {:#x} is not at the place of its address", map.ptep));
+            wrong = Some(format!("PTE {:#x} is not at the index of its address", map.ptep));
         }
         let by_entry = went_by.and_then(table_of);
         if let Some(pmd) = went_by {
             if map.ptep == 0 && is_good(pmd) {
-                wrong = Some(format!("no table, and the PMD entry {pmd:#x} points to one"));
+                wrong = Some(format!("it got no PTE, but the PMD entry {pmd:#x} points to a table"));
             } else if map.ptep != 0 && by_entry.is_none() {
-                wrong = Some(format!("PTE {:#x}, and the PMD entry {pmd:#x} does not point to a table", map.ptep));
+                wrong = Some(format!("it got PTE {:#x}, but the PMD entry {pmd:#x} points to no table", map.ptep));
             }
         }
         let mut compared = went_by.is_some();
@@ -140,8 +140,7 @@ impl Model {
         if let Some(wrong) = wrong {
             self.tables.counts.divergences += 1;
             self.tables.learn(map.slot, None);
-            // A table that waits to be freed is no longer what the PMD entry says, and it is that
-            // which is wrong then.
+            // A table that waits to be freed is no longer the one that the PMD entry names, and then L48 is broken.
             if map.locked
                 && sink.is_open(RuleId::L48)
                 && let Some(frame) = self.tables.direct_map.frame(map.ptep)
@@ -153,7 +152,7 @@ impl Model {
             sink.violated(RuleId::L47, record, record.mm, &[record.tid], what);
             return None;
         }
-        // What earlier events let expect.
+        // The comparison with what earlier events predict.
         let frame = if map.ptep == 0 { None } else { by_entry.or_else(|| self.tables.direct_map.frame(map.ptep)) };
         if let Some(expected) = self.tables.foretell(map.slot)
             && (map.ptep == 0 || frame.is_some())
@@ -166,7 +165,7 @@ impl Model {
                 self.tables.counts.resynchronised += 1;
                 if map.ptep == 0 {
                     let what = format!(
-                        "task {} finds no PTE table for {:#x}, where table {expected:#x} was, and nobody has locked \
+                        "task {} finds no PTE table for {:#x} where table {expected:#x} was, although nobody has locked \
                          mm {:#x} for write since",
                         record.tid, map.addr, record.mm
                     );
@@ -184,10 +183,9 @@ impl Model {
         frame
     }
 
-    /// L48: the table was mapped and locked, and its freeing had been asked for before. Judged
-    /// when it is freed: then nobody can have got another table in the same place. `true` if it
-    /// comes to that. RCU may free it on top of a task that BPF programs do not see; linked
-    /// elsewhere, it is another table by then.
+    /// L48: the table was mapped and locked after its freeing had been requested. The rule is judged when the table is
+    /// freed: until then no other table can be in the same place. Returns `true` if the map counts. RCU may free the
+    /// table on top of a task that BPF programs do not see; a table that is linked elsewhere is another one by then.
     fn mapped_late(&mut self, frame: u64, mapped_at: (u64, u64), record: &Record) -> bool {
         if let Some(Life::Deferred { since, slot, mapped, .. }) = self.tables.life(frame)
             && record.ts > since.saturating_add(EPSILON_NS)
@@ -212,8 +210,8 @@ impl Model {
         if let Some(frame) = table
             && matches!(self.tables.life(frame), Some(Life::Deferred { .. }))
         {
-            // Nobody links what waits to be freed: its end was not seen, on top of a task that BPF
-            // programs do not see.
+            // Nobody links a table that waits to be freed. Its end was not seen, because it came on top of a task that
+            // BPF programs do not see.
             self.tables.free(frame);
             sink.unjudged(RuleId::L48);
         }

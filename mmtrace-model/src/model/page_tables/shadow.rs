@@ -1,12 +1,11 @@
-//! A shadow of PTE tables: which PMD entry leads to which table, as far as functions show it,
-//! and what each task is doing to them.
+//! The shadow of PTE tables: which PMD entry leads to which table, as far as functions show it, and what each task is
+//! doing to the tables.
 //!
-//! What is known here is never complete. A table can be linked, moved and unlinked where no
-//! event says so: a THP split withdraws a deposited table (mm/huge_memory.c), a failed or mTHP
-//! collapse links the old one again (mm/khugepaged.c: `pmd_populate`), mremap moves whole
-//! tables (mm/mremap.c: `move_normal_pmd`), `free_pgtables` and page-table reclaim clear the
-//! PMD before they say so. So a slot predicts, and a prediction that fails is a reason to
-//! forget it, never a violation.
+//! The shadow is never complete. A table can be linked, moved and unlinked without an event: a THP split withdraws a
+//! deposited table (mm/huge_memory.c), a failed or mTHP collapse links the old one again (mm/khugepaged.c:
+//! `pmd_populate`), mremap moves whole tables (mm/mremap.c: `move_normal_pmd`), and `free_pgtables` and page-table
+//! reclaim clear the PMD entry before their event. A slot therefore only predicts. A prediction that fails is a reason
+//! to forget the slot, never a violation.
 
 use mmtrace_common::Kind;
 use rustc_hash::FxHashMap;
@@ -14,11 +13,11 @@ use serde::Serialize;
 
 use crate::verdict::RuleId;
 
-/// Slots, tables, mms and tasks that are followed, of each; beyond that all are forgotten.
+/// Slots, tables, mms and tasks that are followed, of each. All of them are forgotten beyond that number.
 const KEPT: usize = 1 << 15;
 
-/// Physical address bits of a table in an entry, as far as they are compared: the bits above
-/// hold the encryption bit of some machines (x86: 47 or 51).
+/// The physical address bits of a table in an entry that are compared. The bits above hold the encryption bit of some
+/// machines (x86: 47 or 51).
 const FRAME_BITS: u64 = 0x0000_3fff_ffff_f000;
 /// `_PAGE_PRESENT`
 const PRESENT: u64 = 1;
@@ -27,54 +26,54 @@ const PSE: u64 = 1 << 7;
 /// Entries of a table, less one.
 const INDEX: u64 = 511;
 
-/// The page frame of the table that a PMD entry of x86-64 points to; `None` when it does not
-/// point to one (`pmd_none`, `pmd_trans_huge`, a migration entry).
+/// Returns the page frame of the table that a PMD entry of x86-64 points to; `None` if it points to no table
+/// (`pmd_none`, `pmd_trans_huge`, a migration entry).
 #[must_use]
 pub const fn table_of(pmd: u64) -> Option<u64> {
     if pmd & (PRESENT | PSE) == PRESENT { Some((pmd & FRAME_BITS) >> 12) } else { None }
 }
 
-/// Whether `__pte_offset_map()` maps by this PMD entry for certain: it points to a table and is
-/// not `pmd_bad()` (arch/x86/include/asm/pgtable.h).
+/// Whether `__pte_offset_map()` certainly maps by this PMD entry: it points to a table and is not `pmd_bad()`
+/// (arch/x86/include/asm/pgtable.h).
 #[must_use]
 pub const fn is_good(pmd: u64) -> bool {
     // _KERNPG_TABLE without ACCESSED; USER and ACCESSED do not matter.
     pmd & 0xfff & !0x24 == 0x43 && pmd >> 63 == 0
 }
 
-/// The frame as [`table_of`] has it.
+/// Returns the frame in the form of [`table_of`].
 #[must_use]
 pub const fn frame_of_pfn(pfn: u64) -> u64 {
     pfn & FRAME_BITS >> 12
 }
 
-/// Whether a PTE's address is the one of this address in some table.
+/// Whether the PTE's address is at the index of this address in some table.
 #[must_use]
 pub const fn is_in_place(ptep: u64, addr: u64) -> bool {
     ptep & 0xfff == (addr >> 12 & INDEX) * 8
 }
 
-/// Where the direct map begins (`page_offset_base`), learned from maps: a PTE's address less
-/// its table's physical one.
+/// The base of the direct map (`page_offset_base`), inferred from `pte_offset_map` calls: a PTE's address less the
+/// physical address of its table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DirectMap {
-    /// Nothing seen.
+    /// No observation yet.
     #[default]
     Unknown,
-    /// Seen, not often enough.
+    /// Too few observations.
     Learning {
-        /// What it would be.
+        /// The base, according to them.
         base: u64,
-        /// The table that was first to say so.
+        /// The table of the first observation.
         first: u64,
-        /// Another one has.
+        /// An observation of another table agrees.
         two: bool,
-        /// How often.
+        /// The number of observations.
         seen: u8,
     },
-    /// It is here.
+    /// The base is known.
     Known(u64),
-    /// Observations disagree: nothing is concluded from addresses of PTEs.
+    /// Observations disagree, so nothing is concluded from addresses of PTEs.
     Never,
 }
 
@@ -82,7 +81,8 @@ pub enum DirectMap {
 const AGREE: u8 = 8;
 
 impl DirectMap {
-    /// A PTE at `ptep` was in the table of this frame. `Some` once that can be judged.
+    /// Takes the observation that a PTE at `ptep` was in the table of this frame. Returns `Some` once that can be
+    /// judged.
     pub fn observe(&mut self, ptep: u64, frame: u64) -> Option<bool> {
         let says = (ptep & !0xfff).wrapping_sub(frame << 12) & FRAME_BITS;
         match self {
@@ -101,7 +101,7 @@ impl DirectMap {
         None
     }
 
-    /// The table that a PTE's address lies in.
+    /// Returns the table in which a PTE's address lies.
     #[must_use]
     pub const fn frame(&self, ptep: u64) -> Option<u64> {
         match self {
@@ -114,11 +114,11 @@ impl DirectMap {
 /// A PMD entry, as it was last seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Slot {
-    /// The table that it points to; `None`: not known to point to one.
+    /// The table that it points to; `None` if it is not known to point to one.
     pub table: Option<u64>,
     /// `Tables::clock` when that was learned.
     pub since: u64,
-    /// When a collapse last unlinked the table under it, and who.
+    /// When a collapse last unlinked the table under it, and which task.
     pub unlinked: Option<(u64, u32)>,
 }
 
@@ -127,7 +127,7 @@ pub struct Slot {
 pub enum Life {
     /// Some PMD entry points to it.
     Linked {
-        /// Which.
+        /// The PMD entry.
         slot: (u64, u64),
     },
     /// A collapse has taken it out. It may be linked again without an event.
@@ -136,11 +136,11 @@ pub enum Life {
     Deferred {
         /// When it began.
         since: u64,
-        /// By whom.
+        /// The task.
         by: u32,
-        /// From under which PMD entry it was unlinked, where that was seen.
+        /// The PMD entry from which it was unlinked, if that was seen.
         slot: Option<(u64, u64)>,
-        /// Somebody was seen to map and lock it since: who and when.
+        /// A task was seen to map and lock it since: which task, and when.
         mapped: Option<(u32, u64)>,
     },
 }
@@ -148,7 +148,7 @@ pub enum Life {
 /// A flush of a collapse.
 #[derive(Clone, Copy, Debug)]
 pub struct Flush {
-    /// The table that was unlinked, by the PMD entry before it, or what the function returned.
+    /// The table that was unlinked, by the PMD entry before the flush or by the function's result.
     pub frame: Option<u64>,
     /// The PMD entry: mm and address.
     pub slot: (u64, u64),
@@ -165,7 +165,7 @@ pub struct Retract {
     pub since: u64,
 }
 
-/// A map without lock that may still be in use.
+/// A `pte_offset_map` call without the lock that may still be in use.
 #[derive(Clone, Copy, Debug)]
 pub struct Nolock {
     /// The PMD entry.
@@ -183,10 +183,10 @@ pub struct Locking {
     pub maps: u32,
 }
 
-/// What a task is doing to page tables.
+/// The current work of a task on page tables.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Walk {
-    /// It was seen outside the calls below since recording began: those that it is in are known.
+    /// The task was seen outside the calls below since recording began, so those that it is in are known.
     pub known: bool,
     /// In `retract_page_tables()`.
     pub retract: Option<Retract>,
@@ -194,15 +194,15 @@ pub struct Walk {
     pub pte_mapped: Option<u64>,
     /// Its last flush.
     pub flush: Option<Flush>,
-    /// Its last map without lock.
+    /// Its last call without the lock.
     pub nolock: Option<Nolock>,
     /// In `pte_offset_map_lock()`.
     pub locking: Option<Locking>,
-    /// Open calls of `vma_pgtable_walk_begin()`; `None`: not known.
+    /// Open calls of `vma_pgtable_walk_begin()`; `None` if that is not known.
     pub depth: Option<u32>,
     /// In `migration_entry_wait_huge()` of this VMA; whether it has released the VMA's hugetlb lock.
     pub huge_wait: Option<(u64, bool)>,
-    /// It was seen to take or release a hugetlb lock: the ones that it holds are known.
+    /// The task was seen to take or release a hugetlb lock, so the ones that it holds are known.
     pub hugetlb: bool,
 }
 
@@ -219,22 +219,22 @@ pub struct Counts {
     pub freed: u64,
     /// Tables freed by munmap, exit or reclaim.
     pub torn_down: u64,
-    /// Maps of PTE tables that were looked at.
+    /// `pte_offset_map` calls.
     pub maps: u64,
-    /// Those of them that were held against the entry that they went by, or what was known of it.
+    /// Calls that were compared with the PMD entry that they used, or with the shadow.
     pub compared: u64,
-    /// Those of them that were foretold from earlier events, and came true.
+    /// Calls whose result the shadow predicted.
     pub foretold: u64,
-    /// Those that came out otherwise, since something changed that no event tells of.
+    /// Calls whose result the shadow predicted wrongly, because page tables changed without an event.
     pub resynchronised: u64,
-    /// Maps that contradict the entry that they went by.
+    /// Calls whose result contradicts the PMD entry that they used.
     pub divergences: u64,
-    /// Maps that found no table.
+    /// Calls that found no table.
     pub without_table: u64,
 }
 
 impl Counts {
-    /// Each with its name, and the events that tell of it: one of them will do.
+    /// Lists each with its name, and the events that show it; one of these events is enough.
     #[must_use]
     pub const fn named(&self) -> [(&'static str, u64, &'static [Kind]); 11] {
         const MAPS: &[Kind] = &[Kind::PteOffsetMapLock, Kind::PteOffsetMapRwNolock, Kind::PteOffsetMapRoNolock];
@@ -253,7 +253,7 @@ impl Counts {
         ]
     }
 
-    /// Nothing was seen.
+    /// Whether nothing was seen.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -271,24 +271,24 @@ pub struct Tables {
     /// `Tables::clock` when each mm was last locked for write, or died.
     written: FxHashMap<u64, u64>,
     walks: FxHashMap<u32, Walk>,
-    /// Advances with each of those.
+    /// Advances with each of these.
     clock: u64,
-    /// Nothing is learned about tasks from events up to this time: some before it are missing.
+    /// The shadow learns nothing about tasks from events up to this time, because some before it are missing.
     pub blind_until: u64,
-    /// Where the direct map begins.
+    /// The base of the direct map.
     pub direct_map: DirectMap,
     /// Numbers.
     pub counts: Counts,
 }
 
 impl Tables {
-    /// Nothing is known, and up to this time nothing is learned about tasks.
+    /// Returns a shadow that knows nothing, and learns nothing about tasks up to this time.
     #[must_use]
     pub fn beginning(blind_until: u64) -> Self {
         Self { blind_until, ..Self::default() }
     }
 
-    /// What this task is doing.
+    /// Returns what this task is doing.
     #[inline]
     pub fn walk(&mut self, tid: u32) -> &mut Walk {
         if self.walks.len() >= KEPT && !self.walks.contains_key(&tid) {
@@ -297,24 +297,24 @@ impl Tables {
         self.walks.entry(tid).or_default()
     }
 
-    /// What this task is doing, if anything is known.
+    /// Returns what this task is doing, if anything is known.
     #[inline]
     pub fn walk_of(&mut self, tid: u32) -> Option<&mut Walk> {
         self.walks.get_mut(&tid)
     }
 
-    /// This task is gone, or another one has its number.
+    /// This task is gone, or another task has its id.
     pub fn forget_task(&mut self, tid: u32) {
         self.walks.remove(&tid);
     }
 
-    /// Some of what tasks did was not seen.
+    /// Some events of tasks were not seen.
     pub fn forget_walks(&mut self, until: u64) {
         self.walks.clear();
         self.blind_until = self.blind_until.max(until);
     }
 
-    /// Some of what PMD entries went through was not seen, or of the calls that map by them.
+    /// Some events of PMD entries, or of the calls that map by them, were not seen.
     pub fn forget_slots(&mut self) {
         self.slots.clear();
         for walk in self.walks.values_mut() {
@@ -323,13 +323,13 @@ impl Tables {
         }
     }
 
-    /// Some of what happened to tables was not seen.
+    /// Some events of tables were not seen.
     pub fn forget_tables(&mut self) {
         self.slots.clear();
         self.tables.clear();
     }
 
-    /// The mm was locked for write, or is another one: its tables may have been moved.
+    /// The mm was locked for write, or is another one, so its tables may have moved.
     pub fn written(&mut self, mm: u64) {
         self.clock += 1;
         if self.slots.is_empty() {
@@ -357,7 +357,7 @@ impl Tables {
         self.slots.get(&slot)?.unlinked
     }
 
-    /// This PMD entry points to this table, or (`None`) that is not known.
+    /// This PMD entry points to this table; `None` if that is not known.
     #[inline]
     pub fn learn(&mut self, slot: (u64, u64), table: Option<u64>) {
         if let Some(known) = self.slots.get_mut(&slot) {
@@ -386,7 +386,7 @@ impl Tables {
         self.slots.insert(slot, Slot { table: None, since: self.clock, unlinked: Some((ts, by)) });
     }
 
-    /// The table is here in its life now. One that is being freed stays so until it is freed.
+    /// The table is at this stage of its life now. A table that is being freed stays so until it is freed.
     pub fn live(&mut self, frame: u64, life: Life) {
         if self.tables.len() >= KEPT && !self.tables.contains_key(&frame) {
             self.tables.clear();
@@ -397,13 +397,13 @@ impl Tables {
         }
     }
 
-    /// Where the table is in its life.
+    /// Returns the stage of the table's life.
     #[inline]
     pub fn life(&mut self, frame: u64) -> Option<&mut Life> {
         self.tables.get_mut(&frame)
     }
 
-    /// The table is freed: what was known of it, and no PMD entry is known to point to it.
+    /// The table is freed, and no PMD entry is known to point to it. Returns what was known of it.
     pub fn free(&mut self, frame: u64) -> Option<Life> {
         let life = self.tables.remove(&frame)?;
         if let Life::Linked { slot } = life

@@ -15,7 +15,7 @@ use crate::verdict::{RuleId, Sink};
 const VM_UFFD_WP: u64 = 0x1000;
 /// `SWP_PTE_MARKER`: the last of 32 swap types.
 const SWP_PTE_MARKER: u64 = 31;
-/// Violations of L25 that are told with who put the marker there.
+/// Violations of L25 whose report names the task that stored the marker.
 const TOLD: u64 = 8;
 /// Bytes that a PTE table maps.
 const PMD_SIZE: u64 = 1 << 21;
@@ -34,7 +34,7 @@ pub(in crate::model) struct Collapsing {
     filled: Option<(u32, u64, Filling)>,
 }
 
-/// What shows that a PMD entry was filled.
+/// The event that shows that a PMD entry was filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Filling {
     /// `pmd_install()` linked a PTE table.
@@ -49,15 +49,15 @@ impl Collapsing {
         self.filled.get_or_insert((record.tid, record.ts, how));
     }
 
-    /// Another task's event of this time lies behind the flush, whatever the clocks say.
+    /// Whether another task's event of this time lies behind the flush, whatever the clocks say.
     const fn covers(&self, tid: u32, ts: u64) -> bool {
         self.tid != tid && ts > self.since.saturating_add(EPSILON_NS)
     }
 }
 
-/// Anonymous collapses that can be at that point at once: one for each CPU, and more.
+/// Anonymous collapses that can be at that point at the same time: one for each CPU, and more.
 const COLLAPSING_MAX: usize = 1024;
-/// Faults that are followed of one of them: one is enough to break the rule.
+/// Faults on the range of one collapse that are followed. One fault is enough to break the rule.
 const FAULTS_MAX: usize = 64;
 
 /// The bits of a marker; `None` for an entry that is none (include/linux/swapops.h,
@@ -67,12 +67,12 @@ const fn marker_of(pte: u64) -> Option<u64> {
     if pte & 0x101 != 0 || pte >> 59 != SWP_PTE_MARKER { None } else { Some((!pte << 5) >> 14) }
 }
 
-/// A number of things, for people.
+/// Formats a number of things.
 fn counted(number: u32, one: &str, more: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { more })
 }
 
-/// What an entry is, for people.
+/// Names an entry.
 fn entry_name(pte: u64) -> String {
     match marker_of(pte) {
         Some(bits) => {
@@ -86,7 +86,7 @@ fn entry_name(pte: u64) -> String {
 }
 
 impl Model {
-    /// Brackets of the three paths that unlink tables, entered and left.
+    /// The three paths that unlink tables are entered and left.
     pub(in crate::model) fn collapse_bracket(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
         let walk = self.tables.walk(record.tid);
         walk.nolock = None;
@@ -103,7 +103,7 @@ impl Model {
                 walk.known = true;
                 walk.pte_mapped = None;
             }
-            // Neither of the other two calls it.
+            // Neither of the other two paths calls it.
             _ => {
                 *walk = Walk { known: true, retract: None, pte_mapped: None, ..*walk };
                 let event::CollapseHugePageEnter { addr } = event::CollapseHugePageEnter::of(record);
@@ -123,8 +123,8 @@ impl Model {
         let effects = [(walk.retract.is_some(), Effect::Retracted), (walk.pte_mapped.is_some(), Effect::PteMapped)];
         let effect = effects.into_iter().find(|(is, _)| *is).map(|(_, effect)| effect);
         walk.flush = Some(Flush { frame, slot, returned: false, freed: false });
-        // A collapse of a PTE-mapped huge page may run under a write hold too (uprobes), and keeps
-        // nobody from filling the entry again.
+        // A collapse of a PTE-mapped huge page may run under a write hold too (uprobes). It does not keep other tasks
+        // from filling the entry again.
         let exclusive = walk.known && walk.retract.is_none() && walk.pte_mapped.is_none();
         if exclusive && self.task(record.tid).writes.contains(&record.mm) {
             if self.collapsing.len() >= COLLAPSING_MAX {
@@ -149,7 +149,7 @@ impl Model {
         self.effect = effect;
     }
 
-    /// L23: who unlinks a table holds what it takes.
+    /// L23: a task that unlinks a table holds the locks that this needs.
     fn flush_context(&mut self, flush: &event::PmdpCollapseFlush, record: &Record, sink: &mut Sink) {
         let walk = *self.tables.walk(record.tid);
         let anchored = walk.known && self.task(record.tid).anchored;
@@ -163,9 +163,9 @@ impl Model {
             sink.unjudged(RuleId::L23);
             return;
         } else if walk.pte_mapped.is_some() {
-            "in collapse_pte_mapped_thp(), and nobody holds its mmap_lock"
+            "in collapse_pte_mapped_thp() while no task holds its mmap_lock"
         } else if anchored {
-            "outside retract_page_tables() and collapse_pte_mapped_thp(), and does not hold its mmap_lock for write"
+            "outside retract_page_tables() and collapse_pte_mapped_thp() without holding its mmap_lock for write"
         } else {
             sink.unjudged(RuleId::L23);
             return;
@@ -184,7 +184,7 @@ impl Model {
             (Some(_), _) => "retract_page_tables()",
             (None, Some(mm)) if mm == record.mm => "collapse_pte_mapped_thp()",
             _ if !walk.known => return sink.unjudged(RuleId::L25),
-            // An anonymous collapse empties the table afterwards.
+            // An anonymous collapse empties the table after the flush.
             _ => return,
         };
         let event::PmdpCollapseFlush { addr, entry, vm_flags, markers, presents, entry_index, scanned, .. } = *flush;
@@ -197,8 +197,8 @@ impl Model {
             sink.held(RuleId::L25, record.ts);
             return;
         }
-        // A uffd-wp marker may be left over where nothing is registered: before 6.13 mremap took
-        // it along, before 6.10 the close of the userfaultfd left it.
+        // A uffd-wp marker may be left in a VMA that is not registered: before 6.13 mremap took it along, and before
+        // 6.10 the close of the userfaultfd left it.
         let stale = presents == 0 && marker_of(entry) == Some(1) && vm_flags & VM_UFFD_WP == 0;
         if stale {
             sink.unjudged(RuleId::L25);
@@ -207,8 +207,8 @@ impl Model {
         let address = base + (u64::from(entry_index) << 12);
         let mut tids = vec![record.tid];
         let mut what = format!(
-            "task {} unlinks the PTE table of {base:#x} in mm {:#x} in {by}, and it still holds {} and \
-             {}; at {address:#x} stands a {} ({entry:#x})",
+            "task {} unlinks the PTE table of {base:#x} in mm {:#x} in {by}, and the table still holds {} and \
+             {}; the entry of {address:#x} is a {} ({entry:#x})",
             record.tid,
             record.mm,
             counted(markers, "marker", "markers"),
@@ -224,7 +224,7 @@ impl Model {
         sink.violated(RuleId::L25, record, record.mm, &tids, what);
     }
 
-    /// `pmdp_collapse_flush()` has returned what it has cleared.
+    /// `pmdp_collapse_flush()` has returned the entry that it cleared.
     pub(in crate::model) fn flush_return(&mut self, record: &Record) {
         let Some(walk) = self.tables.walk_of(record.tid) else { return };
         if let Some(flush) = walk.flush.as_mut().filter(|f| !f.returned) {
@@ -235,7 +235,7 @@ impl Model {
         }
     }
 
-    /// L24: what is handed to RCU is what this task has just unlinked.
+    /// L24: the table that a task hands to RCU is the one that it has just unlinked.
     pub(in crate::model) fn free_defer(&mut self, record: &Record, sink: &mut Sink) {
         let frame = frame_of_pfn(event::PteFreeDefer::of(record).table);
         let walk = self.tables.walk(record.tid);
@@ -246,7 +246,7 @@ impl Model {
                 match flush.frame {
                     Some(unlinked) if unlinked == frame => false,
                     Some(_) => true,
-                    // What was there was not a table.
+                    // The entry did not point to a table.
                     None => inside,
                 }
             }
@@ -259,7 +259,7 @@ impl Model {
         };
         if broken {
             let what = format!(
-                "task {} has table {frame:#x} of mm {:#x} freed, which is not what it has unlinked",
+                "task {} lets table {frame:#x} of mm {:#x} be freed, which is not the table that it unlinked",
                 record.tid, record.mm
             );
             sink.violated(RuleId::L24, record, record.mm, &[record.tid], what);
@@ -276,7 +276,7 @@ impl Model {
         self.tables.live(frame, Life::Deferred { since: record.ts, by: record.tid, slot, mapped: None });
     }
 
-    /// The grace period is over. The current task has nothing to do with it.
+    /// The grace period is over. The free has nothing to do with the current task.
     pub(in crate::model) fn free_now(&mut self, record: &Record, sink: &mut Sink) {
         let frame = frame_of_pfn(event::PteFreeNow::of(record).table);
         self.tables.counts.freed += 1;
@@ -292,18 +292,18 @@ impl Model {
             None => sink.held(RuleId::L48, record.ts),
             Some((who, ts)) if record.ts > ts.saturating_add(EPSILON_NS) => {
                 let what = format!(
-                    "task {who} mapped and locked table {frame:#x} {} ns before it was freed, and after task {by} had \
-                     unlinked it and asked for that",
+                    "task {who} mapped and locked table {frame:#x} {} ns before it was freed, after task {by} had \
+                     unlinked it",
                     record.ts - ts
                 );
                 sink.violated(RuleId::L48, record, 0, &[who, by], what);
             }
-            // It may have come after the freeing: then it is another table.
+            // The map may have come after the free, and is then of another table.
             Some(_) => sink.unjudged(RuleId::L48),
         }
     }
 
-    /// The end of the stream: tables that still wait to be freed, collapses that still go on.
+    /// Takes the end of the stream: tables that still wait to be freed, and collapses that still go on.
     pub(in crate::model) fn finish_tables(&mut self, ts: u64, sink: &mut Sink) {
         let over = |c: &Collapsing| c.filled.is_some_and(|(_, at, _)| ts > at.saturating_add(EPSILON_NS));
         while let Some(index) = self.collapsing.iter().position(over) {
@@ -326,7 +326,7 @@ impl Model {
         self.tables.free(frame_of_pfn(event::PteFreeTlb::of(record).table));
     }
 
-    /// L28: a table was linked; was there a collapse that had taken one out of that place?
+    /// L28: a table was linked. Looks for a collapse that had emptied that PMD entry.
     pub(in crate::model) fn filled(&mut self, slot: (u64, u64), record: &Record, sink: &Sink) {
         if self.collapsing.is_empty() || !sink.is_open(RuleId::L28) {
             return;
@@ -338,7 +338,7 @@ impl Model {
         }
     }
 
-    /// L28: a fault begins; is there a collapse that has emptied the PMD entry of its address?
+    /// L28: a fault begins. Looks for a collapse that has emptied the PMD entry of its address.
     pub(in crate::model) fn fault_in_collapse_begins(&mut self, record: &Record, sink: &Sink) {
         if self.collapsing.is_empty() || !sink.is_open(RuleId::L28) {
             return;
@@ -355,7 +355,7 @@ impl Model {
         }
     }
 
-    /// L28: a fault ends, perhaps with a page where the collapse has emptied the entry.
+    /// L28: a fault ends, perhaps with a page in the range whose PMD entry the collapse has emptied.
     pub(in crate::model) fn fault_in_collapse_ends(&mut self, record: &Record) {
         let event::HandleMmFaultReturn { addr, fault_result: result, .. } = event::HandleMmFaultReturn::of(record);
         let fault = (record.tid, addr);
@@ -383,10 +383,10 @@ impl Model {
             Some((who, ts, how)) if record.ts > ts.saturating_add(EPSILON_NS) => {
                 let how = match how {
                     Filling::Table => "linked a PTE table",
-                    Filling::Fault => "handled a fault with success",
+                    Filling::Fault => "completed a fault",
                 };
                 let what = format!(
-                    "task {who} {how} in mm {:#x} at the PMD entry of {:#x}, which task {} had emptied to collapse it",
+                    "task {who} {how} in mm {:#x} at the PMD entry of {:#x}, which task {} had emptied for a collapse",
                     record.mm, collapsing.base, record.tid
                 );
                 sink.violated(RuleId::L28, record, record.mm, &[record.tid, who], what);
@@ -396,7 +396,7 @@ impl Model {
     }
 }
 
-/// Who is likely to have put an entry at this address, as far as the last events tell.
+/// Returns the task that probably stored an entry at this address, as far as the last events show it.
 fn installer(flush: &event::PmdpCollapseFlush, record: &Record, address: u64, sink: &Sink) -> Option<(u32, String)> {
     let found = sink.last_event(|r| {
         r.mm == record.mm
@@ -416,7 +416,10 @@ fn installer(flush: &event::PmdpCollapseFlush, record: &Record, address: u64, si
     let how = if found.kind() == Some(Kind::MwriteprotectRange) {
         format!("; task {} write-protected that address with userfaultfd", found.tid)
     } else {
-        format!("; task {} was the last other one seen to lock that entry (no event says who put it there)", found.tid)
+        format!(
+            "; task {} was the last other task that was seen to lock that entry (no event says who stored it)",
+            found.tid
+        )
     };
     Some((found.tid, how))
 }
