@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mmtrace_common::Call;
 use serde::Serialize;
+
+use super::grouped;
 
 use crate::{
     model::faults::address_space::Cause,
@@ -62,6 +65,19 @@ impl Who {
             (Some(thread), _) => format!("{process} · {thread} {}", self.tid),
             (None, _) if self.tid == self.pid => process,
             (None, _) => format!("{process} · task {}", self.tid),
+        }
+    }
+}
+
+impl Who {
+    /// Who, and by which call: `contend 11641 · jit-protector 11643: mprotect (write)`. `write` says how a lock was taken.
+    #[must_use]
+    pub fn caller(&self, write: Option<bool>) -> String {
+        let mode = write.map_or("", |write| if write { " (write)" } else { " (read)" });
+        match (&self.call, self.pid) {
+            (Some(call), 0) if self.tid == 0 => format!("{call}{mode}"),
+            (Some(call), _) => format!("{}: {call}{mode}", self.name()),
+            (None, _) => format!("{}{mode}", self.name()),
         }
     }
 }
@@ -135,12 +151,33 @@ pub struct FaultRow {
     pub causes: BTreeMap<&'static str, u64>,
 }
 
+impl FaultRow {
+    /// Whose faults, in which call, and why.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let call = self.who.call.as_deref().filter(|call| *call != call_name(Call::UserTrap));
+        let in_call = call.map_or_else(String::new, |call| format!(" in {call}"));
+        format!("{}{in_call}: {}", self.who.name(), causes(&self.causes))
+    }
+}
+
+/// Causes of faults with their numbers, most frequent first.
+pub(super) fn causes(counts: &BTreeMap<&'static str, u64>) -> String {
+    let mut causes: Vec<_> = counts.iter().collect();
+    causes.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), **name));
+    let words = |name: &str| Cause::ALL.iter().find(|c| c.name() == name).map_or_else(|| name.to_owned(), |c| c.words().to_owned());
+    let causes = causes.iter().map(|(name, count)| format!("{} {}", grouped(**count), words(name)));
+    causes.collect::<Vec<_>>().join(", ")
+}
+
 /// Tables of callers.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Tables {
     /// Users of mmap_locks; those that held them longest in all come first.
+    #[serde(rename = "lock_users")]
     pub locks: Vec<LockRow>,
     /// Callers with faults; those with most come first.
+    #[serde(rename = "faults_by")]
     pub faults: Vec<FaultRow>,
 }
 

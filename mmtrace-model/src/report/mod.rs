@@ -1,5 +1,7 @@
 //! The closing report of a recording or a replay.
 
+pub mod callers;
+mod rules_text;
 mod story;
 mod style;
 mod text;
@@ -65,6 +67,17 @@ pub struct Report {
     /// was evaluated. `held`: neither. Absent with `--no-validate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// As JSON.
+    Json,
+    /// For people: the answers first.
+    Text,
+    /// For people, with every rule and every kind of event.
+    All,
 }
 
 /// Events of a report.
@@ -176,6 +189,9 @@ impl Report {
             foreign: engine.foreign(),
             faults,
             faults_coverage: engine.model().map(Model::fault_coverage),
+            callers: engine.callers().map_or_else(callers::Tables::default, |callers| {
+                callers::Tables::new(callers, engine.tasks(), callers::By::Caller, context.start)
+            }),
             walker: Walker::new(engine),
             rules,
             violations,
@@ -189,16 +205,18 @@ impl Report {
         self.verdict == Some(Verdict::Violated)
     }
 
-    /// Writes it, as JSON or for people.
+    /// Writes it.
     ///
     /// # Errors
     /// `out` cannot be written.
-    pub fn print(&self, as_json: bool, style: Style, out: &mut dyn Write) -> io::Result<()> {
-        if as_json {
-            json(self, out)?;
-            writeln!(out)
-        } else {
-            text::print(self, style, out)
+    pub fn print(&self, as_what: Output, style: Style, out: &mut dyn Write) -> io::Result<()> {
+        match as_what {
+            Output::Json => {
+                json(self, out)?;
+                writeln!(out)
+            }
+            Output::Text => text::print(self, false, style, out),
+            Output::All => text::print(self, true, style, out),
         }
     }
 }

@@ -1,16 +1,62 @@
-//! The report for people.
+//! The report for people: who, which call, how long; then what was judged; tables of everything when asked for.
 
 use std::io::{self, Write};
 
-use super::{Report, RuleReport, Style, grouped, style::duration};
+use super::{
+    Report, Style,
+    callers::{LockRow, Times, causes},
+    grouped, rules_text,
+    style::duration,
+};
 use crate::{
-    model::{faults::address_space::Cause, measures::Measures},
     untrusted::clean,
     verdict::{Rule, Severity, Verdict},
 };
 
-/// Writes it.
-pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
+/// Rows of each table of callers.
+const ROWS: usize = 5;
+
+/// Writes it; with every rule and every kind of event if `all`.
+pub(super) fn print(report: &Report, all: bool, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    verdict(report, style, out)?;
+    stream(report, style, out)?;
+    stories(report, style, out)?;
+    held(report, style, out)?;
+    waited(report, style, out)?;
+    faults(report, style, out)?;
+    if all {
+        kinds(report, out)?;
+        walker(report, out)?;
+    }
+    if report.verdict.is_none() {
+        return Ok(());
+    }
+    if all {
+        return rules_text::table(report, style, out);
+    }
+    writeln!(out, "\n{}", style.bold("Rules"))?;
+    rules_text::summary(report, style, out)
+}
+
+/// Writes the verdict and how many rules it is made of.
+fn verdict(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let Some(verdict) = report.verdict else {
+        return writeln!(out, "not validated: --no-validate was given");
+    };
+    let count = |v| report.rules.iter().filter(|r| r.severity != Severity::Measure && r.verdict == v).count();
+    writeln!(
+        out,
+        "{}: {} rules held, {} violated, {} unknown, {} not observable here",
+        style.verdict(verdict, verdict.name()),
+        count(Verdict::Held),
+        count(Verdict::Violated),
+        count(Verdict::Unknown),
+        count(Verdict::NotObservable)
+    )
+}
+
+/// Writes what the report was made of, and what is missing.
+fn stream(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
     let missing = |count: u64, what: &str| {
         let text = format!("{} {what}", grouped(count));
         if count > 0 { style.bad(&text) } else { text }
@@ -30,127 +76,122 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
     }
     if report.foreign > 0 {
         // No program of mmtrace wrote these: a record was damaged, or something else writes into the rings.
-        write!(
-            out,
-            ", {}",
-            missing(report.foreign, "records that no program of mmtrace wrote (events may be missing)")
-        )?;
+        let what = "records that no program of mmtrace wrote (events may be missing)";
+        write!(out, ", {}", missing(report.foreign, what))?;
     }
     writeln!(out)?;
     if let Some(filter) = &report.filter {
         writeln!(out, "only {}", clean(filter))?;
     }
+    Ok(())
+}
+
+/// Writes the violations.
+fn stories(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    for story in &report.violations {
+        writeln!(out)?;
+        story.print(style, out)?;
+    }
+    for rule in report.rules.iter().filter(|r| r.severity.can_fail()) {
+        let shown = report.violations.iter().filter(|story| story.rule == rule.id).count();
+        if rule.violations > shown as u64 {
+            let all = grouped(rule.violations);
+            let text = format!("{}: the report shows the first {shown} of {all} violations", rule.id);
+            writeln!(out, "\n{}", style.dim(&text))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes who held mmap_locks longest in all.
+fn held(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let rows = report.callers.locks.iter().filter_map(|row| Some((row, row.held?)));
+    locks("Held mmap_locks", "held", rows.collect(), style, out)
+}
+
+/// Writes who waited for mmap_locks longest in all.
+fn waited(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let mut rows: Vec<_> = report.callers.locks.iter().filter_map(|row| Some((row, row.waited?))).collect();
+    rows.sort_by_key(|(_, times)| std::cmp::Reverse(times.sum_ns));
+    locks("Waited for mmap_locks", "waited", rows, style, out)
+}
+
+fn locks(
+    title: &str,
+    verb: &str,
+    rows: Vec<(&LockRow, Times)>,
+    style: Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let total = rows.iter().fold(0u64, |sum, (_, times)| sum.saturating_add(times.sum_ns));
+    let head = format!("{title}: {} in all", duration(total));
+    writeln!(out, "\n{}", style.bold(&head))?;
+    writeln!(out, "  {}", style.dim(&format!("{verb:>9} {:>9} {:>9} {:>9}  by", "times", "p99", "longest")))?;
+    for (row, times) in rows.iter().take(ROWS) {
+        writeln!(
+            out,
+            "  {:>9} {:>9} {:>9} {:>9}  {}",
+            duration(times.sum_ns),
+            grouped(times.count),
+            times.p99_ns.map_or_else(|| "-".to_owned(), duration),
+            duration(times.longest_ns),
+            row.who.caller(Some(row.write)),
+        )?;
+    }
+    more(rows.len(), style, out)
+}
+
+/// Says that there are more rows.
+fn more(rows: usize, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    if rows > ROWS {
+        writeln!(out, "  {}", style.dim(&format!("and {} more: mmtrace report", grouped((rows - ROWS) as u64))))?;
+    }
+    Ok(())
+}
+
+/// Writes whose faults there were, and why.
+fn faults(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    if !report.faults.is_empty() {
+        let total = grouped(report.faults.values().sum());
+        writeln!(out, "\n{}", style.bold(&format!("Page faults: {total}, {}", causes(&report.faults))))?;
+        for row in report.callers.faults.iter().take(ROWS) {
+            writeln!(out, "  {:>9}  {}", grouped(row.count), row.text())?;
+        }
+        more(report.callers.faults.len(), style, out)?;
+    }
+    if let Some(text) = report.faults_coverage.and_then(|coverage| coverage.text("faults")) {
+        let before = if report.faults.is_empty() { "\n" } else { "" };
+        writeln!(out, "{before}  {}", style.bad(&format!("the causes cover {text}")))?;
+    }
+    Ok(())
+}
+
+/// Writes how many events there were of each kind.
+fn kinds(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)?;
     let mut kinds: Vec<_> = report.events.by_kind.iter().collect();
     kinds.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), **name));
     for (name, count) in kinds {
         writeln!(out, "  {:>14}  {name}", grouped(*count))?;
     }
-    if !report.faults.is_empty() {
-        let mut causes: Vec<_> = report.faults.iter().collect();
-        causes.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), **name));
-        let causes: Vec<String> = causes.iter().map(|(n, c)| format!("{} {}", grouped(**c), in_words(n))).collect();
-        writeln!(out, "\nfaults: {}", causes.join(", "))?;
-    }
-    if let Some(text) = report.faults_coverage.and_then(|coverage| coverage.text("faults")) {
-        let before = if report.faults.is_empty() { "\n" } else { "" };
-        writeln!(out, "{before}  {}", style.bad(&format!("causes are those of {text}")))?;
-    }
-    if let Some(walker) = &report.walker {
-        // A count of 0 divergences says something only if something was compared.
-        let compared = walker.counts.compared > 0;
-        let counts = walker.counts.named().into_iter();
-        let counts = counts.filter(|(name, n, _)| *n > 0 || *name == "divergences" && compared);
-        let counts: Vec<String> = counts.map(|(name, n, _)| format!("{name} {}", grouped(n))).collect();
-        writeln!(out, "\nwalker: {}", counts.join(", "))?;
-        for (hazard, n) in walker.hazards.iter().filter(|(_, n)| **n > 0) {
-            let title = Rule::find(hazard).map_or("", |r| r.title);
-            writeln!(out, "  {:>14}  {hazard} {title}", grouped(*n))?;
-        }
-    }
-    let Some(verdict) = report.verdict else {
-        return writeln!(out, "\nnot validated: --no-validate was given");
-    };
-    rules(report, style, out)?;
-    for story in &report.violations {
-        writeln!(out)?;
-        story.print(style, out)?;
-    }
-    for rule in report.rules.iter().filter(|r| r.severity.can_fail()) {
-        let told = report.violations.iter().filter(|story| story.rule == rule.id).count();
-        if rule.violations > told as u64 {
-            let text =
-                format!("{}: the report tells the first {told} of {} violations", rule.id, grouped(rule.violations));
-            writeln!(out, "\n{}", style.dim(&text))?;
-        }
-    }
-    let count = |v| report.rules.iter().filter(|r| r.severity != Severity::Measure && r.verdict == v).count();
-    writeln!(
-        out,
-        "\n{}: {} rules held, {} violated, {} unknown, {} not observable here",
-        style.verdict(verdict, verdict.name()),
-        count(Verdict::Held),
-        count(Verdict::Violated),
-        count(Verdict::Unknown),
-        count(Verdict::NotObservable)
-    )
+    Ok(())
 }
 
-/// Names a cause of faults.
-fn in_words(cause: &str) -> &str {
-    Cause::ALL.iter().find(|c| c.name() == cause).map_or(cause, |c| c.words())
-}
-
-fn rules(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
-    let head = format!("  {:<4} {:<14} {:>13} {:>10}  ", "rule", "verdict", "evaluated", "violated");
-    writeln!(out, "\n{}", style.bold(&head))?;
-    for rule in report.rules.iter().filter(|r| r.severity != Severity::Measure) {
-        let verdict = format!("{:<14}", rule.verdict.name().replace('_', " "));
-        let title = Rule::find(rule.id).map_or("", |r| r.title);
-        write!(
-            out,
-            "  {:<4} {} {:>13} {:>10}  {title}",
-            rule.id,
-            style.verdict(rule.verdict, &verdict),
-            grouped(rule.evaluations),
-            grouped(rule.violations)
-        )?;
-        match (&rule.reason, rule.severity) {
-            (Some(reason), _) => writeln!(out, " {}", style.dim(&format!("({})", clean(reason))))?,
-            (None, Severity::Hazard) => writeln!(out, " {}", style.dim("(counted; breaks nothing)"))?,
-            (None, _) => writeln!(out)?,
-        }
-    }
-    let part = |r: &RuleReport| r.coverage.is_some_and(|coverage| !coverage.is_whole());
-    let measured: Vec<_> = report.rules.iter().filter(|r| r.measured.is_some() || part(r)).collect();
-    if measured.is_empty() {
-        return Ok(());
-    }
-    let head = format!("  {:<4} {:>13} {:>10} {:>10} {:>10}  ", "", "count", "median", "p99", "longest");
-    writeln!(out, "\n{}", style.bold(&head))?;
-    for rule in measured {
-        let found = Rule::find(rule.id);
-        let title = found.map_or("", |r| r.title);
-        let count = grouped(rule.measured.map_or(0, |m| m.count));
-        let times = rule.measured.map(|m| [m.p50_ns, m.p99_ns, m.max_ns].map(duration));
-        let [p50, p99, max] = times.unwrap_or_else(|| ["-"; 3].map(str::to_owned));
-        write!(out, "  {:<4} {count:>13} {p50:>10} {p99:>10} {max:>10}  {title}", rule.id)?;
-        match rule.coverage.zip(found).and_then(|(coverage, r)| coverage.text(Measures::covered(r.id))) {
-            Some(text) => writeln!(out, " {}", style.bad(&format!("({text})")))?,
-            None => writeln!(out)?,
-        }
-        for o in &rule.worst {
-            let held = if o.vma == 0 { "the mmap_lock".to_owned() } else { format!("VMA {:#x}", o.vma) };
-            writeln!(
-                out,
-                "       {:>10}  task {} held {held} of mm {:#x} and waited for a migration at {:#x}; task {} waited for it",
-                duration(o.ns),
-                o.waiter,
-                o.mm,
-                o.addr,
-                o.writer
-            )?;
-        }
+/// Writes what was seen of page tables.
+fn walker(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let Some(walker) = &report.walker else { return Ok(()) };
+    // A count of 0 divergences says something only if something was compared.
+    let compared = walker.counts.compared > 0;
+    let counts = walker.counts.named().into_iter();
+    let counts = counts.filter(|(name, n, _)| *n > 0 || *name == "divergences" && compared);
+    let counts: Vec<String> = counts.map(|(name, n, _)| format!("{name} {}", grouped(n))).collect();
+    writeln!(out, "\nwalker: {}", counts.join(", "))?;
+    for (hazard, n) in walker.hazards.iter().filter(|(_, n)| **n > 0) {
+        let title = Rule::find(hazard).map_or("", |r| r.title);
+        writeln!(out, "  {:>14}  {hazard} {title}", grouped(*n))?;
     }
     Ok(())
 }

@@ -1,0 +1,246 @@
+//! `mmtrace report DIR`: who held mmap_locks, who waited for them, whose faults there were.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+use mmtrace_capture::Capture;
+use mmtrace_model::{
+    replay::Engine,
+    report::{
+        Style,
+        callers::{By, FaultRow, LockRow, Tables, Times},
+        duration, grouped,
+    },
+    untrusted::{clean, json},
+    when::When,
+};
+
+use super::replay::{Outcome, outcome};
+
+/// What rows are put together by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Group {
+    /// Process, thread name and call
+    #[default]
+    Caller,
+    /// Process and thread name
+    Thread,
+    /// Process
+    Process,
+    /// System call, or other entry into the kernel
+    Call,
+}
+
+/// What rows are sorted by; the largest come first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Sort {
+    /// All intervals together
+    #[default]
+    Total,
+    /// Number of intervals
+    Times,
+    /// 99th percentile
+    P99,
+    /// Longest interval
+    Longest,
+}
+
+/// Arguments of `mmtrace report`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  mmtrace report                         who held and awaited mmap_locks, and whose faults there were
+  mmtrace report --by call               the same by system call
+  mmtrace report --waits --sort longest  the longest waits first
+  mmtrace report --from 2 --to 2.5       half a second of the capture
+  mmtrace report --csv --holds           all rows, for a spreadsheet
+
+Exit status: 0 no rule was violated, 1 a rule was violated, 2 error, or a part of the capture cannot be read")]
+pub struct ReportArgs {
+    /// Capture to read: a folder that `mmtrace record` wrote
+    #[arg(value_name = "DIR", default_value = crate::record::DEFAULT_DIR)]
+    dir: PathBuf,
+    /// What a row stands for
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    by: Group,
+    /// What rows are sorted by, largest first
+    #[arg(long, value_name = "COLUMN", value_enum, default_value_t)]
+    sort: Sort,
+    /// Show holds of mmap_locks
+    #[arg(long)]
+    holds: bool,
+    /// Show waits for mmap_locks
+    #[arg(long)]
+    waits: bool,
+    /// Show page faults
+    #[arg(long)]
+    faults: bool,
+    /// Rows of each table; 0 shows all
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: usize,
+    /// Begin at this time after the start of the capture, such as 1.5 or 250ms
+    ///
+    /// mmtrace then knows nothing of what happened before, as if the recording had begun here.
+    #[arg(long, value_name = "T")]
+    from: Option<When>,
+    /// End at this time after the start of the capture
+    #[arg(long, value_name = "T")]
+    to: Option<When>,
+    /// Print all rows as JSON: `lock_users` and `faults_by` of docs/report.md
+    #[arg(long)]
+    json: bool,
+    /// Print all rows as comma-separated values
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+}
+
+/// The tables that are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Table {
+    Holds,
+    Waits,
+    Faults,
+}
+
+impl ReportArgs {
+    fn tables(&self) -> Vec<Table> {
+        let asked = [(self.holds, Table::Holds), (self.waits, Table::Waits), (self.faults, Table::Faults)];
+        let all = asked.iter().all(|(asked, _)| !asked);
+        asked.into_iter().filter(|(asked, _)| *asked || all).map(|(_, table)| table).collect()
+    }
+}
+
+/// Replays a capture and prints its tables.
+///
+/// # Errors
+/// The capture cannot be read, or the tables cannot be printed.
+pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outcome> {
+    let capture = Capture::open(&args.dir)?;
+    let start = capture.context().start;
+    let mut engine = Engine::new(capture.context().clone(), true);
+    let (from, to) = (args.from.map_or(0, |t| t.after(start)), args.to.map_or(u64::MAX, |t| t.after(start)));
+    for record in capture.records_between(from, to) {
+        engine.apply(&record);
+    }
+    engine.finish();
+    let by = match args.by {
+        Group::Caller => By::Caller,
+        Group::Thread => By::Thread,
+        Group::Process => By::Process,
+        Group::Call => By::Call,
+    };
+    let tables = engine.callers().map_or_else(Tables::default, |callers| Tables::new(callers, engine.tasks(), by, start));
+    let violated = engine.sink().is_some_and(mmtrace_model::verdict::Sink::any_violated);
+    print(args, &tables, style, out).context("cannot print the report")?;
+    Ok(outcome(&capture, violated))
+}
+
+fn print(args: &ReportArgs, tables: &Tables, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    if args.json {
+        json(tables, out)?;
+        return writeln!(out);
+    }
+    if args.csv {
+        writeln!(out, "table,pid,process,thread,threads,tid,call,mode,total_ns,times,p99_ns,longest_ns,longest_at_ns")?;
+    }
+    for (n, table) in args.tables().into_iter().enumerate() {
+        if n > 0 && !args.csv {
+            writeln!(out)?;
+        }
+        match table {
+            Table::Holds => locks(args, "Held mmap_locks", "held", tables, |row| row.held, style, out)?,
+            Table::Waits => locks(args, "Waited for mmap_locks", "waited", tables, |row| row.waited, style, out)?,
+            Table::Faults => faults(args, &tables.faults, style, out)?,
+        }
+    }
+    Ok(())
+}
+
+fn locks(
+    args: &ReportArgs,
+    title: &str,
+    verb: &str,
+    tables: &Tables,
+    times: impl Fn(&LockRow) -> Option<Times>,
+    style: Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut rows: Vec<_> = tables.locks.iter().filter_map(|row| Some((row, times(row)?))).collect();
+    rows.sort_by_key(|(_, times)| {
+        std::cmp::Reverse(match args.sort {
+            Sort::Total => times.sum_ns,
+            Sort::Times => times.count,
+            Sort::P99 => times.p99_ns.unwrap_or(0),
+            Sort::Longest => times.longest_ns,
+        })
+    });
+    if args.csv {
+        for (row, times) in rows {
+            let mode = if row.write { "write" } else { "read" };
+            let p99 = times.p99_ns.map_or_else(String::new, |ns| ns.to_string());
+            write!(out, "{verb},{},{mode},", names(&row.who))?;
+            writeln!(out, "{},{},{p99},{},{}", times.sum_ns, times.count, times.longest_ns, times.longest_at_ns)?;
+        }
+        return Ok(());
+    }
+    let total: u64 = rows.iter().fold(0, |sum, (_, times)| sum.saturating_add(times.sum_ns));
+    writeln!(out, "{}", style.bold(&format!("{title}: {} in all", duration(total))))?;
+    if rows.is_empty() {
+        return writeln!(out, "  none was seen whole");
+    }
+    let head = format!("{verb:>9} {:>6} {:>9} {:>9} {:>9} {:>10}  by", "share", "times", "p99", "longest", "at");
+    writeln!(out, "  {}", style.dim(&head))?;
+    let shown = if args.limit == 0 { rows.len() } else { args.limit };
+    for (row, times) in rows.iter().take(shown) {
+        writeln!(
+            out,
+            "  {:>9} {:>5.1}% {:>9} {:>9} {:>9} {:>8.3} s  {}",
+            duration(times.sum_ns),
+            100.0 * times.sum_ns as f64 / total.max(1) as f64,
+            grouped(times.count),
+            times.p99_ns.map_or_else(|| "-".to_owned(), duration),
+            duration(times.longest_ns),
+            times.longest_at_ns as f64 / 1e9,
+            row.who.caller(Some(row.write)),
+        )?;
+    }
+    more(rows.len(), shown, style, out)
+}
+
+fn faults(args: &ReportArgs, rows: &[FaultRow], style: Style, out: &mut dyn Write) -> io::Result<()> {
+    if args.csv {
+        for row in rows {
+            writeln!(out, "faults,{},,,{},,,", names(&row.who), row.count)?;
+        }
+        return Ok(());
+    }
+    let total: u64 = rows.iter().map(|row| row.count).sum();
+    writeln!(out, "{}", style.bold(&format!("Page faults: {}", grouped(total))))?;
+    let shown = if args.limit == 0 { rows.len() } else { args.limit };
+    for row in rows.iter().take(shown) {
+        let share = 100.0 * row.count as f64 / total.max(1) as f64;
+        writeln!(out, "  {:>9} {share:>5.1}%  {}", grouped(row.count), row.text())?;
+    }
+    more(rows.len(), shown, style, out)
+}
+
+fn more(rows: usize, shown: usize, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    if rows > shown {
+        writeln!(out, "  {}", style.dim(&format!("and {} more: --limit 0 shows all", grouped((rows - shown) as u64))))?;
+    }
+    Ok(())
+}
+
+/// Who did it, as cells of CSV.
+fn names(who: &mmtrace_model::report::callers::Who) -> String {
+    let cell = |text: &Option<String>| {
+        let text = clean(text.as_deref().unwrap_or_default()).replace('"', "\"\"");
+        if text.contains([',', '"']) { format!("\"{text}\"") } else { text }
+    };
+    let (process, thread, call) = (cell(&who.process), cell(&who.thread), cell(&who.call));
+    format!("{},{process},{thread},{},{},{call}", who.pid, who.threads, who.tid)
+}
