@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::report::grouped;
+use crate::numbers::grouped;
 
 /// How much of what a figure is about it covers: events, intervals, or nanoseconds of a recording.
 ///

@@ -77,9 +77,11 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod bounded;
+mod colours;
 pub mod context;
 pub mod coverage;
 pub mod model;
+mod numbers;
 pub mod replay;
 pub mod report;
 pub mod stats;

@@ -17,6 +17,7 @@ mod loss;
 pub mod measures;
 pub mod migration;
 pub mod page_tables;
+mod suspects;
 
 use mmtrace_common::{Column, Kind, Record};
 use rustc_hash::{FxHashMap, FxHashSet};

@@ -8,6 +8,7 @@ use mmtrace_common::{Column, Kind, LOST_KINDS, Record};
 use crate::{context::Context, model::Model, stats::Stats, verdict::Sink};
 
 pub mod recent;
+pub mod source;
 pub mod timeline;
 
 /// Judges a stream. A copy is a checkpoint to go on from later.

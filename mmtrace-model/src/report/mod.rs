@@ -25,9 +25,9 @@ use crate::{
     verdict::{RULES, Severity, Verdict},
 };
 
+pub use crate::numbers::{duration, grouped};
 pub use story::{Line as StoryLine, Story, describe, fields};
-pub(crate) use style::SEQUENCES;
-pub use style::{Style, duration, grouped, wrap};
+pub use style::{Style, wrap};
 
 /// The closing report. As JSON its fields are stable: docs/report.md.
 #[derive(Debug, Serialize)]

@@ -13,7 +13,8 @@ use mmtrace_model::{
     replay::{
         Engine,
         recent::Stored,
-        timeline::{Source, Timeline},
+        source::Source,
+        timeline::Timeline,
     },
     report::grouped,
     verdict::{RULES, Severity},

@@ -10,11 +10,11 @@
 //! seen to acquire or release may not be its own; each rule below says why it is.
 
 use mmtrace_common::{Kind, Record, View as _, event};
+use rustc_hash::FxHashMap;
 
 use crate::model::{
     Model,
     effect::{Effect, Handling, Outcome, Under},
-    function_state::Functions,
     locks::{mmap_lock::LockStep, vma_lock::Intrusion},
 };
 use crate::verdict::{RuleId, Sink};
@@ -120,7 +120,7 @@ struct Read {
 
 /// What a task is doing.
 #[derive(Clone, Debug, Default)]
-pub(in crate::model) struct Caller {
+struct Caller {
     call: Option<Call>,
     /// It has been seen where no call can be open and no VMA be granted for one.
     known: bool,
@@ -180,20 +180,34 @@ impl Caller {
     }
 }
 
-impl Functions {
+/// Tasks, by their id.
+#[derive(Clone, Debug, Default)]
+pub(in crate::model) struct Callers(FxHashMap<u32, Caller>);
+
+impl Callers {
     #[inline]
-    fn caller(&mut self, tid: u32) -> &mut Caller {
-        if self.callers.len() >= CALLERS_MAX && !self.callers.contains_key(&tid) {
-            self.callers.clear();
+    fn of(&mut self, tid: u32) -> &mut Caller {
+        if self.0.len() >= CALLERS_MAX && !self.0.contains_key(&tid) {
+            self.0.clear();
         }
-        self.callers.entry(tid).or_default()
+        self.0.entry(tid).or_default()
+    }
+
+    /// What the task is doing, if it is followed.
+    #[inline]
+    fn get(&mut self, tid: u32) -> Option<&mut Caller> {
+        self.0.get_mut(&tid)
+    }
+
+    pub(in crate::model) fn forget_task(&mut self, tid: u32) {
+        self.0.remove(&tid);
     }
 }
 
 impl Model {
     /// The task is in user mode, and about to handle a fault.
     pub(in crate::model) fn enters_trap(&mut self, record: &Record) {
-        let caller = self.functions.caller(record.tid);
+        let caller = self.functions.callers.of(record.tid);
         caller.call = None;
         caller.known = true;
         caller.forget_grants();
@@ -204,14 +218,14 @@ impl Model {
 
     /// A fault in the kernel: what follows is not only about the last one in user mode.
     pub(in crate::model) fn enters_kernel_trap(&mut self, record: &Record) {
-        if let Some(caller) = self.functions.callers.get_mut(&record.tid) {
+        if let Some(caller) = self.functions.callers.get(record.tid) {
             caller.trap = Trap::default();
         }
     }
 
     /// `lock_vma_under_rcu()` has returned; without a VMA if that is 0.
     pub(in crate::model) fn granted(&mut self, record: &Record, vma: u64) {
-        let caller = self.functions.caller(record.tid);
+        let caller = self.functions.callers.of(record.tid);
         if vma != 0 {
             caller.grant(vma, record);
             caller.trap.fell_back = None;
@@ -240,7 +254,7 @@ impl Model {
             must_retry: false,
         };
         let filtered = self.functions.filtered;
-        let caller = self.functions.caller(record.tid);
+        let caller = self.functions.callers.of(record.tid);
         // A call inside a call, or the end of the last one was not recorded. A filter takes the
         // end by the task's own mm, and the begin by the VMA's.
         let whole = caller.call.take().is_none() && !(filtered && call.has(flag::REMOTE));
@@ -297,7 +311,7 @@ impl Model {
         } else {
             sink.unjudged(RuleId::L16);
         }
-        self.functions.caller(record.tid).call = Some(call);
+        self.functions.callers.of(record.tid).call = Some(call);
         self.effect = Some(Effect::Handles(call.handling()));
         self.in_trap(call, record, sink);
     }
@@ -311,7 +325,7 @@ impl Model {
         } else if lock.is_complete() && sink.is_open(RuleId::L13) {
             lock.taint();
             self.forget_writes(record.mm);
-            self.functions.caller(record.tid).call = None;
+            self.functions.callers.of(record.tid).call = None;
             let what = format!(
                 "task {} handles a fault at {addr:#x} in mm {:#x}, and nobody holds its mmap_lock",
                 record.tid, record.mm
@@ -327,7 +341,7 @@ impl Model {
         if !call.in_trap || !call.has(flag::USER) {
             return;
         }
-        let trap = &mut self.functions.caller(record.tid).trap;
+        let trap = &mut self.functions.callers.of(record.tid).trap;
         if !trap.known {
             sink.unjudged(RuleId::L18);
             return;
@@ -347,7 +361,7 @@ impl Model {
     pub(in crate::model) fn fault_ends(&mut self, record: &Record, sink: &mut Sink) {
         // A wait is over by now, whether that was seen or not.
         self.functions.waiting.forget_wait(record.tid);
-        let caller = self.functions.caller(record.tid);
+        let caller = self.functions.callers.of(record.tid);
         let open = caller.call.take();
         caller.known = true;
         let event::HandleMmFaultReturn { vma, addr, fault_result: result } = event::HandleMmFaultReturn::of(record);
@@ -465,7 +479,7 @@ impl Model {
 
     /// `migration_entry_wait()` is entered.
     pub(in crate::model) fn wait_begins(&mut self, record: &Record, sink: &mut Sink) {
-        let Some(call) = self.functions.caller(record.tid).call_on(record.mm).copied() else { return };
+        let Some(call) = self.functions.callers.of(record.tid).call_on(record.mm).copied() else { return };
         let vma = if call.in_vma_mode() { call.vma } else { 0 };
         let event::MigrationEntryWait { addr, .. } = event::MigrationEntryWait::of(record);
         self.functions.waiting.begins(record.tid, record.mm, vma, addr, record.ts);
@@ -479,7 +493,7 @@ impl Model {
         } else {
             self.mm(call.mm).lock.taint();
             self.forget_writes(call.mm);
-            self.functions.caller(record.tid).call = None;
+            self.functions.callers.of(record.tid).call = None;
             let what = format!(
                 "task {} waits for a migration at {addr:#x} and has released the mmap_lock of mm {:#x}",
                 record.tid, record.mm
@@ -494,7 +508,7 @@ impl Model {
         let first = fault_flags & (flag::ALLOW_RETRY | flag::RETRY_NOWAIT | flag::TRIED) == flag::ALLOW_RETRY;
         if first
             && fault_result as u32 & RETRY != 0
-            && let Some(call) = self.functions.callers.get_mut(&record.tid).and_then(|c| c.call.as_mut())
+            && let Some(call) = self.functions.callers.get(record.tid).and_then(|c| c.call.as_mut())
         {
             call.must_retry = true;
         }
@@ -516,7 +530,7 @@ impl Model {
             (LockStep::Acquired, false) => {
                 // Nobody can have it for write; or it is being downgraded.
                 self.vma_writes_end(record.mm);
-                if let Some(caller) = self.functions.callers.get_mut(&record.tid) {
+                if let Some(caller) = self.functions.callers.get(record.tid) {
                     caller.acquired(record.mm);
                     if let Some(call) = caller.call_on(record.mm) {
                         call.nested = true;
@@ -537,7 +551,7 @@ impl Model {
     }
 
     fn read_released(&mut self, record: &Record) {
-        let Some(caller) = self.functions.callers.get_mut(&record.tid) else { return };
+        let Some(caller) = self.functions.callers.get(record.tid) else { return };
         caller.released(record.mm);
         if let Some(call) = caller.call_on(record.mm) {
             // With one reader left there is nobody else on whose behalf it could be.
@@ -553,7 +567,7 @@ impl Model {
     /// The task is about to sleep for its mm's mmap_lock.
     pub(in crate::model) fn follow_contention(&mut self, record: &Record, sink: &mut Sink) {
         self.locks_in_retract(record, sink);
-        if let Some(caller) = self.functions.callers.get_mut(&record.tid) {
+        if let Some(caller) = self.functions.callers.get(record.tid) {
             caller.sleeps = true;
             if let Some(call) = caller.call_on(record.mm) {
                 call.contended = true;

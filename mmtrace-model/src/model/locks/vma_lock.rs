@@ -9,7 +9,7 @@
 use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
 
-use crate::model::{Model, effect::Effect, function_state::Suspect, locks::mmap_lock::EPSILON_NS};
+use crate::model::{Model, effect::Effect, locks::mmap_lock::EPSILON_NS, suspects::Suspect};
 use crate::verdict::{RuleId, Sink};
 
 /// VMAs that are followed; all are forgotten beyond that: 8 MiB.
@@ -115,7 +115,7 @@ impl Model {
         } else if start <= addr && addr < end && same {
             sink.held(RuleId::L12, record.ts);
         } else {
-            self.functions.callers.remove(&record.tid);
+            self.functions.callers.forget_task(record.tid);
             let whose = if same { "" } else { ", and it is another mm's" };
             let what = format!(
                 "task {} asked mm {:#x} for the VMA of {addr:#x} and got {vma:#x}, which spans {start:#x}-{end:#x}{whose}",
@@ -146,8 +146,8 @@ impl Model {
             section.tid
         );
         let other = (section.tid != record.tid).then_some(section.tid);
-        let suspect = Suspect { rule: RuleId::L20, record: *record, vma, section: Some(section), other, what };
-        self.functions.suspect(suspect);
+        let suspect = Suspect { rule: RuleId::L20, record: *record, vma, section: Some(section.number), other, what };
+        self.functions.suspects.add(suspect);
     }
 
     /// `__vma_start_write()` is entered.
@@ -206,7 +206,7 @@ impl Model {
     /// The mmap_lock's event says that the write hold that was seen to begin is over, or never was.
     pub(in crate::model) fn vma_writes_end(&mut self, mm: u64) {
         if let Some(section) = self.functions.vmas.section_ends(mm) {
-            self.explain(|s| s.section == Some(section));
+            self.explain(|s| s.section == Some(section.number));
         }
     }
 }
