@@ -39,7 +39,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A [`Capture`] is a [`Source`](mmtrace_model::replay::timeline::Source) of the model's
+//! A [`Capture`] is a [`Source`](mmtrace_model::replay::source::Source) of the model's
 //! [`Timeline`](mmtrace_model::replay::timeline::Timeline): the state as of any time in it.
 //!
 //! # What is stable

@@ -12,7 +12,7 @@ use super::segment::{Form, file_name, parse_name};
 use super::stream::{StreamFile, is_finished};
 use mmtrace_common::{Column, Kind};
 use mmtrace_model::context::Context;
-use mmtrace_model::replay::timeline;
+use mmtrace_model::replay::source;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -473,7 +473,7 @@ impl Capture {
     }
 }
 
-impl<'a> timeline::Source for &'a Capture {
+impl<'a> source::Source for &'a Capture {
     type Records = Records<'a>;
 
     fn records_after(&self, n: u64) -> Records<'a> {

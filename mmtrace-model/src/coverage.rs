@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::report::grouped;
+use crate::numbers::grouped;
 
 /// The coverage of a figure over events, intervals, or nanoseconds of a recording.
 ///

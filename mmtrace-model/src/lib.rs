@@ -65,7 +65,7 @@
 //! | [`verdict`] | the rule table and the findings |
 //! | [`model`] | the state that the rules are evaluated on, and the [invariants](model::invariant) of the explorer |
 //! | [`names`] | what tasks are called, and the names of calls |
-//! | [`stats`], [`coverage`] | figures, and the share of the known total that each is made of |
+//! | [`stats`], [`durations`], [`coverage`] | figures, and what share of what there was each is made of |
 //! | [`report`] | the closing report, as text and as JSON |
 //! | [`untrusted`], [`bounded`], [`when`] | text of strangers, limits of their JSON, times as users type them |
 //!
@@ -78,10 +78,13 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod bounded;
+mod colours;
 pub mod context;
 pub mod coverage;
+pub mod durations;
 pub mod model;
 pub mod names;
+mod numbers;
 pub mod replay;
 pub mod report;
 pub mod stats;

@@ -9,7 +9,7 @@ use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use crate::report::SEQUENCES;
+use crate::colours::SEQUENCES;
 
 /// Longest text of a stranger that is shown, bytes: a command line with a list of options, but not a screen full of
 /// text.

@@ -1,14 +1,19 @@
 //! Captures of real kernels are judged today as they were when they were recorded.
+//!
+//! `report.json` beside a capture is what `mmtrace replay --json` prints, without the rules that nothing in the capture
+//! is about. Those stand together in `testdata/unevaluated.json`: a new rule that few captures have the events of
+//! changes this file, and the reports of those captures.
 
 #[path = "common/golden.rs"]
 mod golden;
 
 use std::{
-    fs,
+    collections::BTreeMap,
+    env, fs,
     path::{Path, PathBuf},
 };
 
-use mmtrace_model::report::{Report, Style};
+use mmtrace_model::report::{Report, RuleReport, Style};
 use mmtrace_testing::judging::{broken, judge};
 
 use golden::{Golden, TESTDATA, captures, goldens};
@@ -17,33 +22,62 @@ use golden::{Golden, TESTDATA, captures, goldens};
 const BUGS: &str = "bugs";
 /// Captures in which runs of probes were missed, so that rules are unknown.
 const MISSED: &str = "missed";
+/// If this variable is set, the tests write what they would compare with.
+const UPDATE: &str = "UPDATE_REPORTS";
 
 fn folder(name: &str) -> PathBuf {
     Path::new(TESTDATA).join(name)
 }
 
-/// As `mmtrace replay --json` prints it. If a change of the model is meant to change
-/// a report, replay the capture and check in what it prints.
-#[test]
-fn every_capture_replays_to_its_report() {
-    for folder in [folder(""), folder(BUGS), folder(MISSED)] {
-        for golden in captures(&folder) {
-            replays_to_its_report(&golden, &folder);
-        }
-    }
+/// Nothing in the capture was about the rule: everything that its entry could say is 0.
+fn is_unevaluated(rule: &RuleReport) -> bool {
+    let covers = rule.coverage.is_some_and(|coverage| coverage.of > 0 || coverage.or_more);
+    let counts = [rule.evaluations, rule.violations, rule.unjudged];
+    counts == [0; 3] && !covers && rule.measured.is_none() && rule.worst.is_empty()
 }
 
-fn replays_to_its_report(golden: &Golden, folder: &Path) {
-    let engine = judge(&golden.context, &golden.records);
-    let mut now = Vec::new();
-    Report::new(&engine).print(true, Style::plain(), &mut now).expect("to memory");
-    let now = String::from_utf8(now).expect("JSON is UTF-8");
-    let report = folder.join(&golden.name).join("report.json");
-    let then = fs::read_to_string(report).expect("every capture has its report");
-    for (number, (now, then)) in now.lines().zip(then.lines()).enumerate() {
-        assert_eq!(now, then, "{}: line {} of the report", golden.name, number + 1);
+/// Rules that were not evaluated: rule → verdict and reason → captures.
+type Unevaluated = BTreeMap<String, BTreeMap<String, Vec<String>>>;
+
+/// If a change of the model is meant to change a report, run this with `UPDATE_REPORTS=1`, and check in what it writes.
+#[test]
+fn every_capture_replays_to_its_report() {
+    let mut unevaluated = Unevaluated::new();
+    for name in ["", BUGS, MISSED] {
+        for golden in captures(&folder(name)) {
+            replays_to_its_report(&golden, name, &mut unevaluated);
+        }
     }
-    assert_eq!(now, then, "{}", golden.name);
+    let mut now = serde_json::to_string_pretty(&unevaluated).expect("strings");
+    now.push('\n');
+    compare(&now, &folder("unevaluated.json"));
+}
+
+fn replays_to_its_report(golden: &Golden, parent: &str, unevaluated: &mut Unevaluated) {
+    let mut report = Report::new(&judge(&golden.context, &golden.records));
+    let name = Path::new(parent).join(&golden.name);
+    for rule in report.rules.iter().filter(|rule| is_unevaluated(rule)) {
+        let reason = format!("{}: {}", rule.verdict.name(), rule.reason.as_deref().expect("it has no other verdict"));
+        let of_rule = unevaluated.entry(rule.id.to_owned()).or_default();
+        of_rule.entry(reason).or_default().push(name.display().to_string());
+    }
+    report.rules.retain(|rule| !is_unevaluated(rule));
+    let mut now = Vec::new();
+    report.print(true, Style::plain(), &mut now).expect("to memory");
+    compare(&String::from_utf8(now).expect("JSON is UTF-8"), &folder("").join(name).join("report.json"));
+}
+
+/// Fails unless a file says this; with [`UPDATE`] writes it.
+fn compare(now: &str, file: &Path) {
+    if env::var_os(UPDATE).is_some() {
+        fs::write(file, now).expect("testdata can be written");
+        return;
+    }
+    let then = fs::read_to_string(file).expect("it is part of the repository");
+    for (number, (now, then)) in now.lines().zip(then.lines()).enumerate() {
+        assert_eq!(now, then, "line {} of {}", number + 1, file.display());
+    }
+    assert_eq!(now, then, "{}", file.display());
 }
 
 /// The kernels that they were recorded on were sound.

@@ -4,7 +4,7 @@ use std::fs;
 
 use mmtrace_capture::{Capture, Condition, FinalInfo, Manifest, State};
 use mmtrace_common::{Column, Kind, Record};
-use mmtrace_model::replay::timeline::Source;
+use mmtrace_model::replay::source::Source;
 
 use crate::fixtures::{MASKS, copy, few, is_gap, read, records, small, start, temp, write};
 

@@ -4,9 +4,16 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use mmtrace_common::{Column, Kind, LOST_KINDS, Record};
 
-use crate::{context::Context, model::Model, names::Tasks, stats::Stats, verdict::Sink};
+use crate::{
+    context::Context,
+    model::Model,
+    names::Tasks,
+    stats::{Stats, callers::Callers},
+    verdict::Sink,
+};
 
 pub mod recent;
+pub mod source;
 pub mod timeline;
 
 /// Judges a stream. A copy is a checkpoint from which the stream can go on later.
@@ -28,6 +35,7 @@ pub struct Engine {
 struct Judge {
     model: Model,
     sink: Sink,
+    callers: Callers,
     /// Statistics, which are kept only on request.
     stats: Option<Box<Stats>>,
 }
@@ -36,8 +44,14 @@ impl Engine {
     /// Starts with the context of the stream.
     #[must_use]
     pub fn new(context: Context, validate: bool) -> Self {
-        let judge =
-            validate.then(|| Box::new(Judge { model: Model::new(&context), sink: Sink::new(&context), stats: None }));
+        let judge = validate.then(|| {
+            Box::new(Judge {
+                model: Model::new(&context),
+                sink: Sink::new(&context),
+                callers: Callers::default(),
+                stats: None,
+            })
+        });
         let counts = [0; LOST_KINDS];
         Self {
             context: Arc::new(context),
@@ -67,6 +81,12 @@ impl Engine {
         &self.tasks
     }
 
+    /// Returns who took locks and faulted; `None` when only counting.
+    #[must_use]
+    pub fn callers(&self) -> Option<&Callers> {
+        self.judge.as_ref().map(|judge| &judge.callers)
+    }
+
     /// Takes the tasks that were met without a name: see [`Tasks::nameless`].
     pub fn nameless_tasks(&mut self) -> Vec<(u32, u32)> {
         self.tasks.nameless()
@@ -93,9 +113,10 @@ impl Engine {
             _ => self.count_missing(record),
         }
         if let Some(judge) = &mut self.judge {
-            judge.model.apply(record, &mut judge.sink);
+            let effect = judge.model.apply(record, &mut judge.sink);
+            judge.callers.apply(&effect, || self.tasks.of(record));
             if let Some(stats) = &mut judge.stats {
-                stats.apply(record, &judge.model);
+                stats.apply(record, &effect);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use mmtrace_common::Record;
 
-use super::{Engine, timeline::Source};
+use super::{Engine, source::Source};
 
 /// Records of a chunk, at least: 10 MiB.
 const CHUNK: usize = 1 << 17;

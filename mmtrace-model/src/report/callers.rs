@@ -165,7 +165,9 @@ impl FaultRow {
 pub(super) fn causes(counts: &BTreeMap<&'static str, u64>) -> String {
     let mut causes: Vec<_> = counts.iter().collect();
     causes.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), **name));
-    let words = |name: &str| Cause::ALL.iter().find(|c| c.name() == name).map_or_else(|| name.to_owned(), |c| c.words().to_owned());
+    let words = |name: &str| {
+        Cause::ALL.iter().find(|c| c.name() == name).map_or_else(|| name.to_owned(), |c| c.words().to_owned())
+    };
     let causes = causes.iter().map(|(name, count)| format!("{} {}", grouped(**count), words(name)));
     causes.collect::<Vec<_>>().join(", ")
 }

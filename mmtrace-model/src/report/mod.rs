@@ -16,10 +16,11 @@ use serde::Serialize;
 use crate::{
     context::Kernel,
     coverage::Coverage,
+    durations::Distribution,
     model::{
         Model,
         faults::address_space::Cause,
-        measures::{Distribution, Overlap},
+        measures::Overlap,
         page_tables::shadow::{Counts, HAZARDS},
     },
     replay::Engine,
@@ -27,9 +28,9 @@ use crate::{
     verdict::{RULES, Severity, Verdict},
 };
 
+pub use crate::numbers::{duration, grouped};
 pub use story::{Line as StoryLine, Story, describe, fields};
-pub(crate) use style::SEQUENCES;
-pub use style::{Style, duration, grouped, wrap};
+pub use style::{Style, wrap};
 
 /// The closing report. As JSON its fields are stable: docs/report.md.
 #[derive(Debug, Serialize)]
@@ -56,6 +57,9 @@ pub struct Report {
     /// The share of all faults that `faults` counts; absent with `--no-validate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub faults_coverage: Option<Coverage>,
+    /// Who held mmap_locks and waited for them, and whose faults there were.
+    #[serde(flatten)]
+    pub callers: callers::Tables,
     /// Page tables and walks; absent if no event showed any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub walker: Option<Walker>,
@@ -157,7 +161,7 @@ impl Report {
                     coverage: engine
                         .model()
                         .filter(|_| rule.severity == Severity::Measure && sink.is_open(rule.id))
-                        .map(|m| m.measures().coverage(rule.id)),
+                        .map(|m| m.coverage(rule.id)),
                     worst: engine.model().map_or_else(Vec::new, |m| m.measures().worst(rule.id)),
                 })
                 .collect()

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Report, RuleReport, Style, grouped, style::duration};
+use super::{Report, RuleReport, Style, duration, grouped};
 use crate::{
     model::measures::Measures,
     untrusted::clean,

@@ -1,16 +1,9 @@
-//! Colours with a meaning, and readable numbers.
+//! Colours that mean something.
 
-use crate::verdict::Verdict;
-
-const BOLD: &str = "\x1b[1m";
-const DIM: &str = "\x1b[2m";
-const BAD: &str = "\x1b[1;31m";
-const DOUBTFUL: &str = "\x1b[33m";
-const GOOD: &str = "\x1b[32m";
-const END: &str = "\x1b[0m";
-
-/// Every sequence that a [`Style`] writes.
-pub(crate) const SEQUENCES: [&str; 6] = [BOLD, DIM, BAD, DOUBTFUL, GOOD, END];
+use crate::{
+    colours::{BAD, BOLD, DIM, DOUBTFUL, END, GOOD},
+    verdict::Verdict,
+};
 
 /// Whether and how to colour.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,34 +76,6 @@ impl Style {
     }
 }
 
-/// Formats a number with a comma after every three digits.
-#[must_use]
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Formats a duration in nanoseconds with three digits and a unit.
-#[must_use]
-pub fn duration(nanoseconds: u64) -> String {
-    let ns = nanoseconds as f64;
-    let (value, unit) = match nanoseconds {
-        0..1_000 => return format!("{nanoseconds} ns"),
-        1_000..1_000_000 => (ns / 1e3, "us"),
-        1_000_000..1_000_000_000 => (ns / 1e6, "ms"),
-        _ => (ns / 1e9, "s"),
-    };
-    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
-    format!("{value:.digits$} {unit}")
-}
-
 /// Breaks a text into lines of at most `width` characters, at spaces.
 #[must_use]
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
@@ -130,12 +95,6 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped_and_durations_have_units() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([7, 1_500, 42_000_000, 1_234_000_000].map(duration), ["7 ns", "1.50 us", "42.0 ms", "1.23 s"]);
-    }
 
     #[test]
     fn plain_is_plain() {

@@ -5,8 +5,7 @@ use std::io::{self, Write};
 use super::{
     Report, Style,
     callers::{LockRow, Times, causes},
-    grouped, rules_text,
-    style::duration,
+    duration, grouped, rules_text,
 };
 use crate::{
     untrusted::clean,
@@ -116,13 +115,7 @@ fn waited(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> 
     locks("Waited for mmap_locks", "waited", rows, style, out)
 }
 
-fn locks(
-    title: &str,
-    verb: &str,
-    rows: Vec<(&LockRow, Times)>,
-    style: Style,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+fn locks(title: &str, verb: &str, rows: Vec<(&LockRow, Times)>, style: Style, out: &mut dyn Write) -> io::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }

@@ -6,7 +6,7 @@ use mmtrace_common::Call;
 use rustc_hash::FxHashMap;
 
 use crate::{
-    durations::{Distribution, Durations},
+    durations::Durations,
     model::{
         effect::{Effect, Interval, What},
         faults::address_space::Cause,
@@ -172,11 +172,11 @@ impl Callers {
     /// Takes what an event came to. `thread` is asked for who did it.
     pub(crate) fn apply(&mut self, effect: &Effect, thread: impl FnOnce() -> ThreadId) {
         match effect.what {
-            What::LockAwaited { call, .. } => {
+            What::LockAwaited { .. } => {
                 if self.calls.len() >= TASKS_MAX && !self.calls.contains_key(&effect.tid) {
                     self.calls.clear();
                 }
-                self.calls.insert(effect.tid, call);
+                self.calls.insert(effect.tid, effect.call);
             }
             What::LockRefused { write } => self.lock(effect, thread(), write).0.refused += 1,
             What::Locked { mode, waited, ended } => {
@@ -197,8 +197,8 @@ impl Callers {
                 let (row, histograms) = self.lock(effect, thread(), ended.mode == Mode::Write);
                 row.holds.add(longest(effect, ended), histograms);
             }
-            What::Faulted { cause, user, call, .. } => {
-                let call = if user { Some(Call::UserTrap) } else { call };
+            What::Faulted { cause, user, .. } => {
+                let call = if user { Some(Call::UserTrap) } else { effect.call };
                 let caller = room(&self.faults, Caller { thread: thread(), call });
                 self.faults.entry(caller).or_insert([0; Cause::ALL.len()])[cause as usize] += 1;
             }
@@ -233,13 +233,4 @@ fn room<V>(rows: &FxHashMap<Caller, V>, caller: Caller) -> Caller {
 
 fn longest(effect: &Effect, interval: Interval) -> Longest {
     Longest { ns: effect.since(interval.since), since: interval.since, tid: effect.tid, mm: effect.mm }
-}
-
-/// Waits or holds in a few numbers.
-#[derive(Clone, Copy, Debug)]
-pub struct Figures {
-    /// The distribution.
-    pub distribution: Distribution,
-    /// The longest.
-    pub longest: Longest,
 }

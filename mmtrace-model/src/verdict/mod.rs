@@ -1,10 +1,10 @@
 //! Rules, findings and verdicts.
 
 pub mod history;
-pub mod rule;
 pub mod rules;
+pub mod severity;
 pub mod sink;
 
-pub use rule::{Rule, Severity};
-pub use rules::{RULES, RuleId};
+pub use rules::{RULES, Rule, RuleId};
+pub use severity::Severity;
 pub use sink::{Sink, Verdict, Violation};

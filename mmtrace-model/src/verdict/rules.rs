@@ -3,9 +3,87 @@
 //! A new rule is a row here, and an evaluation at the place in `model/` that knows when it applies. `mmtrace rules`,
 //! `mmtrace explain` and `docs/rules.md` print the rows.
 
-use mmtrace_common::Kind::*;
+use mmtrace_common::Kind::{self, *};
 
-use super::rule::{Rule, Severity};
+use super::Severity;
+use crate::context::Context;
+
+/// A rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Which.
+    pub id: RuleId,
+    /// Its name in reports: never changes its meaning.
+    pub name: &'static str,
+    /// In a few words.
+    pub title: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What must be true.
+    pub statement: &'static str,
+    /// Why the kernel needs it.
+    pub why: &'static str,
+    /// Where in the kernel, or which thread, it comes from.
+    pub source: &'static str,
+    /// Why the probes cannot make it cry without cause.
+    pub sound: &'static str,
+    /// What a violation would mean.
+    pub meaning: &'static str,
+    /// What it looks like.
+    pub example: &'static str,
+    /// Events without which it cannot be judged.
+    pub needs: &'static [Kind],
+    /// First kernel that it is true of.
+    pub since: (u32, u32),
+    /// First kernel that it is no longer known to be true of.
+    pub before: Option<(u32, u32)>,
+    /// It needs the events of every mm: a filter turns it off.
+    pub whole_system: bool,
+    /// It reads entries in x86-64's format.
+    pub x86_64: bool,
+}
+
+impl Rule {
+    /// Why it cannot be observed in this context, if it cannot.
+    #[must_use]
+    pub fn blocked(&self, context: &Context) -> Option<String> {
+        let kernel = context.kernel.major_minor();
+        if kernel < self.since {
+            return Some(format!(
+                "true of kernels from {}.{} on, this is {}",
+                self.since.0, self.since.1, context.kernel.release
+            ));
+        }
+        if let Some(before) = self.before.filter(|b| kernel >= *b) {
+            return Some(format!(
+                "checked against sources before {}.{} only, this is {}",
+                before.0, before.1, context.kernel.release
+            ));
+        }
+        if self.x86_64 && context.kernel.machine != "x86_64" {
+            return Some(format!("reads x86-64 page-table entries, this is {}", context.kernel.machine));
+        }
+        if self.whole_system && context.filter.is_some() {
+            return Some("needs the events of every process, and a filter is in use".to_owned());
+        }
+        let missing: Vec<&str> = self.needs.iter().filter(|k| !context.has(**k)).map(|k| k.name()).collect();
+        if missing.is_empty() { None } else { Some(format!("not attached: {}", missing.join(", "))) }
+    }
+
+    /// The row with this name, in any case.
+    #[must_use]
+    pub fn find(name: &str) -> Option<&'static Self> {
+        RULES.iter().find(|r| r.name.eq_ignore_ascii_case(name))
+    }
+}
+
+impl RuleId {
+    /// Its row.
+    #[must_use]
+    pub fn rule(self) -> &'static Rule {
+        &RULES[self as usize]
+    }
+}
 
 /// First kernel with whose sources and events the rules were compared.
 const FIRST_EXAMINED: (u32, u32) = (6, 1);

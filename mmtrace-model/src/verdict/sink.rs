@@ -4,8 +4,8 @@ use mmtrace_common::{Kind, Record};
 use serde::Serialize;
 
 use super::{
+    Severity,
     history::History,
-    rule::{Rule, Severity},
     rules::{RULES, RuleId},
 };
 use crate::context::Context;
@@ -296,13 +296,5 @@ impl Sink {
     #[must_use]
     pub fn any_violated(&self) -> bool {
         RULES.iter().any(|r| self.verdict(r.id) == Verdict::Violated)
-    }
-}
-
-impl RuleId {
-    /// Its row.
-    #[must_use]
-    pub fn rule(self) -> &'static Rule {
-        &RULES[self as usize]
     }
 }

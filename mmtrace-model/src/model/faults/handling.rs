@@ -8,12 +8,12 @@
 //! perhaps on top of another task (kernel/bpf/mmap_unlock_work.h). An acquisition or a release by a task may therefore
 //! not be its own. Each rule below says why it is.
 
-use mmtrace_common::{Kind, Record, View as _, event};
+use mmtrace_common::{Record, View as _, event};
+use rustc_hash::FxHashMap;
 
 use crate::model::{
     Model,
-    effect::{Effect, Handling, Outcome, Under},
-    function_state::Functions,
+    effect::{Handling, Outcome, Under, What},
     locks::{mmap_lock::LockStep, vma_lock::Intrusion},
 };
 use crate::verdict::{RuleId, Sink};
@@ -119,7 +119,7 @@ struct Read {
 
 /// The current work of a task.
 #[derive(Clone, Debug, Default)]
-pub(in crate::model) struct Caller {
+struct Caller {
     call: Option<Call>,
     /// The task was seen where it has no open call and no VMA granted for one.
     known: bool,
@@ -179,20 +179,34 @@ impl Caller {
     }
 }
 
-impl Functions {
+/// Tasks, by their id.
+#[derive(Clone, Debug, Default)]
+pub(in crate::model) struct Callers(FxHashMap<u32, Caller>);
+
+impl Callers {
     #[inline]
-    fn caller(&mut self, tid: u32) -> &mut Caller {
-        if self.callers.len() >= CALLERS_MAX && !self.callers.contains_key(&tid) {
-            self.callers.clear();
+    fn of(&mut self, tid: u32) -> &mut Caller {
+        if self.0.len() >= CALLERS_MAX && !self.0.contains_key(&tid) {
+            self.0.clear();
         }
-        self.callers.entry(tid).or_default()
+        self.0.entry(tid).or_default()
+    }
+
+    /// What the task is doing, if it is followed.
+    #[inline]
+    fn get(&mut self, tid: u32) -> Option<&mut Caller> {
+        self.0.get_mut(&tid)
+    }
+
+    pub(in crate::model) fn forget_task(&mut self, tid: u32) {
+        self.0.remove(&tid);
     }
 }
 
 impl Model {
     /// The task is in user mode, and about to handle a fault.
     pub(in crate::model) fn enters_trap(&mut self, record: &Record) {
-        let caller = self.functions.caller(record.tid);
+        let caller = self.functions.callers.of(record.tid);
         caller.call = None;
         caller.known = true;
         caller.forget_grants();
@@ -203,14 +217,14 @@ impl Model {
 
     /// A fault in the kernel: later calls are not only about the last fault in user mode.
     pub(in crate::model) fn enters_kernel_trap(&mut self, record: &Record) {
-        if let Some(caller) = self.functions.callers.get_mut(&record.tid) {
+        if let Some(caller) = self.functions.callers.get(record.tid) {
             caller.trap = Trap::default();
         }
     }
 
     /// `lock_vma_under_rcu()` has returned; 0 means that it granted no VMA.
     pub(in crate::model) fn granted(&mut self, record: &Record, vma: u64) {
-        let caller = self.functions.caller(record.tid);
+        let caller = self.functions.callers.of(record.tid);
         if vma != 0 {
             caller.grant(vma, record);
             caller.trap.fell_back = None;
@@ -239,9 +253,9 @@ impl Model {
             must_retry: false,
         };
         let filtered = self.functions.filtered;
-        let caller = self.functions.caller(record.tid);
-        // The task calls the function inside a call, or the end of the last call was not recorded. A filter selects the
-        // end by the task's own mm, and the begin by the VMA's mm.
+        let caller = self.functions.callers.of(record.tid);
+        // A call inside a call, or the end of the last one was not recorded. A filter takes the
+        // end by the task's own mm, and the begin by the VMA's.
         let whole = caller.call.take().is_none() && !(filtered && call.has(flag::REMOTE));
         if !whole {
             caller.known = false;
@@ -258,7 +272,7 @@ impl Model {
                 Trap { .. } => Under::Mmap,
             };
             caller.call = Some(call);
-            self.effect = Some(Effect::Handles(call.handling()));
+            self.effect = What::Handles(call.handling());
             self.in_mmap_mode(addr, record, sink);
             self.in_trap(call, record, sink);
             return;
@@ -296,8 +310,8 @@ impl Model {
         } else {
             sink.unjudged(RuleId::L16);
         }
-        self.functions.caller(record.tid).call = Some(call);
-        self.effect = Some(Effect::Handles(call.handling()));
+        self.functions.callers.of(record.tid).call = Some(call);
+        self.effect = What::Handles(call.handling());
         self.in_trap(call, record, sink);
     }
 
@@ -305,12 +319,12 @@ impl Model {
     fn in_mmap_mode(&mut self, addr: u64, record: &Record, sink: &mut Sink) {
         self.settle(record, sink);
         let lock = &mut self.mm(record.mm).lock;
-        if lock.writer().is_some() || !lock.readers().is_empty() {
+        if lock.is_held() {
             sink.held(RuleId::L13, record.ts);
         } else if lock.is_complete() && sink.is_open(RuleId::L13) {
             lock.taint();
             self.forget_writes(record.mm);
-            self.functions.caller(record.tid).call = None;
+            self.functions.callers.of(record.tid).call = None;
             let what = format!(
                 "task {} handles a fault at {addr:#x} in mm {:#x} while no task holds its mmap_lock",
                 record.tid, record.mm
@@ -326,7 +340,7 @@ impl Model {
         if !call.in_trap || !call.has(flag::USER) {
             return;
         }
-        let trap = &mut self.functions.caller(record.tid).trap;
+        let trap = &mut self.functions.callers.of(record.tid).trap;
         if !trap.known {
             sink.unjudged(RuleId::L18);
             return;
@@ -346,7 +360,7 @@ impl Model {
     pub(in crate::model) fn fault_ends(&mut self, record: &Record, sink: &mut Sink) {
         // A wait is over by now, even if its end was not seen.
         self.functions.waiting.forget_wait(record.tid);
-        let caller = self.functions.caller(record.tid);
+        let caller = self.functions.callers.of(record.tid);
         let open = caller.call.take();
         caller.known = true;
         let event::HandleMmFaultReturn { vma, addr, fault_result: result } = event::HandleMmFaultReturn::of(record);
@@ -359,8 +373,9 @@ impl Model {
             () => Outcome::Done,
         };
         let ends_trap = call.in_trap && call.has(flag::USER) && caller.trap.known && outcome != Outcome::Retry;
-        let trap_ns = ends_trap.then(|| record.ts.saturating_sub(caller.trap.since));
-        self.effect = Some(Effect::Handled { call: call.handling(), outcome, major: result & MAJOR != 0, trap_ns });
+        let trap = ends_trap.then_some(caller.trap.since);
+        let (handling, major) = (call.handling(), result & MAJOR != 0);
+        self.effect = What::Handled { call: handling, outcome, major, trap, fell_back: None };
         if call.has(flag::VMA_LOCK | flag::RETRY_NOWAIT) {
             if result & SIGSEGV != 0 {
                 sink.held(RuleId::L11, record.ts);
@@ -401,7 +416,7 @@ impl Model {
             && result & RETRY == 0
             && let Some(since) = caller.trap.fell_back.take()
         {
-            self.measures.fell_back(record.ts.saturating_sub(since), record, sink);
+            self.effect = What::Handled { call: handling, outcome, major, trap, fell_back: Some(since) };
         }
         self.lock_was_kept_or_dropped(call, result, record, sink);
     }
@@ -464,7 +479,7 @@ impl Model {
 
     /// `migration_entry_wait()` is entered.
     pub(in crate::model) fn wait_begins(&mut self, record: &Record, sink: &mut Sink) {
-        let Some(call) = self.functions.caller(record.tid).call_on(record.mm).copied() else { return };
+        let Some(call) = self.functions.callers.of(record.tid).call_on(record.mm).copied() else { return };
         let vma = if call.in_vma_mode() { call.vma } else { 0 };
         let event::MigrationEntryWait { addr, .. } = event::MigrationEntryWait::of(record);
         self.functions.waiting.begins(record.tid, record.mm, vma, addr, record.ts);
@@ -478,7 +493,7 @@ impl Model {
         } else {
             self.mm(call.mm).lock.taint();
             self.forget_writes(call.mm);
-            self.functions.caller(record.tid).call = None;
+            self.functions.callers.of(record.tid).call = None;
             let what = format!(
                 "task {} waits for a migration at {addr:#x} after it released the mmap_lock of mm {:#x}",
                 record.tid, record.mm
@@ -493,15 +508,15 @@ impl Model {
         let first = fault_flags & (flag::ALLOW_RETRY | flag::RETRY_NOWAIT | flag::TRIED) == flag::ALLOW_RETRY;
         if first
             && fault_result as u32 & RETRY != 0
-            && let Some(call) = self.functions.callers.get_mut(&record.tid).and_then(|c| c.call.as_mut())
+            && let Some(call) = self.functions.callers.get(record.tid).and_then(|c| c.call.as_mut())
         {
             call.must_retry = true;
         }
     }
 
-    /// Takes an mmap_lock event before the lock's own state takes it.
-    pub(in crate::model) fn follow_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
-        match LockStep::of(kind, record) {
+    /// An event of an mmap_lock, before the lock's own state takes it.
+    pub(in crate::model) fn follow_lock(&mut self, step: LockStep, write: bool, record: &Record, sink: &mut Sink) {
+        match (step, write) {
             (LockStep::Starts, true) => {
                 self.functions.waiting.lock_writer(record);
                 self.locks_in_retract(record, sink);
@@ -515,7 +530,7 @@ impl Model {
             (LockStep::Acquired, false) => {
                 // No task can have it for write, or this is a downgrade.
                 self.vma_writes_end(record.mm);
-                if let Some(caller) = self.functions.callers.get_mut(&record.tid) {
+                if let Some(caller) = self.functions.callers.get(record.tid) {
                     caller.acquired(record.mm);
                     if let Some(call) = caller.call_on(record.mm) {
                         call.nested = true;
@@ -536,13 +551,13 @@ impl Model {
     }
 
     fn read_released(&mut self, record: &Record) {
-        let Some(caller) = self.functions.callers.get_mut(&record.tid) else { return };
+        let Some(caller) = self.functions.callers.get(record.tid) else { return };
         caller.released(record.mm);
         if let Some(call) = caller.call_on(record.mm) {
             // Only one reader is left, so the release cannot be on behalf of another.
             let lock = self.mms.get(&record.mm).map(|mm| &mm.lock);
             let own = lock.is_some_and(|l| {
-                l.is_complete() && l.readers().len() == 1 && l.readers()[0].tid == record.tid && l.writer().is_none()
+                l.is_complete() && l.only_reader().is_some_and(|r| r.tid == record.tid) && l.writer().is_none()
             });
             call.own &= own;
             call.releases = call.releases.saturating_add(1);
@@ -552,7 +567,7 @@ impl Model {
     /// The task is about to sleep for its mm's mmap_lock.
     pub(in crate::model) fn follow_contention(&mut self, record: &Record, sink: &mut Sink) {
         self.locks_in_retract(record, sink);
-        if let Some(caller) = self.functions.callers.get_mut(&record.tid) {
+        if let Some(caller) = self.functions.callers.get(record.tid) {
             caller.sleeps = true;
             if let Some(call) = caller.call_on(record.mm) {
                 call.contended = true;

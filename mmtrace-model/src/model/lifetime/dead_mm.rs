@@ -6,7 +6,7 @@
 use mmtrace_common::{Kind, Record};
 use rustc_hash::FxHashMap;
 
-use crate::model::{Model, function_state::Suspect, locks::mmap_lock::EPSILON_NS};
+use crate::model::{Model, locks::mmap_lock::EPSILON_NS, suspects::Suspect};
 use crate::verdict::{RuleId, Sink};
 
 /// Dead mms that are followed. All of them are forgotten beyond that number.
@@ -60,7 +60,7 @@ impl Model {
         let what =
             format!("task {}: {name} on mm {:#x}, {} ns after its exit_mmap", record.tid, record.mm, record.ts - since);
         let suspect = Suspect { rule: RuleId::L09, record: *record, vma: 0, section: None, other: None, what };
-        self.functions.suspect(suspect);
+        self.functions.suspects.add(suspect);
     }
 
     /// The task was seen to run on this mm, and to leave it neither by an exec nor by its exit.

@@ -8,7 +8,7 @@
 use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
 
-use crate::model::{Model, effect::Effect, function_state::Suspect, locks::mmap_lock::EPSILON_NS};
+use crate::model::{Model, effect::What, locks::mmap_lock::EPSILON_NS, suspects::Suspect};
 use crate::verdict::{RuleId, Sink};
 
 /// VMAs that are followed: 8 MiB. All of them are forgotten beyond that number.
@@ -114,8 +114,8 @@ impl Model {
         } else if start <= addr && addr < end && same {
             sink.held(RuleId::L12, record.ts);
         } else {
-            self.functions.callers.remove(&record.tid);
-            let whose = if same { "" } else { " and belongs to another mm" };
+            self.functions.callers.forget_task(record.tid);
+            let whose = if same { "" } else { ", and it is another mm's" };
             let what = format!(
                 "task {} asked for the VMA of {addr:#x} in mm {:#x} and got {vma:#x}, which spans {start:#x}-{end:#x}{whose}",
                 record.tid, record.mm
@@ -145,8 +145,8 @@ impl Model {
             section.tid
         );
         let other = (section.tid != record.tid).then_some(section.tid);
-        let suspect = Suspect { rule: RuleId::L20, record: *record, vma, section: Some(section), other, what };
-        self.functions.suspect(suspect);
+        let suspect = Suspect { rule: RuleId::L20, record: *record, vma, section: Some(section.number), other, what };
+        self.functions.suspects.add(suspect);
     }
 
     /// `__vma_start_write()` is entered.
@@ -184,7 +184,7 @@ impl Model {
         }
         self.alive(record, sink);
         let section = self.functions.vmas.sections.get(&record.mm).copied().filter(|s| s.tid == record.tid);
-        self.effect = section.map(|_| Effect::VmaWritten);
+        self.effect = What::VmaLocked { vma, locked: true, in_hold: section.is_some() };
         let vma = self.functions.vmas.vma(vma);
         let next = usize::from(vma.next) % WRITES;
         vma.writes[next] = (record.ts, record.tid);
@@ -205,7 +205,7 @@ impl Model {
     /// An mmap_lock event shows that the write hold that was seen to begin is over, or never was.
     pub(in crate::model) fn vma_writes_end(&mut self, mm: u64) {
         if let Some(section) = self.functions.vmas.section_ends(mm) {
-            self.explain(|s| s.section == Some(section));
+            self.explain(|s| s.section == Some(section.number));
         }
     }
 }
