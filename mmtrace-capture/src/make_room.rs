@@ -2,8 +2,8 @@
 
 use super::error::{CaptureError, NOTHING_RECORDED};
 use super::folder::{Folder, Place};
-use super::manifest::{self, Manifest};
-use super::segment::is_segment_file;
+use super::layout::{CaptureFile, MANIFEST};
+use super::manifest::Manifest;
 use std::ffi::OsString;
 use std::fs::{OpenOptions, TryLockError};
 use std::io;
@@ -37,13 +37,13 @@ fn occupant(place: &Place) -> Result<Occupant, CaptureError> {
         Err(_) => return Err(CaptureError::Occupied { path: path.to_path_buf() }),
     }
     for name in &names {
-        let named = name.to_str().is_some_and(|n| n == manifest::FILE || n == manifest::TEMP || is_segment_file(n));
-        if !named || !folder.is_our_file(name).map_err(|e| failed(path, "look into it", e))? {
+        let file = name.to_str().and_then(CaptureFile::parse);
+        if file.is_none() || !folder.is_our_file(name).map_err(|e| failed(path, "look into it", e))? {
             return Err(CaptureError::Mixed { path: path.to_path_buf(), what: name.into() });
         }
     }
     // As long as anything is left of it, it is known for a capture.
-    names.sort_by_key(|name| name == manifest::FILE);
+    names.sort_by_key(|name| name == MANIFEST);
     Ok(Occupant::Capture(folder, names))
 }
 

@@ -3,20 +3,17 @@
 use super::error::{CaptureError, NOTHING_READ};
 use super::file;
 use super::folder::Folder;
+use super::layout::{CaptureFile, MANIFEST, NEW_MANIFEST};
 use mmtrace_model::bounded;
 use mmtrace_model::context::Context;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::Path;
-
-/// Its file name.
-pub(super) const FILE: &str = "manifest.json";
-/// The name it is written under before it replaces the old one.
-pub(super) const TEMP: &str = "manifest.json.tmp";
 
 const FORMAT: &str = "mmtrace-capture";
 const MAJOR: u32 = 1;
@@ -245,16 +242,16 @@ impl Manifest {
     /// [`CaptureError::NotACapture`], [`CaptureError::NoManifest`], [`CaptureError::BadManifest`],
     /// [`CaptureError::NewerFormat`], or an I/O error.
     pub fn load(dir: &Path) -> Result<Self, CaptureError> {
-        let path = dir.join(FILE);
+        let path = dir.join(MANIFEST);
         let not_a_capture = || CaptureError::NotACapture { path: dir.to_path_buf() };
         let file = match open(&path) {
             Ok(file) => file,
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                let orphans = fs::read_dir(dir).is_ok_and(|mut entries| {
-                    entries
-                        .any(|e| e.is_ok_and(|e| e.file_name().to_str().is_some_and(super::segment::is_segment_file)))
-                });
-                return Err(if orphans {
+                let is_segment = |name: &OsStr| {
+                    name.to_str().is_some_and(|name| matches!(CaptureFile::parse(name), Some(CaptureFile::Segment(..))))
+                };
+                let orphans = |mut entries: fs::ReadDir| entries.any(|e| e.is_ok_and(|e| is_segment(&e.file_name())));
+                return Err(if fs::read_dir(dir).is_ok_and(orphans) {
                     CaptureError::NoManifest { path: dir.to_path_buf() }
                 } else {
                     not_a_capture()
@@ -267,16 +264,16 @@ impl Manifest {
 
     /// Reads the manifest of a capture whose folder is held.
     pub(super) fn load_from(folder: &Folder) -> Result<Self, CaptureError> {
-        let file = folder.open(FILE).and_then(|file| {
+        let file = folder.open(MANIFEST).and_then(|file| {
             bounded_length(file.metadata()?.len())?;
             Ok(file)
         });
-        let file = file.map_err(|e| CaptureError::io(&folder.at(FILE), "read the manifest", NOTHING_READ, e))?;
+        let file = file.map_err(|e| CaptureError::io(&folder.at(MANIFEST), "read the manifest", NOTHING_READ, e))?;
         Self::parse(folder.path(), file)
     }
 
     fn parse(dir: &Path, mut file: File) -> Result<Self, CaptureError> {
-        let path = dir.join(FILE);
+        let path = dir.join(MANIFEST);
         let not_a_capture = || CaptureError::NotACapture { path: dir.to_path_buf() };
         let bad = |e: serde_json::Error| CaptureError::BadManifest { path: path.clone(), reason: e.to_string() };
         // The version first: a newer format may have changed everything else.
@@ -298,21 +295,21 @@ impl Manifest {
     /// Replaces the manifest in one step: after a crash there is the old one or the new one.
     pub(super) fn store(&self, folder: &Folder, consequence: &'static str) -> Result<(), CaptureError> {
         let mut text = serde_json::to_vec_pretty(self).map_err(|e| CaptureError::Encode {
-            path: folder.at(FILE),
+            path: folder.at(MANIFEST),
             reason: e.to_string(),
             consequence,
         })?;
         text.push(b'\n');
         let failed = |name: &str, doing, e| CaptureError::io(&folder.at(name), doing, consequence, e);
-        let mut file = folder.create(TEMP).map_err(|e| failed(TEMP, "create the manifest", e))?;
-        let written = file.write_all(&text).map_err(|e| failed(TEMP, "write the manifest", e));
-        let written = written.and_then(|()| file.sync_all().map_err(|e| failed(TEMP, "flush the manifest", e)));
+        let mut file = folder.create(NEW_MANIFEST).map_err(|e| failed(NEW_MANIFEST, "create the manifest", e))?;
+        let written = file.write_all(&text).map_err(|e| failed(NEW_MANIFEST, "write the manifest", e));
+        let written = written.and_then(|()| file.sync_all().map_err(|e| failed(NEW_MANIFEST, "flush the manifest", e)));
         if written.is_err() {
             // A part of it is of no use, and takes room on a full disk.
-            let _ = folder.remove(TEMP);
+            let _ = folder.remove(NEW_MANIFEST);
         }
         written?;
-        folder.replace(TEMP, FILE).map_err(|e| failed(FILE, "replace the manifest", e))?;
+        folder.replace(NEW_MANIFEST, MANIFEST).map_err(|e| failed(MANIFEST, "replace the manifest", e))?;
         folder.sync().map_err(|e| CaptureError::io(folder.path(), "flush the directory", consequence, e))
     }
 }

@@ -1,7 +1,8 @@
 //! Iterating over a capture's records.
 
 use super::decode::decode;
-use super::reader::{Capture, Part};
+use super::inventory::Inventory;
+use super::part::Part;
 use super::sealed::SealedFile;
 use super::stream::StreamFile;
 use arrow_array::RecordBatch;
@@ -44,7 +45,7 @@ struct Hole {
 
 /// Iterator over a capture's records, batch by batch: memory does not grow with the capture.
 pub struct Records<'a> {
-    capture: &'a Capture,
+    inventory: &'a Inventory,
     parts: std::slice::Iter<'a, Part>,
     source: Option<(Source, &'a Path)>,
     /// How many records are missing behind the end of `source`; `None` if that is not known.
@@ -73,9 +74,9 @@ pub struct Records<'a> {
 const LOSS_REACH_NS: u64 = 1_000_000_000;
 
 impl<'a> Records<'a> {
-    pub(super) fn new(capture: &'a Capture, parts: &'a [Part], from: u64, to: u64) -> Self {
+    pub(super) fn new(inventory: &'a Inventory, parts: &'a [Part], from: u64, to: u64) -> Self {
         Self {
-            capture,
+            inventory,
             parts: parts.iter(),
             source: None,
             lacks: Some(0),
@@ -87,7 +88,7 @@ impl<'a> Records<'a> {
             done: false,
             gaps: true,
             hole: None,
-            known: capture.context().start,
+            known: inventory.manifest.context.start,
             unknown: 0,
             horizon: 0,
             held: None,
@@ -95,18 +96,18 @@ impl<'a> Records<'a> {
     }
 
     /// Only what is stored in one part.
-    pub(super) fn stored(capture: &'a Capture, part: &'a Part) -> Self {
-        Self { gaps: false, ..Self::new(capture, std::slice::from_ref(part), 0, u64::MAX) }
+    pub(super) fn stored(inventory: &'a Inventory, part: &'a Part) -> Self {
+        Self { gaps: false, ..Self::new(inventory, std::slice::from_ref(part), 0, u64::MAX) }
     }
 
     /// Goes on after the first `n` records: as if they had been taken, but they are not decoded
     /// where that can be helped. For captures without damage; with it, they are taken.
-    pub(super) fn after(capture: &'a Capture, parts: &'a [Part], n: u64) -> Self {
-        let mut records = Self::new(capture, parts, 0, u64::MAX);
+    pub(super) fn after(inventory: &'a Inventory, n: u64) -> Self {
+        let mut records = Self::new(inventory, &inventory.parts, 0, u64::MAX);
         let mut left = n;
-        if capture.condition() == super::Condition::Complete {
+        if inventory.is_whole() {
             while let Some(Part::Sealed { path, entry: Some(entry) }) = records.parts.clone().next() {
-                let entry = capture.entry(*entry);
+                let entry = inventory.entry(*entry);
                 if left < entry.rows {
                     if let Ok(file) = SealedFile::open_at(path, left) {
                         records.parts.next();
@@ -145,7 +146,7 @@ impl<'a> Records<'a> {
     /// Losses that the newest hole told of may reach beyond it.
     fn beyond_known(&mut self) {
         if let Some(hole) = &mut self.hole {
-            hole.beyond = self.capture.is_lossy();
+            hole.beyond = self.inventory.lossy;
         }
     }
 
@@ -183,7 +184,7 @@ impl<'a> Records<'a> {
         let rows = source.left();
         let batch = source.next_batch().and_then(|batch| {
             let Some(batch) = batch else { return Ok(false) };
-            let decoded = decode(self.capture.names(), &batch, &mut self.buffer);
+            let decoded = decode(&self.inventory.names, &batch, &mut self.buffer);
             self.unknown += decoded?.unknown;
             Ok(true)
         });
@@ -209,17 +210,17 @@ impl<'a> Records<'a> {
 
     fn open_next(&mut self) -> Option<()> {
         // What is passed over unread may hold losses that reach beyond it.
-        let from = if self.started || self.capture.is_lossy() { 0 } else { self.from };
+        let from = if self.started || self.inventory.lossy { 0 } else { self.from };
         match self.parts.next()? {
-            Part::Sealed { entry: Some(entry), .. } if self.capture.entry(*entry).last_ts < from => {
-                self.skip(Some(self.capture.entry(*entry).rows), false);
+            Part::Sealed { entry: Some(entry), .. } if self.inventory.entry(*entry).last_ts < from => {
+                self.skip(Some(self.inventory.entry(*entry).rows), false);
             }
             Part::Sealed { path, entry } => match SealedFile::open(path, from) {
                 Ok((file, skipped)) => {
                     self.skip(Some(skipped), false);
                     self.source = Some((Source::Sealed(Box::new(file)), path));
                 }
-                Err(what) => self.damaged(path, &what, entry.map(|e| self.capture.entry(e).rows)),
+                Err(what) => self.damaged(path, &what, entry.map(|e| self.inventory.entry(e).rows)),
             },
             Part::Open { path, lacks } => match StreamFile::open(path) {
                 Ok(file) => {
@@ -249,7 +250,7 @@ impl<'a> Records<'a> {
 
     fn damaged(&mut self, path: &Path, what: &str, rows: Option<u64>) {
         let file = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        self.capture.complain(&file, what, rows);
+        self.inventory.problems.add(&file, what, rows);
         self.skip(rows, true);
         self.beyond_known();
     }
@@ -264,8 +265,8 @@ impl<'a> Records<'a> {
     fn last_gap(&mut self) -> Option<Record> {
         self.done = true;
         let hole = self.hole.take().filter(|hole| hole.damage && self.gaps)?;
-        let end = self.capture.manifest().end_ts.unwrap_or(0);
-        let last = self.capture.manifest().segments.iter().map(|s| s.last_ts).max().unwrap_or(0);
+        let end = self.inventory.manifest.end_ts.unwrap_or(0);
+        let last = self.inventory.manifest.segments.iter().map(|s| s.last_ts).max().unwrap_or(0);
         Some(self.gap(hole, self.known.max(end).max(last).min(self.to)))
     }
 }

@@ -1,6 +1,7 @@
 //! Saving a part of a stream as a capture of its own.
 
-use super::{CaptureError, CaptureWriter, FinalInfo, WriterOptions};
+use super::error::CaptureError;
+use super::writer::{CaptureWriter, FinalInfo, WriterOptions};
 use mmtrace_common::{Column, Kind, Record};
 use mmtrace_model::context::Context;
 use std::{

@@ -6,7 +6,6 @@
 use super::file;
 use super::pages::Pages;
 use super::schema::{dictionary_type, schema};
-use super::segment::hex;
 use super::thrift::{Refusal, Thrift, Type};
 use crate::panics;
 use arrow_array::RecordBatch;
@@ -17,9 +16,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
-use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -234,19 +231,5 @@ impl SealedFile {
             None => {}
         }
         Ok(batch)
-    }
-}
-
-/// SHA-256 of a file in hexadecimal.
-pub(super) fn sha256(path: &Path) -> io::Result<String> {
-    let (file, _) = file::open(path, false)?;
-    let mut file = file.take(SEGMENT_BYTES_MAX);
-    let mut digest = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&digest.finalize())),
-            n => digest.update(&buffer[..n]),
-        }
     }
 }

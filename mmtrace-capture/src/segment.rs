@@ -3,8 +3,10 @@
 //! so that no queue holds what a crash would lose; Parquet by a thread of its own.
 
 use super::batch::Batch;
+use super::digest::hex;
 use super::error::{CaptureError, RECORDING_STOPPED};
 use super::folder::Folder;
+use super::layout::{Form, segment_name};
 use super::manifest::SegmentEntry;
 use super::schema::{FIXED, schema, writer_properties};
 use super::stream::FINISHED;
@@ -21,54 +23,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
-
-const PARQUET: &str = ".parquet";
-const PART: &str = ".parquet.part";
-const ARROWS: &str = ".arrows";
-
-/// What a file of a segment is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// Sealed.
-    Parquet,
-    /// On its way to being sealed.
-    Part,
-    /// The open segment's stream.
-    Arrows,
-}
-
-/// The name of a segment's file.
-pub(super) fn file_name(number: u64, form: Form) -> String {
-    let suffix = match form {
-        Form::Parquet => PARQUET,
-        Form::Part => PART,
-        Form::Arrows => ARROWS,
-    };
-    format!("segment-{number:06}{suffix}")
-}
-
-/// The reverse of [`file_name`]; `None` for other files.
-pub(super) fn parse_name(name: &str) -> Option<(u64, Form)> {
-    let rest = name.strip_prefix("segment-")?;
-    let (digits, suffix) = rest.split_at_checked(rest.find('.')?)?;
-    let form = match suffix {
-        PARQUET => Form::Parquet,
-        PART => Form::Part,
-        ARROWS => Form::Arrows,
-        _ => return None,
-    };
-    let number = digits.parse().ok()?;
-    // One name per segment: no "segment-1.parquet" beside "segment-000001.parquet".
-    (file_name(number, form) == name).then_some((number, form))
-}
-
-pub(super) fn is_segment_file(name: &str) -> bool {
-    parse_name(name).is_some()
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
 
 /// A file being written, with its length and digest so far, and the error that ended it:
 /// the encoders pass that on only as text.
@@ -126,7 +80,7 @@ pub(super) struct OpenSegment {
 
 impl OpenSegment {
     pub(super) fn create(folder: &Folder, number: u64) -> Result<Self, CaptureError> {
-        let name = file_name(number, Form::Arrows);
+        let name = segment_name(number, Form::Arrows);
         let file = create(folder, &name)?;
         let path = folder.at(&name);
         Ok(Self { path, number, file, stream: None, columns: Vec::new(), opened: Instant::now(), rows: 0 })
@@ -223,12 +177,12 @@ pub(super) struct SealingSegment {
 
 impl SealingSegment {
     pub(super) fn create(folder: &Arc<Folder>, flusher: Flusher) -> Result<Self, CaptureError> {
-        let part = file_name(flusher.number, Form::Part);
+        let part = segment_name(flusher.number, Form::Part);
         let parquet = ArrowWriter::try_new(Sink::create(folder, &part)?, schema(), Some(writer_properties()))
             .map_err(|e| encode(&folder.at(&part), &e))?;
         sync(folder)?;
         let entry = SegmentEntry {
-            file: file_name(flusher.number, Form::Parquet),
+            file: segment_name(flusher.number, Form::Parquet),
             rows: 0,
             first_ts: u64::MAX,
             last_ts: 0,
@@ -270,8 +224,8 @@ impl SealingSegment {
     /// Completes the Parquet file and gives it its name. The stream stays: before it is
     /// removed the manifest must take the entry up.
     pub(super) fn seal(mut self) -> Result<SegmentEntry, CaptureError> {
-        let part = file_name(self.number(), Form::Part);
-        let sealed = file_name(self.number(), Form::Parquet);
+        let part = segment_name(self.number(), Form::Part);
+        let sealed = segment_name(self.number(), Form::Parquet);
         if let Err(e) = self.parquet.finish() {
             return Err(self.parquet_error(&e));
         }
@@ -281,7 +235,7 @@ impl SealingSegment {
         sink.file.sync_all().map_err(|e| failed(&part, "flush it", e))?;
         let mut entry = self.entry;
         entry.bytes = sink.bytes;
-        entry.sha256 = hex(&sink.digest.clone().finalize());
+        entry.sha256 = hex(&sink.digest);
         entry.kinds =
             SPECS.iter().zip(&self.kinds).filter(|(_, n)| **n > 0).map(|(s, n)| (s.name.to_owned(), *n)).collect();
         folder.rename(&part, &sealed).map_err(|e| failed(&sealed, "rename it", e))?;
@@ -290,7 +244,7 @@ impl SealingSegment {
     }
 
     fn parquet_error(&mut self, error: &ParquetError) -> CaptureError {
-        let path = self.folder.at(&file_name(self.number(), Form::Part));
+        let path = self.folder.at(&segment_name(self.number(), Form::Part));
         match self.parquet.inner_mut().failure.take() {
             Some(e) => CaptureError::io(&path, "write it", RECORDING_STOPPED, e),
             None => encode(&path, error),

@@ -3,8 +3,9 @@
 use super::batch::{BATCH_ROWS, Batch, BatchBuilder};
 use super::error::{CaptureError, NOTHING_RECORDED, RECORDING_STOPPED};
 use super::folder::{Folder, Place};
+use super::layout::{Form, segment_name};
 use super::manifest::{Manifest, State};
-use super::segment::{Flusher, Form, OpenSegment, SealingSegment, file_name, remove};
+use super::segment::{Flusher, OpenSegment, SealingSegment, remove};
 use mmtrace_common::Record;
 use mmtrace_model::context::Context;
 use std::io;
@@ -345,7 +346,7 @@ impl Disk {
         let entry = segment.seal()?;
         self.manifest.push(entry);
         self.store()?;
-        remove(&self.folder, &file_name(number, Form::Arrows))?;
+        remove(&self.folder, &segment_name(number, Form::Arrows))?;
         self.forget()
     }
 

@@ -1,0 +1,224 @@
+//! What a capture holds: which files have its records, and what is wrong with them.
+
+use super::decode::decode;
+use super::digest::sha256;
+use super::error::{CaptureError, NOTHING_READ};
+use super::file;
+use super::layout::{CaptureFile, Form, parse_segment, segment_name};
+use super::manifest::{Manifest, SegmentEntry, State};
+use super::names::Names;
+use super::part::Part;
+use super::problem::Problems;
+use super::sealed::{SEGMENT_BYTES_MAX, SealedFile};
+use super::sequence::{Found, in_sequence};
+use super::stream::{StreamFile, is_finished};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a capture holds.
+#[derive(Debug)]
+pub(super) struct Inventory {
+    pub(super) dir: PathBuf,
+    pub(super) manifest: Manifest,
+    pub(super) names: Names,
+    /// In the order in which they were written.
+    pub(super) parts: Vec<Part>,
+    pub(super) problems: Problems,
+    /// Whether events are missing from it as it was recorded. A recording that has not come to its end may have losses that
+    /// the manifest does not know yet.
+    pub(super) lossy: bool,
+}
+
+impl Inventory {
+    /// Looks at every file of the capture in `dir`, and checks every sealed segment against its checksum.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be listed.
+    pub(super) fn take(dir: &Path, manifest: Manifest) -> Result<Self, CaptureError> {
+        let files = segment_files(dir)?;
+        let mut inventory = Self {
+            dir: dir.to_path_buf(),
+            names: Names::new(&manifest.context),
+            lossy: manifest.state != State::Complete || manifest.totals.lost > 0 || manifest.totals.missed > 0,
+            manifest,
+            parts: Vec::new(),
+            problems: Problems::default(),
+        };
+        let (mut found, listed) = inventory.every_listed();
+        // What came after the manifest's last word: at most one segment, unless somebody put in an older manifest.
+        // A flight recorder that was interrupted may not have removed what it gave up.
+        let dropped = inventory.manifest.dropped.segments;
+        let newest = files.keys().next_back().copied();
+        for (number, forms) in files.iter().filter(|(number, _)| **number > dropped && !listed.contains(number)) {
+            found.extend(inventory.unlisted(*number, forms, newest == Some(*number)));
+        }
+        inventory.parts = in_sequence(found, dropped, &inventory.problems);
+        Ok(inventory)
+    }
+
+    /// Where the manifest has what is known of a segment.
+    pub(super) fn entry(&self, i: usize) -> &SegmentEntry {
+        &self.manifest.segments[i]
+    }
+
+    /// Whether the recording came to its end and all of it is there, as far as it has been read.
+    pub(super) fn is_whole(&self) -> bool {
+        self.manifest.state == State::Complete && !self.problems.has_damage()
+    }
+
+    /// The parts that the manifest lists, and their numbers.
+    fn every_listed(&self) -> (Vec<Found>, BTreeSet<u64>) {
+        let mut numbers = BTreeSet::new();
+        let mut found = Vec::with_capacity(self.manifest.segments.len());
+        for (i, entry) in self.manifest.segments.iter().enumerate() {
+            let number = parse_segment(&entry.file).filter(|(_, form)| *form == Form::Parquet).map(|(n, _)| n);
+            if number.is_some_and(|n| !numbers.insert(n)) {
+                self.problems.add(&entry.file, "is listed twice; it is read once", Some(0));
+                continue;
+            }
+            let part = self.listed(i, entry, number);
+            let known = matches!(part, Part::Sealed { .. }) && entry.rows > 0;
+            let (sha256, span) =
+                (known.then(|| entry.sha256.clone()), known.then_some((entry.first_ts, entry.last_ts)));
+            found.push(Found { number, file: entry.file.clone(), part, span, sha256 });
+        }
+        (found, numbers)
+    }
+
+    /// The part that an entry of the manifest stands for.
+    fn listed(&self, i: usize, entry: &SegmentEntry, number: Option<u64>) -> Part {
+        let Some(number) = number else {
+            // A name with a path in it would be read from elsewhere.
+            self.problems.add(&entry.file, "is no segment's name", Some(entry.rows));
+            return Part::missing(entry);
+        };
+        let path = self.dir.join(&entry.file);
+        let what = match check(&path, entry) {
+            Ok(()) => return Part::Sealed { path, entry: Some(i) },
+            Err(what) => what,
+        };
+        // Before the crash that damaged it, its stream may not have been removed yet.
+        let stream = self.dir.join(segment_name(number, Form::Arrows));
+        if is_file(&stream) {
+            let lacks = entry.rows.saturating_sub(rows_of_stream(&stream));
+            self.problems.add(&entry.file, &format!("{what}; its stream is read instead"), Some(lacks));
+            return Part::Open { path: stream, lacks: Some(lacks) };
+        }
+        self.problems.add(&entry.file, &what, Some(entry.rows));
+        Part::missing(entry)
+    }
+
+    /// The part that a file stands for which the manifest does not have. `newest`: no file has a larger number.
+    fn unlisted(&self, number: u64, forms: &[Form], newest: bool) -> Option<Found> {
+        let mut file = segment_name(number, Form::Arrows);
+        let stream = self.dir.join(&file);
+        let whole = || forms.contains(&Form::Arrows) && is_finished(&stream);
+        let mut lacks = Some(0);
+        let sealed = self.dir.join(segment_name(number, Form::Parquet));
+        // A recorder at work may have sealed it since the directory was listed.
+        if forms.contains(&Form::Parquet) || !is_file(&stream) && is_file(&sealed) {
+            file = segment_name(number, Form::Parquet);
+            let path = sealed;
+            // It has its name only since it was complete and on disk; the stream may be neither.
+            match span_of(&path, &self.names) {
+                Ok(span) => {
+                    let sha256 = sha256(&path, SEGMENT_BYTES_MAX).ok();
+                    let part = Part::Sealed { path, entry: None };
+                    return Some(Found { number: Some(number), file, part, span, sha256 });
+                }
+                Err(what) if forms.contains(&Form::Arrows) => {
+                    lacks = whole().then_some(0);
+                    self.problems.add(&file, &format!("{what}; its stream is read instead"), lacks);
+                }
+                Err(what) => {
+                    self.problems.add(&file, &what, None);
+                    let part = Part::UNKNOWN;
+                    return Some(Found { number: Some(number), file, part, span: None, sha256: None });
+                }
+            }
+        } else if !forms.contains(&Form::Arrows) {
+            return None;
+        } else if !newest && !whole() {
+            // A recorder completes a stream before it begins the next one. That has reached the disk, and this end not.
+            lacks = None;
+            self.problems.add(&file, "breaks off, and another segment follows it", lacks);
+        }
+        let part = Part::Open { path: stream, lacks };
+        Some(Found { number: Some(number), file, part, span: None, sha256: None })
+    }
+}
+
+/// The segments' files by number.
+fn segment_files(dir: &Path) -> Result<BTreeMap<u64, Vec<Form>>, CaptureError> {
+    let failed = |e| CaptureError::io(dir, "list the directory", NOTHING_READ, e);
+    let mut files: BTreeMap<u64, Vec<Form>> = BTreeMap::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        match name.to_str().and_then(CaptureFile::parse) {
+            Some(CaptureFile::Segment(number, form)) => files.entry(number).or_default().push(form),
+            // The manifest has been read.
+            Some(CaptureFile::Manifest | CaptureFile::NewManifest) | None => {}
+        }
+    }
+    Ok(files)
+}
+
+fn is_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|m| m.is_file())
+}
+
+fn check(path: &Path, entry: &SegmentEntry) -> Result<(), String> {
+    let unreadable = |e| format!("cannot be read ({e})");
+    match fs::symlink_metadata(path) {
+        Ok(m) => {
+            if let Some(what) = file::other(&m) {
+                return Err(format!("is {what}, no regular file"));
+            }
+            if m.len() != entry.bytes {
+                return Err(format!("has {} bytes instead of {}", m.len(), entry.bytes));
+            }
+            if m.len() > SEGMENT_BYTES_MAX {
+                return Err(format!("has {} bytes; no segment has more than {SEGMENT_BYTES_MAX}", m.len()));
+            }
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err("does not exist".to_owned()),
+        Err(e) => return Err(unreadable(e)),
+    }
+    if sha256(path, SEGMENT_BYTES_MAX).map_err(unreadable)? != entry.sha256 {
+        return Err("does not match its checksum".to_owned());
+    }
+    let (file, _) = SealedFile::open(path, 0)?;
+    if file.left() != entry.rows {
+        return Err(format!("has {} rows instead of {}", file.left(), entry.rows));
+    }
+    Ok(())
+}
+
+/// When the earliest and the latest event of a segment without a checksum happened. An error if it cannot be read to its
+/// end.
+fn span_of(path: &Path, names: &Names) -> Result<Option<(u64, u64)>, String> {
+    let (mut file, _) = SealedFile::open(path, 0)?;
+    let mut span: Option<(u64, u64)> = None;
+    let mut records = Vec::new();
+    while let Some(batch) = file.next_batch()? {
+        records.clear();
+        decode(names, &batch, &mut records)?;
+        for ts in records.iter().map(|record| record.ts) {
+            let (first, last) = span.unwrap_or((ts, ts));
+            span = Some((first.min(ts), last.max(ts)));
+        }
+    }
+    Ok(span)
+}
+
+/// How many records a stream has, as far as it can be read.
+fn rows_of_stream(path: &Path) -> u64 {
+    let Ok(mut stream) = StreamFile::open(path) else { return 0 };
+    let mut rows = 0;
+    while let Ok(Some(batch)) = stream.next_batch() {
+        rows += batch.num_rows() as u64;
+    }
+    rows
+}
