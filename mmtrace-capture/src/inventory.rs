@@ -5,12 +5,12 @@ use super::digest::sha256;
 use super::error::{CaptureError, NOTHING_READ};
 use super::file;
 use super::layout::{CaptureFile, Form, parse_segment, segment_name};
-use super::manifest::{Manifest, SegmentEntry, State};
+use super::manifest::{Manifest, SegmentEntry, State, Totals};
 use super::names::Names;
 use super::part::Part;
 use super::problem::Problems;
 use super::sealed::{SEGMENT_BYTES_MAX, SealedFile};
-use super::sequence::{Found, in_sequence};
+use super::sequence::{Balance, Found, in_sequence};
 use super::stream::{StreamFile, is_finished};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -38,15 +38,17 @@ impl Inventory {
     /// The directory cannot be listed.
     pub(super) fn take(dir: &Path, manifest: Manifest) -> Result<Self, CaptureError> {
         let files = segment_files(dir)?;
+        let losses = [manifest.totals, Totals::of(&manifest.segments)];
         let mut inventory = Self {
             dir: dir.to_path_buf(),
             names: Names::new(&manifest.context),
-            lossy: manifest.state != State::Complete || manifest.totals.lost > 0 || manifest.totals.missed > 0,
+            lossy: manifest.state != State::Complete || losses.iter().any(|sum| sum.lost > 0 || sum.missed > 0),
             manifest,
             parts: Vec::new(),
             problems: Problems::default(),
         };
         let (mut found, listed) = inventory.every_listed();
+        let beside = found.len();
         // What came after the manifest's last word: at most one segment, unless somebody put in an older manifest.
         // A flight recorder that was interrupted may not have removed what it gave up.
         let dropped = inventory.manifest.dropped.segments;
@@ -54,7 +56,9 @@ impl Inventory {
         for (number, forms) in files.iter().filter(|(number, _)| **number > dropped && !listed.contains(number)) {
             found.extend(inventory.unlisted(*number, forms, newest == Some(*number)));
         }
-        inventory.parts = in_sequence(found, dropped, &inventory.problems);
+        let beside = || found[beside..].iter().map(|found| rows_of(&found.part)).fold(0, u64::saturating_add);
+        let balance = Balance::of(&inventory.manifest, beside, &inventory.problems);
+        inventory.parts = in_sequence(found, dropped, balance, &inventory.problems);
         Ok(inventory)
     }
 
@@ -213,7 +217,15 @@ fn span_of(path: &Path, names: &Names) -> Result<Option<(u64, u64)>, String> {
     Ok(span)
 }
 
-/// How many records a stream has, as far as it can be read.
+/// How many records a part has that the manifest does not have, as far as it can be read.
+fn rows_of(part: &Part) -> u64 {
+    match part {
+        Part::Sealed { path, .. } => SealedFile::open(path, 0).map_or(0, |(file, _)| file.left()),
+        Part::Open { path, .. } => rows_of_stream(path),
+        Part::Missing { .. } => 0,
+    }
+}
+
 fn rows_of_stream(path: &Path) -> u64 {
     let Ok(mut stream) = StreamFile::open(path) else { return 0 };
     let mut rows = 0;

@@ -103,6 +103,17 @@ pub struct Totals {
     pub missed: u64,
 }
 
+impl Totals {
+    /// Adds up what the segments have.
+    pub(super) fn of(segments: &[SegmentEntry]) -> Self {
+        segments.iter().fold(Self::default(), |sum, entry| Self {
+            events: sum.events.saturating_add(entry.rows),
+            lost: sum.lost.saturating_add(entry.lost),
+            missed: sum.missed.saturating_add(entry.missed),
+        })
+    }
+}
+
 /// The manifest of a capture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -208,10 +219,8 @@ impl Manifest {
 
     /// Adds a sealed segment and its sums.
     pub(super) fn push(&mut self, entry: SegmentEntry) {
-        self.totals.events += entry.rows;
-        self.totals.lost = self.totals.lost.saturating_add(entry.lost);
-        self.totals.missed = self.totals.missed.saturating_add(entry.missed);
         self.segments.push(entry);
+        self.totals = Totals::of(&self.segments);
     }
 
     /// Length of all sealed segments.
@@ -229,9 +238,7 @@ impl Manifest {
         self.dropped.segments += 1;
         self.dropped.events += entry.rows;
         self.context.start = self.context.start.max(entry.last_ts).max(entry.missing_until);
-        self.totals.events = self.totals.events.saturating_sub(entry.rows);
-        self.totals.lost = self.totals.lost.saturating_sub(entry.lost);
-        self.totals.missed = self.totals.missed.saturating_sub(entry.missed);
+        self.totals = Totals::of(&self.segments);
         Some(entry.file)
     }
 

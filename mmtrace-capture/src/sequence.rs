@@ -1,6 +1,7 @@
 //! The order in which the parts of a capture were written, and what is missing between and behind them.
 
-use super::layout::{Form, segment_name};
+use super::layout::{Form, MANIFEST, segment_name};
+use super::manifest::{Manifest, Totals};
 use super::part::Part;
 use super::problem::Problems;
 use rustc_hash::FxHashMap;
@@ -18,15 +19,54 @@ pub(super) struct Found {
     pub(super) sha256: Option<String>,
 }
 
+/// What the sums in a manifest say of its list of segments. A recorder keeps the two equal in every manifest that it
+/// stores, whatever it seals or gives up, so that no crash makes them differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Balance {
+    /// They are the sums over the list.
+    Even,
+    /// They are more by so many records: entries of the list are gone.
+    Short(u64),
+    /// They are less: not everything in the list belongs to the capture.
+    Over,
+}
+
+impl Balance {
+    /// Compares the totals of a manifest with the sums over its segments, and names what differs. `beside`: how many
+    /// records are in segments that the manifest does not have; they may be those whose entries are gone.
+    pub(super) fn of(manifest: &Manifest, beside: impl FnOnce() -> u64, problems: &Problems) -> Self {
+        let (totals, listed) = (manifest.totals, Totals::of(&manifest.segments));
+        if totals.events > listed.events {
+            let short = (totals.events - listed.events).saturating_sub(beside());
+            let what =
+                format!("counts {} events, and the segments that it lists have {}", totals.events, listed.events);
+            problems.add(MANIFEST, &what, Some(short));
+            return Self::Short(short);
+        }
+        if totals.events < listed.events {
+            let what = format!(
+                "counts {} events, and the segments that it lists have {}: which of them belong to it is not known",
+                totals.events, listed.events
+            );
+            problems.add(MANIFEST, &what, None);
+            return Self::Over;
+        }
+        if totals != listed {
+            problems.add(MANIFEST, "counts other losses than the segments that it lists", Some(0));
+        }
+        Self::Even
+    }
+}
+
 /// Puts the parts into the order in which they were written, with one that is missing wherever there is reason to think
 /// so: rules must not take the events on both sides for neighbours.
-pub(super) fn in_sequence(mut found: Vec<Found>, dropped: u64, problems: &Problems) -> Vec<Part> {
+pub(super) fn in_sequence(mut found: Vec<Found>, dropped: u64, balance: Balance, problems: &Problems) -> Vec<Part> {
     found.sort_by_key(|found| found.number);
     let mut parts = Vec::with_capacity(found.len());
     let mut next = dropped.saturating_add(1);
     let mut digests: FxHashMap<String, String> = FxHashMap::default();
     let mut before: Option<((u64, u64), String)> = None;
-    let mut disordered = false;
+    let mut disordered = balance == Balance::Over;
     for Found { number, file, mut part, span, sha256 } in found {
         if let Some(number) = number {
             if number > next {
@@ -61,6 +101,10 @@ pub(super) fn in_sequence(mut found: Vec<Found>, dropped: u64, problems: &Proble
     if disordered {
         // Which of them are where they belong is not known.
         parts = parts.into_iter().flat_map(|part| [Part::UNKNOWN, part]).collect();
+    }
+    if let Balance::Short(rows @ 1..) = balance {
+        // A gap in the numbers shows what is missing before the last of them, and nothing else what was behind it.
+        parts.push(Part::Missing { rows: Some(rows), last_ts: None, losses_until: None });
     }
     parts
 }

@@ -35,6 +35,17 @@ const DAMAGES: &[(&str, Damage)] = &[
         fs::remove_file(segment(dir, n)).expect("removed");
         forget(dir);
     }),
+    ("gone with all that follow it, and the manifest has none of them", |dir, n| {
+        (n..=SEGMENTS).for_each(|n| fs::remove_file(segment(dir, n)).expect("removed"));
+        edit(dir, |segments| segments.truncate(n - 1));
+    }),
+    ("in the manifest, whose totals are without it", |dir, n| {
+        edit_manifest(dir, |manifest| {
+            let rows = manifest["segments"][n - 1]["rows"].as_u64().expect("a number");
+            let events = manifest["totals"]["events"].as_u64().expect("a number");
+            manifest["totals"]["events"] = json!(events - rows);
+        });
+    }),
     ("a copy of the one before it", |dir, n| {
         fs::copy(segment(dir, n - 1), segment(dir, n)).expect("copied");
         edit(dir, |segments| {
@@ -72,21 +83,25 @@ fn swap(dir: &Path, n: usize) {
     fs::rename(aside, segment(dir, n + 1)).expect("renamed");
 }
 
-/// Changes the manifest's list of segments.
-fn edit(dir: &Path, change: impl FnOnce(&mut Vec<Value>)) {
+fn edit_manifest(dir: &Path, change: impl FnOnce(&mut Value)) {
     let path = dir.join("manifest.json");
     let mut manifest: Value = serde_json::from_slice(&fs::read(&path).expect("a manifest")).expect("JSON");
-    change(manifest["segments"].as_array_mut().expect("a list"));
+    change(&mut manifest);
     fs::write(path, serde_json::to_vec(&manifest).expect("JSON")).expect("written");
+}
+
+/// Changes the manifest's list of segments.
+fn edit(dir: &Path, change: impl FnOnce(&mut Vec<Value>)) {
+    edit_manifest(dir, |manifest| change(manifest["segments"].as_array_mut().expect("a list")));
 }
 
 /// As an interrupted recording, whose manifest knows of no segment yet.
 fn forget(dir: &Path) {
-    edit(dir, Vec::clear);
-    let path = dir.join("manifest.json");
-    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).expect("a manifest")).expect("JSON");
-    manifest["state"] = json!("recording");
-    fs::write(path, serde_json::to_vec(&manifest).expect("JSON")).expect("written");
+    edit_manifest(dir, |manifest| {
+        manifest["segments"] = json!([]);
+        manifest["totals"] = json!({ "events": 0, "lost": 0, "missed": 0 });
+        manifest["state"] = json!("recording");
+    });
 }
 
 fn copy(from: &Path, to: &Path) {

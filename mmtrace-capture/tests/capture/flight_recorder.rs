@@ -63,6 +63,7 @@ fn what_a_flight_recorder_gave_up_stays_out() {
     let first = fs::read_dir(&dir).expect("listed").count();
     edit(&dir, |manifest| {
         manifest["segments"].as_array_mut().expect("segments").remove(0);
+        manifest["totals"]["events"] = 300.into();
         manifest["dropped"] = serde_json::json!({ "segments": 1, "events": 100 });
     });
     let (records, capture) = read(&dir);

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use mmtrace_capture::{Capture, Condition, FinalInfo, Manifest, State};
+use mmtrace_capture::{Capture, Condition, FinalInfo, Manifest, State, Totals};
 use mmtrace_common::{Column, Kind, Record};
 use mmtrace_model::replay::timeline::Source;
 
-use crate::fixtures::{MASKS, copy, few, is_gap, read, records, small, start, temp, write};
+use crate::fixtures::{MASKS, copy, edit, few, is_gap, read, records, small, start, temp, write};
 
 #[test]
 fn a_flipped_byte_in_a_sealed_segment_is_noticed() {
@@ -38,7 +38,7 @@ fn a_hostile_segment_never_panics() {
     let bad = temp.path().join("bad");
     copy(&dir, &bad);
     // Not in the manifest, and so without a checksum.
-    let recording = Manifest { segments: vec![], state: State::Recording, ..manifest };
+    let recording = Manifest { segments: vec![], totals: Totals::default(), state: State::Recording, ..manifest };
     fs::write(bad.join("manifest.json"), serde_json::to_vec(&recording).expect("json")).expect("manifest");
     let name = bad.join("segment-000001.parquet");
     let mut file = fs::read(&name).expect("segment");
@@ -67,7 +67,7 @@ fn a_crash_at_any_step_of_sealing_loses_and_doubles_nothing() {
     let done = write(&sealed, &all, 50, 1000);
     drop(start(&open, &all, 50, small(1000)));
     let recording = Manifest { state: State::Recording, end_ts: None, ..done };
-    let before = Manifest { segments: vec![], ..recording.clone() };
+    let before = Manifest { segments: vec![], totals: Totals::default(), ..recording.clone() };
     let parquet = fs::read(sealed.join("segment-000001.parquet")).expect("parquet");
     let stream = fs::read(open.join("segment-000001.arrows")).expect("stream");
 
@@ -193,4 +193,54 @@ fn a_capture_is_a_source_that_says_what_is_wrong_with_it() {
     assert_eq!((&damaged).damage(), ["segment-000002.parquet: does not exist; 100 events are missing"]);
     assert!(Source::records(&&damaged).any(|record| is_gap(&record)));
     assert!(Source::records(&&damaged).eq(damaged.records()));
+}
+
+#[test]
+fn the_end_of_the_segment_list_is_missed() {
+    let (_temp, dir) = temp();
+    let all = few(400);
+    write(&dir, &all, 100, 100);
+    edit(&dir, |manifest| manifest["segments"].as_array_mut().expect("segments").truncate(2));
+    // The manifest is damaged, and nothing else.
+    let (back, capture) = read(&dir);
+    assert_eq!((back, capture.condition()), (all.clone(), Condition::Complete));
+    let said = "manifest.json: counts 400 events, and the segments that it lists have 200";
+    assert_eq!(capture.problems()[0].to_string(), format!("{said}; 0 events are missing"));
+
+    fs::remove_file(dir.join("segment-000004.parquet")).expect("remove");
+    let (back, capture) = read(&dir);
+    assert_eq!((&back[..300], capture.condition()), (&all[..300], Condition::Damaged));
+    assert_eq!((is_gap(&back[300]), back[300].get(Column::Count), back.len()), (true, Some(100), 301));
+    assert_eq!(capture.problems()[0].to_string(), format!("{said}; 100 events are missing"));
+
+    fs::remove_file(dir.join("segment-000003.parquet")).expect("remove");
+    edit(&dir, |manifest| manifest["segments"] = serde_json::json!([]));
+    for n in [1, 2] {
+        fs::remove_file(dir.join(format!("segment-00000{n}.parquet"))).expect("remove");
+    }
+    let (back, capture) = read(&dir);
+    assert_eq!((back.len(), back[0].get(Column::Count)), (1, Some(400)));
+    assert_eq!((capture.condition(), capture.summary().events), (Condition::Damaged, 0));
+}
+
+#[test]
+fn a_segment_that_the_totals_are_without_is_no_neighbour() {
+    let (_temp, dir) = temp();
+    let all = few(200);
+    write(&dir, &all, 100, 100);
+    edit(&dir, |manifest| manifest["totals"]["events"] = 100.into());
+    let (back, capture) = read(&dir);
+    assert_eq!(back.iter().map(is_gap).collect::<Vec<_>>(), {
+        let mut expected = vec![false; 202];
+        (expected[0], expected[101]) = (true, true);
+        expected
+    });
+    assert_eq!((capture.condition(), capture.problems()[0].missing), (Condition::Damaged, None));
+    edit(&dir, |manifest| {
+        manifest["totals"]["events"] = 200.into();
+        manifest["totals"]["lost"] = 7.into();
+    });
+    let (back, capture) = read(&dir);
+    assert_eq!((back, capture.condition()), (all, Condition::Complete));
+    assert_eq!(capture.problems()[0].missing, Some(0));
 }
