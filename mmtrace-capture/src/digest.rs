@@ -12,7 +12,7 @@ pub(super) fn hex(digest: &Sha256) -> String {
 
 /// Returns the SHA-256 of the first `limit` bytes of a file, in hexadecimal.
 pub(super) fn sha256(path: &Path, limit: u64) -> io::Result<String> {
-    let (file, _) = file::open(path, false)?;
+    let (file, _) = file::open(path)?;
     let mut file = file.take(limit);
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 18];

@@ -167,6 +167,11 @@ pub(super) const NOTHING_RECORDED: &str = "nothing was recorded";
 pub(super) const NOTHING_READ: &str = "nothing was read";
 
 impl CaptureError {
+    /// An encoder's refusal in the middle of a recording.
+    pub(super) fn encode(path: &Path, error: &dyn std::error::Error) -> Self {
+        Self::Encode { path: path.to_path_buf(), reason: error.to_string(), consequence: RECORDING_STOPPED }
+    }
+
     /// Sorts an I/O error into its kind.
     pub(super) fn io(path: &Path, doing: &'static str, consequence: &'static str, source: io::Error) -> Self {
         let path = path.to_path_buf();

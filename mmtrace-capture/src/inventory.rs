@@ -9,9 +9,9 @@ use super::manifest::{Manifest, SegmentEntry, State, Totals};
 use super::names::Names;
 use super::part::Part;
 use super::problem::Problems;
-use super::sealed::{SEGMENT_BYTES_MAX, SealedFile};
+use super::sealed::{self, SEGMENT_BYTES_MAX, SealedFile};
 use super::sequence::{Balance, Found, in_sequence};
-use super::stream::{StreamFile, is_finished};
+use super::stream::{self, StreamFile, is_finished};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ impl Inventory {
         for (number, forms) in files.iter().filter(|(number, _)| **number > dropped && !listed.contains(number)) {
             found.extend(inventory.unlisted(*number, forms, newest == Some(*number)));
         }
-        let beside = || found[beside..].iter().map(|found| rows_of(&found.part)).fold(0, u64::saturating_add);
+        let beside = || found[beside..].iter().map(|found| inventory.rows_of(&found.part)).fold(0, u64::saturating_add);
         let balance = Balance::of(&inventory.manifest, beside, &inventory.problems);
         inventory.parts = in_sequence(found, dropped, balance, &inventory.problems);
         Ok(inventory)
@@ -99,14 +99,24 @@ impl Inventory {
             return Part::missing(entry);
         };
         let path = self.dir.join(&entry.file);
-        let what = match check(&path, entry) {
-            Ok(()) => return Part::Sealed { path, entry: Some(i) },
-            Err(what) => what,
+        let another = sealed::names_another(&path, self.manifest.id);
+        let what = match (check(&path, entry), another) {
+            (Ok(()), Some(what)) => {
+                // The manifest vouches for it: it does not say what was there before.
+                self.problems.add(&entry.file, &format!("{what}: what it was is not known"), None);
+                return Part::UNKNOWN;
+            }
+            (Err(what), Some(another)) => format!("{what}, and {another}"),
+            (Err(what), None) => what,
+            (Ok(()), None) => match self.check_rows(&path, entry) {
+                Ok(()) => return Part::Sealed { path, entry: Some(i) },
+                Err(what) => what,
+            },
         };
         // Before the crash that damaged it, its stream may not have been removed yet.
         let stream = self.dir.join(segment_name(number, Form::Arrows));
-        if is_file(&stream) {
-            let lacks = entry.rows.saturating_sub(rows_of_stream(&stream));
+        if is_file(&stream) && stream::names_another(&stream, self.manifest.id).is_none() {
+            let lacks = entry.rows.saturating_sub(self.rows_of_stream(&stream));
             self.problems.add(&entry.file, &format!("{what}; its stream is read instead"), Some(lacks));
             return Part::Open { path: stream, lacks: Some(lacks) };
         }
@@ -126,7 +136,7 @@ impl Inventory {
             file = segment_name(number, Form::Parquet);
             let path = sealed;
             // It has its name only since it was complete and on disk; the stream may be neither.
-            match span_of(&path, &self.names) {
+            match self.span_of(&path) {
                 Ok(span) => {
                     let sha256 = sha256(&path, SEGMENT_BYTES_MAX).ok();
                     let part = Part::Sealed { path, entry: None };
@@ -149,8 +159,58 @@ impl Inventory {
             lacks = None;
             self.problems.add(&file, "breaks off, and another segment follows it", lacks);
         }
-        let part = Part::Open { path: stream, lacks };
+        let part = match stream::names_another(&stream, self.manifest.id) {
+            None => Part::Open { path: stream, lacks },
+            Some(what) => {
+                self.problems.add(&segment_name(number, Form::Arrows), what, None);
+                Part::UNKNOWN
+            }
+        };
         Some(Found { number: Some(number), file, part, span: None, sha256: None })
+    }
+
+    /// Whether a sealed segment can be opened and has as many rows as the manifest says.
+    fn check_rows(&self, path: &Path, entry: &SegmentEntry) -> Result<(), String> {
+        let (file, _) = SealedFile::open(path, self.manifest.id, 0)?;
+        if file.left() != entry.rows {
+            return Err(format!("has {} rows instead of {}", file.left(), entry.rows));
+        }
+        Ok(())
+    }
+
+    /// When the earliest and the latest event of a segment without a checksum happened. An error if it cannot be read to
+    /// its end.
+    fn span_of(&self, path: &Path) -> Result<Option<(u64, u64)>, String> {
+        let (mut file, _) = SealedFile::open(path, self.manifest.id, 0)?;
+        let mut span: Option<(u64, u64)> = None;
+        let mut records = Vec::new();
+        while let Some(batch) = file.next_batch()? {
+            records.clear();
+            decode(&self.names, &batch, &mut records)?;
+            for ts in records.iter().map(|record| record.ts) {
+                let (first, last) = span.unwrap_or((ts, ts));
+                span = Some((first.min(ts), last.max(ts)));
+            }
+        }
+        Ok(span)
+    }
+
+    /// How many records a part has that the manifest does not have, as far as it can be read.
+    fn rows_of(&self, part: &Part) -> u64 {
+        match part {
+            Part::Sealed { path, .. } => SealedFile::open(path, self.manifest.id, 0).map_or(0, |(file, _)| file.left()),
+            Part::Open { path, .. } => self.rows_of_stream(path),
+            Part::Missing { .. } => 0,
+        }
+    }
+
+    fn rows_of_stream(&self, path: &Path) -> u64 {
+        let Ok(mut stream) = StreamFile::open(path, self.manifest.id) else { return 0 };
+        let mut rows = 0;
+        while let Ok(Some(batch)) = stream.next_batch() {
+            rows += batch.num_rows() as u64;
+        }
+        rows
     }
 }
 
@@ -173,6 +233,7 @@ fn is_file(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|m| m.is_file())
 }
 
+/// Whether a file is the one that the manifest knows.
 fn check(path: &Path, entry: &SegmentEntry) -> Result<(), String> {
     let unreadable = |e| format!("cannot be read ({e})");
     match fs::symlink_metadata(path) {
@@ -193,44 +254,5 @@ fn check(path: &Path, entry: &SegmentEntry) -> Result<(), String> {
     if sha256(path, SEGMENT_BYTES_MAX).map_err(unreadable)? != entry.sha256 {
         return Err("does not match its checksum".to_owned());
     }
-    let (file, _) = SealedFile::open(path, 0)?;
-    if file.left() != entry.rows {
-        return Err(format!("has {} rows instead of {}", file.left(), entry.rows));
-    }
     Ok(())
-}
-
-/// When the earliest and the latest event of a segment without a checksum happened. An error if it cannot be read to its
-/// end.
-fn span_of(path: &Path, names: &Names) -> Result<Option<(u64, u64)>, String> {
-    let (mut file, _) = SealedFile::open(path, 0)?;
-    let mut span: Option<(u64, u64)> = None;
-    let mut records = Vec::new();
-    while let Some(batch) = file.next_batch()? {
-        records.clear();
-        decode(names, &batch, &mut records)?;
-        for ts in records.iter().map(|record| record.ts) {
-            let (first, last) = span.unwrap_or((ts, ts));
-            span = Some((first.min(ts), last.max(ts)));
-        }
-    }
-    Ok(span)
-}
-
-/// How many records a part has that the manifest does not have, as far as it can be read.
-fn rows_of(part: &Part) -> u64 {
-    match part {
-        Part::Sealed { path, .. } => SealedFile::open(path, 0).map_or(0, |(file, _)| file.left()),
-        Part::Open { path, .. } => rows_of_stream(path),
-        Part::Missing { .. } => 0,
-    }
-}
-
-fn rows_of_stream(path: &Path) -> u64 {
-    let Ok(mut stream) = StreamFile::open(path) else { return 0 };
-    let mut rows = 0;
-    while let Ok(Some(batch)) = stream.next_batch() {
-        rows += batch.num_rows() as u64;
-    }
-    rows
 }

@@ -51,6 +51,7 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 mod batch;
+mod capture_id;
 mod decode;
 mod digest;
 mod error;
@@ -65,6 +66,7 @@ mod manifest;
 mod names;
 mod pages;
 pub mod panics;
+mod parquet_file;
 mod part;
 mod problem;
 mod reader;
@@ -81,6 +83,7 @@ mod value_text;
 mod writer;
 
 pub use batch::{BATCH_ROWS, Batch, BatchBuilder};
+pub use capture_id::CaptureId;
 pub use error::CaptureError;
 pub use filter::{Filter, FilterError};
 pub use make_room::make_room;

@@ -1,5 +1,6 @@
 //! The small file beside the segments: everything a replay must know besides the events.
 
+use super::capture_id::CaptureId;
 use super::error::{CaptureError, NOTHING_READ};
 use super::file;
 use super::folder::Folder;
@@ -17,7 +18,7 @@ use std::path::Path;
 
 const FORMAT: &str = "mmtrace-capture";
 const MAJOR: u32 = 1;
-const MINOR: u32 = 0;
+const MINOR: u32 = 1;
 
 /// Largest manifest that is read, bytes. Ten thousand segments need a tenth of it.
 const MAX_BYTES: u64 = 64 << 20;
@@ -123,6 +124,9 @@ pub struct Manifest {
     pub version: Version,
     /// Version of the mmtrace that wrote it.
     pub tool: String,
+    /// Which capture it is; its segments say the same. `None` before version 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<CaptureId>,
     /// When the capture was created, nanoseconds since 1970 (UTC).
     pub created: u64,
     /// Whether the recording came to its end.
@@ -199,12 +203,18 @@ struct Probe {
 
 impl Manifest {
     /// The manifest of a recording that is about to begin.
-    #[must_use]
-    pub fn new(context: &Context, command_line: Vec<String>, created: u64, realtime_offset_ns: Option<i64>) -> Self {
+    pub(super) fn new(
+        id: CaptureId,
+        context: &Context,
+        command_line: Vec<String>,
+        created: u64,
+        realtime_offset_ns: Option<i64>,
+    ) -> Self {
         Self {
             format: FORMAT.to_owned(),
             version: Version { major: MAJOR, minor: MINOR },
             tool: env!("CARGO_PKG_VERSION").to_owned(),
+            id: Some(id),
             created,
             state: State::Recording,
             command_line,
@@ -322,7 +332,7 @@ impl Manifest {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    let (file, length) = file::open(path, true)?;
+    let (file, length) = file::open(path)?;
     bounded_length(length)?;
     Ok(file)
 }

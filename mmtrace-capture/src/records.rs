@@ -109,7 +109,7 @@ impl<'a> Records<'a> {
             while let Some(Part::Sealed { path, entry: Some(entry) }) = records.parts.clone().next() {
                 let entry = inventory.entry(*entry);
                 if left < entry.rows {
-                    if let Ok(file) = SealedFile::open_at(path, left) {
+                    if let Ok(file) = SealedFile::open_at(path, inventory.manifest.id, left) {
                         records.parts.next();
                         records.source = Some((Source::Sealed(Box::new(file)), path));
                         left = 0;
@@ -210,25 +210,26 @@ impl<'a> Records<'a> {
 
     fn open_next(&mut self) -> Option<()> {
         // What is passed over unread may hold losses that reach beyond it.
+        let id = self.inventory.manifest.id;
         let from = if self.started || self.inventory.lossy { 0 } else { self.from };
         match self.parts.next()? {
             Part::Sealed { entry: Some(entry), .. } if self.inventory.entry(*entry).last_ts < from => {
                 self.skip(Some(self.inventory.entry(*entry).rows), false);
             }
-            Part::Sealed { path, entry } => match SealedFile::open(path, from) {
+            Part::Sealed { path, entry } => match SealedFile::open(path, id, from) {
                 Ok((file, skipped)) => {
                     self.skip(Some(skipped), false);
                     self.source = Some((Source::Sealed(Box::new(file)), path));
                 }
                 Err(what) => self.damaged(path, &what, entry.map(|e| self.inventory.entry(e).rows)),
             },
-            Part::Open { path, lacks } => match StreamFile::open(path) {
+            Part::Open { path, lacks } => match StreamFile::open(path, id) {
                 Ok(file) => {
                     self.source = Some((Source::Open(Box::new(file)), path));
                     self.lacks = *lacks;
                 }
                 // A recorder at work may have sealed it since the capture was opened.
-                Err(what) => match SealedFile::open(&path.with_extension("parquet"), from) {
+                Err(what) => match SealedFile::open(&path.with_extension("parquet"), id, from) {
                     Ok((file, skipped)) => {
                         self.skip(Some(skipped), false);
                         self.source = Some((Source::Sealed(Box::new(file)), path));

@@ -3,6 +3,7 @@
 //! Its bytes are a stranger's. What is decoded of them is bounded before: the footer here, pages in [`super::pages`].
 //! A segment of 4,000,000 rows is read with some 20 MiB.
 
+use super::capture_id::{Expected, KEY, foreign};
 use super::file;
 use super::pages::Pages;
 use super::schema::{dictionary_type, schema};
@@ -128,6 +129,19 @@ fn footer(file: &File, len: u64) -> Result<ParquetMetaData, String> {
     Ok(metadata)
 }
 
+/// The capture that a footer names.
+fn capture_of(metadata: &ParquetMetaData) -> Option<&str> {
+    let pairs = metadata.file_metadata().key_value_metadata()?;
+    pairs.iter().find(|pair| pair.key == KEY).map(|pair| pair.value.as_deref().unwrap_or_default())
+}
+
+/// Why a sealed segment belongs to another capture than the expected one; `None` if it does not, or cannot be read.
+pub(super) fn names_another(path: &Path, expected: Expected) -> Option<&'static str> {
+    let (file, len) = file::open(path).ok()?;
+    let metadata = guarded(|| footer(&file, len)).ok()?;
+    foreign(capture_of(&metadata), expected)
+}
+
 /// Largest `ts` of a row group, where its statistics say so.
 fn last_ts(group: &RowGroupMetaData) -> Option<u64> {
     let ts = group.columns().iter().find(|c| c.column_path().string() == "ts")?;
@@ -145,9 +159,12 @@ fn all_null(group: &RowGroupMetaData, column: usize) -> bool {
 }
 
 impl Opened {
-    fn new(path: &Path) -> Result<Self, String> {
-        let (file, len) = file::open(path, false).map_err(|e| format!("cannot be opened ({e})"))?;
+    fn new(path: &Path, expected: Expected) -> Result<Self, String> {
+        let (file, len) = file::open(path).map_err(|e| format!("cannot be opened ({e})"))?;
         let metadata = Arc::new(footer(&file, len)?);
+        if let Some(what) = foreign(capture_of(&metadata), expected) {
+            return Err(what.to_owned());
+        }
         // What the file itself says of Arrow types is not asked: everything that is known has its type here.
         let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let found = ArrowReaderMetadata::try_new(Arc::clone(&metadata), plain).map_err(|e| e.to_string())?;
@@ -185,9 +202,9 @@ impl Opened {
 impl SealedFile {
     /// Opens a segment, and skips the row groups at its front that end before `from`
     /// (nanoseconds). Returns the rows skipped as well.
-    pub(super) fn open(path: &Path, from: u64) -> Result<(Self, u64), String> {
+    pub(super) fn open(path: &Path, expected: Expected, from: u64) -> Result<(Self, u64), String> {
         guarded(|| {
-            let opened = Opened::new(path)?;
+            let opened = Opened::new(path, expected)?;
             let groups = opened.groups();
             let early = groups.iter().take_while(|g| last_ts(g).is_some_and(|ts| ts < from)).count();
             let skipped = groups[..early].iter().map(|g| g.num_rows() as u64).sum();
@@ -196,9 +213,9 @@ impl SealedFile {
     }
 
     /// Opens a segment at a row: what comes before is not decoded.
-    pub(super) fn open_at(path: &Path, row: u64) -> Result<Self, String> {
+    pub(super) fn open_at(path: &Path, expected: Expected, row: u64) -> Result<Self, String> {
         guarded(|| {
-            let opened = Opened::new(path)?;
+            let opened = Opened::new(path, expected)?;
             let mut before = 0;
             let early = opened.groups().iter().take_while(|g| {
                 let end = before + g.num_rows() as u64;

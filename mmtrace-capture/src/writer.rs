@@ -1,6 +1,7 @@
 //! Writing a capture.
 
 use super::batch::{BATCH_ROWS, Batch, BatchBuilder};
+use super::capture_id::CaptureId;
 use super::error::{CaptureError, NOTHING_RECORDED, RECORDING_STOPPED};
 use super::folder::{Folder, Place};
 use super::layout::{Form, segment_name};
@@ -86,6 +87,7 @@ enum Job {
 pub struct CaptureWriter {
     /// Held and locked, which tells other mmtraces that the capture is being written.
     folder: Arc<Folder>,
+    id: CaptureId,
     builder: BatchBuilder,
     options: WriterOptions,
     open: Option<OpenSegment>,
@@ -119,7 +121,8 @@ impl CaptureWriter {
             return Err(CaptureError::InUse { path: dir.to_path_buf() });
         }
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
-        let manifest = Manifest::new(context, command_line, created, options.realtime_offset_ns);
+        let id = CaptureId::draw().map_err(|e| failed("draw its id", e))?;
+        let manifest = Manifest::new(id, context, command_line, created, options.realtime_offset_ns);
         manifest.store(&folder, NOTHING_RECORDED)?;
 
         let (jobs, queue) = sync_channel(options.queue);
@@ -127,14 +130,14 @@ impl CaptureWriter {
         let theirs = Arc::clone(&unfinished);
         let (sync_every, keep_bytes) = (options.sync_every, options.keep_bytes);
         let (segment, synced, dirty) = (None, Instant::now(), false);
-        let disk = Disk { folder: Arc::clone(&folder), manifest, sync_every, keep_bytes, segment, synced, dirty };
+        let disk = Disk { folder: Arc::clone(&folder), id, manifest, sync_every, keep_bytes, segment, synced, dirty };
         let thread = std::thread::Builder::new()
             .name("capture".to_owned())
             .spawn(move || disk.run(&queue, &theirs))
             .map_err(|e| failed("start the writer's thread", e))?;
         let (jobs, thread) = (Some(jobs), Some(thread));
         let builder = BatchBuilder::new(context);
-        Ok(Self { folder, builder, options, open: None, segments: 0, jobs, unfinished, thread })
+        Ok(Self { folder, id, builder, options, open: None, segments: 0, jobs, unfinished, thread })
     }
 
     /// Adds a record. Blocks while Parquet is more than the queue behind. A record of a kind
@@ -164,11 +167,7 @@ impl CaptureWriter {
     ///
     /// As [`CaptureWriter::append`].
     pub fn flush(&mut self) -> Result<(), CaptureError> {
-        let batch = self.builder.finish().map_err(|e| CaptureError::Encode {
-            path: self.folder.path().to_path_buf(),
-            reason: e.to_string(),
-            consequence: RECORDING_STOPPED,
-        })?;
+        let batch = self.builder.finish().map_err(|e| CaptureError::encode(self.folder.path(), &e))?;
         match batch {
             Some(batch) => self.write(batch)?,
             // With nothing to send, a failed disk would go unnoticed until the next event.
@@ -183,7 +182,7 @@ impl CaptureWriter {
 
     fn write(&mut self, batch: Batch) -> Result<(), CaptureError> {
         if self.open.is_none() {
-            let open = OpenSegment::create(&self.folder, self.segments + 1)?;
+            let open = OpenSegment::create(&self.folder, self.segments + 1, self.id)?;
             self.segments += 1;
             let flusher = open.flusher()?;
             self.open = Some(open);
@@ -281,6 +280,7 @@ impl Drop for CaptureWriter {
 /// The thread's side.
 struct Disk {
     folder: Arc<Folder>,
+    id: CaptureId,
     manifest: Manifest,
     sync_every: Duration,
     keep_bytes: Option<u64>,
@@ -295,7 +295,7 @@ impl Disk {
             let received = queue.recv_timeout(self.sync_every.max(MIN_WAIT));
             let taken = received.is_ok();
             match received {
-                Ok(Job::Open(flusher)) => self.segment = Some(SealingSegment::create(&self.folder, flusher)?),
+                Ok(Job::Open(flusher)) => self.segment = Some(SealingSegment::create(&self.folder, flusher, self.id)?),
                 Ok(Job::Batch(batch)) => {
                     self.dirty = true;
                     if let Some(segment) = &mut self.segment {

@@ -89,6 +89,16 @@ fn a_manifest_cannot_point_elsewhere() {
 }
 
 #[test]
+fn a_manifest_elsewhere_is_not_read() {
+    let (temp, dir) = temp();
+    write(&dir, &records(10), 10, 10);
+    fs::rename(dir.join("manifest.json"), temp.path().join("elsewhere.json")).expect("rename");
+    symlink("../elsewhere.json", dir.join("manifest.json")).expect("symlink");
+    let error = Capture::open(&dir).expect_err("a link").to_string();
+    assert!(error.contains("it is a symbolic link, not a regular file"), "{error}");
+}
+
+#[test]
 fn numbers_in_a_manifest_are_not_believed() {
     let (_temp, dir) = temp();
     write(&dir, &records(20), 10, 10);

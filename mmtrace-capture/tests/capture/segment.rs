@@ -1,6 +1,6 @@
 //! Sealed segments: what is damaged or missing is noticed, and nothing is lost or doubled by sealing.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use mmtrace_capture::{Capture, Condition, FinalInfo, Manifest, State, Totals};
 use mmtrace_common::{Column, Kind, Record};
@@ -59,17 +59,21 @@ fn a_hostile_segment_never_panics() {
     }
 }
 
+/// Writes records into one segment. Returns the stream that it replaced, and its manifest.
+fn seal(dir: &Path, records: &[Record]) -> (Vec<u8>, Manifest) {
+    let writer = start(dir, records, 50, small(1000));
+    let stream = fs::read(dir.join("segment-000001.arrows")).expect("stream");
+    (stream, writer.finish(FinalInfo { end_ts: 1_000_000_000 }).expect("finish"))
+}
+
 #[test]
 fn a_crash_at_any_step_of_sealing_loses_and_doubles_nothing() {
     let (temp, sealed) = temp();
-    let open = temp.path().join("open");
     let all = records(200);
-    let done = write(&sealed, &all, 50, 1000);
-    drop(start(&open, &all, 50, small(1000)));
+    let (stream, done) = seal(&sealed, &all);
     let recording = Manifest { state: State::Recording, end_ts: None, ..done };
     let before = Manifest { segments: vec![], totals: Totals::default(), ..recording.clone() };
     let parquet = fs::read(sealed.join("segment-000001.parquet")).expect("parquet");
-    let stream = fs::read(open.join("segment-000001.arrows")).expect("stream");
 
     let at = |step: &str, manifest: &Manifest, files: &[(&str, &[u8])]| {
         let dir = temp.path().join(step);
@@ -96,12 +100,10 @@ fn a_crash_at_any_step_of_sealing_loses_and_doubles_nothing() {
 
 #[test]
 fn a_damaged_segment_falls_back_to_its_stream() {
-    let (temp, sealed) = temp();
-    let open = temp.path().join("open");
+    let (_temp, sealed) = temp();
     let all = records(200);
-    write(&sealed, &all, 50, 1000);
-    drop(start(&open, &all, 50, small(1000)));
-    fs::copy(open.join("segment-000001.arrows"), sealed.join("segment-000001.arrows")).expect("copy");
+    let (stream, _) = seal(&sealed, &all);
+    fs::write(sealed.join("segment-000001.arrows"), stream).expect("write");
     fs::write(sealed.join("segment-000001.parquet"), b"PAR1").expect("damage");
     let (back, capture) = read(&sealed);
     assert_eq!((back, capture.condition()), (all, Condition::Complete));
@@ -193,6 +195,52 @@ fn a_capture_is_a_source_that_says_what_is_wrong_with_it() {
     assert_eq!((&damaged).damage(), ["segment-000002.parquet: does not exist; 100 events are missing"]);
     assert!(Source::records(&&damaged).any(|record| is_gap(&record)));
     assert!(Source::records(&&damaged).eq(damaged.records()));
+}
+
+/// Times fit, and the manifest vouches for the foreign segment: only the id tells.
+#[test]
+fn a_segment_of_another_capture_is_named_and_not_read() {
+    let all = few(300);
+    let foreign = |change: fn(&Path, &Path)| {
+        let (temp, dir) = temp();
+        let other = temp.path().join("other");
+        write(&dir, &all, 100, 100);
+        let mut others = all.clone();
+        others.iter_mut().for_each(|record| record.tid = 99);
+        write(&other, &others, 100, 100);
+        change(&dir, &other);
+        let (back, capture) = read(&dir);
+        assert!(back.iter().all(|record| record.tid != 99), "it is read");
+        assert!(back.iter().any(is_gap) && capture.condition() == Condition::Damaged);
+        capture.problems().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let replaced = foreign(|dir, other| {
+        fs::copy(other.join("segment-000002.parquet"), dir.join("segment-000002.parquet")).expect("copy");
+    });
+    assert_eq!(
+        replaced,
+        ["segment-000002.parquet: does not match its checksum, and belongs to another capture; 100 events are missing"]
+    );
+    let unknown = "an unknown number of events is missing";
+    let vouched = foreign(|dir, other| {
+        fs::copy(other.join("segment-000002.parquet"), dir.join("segment-000002.parquet")).expect("copy");
+        let entry = Manifest::load(other).expect("a manifest").segments[1].clone();
+        edit(dir, |manifest| manifest["segments"][1] = serde_json::to_value(entry).expect("JSON"));
+    });
+    let what = "belongs to another capture: what it was is not known";
+    assert_eq!(vouched, [format!("segment-000002.parquet: {what}; {unknown}")]);
+    let unlisted = foreign(|dir, other| {
+        fs::copy(other.join("segment-000003.parquet"), dir.join("segment-000004.parquet")).expect("copy");
+    });
+    assert_eq!(unlisted, [format!("segment-000004.parquet: belongs to another capture; {unknown}")]);
+    let open = foreign(|dir, other| {
+        fs::remove_dir_all(other).expect("remove");
+        drop(start(other, &few(10), 10, small(100)));
+        fs::copy(other.join("segment-000001.arrows"), dir.join("segment-000004.arrows")).expect("copy");
+    });
+    assert_eq!(open, [format!("segment-000004.arrows: belongs to another capture; {unknown}")]);
+    let of_one_without = foreign(|dir, _| edit(dir, |manifest| drop(manifest.as_object_mut().map(|m| m.remove("id")))));
+    assert_eq!(of_one_without.len(), 3, "a capture without an id has segments without");
 }
 
 #[test]
