@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// Rows after which a writer closes a batch.
-pub const BATCH_ROWS: usize = 16_384;
+pub(super) const BATCH_ROWS: usize = 16_384;
 
 /// A bitmap, one bit per row, least significant first as Arrow has it. Empty until a bit is set.
 #[derive(Debug, Default)]
@@ -175,27 +175,27 @@ fn new_nulls(schema: &Schema, column: Column, names: &Names, rows: usize) -> Arr
 
 /// A finished batch, with what the manifest says about it.
 #[derive(Clone, Debug)]
-pub struct Batch {
+pub(super) struct Batch {
     /// The rows, in the capture's schema.
-    pub rows: RecordBatch,
+    pub(super) rows: RecordBatch,
     /// Smallest `ts`, nanoseconds of `CLOCK_MONOTONIC`.
-    pub first_ts: u64,
+    pub(super) first_ts: u64,
     /// Largest `ts`.
-    pub last_ts: u64,
+    pub(super) last_ts: u64,
     /// Rows by kind, in the order of [`SPECS`].
-    pub kinds: Vec<u64>,
+    pub(super) kinds: Vec<u64>,
     /// Events that `loss` rows say are missing.
-    pub lost: u64,
+    pub(super) lost: u64,
     /// Events that `missed` rows say are missing.
-    pub missed: u64,
+    pub(super) missed: u64,
     /// Until when events may be missing that rows tell of, nanoseconds; 0: none are.
-    pub missing_until: u64,
+    pub(super) missing_until: u64,
 }
 
 /// Collects records, column by column. A column that an event does not have costs it
 /// nothing: nulls are filled in when the column next gets a value, or at the end.
 #[derive(Debug)]
-pub struct BatchBuilder {
+pub(super) struct BatchBuilder {
     schema: SchemaRef,
     names: Arc<Names>,
     plans: Vec<Option<Plan>>,
@@ -217,8 +217,7 @@ pub struct BatchBuilder {
 
 impl BatchBuilder {
     /// A builder for the events of one recording. Columns that its kernel's events lack stay null.
-    #[must_use]
-    pub fn new(context: &Context) -> Self {
+    pub(super) fn new(context: &Context) -> Self {
         let schema = schema();
         let names = Arc::new(Names::new(context));
         let mut plans = vec![None; 1 + SPECS.iter().map(|s| usize::from(s.kind as u16)).max().unwrap_or(0)];
@@ -251,7 +250,7 @@ impl BatchBuilder {
 
     /// Adds one record. `false`, and counted in [`BatchBuilder::unknown`], when this build does not know its kind.
     #[inline]
-    pub fn append(&mut self, record: &Record) -> bool {
+    pub(super) fn append(&mut self, record: &Record) -> bool {
         let Some(Some(plan)) = self.plans.get(usize::from(record.kind)) else {
             self.unknown += 1;
             return false;
@@ -289,14 +288,12 @@ impl BatchBuilder {
 
     /// Rows so far.
     #[inline]
-    #[must_use]
-    pub fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         self.ts.len()
     }
 
     /// Records refused because of their kind, since the builder was made.
-    #[must_use]
-    pub fn unknown(&self) -> u64 {
+    pub(super) fn unknown(&self) -> u64 {
         self.unknown
     }
 
@@ -305,7 +302,7 @@ impl BatchBuilder {
     /// # Errors
     ///
     /// When Arrow refuses the columns, which would be a fault of this module.
-    pub fn finish(&mut self) -> Result<Option<Batch>, ArrowError> {
+    pub(super) fn finish(&mut self) -> Result<Option<Batch>, ArrowError> {
         let rows = self.rows();
         if rows == 0 {
             return Ok(None);

@@ -8,7 +8,7 @@ use mmtrace_common::{Column, FieldType, Kind, Record, spec};
 
 /// What became of a batch's rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Decoded {
+pub(super) struct Decoded {
     /// Rows turned into records.
     pub records: u64,
     /// Rows skipped because this build does not know their kind, or one of their names.
@@ -89,7 +89,7 @@ fn named<'a>(
 /// # Errors
 ///
 /// When a fixed column is missing or a column has another type than its name says. `out` is then unchanged.
-pub(crate) fn decode(names: &Names, batch: &RecordBatch, out: &mut Vec<Record>) -> Result<Decoded, String> {
+pub(super) fn decode(names: &Names, batch: &RecordBatch, out: &mut Vec<Record>) -> Result<Decoded, String> {
     let ts = fixed::<UInt64Type>(batch, "ts")?;
     let cpu = fixed::<UInt16Type>(batch, "cpu")?;
     let pid = fixed::<UInt32Type>(batch, "pid")?;

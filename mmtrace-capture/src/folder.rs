@@ -181,7 +181,7 @@ impl Place {
         let stat = fstat(&held).map_err(|e| failed(e.into()))?;
         let Some(rights) = self.owners.rights_of(stat.st_uid) else {
             let path = self.path.clone();
-            return Err(CaptureError::Foreign { path, owner: stat.st_uid, own: crate::identity::effective() });
+            return Err(CaptureError::Foreign { path, owner: stat.st_uid, own: crate::identity::effective_uid() });
         };
         // The same folder once more, to look into it: with its owner's rights.
         let file = rights.with(|| Ok(openat(&held, ".", LIST, Mode::empty())?)).map_err(failed)?;

@@ -60,10 +60,10 @@ impl User {
     /// # Errors
     /// The user database cannot be read.
     pub fn invoking() -> io::Result<Option<Self>> {
-        if effective() != 0 {
+        if effective_uid() != 0 {
             return Ok(None);
         }
-        let variable = |name| std::env::var_os(name).and_then(|value| number(&value));
+        let variable = |name| std::env::var_os(name).and_then(|value| parse_uid(&value));
         let Some(uid) = variable("SUDO_UID") else { return Ok(None) };
         let mut user = Self::by_uid(uid)?;
         if let Some(gid) = variable("SUDO_GID")
@@ -85,15 +85,15 @@ impl fmt::Display for User {
     }
 }
 
-/// The effective user of this process.
+/// Returns the effective user of this process.
 #[must_use]
-pub fn effective() -> u32 {
+pub fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// A user or group as a number. The largest is none: to the kernel it means "as it is".
+/// Parses the number of a user or group. The largest is none: the kernel takes it for "leave as it is".
 #[must_use]
-pub fn number(text: &OsStr) -> Option<u32> {
+pub fn parse_uid(text: &OsStr) -> Option<u32> {
     let text = text.to_str().filter(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit()))?;
     text.parse().ok().filter(|n| *n != u32::MAX)
 }
@@ -173,9 +173,9 @@ mod tests {
             ("0x10", None),
             ("root", None),
         ] {
-            assert_eq!(number(OsStr::new(text)), means, "{text:?}");
+            assert_eq!(parse_uid(OsStr::new(text)), means, "{text:?}");
         }
-        assert_eq!(number(OsStr::from_bytes(b"1\xff")), None);
+        assert_eq!(parse_uid(OsStr::from_bytes(b"1\xff")), None);
     }
 
     #[test]

@@ -100,8 +100,7 @@ impl Names {
     }
 
     /// The number behind a name in a column, the reverse of [`Names::name`].
-    #[must_use]
-    pub fn number(&self, column: Column, name: &str) -> Option<u64> {
+    pub(super) fn number(&self, column: Column, name: &str) -> Option<u64> {
         self.column(column)?.number(name)
     }
 

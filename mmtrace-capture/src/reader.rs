@@ -152,12 +152,6 @@ impl Capture {
         self.records_between(0, u64::MAX)
     }
 
-    /// The records after the first `n`, as [`Capture::records`] counts them.
-    #[must_use]
-    pub fn records_after(&self, n: u64) -> Records<'_> {
-        Records::after(&self.inventory, n)
-    }
-
     /// The records from the first whose `ts` is at least `from` to the last before one whose `ts`
     /// exceeds `to`, nanoseconds. A [`Kind::Gap`] at the front stands for those skipped.
     #[must_use]
@@ -224,7 +218,7 @@ impl<'a> timeline::Source for &'a Capture {
     type Records = Records<'a>;
 
     fn records_after(&self, n: u64) -> Records<'a> {
-        Capture::records_after(self, n)
+        Records::after(&self.inventory, n)
     }
 
     fn damage(&self) -> Vec<String> {

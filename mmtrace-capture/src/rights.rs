@@ -41,7 +41,7 @@ impl Owners {
     /// # Errors
     /// The user database cannot be read.
     pub(super) fn here() -> io::Result<Self> {
-        let own = identity::effective();
+        let own = identity::effective_uid();
         let invoking = User::invoking()?.filter(|user| user.uid != own).map(Arc::new);
         Ok(Self { own, invoking })
     }

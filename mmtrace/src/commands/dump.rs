@@ -2,7 +2,7 @@
 
 use super::error::ShowError;
 use super::time_text::Seconds;
-use mmtrace_capture::{Capture, FIXED, Filter, Names, Problem, ValueText};
+use mmtrace_capture::{Capture, Filter, Names, Problem, ValueText, columns};
 use mmtrace_common::{Column, Field, Record, SPECS};
 use mmtrace_model::context::Context;
 use mmtrace_model::untrusted::{clean, json_line};
@@ -148,7 +148,7 @@ impl<'a> Lines<'a> {
     }
 
     fn header(&self, out: &mut impl Write) -> io::Result<()> {
-        let names: Vec<_> = FIXED.iter().map(|f| f.0).chain(Column::ALL.iter().map(|c| c.name())).collect();
+        let names: Vec<_> = columns().map(|column| column.name).collect();
         writeln!(out, "{}", names.join(","))
     }
 
