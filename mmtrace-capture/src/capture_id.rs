@@ -1,4 +1,4 @@
-//! What tells the files of one capture from those of another.
+//! The id that tells the files of one capture from those of another.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

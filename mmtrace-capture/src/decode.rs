@@ -6,7 +6,7 @@ use arrow_array::types::{ArrowPrimitiveType, Int32Type, UInt16Type, UInt32Type, 
 use arrow_array::{Array, BooleanArray, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
 use mmtrace_common::{Column, FieldType, Kind, Record, spec};
 
-/// What became of a batch's rows.
+/// How many of a batch's rows became records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Decoded {
     /// Rows turned into records.
@@ -40,7 +40,7 @@ impl Named<'_> {
 }
 
 impl Cells<'_> {
-    /// The raw bits of a row, 0 for null.
+    /// Returns the raw bits of a row, 0 for null.
     fn raw(&self, row: usize) -> Result<u64, Unknown> {
         Ok(match self {
             Self::U64(a) if a.is_valid(row) => a.value(row),

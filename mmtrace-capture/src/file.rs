@@ -12,7 +12,7 @@ pub(super) fn open(path: &Path) -> io::Result<(File, u64)> {
     check(&fs::symlink_metadata(path)?)?;
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    // And after: it may be another one by now.
+    // Asked again: it may be another one by now.
     let metadata = file.metadata()?;
     check(&metadata)?;
     Ok((file, metadata.len()))
@@ -25,7 +25,7 @@ fn check(metadata: &Metadata) -> io::Result<()> {
     }
 }
 
-/// What it is; `None`: a regular file.
+/// Says what a file is; `None`: a regular file.
 pub(super) fn other(metadata: &Metadata) -> Option<&'static str> {
     let kind = metadata.file_type();
     let kinds = [

@@ -27,11 +27,11 @@ const MAX_DEPTH: usize = 64;
 pub struct FilterError {
     /// Where, in characters from 1.
     pub position: usize,
-    /// What is wrong.
+    /// The mistake, in words.
     pub message: String,
 }
 
-/// What can be compared.
+/// A column that can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subject {
     Ts,
@@ -127,7 +127,7 @@ impl Subject {
         })
     }
 
-    /// The number that a name stands for.
+    /// Returns the number that a name stands for.
     fn named(self, names: &Names, name: &str) -> Result<i128, String> {
         let unknown = |kind: &str, known: &[String]| {
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -168,7 +168,7 @@ impl Filter {
         }
     }
 
-    /// Whether a record passes.
+    /// Returns whether a record passes.
     #[must_use]
     pub fn matches(&self, names: &Names, record: &Record) -> bool {
         self.0.matches(names, record)
@@ -202,7 +202,7 @@ impl<'a> Parser<'a> {
         FilterError { position: self.text[..self.at].chars().count() + 1, message }
     }
 
-    /// The next token; empty at the end. Blanks before it are consumed.
+    /// Returns the next token; empty at the end. Blanks before it are consumed.
     fn peek(&mut self) -> &'a str {
         let rest = self.text[self.at..].trim_start();
         self.at = self.text.len() - rest.len();

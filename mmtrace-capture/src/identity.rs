@@ -30,7 +30,7 @@ pub struct User {
 }
 
 impl User {
-    /// The user with this number. One whom the user database does not have belongs to `nogroup` alone.
+    /// Finds the user with this number. One whom the user database does not have belongs to `nogroup` alone.
     ///
     /// # Errors
     /// The user database cannot be read.
@@ -42,7 +42,7 @@ impl User {
         Ok(found.unwrap_or_else(|| Self { uid, gid: NO_GROUP, groups: vec![NO_GROUP], name: None, home: None }))
     }
 
-    /// The user with this name; `None` where there is none.
+    /// Finds the user with this name; `None` where there is none.
     ///
     /// # Errors
     /// The user database cannot be read.
@@ -54,8 +54,8 @@ impl User {
         })
     }
 
-    /// Who called sudo: `SUDO_UID` and `SUDO_GID`, which mean something only where this process is root. `None` when
-    /// nobody did, or the number is none.
+    /// Finds the user who called sudo: `SUDO_UID` and `SUDO_GID`, which mean something only where this process is root.
+    /// `None` when nobody did, or the number is none.
     ///
     /// # Errors
     /// The user database cannot be read.
@@ -125,7 +125,7 @@ fn lookup(
     }
 }
 
-/// A C string; `None` for a null pointer.
+/// Copies a C string; `None` for a null pointer.
 ///
 /// # Safety
 /// The pointer is null, or to a string that ends with a zero and is not changed meanwhile.
@@ -134,7 +134,7 @@ unsafe fn string(text: *const libc::c_char) -> Option<OsString> {
     (!text.is_null()).then(|| OsString::from_vec(unsafe { CStr::from_ptr(text) }.to_bytes().to_vec()))
 }
 
-/// The groups that the group database has for a user, and `gid`.
+/// Lists the groups that the group database has for a user, and `gid`.
 fn groups(name: &OsStr, gid: u32) -> Vec<u32> {
     let Ok(name) = CString::new(name.as_bytes()) else { return vec![gid] };
     let mut groups: Vec<libc::gid_t> = vec![0; 64];

@@ -1,4 +1,4 @@
-//! What a capture holds: which files have its records, and what is wrong with them.
+//! The files that hold the records of a capture, and what is wrong with them.
 
 use super::decode::decode;
 use super::digest::sha256;
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a capture holds.
+/// The parts of a capture, and what is wrong with them.
 #[derive(Debug)]
 pub(super) struct Inventory {
     pub(super) dir: PathBuf,
@@ -25,8 +25,8 @@ pub(super) struct Inventory {
     /// In the order in which they were written.
     pub(super) parts: Vec<Part>,
     pub(super) problems: Problems,
-    /// Whether events are missing from it as it was recorded. A recording that has not come to its end may have losses that
-    /// the manifest does not know yet.
+    /// Whether events are missing from it as it was recorded. A recording that has not come to its end may have losses
+    /// that the manifest does not know yet.
     pub(super) lossy: bool,
 }
 
@@ -49,7 +49,7 @@ impl Inventory {
         };
         let (mut found, listed) = inventory.every_listed();
         let beside = found.len();
-        // What came after the manifest's last word: at most one segment, unless somebody put in an older manifest.
+        // After its last manifest, a recorder has begun one segment at most, unless somebody put in an older manifest.
         // A flight recorder that was interrupted may not have removed what it gave up.
         let dropped = inventory.manifest.dropped.segments;
         let newest = files.keys().next_back().copied();
@@ -62,17 +62,17 @@ impl Inventory {
         Ok(inventory)
     }
 
-    /// Where the manifest has what is known of a segment.
+    /// Returns what the manifest has of a segment.
     pub(super) fn entry(&self, i: usize) -> &SegmentEntry {
         &self.manifest.segments[i]
     }
 
-    /// Whether the recording came to its end and all of it is there, as far as it has been read.
+    /// Returns whether the recording came to its end and all of it is there, as far as it has been read.
     pub(super) fn is_whole(&self) -> bool {
         self.manifest.state == State::Complete && !self.problems.has_damage()
     }
 
-    /// The parts that the manifest lists, and their numbers.
+    /// Finds the parts that the manifest lists, and their numbers.
     fn every_listed(&self) -> (Vec<Found>, BTreeSet<u64>) {
         let mut numbers = BTreeSet::new();
         let mut found = Vec::with_capacity(self.manifest.segments.len());
@@ -91,7 +91,7 @@ impl Inventory {
         (found, numbers)
     }
 
-    /// The part that an entry of the manifest stands for.
+    /// Finds the part that an entry of the manifest stands for.
     fn listed(&self, i: usize, entry: &SegmentEntry, number: Option<u64>) -> Part {
         let Some(number) = number else {
             // A name with a path in it would be read from elsewhere.
@@ -124,7 +124,7 @@ impl Inventory {
         Part::missing(entry)
     }
 
-    /// The part that a file stands for which the manifest does not have. `newest`: no file has a larger number.
+    /// Finds the part of a segment that the manifest does not have. `newest`: no file has a larger number.
     fn unlisted(&self, number: u64, forms: &[Form], newest: bool) -> Option<Found> {
         let mut file = segment_name(number, Form::Arrows);
         let stream = self.dir.join(&file);
@@ -169,7 +169,7 @@ impl Inventory {
         Some(Found { number: Some(number), file, part, span: None, sha256: None })
     }
 
-    /// Whether a sealed segment can be opened and has as many rows as the manifest says.
+    /// Checks whether a sealed segment can be opened and has as many rows as the manifest says.
     fn check_rows(&self, path: &Path, entry: &SegmentEntry) -> Result<(), String> {
         let (file, _) = SealedFile::open(path, self.manifest.id, 0)?;
         if file.left() != entry.rows {
@@ -178,8 +178,8 @@ impl Inventory {
         Ok(())
     }
 
-    /// When the earliest and the latest event of a segment without a checksum happened. An error if it cannot be read to
-    /// its end.
+    /// Finds when the earliest and the latest event of a segment without a checksum happened. An error if it cannot be
+    /// read to its end.
     fn span_of(&self, path: &Path) -> Result<Option<(u64, u64)>, String> {
         let (mut file, _) = SealedFile::open(path, self.manifest.id, 0)?;
         let mut span: Option<(u64, u64)> = None;
@@ -195,7 +195,7 @@ impl Inventory {
         Ok(span)
     }
 
-    /// How many records a part has that the manifest does not have, as far as it can be read.
+    /// Counts the records of a part that the manifest does not have, as far as it can be read.
     fn rows_of(&self, part: &Part) -> u64 {
         match part {
             Part::Sealed { path, .. } => SealedFile::open(path, self.manifest.id, 0).map_or(0, |(file, _)| file.left()),
@@ -214,7 +214,7 @@ impl Inventory {
     }
 }
 
-/// The segments' files by number.
+/// Lists the segments' files by number.
 fn segment_files(dir: &Path) -> Result<BTreeMap<u64, Vec<Form>>, CaptureError> {
     let failed = |e| CaptureError::io(dir, "list the directory", NOTHING_READ, e);
     let mut files: BTreeMap<u64, Vec<Form>> = BTreeMap::new();
@@ -233,7 +233,7 @@ fn is_file(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|m| m.is_file())
 }
 
-/// Whether a file is the one that the manifest knows.
+/// Checks whether a file is the one that the manifest knows.
 fn check(path: &Path, entry: &SegmentEntry) -> Result<(), String> {
     let unreadable = |e| format!("cannot be read ({e})");
     match fs::symlink_metadata(path) {

@@ -9,8 +9,8 @@ const PARQUET: &str = ".parquet";
 const PART: &str = ".parquet.part";
 const ARROWS: &str = ".arrows";
 
-/// A file of a capture. Whoever treats files by what they are matches on this, so that a new kind of file, such as a table
-/// beside the segments, does not compile before each of them has an answer.
+/// A file of a capture. What has no variant here is no part of a capture: it keeps
+/// [`make_room`](super::make_room::make_room) from moving the folder, and no reader looks at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CaptureFile {
     /// [`MANIFEST`].
@@ -33,7 +33,7 @@ pub(super) enum Form {
 }
 
 impl CaptureFile {
-    /// The file of this name; `None` for one that is no part of a capture.
+    /// Returns the file of this name; `None` for one that is no part of a capture.
     pub(super) fn parse(name: &str) -> Option<Self> {
         match name {
             MANIFEST => Some(Self::Manifest),
@@ -53,7 +53,7 @@ pub(super) fn segment_name(number: u64, form: Form) -> String {
     format!("segment-{number:06}{suffix}")
 }
 
-/// The reverse of [`segment_name`]; `None` for other files.
+/// Parses what [`segment_name`] returns; `None` for other files.
 pub(super) fn parse_segment(name: &str) -> Option<(u64, Form)> {
     let rest = name.strip_prefix("segment-")?;
     let (digits, suffix) = rest.split_at_checked(rest.find('.')?)?;

@@ -28,10 +28,10 @@
 //! - Readers deliver records in the order in which they were appended, and put a
 //!   [`Kind::Gap`](mmtrace_common::Kind::Gap) record wherever records are missing.
 //! - After a crash at any moment, a capture has every batch that was written, once.
-//! - A reader never trusts a capture. A damaged or hostile one costs bounded memory, and the reader names what it cannot
-//!   read ([`Capture::problems`]) instead of guessing it.
-//! - A capture belongs to its owner alone; under sudo that is the user who called sudo, with whose rights it is written.
-//!   Every file that is written, renamed or removed lies beneath a folder that is held open.
+//! - A reader never trusts a capture. A damaged or hostile one costs bounded memory, and the reader names what it
+//!   cannot read ([`Capture::problems`]) instead of guessing it.
+//! - A capture belongs to its owner alone; under sudo that is the user who called sudo, with whose rights it is
+//!   written. Every file that is written, renamed or removed lies beneath a folder that is held open.
 //!
 //! # The format
 //!
@@ -46,29 +46,29 @@
 //! | `segment-000002.parquet.part` | the open segment on its way to Parquet; of no use after a crash |
 //!
 //! **Numbers.** Segments are numbered from 1, without gaps. A flight recorder removes the oldest and counts them in
-//! [`Manifest::dropped`]. [`Manifest::totals`] are the sums over [`Manifest::segments`] in every manifest that is stored.
-//! A reader tells by both that a segment is gone, or its entry.
+//! [`Manifest::dropped`]. [`Manifest::totals`] are the sums over [`Manifest::segments`] in every manifest that is
+//! stored. A reader tells by both that a segment is gone, or its entry.
 //!
 //! **The id.** [`Manifest::id`] is drawn for each capture. Every segment repeats it: a sealed one under the key
-//! `mmtrace.capture` of its footer, an open one under the same key in the metadata of each stream's schema. A reader names
-//! a segment with another id, or without one, and does not read it. Captures before version 1.1 have no ids.
+//! `mmtrace.capture` of its footer, an open one under the same key in the metadata of each stream's schema. A reader
+//! names a segment with another id, or without one, and does not read it. Captures before version 1.1 have no ids.
 //!
 //! **The open segment** is one or more Arrow IPC streams, back to back. A stream has only the columns that its events
-//! use; a new one begins when an event brings another column. A recorder that begins the next segment ends this one with
-//! 16 bytes, the end-of-stream mark of Arrow twice: `ff ff ff ff 00 00 00 00 ff ff ff ff 00 00 00 00`. A stream without
-//! them breaks off: it is the newest, or its end did not reach the disk.
+//! use; a new one begins when an event brings another column. A recorder that begins the next segment ends this one
+//! with 16 bytes, the end-of-stream mark of Arrow twice: `ff ff ff ff 00 00 00 00 ff ff ff ff 00 00 00 00`. A stream
+//! without them breaks off: it is the newest, or its end did not reach the disk.
 //!
 //! # What is stable
 //!
-//! The format is. Files and columns are added, never renamed, and a reader refuses only a newer [`Version::major`]. A newer
-//! [`Version::minor`] can add fields to the manifest, which older readers ignore. Readers before 1.1 take an open segment
-//! of a 1.1 capture for damaged, since they know no id in a stream.
+//! The format is. Files and columns are added, never renamed, and a reader refuses only a newer [`Version::major`]. A
+//! newer [`Version::minor`] can add fields to the manifest, which older readers ignore. Readers before 1.1 take an open
+//! segment of a 1.1 capture for damaged, since they know no id in a stream.
 //!
 //! The Rust interface is not stable: until 1.0, a minor version may change any of it.
 //!
 //! [`Source`]: mmtrace_model::replay::timeline::Source
 
-// Who opens a capture is told what is wrong with it, and decides what to say.
+// The caller is told what is wrong with a capture, and decides what to say.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 mod batch;

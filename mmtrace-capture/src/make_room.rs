@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// What is at a place.
+/// The occupant of a place.
 enum Occupant {
     Nothing,
     EmptyDir(Folder),
@@ -42,12 +42,12 @@ fn occupant(place: &Place) -> Result<Occupant, CaptureError> {
             return Err(CaptureError::Mixed { path: path.to_path_buf(), what: name.into() });
         }
     }
-    // As long as anything is left of it, it is known for a capture.
+    // The manifest goes last: while anything is left, it is known for a capture.
     names.sort_by_key(|name| name == MANIFEST);
     Ok(Occupant::Capture(folder, names))
 }
 
-/// Whether a recorder is writing the capture.
+/// Returns whether a recorder is writing the capture.
 pub(super) fn is_locked(dir: &Path) -> bool {
     // A FIFO must not keep us waiting.
     let folder = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK).open(dir);

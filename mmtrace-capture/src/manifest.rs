@@ -50,7 +50,7 @@ pub struct Version {
     pub minor: u32,
 }
 
-/// What `ts` counts.
+/// The clock that `ts` counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
     /// The kernel's name of the clock.
@@ -134,7 +134,7 @@ pub struct Manifest {
     /// How mmtrace was called.
     #[serde(deserialize_with = "bounded::list::<_, _, ARGUMENTS_MAX>")]
     pub command_line: Vec<String>,
-    /// What `ts` counts.
+    /// The clock that `ts` counts.
     pub clock: Clock,
     /// Kernel, probes, offsets and enums.
     pub context: Context,
@@ -145,7 +145,7 @@ pub struct Manifest {
     pub totals: Totals,
     /// When recording ended, nanoseconds of the clock; `None` while it has not.
     pub end_ts: Option<u64>,
-    /// What a flight recorder has removed.
+    /// Segments that a flight recorder has removed.
     #[serde(default, skip_serializing_if = "Dropped::is_none")]
     pub dropped: Dropped,
 }
@@ -202,7 +202,7 @@ struct Probe {
 }
 
 impl Manifest {
-    /// The manifest of a recording that is about to begin.
+    /// Returns the manifest of a recording that is about to begin.
     pub(super) fn new(
         id: CaptureId,
         context: &Context,
@@ -233,7 +233,7 @@ impl Manifest {
         self.totals = Totals::of(&self.segments);
     }
 
-    /// Length of all sealed segments.
+    /// Adds up the lengths of the sealed segments.
     pub(super) fn sealed_bytes(&self) -> u64 {
         self.segments.iter().map(|s| s.bytes).sum()
     }

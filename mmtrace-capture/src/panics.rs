@@ -27,7 +27,7 @@ pub(super) fn guarded<T>(decoder: impl FnOnce() -> T) -> Option<T> {
     done.ok()
 }
 
-/// Whether a panic on this thread will be caught.
+/// Returns whether a panic on this thread will be caught.
 #[must_use]
 pub fn is_guarded() -> bool {
     GUARDED.get()

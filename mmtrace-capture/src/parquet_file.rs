@@ -53,7 +53,7 @@ pub(super) struct ParquetFile {
     writer: ArrowWriter<Sink>,
 }
 
-/// What a manifest says about a file that is whole.
+/// A whole file, as the manifest knows it.
 pub(super) struct Written {
     /// Its length.
     pub(super) bytes: u64,

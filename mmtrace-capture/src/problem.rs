@@ -1,4 +1,4 @@
-//! What cannot be read back of a capture.
+//! Problems: parts of a capture that cannot be read back.
 
 use rustc_hash::FxHashSet;
 use serde::Serialize;
@@ -57,7 +57,7 @@ impl Problems {
         self.list().listed.is_empty()
     }
 
-    /// Whether any of them is about records that are missing, or may be.
+    /// Returns whether any of them is about records that are missing, or may be.
     pub(super) fn has_damage(&self) -> bool {
         self.list().listed.iter().any(|problem| problem.missing != Some(0))
     }

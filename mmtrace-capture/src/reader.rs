@@ -31,7 +31,7 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// In one word.
+    /// Returns the condition in one word.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -85,37 +85,37 @@ impl Capture {
         Ok(Self { inventory: Inventory::take(dir, manifest)?, live })
     }
 
-    /// The capture's directory.
+    /// Returns the capture's folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.inventory.dir
     }
 
-    /// Its manifest.
+    /// Returns its manifest.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.inventory.manifest
     }
 
-    /// What its events were taken from.
+    /// Returns the kernel and the probes that its events come from.
     #[must_use]
     pub fn context(&self) -> &Context {
         &self.inventory.manifest.context
     }
 
-    /// The names of its kernel's enumerators.
+    /// Returns the names of its kernel's enumerators.
     #[must_use]
     pub fn names(&self) -> &Names {
         &self.inventory.names
     }
 
-    /// What could not be read back. Opening finds nearly everything; reading may add to it.
+    /// Lists what could not be read back. Opening finds nearly everything; reading may add to it.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         self.inventory.problems.all()
     }
 
-    /// Whether anything could not be read back as it was written, as far as it has been read.
+    /// Returns whether anything could not be read back as it was written, as far as it has been read.
     #[must_use]
     pub fn has_problems(&self) -> bool {
         !self.inventory.problems.is_empty()
@@ -130,7 +130,7 @@ impl Capture {
         }
     }
 
-    /// In what condition it is, as far as it has been read.
+    /// Returns in what condition it is, as far as it has been read.
     #[must_use]
     pub fn condition(&self) -> Condition {
         match self.inventory.manifest.state {
@@ -140,26 +140,27 @@ impl Capture {
         }
     }
 
-    /// Whether a recorder was at work on it when it was opened. What it writes later is not read.
+    /// Returns whether a recorder was at work on it when it was opened. What it writes later is not read.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.live
     }
 
-    /// Every record, in the order in which they were written, with a [`Kind::Gap`] wherever some are missing.
+    /// Iterates over every record, in the order in which they were written, with a [`Kind::Gap`] wherever some are
+    /// missing.
     #[must_use]
     pub fn records(&self) -> Records<'_> {
         self.records_between(0, u64::MAX)
     }
 
-    /// The records from the first whose `ts` is at least `from` to the last before one whose `ts`
-    /// exceeds `to`, nanoseconds. A [`Kind::Gap`] at the front stands for those skipped.
+    /// Iterates over the records from the first whose `ts` is at least `from` to the last before one whose `ts` exceeds
+    /// `to`, nanoseconds. A [`Kind::Gap`] at the front stands for those skipped.
     #[must_use]
     pub fn records_between(&self, from: u64, to: u64) -> Records<'_> {
         Records::new(&self.inventory, &self.inventory.parts, from, to)
     }
 
-    /// Sums over what can be read. Takes them from the manifest where it has them, else reads the records.
+    /// Adds up what can be read. Takes them from the manifest where it has them, else reads the records.
     #[must_use]
     pub fn summary(&self) -> Summary {
         let mut sum = Summary::default();

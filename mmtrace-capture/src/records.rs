@@ -10,12 +10,12 @@ use mmtrace_common::{Column, Kind, Record, spec};
 use std::path::Path;
 
 /// A file that batches come from.
-pub(super) enum Source {
+pub(super) enum SegmentFile {
     Sealed(Box<SealedFile>),
     Open(Box<StreamFile>),
 }
 
-impl Source {
+impl SegmentFile {
     pub(super) fn next_batch(&mut self) -> Result<Option<RecordBatch>, String> {
         match self {
             Self::Sealed(file) => file.next_batch(),
@@ -23,7 +23,7 @@ impl Source {
         }
     }
 
-    /// Rows still to come, where the file says so.
+    /// Counts the rows still to come, where the file says so.
     fn left(&self) -> Option<u64> {
         match self {
             Self::Sealed(file) => Some(file.left()),
@@ -47,7 +47,7 @@ struct Hole {
 pub struct Records<'a> {
     inventory: &'a Inventory,
     parts: std::slice::Iter<'a, Part>,
-    source: Option<(Source, &'a Path)>,
+    source: Option<(SegmentFile, &'a Path)>,
     /// How many records are missing behind the end of `source`; `None` if that is not known.
     lacks: Option<u64>,
     buffer: Vec<Record>,
@@ -95,7 +95,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Only what is stored in one part.
+    /// Iterates over only what is stored in one part.
     pub(super) fn stored(inventory: &'a Inventory, part: &'a Part) -> Self {
         Self { gaps: false, ..Self::new(inventory, std::slice::from_ref(part), 0, u64::MAX) }
     }
@@ -111,7 +111,7 @@ impl<'a> Records<'a> {
                 if left < entry.rows {
                     if let Ok(file) = SealedFile::open_at(path, inventory.manifest.id, left) {
                         records.parts.next();
-                        records.source = Some((Source::Sealed(Box::new(file)), path));
+                        records.source = Some((SegmentFile::Sealed(Box::new(file)), path));
                         left = 0;
                     }
                     break;
@@ -128,7 +128,7 @@ impl<'a> Records<'a> {
         records
     }
 
-    /// Rows skipped so far because this build does not know their kind, or a name in them.
+    /// Counts the rows that were skipped so far because this build does not know their kind, or a name in them.
     #[must_use]
     pub fn unknown(&self) -> u64 {
         self.unknown
@@ -150,7 +150,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// The record that tells of a hole, between what was delivered and `until`.
+    /// Returns the record that tells of a hole, between what was delivered and `until`.
     fn gap(&self, hole: Hole, until: u64) -> Record {
         // Records of several CPUs need not be in the order of their times.
         let ts = self.known.min(until);
@@ -165,7 +165,7 @@ impl<'a> Records<'a> {
         gap
     }
 
-    /// The next stored record, whatever its time.
+    /// Returns the next stored record, whatever its time.
     fn stored_record(&mut self) -> Option<Record> {
         loop {
             if let Some(record) = self.buffer.get(self.at) {
@@ -209,7 +209,7 @@ impl<'a> Records<'a> {
     }
 
     fn open_next(&mut self) -> Option<()> {
-        // What is passed over unread may hold losses that reach beyond it.
+        // Parts that are passed over unread may hold losses that reach beyond it.
         let id = self.inventory.manifest.id;
         let from = if self.started || self.inventory.lossy { 0 } else { self.from };
         match self.parts.next()? {
@@ -219,20 +219,20 @@ impl<'a> Records<'a> {
             Part::Sealed { path, entry } => match SealedFile::open(path, id, from) {
                 Ok((file, skipped)) => {
                     self.skip(Some(skipped), false);
-                    self.source = Some((Source::Sealed(Box::new(file)), path));
+                    self.source = Some((SegmentFile::Sealed(Box::new(file)), path));
                 }
                 Err(what) => self.damaged(path, &what, entry.map(|e| self.inventory.entry(e).rows)),
             },
             Part::Open { path, lacks } => match StreamFile::open(path, id) {
                 Ok(file) => {
-                    self.source = Some((Source::Open(Box::new(file)), path));
+                    self.source = Some((SegmentFile::Open(Box::new(file)), path));
                     self.lacks = *lacks;
                 }
                 // A recorder at work may have sealed it since the capture was opened.
                 Err(what) => match SealedFile::open(&path.with_extension("parquet"), id, from) {
                     Ok((file, skipped)) => {
                         self.skip(Some(skipped), false);
-                        self.source = Some((Source::Sealed(Box::new(file)), path));
+                        self.source = Some((SegmentFile::Sealed(Box::new(file)), path));
                     }
                     Err(_) => self.damaged(path, &what, None),
                 },
@@ -256,13 +256,13 @@ impl<'a> Records<'a> {
         self.beyond_known();
     }
 
-    /// Until when a hole reaches that ends before a record of this time.
+    /// Returns until when a hole reaches that ends before a record of this time.
     fn end_of(&self, hole: Hole, ts: u64) -> u64 {
         let reach = if hole.beyond { LOSS_REACH_NS } else { 0 };
         ts.saturating_add(reach).max(self.horizon)
     }
 
-    /// The gap for damage that no record follows.
+    /// Returns the gap for damage that no record follows.
     fn last_gap(&mut self) -> Option<Record> {
         self.done = true;
         let hole = self.hole.take().filter(|hole| hole.damage && self.gaps)?;

@@ -47,7 +47,7 @@ fn data_type(ty: FieldType) -> DataType {
     }
 }
 
-/// The schema of every capture: the [`FIXED`] columns, then one nullable column per [`Column`].
+/// Returns the schema of every capture: the [`FIXED`] columns, then one nullable column per [`Column`].
 pub(super) fn schema() -> SchemaRef {
     let fixed = [
         Field::new("ts", DataType::UInt64, false),
@@ -66,7 +66,7 @@ pub(super) fn schema() -> SchemaRef {
 pub struct StoredColumn {
     /// Its name, which never changes.
     pub name: &'static str,
-    /// What a value means.
+    /// The meaning of a value.
     pub meaning: &'static str,
     /// The Arrow type of its values; `Utf8, dictionary` for names.
     pub arrow_type: String,
@@ -74,8 +74,8 @@ pub struct StoredColumn {
     pub nullable: bool,
 }
 
-/// Returns the columns of every segment, in the order in which they are stored: those that every event has, then one for
-/// each [`Column`].
+/// Returns the columns of every segment, in the order in which they are stored: those that every event has, then one
+/// for each [`Column`].
 pub fn columns() -> impl Iterator<Item = StoredColumn> {
     let meanings = FIXED.iter().copied().chain(Column::ALL.iter().map(|c| (c.name(), c.doc())));
     let stored = |((name, meaning), field): ((&'static str, &'static str), &Arc<Field>)| StoredColumn {
@@ -95,7 +95,7 @@ fn type_name(ty: &DataType) -> String {
     }
 }
 
-/// How sealed segments are stored.
+/// Returns how sealed segments are stored.
 ///
 /// - `ts`, `addr`, `end`, `pte`, `index`, `until`: `DELTA_BINARY_PACKED` and no dictionary. They
 ///   hardly repeat, and their differences are small: a clock, a walk through memory.

@@ -38,7 +38,7 @@ static KNOWN: LazyLock<SchemaRef> = LazyLock::new(schema);
 
 /// Runs a decoder of foreign bytes. The decoders check much, but not everything; a panic in one means a damaged file.
 pub(super) fn guarded<T>(decoder: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    // What the decoder touched is thrown away after an error, so no broken state can be seen.
+    // After an error everything that the decoder touched is thrown away, so no broken state can be seen.
     panics::guarded(decoder).unwrap_or_else(|| Err("its content makes no sense to the decoder".to_owned()))
 }
 
@@ -60,7 +60,7 @@ pub(super) fn check_schema(schema: &Schema) -> Result<(), String> {
     Ok(())
 }
 
-/// The schema to read a file with: known columns in the types that they must have, the others as they are.
+/// Returns the schema to read a file with: known columns in the types that they must have, the others as they are.
 fn readable_schema(found: &Schema) -> Result<SchemaRef, String> {
     check_schema(found)?;
     let fields = found.fields().iter().map(|field| {
@@ -75,7 +75,7 @@ fn readable_schema(found: &Schema) -> Result<SchemaRef, String> {
     Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>, _>>()?)))
 }
 
-/// Whether a column is one that records are made of, and the first of its name.
+/// Returns whether a column is one that records are made of, and the first of its name.
 fn is_known(schema: &Schema, column: usize) -> bool {
     let name = schema.field(column).name();
     KNOWN.column_with_name(name).is_some() && schema.fields().iter().position(|f| f.name() == name) == Some(column)
@@ -129,20 +129,21 @@ fn footer(file: &File, len: u64) -> Result<ParquetMetaData, String> {
     Ok(metadata)
 }
 
-/// The capture that a footer names.
+/// Returns the capture that a footer names.
 fn capture_of(metadata: &ParquetMetaData) -> Option<&str> {
     let pairs = metadata.file_metadata().key_value_metadata()?;
     pairs.iter().find(|pair| pair.key == KEY).map(|pair| pair.value.as_deref().unwrap_or_default())
 }
 
-/// Why a sealed segment belongs to another capture than the expected one; `None` if it does not, or cannot be read.
+/// Says why a sealed segment belongs to another capture than the expected one; `None` if it does not, or cannot be
+/// read.
 pub(super) fn names_another(path: &Path, expected: Expected) -> Option<&'static str> {
     let (file, len) = file::open(path).ok()?;
     let metadata = guarded(|| footer(&file, len)).ok()?;
     foreign(capture_of(&metadata), expected)
 }
 
-/// Largest `ts` of a row group, where its statistics say so.
+/// Returns the largest `ts` of a row group, where its statistics say so.
 fn last_ts(group: &RowGroupMetaData) -> Option<u64> {
     let ts = group.columns().iter().find(|c| c.column_path().string() == "ts")?;
     match ts.statistics()? {
@@ -151,8 +152,8 @@ fn last_ts(group: &RowGroupMetaData) -> Option<u64> {
     }
 }
 
-/// Whether a column has no value in a row group. Most columns have none in most captures, and
-/// reading their nulls would take most of the time.
+/// Returns whether a column has no value in a row group. Most columns have none in most captures, and reading their
+/// nulls would take most of the time.
 fn all_null(group: &RowGroupMetaData, column: usize) -> bool {
     let nulls = group.columns().get(column).and_then(|c| c.statistics()?.null_count_opt());
     nulls.is_some_and(|n| i64::try_from(n).is_ok_and(|n| n == group.num_rows()))
@@ -165,7 +166,7 @@ impl Opened {
         if let Some(what) = foreign(capture_of(&metadata), expected) {
             return Err(what.to_owned());
         }
-        // What the file itself says of Arrow types is not asked: everything that is known has its type here.
+        // The file's own word on Arrow types does not count: every known column has its type here.
         let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let found = ArrowReaderMetadata::try_new(Arc::clone(&metadata), plain).map_err(|e| e.to_string())?;
         let schema = readable_schema(found.schema())?;
@@ -230,12 +231,12 @@ impl SealedFile {
         })
     }
 
-    /// Rows still to come, as the file's footer has it.
+    /// Counts the rows still to come, as the file's footer has it.
     pub(super) fn left(&self) -> u64 {
         self.left
     }
 
-    /// The next batch, `None` after the last.
+    /// Returns the next batch, `None` after the last.
     pub(super) fn next_batch(&mut self) -> Result<Option<RecordBatch>, String> {
         let reader = &mut self.reader;
         let batch = guarded(|| reader.next().transpose().map_err(|e| e.to_string()))?;

@@ -51,7 +51,7 @@ impl OpenSegment {
         self.opened
     }
 
-    /// The stream's file for another thread, which makes it survive a crash of the kernel.
+    /// Hands the stream's file to another thread, which makes it survive a crash of the kernel.
     pub(super) fn flusher(&self) -> Result<Flusher, CaptureError> {
         let failed = |e| CaptureError::io(&self.path, "open it again", RECORDING_STOPPED, e);
         let file = self.file.try_clone().map_err(failed)?;
@@ -77,9 +77,9 @@ impl OpenSegment {
         Ok(())
     }
 
-    /// The batch as stream messages. Columns that no event had yet are left out, as nulls are as
-    /// large as values before compression; the first event that has one starts a new stream.
-    /// LZ4 makes a mixed batch six times smaller and costs less than writing it would.
+    /// Encodes the batch as stream messages. Columns that no event had yet are left out, as nulls are as large as
+    /// values before compression; the first event that has one starts a new stream. LZ4 makes a mixed batch six times
+    /// smaller and costs less than writing it would.
     fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
         let mut columns = self.columns.clone();
         let used =

@@ -19,8 +19,8 @@ pub(super) struct Found {
     pub(super) sha256: Option<String>,
 }
 
-/// What the sums in a manifest say of its list of segments. A recorder keeps the two equal in every manifest that it
-/// stores, whatever it seals or gives up, so that no crash makes them differ.
+/// How the totals in a manifest compare with its list of segments. A recorder keeps the two equal in every manifest
+/// that it stores, whatever it seals or gives up, so that no crash makes them differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Balance {
     /// They are the sums over the list.
@@ -109,8 +109,8 @@ pub(super) fn in_sequence(mut found: Vec<Found>, dropped: u64, balance: Balance,
     parts
 }
 
-/// Whether a segment of this span was written before one of that span. A record may come late, so that it is older than
-/// every record of a short segment before its own. The midpoint of its segment is not.
+/// Returns whether a segment of this span was written before one of that span. A record may come late, so that it is
+/// older than every record of a short segment before its own. The midpoint of its segment is not.
 const fn is_before(span: (u64, u64), that: (u64, u64)) -> bool {
     span.0 < that.0 && span.0.midpoint(span.1) < that.0.midpoint(that.1)
 }

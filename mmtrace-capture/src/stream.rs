@@ -42,17 +42,17 @@ pub(super) struct StreamFile {
     done: bool,
 }
 
-/// Whether a body ends where its last buffer does, up to padding. A length that is too large
-/// would otherwise pass for a file that was cut.
+/// Returns whether a body ends where its last buffer does, up to padding. A length that is too large would otherwise
+/// pass for a file that was cut.
 fn fits(batch: arrow_ipc::RecordBatch<'_>, body: u64) -> bool {
     let mut ends = batch.buffers().into_iter().flatten().map(|b| b.offset().checked_add(b.length()));
     let end = ends.try_fold(0, |last, end| Some(end?.max(last))).and_then(|end| u64::try_from(end).ok());
     end.is_some_and(|end| end <= body && body - end < MAX_PADDING)
 }
 
-/// How many bytes the buffers of a batch become: those that are compressed claim it, and the decoder makes no more.
-/// Buffers that lie in the same place count as often as they are used. `None` for a claim, or a codec, that no recorder
-/// of ours makes.
+/// Counts the bytes that the buffers of a batch become: those that are compressed claim it, and the decoder makes no
+/// more. Buffers that lie in the same place count as often as they are used. `None` for a claim, or a codec, that no
+/// recorder of ours makes.
 fn inflates(batch: arrow_ipc::RecordBatch<'_>, body: &[u8]) -> Option<u64> {
     let compressed = match batch.compression() {
         None => false,
@@ -75,7 +75,7 @@ fn inflates(batch: arrow_ipc::RecordBatch<'_>, body: &[u8]) -> Option<u64> {
     (total <= MAX_BODY).then_some(total)
 }
 
-/// What a buffer claims that is stored as it is.
+/// The claim of a buffer that is stored as it is.
 const STORED: i64 = -1;
 
 /// Checks a schema before it is converted: parts of it may be used more than once, and are copied as often.
@@ -99,14 +99,14 @@ fn check_fields(schema: arrow_ipc::Schema<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// The capture that a schema names.
+/// Returns the capture that a schema names.
 fn capture_of(schema: arrow_ipc::Schema<'_>) -> Option<&str> {
     let pair = schema.custom_metadata()?.iter().find(|pair| pair.key() == Some(KEY))?;
     Some(pair.value().unwrap_or_default())
 }
 
-/// Why a stream's file belongs to another capture than the expected one; `None` if it does not, or has no schema that can
-/// be read.
+/// Says why a stream's file belongs to another capture than the expected one; `None` if it does not, or has no schema
+/// that can be read.
 pub(super) fn names_another(path: &Path, expected: Expected) -> Option<&'static str> {
     match StreamFile::open(path, expected).ok()?.message() {
         Ok(Message::Foreign(what)) => Some(what),
@@ -114,10 +114,10 @@ pub(super) fn names_another(path: &Path, expected: Expected) -> Option<&'static 
     }
 }
 
-/// Written behind a stream that nothing is added to any more: the end of an Arrow stream, twice.
+/// The mark that ends a finished stream: the end of an Arrow stream, twice. The crate's front page describes it.
 pub(super) const FINISHED: [u8; 16] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
-/// Whether a recorder has finished this stream: all that it wrote is there.
+/// Returns whether a recorder has finished this stream: all that it wrote is there.
 pub(super) fn is_finished(path: &Path) -> bool {
     let Ok((mut file, length)) = file::open(path) else { return false };
     let mut end = [0; FINISHED.len()];
@@ -125,7 +125,7 @@ pub(super) fn is_finished(path: &Path) -> bool {
     file.seek(SeekFrom::Start(at)).is_ok() && file.read_exact(&mut end).is_ok() && end == FINISHED
 }
 
-/// What the next message turned out to be.
+/// The next message, as far as it is there.
 enum Message {
     Bytes(Vec<u8>),
     /// A schema that names another capture: why it is not read.
@@ -153,7 +153,7 @@ impl StreamFile {
         })
     }
 
-    /// The next batch; `None` at the end of the file or of its last complete batch.
+    /// Returns the next batch; `None` at the end of the file or of its last complete batch.
     ///
     /// # Errors
     ///

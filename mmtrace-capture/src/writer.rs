@@ -48,7 +48,7 @@ impl Default for WriterOptions {
 }
 
 impl WriterOptions {
-    /// A flight recorder of so many bytes; without a number, everything is kept.
+    /// Returns the options of a flight recorder that keeps so many bytes; without a number, everything is kept.
     ///
     /// Small segments: what is removed is removed by whole ones. A row takes one or two bytes when it is
     /// sealed and six or so while its segment is open, which is then a tenth of the whole.
@@ -61,7 +61,7 @@ impl WriterOptions {
     }
 }
 
-/// What is known only when a recording ends.
+/// Facts that are known only when a recording ends.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FinalInfo {
     /// When it ended, nanoseconds of `CLOCK_MONOTONIC`.
@@ -106,8 +106,8 @@ impl CaptureWriter {
     /// # Errors
     ///
     /// [`CaptureError::Occupied`] or [`CaptureError::Link`] when something is there, [`CaptureError::Foreign`] or
-    /// [`CaptureError::Exposed`] when others can put something into it, [`CaptureError::InUse`] when another recorder is
-    /// faster, or an I/O error.
+    /// [`CaptureError::Exposed`] when others can put something into it, [`CaptureError::InUse`] when another recorder
+    /// is faster, or an I/O error.
     pub fn create(
         dir: &Path,
         context: &Context,
@@ -145,18 +145,18 @@ impl CaptureWriter {
     ///
     /// # Errors
     ///
-    /// What went wrong on disk; [`CaptureError::Stopped`] after that.
+    /// The error of the disk; [`CaptureError::Stopped`] after that.
     #[inline]
     pub fn append(&mut self, record: &Record) -> Result<(), CaptureError> {
         self.builder.append(record);
         if self.builder.rows() >= BATCH_ROWS { self.flush() } else { Ok(()) }
     }
 
-    /// Whether a batch can be added without waiting for the thread.
+    /// Returns whether a batch can be added without waiting for the thread.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        // A thread that has ended takes nothing, and the next batch says why. Beside the batch, a segment may be opened and
-        // another one sealed.
+        // A thread that has ended takes nothing, and the next batch says why. Beside the batch, a segment may be opened
+        // and another one sealed.
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
             || self.unfinished.load(Ordering::Relaxed) + 3 <= self.options.queue.max(3)
     }
@@ -218,14 +218,14 @@ impl CaptureWriter {
         Ok(answer)
     }
 
-    /// Whether the capture is still at the path where it was begun. If not, its folder was renamed, and what is at the
-    /// path now is another's.
+    /// Returns whether the capture is still at the path where it was begun. If not, its folder was renamed, and what is
+    /// at the path now is another's.
     #[must_use]
     pub fn is_in_place(&self) -> bool {
         self.folder.is_in_place().unwrap_or(false)
     }
 
-    /// Records refused because of their kind.
+    /// Counts the records that were refused because of their kind.
     #[must_use]
     pub fn unknown(&self) -> u64 {
         self.builder.unknown()
@@ -251,7 +251,7 @@ impl CaptureWriter {
         }
     }
 
-    /// Why the thread ended early.
+    /// Returns why the thread ended early.
     fn failure(&mut self) -> CaptureError {
         match self.join() {
             Err(e) => e,
@@ -303,7 +303,7 @@ impl Disk {
                     }
                 }
                 Ok(Job::Seal) => self.seal()?,
-                // What cannot be kept elsewhere is no reason to stop here.
+                // A copy that cannot be kept elsewhere is no reason to stop here.
                 Ok(Job::Dump(dir, done)) => drop(done.send(self.dump(&dir))),
                 Ok(Job::Finish(info)) => {
                     self.manifest.state = State::Complete;
@@ -369,7 +369,7 @@ impl Disk {
         Ok(())
     }
 
-    /// The sealed segments as a capture of their own.
+    /// Keeps the sealed segments as a capture of their own.
     fn dump(&self, dir: &Path) -> Result<u64, CaptureError> {
         let place = match dir.file_name() {
             Some(name) if dir.parent() == self.folder.path().parent() => Some(self.folder.beside(name)),
