@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// Rows after which a writer closes a batch.
-pub const BATCH_ROWS: usize = 16_384;
+pub(super) const BATCH_ROWS: usize = 16_384;
 
 /// A bitmap, one bit per row, least significant first as Arrow has it. Empty until a bit is set.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ impl Bits {
         self.0[byte] |= 1 << (row & 7);
     }
 
-    /// The first `rows` bits, as the builder whose result Arrow takes.
+    /// Returns the first `rows` bits, as the builder whose result Arrow takes.
     fn builder(mut self, rows: usize) -> BooleanBufferBuilder {
         self.0.resize(rows.div_ceil(8), 0);
         let mut bits = BooleanBufferBuilder::new(rows);
@@ -118,7 +118,7 @@ impl Cells {
         }
     }
 
-    /// The column, or `None` when no row has a value. Leaves it empty for the next batch.
+    /// Returns the column, or `None` when no row has a value. Leaves it empty for the next batch.
     fn finish(
         &mut self,
         ty: FieldType,
@@ -149,22 +149,22 @@ impl Cells {
     }
 }
 
-/// What to do for one field of a kind.
+/// Where a field of a kind is in its record, and in which column.
 #[derive(Clone, Copy, Debug)]
-struct Step {
+struct FieldPlace {
     column: Column,
     slot: Slot,
 }
 
-/// What to do for one kind.
+/// The fields of one kind that the kernel has.
 #[derive(Clone, Debug)]
-struct Plan {
+struct KindFields {
     key: i32,
-    steps: Vec<Step>,
+    places: Vec<FieldPlace>,
 }
 
-/// A column without values. A dictionary column has its names nevertheless: a stream would
-/// send them again after a batch that has others.
+/// Returns a column without values. A dictionary column has its names nevertheless: a stream would send them again
+/// after a batch that has others.
 fn new_nulls(schema: &Schema, column: Column, names: &Names, rows: usize) -> ArrayRef {
     let nulls = new_null_array(schema.field(FIXED.len() + column as usize).data_type(), rows);
     match (names.column(column), nulls.as_any().downcast_ref::<DictionaryArray<DictionaryKey>>()) {
@@ -175,30 +175,30 @@ fn new_nulls(schema: &Schema, column: Column, names: &Names, rows: usize) -> Arr
 
 /// A finished batch, with what the manifest says about it.
 #[derive(Clone, Debug)]
-pub struct Batch {
+pub(super) struct Batch {
     /// The rows, in the capture's schema.
-    pub rows: RecordBatch,
+    pub(super) rows: RecordBatch,
     /// Smallest `ts`, nanoseconds of `CLOCK_MONOTONIC`.
-    pub first_ts: u64,
+    pub(super) first_ts: u64,
     /// Largest `ts`.
-    pub last_ts: u64,
+    pub(super) last_ts: u64,
     /// Rows by kind, in the order of [`SPECS`].
-    pub kinds: Vec<u64>,
+    pub(super) kinds: Vec<u64>,
     /// Events that `loss` rows say are missing.
-    pub lost: u64,
+    pub(super) lost: u64,
     /// Events that `missed` rows say are missing.
-    pub missed: u64,
+    pub(super) missed: u64,
     /// Until when events may be missing that rows tell of, nanoseconds; 0: none are.
-    pub missing_until: u64,
+    pub(super) missing_until: u64,
 }
 
 /// Collects records, column by column. A column that an event does not have costs it
 /// nothing: nulls are filled in when the column next gets a value, or at the end.
 #[derive(Debug)]
-pub struct BatchBuilder {
+pub(super) struct BatchBuilder {
     schema: SchemaRef,
     names: Arc<Names>,
-    plans: Vec<Option<Plan>>,
+    fields_of_kinds: Vec<Option<KindFields>>,
     ts: Vec<u64>,
     cpu: Vec<u16>,
     pid: Vec<u32>,
@@ -216,22 +216,21 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// A builder for the events of one recording. Columns that its kernel's events lack stay null.
-    #[must_use]
-    pub fn new(context: &Context) -> Self {
+    /// Returns a builder for the events of one recording. Columns that its kernel's events lack stay null.
+    pub(super) fn new(context: &Context) -> Self {
         let schema = schema();
         let names = Arc::new(Names::new(context));
-        let mut plans = vec![None; 1 + SPECS.iter().map(|s| usize::from(s.kind as u16)).max().unwrap_or(0)];
+        let mut fields_of_kinds = vec![None; 1 + SPECS.iter().map(|s| usize::from(s.kind as u16)).max().unwrap_or(0)];
         for (key, spec) in SPECS.iter().enumerate() {
             let absent = context.probe(spec.kind).map_or(&[][..], |p| &p.absent);
             let present = spec.fields.iter().filter(|f| !absent.iter().any(|a| a == f.column.name()));
-            let steps = present.map(|f| Step { column: f.column, slot: f.slot }).collect();
-            plans[usize::from(spec.kind as u16)] = Some(Plan { key: key as i32, steps });
+            let places = present.map(|f| FieldPlace { column: f.column, slot: f.slot }).collect();
+            fields_of_kinds[usize::from(spec.kind as u16)] = Some(KindFields { key: key as i32, places });
         }
         let nulls = Column::ALL.iter().map(|c| new_nulls(&schema, *c, &names, BATCH_ROWS)).collect();
         Self {
             names,
-            plans,
+            fields_of_kinds,
             ts: Vec::with_capacity(BATCH_ROWS),
             cpu: Vec::with_capacity(BATCH_ROWS),
             pid: Vec::with_capacity(BATCH_ROWS),
@@ -251,8 +250,8 @@ impl BatchBuilder {
 
     /// Adds one record. `false`, and counted in [`BatchBuilder::unknown`], when this build does not know its kind.
     #[inline]
-    pub fn append(&mut self, record: &Record) -> bool {
-        let Some(Some(plan)) = self.plans.get(usize::from(record.kind)) else {
+    pub(super) fn append(&mut self, record: &Record) -> bool {
+        let Some(Some(of_kind)) = self.fields_of_kinds.get(usize::from(record.kind)) else {
             self.unknown += 1;
             return false;
         };
@@ -261,13 +260,13 @@ impl BatchBuilder {
         self.cpu.push(record.cpu);
         self.pid.push(record.tgid);
         self.tid.push(record.tid);
-        self.kind.push(plan.key);
+        self.kind.push(of_kind.key);
         if record.mm != 0 {
             put(&mut self.mm, row, record.mm);
             self.mm_valid.set(row);
         }
-        for step in &plan.steps {
-            self.cells[step.column as usize].put(row, step.slot.get(record), step.column, &self.names);
+        for place in &of_kind.places {
+            self.cells[place.column as usize].put(row, place.slot.get(record), place.column, &self.names);
         }
         if record.kind < Kind::Loss as u16 {
             return true;
@@ -287,25 +286,23 @@ impl BatchBuilder {
         }
     }
 
-    /// Rows so far.
+    /// Counts the rows so far.
     #[inline]
-    #[must_use]
-    pub fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         self.ts.len()
     }
 
-    /// Records refused because of their kind, since the builder was made.
-    #[must_use]
-    pub fn unknown(&self) -> u64 {
+    /// Counts the records that were refused because of their kind.
+    pub(super) fn unknown(&self) -> u64 {
         self.unknown
     }
 
-    /// The rows so far as a batch, `None` when there are none; the builder starts over.
+    /// Returns the rows so far as a batch, `None` when there are none. The builder starts over.
     ///
     /// # Errors
     ///
     /// When Arrow refuses the columns, which would be a fault of this module.
-    pub fn finish(&mut self) -> Result<Option<Batch>, ArrowError> {
+    pub(super) fn finish(&mut self) -> Result<Option<Batch>, ArrowError> {
         let rows = self.rows();
         if rows == 0 {
             return Ok(None);

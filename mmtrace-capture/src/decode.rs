@@ -6,9 +6,9 @@ use arrow_array::types::{ArrowPrimitiveType, Int32Type, UInt16Type, UInt32Type, 
 use arrow_array::{Array, BooleanArray, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
 use mmtrace_common::{Column, FieldType, Kind, Record, spec};
 
-/// What became of a batch's rows.
+/// How many of a batch's rows became records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Decoded {
+pub(super) struct Decoded {
     /// Rows turned into records.
     pub records: u64,
     /// Rows skipped because this build does not know their kind, or one of their names.
@@ -40,7 +40,7 @@ impl Named<'_> {
 }
 
 impl Cells<'_> {
-    /// The raw bits of a row, 0 for null.
+    /// Returns the raw bits of a row, 0 for null.
     fn raw(&self, row: usize) -> Result<u64, Unknown> {
         Ok(match self {
             Self::U64(a) if a.is_valid(row) => a.value(row),
@@ -89,7 +89,7 @@ fn named<'a>(
 /// # Errors
 ///
 /// When a fixed column is missing or a column has another type than its name says. `out` is then unchanged.
-pub(crate) fn decode(names: &Names, batch: &RecordBatch, out: &mut Vec<Record>) -> Result<Decoded, String> {
+pub(super) fn decode(names: &Names, batch: &RecordBatch, out: &mut Vec<Record>) -> Result<Decoded, String> {
     let ts = fixed::<UInt64Type>(batch, "ts")?;
     let cpu = fixed::<UInt16Type>(batch, "cpu")?;
     let pid = fixed::<UInt32Type>(batch, "pid")?;

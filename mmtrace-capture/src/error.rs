@@ -1,4 +1,4 @@
-//! What can go wrong with a capture, and what that means for it.
+//! Errors of writing or opening a capture, and what each means for it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ pub enum CaptureError {
     /// The place where a new capture should go is taken.
     #[error("{} exists and is not a capture; it is left alone, choose another place", path.display())]
     Occupied {
-        /// What is in the way.
+        /// The path that is taken.
         path: PathBuf,
     },
     /// A folder with files of a capture and something else: more than a capture, and not ours to move or remove.
@@ -78,7 +78,7 @@ pub enum CaptureError {
     Foreign {
         /// The folder.
         path: PathBuf,
-        /// To whom it belongs.
+        /// Its owner.
         owner: u32,
         /// The effective user.
         own: u32,
@@ -105,7 +105,7 @@ pub enum CaptureError {
         path: PathBuf,
         /// The operation, as a verb with its object.
         doing: &'static str,
-        /// Who called sudo.
+        /// The user who called sudo.
         user: String,
     },
     /// Another recorder is at work there.
@@ -156,17 +156,22 @@ pub enum CaptureError {
     },
 }
 
-/// What a failure in the middle of a recording leaves behind.
+/// The consequence of a failure in the middle of a recording.
 pub(super) const RECORDING_STOPPED: &str =
     "recording stopped; sealed segments stay valid and the open one is readable up to its last complete batch";
 
-/// What a failure before the first event leaves behind.
+/// The consequence of a failure before the first event.
 pub(super) const NOTHING_RECORDED: &str = "nothing was recorded";
 
-/// What a failure to open leaves behind.
+/// The consequence of a failure to open.
 pub(super) const NOTHING_READ: &str = "nothing was read";
 
 impl CaptureError {
+    /// Reports an encoder's refusal in the middle of a recording.
+    pub(super) fn encode(path: &Path, error: &dyn std::error::Error) -> Self {
+        Self::Encode { path: path.to_path_buf(), reason: error.to_string(), consequence: RECORDING_STOPPED }
+    }
+
     /// Sorts an I/O error into its kind.
     pub(super) fn io(path: &Path, doing: &'static str, consequence: &'static str, source: io::Error) -> Self {
         let path = path.to_path_buf();
@@ -179,7 +184,7 @@ impl CaptureError {
     }
 }
 
-/// What has no room: a file may be limited where the disk is not.
+/// Says what has no room: a file may be limited where the disk is not.
 fn full(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::FileTooLarge => "the file may not grow any more: see ulimit -f, and the file system's own limit",

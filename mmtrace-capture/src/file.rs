@@ -6,13 +6,13 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Opens a regular file for reading, and returns its length as well. Anything else would wait for a writer, never end,
-/// or do something when it is opened. `follow`: through a symbolic link.
-pub(super) fn open(path: &Path, follow: bool) -> io::Result<(File, u64)> {
+/// or do something when it is opened. A symbolic link is not followed: who put it there would choose what is read.
+pub(super) fn open(path: &Path) -> io::Result<(File, u64)> {
     // Asked before: a device may act on being opened.
-    check(&if follow { fs::metadata(path) } else { fs::symlink_metadata(path) }?)?;
-    let links = if follow { 0 } else { libc::O_NOFOLLOW };
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | links).open(path)?;
-    // And after: it may be another one by now.
+    check(&fs::symlink_metadata(path)?)?;
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    // Asked again: it may be another one by now.
     let metadata = file.metadata()?;
     check(&metadata)?;
     Ok((file, metadata.len()))
@@ -25,7 +25,7 @@ fn check(metadata: &Metadata) -> io::Result<()> {
     }
 }
 
-/// What it is; `None`: a regular file.
+/// Says what a file is; `None`: a regular file.
 pub(super) fn other(metadata: &Metadata) -> Option<&'static str> {
     let kind = metadata.file_type();
     let kinds = [
@@ -45,8 +45,8 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
 
-    fn refused(path: &Path, follow: bool) -> String {
-        open(path, follow).expect_err("it is not regular").to_string()
+    fn refused(path: &Path) -> String {
+        open(path).expect_err("it is not regular").to_string()
     }
 
     #[test]
@@ -56,19 +56,17 @@ mod tests {
         fs::write(at("plain"), b"four").expect("written");
         symlink(at("plain"), at("link")).expect("linked");
         symlink(at("loop"), at("loop")).expect("linked");
-        symlink("/dev/zero", at("zero")).expect("linked");
         let fifo = std::process::Command::new("mkfifo").arg(at("fifo")).status().expect("mkfifo runs");
         assert!(fifo.success());
         let _socket = UnixListener::bind(at("socket")).expect("bound");
 
-        assert_eq!(open(&at("plain"), false).expect("it is regular").1, 4);
-        assert_eq!(open(&at("link"), true).expect("it leads to one").1, 4);
-        assert_eq!(refused(&at("link"), false), "it is a symbolic link, not a regular file");
-        assert_eq!(refused(&at("fifo"), true), "it is a FIFO, not a regular file");
-        assert_eq!(refused(&at("socket"), true), "it is a socket, not a regular file");
-        assert_eq!(refused(&at("zero"), true), "it is a device, not a regular file");
-        assert_eq!(refused(dir.path(), true), "it is a directory, not a regular file");
-        assert!(open(&at("loop"), true).is_err());
-        assert!(open(&at("none"), true).is_err());
+        assert_eq!(open(&at("plain")).expect("it is regular").1, 4);
+        assert_eq!(refused(&at("link")), "it is a symbolic link, not a regular file");
+        assert_eq!(refused(&at("loop")), "it is a symbolic link, not a regular file");
+        assert_eq!(refused(&at("fifo")), "it is a FIFO, not a regular file");
+        assert_eq!(refused(&at("socket")), "it is a socket, not a regular file");
+        assert_eq!(refused(Path::new("/dev/zero")), "it is a device, not a regular file");
+        assert_eq!(refused(dir.path()), "it is a directory, not a regular file");
+        assert!(open(&at("none")).is_err());
     }
 }

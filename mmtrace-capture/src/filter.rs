@@ -31,11 +31,11 @@ const MAX_DEPTH: usize = 64;
 pub struct FilterError {
     /// Where, in characters from 1.
     pub position: usize,
-    /// What is wrong.
+    /// The mistake, in words.
     pub message: String,
 }
 
-/// What can be compared.
+/// A column that can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subject {
     Ts,
@@ -135,7 +135,7 @@ impl Subject {
         })
     }
 
-    /// The number that a name stands for.
+    /// Returns the number that a name stands for.
     fn named(self, names: &Names, name: &str) -> Result<i128, String> {
         let unknown = |kind: &str, known: &[String]| {
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -176,7 +176,7 @@ impl Filter {
         }
     }
 
-    /// Whether a record passes; `comm` is the name of its task, if that is known.
+    /// Returns whether a record passes; `comm` is the name of its task, if that is known.
     #[must_use]
     pub fn matches(&self, names: &Names, record: &Record, comm: Option<Comm>) -> bool {
         self.0.matches(names, record, comm)
@@ -212,7 +212,7 @@ impl<'a> Parser<'a> {
         FilterError { position: self.text[..self.at].chars().count() + 1, message }
     }
 
-    /// The next token; empty at the end. Blanks before it are consumed.
+    /// Returns the next token; empty at the end. Blanks before it are consumed.
     fn peek(&mut self) -> &'a str {
         let rest = self.text[self.at..].trim_start();
         self.at = self.text.len() - rest.len();

@@ -34,7 +34,7 @@ const MAX_LINKS: usize = 40;
 
 const PRIVATE_FOLDER: Mode = Mode::RWXU;
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
-/// Who may plant something.
+/// Modes that let others plant something.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// A name in a folder that is held.
@@ -113,7 +113,7 @@ fn open_parent(path: &Path, owners: &Owners) -> io::Result<OwnedFd> {
     Ok(at)
 }
 
-/// Under sudo, what is denied is denied to who called it.
+/// Names the user who called sudo where that user is denied something.
 fn denied(path: &Path, owners: &Owners, doing: &'static str, error: io::Error) -> CaptureError {
     match owners.rights().who() {
         Some(user) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -124,8 +124,8 @@ fn denied(path: &Path, owners: &Owners, doing: &'static str, error: io::Error) -
 }
 
 impl Place {
-    /// The place at a path, whether something is there or not; `None` when the folder in which it would be does not
-    /// exist.
+    /// Returns the place at a path, whether something is there or not; `None` when the folder in which it would be does
+    /// not exist.
     pub(super) fn at(path: &Path) -> Result<Option<Self>, CaptureError> {
         let failed = |doing, e| CaptureError::io(path, doing, NOTHING_RECORDED, e);
         let owners = Owners::here().map_err(|e| failed("find out who called sudo", e))?;
@@ -146,7 +146,7 @@ impl Place {
         Ok(Some(Self { parent: Arc::new(parent), name: name.to_owned(), path: path.to_path_buf(), owners }))
     }
 
-    /// The place of another name in the same folder.
+    /// Returns the place of another name in the same folder.
     pub(super) fn beside(&self, name: &OsStr) -> Self {
         Self { name: name.to_owned(), path: self.path.with_file_name(name), ..self.clone() }
     }
@@ -159,7 +159,7 @@ impl Place {
         &self.name
     }
 
-    /// The folder that is there; `None` when nothing is.
+    /// Opens the folder that is there; `None` when nothing is.
     ///
     /// # Errors
     ///
@@ -181,7 +181,7 @@ impl Place {
         let stat = fstat(&held).map_err(|e| failed(e.into()))?;
         let Some(rights) = self.owners.rights_of(stat.st_uid) else {
             let path = self.path.clone();
-            return Err(CaptureError::Foreign { path, owner: stat.st_uid, own: crate::identity::effective() });
+            return Err(CaptureError::Foreign { path, owner: stat.st_uid, own: crate::identity::effective_uid() });
         };
         // The same folder once more, to look into it: with its owner's rights.
         let file = rights.with(|| Ok(openat(&held, ".", LIST, Mode::empty())?)).map_err(failed)?;
@@ -225,7 +225,7 @@ impl Place {
         denied(&self.path, &self.owners, "create it", error)
     }
 
-    /// The folder that is there, if it is empty and only its owner may write into it.
+    /// Opens the folder that is there, if it is empty and only its owner may write into it.
     fn taken(&self) -> Result<Folder, CaptureError> {
         let gone = || CaptureError::io(&self.path, "open it", NOTHING_RECORDED, Errno::NOENT.into());
         let mut folder = self.folder()?.ok_or_else(gone)?;
@@ -255,23 +255,23 @@ impl Place {
 }
 
 impl Folder {
-    /// What it was called when it was opened: for messages.
+    /// Returns the path by which it was opened: for messages.
     pub(super) fn path(&self) -> &Path {
         self.place.path()
     }
 
-    /// A file's path, for messages.
+    /// Returns a file's path, for messages.
     pub(super) fn at(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
 
-    /// The place of another name in the folder that this one was in when it was opened.
+    /// Returns the place of another name in the folder that this one was in when it was opened.
     pub(super) fn beside(&self, name: &OsStr) -> Place {
         self.place.beside(name)
     }
 
-    /// Under sudo, makes root's folder that of who called it: what is written into it is then theirs. Where the file
-    /// system cannot do that, it stays root's.
+    /// Gives root's folder to the user who called sudo: what is written into it is then theirs. Where the file system
+    /// cannot do that, it stays root's.
     fn give(&mut self) {
         let rights = self.place.owners.rights();
         if let (Some(user), None) = (rights.who(), self.rights.who())
@@ -281,7 +281,7 @@ impl Folder {
         }
     }
 
-    /// Whether its name is still its own.
+    /// Returns whether its name is still its own.
     pub(super) fn is_in_place(&self) -> io::Result<bool> {
         let (held, named) = (fstat(&self.file)?, self.place.stat()?);
         Ok((held.st_dev, held.st_ino) == (named.st_dev, named.st_ino))
@@ -293,18 +293,18 @@ impl Folder {
         !matches!(self.file.try_lock(), Err(TryLockError::WouldBlock))
     }
 
-    /// Whether another process writes a capture in it.
+    /// Returns whether another process writes a capture in it.
     pub(super) fn is_locked(&self) -> bool {
         matches!(self.file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
 
-    /// A new file that only its owner can read.
+    /// Creates a file that only its owner can read.
     pub(super) fn create(&self, name: &str) -> io::Result<File> {
         let name = OsStr::new(name);
         self.rights.with(|| open_beneath(self.file.as_fd(), name, NEW, PRIVATE_FILE).map(File::from))
     }
 
-    /// A regular file, to read.
+    /// Opens a regular file for reading.
     pub(super) fn open(&self, name: &str) -> io::Result<File> {
         let name = OsStr::new(name);
         let file = self.rights.with(|| open_beneath(self.file.as_fd(), name, OLD, Mode::empty()))?;
@@ -349,7 +349,7 @@ impl Folder {
         io::copy(&mut from, &mut to).map(drop)
     }
 
-    /// What is in it.
+    /// Lists the names in it.
     pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
         self.rights.with(|| {
             let mut names = Vec::new();
@@ -364,7 +364,7 @@ impl Folder {
         })
     }
 
-    /// Whether this is a regular file, and of an owner whom we trust.
+    /// Returns whether this is a regular file, and of an owner whom we trust.
     pub(super) fn is_our_file(&self, name: &OsStr) -> io::Result<bool> {
         let stat = self.rights.with(|| Ok(statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW)?))?;
         Ok(is_file(&stat) && self.place.owners.rights_of(stat.st_uid).is_some())

@@ -30,7 +30,7 @@ pub struct User {
 }
 
 impl User {
-    /// The user with this number. One whom the user database does not have belongs to `nogroup` alone.
+    /// Finds the user with this number. One whom the user database does not have belongs to `nogroup` alone.
     ///
     /// # Errors
     /// The user database cannot be read.
@@ -42,7 +42,7 @@ impl User {
         Ok(found.unwrap_or_else(|| Self { uid, gid: NO_GROUP, groups: vec![NO_GROUP], name: None, home: None }))
     }
 
-    /// The user with this name; `None` where there is none.
+    /// Finds the user with this name; `None` where there is none.
     ///
     /// # Errors
     /// The user database cannot be read.
@@ -54,16 +54,16 @@ impl User {
         })
     }
 
-    /// Who called sudo: `SUDO_UID` and `SUDO_GID`, which mean something only where this process is root. `None` when
-    /// nobody did, or the number is none.
+    /// Finds the user who called sudo: `SUDO_UID` and `SUDO_GID`, which mean something only where this process is root.
+    /// `None` when nobody did, or the number is none.
     ///
     /// # Errors
     /// The user database cannot be read.
     pub fn invoking() -> io::Result<Option<Self>> {
-        if effective() != 0 {
+        if effective_uid() != 0 {
             return Ok(None);
         }
-        let variable = |name| std::env::var_os(name).and_then(|value| number(&value));
+        let variable = |name| std::env::var_os(name).and_then(|value| parse_uid(&value));
         let Some(uid) = variable("SUDO_UID") else { return Ok(None) };
         let mut user = Self::by_uid(uid)?;
         if let Some(gid) = variable("SUDO_GID")
@@ -85,15 +85,15 @@ impl fmt::Display for User {
     }
 }
 
-/// The effective user of this process.
+/// Returns the effective user of this process.
 #[must_use]
-pub fn effective() -> u32 {
+pub fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// A user or group as a number. The largest is none: to the kernel it means "as it is".
+/// Parses the number of a user or group. The largest is none: the kernel takes it for "leave as it is".
 #[must_use]
-pub fn number(text: &OsStr) -> Option<u32> {
+pub fn parse_uid(text: &OsStr) -> Option<u32> {
     let text = text.to_str().filter(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit()))?;
     text.parse().ok().filter(|n| *n != u32::MAX)
 }
@@ -125,7 +125,7 @@ fn lookup(
     }
 }
 
-/// A C string; `None` for a null pointer.
+/// Copies a C string; `None` for a null pointer.
 ///
 /// # Safety
 /// The pointer is null, or to a string that ends with a zero and is not changed meanwhile.
@@ -134,7 +134,7 @@ unsafe fn string(text: *const libc::c_char) -> Option<OsString> {
     (!text.is_null()).then(|| OsString::from_vec(unsafe { CStr::from_ptr(text) }.to_bytes().to_vec()))
 }
 
-/// The groups that the group database has for a user, and `gid`.
+/// Lists the groups that the group database has for a user, and `gid`.
 fn groups(name: &OsStr, gid: u32) -> Vec<u32> {
     let Ok(name) = CString::new(name.as_bytes()) else { return vec![gid] };
     let mut groups: Vec<libc::gid_t> = vec![0; 64];
@@ -173,9 +173,9 @@ mod tests {
             ("0x10", None),
             ("root", None),
         ] {
-            assert_eq!(number(OsStr::new(text)), means, "{text:?}");
+            assert_eq!(parse_uid(OsStr::new(text)), means, "{text:?}");
         }
-        assert_eq!(number(OsStr::from_bytes(b"1\xff")), None);
+        assert_eq!(parse_uid(OsStr::from_bytes(b"1\xff")), None);
     }
 
     #[test]

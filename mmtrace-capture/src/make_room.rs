@@ -2,15 +2,15 @@
 
 use super::error::{CaptureError, NOTHING_RECORDED};
 use super::folder::{Folder, Place};
-use super::manifest::{self, Manifest};
-use super::segment::is_segment_file;
+use super::layout::{CaptureFile, MANIFEST};
+use super::manifest::Manifest;
 use std::ffi::OsString;
 use std::fs::{OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// What is at a place.
+/// The occupant of a place.
 enum Occupant {
     Nothing,
     EmptyDir(Folder),
@@ -37,17 +37,17 @@ fn occupant(place: &Place) -> Result<Occupant, CaptureError> {
         Err(_) => return Err(CaptureError::Occupied { path: path.to_path_buf() }),
     }
     for name in &names {
-        let named = name.to_str().is_some_and(|n| n == manifest::FILE || n == manifest::TEMP || is_segment_file(n));
-        if !named || !folder.is_our_file(name).map_err(|e| failed(path, "look into it", e))? {
+        let file = name.to_str().and_then(CaptureFile::parse);
+        if file.is_none() || !folder.is_our_file(name).map_err(|e| failed(path, "look into it", e))? {
             return Err(CaptureError::Mixed { path: path.to_path_buf(), what: name.into() });
         }
     }
-    // As long as anything is left of it, it is known for a capture.
-    names.sort_by_key(|name| name == manifest::FILE);
+    // The manifest goes last: while anything is left, it is known for a capture.
+    names.sort_by_key(|name| name == MANIFEST);
     Ok(Occupant::Capture(folder, names))
 }
 
-/// Whether a recorder is writing the capture.
+/// Returns whether a recorder is writing the capture.
 pub(super) fn is_locked(dir: &Path) -> bool {
     // A FIFO must not keep us waiting.
     let folder = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK).open(dir);

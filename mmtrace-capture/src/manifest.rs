@@ -1,26 +1,24 @@
 //! The small file beside the segments: everything a replay must know besides the events.
 
+use super::capture_id::CaptureId;
 use super::error::{CaptureError, NOTHING_READ};
 use super::file;
 use super::folder::Folder;
+use super::layout::{CaptureFile, MANIFEST, NEW_MANIFEST};
 use mmtrace_model::bounded;
 use mmtrace_model::context::Context;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::Path;
 
-/// Its file name.
-pub(super) const FILE: &str = "manifest.json";
-/// The name it is written under before it replaces the old one.
-pub(super) const TEMP: &str = "manifest.json.tmp";
-
 const FORMAT: &str = "mmtrace-capture";
 const MAJOR: u32 = 1;
-const MINOR: u32 = 0;
+const MINOR: u32 = 1;
 
 /// Largest manifest that is read, bytes. Ten thousand segments need a tenth of it.
 const MAX_BYTES: u64 = 64 << 20;
@@ -52,7 +50,7 @@ pub struct Version {
     pub minor: u32,
 }
 
-/// What `ts` counts.
+/// The clock that `ts` counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
     /// The kernel's name of the clock.
@@ -106,6 +104,17 @@ pub struct Totals {
     pub missed: u64,
 }
 
+impl Totals {
+    /// Adds up what the segments have.
+    pub(super) fn of(segments: &[SegmentEntry]) -> Self {
+        segments.iter().fold(Self::default(), |sum, entry| Self {
+            events: sum.events.saturating_add(entry.rows),
+            lost: sum.lost.saturating_add(entry.lost),
+            missed: sum.missed.saturating_add(entry.missed),
+        })
+    }
+}
+
 /// The manifest of a capture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -115,6 +124,9 @@ pub struct Manifest {
     pub version: Version,
     /// Version of the mmtrace that wrote it.
     pub tool: String,
+    /// Which capture it is; its segments say the same. `None` before version 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<CaptureId>,
     /// When the capture was created, nanoseconds since 1970 (UTC).
     pub created: u64,
     /// Whether the recording came to its end.
@@ -122,7 +134,7 @@ pub struct Manifest {
     /// How mmtrace was called.
     #[serde(deserialize_with = "bounded::list::<_, _, ARGUMENTS_MAX>")]
     pub command_line: Vec<String>,
-    /// What `ts` counts.
+    /// The clock that `ts` counts.
     pub clock: Clock,
     /// Kernel, probes, offsets and enums.
     pub context: Context,
@@ -133,7 +145,7 @@ pub struct Manifest {
     pub totals: Totals,
     /// When recording ended, nanoseconds of the clock; `None` while it has not.
     pub end_ts: Option<u64>,
-    /// What a flight recorder has removed.
+    /// Segments that a flight recorder has removed.
     #[serde(default, skip_serializing_if = "Dropped::is_none")]
     pub dropped: Dropped,
 }
@@ -190,13 +202,19 @@ struct Probe {
 }
 
 impl Manifest {
-    /// The manifest of a recording that is about to begin.
-    #[must_use]
-    pub fn new(context: &Context, command_line: Vec<String>, created: u64, realtime_offset_ns: Option<i64>) -> Self {
+    /// Returns the manifest of a recording that is about to begin.
+    pub(super) fn new(
+        id: CaptureId,
+        context: &Context,
+        command_line: Vec<String>,
+        created: u64,
+        realtime_offset_ns: Option<i64>,
+    ) -> Self {
         Self {
             format: FORMAT.to_owned(),
             version: Version { major: MAJOR, minor: MINOR },
             tool: env!("CARGO_PKG_VERSION").to_owned(),
+            id: Some(id),
             created,
             state: State::Recording,
             command_line,
@@ -211,13 +229,11 @@ impl Manifest {
 
     /// Adds a sealed segment and its sums.
     pub(super) fn push(&mut self, entry: SegmentEntry) {
-        self.totals.events += entry.rows;
-        self.totals.lost = self.totals.lost.saturating_add(entry.lost);
-        self.totals.missed = self.totals.missed.saturating_add(entry.missed);
         self.segments.push(entry);
+        self.totals = Totals::of(&self.segments);
     }
 
-    /// Length of all sealed segments.
+    /// Adds up the lengths of the sealed segments.
     pub(super) fn sealed_bytes(&self) -> u64 {
         self.segments.iter().map(|s| s.bytes).sum()
     }
@@ -232,9 +248,7 @@ impl Manifest {
         self.dropped.segments += 1;
         self.dropped.events += entry.rows;
         self.context.start = self.context.start.max(entry.last_ts).max(entry.missing_until);
-        self.totals.events = self.totals.events.saturating_sub(entry.rows);
-        self.totals.lost = self.totals.lost.saturating_sub(entry.lost);
-        self.totals.missed = self.totals.missed.saturating_sub(entry.missed);
+        self.totals = Totals::of(&self.segments);
         Some(entry.file)
     }
 
@@ -245,16 +259,16 @@ impl Manifest {
     /// [`CaptureError::NotACapture`], [`CaptureError::NoManifest`], [`CaptureError::BadManifest`],
     /// [`CaptureError::NewerFormat`], or an I/O error.
     pub fn load(dir: &Path) -> Result<Self, CaptureError> {
-        let path = dir.join(FILE);
+        let path = dir.join(MANIFEST);
         let not_a_capture = || CaptureError::NotACapture { path: dir.to_path_buf() };
         let file = match open(&path) {
             Ok(file) => file,
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                let orphans = fs::read_dir(dir).is_ok_and(|mut entries| {
-                    entries
-                        .any(|e| e.is_ok_and(|e| e.file_name().to_str().is_some_and(super::segment::is_segment_file)))
-                });
-                return Err(if orphans {
+                let is_segment = |name: &OsStr| {
+                    name.to_str().is_some_and(|name| matches!(CaptureFile::parse(name), Some(CaptureFile::Segment(..))))
+                };
+                let orphans = |mut entries: fs::ReadDir| entries.any(|e| e.is_ok_and(|e| is_segment(&e.file_name())));
+                return Err(if fs::read_dir(dir).is_ok_and(orphans) {
                     CaptureError::NoManifest { path: dir.to_path_buf() }
                 } else {
                     not_a_capture()
@@ -267,16 +281,16 @@ impl Manifest {
 
     /// Reads the manifest of a capture whose folder is held.
     pub(super) fn load_from(folder: &Folder) -> Result<Self, CaptureError> {
-        let file = folder.open(FILE).and_then(|file| {
+        let file = folder.open(MANIFEST).and_then(|file| {
             bounded_length(file.metadata()?.len())?;
             Ok(file)
         });
-        let file = file.map_err(|e| CaptureError::io(&folder.at(FILE), "read the manifest", NOTHING_READ, e))?;
+        let file = file.map_err(|e| CaptureError::io(&folder.at(MANIFEST), "read the manifest", NOTHING_READ, e))?;
         Self::parse(folder.path(), file)
     }
 
     fn parse(dir: &Path, mut file: File) -> Result<Self, CaptureError> {
-        let path = dir.join(FILE);
+        let path = dir.join(MANIFEST);
         let not_a_capture = || CaptureError::NotACapture { path: dir.to_path_buf() };
         let bad = |e: serde_json::Error| CaptureError::BadManifest { path: path.clone(), reason: e.to_string() };
         // The version first: a newer format may have changed everything else.
@@ -298,27 +312,27 @@ impl Manifest {
     /// Replaces the manifest in one step: after a crash there is the old one or the new one.
     pub(super) fn store(&self, folder: &Folder, consequence: &'static str) -> Result<(), CaptureError> {
         let mut text = serde_json::to_vec_pretty(self).map_err(|e| CaptureError::Encode {
-            path: folder.at(FILE),
+            path: folder.at(MANIFEST),
             reason: e.to_string(),
             consequence,
         })?;
         text.push(b'\n');
         let failed = |name: &str, doing, e| CaptureError::io(&folder.at(name), doing, consequence, e);
-        let mut file = folder.create(TEMP).map_err(|e| failed(TEMP, "create the manifest", e))?;
-        let written = file.write_all(&text).map_err(|e| failed(TEMP, "write the manifest", e));
-        let written = written.and_then(|()| file.sync_all().map_err(|e| failed(TEMP, "flush the manifest", e)));
+        let mut file = folder.create(NEW_MANIFEST).map_err(|e| failed(NEW_MANIFEST, "create the manifest", e))?;
+        let written = file.write_all(&text).map_err(|e| failed(NEW_MANIFEST, "write the manifest", e));
+        let written = written.and_then(|()| file.sync_all().map_err(|e| failed(NEW_MANIFEST, "flush the manifest", e)));
         if written.is_err() {
             // A part of it is of no use, and takes room on a full disk.
-            let _ = folder.remove(TEMP);
+            let _ = folder.remove(NEW_MANIFEST);
         }
         written?;
-        folder.replace(TEMP, FILE).map_err(|e| failed(FILE, "replace the manifest", e))?;
+        folder.replace(NEW_MANIFEST, MANIFEST).map_err(|e| failed(MANIFEST, "replace the manifest", e))?;
         folder.sync().map_err(|e| CaptureError::io(folder.path(), "flush the directory", consequence, e))
     }
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    let (file, length) = file::open(path, true)?;
+    let (file, length) = file::open(path)?;
     bounded_length(length)?;
     Ok(file)
 }

@@ -29,7 +29,7 @@ impl Dictionary {
         dictionary
     }
 
-    /// Where the number's name is in [`Dictionary::names`].
+    /// Returns the index of the number's name in [`Dictionary::names`].
     pub(super) fn key(&self, number: u64) -> Option<i32> {
         self.keys.get(&number).copied()
     }
@@ -38,7 +38,7 @@ impl Dictionary {
         &self.names
     }
 
-    /// The same as an Arrow array; shared, so that a stream sends it once.
+    /// Returns the names as an Arrow array. It is shared, so that a stream sends it once.
     pub(super) fn array(&self) -> Arc<StringArray> {
         self.array.clone().unwrap_or_else(|| Arc::new(StringArray::from_iter_values(&self.names)))
     }
@@ -51,7 +51,7 @@ impl Dictionary {
     }
 }
 
-/// What a number without a name is written as.
+/// Returns what a number without a name is written as.
 pub(super) fn nameless(number: u64) -> String {
     format!("#{number}")
 }
@@ -65,7 +65,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// From the enums of the recorded kernel.
+    /// Takes the names from the enums of the recorded kernel.
     #[must_use]
     pub fn new(context: &Context) -> Self {
         let kinds = || Dictionary::new(SPECS.iter().map(|s| (s.name.to_owned(), u64::from(s.kind as u16))));
@@ -91,8 +91,8 @@ impl Names {
         Self { columns, kinds: kinds() }
     }
 
-    /// The name of a number in a column: of the enumerator or the kind, `#37` where there is
-    /// none. `None` for columns that hold no names.
+    /// Returns the name of a number in a column: of the enumerator or the kind, `#37` where there is none. `None` for
+    /// columns that hold no names.
     #[must_use]
     pub fn name(&self, column: Column, number: u64) -> Option<Cow<'_, str>> {
         let dictionary = self.column(column)?;
@@ -102,9 +102,8 @@ impl Names {
         })
     }
 
-    /// The number behind a name in a column, the reverse of [`Names::name`].
-    #[must_use]
-    pub fn number(&self, column: Column, name: &str) -> Option<u64> {
+    /// Returns the number behind a name in a column, the reverse of [`Names::name`].
+    pub(super) fn number(&self, column: Column, name: &str) -> Option<u64> {
         self.column(column)?.number(name)
     }
 
@@ -116,7 +115,7 @@ impl Names {
         &self.kinds
     }
 
-    /// The wire number of a kind's name.
+    /// Returns the wire number of a kind's name.
     pub(super) fn kind(&self, name: &str) -> Option<u16> {
         self.kinds.numbers.get(name).map(|n| *n as u16)
     }

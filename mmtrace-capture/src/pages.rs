@@ -23,7 +23,7 @@ const PAGE_MAX: i64 = (1 << 20) + (1 << 17);
 const NAME_MAX: usize = 256;
 /// Longest page header, bytes; those of a recorder have about 20.
 const HEADER_MAX: usize = 1 << 12;
-/// What is read of a header at first, bytes.
+/// Bytes of a header that are read at first.
 const HEADER_USUAL: usize = 128;
 /// Most elements of a list in a page header; there is none.
 const LIST_MAX: u64 = 64;
@@ -57,7 +57,7 @@ fn refused<T>(what: impl Into<String>) -> Result<T> {
 }
 
 impl Pages {
-    /// The pages of these columns of a file.
+    /// Returns the pages of these columns of a file.
     pub(super) fn new(file: File, len: u64, columns: &[&ColumnChunkMetaData]) -> std::result::Result<Self, String> {
         let chunks = columns.iter().map(|column| Chunk::new(column, len));
         let mut chunks = chunks.collect::<std::result::Result<Vec<_>, _>>()?;
@@ -87,8 +87,8 @@ impl Chunk {
         Ok(Self { start, end: end.ok_or("a column lies beyond the end of the file")?, names, width, compressed })
     }
 
-    /// Whether values of this column may be encoded so. Other encodings of strings repeat what was before: a page of them
-    /// has no size that could be known.
+    /// Returns whether values of this column may be encoded so. Other encodings of strings repeat what was before: a
+    /// page of them has no size that could be known.
     const fn takes(&self, encoding: i64) -> bool {
         match encoding {
             PLAIN | PLAIN_DICTIONARY | RLE_DICTIONARY => true,
@@ -105,7 +105,7 @@ const RLE: i64 = 3;
 const DELTA_BINARY_PACKED: i64 = 5;
 const RLE_DICTIONARY: i64 = 8;
 
-/// What a page header says.
+/// The claims of a page header.
 #[derive(Clone, Copy, Debug, Default)]
 struct Header {
     length: usize,
@@ -164,7 +164,7 @@ fn header(bytes: &[u8], chunk: &Chunk) -> std::result::Result<Header, Refusal> {
     Ok(header)
 }
 
-/// Whether all names of a dictionary are as short as names are.
+/// Checks that all names of a dictionary are as short as names are.
 fn check_names(bytes: &[u8]) -> Result<()> {
     let mut rest = bytes;
     while let Some((length, after)) = rest.split_first_chunk() {
@@ -177,7 +177,8 @@ fn check_names(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// As [`check_names`], of a dictionary as it is stored. One without names has a compressed frame all the same.
+/// Checks, as [`check_names`] does, a dictionary as it is stored. One without names has a compressed frame all the
+/// same.
 fn check_stored_names(stored: &[u8], inflated: i64, compressed: bool) -> Result<()> {
     match (compressed, inflated) {
         (true, 0) => Ok(()),
@@ -187,14 +188,14 @@ fn check_stored_names(stored: &[u8], inflated: i64, compressed: bool) -> Result<
 }
 
 impl Inner {
-    /// The column that lies there; they are in the order of their places.
+    /// Returns the column that lies there; they are in the order of their places.
     fn chunk(&self, at: u64) -> Result<&Chunk> {
         let after = self.chunks.partition_point(|chunk| chunk.start <= at);
         let chunk = after.checked_sub(1).map(|i| &self.chunks[i]).filter(|chunk| at < chunk.end);
         chunk.ok_or_else(|| ParquetError::General("a page lies outside its column".to_owned()))
     }
 
-    /// At most so many bytes from there on, and none beyond a column's end.
+    /// Reads at most so many bytes from there on, and none beyond a column's end.
     fn read(&self, at: u64, most: usize, end: u64) -> Result<Vec<u8>> {
         let most = end.saturating_sub(at).min(most as u64) as usize;
         let mut bytes = vec![0; most];
@@ -202,7 +203,7 @@ impl Inner {
         Ok(bytes)
     }
 
-    /// The bytes of a header, once they are checked.
+    /// Returns the bytes of a header, once they are checked.
     fn header(&self, at: u64) -> Result<Vec<u8>> {
         let chunk = self.chunk(at)?;
         let mut bytes = self.read(at, HEADER_USUAL, chunk.end)?;

@@ -11,7 +11,7 @@ thread_local! {
 
 /// Runs a decoder of foreign bytes. The decoders check much, but not everything: `None` after a panic, which says
 /// nothing and leaves the terminal as it is. What the decoder touched must be thrown away then.
-pub fn guarded<T>(decoder: impl FnOnce() -> T) -> Option<T> {
+pub(super) fn guarded<T>(decoder: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();
@@ -27,7 +27,7 @@ pub fn guarded<T>(decoder: impl FnOnce() -> T) -> Option<T> {
     done.ok()
 }
 
-/// Whether a panic on this thread will be caught.
+/// Returns whether a panic on this thread will be caught.
 #[must_use]
 pub fn is_guarded() -> bool {
     GUARDED.get()

@@ -1,7 +1,8 @@
 //! Iterating over a capture's records.
 
 use super::decode::decode;
-use super::reader::{Capture, Part};
+use super::inventory::Inventory;
+use super::part::Part;
 use super::sealed::SealedFile;
 use super::stream::StreamFile;
 use arrow_array::RecordBatch;
@@ -9,12 +10,12 @@ use mmtrace_common::{Column, Kind, Record, spec};
 use std::path::Path;
 
 /// A file that batches come from.
-pub(super) enum Source {
+pub(super) enum SegmentFile {
     Sealed(Box<SealedFile>),
     Open(Box<StreamFile>),
 }
 
-impl Source {
+impl SegmentFile {
     pub(super) fn next_batch(&mut self) -> Result<Option<RecordBatch>, String> {
         match self {
             Self::Sealed(file) => file.next_batch(),
@@ -22,7 +23,7 @@ impl Source {
         }
     }
 
-    /// Rows still to come, where the file says so.
+    /// Counts the rows still to come, where the file says so.
     fn left(&self) -> Option<u64> {
         match self {
             Self::Sealed(file) => Some(file.left()),
@@ -44,9 +45,9 @@ struct Hole {
 
 /// Iterator over a capture's records, batch by batch: memory does not grow with the capture.
 pub struct Records<'a> {
-    capture: &'a Capture,
+    inventory: &'a Inventory,
     parts: std::slice::Iter<'a, Part>,
-    source: Option<(Source, &'a Path)>,
+    source: Option<(SegmentFile, &'a Path)>,
     /// How many records are missing behind the end of `source`; `None` if that is not known.
     lacks: Option<u64>,
     buffer: Vec<Record>,
@@ -73,9 +74,9 @@ pub struct Records<'a> {
 const LOSS_REACH_NS: u64 = 1_000_000_000;
 
 impl<'a> Records<'a> {
-    pub(super) fn new(capture: &'a Capture, parts: &'a [Part], from: u64, to: u64) -> Self {
+    pub(super) fn new(inventory: &'a Inventory, parts: &'a [Part], from: u64, to: u64) -> Self {
         Self {
-            capture,
+            inventory,
             parts: parts.iter(),
             source: None,
             lacks: Some(0),
@@ -87,30 +88,30 @@ impl<'a> Records<'a> {
             done: false,
             gaps: true,
             hole: None,
-            known: capture.context().start,
+            known: inventory.manifest.context.start,
             unknown: 0,
             horizon: 0,
             held: None,
         }
     }
 
-    /// Only what is stored in one part.
-    pub(super) fn stored(capture: &'a Capture, part: &'a Part) -> Self {
-        Self { gaps: false, ..Self::new(capture, std::slice::from_ref(part), 0, u64::MAX) }
+    /// Iterates over only what is stored in one part.
+    pub(super) fn stored(inventory: &'a Inventory, part: &'a Part) -> Self {
+        Self { gaps: false, ..Self::new(inventory, std::slice::from_ref(part), 0, u64::MAX) }
     }
 
     /// Goes on after the first `n` records: as if they had been taken, but they are not decoded
     /// where that can be helped. For captures without damage; with it, they are taken.
-    pub(super) fn after(capture: &'a Capture, parts: &'a [Part], n: u64) -> Self {
-        let mut records = Self::new(capture, parts, 0, u64::MAX);
+    pub(super) fn after(inventory: &'a Inventory, n: u64) -> Self {
+        let mut records = Self::new(inventory, &inventory.parts, 0, u64::MAX);
         let mut left = n;
-        if capture.condition() == super::Condition::Complete {
+        if inventory.is_whole() {
             while let Some(Part::Sealed { path, entry: Some(entry) }) = records.parts.clone().next() {
-                let entry = capture.entry(*entry);
+                let entry = inventory.entry(*entry);
                 if left < entry.rows {
-                    if let Ok(file) = SealedFile::open_at(path, left) {
+                    if let Ok(file) = SealedFile::open_at(path, inventory.manifest.id, left) {
                         records.parts.next();
-                        records.source = Some((Source::Sealed(Box::new(file)), path));
+                        records.source = Some((SegmentFile::Sealed(Box::new(file)), path));
                         left = 0;
                     }
                     break;
@@ -127,7 +128,7 @@ impl<'a> Records<'a> {
         records
     }
 
-    /// Rows skipped so far because this build does not know their kind, or a name in them.
+    /// Counts the rows that were skipped so far because this build does not know their kind, or a name in them.
     #[must_use]
     pub fn unknown(&self) -> u64 {
         self.unknown
@@ -145,11 +146,11 @@ impl<'a> Records<'a> {
     /// Losses that the newest hole told of may reach beyond it.
     fn beyond_known(&mut self) {
         if let Some(hole) = &mut self.hole {
-            hole.beyond = self.capture.is_lossy();
+            hole.beyond = self.inventory.lossy;
         }
     }
 
-    /// The record that tells of a hole, between what was delivered and `until`.
+    /// Returns the record that tells of a hole, between what was delivered and `until`.
     fn gap(&self, hole: Hole, until: u64) -> Record {
         // Records of several CPUs need not be in the order of their times.
         let ts = self.known.min(until);
@@ -164,7 +165,7 @@ impl<'a> Records<'a> {
         gap
     }
 
-    /// The next stored record, whatever its time.
+    /// Returns the next stored record, whatever its time.
     fn stored_record(&mut self) -> Option<Record> {
         loop {
             if let Some(record) = self.buffer.get(self.at) {
@@ -183,7 +184,7 @@ impl<'a> Records<'a> {
         let rows = source.left();
         let batch = source.next_batch().and_then(|batch| {
             let Some(batch) = batch else { return Ok(false) };
-            let decoded = decode(self.capture.names(), &batch, &mut self.buffer);
+            let decoded = decode(&self.inventory.names, &batch, &mut self.buffer);
             self.unknown += decoded?.unknown;
             Ok(true)
         });
@@ -208,29 +209,30 @@ impl<'a> Records<'a> {
     }
 
     fn open_next(&mut self) -> Option<()> {
-        // What is passed over unread may hold losses that reach beyond it.
-        let from = if self.started || self.capture.is_lossy() { 0 } else { self.from };
+        // Parts that are passed over unread may hold losses that reach beyond it.
+        let id = self.inventory.manifest.id;
+        let from = if self.started || self.inventory.lossy { 0 } else { self.from };
         match self.parts.next()? {
-            Part::Sealed { entry: Some(entry), .. } if self.capture.entry(*entry).last_ts < from => {
-                self.skip(Some(self.capture.entry(*entry).rows), false);
+            Part::Sealed { entry: Some(entry), .. } if self.inventory.entry(*entry).last_ts < from => {
+                self.skip(Some(self.inventory.entry(*entry).rows), false);
             }
-            Part::Sealed { path, entry } => match SealedFile::open(path, from) {
+            Part::Sealed { path, entry } => match SealedFile::open(path, id, from) {
                 Ok((file, skipped)) => {
                     self.skip(Some(skipped), false);
-                    self.source = Some((Source::Sealed(Box::new(file)), path));
+                    self.source = Some((SegmentFile::Sealed(Box::new(file)), path));
                 }
-                Err(what) => self.damaged(path, &what, entry.map(|e| self.capture.entry(e).rows)),
+                Err(what) => self.damaged(path, &what, entry.map(|e| self.inventory.entry(e).rows)),
             },
-            Part::Open { path, lacks } => match StreamFile::open(path) {
+            Part::Open { path, lacks } => match StreamFile::open(path, id) {
                 Ok(file) => {
-                    self.source = Some((Source::Open(Box::new(file)), path));
+                    self.source = Some((SegmentFile::Open(Box::new(file)), path));
                     self.lacks = *lacks;
                 }
                 // A recorder at work may have sealed it since the capture was opened.
-                Err(what) => match SealedFile::open(&path.with_extension("parquet"), from) {
+                Err(what) => match SealedFile::open(&path.with_extension("parquet"), id, from) {
                     Ok((file, skipped)) => {
                         self.skip(Some(skipped), false);
-                        self.source = Some((Source::Sealed(Box::new(file)), path));
+                        self.source = Some((SegmentFile::Sealed(Box::new(file)), path));
                     }
                     Err(_) => self.damaged(path, &what, None),
                 },
@@ -249,23 +251,23 @@ impl<'a> Records<'a> {
 
     fn damaged(&mut self, path: &Path, what: &str, rows: Option<u64>) {
         let file = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        self.capture.complain(&file, what, rows);
+        self.inventory.problems.add(&file, what, rows);
         self.skip(rows, true);
         self.beyond_known();
     }
 
-    /// Until when a hole reaches that ends before a record of this time.
+    /// Returns until when a hole reaches that ends before a record of this time.
     fn end_of(&self, hole: Hole, ts: u64) -> u64 {
         let reach = if hole.beyond { LOSS_REACH_NS } else { 0 };
         ts.saturating_add(reach).max(self.horizon)
     }
 
-    /// The gap for damage that no record follows.
+    /// Returns the gap for damage that no record follows.
     fn last_gap(&mut self) -> Option<Record> {
         self.done = true;
         let hole = self.hole.take().filter(|hole| hole.damage && self.gaps)?;
-        let end = self.capture.manifest().end_ts.unwrap_or(0);
-        let last = self.capture.manifest().segments.iter().map(|s| s.last_ts).max().unwrap_or(0);
+        let end = self.inventory.manifest.end_ts.unwrap_or(0);
+        let last = self.inventory.manifest.segments.iter().map(|s| s.last_ts).max().unwrap_or(0);
         Some(self.gap(hole, self.known.max(end).max(last).min(self.to)))
     }
 }

@@ -10,7 +10,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// What lets a process do to files what their modes forbid.
+/// Capabilities that let a process do to files what their modes forbid.
 const OF_FILES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::DAC_READ_SEARCH)
@@ -27,31 +27,31 @@ pub(super) struct Rights {
     user: Option<Arc<User>>,
 }
 
-/// Whose folders are written in.
+/// The users in whose folders a capture is written.
 #[derive(Clone, Debug)]
 pub(super) struct Owners {
     own: u32,
-    /// Who called sudo, if that is another.
+    /// The user who called sudo, if that is another.
     invoking: Option<Arc<User>>,
 }
 
 impl Owners {
-    /// The effective user, and who called sudo.
+    /// Finds the effective user, and the user who called sudo.
     ///
     /// # Errors
     /// The user database cannot be read.
     pub(super) fn here() -> io::Result<Self> {
-        let own = identity::effective();
+        let own = identity::effective_uid();
         let invoking = User::invoking()?.filter(|user| user.uid != own).map(Arc::new);
         Ok(Self { own, invoking })
     }
 
-    /// The rights with which something new is made.
+    /// Returns the rights with which something new is made.
     pub(super) fn rights(&self) -> Rights {
         Rights { user: self.invoking.clone() }
     }
 
-    /// The rights of the owner of what is there already; `None` for a stranger.
+    /// Returns the rights of the owner of what is there already; `None` for a stranger.
     pub(super) fn rights_of(&self, uid: u32) -> Option<Rights> {
         match &self.invoking {
             Some(user) if user.uid == uid => Some(self.rights()),
@@ -59,14 +59,14 @@ impl Owners {
         }
     }
 
-    /// Whether a symbolic link of this user is followed on the way to a folder.
+    /// Returns whether a symbolic link of this user is followed on the way to a folder.
     pub(super) fn may_lead(&self, uid: u32) -> bool {
         uid == 0 || self.rights_of(uid).is_some()
     }
 }
 
 impl Rights {
-    /// Whose they are, if not this process's own.
+    /// Returns whose they are, if not this process's own.
     pub(super) fn who(&self) -> Option<&User> {
         self.user.as_deref()
     }
@@ -74,7 +74,7 @@ impl Rights {
     /// Does file work with these rights alone.
     ///
     /// # Errors
-    /// What `work` says, or that the rights cannot be taken; nothing was done then.
+    /// An error of `work`, or the rights cannot be taken; nothing was done then.
     pub(super) fn with<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let _acting = self.user.as_deref().map(Acting::begin).transpose()?;
         work()
@@ -97,7 +97,7 @@ fn set_fsuid(uid: u32) -> u32 {
     unsafe { libc::setfsuid(uid) as u32 }
 }
 
-/// As [`set_fsuid`], the group.
+/// Sets the group, as [`set_fsuid`] does the user.
 fn set_fsgid(gid: u32) -> u32 {
     // SAFETY: as above.
     unsafe { libc::setfsgid(gid) as u32 }

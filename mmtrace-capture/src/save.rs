@@ -1,6 +1,7 @@
 //! Saving a part of a stream as a capture of its own.
 
-use super::{CaptureError, CaptureWriter, FinalInfo, WriterOptions};
+use super::error::CaptureError;
+use super::writer::{CaptureWriter, FinalInfo, WriterOptions};
 use mmtrace_common::{Column, Kind, Record};
 use mmtrace_model::context::Context;
 use std::{
@@ -8,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What was saved.
+/// A saved part of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {
     /// Where.
@@ -39,7 +40,7 @@ pub fn save(
     records: impl Iterator<Item = Record>,
 ) -> Result<Option<Saved>, CaptureError> {
     let missing_until = Cell::new(0);
-    // What was skipped before them is what was not recorded.
+    // Records that are skipped before them count as not recorded.
     let early = |r: &Record| {
         let early = r.ts < from || r.kind() == Some(Kind::Gap);
         if early {
@@ -62,7 +63,7 @@ pub fn save(
     Ok(Some(Saved { dir: dir.to_path_buf(), events, ns: last - first }))
 }
 
-/// A name beside `name` that nothing has yet: `name-1`, `name-2` and so on.
+/// Finds a name beside `name` that nothing has yet: `name-1`, `name-2` and so on.
 #[must_use]
 pub fn free_name(name: &Path) -> PathBuf {
     let numbered = |n: u32| {

@@ -9,10 +9,10 @@ use parquet::schema::types::ColumnPath;
 use std::sync::Arc;
 
 /// Key type of dictionary columns. Signed, because pandas cannot take unsigned keys.
-pub type DictionaryKey = Int32Type;
+pub(super) type DictionaryKey = Int32Type;
 
 /// Columns that every event has, in the order of the schema: name and meaning.
-pub const FIXED: [(&str, &str); 6] = [
+pub(super) const FIXED: [(&str, &str); 6] = [
     ("ts", "nanoseconds of CLOCK_MONOTONIC"),
     ("cpu", "CPU that ran the probe"),
     ("pid", "process (thread group) id in the initial pid namespace"),
@@ -47,9 +47,8 @@ fn data_type(ty: FieldType) -> DataType {
     }
 }
 
-/// The schema of every capture: the [`FIXED`] columns, then one nullable column per [`Column`].
-#[must_use]
-pub fn schema() -> SchemaRef {
+/// Returns the schema of every capture: the [`FIXED`] columns, then one nullable column per [`Column`].
+pub(super) fn schema() -> SchemaRef {
     let fixed = [
         Field::new("ts", DataType::UInt64, false),
         Field::new("cpu", DataType::UInt16, false),
@@ -62,7 +61,41 @@ pub fn schema() -> SchemaRef {
     Arc::new(Schema::new(fixed.into_iter().chain(own).collect::<Vec<_>>()))
 }
 
-/// How sealed segments are stored.
+/// A column of the segments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredColumn {
+    /// Its name, which never changes.
+    pub name: &'static str,
+    /// The meaning of a value.
+    pub meaning: &'static str,
+    /// The Arrow type of its values; `Utf8, dictionary` for names.
+    pub arrow_type: String,
+    /// Whether a row may have no value.
+    pub nullable: bool,
+}
+
+/// Returns the columns of every segment, in the order in which they are stored: those that every event has, then one
+/// for each [`Column`].
+pub fn columns() -> impl Iterator<Item = StoredColumn> {
+    let meanings = FIXED.iter().copied().chain(Column::ALL.iter().map(|c| (c.name(), c.doc())));
+    let stored = |((name, meaning), field): ((&'static str, &'static str), &Arc<Field>)| StoredColumn {
+        name,
+        meaning,
+        arrow_type: type_name(field.data_type()),
+        nullable: field.is_nullable(),
+    };
+    let fields = schema();
+    meanings.zip(fields.fields()).map(stored).collect::<Vec<_>>().into_iter()
+}
+
+fn type_name(ty: &DataType) -> String {
+    match ty {
+        DataType::Dictionary(_, values) => format!("{values}, dictionary"),
+        ty => ty.to_string(),
+    }
+}
+
+/// Returns how sealed segments are stored.
 ///
 /// - `ts`, `addr`, `end`, `pte`, `index`, `until`: `DELTA_BINARY_PACKED` and no dictionary. They
 ///   hardly repeat, and their differences are small: a clock, a walk through memory.
@@ -71,8 +104,7 @@ pub fn schema() -> SchemaRef {
 ///   its limit. Measured: `ip` as deltas makes a capture 24 % larger, `mm` as deltas 2 %.
 /// - minimum and maximum per row group, which a time-range read skips by; no page index, which
 ///   would cost more than the pages it finds.
-#[must_use]
-pub fn writer_properties() -> WriterProperties {
+pub(super) fn writer_properties() -> WriterProperties {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default();
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("mmtrace ", env!("CARGO_PKG_VERSION")).to_owned())

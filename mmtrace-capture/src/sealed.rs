@@ -3,10 +3,10 @@
 //! Its bytes are a stranger's. What is decoded of them is bounded before: the footer here, pages in [`super::pages`].
 //! A segment of 4,000,000 rows is read with some 20 MiB.
 
+use super::capture_id::{Expected, KEY, foreign};
 use super::file;
 use super::pages::Pages;
 use super::schema::{dictionary_type, schema};
-use super::segment::hex;
 use super::thrift::{Refusal, Thrift, Type};
 use crate::panics;
 use arrow_array::RecordBatch;
@@ -17,9 +17,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
-use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -40,7 +38,7 @@ static KNOWN: LazyLock<SchemaRef> = LazyLock::new(schema);
 
 /// Runs a decoder of foreign bytes. The decoders check much, but not everything; a panic in one means a damaged file.
 pub(super) fn guarded<T>(decoder: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    // What the decoder touched is thrown away after an error, so no broken state can be seen.
+    // After an error everything that the decoder touched is thrown away, so no broken state can be seen.
     panics::guarded(decoder).unwrap_or_else(|| Err("its content makes no sense to the decoder".to_owned()))
 }
 
@@ -62,7 +60,7 @@ pub(super) fn check_schema(schema: &Schema) -> Result<(), String> {
     Ok(())
 }
 
-/// The schema to read a file with: known columns in the types that they must have, the others as they are.
+/// Returns the schema to read a file with: known columns in the types that they must have, the others as they are.
 fn readable_schema(found: &Schema) -> Result<SchemaRef, String> {
     check_schema(found)?;
     let fields = found.fields().iter().map(|field| {
@@ -77,7 +75,7 @@ fn readable_schema(found: &Schema) -> Result<SchemaRef, String> {
     Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>, _>>()?)))
 }
 
-/// Whether a column is one that records are made of, and the first of its name.
+/// Returns whether a column is one that records are made of, and the first of its name.
 fn is_known(schema: &Schema, column: usize) -> bool {
     let name = schema.field(column).name();
     KNOWN.column_with_name(name).is_some() && schema.fields().iter().position(|f| f.name() == name) == Some(column)
@@ -131,7 +129,21 @@ fn footer(file: &File, len: u64) -> Result<ParquetMetaData, String> {
     Ok(metadata)
 }
 
-/// Largest `ts` of a row group, where its statistics say so.
+/// Returns the capture that a footer names.
+fn capture_of(metadata: &ParquetMetaData) -> Option<&str> {
+    let pairs = metadata.file_metadata().key_value_metadata()?;
+    pairs.iter().find(|pair| pair.key == KEY).map(|pair| pair.value.as_deref().unwrap_or_default())
+}
+
+/// Says why a sealed segment belongs to another capture than the expected one; `None` if it does not, or cannot be
+/// read.
+pub(super) fn names_another(path: &Path, expected: Expected) -> Option<&'static str> {
+    let (file, len) = file::open(path).ok()?;
+    let metadata = guarded(|| footer(&file, len)).ok()?;
+    foreign(capture_of(&metadata), expected)
+}
+
+/// Returns the largest `ts` of a row group, where its statistics say so.
 fn last_ts(group: &RowGroupMetaData) -> Option<u64> {
     let ts = group.columns().iter().find(|c| c.column_path().string() == "ts")?;
     match ts.statistics()? {
@@ -140,18 +152,21 @@ fn last_ts(group: &RowGroupMetaData) -> Option<u64> {
     }
 }
 
-/// Whether a column has no value in a row group. Most columns have none in most captures, and
-/// reading their nulls would take most of the time.
+/// Returns whether a column has no value in a row group. Most columns have none in most captures, and reading their
+/// nulls would take most of the time.
 fn all_null(group: &RowGroupMetaData, column: usize) -> bool {
     let nulls = group.columns().get(column).and_then(|c| c.statistics()?.null_count_opt());
     nulls.is_some_and(|n| i64::try_from(n).is_ok_and(|n| n == group.num_rows()))
 }
 
 impl Opened {
-    fn new(path: &Path) -> Result<Self, String> {
-        let (file, len) = file::open(path, false).map_err(|e| format!("cannot be opened ({e})"))?;
+    fn new(path: &Path, expected: Expected) -> Result<Self, String> {
+        let (file, len) = file::open(path).map_err(|e| format!("cannot be opened ({e})"))?;
         let metadata = Arc::new(footer(&file, len)?);
-        // What the file itself says of Arrow types is not asked: everything that is known has its type here.
+        if let Some(what) = foreign(capture_of(&metadata), expected) {
+            return Err(what.to_owned());
+        }
+        // The file's own word on Arrow types does not count: every known column has its type here.
         let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let found = ArrowReaderMetadata::try_new(Arc::clone(&metadata), plain).map_err(|e| e.to_string())?;
         let schema = readable_schema(found.schema())?;
@@ -188,9 +203,9 @@ impl Opened {
 impl SealedFile {
     /// Opens a segment, and skips the row groups at its front that end before `from`
     /// (nanoseconds). Returns the rows skipped as well.
-    pub(super) fn open(path: &Path, from: u64) -> Result<(Self, u64), String> {
+    pub(super) fn open(path: &Path, expected: Expected, from: u64) -> Result<(Self, u64), String> {
         guarded(|| {
-            let opened = Opened::new(path)?;
+            let opened = Opened::new(path, expected)?;
             let groups = opened.groups();
             let early = groups.iter().take_while(|g| last_ts(g).is_some_and(|ts| ts < from)).count();
             let skipped = groups[..early].iter().map(|g| g.num_rows() as u64).sum();
@@ -199,9 +214,9 @@ impl SealedFile {
     }
 
     /// Opens a segment at a row: what comes before is not decoded.
-    pub(super) fn open_at(path: &Path, row: u64) -> Result<Self, String> {
+    pub(super) fn open_at(path: &Path, expected: Expected, row: u64) -> Result<Self, String> {
         guarded(|| {
-            let opened = Opened::new(path)?;
+            let opened = Opened::new(path, expected)?;
             let mut before = 0;
             let early = opened.groups().iter().take_while(|g| {
                 let end = before + g.num_rows() as u64;
@@ -216,12 +231,12 @@ impl SealedFile {
         })
     }
 
-    /// Rows still to come, as the file's footer has it.
+    /// Counts the rows still to come, as the file's footer has it.
     pub(super) fn left(&self) -> u64 {
         self.left
     }
 
-    /// The next batch, `None` after the last.
+    /// Returns the next batch, `None` after the last.
     pub(super) fn next_batch(&mut self) -> Result<Option<RecordBatch>, String> {
         let reader = &mut self.reader;
         let batch = guarded(|| reader.next().transpose().map_err(|e| e.to_string()))?;
@@ -234,19 +249,5 @@ impl SealedFile {
             None => {}
         }
         Ok(batch)
-    }
-}
-
-/// SHA-256 of a file in hexadecimal.
-pub(super) fn sha256(path: &Path) -> io::Result<String> {
-    let (file, _) = file::open(path, false)?;
-    let mut file = file.take(SEGMENT_BYTES_MAX);
-    let mut digest = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&digest.finalize())),
-            n => digest.update(&buffer[..n]),
-        }
     }
 }

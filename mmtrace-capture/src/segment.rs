@@ -3,9 +3,12 @@
 //! so that no queue holds what a crash would lose; Parquet by a thread of its own.
 
 use super::batch::Batch;
+use super::capture_id::{CaptureId, KEY};
 use super::error::{CaptureError, RECORDING_STOPPED};
 use super::folder::Folder;
+use super::layout::{Form, segment_name};
 use super::manifest::SegmentEntry;
+use super::parquet_file::{ParquetFile, Written};
 use super::schema::{FIXED, schema, writer_properties};
 use super::stream::FINISHED;
 use arrow_array::{Array, RecordBatch};
@@ -13,109 +16,17 @@ use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow_schema::ArrowError;
 use mmtrace_common::SPECS;
-use parquet::arrow::ArrowWriter;
-use parquet::errors::ParquetError;
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
-
-const PARQUET: &str = ".parquet";
-const PART: &str = ".parquet.part";
-const ARROWS: &str = ".arrows";
-
-/// What a file of a segment is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// Sealed.
-    Parquet,
-    /// On its way to being sealed.
-    Part,
-    /// The open segment's stream.
-    Arrows,
-}
-
-/// The name of a segment's file.
-pub(super) fn file_name(number: u64, form: Form) -> String {
-    let suffix = match form {
-        Form::Parquet => PARQUET,
-        Form::Part => PART,
-        Form::Arrows => ARROWS,
-    };
-    format!("segment-{number:06}{suffix}")
-}
-
-/// The reverse of [`file_name`]; `None` for other files.
-pub(super) fn parse_name(name: &str) -> Option<(u64, Form)> {
-    let rest = name.strip_prefix("segment-")?;
-    let (digits, suffix) = rest.split_at_checked(rest.find('.')?)?;
-    let form = match suffix {
-        PARQUET => Form::Parquet,
-        PART => Form::Part,
-        ARROWS => Form::Arrows,
-        _ => return None,
-    };
-    let number = digits.parse().ok()?;
-    // One name per segment: no "segment-1.parquet" beside "segment-000001.parquet".
-    (file_name(number, form) == name).then_some((number, form))
-}
-
-pub(super) fn is_segment_file(name: &str) -> bool {
-    parse_name(name).is_some()
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// A file being written, with its length and digest so far, and the error that ended it:
-/// the encoders pass that on only as text.
-struct Sink {
-    file: File,
-    bytes: u64,
-    digest: Sha256,
-    failure: Option<io::Error>,
-}
-
-impl Sink {
-    fn create(folder: &Folder, name: &str) -> Result<Self, CaptureError> {
-        let file = create(folder, name)?;
-        Ok(Self { file, bytes: 0, digest: Sha256::new(), failure: None })
-    }
-}
-
-fn create(folder: &Folder, name: &str) -> Result<File, CaptureError> {
-    folder.create(name).map_err(|e| CaptureError::io(&folder.at(name), "create it", RECORDING_STOPPED, e))
-}
-
-impl Write for Sink {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self.file.write(buf) {
-            Ok(n) => {
-                self.bytes += n as u64;
-                self.digest.update(&buf[..n]);
-                Ok(n)
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(e),
-            Err(e) => {
-                let kind = e.kind();
-                self.failure = Some(e);
-                Err(kind.into())
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
 
 /// The open segment's stream: what a reader finds after a crash.
 pub(super) struct OpenSegment {
     path: PathBuf,
     number: u64,
+    id: CaptureId,
     file: File,
     stream: Option<StreamWriter<Vec<u8>>>,
     /// Columns in the current stream, as indices into the capture's schema.
@@ -125,11 +36,11 @@ pub(super) struct OpenSegment {
 }
 
 impl OpenSegment {
-    pub(super) fn create(folder: &Folder, number: u64) -> Result<Self, CaptureError> {
-        let name = file_name(number, Form::Arrows);
-        let file = create(folder, &name)?;
+    pub(super) fn create(folder: &Folder, number: u64, id: CaptureId) -> Result<Self, CaptureError> {
+        let name = segment_name(number, Form::Arrows);
         let path = folder.at(&name);
-        Ok(Self { path, number, file, stream: None, columns: Vec::new(), opened: Instant::now(), rows: 0 })
+        let file = folder.create(&name).map_err(|e| CaptureError::io(&path, "create it", RECORDING_STOPPED, e))?;
+        Ok(Self { path, number, id, file, stream: None, columns: Vec::new(), opened: Instant::now(), rows: 0 })
     }
 
     pub(super) fn rows(&self) -> u64 {
@@ -140,7 +51,7 @@ impl OpenSegment {
         self.opened
     }
 
-    /// The stream's file for another thread, which makes it survive a crash of the kernel.
+    /// Hands the stream's file to another thread, which makes it survive a crash of the kernel.
     pub(super) fn flusher(&self) -> Result<Flusher, CaptureError> {
         let failed = |e| CaptureError::io(&self.path, "open it again", RECORDING_STOPPED, e);
         let file = self.file.try_clone().map_err(failed)?;
@@ -154,7 +65,7 @@ impl OpenSegment {
 
     /// Adds a batch. When this returns, the batch survives the end of this process.
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), CaptureError> {
-        let bytes = self.encode(batch).map_err(|e| encode(&self.path, &e))?;
+        let bytes = self.encode(batch).map_err(|e| CaptureError::encode(&self.path, &e))?;
         self.file.write_all(&bytes).map_err(|e| CaptureError::io(&self.path, "write it", RECORDING_STOPPED, e))?;
         if let Some(stream) = &mut self.stream {
             // The buffer goes back, to be filled again.
@@ -166,9 +77,9 @@ impl OpenSegment {
         Ok(())
     }
 
-    /// The batch as stream messages. Columns that no event had yet are left out, as nulls are as
-    /// large as values before compression; the first event that has one starts a new stream.
-    /// LZ4 makes a mixed batch six times smaller and costs less than writing it would.
+    /// Encodes the batch as stream messages. Columns that no event had yet are left out, as nulls are as large as
+    /// values before compression; the first event that has one starts a new stream. LZ4 makes a mixed batch six times
+    /// smaller and costs less than writing it would.
     fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
         let mut columns = self.columns.clone();
         let used =
@@ -182,6 +93,7 @@ impl OpenSegment {
                 bytes = stream.into_inner()?;
             }
             let schema = batch.schema().project(&columns)?;
+            let schema = schema.with_metadata([(KEY.to_owned(), self.id.to_string())]);
             let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
             self.stream = Some(StreamWriter::try_new_with_options(bytes, &schema, options)?);
             self.columns = columns;
@@ -214,21 +126,18 @@ impl Flusher {
 
 /// A segment on its way to being sealed: the Parquet file that replaces the stream.
 pub(super) struct SealingSegment {
-    folder: Arc<Folder>,
     flusher: Flusher,
-    parquet: ArrowWriter<Sink>,
+    parquet: ParquetFile,
     entry: SegmentEntry,
     kinds: Vec<u64>,
 }
 
 impl SealingSegment {
-    pub(super) fn create(folder: &Arc<Folder>, flusher: Flusher) -> Result<Self, CaptureError> {
-        let part = file_name(flusher.number, Form::Part);
-        let parquet = ArrowWriter::try_new(Sink::create(folder, &part)?, schema(), Some(writer_properties()))
-            .map_err(|e| encode(&folder.at(&part), &e))?;
-        sync(folder)?;
+    pub(super) fn create(folder: &Arc<Folder>, flusher: Flusher, id: CaptureId) -> Result<Self, CaptureError> {
+        let part = segment_name(flusher.number, Form::Part);
+        let parquet = ParquetFile::create(folder, part, schema(), writer_properties(), id)?;
         let entry = SegmentEntry {
-            file: file_name(flusher.number, Form::Parquet),
+            file: segment_name(flusher.number, Form::Parquet),
             rows: 0,
             first_ts: u64::MAX,
             last_ts: 0,
@@ -239,7 +148,7 @@ impl SealingSegment {
             missed: 0,
             missing_until: 0,
         };
-        Ok(Self { folder: Arc::clone(folder), flusher, parquet, entry, kinds: vec![0; SPECS.len()] })
+        Ok(Self { flusher, parquet, entry, kinds: vec![0; SPECS.len()] })
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -252,9 +161,7 @@ impl SealingSegment {
 
     /// Adds a batch that the stream already has.
     pub(super) fn write(&mut self, batch: &Batch) -> Result<(), CaptureError> {
-        if let Err(e) = self.parquet.write(&batch.rows) {
-            return Err(self.parquet_error(&e));
-        }
+        self.parquet.write(&batch.rows)?;
         self.entry.rows += batch.rows.num_rows() as u64;
         self.entry.first_ts = self.entry.first_ts.min(batch.first_ts);
         self.entry.last_ts = self.entry.last_ts.max(batch.last_ts);
@@ -269,41 +176,14 @@ impl SealingSegment {
 
     /// Completes the Parquet file and gives it its name. The stream stays: before it is
     /// removed the manifest must take the entry up.
-    pub(super) fn seal(mut self) -> Result<SegmentEntry, CaptureError> {
-        let part = file_name(self.number(), Form::Part);
-        let sealed = file_name(self.number(), Form::Parquet);
-        if let Err(e) = self.parquet.finish() {
-            return Err(self.parquet_error(&e));
-        }
-        let folder = Arc::clone(&self.folder);
-        let failed = |name: &str, doing, e| CaptureError::io(&folder.at(name), doing, RECORDING_STOPPED, e);
-        let sink = self.parquet.inner();
-        sink.file.sync_all().map_err(|e| failed(&part, "flush it", e))?;
+    pub(super) fn seal(self) -> Result<SegmentEntry, CaptureError> {
         let mut entry = self.entry;
-        entry.bytes = sink.bytes;
-        entry.sha256 = hex(&sink.digest.clone().finalize());
+        let Written { bytes, sha256 } = self.parquet.finish(&entry.file)?;
+        (entry.bytes, entry.sha256) = (bytes, sha256);
         entry.kinds =
             SPECS.iter().zip(&self.kinds).filter(|(_, n)| **n > 0).map(|(s, n)| (s.name.to_owned(), *n)).collect();
-        folder.rename(&part, &sealed).map_err(|e| failed(&sealed, "rename it", e))?;
-        sync(&folder)?;
         Ok(entry)
     }
-
-    fn parquet_error(&mut self, error: &ParquetError) -> CaptureError {
-        let path = self.folder.at(&file_name(self.number(), Form::Part));
-        match self.parquet.inner_mut().failure.take() {
-            Some(e) => CaptureError::io(&path, "write it", RECORDING_STOPPED, e),
-            None => encode(&path, error),
-        }
-    }
-}
-
-fn encode(path: &Path, error: &dyn std::error::Error) -> CaptureError {
-    CaptureError::Encode { path: path.to_path_buf(), reason: error.to_string(), consequence: RECORDING_STOPPED }
-}
-
-fn sync(folder: &Folder) -> Result<(), CaptureError> {
-    folder.sync().map_err(|e| CaptureError::io(folder.path(), "flush the directory", RECORDING_STOPPED, e))
 }
 
 /// Removes a segment's file: the stream of one that the manifest has as Parquet, or what a flight recorder gives up.

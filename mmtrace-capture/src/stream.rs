@@ -7,6 +7,7 @@
 //! The file may end anywhere, and may hold anything: every length is checked against the
 //! file and against a limit before it is believed.
 
+use super::capture_id::{Expected, KEY, foreign};
 use super::file;
 use super::sealed::{check_schema, guarded};
 use arrow_array::RecordBatch;
@@ -31,26 +32,27 @@ const MAX_PADDING: u64 = 128;
 const MAX_ROWS: i64 = 1 << 16;
 
 /// Reads batches up to the last complete one.
-pub(crate) struct StreamFile {
+pub(super) struct StreamFile {
     input: BufReader<File>,
     left: u64,
     decoder: StreamDecoder,
+    expected: Expected,
     /// Bytes of the dictionaries that the decoder keeps, by their ids.
     names: FxHashMap<i64, u64>,
     done: bool,
 }
 
-/// Whether a body ends where its last buffer does, up to padding. A length that is too large
-/// would otherwise pass for a file that was cut.
+/// Returns whether a body ends where its last buffer does, up to padding. A length that is too large would otherwise
+/// pass for a file that was cut.
 fn fits(batch: arrow_ipc::RecordBatch<'_>, body: u64) -> bool {
     let mut ends = batch.buffers().into_iter().flatten().map(|b| b.offset().checked_add(b.length()));
     let end = ends.try_fold(0, |last, end| Some(end?.max(last))).and_then(|end| u64::try_from(end).ok());
     end.is_some_and(|end| end <= body && body - end < MAX_PADDING)
 }
 
-/// How many bytes the buffers of a batch become: those that are compressed claim it, and the decoder makes no more.
-/// Buffers that lie in the same place count as often as they are used. `None` for a claim, or a codec, that no recorder
-/// of ours makes.
+/// Counts the bytes that the buffers of a batch become: those that are compressed claim it, and the decoder makes no
+/// more. Buffers that lie in the same place count as often as they are used. `None` for a claim, or a codec, that no
+/// recorder of ours makes.
 fn inflates(batch: arrow_ipc::RecordBatch<'_>, body: &[u8]) -> Option<u64> {
     let compressed = match batch.compression() {
         None => false,
@@ -73,7 +75,7 @@ fn inflates(batch: arrow_ipc::RecordBatch<'_>, body: &[u8]) -> Option<u64> {
     (total <= MAX_BODY).then_some(total)
 }
 
-/// What a buffer claims that is stored as it is.
+/// The claim of a buffer that is stored as it is.
 const STORED: i64 = -1;
 
 /// Checks a schema before it is converted: parts of it may be used more than once, and are copied as often.
@@ -90,57 +92,77 @@ fn check_fields(schema: arrow_ipc::Schema<'_>) -> Result<(), String> {
             return Err("a column of a kind that is never written".to_owned());
         }
     }
-    if schema.custom_metadata().is_some_and(|m| !m.is_empty()) {
-        return Err("a schema with remarks, which are never written".to_owned());
+    let remarks = || schema.custom_metadata().into_iter().flatten();
+    if remarks().count() > 1 || remarks().any(|pair| pair.key() != Some(KEY)) {
+        return Err("a schema with remarks that are never written".to_owned());
     }
     Ok(())
 }
 
-/// Written behind a stream that nothing is added to any more: the end of an Arrow stream, twice.
+/// Returns the capture that a schema names.
+fn capture_of(schema: arrow_ipc::Schema<'_>) -> Option<&str> {
+    let pair = schema.custom_metadata()?.iter().find(|pair| pair.key() == Some(KEY))?;
+    Some(pair.value().unwrap_or_default())
+}
+
+/// Says why a stream's file belongs to another capture than the expected one; `None` if it does not, or has no schema
+/// that can be read.
+pub(super) fn names_another(path: &Path, expected: Expected) -> Option<&'static str> {
+    match StreamFile::open(path, expected).ok()?.message() {
+        Ok(Message::Foreign(what)) => Some(what),
+        _ => None,
+    }
+}
+
+/// The mark that ends a finished stream: the end of an Arrow stream, twice. The crate's front page describes it.
 pub(super) const FINISHED: [u8; 16] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
-/// Whether a recorder has finished this stream: all that it wrote is there.
+/// Returns whether a recorder has finished this stream: all that it wrote is there.
 pub(super) fn is_finished(path: &Path) -> bool {
-    let Ok((mut file, length)) = file::open(path, false) else { return false };
+    let Ok((mut file, length)) = file::open(path) else { return false };
     let mut end = [0; FINISHED.len()];
     let Some(at) = length.checked_sub(end.len() as u64) else { return false };
     file.seek(SeekFrom::Start(at)).is_ok() && file.read_exact(&mut end).is_ok() && end == FINISHED
 }
 
-/// What the next message turned out to be.
+/// The next message, as far as it is there.
 enum Message {
     Bytes(Vec<u8>),
+    /// A schema that names another capture: why it is not read.
+    Foreign(&'static str),
     EndOfStream,
     EndOfFile,
     Cut,
 }
 
 impl StreamFile {
-    /// Opens an `.arrows` file.
+    /// Opens an `.arrows` file. What belongs to another capture than the expected one is not read.
     ///
     /// # Errors
     ///
     /// A sentence when the file cannot be opened.
-    pub(crate) fn open(path: &Path) -> Result<Self, String> {
-        let (file, left) = file::open(path, false).map_err(|e| format!("cannot be opened ({e})"))?;
+    pub(super) fn open(path: &Path, expected: Expected) -> Result<Self, String> {
+        let (file, left) = file::open(path).map_err(|e| format!("cannot be opened ({e})"))?;
         Ok(Self {
             input: BufReader::with_capacity(1 << 18, file),
             left,
             decoder: StreamDecoder::new(),
+            expected,
             names: FxHashMap::default(),
             done: false,
         })
     }
 
-    /// The next batch; `None` at the end of the file or of its last complete batch.
+    /// Returns the next batch; `None` at the end of the file or of its last complete batch.
     ///
     /// # Errors
     ///
     /// A sentence when the bytes are not what a recorder writes. Nothing can be read after that.
-    pub(crate) fn next_batch(&mut self) -> Result<Option<RecordBatch>, String> {
+    pub(super) fn next_batch(&mut self) -> Result<Option<RecordBatch>, String> {
         while !self.done {
             let step = self.message().and_then(|message| match message {
                 Message::Bytes(bytes) => self.feed(bytes),
+                Message::Foreign(what) => Err(what.to_owned()),
                 Message::EndOfStream => {
                     self.decoder = StreamDecoder::new();
                     self.names.clear();
@@ -202,6 +224,9 @@ impl StreamFile {
             MessageHeader::Schema if body == 0 => {
                 let schema = message.header_as_schema().ok_or("a schema is damaged")?;
                 check_fields(schema)?;
+                if let Some(what) = foreign(capture_of(schema), self.expected) {
+                    return Ok(Message::Foreign(what));
+                }
                 // Converting a schema can fail in ways that the crate does not report.
                 guarded(|| arrow_ipc::convert::try_fb_to_schema(schema).map_err(|e| e.to_string()))
                     .and_then(|schema| check_schema(&schema))?;

@@ -39,7 +39,7 @@ impl<'a> Thrift<'a> {
         Self { bytes, at: 0, list_max }
     }
 
-    /// Bytes read so far.
+    /// Counts the bytes read so far.
     pub(super) const fn at(&self) -> usize {
         self.at
     }
@@ -68,13 +68,13 @@ impl<'a> Thrift<'a> {
         wrong("a number in its headers never ends")
     }
 
-    /// A signed number of any width.
+    /// Reads a signed number of any width.
     pub(super) fn int(&mut self) -> Result<i64, Refusal> {
         let raw = self.varint()?;
         Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
     }
 
-    /// The next field of a struct: its number and type; `None` at its end.
+    /// Reads the head of a struct's next field: its number and type; `None` at its end.
     pub(super) fn field(&mut self, last: i64) -> Result<Option<(i64, Type)>, Refusal> {
         let byte = self.byte()?;
         if byte == 0 {
@@ -87,7 +87,7 @@ impl<'a> Thrift<'a> {
         Ok(Some((id, Type(byte & 0xf))))
     }
 
-    /// The head of a list: how many elements, and of which type.
+    /// Reads the head of a list: how many elements, and of which type.
     pub(super) fn list(&mut self) -> Result<(u64, Type), Refusal> {
         let byte = self.byte()?;
         let size = match byte >> 4 {

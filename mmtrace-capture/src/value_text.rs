@@ -24,7 +24,7 @@ pub enum ValueText<'a> {
 }
 
 impl<'a> ValueText<'a> {
-    /// The value of a column, from its bits in a record.
+    /// Returns the value of a column, from its bits in a record.
     #[must_use]
     pub fn new(names: &'a Names, column: Column, raw: u64) -> Self {
         match column.ty() {

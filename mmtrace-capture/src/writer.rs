@@ -1,10 +1,12 @@
 //! Writing a capture.
 
 use super::batch::{BATCH_ROWS, Batch, BatchBuilder};
+use super::capture_id::CaptureId;
 use super::error::{CaptureError, NOTHING_RECORDED, RECORDING_STOPPED};
 use super::folder::{Folder, Place};
+use super::layout::{Form, segment_name};
 use super::manifest::{Manifest, State};
-use super::segment::{Flusher, Form, OpenSegment, SealingSegment, file_name, remove};
+use super::segment::{Flusher, OpenSegment, SealingSegment, remove};
 use mmtrace_common::Record;
 use mmtrace_model::context::Context;
 use std::io;
@@ -46,7 +48,7 @@ impl Default for WriterOptions {
 }
 
 impl WriterOptions {
-    /// A flight recorder of so many bytes; without a number, everything is kept.
+    /// Returns the options of a flight recorder that keeps so many bytes; without a number, everything is kept.
     ///
     /// Small segments: what is removed is removed by whole ones. A row takes one or two bytes when it is
     /// sealed and six or so while its segment is open, which is then a tenth of the whole.
@@ -59,7 +61,7 @@ impl WriterOptions {
     }
 }
 
-/// What is known only when a recording ends.
+/// Facts that are known only when a recording ends.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FinalInfo {
     /// When it ended, nanoseconds of `CLOCK_MONOTONIC`.
@@ -85,6 +87,7 @@ enum Job {
 pub struct CaptureWriter {
     /// Held and locked, which tells other mmtraces that the capture is being written.
     folder: Arc<Folder>,
+    id: CaptureId,
     builder: BatchBuilder,
     options: WriterOptions,
     open: Option<OpenSegment>,
@@ -103,8 +106,8 @@ impl CaptureWriter {
     /// # Errors
     ///
     /// [`CaptureError::Occupied`] or [`CaptureError::Link`] when something is there, [`CaptureError::Foreign`] or
-    /// [`CaptureError::Exposed`] when others can put something into it, [`CaptureError::InUse`] when another recorder is
-    /// faster, or an I/O error.
+    /// [`CaptureError::Exposed`] when others can put something into it, [`CaptureError::InUse`] when another recorder
+    /// is faster, or an I/O error.
     pub fn create(
         dir: &Path,
         context: &Context,
@@ -118,7 +121,8 @@ impl CaptureWriter {
             return Err(CaptureError::InUse { path: dir.to_path_buf() });
         }
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
-        let manifest = Manifest::new(context, command_line, created, options.realtime_offset_ns);
+        let id = CaptureId::draw().map_err(|e| failed("draw its id", e))?;
+        let manifest = Manifest::new(id, context, command_line, created, options.realtime_offset_ns);
         manifest.store(&folder, NOTHING_RECORDED)?;
 
         let (jobs, queue) = sync_channel(options.queue);
@@ -126,14 +130,14 @@ impl CaptureWriter {
         let theirs = Arc::clone(&unfinished);
         let (sync_every, keep_bytes) = (options.sync_every, options.keep_bytes);
         let (segment, synced, dirty) = (None, Instant::now(), false);
-        let disk = Disk { folder: Arc::clone(&folder), manifest, sync_every, keep_bytes, segment, synced, dirty };
+        let disk = Disk { folder: Arc::clone(&folder), id, manifest, sync_every, keep_bytes, segment, synced, dirty };
         let thread = std::thread::Builder::new()
             .name("capture".to_owned())
             .spawn(move || disk.run(&queue, &theirs))
             .map_err(|e| failed("start the writer's thread", e))?;
         let (jobs, thread) = (Some(jobs), Some(thread));
         let builder = BatchBuilder::new(context);
-        Ok(Self { folder, builder, options, open: None, segments: 0, jobs, unfinished, thread })
+        Ok(Self { folder, id, builder, options, open: None, segments: 0, jobs, unfinished, thread })
     }
 
     /// Adds a record. Blocks while Parquet is more than the queue behind. A record of a kind
@@ -141,18 +145,18 @@ impl CaptureWriter {
     ///
     /// # Errors
     ///
-    /// What went wrong on disk; [`CaptureError::Stopped`] after that.
+    /// The error of the disk; [`CaptureError::Stopped`] after that.
     #[inline]
     pub fn append(&mut self, record: &Record) -> Result<(), CaptureError> {
         self.builder.append(record);
         if self.builder.rows() >= BATCH_ROWS { self.flush() } else { Ok(()) }
     }
 
-    /// Whether a batch can be added without waiting for the thread.
+    /// Returns whether a batch can be added without waiting for the thread.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        // A thread that has ended takes nothing, and the next batch says why. Beside the batch, a segment may be opened and
-        // another one sealed.
+        // A thread that has ended takes nothing, and the next batch says why. Beside the batch, a segment may be opened
+        // and another one sealed.
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
             || self.unfinished.load(Ordering::Relaxed) + 3 <= self.options.queue.max(3)
     }
@@ -163,11 +167,7 @@ impl CaptureWriter {
     ///
     /// As [`CaptureWriter::append`].
     pub fn flush(&mut self) -> Result<(), CaptureError> {
-        let batch = self.builder.finish().map_err(|e| CaptureError::Encode {
-            path: self.folder.path().to_path_buf(),
-            reason: e.to_string(),
-            consequence: RECORDING_STOPPED,
-        })?;
+        let batch = self.builder.finish().map_err(|e| CaptureError::encode(self.folder.path(), &e))?;
         match batch {
             Some(batch) => self.write(batch)?,
             // With nothing to send, a failed disk would go unnoticed until the next event.
@@ -182,7 +182,7 @@ impl CaptureWriter {
 
     fn write(&mut self, batch: Batch) -> Result<(), CaptureError> {
         if self.open.is_none() {
-            let open = OpenSegment::create(&self.folder, self.segments + 1)?;
+            let open = OpenSegment::create(&self.folder, self.segments + 1, self.id)?;
             self.segments += 1;
             let flusher = open.flusher()?;
             self.open = Some(open);
@@ -218,14 +218,14 @@ impl CaptureWriter {
         Ok(answer)
     }
 
-    /// Whether the capture is still at the path where it was begun. If not, its folder was renamed, and what is at the
-    /// path now is another's.
+    /// Returns whether the capture is still at the path where it was begun. If not, its folder was renamed, and what is
+    /// at the path now is another's.
     #[must_use]
     pub fn is_in_place(&self) -> bool {
         self.folder.is_in_place().unwrap_or(false)
     }
 
-    /// Records refused because of their kind.
+    /// Counts the records that were refused because of their kind.
     #[must_use]
     pub fn unknown(&self) -> u64 {
         self.builder.unknown()
@@ -251,7 +251,7 @@ impl CaptureWriter {
         }
     }
 
-    /// Why the thread ended early.
+    /// Returns why the thread ended early.
     fn failure(&mut self) -> CaptureError {
         match self.join() {
             Err(e) => e,
@@ -280,6 +280,7 @@ impl Drop for CaptureWriter {
 /// The thread's side.
 struct Disk {
     folder: Arc<Folder>,
+    id: CaptureId,
     manifest: Manifest,
     sync_every: Duration,
     keep_bytes: Option<u64>,
@@ -294,7 +295,7 @@ impl Disk {
             let received = queue.recv_timeout(self.sync_every.max(MIN_WAIT));
             let taken = received.is_ok();
             match received {
-                Ok(Job::Open(flusher)) => self.segment = Some(SealingSegment::create(&self.folder, flusher)?),
+                Ok(Job::Open(flusher)) => self.segment = Some(SealingSegment::create(&self.folder, flusher, self.id)?),
                 Ok(Job::Batch(batch)) => {
                     self.dirty = true;
                     if let Some(segment) = &mut self.segment {
@@ -302,7 +303,7 @@ impl Disk {
                     }
                 }
                 Ok(Job::Seal) => self.seal()?,
-                // What cannot be kept elsewhere is no reason to stop here.
+                // A copy that cannot be kept elsewhere is no reason to stop here.
                 Ok(Job::Dump(dir, done)) => drop(done.send(self.dump(&dir))),
                 Ok(Job::Finish(info)) => {
                     self.manifest.state = State::Complete;
@@ -345,7 +346,7 @@ impl Disk {
         let entry = segment.seal()?;
         self.manifest.push(entry);
         self.store()?;
-        remove(&self.folder, &file_name(number, Form::Arrows))?;
+        remove(&self.folder, &segment_name(number, Form::Arrows))?;
         self.forget()
     }
 
@@ -368,7 +369,7 @@ impl Disk {
         Ok(())
     }
 
-    /// The sealed segments as a capture of their own.
+    /// Keeps the sealed segments as a capture of their own.
     fn dump(&self, dir: &Path) -> Result<u64, CaptureError> {
         let place = match dir.file_name() {
             Some(name) if dir.parent() == self.folder.path().parent() => Some(self.folder.beside(name)),

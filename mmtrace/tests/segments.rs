@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mmtrace_capture::{Capture, CaptureWriter, FinalInfo, WriterOptions};
+use mmtrace_capture::{Capture, CaptureWriter, FinalInfo, Manifest, WriterOptions};
 use mmtrace_testing::judging::{broken, judge};
 use serde_json::{Value, json};
 
@@ -17,6 +17,9 @@ use golden::{Golden, goldens};
 
 /// Segments that a capture is written in.
 const SEGMENTS: usize = 8;
+
+/// A capture beside the damaged one, of the same events.
+const OTHER: &str = "other";
 
 /// Damages the capture at the segment with this number.
 type Damage = fn(&Path, usize);
@@ -33,6 +36,30 @@ const DAMAGES: &[(&str, Damage)] = &[
     }),
     ("gone, and the manifest has none", |dir, n| {
         fs::remove_file(segment(dir, n)).expect("removed");
+        forget(dir);
+    }),
+    ("gone with all that follow it, and the manifest has none of them", |dir, n| {
+        (n..=SEGMENTS).for_each(|n| fs::remove_file(segment(dir, n)).expect("removed"));
+        edit(dir, |segments| segments.truncate(n - 1));
+    }),
+    ("in the manifest, whose totals are without it", |dir, n| {
+        edit_manifest(dir, |manifest| {
+            let rows = manifest["segments"][n - 1]["rows"].as_u64().expect("a number");
+            let events = manifest["totals"]["events"].as_u64().expect("a number");
+            manifest["totals"]["events"] = json!(events - rows);
+        });
+    }),
+    ("one of another capture", |dir, n| {
+        fs::copy(segment(&dir.with_file_name(OTHER), n), segment(dir, n)).expect("copied");
+    }),
+    ("one of another capture, and the manifest vouches for it", |dir, n| {
+        let other = dir.with_file_name(OTHER);
+        fs::copy(segment(&other, n), segment(dir, n)).expect("copied");
+        let theirs = Manifest::load(&other).expect("a manifest").segments.swap_remove(n - 1);
+        edit(dir, |segments| segments[n - 1] = serde_json::to_value(theirs).expect("JSON"));
+    }),
+    ("one of another capture, and the manifest has none", |dir, n| {
+        fs::copy(segment(&dir.with_file_name(OTHER), n), segment(dir, n)).expect("copied");
         forget(dir);
     }),
     ("a copy of the one before it", |dir, n| {
@@ -72,21 +99,25 @@ fn swap(dir: &Path, n: usize) {
     fs::rename(aside, segment(dir, n + 1)).expect("renamed");
 }
 
-/// Changes the manifest's list of segments.
-fn edit(dir: &Path, change: impl FnOnce(&mut Vec<Value>)) {
+fn edit_manifest(dir: &Path, change: impl FnOnce(&mut Value)) {
     let path = dir.join("manifest.json");
     let mut manifest: Value = serde_json::from_slice(&fs::read(&path).expect("a manifest")).expect("JSON");
-    change(manifest["segments"].as_array_mut().expect("a list"));
+    change(&mut manifest);
     fs::write(path, serde_json::to_vec(&manifest).expect("JSON")).expect("written");
+}
+
+/// Changes the manifest's list of segments.
+fn edit(dir: &Path, change: impl FnOnce(&mut Vec<Value>)) {
+    edit_manifest(dir, |manifest| change(manifest["segments"].as_array_mut().expect("a list")));
 }
 
 /// As an interrupted recording, whose manifest knows of no segment yet.
 fn forget(dir: &Path) {
-    edit(dir, Vec::clear);
-    let path = dir.join("manifest.json");
-    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).expect("a manifest")).expect("JSON");
-    manifest["state"] = json!("recording");
-    fs::write(path, serde_json::to_vec(&manifest).expect("JSON")).expect("written");
+    edit_manifest(dir, |manifest| {
+        manifest["segments"] = json!([]);
+        manifest["totals"] = json!({ "events": 0, "lost": 0, "missed": 0 });
+        manifest["state"] = json!("recording");
+    });
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -129,6 +160,7 @@ fn a_segment_that_is_not_where_it_was_breaks_no_rule_and_is_named() {
     for golden in goldens() {
         let whole = temp.path().join(&golden.name);
         split(golden, &whole);
+        split(golden, &temp.path().join(OTHER));
         assert_eq!(wrong(golden, &whole, false), Vec::<String>::new(), "{} as it was", golden.name);
         for (what, damage) in DAMAGES {
             for n in [2, 4, 7] {
@@ -139,6 +171,7 @@ fn a_segment_that_is_not_where_it_was_breaks_no_rule_and_is_named() {
                 fs::remove_dir_all(dir).expect("removed");
             }
         }
+        fs::remove_dir_all(temp.path().join(OTHER)).expect("removed");
     }
 }
 
@@ -147,32 +180,28 @@ fn a_segment_that_is_not_where_it_was_breaks_no_rule_and_is_named() {
 fn a_stream_that_breaks_off_before_the_next_one_breaks_no_rule_and_is_named() {
     let temp = tempfile::tempdir().expect("a folder");
     for golden in goldens() {
-        let (first, second) = golden.records.split_at(golden.records.len() / 2);
+        let (first, second) = golden.records.split_at(golden.records.len() / 2 + 1);
         let dir = temp.path().join(&golden.name);
-        // As the writer leaves it when it is killed: the first of the two is finished.
-        let mut streams = Vec::new();
-        for (name, records) in [("first", first), ("second", second)] {
-            let one = temp.path().join(name);
-            let mut writer = begin(&one, golden, usize::MAX >> 1);
-            for chunk in records.chunks(1 << 12) {
-                chunk.iter().for_each(|record| writer.append(record).expect("taken"));
-                writer.flush().expect("written");
-            }
-            drop(writer);
-            streams.push(fs::read(one.join("segment-000001.arrows")).expect("a stream"));
-            if name == "second" {
-                fs::rename(&one, &dir).expect("renamed");
-                fs::rename(dir.join("segment-000001.arrows"), dir.join("segment-000002.arrows")).expect("renamed");
-            } else {
-                fs::remove_dir_all(one).expect("removed");
-            }
-        }
         let stream = dir.join("segment-000001.arrows");
-        let finished: Vec<u8> = [&streams[0][..], &[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0].repeat(2)].concat();
-        fs::write(&stream, &finished).expect("written");
+        let kept = temp.path().join("kept");
+        let mut writer = begin(&dir, golden, first.len());
+        for chunk in first.chunks(1 << 12).chain(second.chunks(1 << 12)) {
+            chunk.iter().for_each(|record| writer.append(record).expect("taken"));
+            if stream.exists() && !kept.exists() {
+                fs::hard_link(&stream, &kept).expect("linked");
+            }
+            writer.flush().expect("written");
+        }
+        // As the writer leaves it when it is killed before the first of the two is sealed: that is finished, the second not.
+        drop(writer);
+        fs::remove_file(segment(&dir, 1)).expect("it was sealed");
+        forget(&dir);
+        fs::rename(kept, &stream).expect("renamed");
+        let finished = fs::read(&stream).expect("a stream");
+        let unfinished = &finished[..finished.len() - 16];
         assert_eq!(wrong(golden, &dir, false), Vec::<String>::new(), "{} as it was", golden.name);
-        for length in [0, streams[0].len() / 3, streams[0].len() * 2 / 3, streams[0].len()] {
-            fs::write(&stream, &streams[0][..length]).expect("written");
+        for length in [0, unfinished.len() / 3, unfinished.len() * 2 / 3, unfinished.len()] {
+            fs::write(&stream, &unfinished[..length]).expect("written");
             assert_eq!(wrong(golden, &dir, true), Vec::<String>::new(), "{}: cut at {length}", golden.name);
         }
     }

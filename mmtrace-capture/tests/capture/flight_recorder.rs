@@ -2,10 +2,13 @@
 
 use std::{fs, path::Path};
 
-use mmtrace_capture::{BATCH_ROWS, Condition, FinalInfo, WriterOptions};
+use mmtrace_capture::{Condition, FinalInfo, WriterOptions};
 use mmtrace_common::Record;
 
 use crate::fixtures::{context, edit, few, read, records, small, start, temp, write};
+
+/// Records after which a writer closes a batch.
+const BATCH: u64 = 16_384;
 
 fn bytes_in(dir: &Path) -> u64 {
     fs::read_dir(dir).expect("listed").map(|e| e.expect("listed").metadata().map_or(0, |m| m.len())).sum()
@@ -18,7 +21,7 @@ fn a_flight_recorder_keeps_the_newest_within_its_size() {
     let keep = 2 << 20;
     // What is not sealed yet: the open segment, one that waits, and one that is being sealed.
     let unsealed = 4 << 20;
-    let options = WriterOptions { keep_bytes: Some(keep), queue: 1, ..small(BATCH_ROWS as u64) };
+    let options = WriterOptions { keep_bytes: Some(keep), queue: 1, ..small(BATCH) };
     assert!(WriterOptions::keeping(Some(1 << 30)).segment_rows < WriterOptions::default().segment_rows + 1);
     let some = records(20_000);
     let mut writer = start(&dir, &[], 1, options);
@@ -63,6 +66,7 @@ fn what_a_flight_recorder_gave_up_stays_out() {
     let first = fs::read_dir(&dir).expect("listed").count();
     edit(&dir, |manifest| {
         manifest["segments"].as_array_mut().expect("segments").remove(0);
+        manifest["totals"]["events"] = 300.into();
         manifest["dropped"] = serde_json::json!({ "segments": 1, "events": 100 });
     });
     let (records, capture) = read(&dir);

@@ -1,12 +1,12 @@
 //! Sealed segments: what is damaged or missing is noticed, and nothing is lost or doubled by sealing.
 
-use std::fs;
+use std::{fs, path::Path};
 
-use mmtrace_capture::{Capture, Condition, FinalInfo, Manifest, State};
+use mmtrace_capture::{Capture, Condition, FinalInfo, Manifest, State, Totals};
 use mmtrace_common::{Column, Kind, Record};
 use mmtrace_model::replay::source::Source;
 
-use crate::fixtures::{MASKS, copy, few, is_gap, read, records, small, start, temp, write};
+use crate::fixtures::{MASKS, copy, edit, few, is_gap, read, records, small, start, temp, write};
 
 #[test]
 fn a_flipped_byte_in_a_sealed_segment_is_noticed() {
@@ -38,7 +38,7 @@ fn a_hostile_segment_never_panics() {
     let bad = temp.path().join("bad");
     copy(&dir, &bad);
     // Not in the manifest, and so without a checksum.
-    let recording = Manifest { segments: vec![], state: State::Recording, ..manifest };
+    let recording = Manifest { segments: vec![], totals: Totals::default(), state: State::Recording, ..manifest };
     fs::write(bad.join("manifest.json"), serde_json::to_vec(&recording).expect("json")).expect("manifest");
     let name = bad.join("segment-000001.parquet");
     let mut file = fs::read(&name).expect("segment");
@@ -59,17 +59,21 @@ fn a_hostile_segment_never_panics() {
     }
 }
 
+/// Writes records into one segment. Returns the stream that it replaced, and its manifest.
+fn seal(dir: &Path, records: &[Record]) -> (Vec<u8>, Manifest) {
+    let writer = start(dir, records, 50, small(1000));
+    let stream = fs::read(dir.join("segment-000001.arrows")).expect("stream");
+    (stream, writer.finish(FinalInfo { end_ts: 1_000_000_000 }).expect("finish"))
+}
+
 #[test]
 fn a_crash_at_any_step_of_sealing_loses_and_doubles_nothing() {
     let (temp, sealed) = temp();
-    let open = temp.path().join("open");
     let all = records(200);
-    let done = write(&sealed, &all, 50, 1000);
-    drop(start(&open, &all, 50, small(1000)));
+    let (stream, done) = seal(&sealed, &all);
     let recording = Manifest { state: State::Recording, end_ts: None, ..done };
-    let before = Manifest { segments: vec![], ..recording.clone() };
+    let before = Manifest { segments: vec![], totals: Totals::default(), ..recording.clone() };
     let parquet = fs::read(sealed.join("segment-000001.parquet")).expect("parquet");
-    let stream = fs::read(open.join("segment-000001.arrows")).expect("stream");
 
     let at = |step: &str, manifest: &Manifest, files: &[(&str, &[u8])]| {
         let dir = temp.path().join(step);
@@ -96,12 +100,10 @@ fn a_crash_at_any_step_of_sealing_loses_and_doubles_nothing() {
 
 #[test]
 fn a_damaged_segment_falls_back_to_its_stream() {
-    let (temp, sealed) = temp();
-    let open = temp.path().join("open");
+    let (_temp, sealed) = temp();
     let all = records(200);
-    write(&sealed, &all, 50, 1000);
-    drop(start(&open, &all, 50, small(1000)));
-    fs::copy(open.join("segment-000001.arrows"), sealed.join("segment-000001.arrows")).expect("copy");
+    let (stream, _) = seal(&sealed, &all);
+    fs::write(sealed.join("segment-000001.arrows"), stream).expect("write");
     fs::write(sealed.join("segment-000001.parquet"), b"PAR1").expect("damage");
     let (back, capture) = read(&sealed);
     assert_eq!((back, capture.condition()), (all, Condition::Complete));
@@ -193,4 +195,100 @@ fn a_capture_is_a_source_that_says_what_is_wrong_with_it() {
     assert_eq!((&damaged).damage(), ["segment-000002.parquet: does not exist; 100 events are missing"]);
     assert!(Source::records(&&damaged).any(|record| is_gap(&record)));
     assert!(Source::records(&&damaged).eq(damaged.records()));
+}
+
+/// Times fit, and the manifest vouches for the foreign segment: only the id tells.
+#[test]
+fn a_segment_of_another_capture_is_named_and_not_read() {
+    let all = few(300);
+    let foreign = |change: fn(&Path, &Path)| {
+        let (temp, dir) = temp();
+        let other = temp.path().join("other");
+        write(&dir, &all, 100, 100);
+        let mut others = all.clone();
+        others.iter_mut().for_each(|record| record.tid = 99);
+        write(&other, &others, 100, 100);
+        change(&dir, &other);
+        let (back, capture) = read(&dir);
+        assert!(back.iter().all(|record| record.tid != 99), "it is read");
+        assert!(back.iter().any(is_gap) && capture.condition() == Condition::Damaged);
+        capture.problems().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let replaced = foreign(|dir, other| {
+        fs::copy(other.join("segment-000002.parquet"), dir.join("segment-000002.parquet")).expect("copy");
+    });
+    assert_eq!(
+        replaced,
+        ["segment-000002.parquet: does not match its checksum, and belongs to another capture; 100 events are missing"]
+    );
+    let unknown = "an unknown number of events is missing";
+    let vouched = foreign(|dir, other| {
+        fs::copy(other.join("segment-000002.parquet"), dir.join("segment-000002.parquet")).expect("copy");
+        let entry = Manifest::load(other).expect("a manifest").segments[1].clone();
+        edit(dir, |manifest| manifest["segments"][1] = serde_json::to_value(entry).expect("JSON"));
+    });
+    let what = "belongs to another capture: what it was is not known";
+    assert_eq!(vouched, [format!("segment-000002.parquet: {what}; {unknown}")]);
+    let unlisted = foreign(|dir, other| {
+        fs::copy(other.join("segment-000003.parquet"), dir.join("segment-000004.parquet")).expect("copy");
+    });
+    assert_eq!(unlisted, [format!("segment-000004.parquet: belongs to another capture; {unknown}")]);
+    let open = foreign(|dir, other| {
+        fs::remove_dir_all(other).expect("remove");
+        drop(start(other, &few(10), 10, small(100)));
+        fs::copy(other.join("segment-000001.arrows"), dir.join("segment-000004.arrows")).expect("copy");
+    });
+    assert_eq!(open, [format!("segment-000004.arrows: belongs to another capture; {unknown}")]);
+    let of_one_without = foreign(|dir, _| edit(dir, |manifest| drop(manifest.as_object_mut().map(|m| m.remove("id")))));
+    assert_eq!(of_one_without.len(), 3, "a capture without an id has segments without");
+}
+
+#[test]
+fn the_end_of_the_segment_list_is_missed() {
+    let (_temp, dir) = temp();
+    let all = few(400);
+    write(&dir, &all, 100, 100);
+    edit(&dir, |manifest| manifest["segments"].as_array_mut().expect("segments").truncate(2));
+    // The manifest is damaged, and nothing else.
+    let (back, capture) = read(&dir);
+    assert_eq!((back, capture.condition()), (all.clone(), Condition::Complete));
+    let said = "manifest.json: counts 400 events, and the segments that it lists have 200";
+    assert_eq!(capture.problems()[0].to_string(), format!("{said}; 0 events are missing"));
+
+    fs::remove_file(dir.join("segment-000004.parquet")).expect("remove");
+    let (back, capture) = read(&dir);
+    assert_eq!((&back[..300], capture.condition()), (&all[..300], Condition::Damaged));
+    assert_eq!((is_gap(&back[300]), back[300].get(Column::Count), back.len()), (true, Some(100), 301));
+    assert_eq!(capture.problems()[0].to_string(), format!("{said}; 100 events are missing"));
+
+    fs::remove_file(dir.join("segment-000003.parquet")).expect("remove");
+    edit(&dir, |manifest| manifest["segments"] = serde_json::json!([]));
+    for n in [1, 2] {
+        fs::remove_file(dir.join(format!("segment-00000{n}.parquet"))).expect("remove");
+    }
+    let (back, capture) = read(&dir);
+    assert_eq!((back.len(), back[0].get(Column::Count)), (1, Some(400)));
+    assert_eq!((capture.condition(), capture.summary().events), (Condition::Damaged, 0));
+}
+
+#[test]
+fn a_segment_that_the_totals_are_without_is_no_neighbour() {
+    let (_temp, dir) = temp();
+    let all = few(200);
+    write(&dir, &all, 100, 100);
+    edit(&dir, |manifest| manifest["totals"]["events"] = 100.into());
+    let (back, capture) = read(&dir);
+    assert_eq!(back.iter().map(is_gap).collect::<Vec<_>>(), {
+        let mut expected = vec![false; 202];
+        (expected[0], expected[101]) = (true, true);
+        expected
+    });
+    assert_eq!((capture.condition(), capture.problems()[0].missing), (Condition::Damaged, None));
+    edit(&dir, |manifest| {
+        manifest["totals"]["events"] = 200.into();
+        manifest["totals"]["lost"] = 7.into();
+    });
+    let (back, capture) = read(&dir);
+    assert_eq!((back, capture.condition()), (all, Condition::Complete));
+    assert_eq!(capture.problems()[0].missing, Some(0));
 }

@@ -2,7 +2,7 @@
 
 use super::error::ShowError;
 use super::time_text::Seconds;
-use mmtrace_capture::{Capture, FIXED, Filter, Names, Problem, ValueText};
+use mmtrace_capture::{Capture, Filter, Names, Problem, ValueText, columns};
 use mmtrace_common::{Column, Field, Kind, Record, SPECS};
 use mmtrace_model::context::Context;
 use mmtrace_model::names::{Comm, Tasks};
@@ -173,8 +173,7 @@ impl<'a> Lines<'a> {
     }
 
     fn header(&self, out: &mut impl Write) -> io::Result<()> {
-        let own = Column::ALL.iter().map(|c| c.name());
-        let names: Vec<_> = FIXED.iter().map(|f| f.0).chain(own).chain(["comm"]).collect();
+        let names: Vec<_> = columns().map(|column| column.name).chain(["comm"]).collect();
         writeln!(out, "{}", names.join(","))
     }
 

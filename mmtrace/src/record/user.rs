@@ -3,7 +3,7 @@
 use std::{ffi::OsStr, path::Path};
 
 use anyhow::{Context as _, Result, bail};
-use mmtrace_capture::identity::{self, User};
+use mmtrace_capture::{User, effective_uid, parse_uid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, Uid, capabilities, clear_ambient_capability_set, set_capabilities,
     set_thread_groups, set_thread_res_gid, set_thread_res_uid,
@@ -18,7 +18,7 @@ use super::RecordArgs;
 /// There is no such user, or this process may not run anything as another.
 pub(super) fn wanted(args: &RecordArgs) -> Result<Option<User>> {
     let Some(given) = &args.watch.user else { return Ok(None) };
-    let own = identity::effective();
+    let own = effective_uid();
     if own != 0 {
         bail!(
             "--user: only root can run the command as another user, and this is uid {own}; nothing was recorded; start \
@@ -35,7 +35,7 @@ pub(super) fn wanted(args: &RecordArgs) -> Result<Option<User>> {
     if let Some(user) = User::by_name(name).context(unreadable)? {
         return Ok(Some(user));
     }
-    let uid = identity::number(OsStr::new(name)).with_context(|| {
+    let uid = parse_uid(OsStr::new(name)).with_context(|| {
         format!("--user: there is no user {name}; nothing was recorded; to list them: getent passwd")
     })?;
     Ok(Some(User::by_uid(uid).context(unreadable)?))
@@ -86,7 +86,7 @@ mod tests {
     use rustix::thread::configure_capability_in_ambient_set;
 
     fn is_root(what: &str) -> bool {
-        let root = identity::effective() == 0;
+        let root = effective_uid() == 0;
         if !root {
             eprintln!("not run, since only root can: {what}");
         }
@@ -124,7 +124,7 @@ mod tests {
     fn a_user_whom_nobody_knows_is_refused_before_anything_is_recorded() {
         let args = parsed(&["--user", "no such user", "--", "make"]).expect("arguments");
         let error = wanted(&args).expect_err("refused").to_string();
-        let says = if identity::effective() == 0 { "there is no user no such user" } else { "only root can" };
+        let says = if effective_uid() == 0 { "there is no user no such user" } else { "only root can" };
         assert!(error.contains(says) && error.contains("nothing was recorded"), "{error}");
     }
 

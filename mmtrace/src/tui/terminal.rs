@@ -102,7 +102,7 @@ impl Screen {
             let before = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
                 // One that is caught ends nothing.
-                if !mmtrace_capture::panics::is_guarded() {
+                if !mmtrace_capture::is_guarded() {
                     restore();
                 }
                 before(panic);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use mmtrace_capture::{FIXED, schema};
+use mmtrace_capture::StoredColumn;
 use mmtrace_common::{At, Column, Field, FieldType, MmFrom, OFFSETS, OffsetId, SPECS, Source, Spec};
 use mmtrace_model::verdict::RULES;
 
@@ -134,24 +134,18 @@ fn columns(text: &mut String) {
          The columns of `segment-*.parquet`, in the order of the schema. Every event has the first six. The \
          others are null unless the event carries such a value. Enumerators have the running kernel's own names.\n\n",
     );
-    let schema = schema();
-    let stored = |name: &str| {
-        let field = schema.field_with_name(name).ok();
-        let ty = field.map_or_else(String::new, |f| f.data_type().to_string());
-        let ty = if ty.starts_with("Dictionary") { "Utf8, dictionary".to_owned() } else { ty };
-        let null = field.is_some_and(|f| f.is_nullable());
-        (ty, if null { "yes" } else { "no" }.to_owned())
+    let events = |name: &str| match Column::ALL.iter().find(|column| column.name() == name) {
+        None => "every event".to_owned(),
+        Some(column) => {
+            let events = SPECS.iter().filter(|s| s.fields.iter().any(|f| f.column == *column)).map(|s| code(s.name));
+            events.collect::<Vec<_>>().join(", ")
+        }
     };
-    let row = |name: &str, doc: &str, events: String| {
-        let (ty, null) = stored(name);
-        vec![code(name), ty, null, doc.to_owned(), events]
+    let row = |column: StoredColumn| {
+        let null = if column.nullable { "yes" } else { "no" }.to_owned();
+        vec![code(column.name), column.arrow_type, null, column.meaning.to_owned(), events(column.name)]
     };
-    let fixed = FIXED.iter().map(|(name, doc)| row(name, doc, "every event".to_owned()));
-    let own = Column::ALL.iter().map(|column| {
-        let events = SPECS.iter().filter(|s| s.fields.iter().any(|f| f.column == *column)).map(|s| code(s.name));
-        row(column.name(), column.doc(), events.collect::<Vec<_>>().join(", "))
-    });
-    text.push_str(&table(&["column", "Arrow type", "null", "meaning", "events"], fixed.chain(own)));
+    text.push_str(&table(&["column", "Arrow type", "null", "meaning", "events"], mmtrace_capture::columns().map(row)));
 }
 
 fn offsets(text: &mut String) {
