@@ -1,7 +1,10 @@
 //! Facts that stand in files. Each function takes the directory that stands for `/`.
 
 use super::mount::{self, Mount, of_type};
-use super::{Finding, Status};
+use super::{
+    finding::{Finding, Status},
+    release,
+};
 use crate::btf::{Btf, BtfError, KERNEL_BTF};
 use serde::Serialize;
 use std::fs;
@@ -29,30 +32,21 @@ fn setting(root: &Path, path: &str) -> Result<String, String> {
     })
 }
 
-/// (major, minor) of a release, (0, 0) where it does not start with two numbers.
-pub(super) fn major_minor(release: &str) -> (u32, u32) {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
-        _ => (0, 0),
-    }
-}
-
 /// `uname -r`, and whether this kernel is new enough.
 pub(super) fn kernel(root: &Path) -> (String, Finding) {
     const NAME: &str = "kernel";
-    let release = match setting(root, "proc/sys/kernel/osrelease") {
-        Ok(release) => release,
+    let text = match setting(root, release::FILE) {
+        Ok(text) => text,
         Err(why) => return (String::new(), Finding::new(NAME, Status::Unknown, why)),
     };
-    let finding = match major_minor(&release) {
-        (0, 0) => Finding::new(NAME, Status::Unknown, release.clone()),
-        version if version < (5, 8) => Finding::new(NAME, Status::Fail, release.clone())
+    let finding = match release::major_minor(&text) {
+        (0, 0) => Finding::new(NAME, Status::Unknown, text.clone()),
+        version if version < (5, 8) => Finding::new(NAME, Status::Fail, text.clone())
             .consequence("mmtrace needs BPF ring buffers, which came with Linux 5.8.")
             .fix("boot a newer kernel"),
-        _ => Finding::ok(NAME, release.clone()),
+        _ => Finding::ok(NAME, text.clone()),
     };
-    (release, finding)
+    (text, finding)
 }
 
 /// Inode of a namespace of this process, from the link `user:[4026531837]`.

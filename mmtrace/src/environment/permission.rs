@@ -1,6 +1,10 @@
 //! Whether this process may use bpf(2): its capabilities, and what the kernel says when asked.
 
-use super::{Finding, Lockdown, Status, syscall};
+use super::{
+    facts::Lockdown,
+    finding::{Finding, Status},
+    syscall,
+};
 use serde::Serialize;
 use std::fmt;
 use std::io;

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde::Serialize;
 
 use super::{
-    Finding,
+    finding::Finding,
     mount::{self, Mount, of_type},
 };
 

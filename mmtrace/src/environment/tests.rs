@@ -48,7 +48,7 @@ fn kernel_versions() {
     assert_eq!(release("5.7.19-generic"), Status::Fail);
     assert_eq!(release("next"), Status::Unknown);
     assert_eq!(facts::kernel(Root::new().path()).1.status, Status::Unknown);
-    assert_eq!(facts::major_minor("6.1-rc3"), (6, 1));
+    assert_eq!(release::major_minor("6.1-rc3"), (6, 1));
 }
 
 #[test]
