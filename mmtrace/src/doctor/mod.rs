@@ -21,7 +21,8 @@ use crate::{
     probe::{
         filter::Filter,
         object::{self, Object},
-        plan::{Plan, Planned, Refusal},
+        plan::{Plan, Planned},
+        refusal::Refusal,
         selection::Selection,
         standby::Standby,
         symbols::Symbols,

@@ -6,10 +6,7 @@
 
 use mmtrace_common::{Function, Spec};
 
-use super::{
-    plan::{Prototype, Refusal},
-    symbols::Symbols,
-};
+use super::{refusal::Refusal, symbols::Symbols};
 use crate::btf::{Btf, Param};
 
 /// Functions that are never hooked, and what happened when they were.
@@ -20,6 +17,14 @@ pub const HARMFUL: &[(&str, &str)] = &[
     ("_raw_spin_lock", "programs on it made Linux 7.2 panic and Linux 6.1 hang"),
     ("_raw_spin_unlock", "programs on it made Linux 7.2 panic and Linux 6.1 hang"),
 ];
+
+/// An event's parameters, by the names of the event table, and the function that has them.
+pub(super) struct Prototype {
+    pub(super) params: Vec<Param>,
+    pub(super) symbol: Option<&'static str>,
+    /// Whether the function returns anything.
+    pub(super) returns: bool,
+}
 
 /// The first of an event's functions that this kernel has as it was examined.
 pub(super) fn prototype(btf: &Btf, symbols: &Symbols, spec: &'static Spec) -> Result<Prototype, Refusal> {
