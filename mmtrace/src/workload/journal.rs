@@ -16,8 +16,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::kernel_files::chosen;
 use super::process::swap_off;
-use super::settings::chosen;
 
 /// Where the files are: what is changed does not outlive a reboot, nor does this.
 const FOLDER: &str = "/run/mmtrace";

@@ -1,8 +1,8 @@
 //! Pages that go to swap and come back, and a swap file for as long as a workload runs.
 
 use super::journal::{Change, journal};
+use super::kernel_files::{line_kib, vmstat};
 use super::process::{self, swap_off, swap_on};
-use super::settings::{line_kib, vmstat};
 use super::sys::{Advice, Mapping, PAGE};
 use super::tally::Tally;
 use super::{Job, threads};
