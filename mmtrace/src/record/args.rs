@@ -8,7 +8,7 @@ use super::{dump::Occasion, size::Size};
 use crate::{export::serve::Address, probe::selection::Selection, workload::names};
 
 /// The dashboard that is shown when none is named.
-pub const DASHBOARD: &str = crate::tui::layout::BUILT_IN[0].0;
+pub const DASHBOARD: &str = crate::tui::layout_file::BUILT_IN[0].0;
 
 /// Least size of a flight recorder, bytes.
 const RING_MIN: u64 = 16 << 20;

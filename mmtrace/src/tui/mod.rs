@@ -15,20 +15,25 @@ use ratatui::crossterm::event::{
 };
 use ratatui::{Terminal, backend::TestBackend};
 
+pub mod column;
+pub mod drawn;
 pub mod input;
 pub mod layout;
+pub mod layout_file;
 pub mod player;
 pub mod state;
 pub mod terminal;
+pub mod tone;
 pub mod view;
 pub mod watch;
 
 use crate::console;
+use drawn::Drawn;
 use input::Action;
 use layout::Layout;
 use state::{Request, State};
 use terminal::Screen;
-use view::{Drawn, Place, Show};
+use view::{Place, Show};
 
 /// Shortest time between two pictures: thirty a second.
 const PICTURE_EVERY: Duration = Duration::from_millis(33);

@@ -167,7 +167,8 @@ impl Player<&Capture> {
         let offset = capture.manifest().clock.realtime_offset_ns;
         let records = capture.records_between(from.saturating_sub(LOOK_BACK_NS).max(1), self.cursor);
         Ok(told(
-            save(&free_name(Path::new(SAVED)), capture.context(), crate::cli::words(), offset, from, records)?.as_ref(),
+            save(&free_name(Path::new(SAVED)), capture.context(), crate::command_line::words(), offset, from, records)?
+                .as_ref(),
         ))
     }
 }

@@ -1,13 +1,10 @@
 //! What the dashboard shows and how: nothing about the kernel is kept here.
 
 use super::{
+    drawn::{Drawn, Goal, Jump},
     input::{Action, meant},
-    layout::Layout,
-    view::{Drawn, Goal, Jump},
+    layout::{Layout, VIEWS_MAX},
 };
-
-/// Most views that a layout may have: there are nine number keys.
-pub const VIEWS_MAX: usize = 9;
 /// Longest text that can be typed, bytes.
 const TYPED_MAX: usize = 200;
 

@@ -122,7 +122,7 @@ impl Watch {
         let records = stored.unwrap_or_else(|| self.recent.stored()).filter(move |r| r.ts <= to);
         let (context, offset) = (engine.context().clone(), self.realtime_offset_ns);
         let dir = free_name(Path::new(SAVED));
-        let write = move || save(&dir, &context, crate::cli::words(), offset, from, records);
+        let write = move || save(&dir, &context, crate::command_line::words(), offset, from, records);
         self.saving.push(thread::Builder::new().name("save".to_owned()).spawn(write)?);
         Ok(())
     }

@@ -9,10 +9,16 @@ use mmtrace_model::{
 use ratatui::{Frame, layout::Rect};
 
 use super::{
-    Drawn, Goal, Jump, Show, Tone, above_note,
-    listing::{self, Cell, Column, Row, left, rest, right, visible},
+    listing::{self, Cell, Row, visible},
+    show::Show,
+    text::above_note,
 };
-use crate::tui::state::{Rows, State};
+use crate::tui::{
+    column::{Column, left, rest, right},
+    drawn::{Drawn, Goal, Jump},
+    state::{Rows, State},
+    tone::Tone,
+};
 
 /// The columns.
 pub const COLUMNS: &[Column] =

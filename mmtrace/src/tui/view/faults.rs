@@ -16,11 +16,16 @@ use ratatui::{
 };
 
 use super::{
-    Drawn, Show, Tone, above_note, bars,
-    listing::{self, Cell, Column, Row, left, rest, right},
-    note,
+    listing::{self, Cell, Row},
+    show::Show,
+    text::{above_note, bars, note},
 };
-use crate::tui::state::State;
+use crate::tui::{
+    column::{Column, left, rest, right},
+    drawn::Drawn,
+    state::State,
+    tone::Tone,
+};
 
 /// What shows how faults are handled.
 const CALLS: &[Kind] = &[Kind::HandleMmFaultReturn];

@@ -1,6 +1,5 @@
 //! A list of rows: sorted, filtered, scrolled, one of them selected.
 
-use mmtrace_common::{Column as Carried, Kind};
 use mmtrace_model::{context::Context, untrusted::clean};
 use ratatui::{
     Frame,
@@ -9,66 +8,8 @@ use ratatui::{
     widgets::{Cell as Drawable, Row as DrawableRow, Table, TableState},
 };
 
-use super::{Drawn, Show, Tone};
-use crate::tui::{layout::View, state::Rows};
-
-/// A column.
-#[derive(Clone, Copy, Debug)]
-pub struct Column {
-    /// At its head, and in layouts.
-    pub name: &'static str,
-    /// In characters; 0: what is left.
-    pub width: u16,
-    /// What it takes at least, if it takes what is left.
-    pub least: u16,
-    /// Numbers are aligned to the right.
-    pub right: bool,
-    /// It is not shown where none of these is recorded; of nothing, it always is.
-    pub needs: &'static [Kind],
-    /// Nor where none of these carries this column of the capture.
-    pub carries: Option<Carried>,
-}
-
-impl Column {
-    /// Only where one of these is recorded.
-    #[must_use]
-    pub const fn of(self, needs: &'static [Kind]) -> Self {
-        Self { needs, ..self }
-    }
-
-    /// Only where one of them carries this column of the capture.
-    #[must_use]
-    pub const fn carrying(self, carried: Carried) -> Self {
-        Self { carries: Some(carried), ..self }
-    }
-
-    /// Whether there is anything to show in it.
-    pub(super) fn is_observable(&self, context: &Context) -> bool {
-        let carries = |kind: Kind| match self.carries {
-            Some(column) => context.carries(kind, column),
-            None => context.has(kind),
-        };
-        self.needs.is_empty() || self.needs.iter().any(|kind| carries(*kind))
-    }
-}
-
-/// A column of text.
-#[must_use]
-pub const fn left(name: &'static str, width: u16) -> Column {
-    Column { name, width, least: 16, right: false, needs: &[], carries: None }
-}
-
-/// A column of numbers.
-#[must_use]
-pub const fn right(name: &'static str, width: u16) -> Column {
-    Column { name, width, least: width, right: true, needs: &[], carries: None }
-}
-
-/// A column of text that takes what is left, and so much at least.
-#[must_use]
-pub const fn rest(name: &'static str, least: u16) -> Column {
-    Column { name, width: 0, least, right: false, needs: &[], carries: None }
-}
+use super::show::Show;
+use crate::tui::{column::Column, drawn::Drawn, layout::View, state::Rows, tone::Tone};
 
 /// A cell: what is shown, what it is sorted by, how it is to be understood.
 #[derive(Clone, Debug, Default)]
@@ -205,6 +146,11 @@ pub fn visible(area: Rect, rows: usize, how: &Rows) -> std::ops::Range<usize> {
     first..first.saturating_add(page)
 }
 
+/// Whether two lists have the same columns.
+fn same(columns: &[Column], others: &[Column]) -> bool {
+    columns.iter().map(|c| c.name).eq(others.iter().map(|c| c.name))
+}
+
 /// Draws a list.
 pub fn draw(
     frame: &mut Frame<'_>,
@@ -217,7 +163,7 @@ pub fn draw(
     let layout = show.layout.view(show.view);
     // A list inside a view is not what the layout speaks of.
     let inner = View::default();
-    let layout = if layout.is_about(columns) { layout } else { &inner };
+    let layout = if same(columns, show.columns) { layout } else { &inner };
     let order = ordered(columns, layout, show.engine.context());
     let by = how.sort.and_then(|c| order.get(c)).copied();
     let rows = arrange(rows, how, by);
@@ -310,6 +256,7 @@ fn rounded(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tui::column::{rest, right};
 
     const COLUMNS: &[Column] = &[right("pid", 7), right("a", 9), right("b", 9), rest("now", 20)];
 

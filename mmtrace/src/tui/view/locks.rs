@@ -12,11 +12,16 @@ use mmtrace_model::{
 use ratatui::{Frame, layout::Rect, text::Line};
 
 use super::{
-    Drawn, Show, Tone, above_note,
-    listing::{self, Cell, Column, Row, left, rest, right},
-    note, text,
+    listing::{self, Cell, Row},
+    show::Show,
+    text::{above_note, note, text},
 };
-use crate::tui::state::State;
+use crate::tui::{
+    column::{Column, left, rest, right},
+    drawn::Drawn,
+    state::State,
+    tone::Tone,
+};
 
 /// What shows locks of VMAs.
 const VMA_LOCKS: &[Kind] = &[Kind::LockVmaUnderRcu, Kind::VmaStartWriteReturn];

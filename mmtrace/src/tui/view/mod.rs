@@ -1,25 +1,25 @@
 //! The views. Each draws what it is given, and keeps nothing.
 
-use mmtrace_common::SPECS;
-use mmtrace_model::{
-    replay::Engine,
-    report::grouped,
-    untrusted::{escaped, is_harmful},
-};
+use mmtrace_model::{report::grouped, untrusted::is_harmful};
 use ratatui::{
     Frame,
     buffer::Buffer,
     layout::{Constraint, Layout, Rect},
-    style::{Color, Modifier, Style},
+    style::Modifier,
     text::{Line, Span},
     widgets::{Block, Borders, Clear, Paragraph, Wrap},
 };
 
 use super::{
+    column::Column,
+    drawn::Drawn,
     input::{meant, offers},
-    layout::Layout as Plan,
     state::{Asked, State},
+    tone::Tone,
 };
+pub use show::{Place, Show};
+use text::short;
+pub use text::{bars, seconds};
 
 pub mod events;
 pub mod faults;
@@ -27,149 +27,17 @@ pub mod listing;
 pub mod locks;
 pub mod overview;
 pub mod rules;
+mod show;
+mod text;
 pub mod walker;
 pub mod work;
-
-/// Where the stream is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Place {
-    /// The kernel, now.
-    Live,
-    /// The kernel, a while ago: the view stands still, the recording does not.
-    Paused {
-        /// Nanoseconds since.
-        behind: u64,
-        /// Nanoseconds from the beginning of what is kept.
-        at: u64,
-        /// Nanoseconds that are kept.
-        of: u64,
-    },
-    /// A capture.
-    Capture {
-        /// It goes on by itself.
-        playing: bool,
-        /// So many times as fast as it was.
-        speed: f64,
-        /// Nanoseconds from its beginning.
-        at: u64,
-        /// Nanoseconds that it lasts, where that is known.
-        of: Option<u64>,
-    },
-}
-
-/// What a view is given.
-#[derive(Clone, Copy, Debug)]
-pub struct Show<'a> {
-    /// Model, verdicts and statistics.
-    pub engine: &'a Engine,
-    /// Where in the stream.
-    pub place: Place,
-    /// Colours may be used.
-    pub colour: bool,
-    /// Which views there are.
-    pub layout: &'a Plan,
-    /// Which of them is drawn; [`draw`] sees to that.
-    pub view: usize,
-}
-
-/// What was drawn, for those who move about in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drawn {
-    /// Rows there are.
-    pub rows: usize,
-    /// Columns they have.
-    pub columns: usize,
-    /// Rows that fit.
-    pub page: usize,
-    /// Key of the selected row.
-    pub key: Option<u64>,
-    /// The column that the rows are sorted by.
-    pub sorted: Option<&'static str>,
-    /// What the selected row names.
-    pub jump: Option<Jump>,
-    /// The bar that shows where in the whole one is.
-    pub bar: Option<Rect>,
-    /// So many lines the help can be scrolled by.
-    pub help: usize,
-}
-
-/// Where Enter goes from a row that names something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Jump {
-    /// The view.
-    pub view: usize,
-    /// What in it.
-    pub goal: Goal,
-}
-
-/// What is looked for in another view.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Goal {
-    /// The row with this key is looked into.
-    Inside(u64),
-    /// Only rows with this value in a column of the capture.
-    Filter(&'static str, u64),
-}
-
-/// How something is to be understood.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tone {
-    /// As it is.
-    #[default]
-    Plain,
-    /// As it should be.
-    Good,
-    /// Wrong, lost.
-    Bad,
-    /// Not known.
-    Doubt,
-    /// Beside the point.
-    Dim,
-    /// A heading.
-    Strong,
-}
-
-impl<'a> Show<'a> {
-    /// Without colours, of the first view.
-    #[must_use]
-    pub const fn new(engine: &'a Engine, place: Place, layout: &'a Plan) -> Self {
-        Self { engine, place, colour: false, layout, view: 0 }
-    }
-
-    /// Whether any kernel function is recorded; else there are tracepoints only.
-    #[must_use]
-    pub fn has_functions(&self) -> bool {
-        let context = self.engine.context();
-        SPECS.iter().any(|s| s.site.at.is_function() && context.has(s.kind))
-    }
-
-    /// The style of a tone. Without colours, what is wrong is reversed.
-    #[must_use]
-    pub fn style(&self, tone: Tone) -> Style {
-        let plain = Style::new();
-        match (tone, self.colour) {
-            (Tone::Plain, _) | (Tone::Good | Tone::Doubt, false) => plain,
-            (Tone::Good, true) => plain.fg(Color::Green),
-            (Tone::Bad, true) => plain.fg(Color::Red).add_modifier(Modifier::BOLD),
-            (Tone::Bad, false) => plain.add_modifier(Modifier::REVERSED),
-            (Tone::Doubt, true) => plain.fg(Color::Yellow),
-            (Tone::Dim, _) => plain.add_modifier(Modifier::DIM),
-            (Tone::Strong, _) => plain.add_modifier(Modifier::BOLD),
-        }
-    }
-
-    /// Text in a tone.
-    pub fn span(&self, text: impl Into<String>, tone: Tone) -> Span<'static> {
-        Span::styled(escaped(&text.into()).into_owned(), self.style(tone))
-    }
-}
 
 /// What a view can show.
 pub struct Kind {
     /// In layouts.
     pub name: &'static str,
     /// The columns of its list.
-    pub columns: &'static [listing::Column],
+    pub columns: &'static [Column],
     draw: fn(&mut Frame<'_>, Rect, &Show<'_>, &State) -> Drawn,
 }
 
@@ -210,7 +78,8 @@ fn compose(frame: &mut Frame<'_>, show: &Show<'_>, state: &State) -> Drawn {
         frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
         return Drawn::default();
     }
-    let show = &Show { view: state.view, ..*show };
+    let kind = KINDS.iter().find(|kind| kind.name == show.layout.view(state.view).shows);
+    let show = &Show { view: state.view, columns: kind.map_or(&[], |kind| kind.columns), ..*show };
     let whole = whole(show.place).filter(|_| area.height >= WITH_BAR);
     let [head, tabs, body, bar, foot] = Layout::vertical([
         Constraint::Length(1),
@@ -226,7 +95,6 @@ fn compose(frame: &mut Frame<'_>, show: &Show<'_>, state: &State) -> Drawn {
     let [title, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(1)]).areas(body);
     let explains = listing::cut(&view.explains, usize::from(area.width));
     frame.render_widget(Line::from(show.span(explains, Tone::Dim)), title);
-    let kind = KINDS.iter().find(|kind| kind.name == view.shows);
     let mut drawn = kind.map_or_else(Drawn::default, |kind| (kind.draw)(frame, body, show, state));
     if let Some(part) = whole {
         frame.render_widget(position(show, part, bar.width), bar);
@@ -426,54 +294,4 @@ fn help(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, scrolled: usize) -> 
     let title = if hidden > 0 { " keys; j and k scroll, others close " } else { " keys; any of them closes this " };
     framed(frame, area, title, lines, scrolled.min(hidden));
     hidden
-}
-
-/// Draws lines side by side, all scrolled alike: a text has a row for every line that it can be scrolled to.
-fn text<const N: usize>(frame: &mut Frame<'_>, columns: [(Rect, Vec<Line<'static>>); N], state: &State) -> Drawn {
-    let page = columns.iter().map(|(area, _)| usize::from(area.height)).max().unwrap_or(0);
-    let longest = columns.iter().map(|(_, lines)| lines.len()).max().unwrap_or(0);
-    let hidden = if page == 0 { 0 } else { longest.saturating_sub(page) };
-    let scrolled = state.current().selected.min(hidden);
-    for (area, lines) in columns {
-        frame.render_widget(Paragraph::new(lines).scroll((scrolled as u16, 0)), area);
-    }
-    Drawn { rows: hidden + 1, page, ..Drawn::default() }
-}
-
-/// A text in place of a view.
-fn note(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, what: &str, state: &State) -> Drawn {
-    let lines = mmtrace_model::report::wrap(what, usize::from(area.width).max(8)).into_iter();
-    text(frame, [(area, lines.map(|line| Line::from(show.span(line, Tone::Plain))).collect())], state)
-}
-
-/// Writes a note below, if there is one and room for it; what is left above it.
-fn above_note(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, note: Option<&str>) -> Rect {
-    /// Least height at which a line can be spared.
-    const SPARE: u16 = 7;
-    let Some(note) = note.filter(|_| area.height >= SPARE) else { return area };
-    let [above, below] = Layout::vertical([Constraint::Min(1), Constraint::Length(1)]).areas(area);
-    let note = listing::cut(note, usize::from(area.width));
-    frame.render_widget(Line::from(show.span(note, Tone::Dim)), below);
-    above
-}
-
-/// Seconds, with as many digits as matter.
-fn short(ns: u64) -> String {
-    let s = ns as f64 / 1e9;
-    if s < 10.0 { format!("{s:.2}s") } else { format!("{s:.1}s") }
-}
-
-/// Seconds with three digits.
-#[must_use]
-pub fn seconds(ns: u64) -> String {
-    format!("{:.3} s", ns as f64 / 1e9)
-}
-
-/// Values as a row of bars, each as high as its part of the largest.
-#[must_use]
-pub fn bars(values: &[u64]) -> String {
-    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let max = values.iter().copied().max().unwrap_or(0).max(1);
-    let bar = |v: &u64| if *v == 0 { ' ' } else { BARS[((v * 7).div_ceil(max) as usize).min(7)] };
-    values.iter().map(bar).collect()
 }

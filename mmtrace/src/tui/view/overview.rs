@@ -15,8 +15,13 @@ use ratatui::{
     widgets::Paragraph,
 };
 
-use super::{Drawn, Show, Tone, bars, faults::has_faults, listing::cut, text};
-use crate::tui::state::State;
+use super::{
+    faults::has_faults,
+    listing::cut,
+    show::Show,
+    text::{bars, text},
+};
+use crate::tui::{drawn::Drawn, state::State, tone::Tone};
 
 /// A part of the overview.
 pub struct Panel {

@@ -8,11 +8,16 @@ use mmtrace_model::{
 use ratatui::{Frame, layout::Rect, text::Line};
 
 use super::{
-    Drawn, Show, Tone,
-    listing::{self, Cell, Column, Row, cut, left, rest, right},
-    seconds, text,
+    listing::{self, Cell, Row, cut},
+    show::Show,
+    text::{seconds, text},
 };
-use crate::tui::state::State;
+use crate::tui::{
+    column::{Column, left, rest, right},
+    drawn::Drawn,
+    state::State,
+    tone::Tone,
+};
 
 /// The columns. A hazard is not broken but met.
 pub const COLUMNS: &[Column] = &[

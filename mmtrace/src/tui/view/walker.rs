@@ -11,8 +11,11 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::{Drawn, Show, Tone, note, text};
-use crate::tui::state::State;
+use super::{
+    show::Show,
+    text::{note, text},
+};
+use crate::tui::{drawn::Drawn, state::State, tone::Tone};
 
 /// Draws the view.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {

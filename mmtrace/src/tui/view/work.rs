@@ -13,10 +13,15 @@ use mmtrace_model::{
 use ratatui::{Frame, layout::Rect};
 
 use super::{
-    Drawn, Show, Tone,
-    listing::{self, Cell, Column, Row, left, rest, right},
+    listing::{self, Cell, Row},
+    show::Show,
 };
-use crate::tui::state::State;
+use crate::tui::{
+    column::{Column, left, rest, right},
+    drawn::Drawn,
+    state::State,
+    tone::Tone,
+};
 
 /// The columns.
 pub const COLUMNS: &[Column] = &[left("what", 21), right("times", 9), rest("result", 8)];
