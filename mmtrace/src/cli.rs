@@ -20,12 +20,6 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// How mmtrace was called, for the manifest of a capture: what is no UTF-8 is replaced.
-#[must_use]
-pub fn words() -> Vec<String> {
-    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
-}
-
 /// The subcommands.
 #[derive(Subcommand, Debug)]
 pub enum Command {

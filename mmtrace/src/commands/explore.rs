@@ -21,7 +21,7 @@ use mmtrace_model::report::{Style, grouped, wrap};
 use serde_json::json;
 
 use crate::{
-    cli,
+    command_line,
     console::{self, complain},
 };
 
@@ -385,7 +385,7 @@ fn write(world: &World, moves: &[Move], dir: &Path) -> Result<()> {
     if let Some(old) = make_room(dir)? {
         complain(format_args!("the earlier capture is now {}", old.display()));
     }
-    let mut writer = CaptureWriter::create(dir, &render::context(), cli::words(), WriterOptions::default())?;
+    let mut writer = CaptureWriter::create(dir, &render::context(), command_line::words(), WriterOptions::default())?;
     for record in render::records(&execution) {
         writer.append(&record)?;
     }

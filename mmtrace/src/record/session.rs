@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     btf::Btf,
-    cli,
+    command_line,
     console::{self, tell},
     environment::Environment,
     export::{
@@ -198,7 +198,7 @@ impl<'a> Session<'a> {
         let mut writer = None;
         if !args.no_capture {
             let options = WriterOptions { realtime_offset_ns, ..WriterOptions::keeping(args.ring.map(|r| r.0)) };
-            writer = Some(CaptureWriter::create(&args.output, &context, cli::words(), options)?);
+            writer = Some(CaptureWriter::create(&args.output, &context, command_line::words(), options)?);
         }
         let engine = Engine::new(context, !args.no_validate);
         let wake = Arc::new(Notify::new());
