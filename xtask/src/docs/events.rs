@@ -6,7 +6,7 @@ use mmtrace_capture::{FIXED, schema};
 use mmtrace_common::{At, Column, Field, FieldType, MmFrom, OFFSETS, OffsetId, SPECS, Source, Spec};
 use mmtrace_model::verdict::RULES;
 
-use super::{code, head, table};
+use super::markdown::{code, head, table};
 
 const INTRO: &str = "
 What mmtrace records. An event is a kernel tracepoint, or the entry to or the return from a kernel function; every value

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use mmtrace_explore::mutation;
 
-use super::{code, head, table};
+use super::markdown::{code, head, table};
 
 const INTRO: &str = "
 Every lock, recheck, RCU section and wait in a variant that is [safe](threads/README.md) was left out, one at a time, and every

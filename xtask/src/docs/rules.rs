@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use mmtrace_model::verdict::{RULES, Rule, Severity};
 
-use super::{code, head, table};
+use super::markdown::{code, head, table};
 
 const INTRO: &str = "
 What mmtrace holds the events of a kernel against. `mmtrace rules` lists the same, and `mmtrace explain L01`
