@@ -38,9 +38,9 @@ pub struct Environment {
     pub initial_user_namespace: Option<bool>,
     /// Whether process ids here are those that events carry.
     pub initial_pid_namespace: Option<bool>,
-    /// What this process may do.
+    /// The capabilities of this process.
     pub capabilities: Option<Capabilities>,
-    /// What the lockdown LSM forbids.
+    /// The state of the lockdown LSM.
     pub lockdown: Lockdown,
     /// Whether the kernel, when asked, created a ring buffer and accepted a program that reads its memory.
     pub bpf_permitted: bool,

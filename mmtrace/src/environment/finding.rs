@@ -34,16 +34,16 @@ impl Status {
 /// One checked fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was checked.
+    /// Name of the fact that was checked.
     pub name: &'static str,
-    /// How it stands.
+    /// Whether it stands in the way.
     pub status: Status,
-    /// What was found.
+    /// Its value, as found.
     pub value: String,
-    /// What it means for the user, a sentence.
+    /// The consequence for the user, a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consequence: Option<String>,
-    /// What to do about it: a command where there is one.
+    /// The fix: a command where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
 }

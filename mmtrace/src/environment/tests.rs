@@ -133,12 +133,12 @@ fn refusals_of_bpf_name_their_cause() {
     assert!(eperm(full).contains("security policy"));
     assert!(ask(Step::RingBuffer, libc::EPERM, full, None, &Lockdown::None, true).contains("locked memory"));
     assert!(plain(Step::RingBuffer, libc::EINVAL, full).contains("5.8"));
-    assert!(plain(Step::RingBuffer, libc::ENOSYS, full).contains("without bpf(2)"));
+    assert!(plain(Step::RingBuffer, libc::ENOSYS, full).contains("built without bpf(2)"));
     assert!(plain(Step::RingBuffer, libc::ENOSYS, filtered).contains("seccomp"));
     let unknown = Lockdown::Unknown(String::new());
     assert!(ask(Step::Reader, libc::EINVAL, full, None, &unknown, false).contains("lockdown=confidentiality"));
     assert!(ask(Step::Reader, libc::EINVAL, full, None, &Lockdown::Confidentiality, false).contains("see above"));
-    assert!(plain(Step::Program, libc::E2BIG, full).contains("Recording needs it"));
+    assert!(plain(Step::Program, libc::E2BIG, full).contains("Recording needs bpf(2)"));
     let status = ProcessStatus::default();
     let known = Circumstances {
         status: &status,
@@ -278,7 +278,7 @@ fn this_machine() {
     println!("exceptions:page_fault_user {:?}", tracepoint_exists("exceptions", "page_fault_user"));
     println!("exceptions:gone {:?}", tracepoint_exists("exceptions", "gone"));
     for name in ["/", "gone", "/sys/fs/cgroup/memory", "/tmp"] {
-        match resolve(name) {
+        match resolve(name, |id| crate::probe::tasks::own_cgroup_level(id).ok().flatten()) {
             Ok(cgroup) => println!("{cgroup:?}"),
             Err(e) => println!("{e}"),
         }

@@ -26,7 +26,7 @@ pub(super) struct Prototype {
     pub(super) returns: bool,
 }
 
-/// The first of an event's functions that this kernel has as it was examined.
+/// Returns the first of an event's functions whose parameters are those of an examined kernel.
 pub(super) fn prototype(btf: &Btf, symbols: &Symbols, spec: &'static Spec) -> Result<Prototype, Refusal> {
     let mut reason = None;
     for function in spec.site.functions {
@@ -76,12 +76,12 @@ fn is(params: &[Param], function: &Function) -> bool {
     params.len() == function.params.len() && params.iter().zip(function.params).all(|(p, name)| p.name == there(name))
 }
 
-/// What the kernel calls a parameter.
+/// Returns the kernel's name of a parameter.
 fn there(name: &str) -> &str {
     name.split_once(':').map_or(name, |(there, _)| there)
 }
 
-/// What the event table calls it.
+/// Returns the event table's name of a parameter.
 fn here(name: &str) -> &str {
     name.split_once(':').map_or(name, |(_, here)| here)
 }

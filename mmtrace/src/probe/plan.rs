@@ -20,7 +20,7 @@ use super::{
 };
 use crate::btf::{Btf, BtfError, Param, ParamType};
 
-/// What the kernel's BTF says about the event table.
+/// The event table as the kernel's BTF resolves it.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// One entry per event with a probe, in the table's order.
@@ -52,11 +52,11 @@ pub struct Planned {
     pub served: bool,
 }
 
-/// Why an event is recorded that was not asked for.
+/// Why an event is recorded that the user did not select.
 const SERVED: &str = "recorded since the filter needs it, whatever -e says";
 
 impl Planned {
-    /// What is known before it is tried: the reason why it will not be, if there is one.
+    /// Returns its state before it is attached, with the reason if it will not be.
     #[must_use]
     pub fn state(&self) -> ProbeState {
         let reason = match &self.positions {
@@ -69,7 +69,7 @@ impl Planned {
         ProbeState { event: self.spec.name.to_owned(), form: None, absent, reason }
     }
 
-    /// What is to be said of it once it is attached, if anything.
+    /// Returns the note that the report makes of it once it is attached, if any.
     #[must_use]
     pub fn note(&self) -> Option<String> {
         self.served.then(|| SERVED.to_owned())
@@ -93,7 +93,7 @@ impl Plan {
         self.probes.iter().filter(|probe| probe.served && probe.positions.is_ok()).map(|probe| probe.spec)
     }
 
-    /// Of what became of its probes, those that were asked for.
+    /// Returns, of the states of all probes, those that the user selected.
     pub fn asked<'a>(&'a self, states: &'a [ProbeState]) -> impl Iterator<Item = &'a ProbeState> {
         let asked = |(probe, _): &(&Planned, &ProbeState)| probe.wanted && !probe.served;
         self.probes.iter().zip(states).filter(asked).map(|(_, state)| state)
@@ -110,7 +110,7 @@ impl Plan {
             .collect()
     }
 
-    /// Looks everything up.
+    /// Looks up every event of the table.
     #[must_use]
     pub fn new(btf: &Btf, symbols: &Symbols, selection: &Selection) -> Self {
         let offsets: Vec<(OffsetId, Result<u32, String>)> =
@@ -280,7 +280,7 @@ fn parameters(btf: &Btf, spec: &'static Spec) -> Result<Vec<Param>, Refusal> {
     Ok(named.into_iter().skip(1).collect())
 }
 
-/// What a program can read a parameter as.
+/// A type as which a program can read a parameter.
 #[derive(Clone, Copy)]
 enum Expect {
     /// Pointer to this struct.

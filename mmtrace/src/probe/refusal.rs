@@ -3,7 +3,7 @@
 /// Why an event cannot be observed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// This kernel has no such event.
+    /// This kernel has no such tracepoint.
     #[error("this kernel has no tracepoint {0}")]
     NoEvent(&'static str),
     /// BTF is there but does not say what the event's parameters are.
@@ -24,7 +24,7 @@ pub enum Refusal {
         name: &'static str,
         /// Its type here.
         is: String,
-        /// What the program can read.
+        /// The type that the program can read.
         expected: &'static str,
     },
     /// No function that the program knows is in this kernel.
@@ -48,7 +48,7 @@ pub enum Refusal {
         /// A clone of it that is there.
         clone: Option<String>,
     },
-    /// Several functions have that name.
+    /// Several functions have this name.
     #[error("{1} functions of this kernel are called {0}: which of them would be hooked cannot be told")]
     SeveralSymbols(&'static str, usize),
     /// Hooking it is known to do harm.
@@ -57,10 +57,10 @@ pub enum Refusal {
     /// The program makes a page frame number of a pointer, and cannot know how.
     #[error("{0} is not among this kernel's symbols (CONFIG_KALLSYMS_ALL)")]
     NoVariable(&'static str),
-    /// As above.
+    /// The kernel hides the address of such a variable.
     #[error("the address of the kernel's {0} is hidden (kernel.kptr_restrict, or no CAP_SYSLOG)")]
     HiddenVariable(&'static str),
-    /// And it would make a wrong one.
+    /// The program would make a wrong page frame number.
     #[error("struct page has {0} bytes in this kernel, not 64: page frame numbers cannot be told from pointers")]
     PageSize(u32),
     /// A struct member that the program needs cannot be found.
@@ -68,7 +68,7 @@ pub enum Refusal {
     Offset {
         /// `struct.member`
         what: String,
-        /// What BTF said.
+        /// The answer of the BTF reader.
         why: String,
     },
 }

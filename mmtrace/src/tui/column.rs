@@ -10,7 +10,7 @@ pub struct Column {
     pub name: &'static str,
     /// In characters; 0: what is left.
     pub width: u16,
-    /// What it takes at least, if it takes what is left.
+    /// Its least width, if it takes what is left.
     pub least: u16,
     /// Numbers are aligned to the right.
     pub right: bool,

@@ -2,7 +2,7 @@
 
 use ratatui::layout::Rect;
 
-/// What was drawn, for those who move about in it.
+/// What the last picture shows, for input that refers to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drawn {
     /// Rows there are.
@@ -15,11 +15,11 @@ pub struct Drawn {
     pub key: Option<u64>,
     /// The column that the rows are sorted by.
     pub sorted: Option<&'static str>,
-    /// What the selected row names.
+    /// The place that the selected row names.
     pub jump: Option<Jump>,
     /// The bar that shows where in the whole one is.
     pub bar: Option<Rect>,
-    /// So many lines the help can be scrolled by.
+    /// Lines by which the help can be scrolled.
     pub help: usize,
 }
 
@@ -28,11 +28,11 @@ pub struct Drawn {
 pub struct Jump {
     /// The view.
     pub view: usize,
-    /// What in it.
+    /// The goal in that view.
     pub goal: Goal,
 }
 
-/// What is looked for in another view.
+/// A goal in another view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
     /// The row with this key is looked into.

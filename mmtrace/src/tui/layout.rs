@@ -27,7 +27,7 @@ pub struct View {
     pub name: String,
     /// What it shows: one of [`KINDS`](super::view::KINDS).
     pub shows: String,
-    /// That in one line.
+    /// One line that explains it.
     pub explains: String,
     /// Its columns, in this order; all of them where none is named.
     #[serde(default)]

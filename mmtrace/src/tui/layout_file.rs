@@ -23,7 +23,7 @@ fn read(name: &str) -> Result<String> {
     let mut text = String::new();
     let read = File::open(name)?.take(FILE_MAX + 1).read_to_string(&mut text)?;
     if read as u64 > FILE_MAX {
-        bail!("it is larger than any dashboard");
+        bail!("the file is larger than 1 MiB, so it is not a layout");
     }
     Ok(text)
 }
@@ -40,9 +40,9 @@ impl Layout {
         }
         let text = read(name).with_context(|| {
             let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
-            format!("cannot read the dashboard {name}, which is none of those built in ({})", names.join(", "))
+            format!("cannot read the layout {name}, which is not built in either (built in: {})", names.join(", "))
         })?;
-        Self::parse(&text).with_context(|| format!("{name} is no dashboard"))
+        Self::parse(&text).with_context(|| format!("{name} is not a layout of the dashboard"))
     }
 
     /// Reads a layout.
@@ -56,7 +56,7 @@ impl Layout {
             anyhow!("line {line}: {}", e.message())
         })?;
         if layout.views.is_empty() || layout.views.len() > VIEWS_MAX {
-            bail!("it has {} views; 1 to {VIEWS_MAX} can be shown", layout.views.len());
+            bail!("the layout has {} views, and the dashboard shows 1 to {VIEWS_MAX}", layout.views.len());
         }
         for view in &layout.views {
             view.check().with_context(|| format!("in the view \"{}\"", view.name))?;
@@ -77,7 +77,7 @@ fn known(what: &str, name: &str, names: impl Iterator<Item = &'static str>) -> R
     if names.contains(&name) {
         return Ok(());
     }
-    bail!("there is no {what} \"{name}\"; there is: {}", names.join(", "))
+    bail!("there is no {what} \"{name}\"; choose from: {}", names.join(", "))
 }
 
 impl View {
@@ -96,7 +96,11 @@ impl View {
         }
         for threshold in &self.thresholds {
             if threshold.above.value().is_none() {
-                bail!("a threshold of {}: {:?} is no number and no duration", threshold.column, threshold.above);
+                bail!(
+                    "a threshold of the column {} is {:?}, which is neither a number nor a duration such as \"10ms\"",
+                    threshold.column,
+                    threshold.above
+                );
             }
         }
         Ok(())
@@ -133,7 +137,7 @@ mod tests {
             Layout::parse(&text).map_err(|e| format!("{e:#}"))
         };
         view("columns = ['pid', 'now']").expect("a layout");
-        assert!(view("columns = ['pod']").is_err_and(|e| e.contains("no column \"pod\"; there is: pid, ")));
+        assert!(view("columns = ['pod']").is_err_and(|e| e.contains("no column \"pod\"; choose from: pid, ")));
         assert!(view("panels = ['x']").is_err_and(|e| e.contains("no panel")));
         assert!(view("rates = ['x']").is_err_and(|e| e.contains("no class of events")));
         assert!(view("colour = 'red'").is_err_and(|e| e.contains("colour")));
@@ -144,6 +148,6 @@ mod tests {
         assert_eq!(layout.view(0).judge("longest", 10_000_001), Some(("!!", Tone::Bad)));
         assert_eq!(layout.view(0).judge("longest", 10_000_000), None);
         assert!(Layout::parse("").is_err());
-        assert!(Layout::load("/nowhere").is_err_and(|e| format!("{e:#}").contains("built in (default, contention)")));
+        assert!(Layout::load("/nowhere").is_err_and(|e| format!("{e:#}").contains("(built in: default, contention)")));
     }
 }

@@ -125,7 +125,7 @@ fn look(capture: &Capture, layout: Layout) -> Result<bool> {
                 }
                 Request::Save(length) => Some(match player.save(capture, length) {
                     Ok(message) => message,
-                    Err(error) => format!("not saved: {error:#}"),
+                    Err(error) => format!("cannot save: {error:#}"),
                 }),
                 request => player.take(request),
             };
@@ -295,7 +295,7 @@ impl<S: Source> Player<S> {
             }
         }
         self.cursor = self.timeline.ts().max(self.start);
-        (!found).then(|| "there is none before this".to_owned())
+        (!found).then(|| "there is no violation or hazard before this time".to_owned())
     }
 
     /// Searches on for as long as the keyboard can wait. What there is to say, if it is not found.
@@ -317,7 +317,7 @@ impl<S: Source> Player<S> {
         if let Sought::Time(ts) = sought {
             self.cursor = ts;
         }
-        (!found).then(|| "there is none after this".to_owned())
+        (!found).then(|| "there is no violation or hazard after this time".to_owned())
     }
 
     /// Whether there is one; `None`: not so far.
@@ -361,7 +361,7 @@ pub(super) fn told(saved: Option<&Saved>) -> String {
             let seconds = saved.ns as f64 / 1e9;
             format!("{} events of {seconds:.3} s are saved in {}", grouped(saved.events), saved.dir.display())
         }
-        None => "there is nothing to save".to_owned(),
+        None => "there are no events to save".to_owned(),
     }
 }
 
@@ -476,7 +476,10 @@ mod tests {
         }
         back.reverse();
         assert_eq!(back, times);
-        assert_eq!(player.take(&Request::Violation(false)).as_deref(), Some("there is none before this"));
+        assert_eq!(
+            player.take(&Request::Violation(false)).as_deref(),
+            Some("there is no violation or hazard before this time")
+        );
     }
 
     #[test]

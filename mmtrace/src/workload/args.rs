@@ -1,4 +1,4 @@
-//! What was typed.
+//! Arguments of `mmtrace workload`.
 
 use clap::{
     Args,
@@ -14,48 +14,59 @@ pub(super) const MEMORY_MIN: u64 = 16 << 20;
 
 /// Arguments of `mmtrace workload`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  mmtrace workload --list                              the workloads, their events, and what each needs
+  mmtrace workload faults                              10 seconds of page faults
+  sudo mmtrace workload khugepaged --allow-swap        collapse, of swapped-out pages too
+  mmtrace workload mmap --seconds 2 --threads 4 --json
+  sudo mmtrace record --seconds 10 --workload all      record while the workloads run
+
+Exit status: 0 the workload did its work, 2 it could not do all of it")]
 pub struct WorkloadArgs {
-    /// Which path of the kernel to drive
+    /// Workload to run
     ///
-    /// `--list` shows the events that each provokes.
+    /// `--list` shows which events each provokes.
     #[arg(value_name = "NAME", value_parser = names(), required_unless_present_any = ["list", "restore"])]
     pub name: Option<String>,
 
-    /// List the workloads, the events they provoke and what they need
+    /// List the workloads, the events that they provoke, and what they need
     #[arg(long)]
     pub list: bool,
 
-    /// Put back the settings that a workload left which was killed, and do nothing else
+    /// Restore the kernel settings that a killed workload left changed, and do nothing else
     ///
-    /// The next workload that changes settings does so too, before it changes any.
+    /// Every later workload does the same before it starts.
     #[arg(long, conflicts_with_all = ["name", "list"])]
     pub restore: bool,
 
     /// How long to run, in seconds
     ///
-    /// Fractions are fine. `all` divides the time: each workload alone for a slice, so that its events stand apart,
-    /// then all of them at once. Giving memory back at the end may take a moment longer.
+    /// N may be a fraction, such as 0.5. The workload `all` divides the time: it runs each workload alone for a slice,
+    /// so that its events stand apart, and then all of them at once. Freeing the memory at the end may take a moment
+    /// longer.
     #[arg(long, value_name = "N", default_value = "10", value_parser = seconds)]
     pub seconds: f64,
 
     /// Threads per workload [default: the CPUs that this process may use]
     ///
-    /// Contention needs more threads than one; a workload may add a few of its own. There are never more threads than
-    /// MiB of memory.
+    /// Contention needs at least two threads. Some workloads start a few more. There is never more than one thread for
+    /// each MiB of --memory.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 
     /// Most memory to use at a time, such as 256M or 2G; at least 16M, for `all` 160M
     ///
-    /// Never more than half of what /proc/meminfo calls MemAvailable at the start is used, whatever is said here.
+    /// A workload never uses more than half of the memory that is available at its start (MemAvailable in
+    /// /proc/meminfo).
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = size)]
     pub memory: u64,
 
-    /// Let `khugepaged` and `swap` create a temporary swap file, if there is no swap, and swap to it (root)
+    /// Let `khugepaged` and `swap` create a temporary swap file, if there is no swap (root)
     ///
-    /// Collapsing a range of which a part is swapped out is the one way to `mm_collapse_huge_page_swapin`. The file
-    /// has 32 MiB, lies in the folder for temporary files or in /var/tmp, and is switched off and removed at the end.
-    /// While it exists, the kernel may swap other processes' memory to it.
+    /// Only the collapse of a range with swapped-out pages emits mm_collapse_huge_page_swapin. The swap file has 32 MiB
+    /// and lies in the folder for temporary files or in /var/tmp; the workload switches it off and removes it at the
+    /// end. While it exists, the kernel may swap other processes' memory to it.
     #[arg(long)]
     pub allow_swap: bool,
 
@@ -73,12 +84,12 @@ pub fn names() -> PossibleValuesParser {
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(n) if n > 0.0 && n <= SECONDS_MAX => Ok(n),
-        _ => Err("a number of seconds above 0 and at most 86400 (a day)".to_owned()),
+        _ => Err("give a number of seconds above 0 and at most 86400 (a day)".to_owned()),
     }
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    let hint = || "a number of bytes, or with K, M or G behind it; at least 16M".to_owned();
+    let hint = || "give a number of bytes, or a number with K, M or G, such as 256M; at least 16M".to_owned();
     let text = text.trim_end_matches("iB").trim_end_matches('B');
     let (number, shift) = match text.char_indices().last() {
         Some((at, 'k' | 'K')) => (&text[..at], 10),

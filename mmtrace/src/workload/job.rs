@@ -1,4 +1,4 @@
-//! What a workload's body gets: how long it may run, and with how much.
+//! The limits that a workload's body gets: time, threads, memory.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -7,7 +7,7 @@ use std::{
 
 use super::tally::Tally;
 
-/// What a workload's body gets.
+/// The limits of one run.
 pub(super) struct Job<'a> {
     pub(super) stop: &'a AtomicBool,
     pub(super) end: Instant,

@@ -1,4 +1,4 @@
-//! What a workload did.
+//! The outcome of a workload.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// What a workload did.
+/// The outcome of a workload.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Outcome {
     /// Name of the workload; empty if they were only listed.
@@ -24,7 +24,7 @@ pub struct Outcome {
     pub failures: Vec<String>,
 }
 
-/// What a workload did on one path.
+/// The outcome of a workload on one path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathOutcome {
     /// The workload that the path belongs to.

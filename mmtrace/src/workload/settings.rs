@@ -31,7 +31,9 @@ impl Setting {
         }
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(io::Error::other("another workload has changed it")),
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::other("another workload that runs now has changed it"));
+            }
             Err(TryLockError::Error(error)) => return Err(error),
         }
         let old = chosen(&fs::read_to_string(path)?).to_owned();
@@ -48,7 +50,7 @@ impl Drop for Setting {
         match fs::write(&self.path, &self.old) {
             Ok(()) => self.journal.undone(&self.path),
             Err(error) => crate::console::complain(format_args!(
-                "cannot set {} back to {}: {error}",
+                "cannot restore {0} to {1}: {error}; restore it with: echo {1} | sudo tee {0}",
                 self.path.display(),
                 self.old
             )),

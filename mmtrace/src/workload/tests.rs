@@ -181,12 +181,12 @@ fn child_process() {
         // As the command does: a child that is told to stop still says what it did.
         let stop = std::sync::Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(signal_hook::consts::SIGTERM, std::sync::Arc::clone(&stop)).unwrap();
-        run(&parse(&words), &stop, &mut std::io::stdout()).unwrap();
+        run(&parse(&words), &stop, &mut io::stdout()).unwrap();
     }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the signature of a launcher")]
-fn launch(args: &[OsString]) -> std::io::Result<Command> {
+fn launch(args: &[OsString]) -> io::Result<Command> {
     let mut command = Command::new("/proc/self/exe");
     command.args(["--exact", "workload::tests::child_process", "--nocapture", "--quiet"]);
     command.env(CHILD, args.join(std::ffi::OsStr::new(" ")));

@@ -1,4 +1,4 @@
-//! What a view is given.
+//! The state that a view draws.
 
 use mmtrace_common::SPECS;
 use mmtrace_model::{replay::Engine, untrusted::escaped};
@@ -27,7 +27,7 @@ pub enum Place {
     Capture {
         /// It goes on by itself.
         playing: bool,
-        /// So many times as fast as it was.
+        /// How many times as fast as it was recorded.
         speed: f64,
         /// Nanoseconds from its beginning.
         at: u64,
@@ -36,7 +36,7 @@ pub enum Place {
     },
 }
 
-/// What a view is given.
+/// The state that a view draws.
 #[derive(Clone, Copy, Debug)]
 pub struct Show<'a> {
     /// Model, verdicts and statistics.
