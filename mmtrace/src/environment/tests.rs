@@ -173,7 +173,7 @@ fn lockdown_is_read_through_a_mount_of_its_own_elsewhere() {
     assert_eq!(read(failed(libc::ENOENT)), Lockdown::NotBuiltIn);
     assert_eq!(read(failed(libc::ENODEV)), Lockdown::NotBuiltIn);
     let Lockdown::Unknown(why) = read(failed(libc::EPERM)) else { panic!("guessed") };
-    assert_eq!(why, "securityfs is not mounted, and mounting it needs CAP_SYS_ADMIN");
+    assert_eq!(why, "securityfs is not mounted, and this process lacks CAP_SYS_ADMIN to mount it");
     let status = |may_read| facts::lockdown(&[], || failed(libc::EPERM), may_read).1.status;
     assert_eq!((status(true), status(false)), (Status::Ok, Status::Unknown));
 }
@@ -183,7 +183,7 @@ fn files_that_are_missing_or_forbid() {
     let empty = Root::new();
     let (there, finding) = facts::btf(empty.path());
     assert!(!there);
-    assert_eq!((finding.status, finding.value.as_str()), (Status::Fail, "/sys/kernel/btf/vmlinux is not there"));
+    assert_eq!((finding.status, finding.value.as_str()), (Status::Fail, "/sys/kernel/btf/vmlinux does not exist"));
     let junk = Root::new().file("sys/kernel/btf/vmlinux", "junk");
     assert!(facts::btf(junk.path()).1.value.contains("not BTF"));
 
