@@ -35,5 +35,5 @@ mod spec;
 pub use record::{ARGS_MAX, HEADER_WORDS, LOST_KINDS, Record, header_word};
 pub use spec::{
     ABSENT, At, Class, Column, Event, FUNCTION, Field, FieldType, Function, Kind, MmFrom, OFFSETS, Offset, OffsetId,
-    POSITIONS, SPARE_OFFSETS, SPECS, Site, Slot, Source, Spec, View, event, spec, unknown,
+    POSITIONS, SPECS, STANDBY_OFFSETS, Site, Slot, Source, Spec, View, event, spec, unknown,
 };

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use mmtrace_model::{
     context::{Context, Form, ProbeState},
-    report::Style,
+    report::{Style, wrap},
     untrusted::{clean, json},
     verdict::RULES,
 };
@@ -30,6 +30,8 @@ use crate::{
     record, workload,
 };
 
+/// Width of the column that explains a fact.
+const WIDTH: usize = 86;
 /// Rings are not used here: a page each.
 const RING_BYTES: u32 = 4096;
 
@@ -196,10 +198,11 @@ fn print(diagnosis: &Diagnosis, style: Style, out: &mut dyn Write) -> io::Result
             Status::Fail => style.bad(&word),
         };
         writeln!(out, "  {word} {:<22} {}", finding.name, clean(&finding.value))?;
-        for (label, text) in [("means", &finding.consequence), ("fix", &finding.fix)] {
-            if let Some(text) = text {
-                writeln!(out, "           {:<22} {label}: {}", "", clean(text))?;
-            }
+        let means = finding.consequence.as_deref().map_or_else(String::new, |text| format!("means: {}", clean(text)));
+        // A fix stays on its line: it is there to be copied.
+        let fix = finding.fix.as_deref().map(|text| format!("fix: {}", clean(text)));
+        for line in wrap(&means, WIDTH).into_iter().chain(fix) {
+            writeln!(out, "{:34}{line}", "")?;
         }
     }
     writeln!(out, "\n{}", style.bold("Probes: how mmtrace would attach each, and the rules that need it"))?;

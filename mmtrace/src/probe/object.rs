@@ -8,7 +8,7 @@ use aya::{
     programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, ProgramFd, RawTracePoint},
 };
 use aya_log::EbpfLogger;
-use mmtrace_common::{Kind, LOST_KINDS, SPARE_OFFSETS, Spec};
+use mmtrace_common::{Kind, LOST_KINDS, STANDBY_OFFSETS, Spec};
 use mmtrace_model::context::{Form, ProbeState};
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -42,26 +42,24 @@ const UNUSED_RING_BYTES: u32 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
     /// The kernel refused a map, or the object as a whole.
-    #[error("the kernel refused mmtrace's maps: {}", chain(.0))]
+    #[error("the kernel refused to create mmtrace's BPF maps: {}; to see what stands in the way: mmtrace doctor", chain(.0))]
     Load(#[source] Box<aya::EbpfError>),
     /// A part that the loader relies on is not in the object: the two were built from different sources.
-    #[error(
-        "the eBPF object lacks `{0}`: it does not belong to this mmtrace; rebuild it with `cargo xtask build-ebpf`"
-    )]
+    #[error("the eBPF object lacks `{0}`, so it was not built for this mmtrace; rebuild it: cargo xtask build-ebpf")]
     Missing(String),
     /// A map did not take a value.
     #[error("{what}: {source}")]
     Map {
-        /// What was tried.
+        /// The step that failed.
         what: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: aya::maps::MapError,
     },
     /// BTF could not be read in the form the loader needs.
     #[error("cannot read the kernel's type information (BTF): {0}")]
     Btf(#[from] aya::BtfError),
     /// mmtrace could not find out which mm is its own.
-    #[error("cannot run the program that tells mmtrace its own mm: {0}")]
+    #[error("cannot run the BPF program that tells mmtrace its own mm: {0}")]
     Own(String),
 }
 
@@ -96,18 +94,18 @@ pub struct Attached {
     pub kind: Kind,
     /// For its counters.
     pub program: ProgramFd,
-    /// The programs that stand in for it.
+    /// Its standby programs.
     pub standby: Vec<ProgramFd>,
 }
 
-/// What the reader of events needs of an [`Object`].
+/// The rings and counters of an [`Object`], for the reader of events.
 pub struct Streams {
     /// Rings in use.
     pub rings: Vec<RingBuf<MapData>>,
     /// Records not delivered, by kind, per CPU.
     pub lost: PerCpuArray<MapData, Lost>,
     /// Events that standby programs took over, by kind, per CPU.
-    pub stood_in: PerCpuArray<MapData, Lost>,
+    pub taken_over: PerCpuArray<MapData, Lost>,
     /// The attached programs, for their counters.
     pub programs: Vec<Attached>,
 }
@@ -133,7 +131,7 @@ impl Object {
     /// See [`ObjectError`].
     pub fn load(plan: &Plan, filter: &Filter, ring_bytes: Option<u32>, standby: Standby) -> Result<Self, ObjectError> {
         // Where a task's stack cannot be told, no program can see what another one has done.
-        let known = SPARE_OFFSETS.iter().all(|wanted| plan.offsets.iter().any(|(id, _)| id == wanted));
+        let known = STANDBY_OFFSETS.iter().all(|wanted| plan.offsets.iter().any(|(id, _)| id == wanted));
         let standby = if known { standby } else { Standby::default() };
         let cpus = aya::util::nr_cpus().map_or(1, |n| n.max(1));
         let rings = cpus.next_power_of_two().min(RINGS);
@@ -146,8 +144,8 @@ impl Object {
             loader.map_max_entries(name, if i < rings { ring_bytes } else { UNUSED_RING_BYTES });
         }
         loader.override_global("RING_MASK", &ring_mask, true);
-        loader.override_global("SPARES_TRACEPOINT", &standby.tracepoint, true);
-        loader.override_global("SPARES_FUNCTION", &standby.function, true);
+        loader.override_global("STANDBY_TRACEPOINT", &standby.tracepoint, true);
+        loader.override_global("STANDBY_FUNCTION", &standby.function, true);
         let mark_bits = standby::task_bits();
         loader.override_global("MARK_BITS", &mark_bits, true);
         loader.override_global("STACK_SIZE", &plan.stack_size, true);
@@ -212,7 +210,7 @@ impl Object {
     /// # Errors
     /// The kernel did not take it.
     pub fn unwant_pid(&mut self, pid: u32) -> Result<(), ObjectError> {
-        let what = "cannot take a process from the filter";
+        let what = "cannot remove a process from the filter";
         self.wanted_pids()?.remove(&pid).map_err(|source| ObjectError::Map { what, source })
     }
 
@@ -324,7 +322,7 @@ impl Object {
         let name = if form == Form::RawTp { format!("{}_raw", spec.name) } else { spec.name.to_owned() };
         let standby: Vec<String> = match step {
             Step::Load => Vec::new(),
-            Step::Attach => (1..=self.standby.behind(form)).map(|n| format!("{}_spare_{n}", spec.name)).collect(),
+            Step::Attach => (1..=self.standby.behind(form)).map(|n| format!("{}_standby_{n}", spec.name)).collect(),
         };
         // An event that nobody can be preempted at has none.
         let standby: Vec<&String> = standby.iter().filter(|name| self.ebpf.program(name).is_some()).collect();
@@ -435,9 +433,9 @@ impl Object {
         }
         let lost = PerCpuArray::try_from(self.take("LOST")?)
             .map_err(|source| ObjectError::Map { what: "cannot use the loss counters", source })?;
-        let stood_in = PerCpuArray::try_from(self.take("STOOD_IN")?)
+        let taken_over = PerCpuArray::try_from(self.take("TAKEN_OVER")?)
             .map_err(|source| ObjectError::Map { what: "cannot use the standby programs' counters", source })?;
-        Ok(Streams { rings, lost, stood_in, programs: std::mem::take(&mut self.attached) })
+        Ok(Streams { rings, lost, taken_over, programs: std::mem::take(&mut self.attached) })
     }
 
     fn take(&mut self, name: &str) -> Result<aya::maps::Map, ObjectError> {
@@ -493,7 +491,7 @@ impl log::Log for Stderr {
     fn flush(&self) {}
 }
 
-/// What the kernel said, without the verifier's whole log.
+/// Returns the kernel's answer without the whole log of the verifier.
 fn explain(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
@@ -505,7 +503,7 @@ fn explain(error: &ProgramError) -> String {
             match last {
                 Some(line) => format!("{io_error} ({line})"),
                 None if io_error.kind() == std::io::ErrorKind::PermissionDenied => {
-                    "forbidden here by a security policy, or a capability is missing (EPERM)".to_owned()
+                    "a security policy forbids it, or a capability is missing (EPERM)".to_owned()
                 }
                 None => io_error.to_string(),
             }

@@ -53,7 +53,6 @@ pub(crate) struct Args {
 enum Other {
     Explore(explore::Args),
     Dashboard(dashboard::Args),
-    #[command(alias = "spares")]
     Standby(standby::Args),
 }
 

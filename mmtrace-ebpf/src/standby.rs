@@ -1,23 +1,18 @@
-//! Programs that stand in for others.
+//! Standby programs: further attachments of a program, which cover the runs that the kernel skips.
 //!
-//! The kernel does not enter a program that still runs on the same CPU, for a task
-//! that was preempted in it: until that task is on again, a time slice or several,
-//! the program is skipped for everybody else there. So where programs can be
-//! preempted, the loader puts spares behind each program: copies of it, which the
-//! kernel enters one after the other. The first one that is entered leaves a
-//! mark and does the work, the ones behind it see the mark and have no more to do.
+//! While a task is preempted in a program, the kernel skips that program for every other task on the same CPU, for a
+//! time slice or several. Where programs can be preempted, the loader therefore attaches standby programs behind each
+//! program: copies of it, which the kernel enters one after the other. The first one that is entered leaves a mark and
+//! records the event. The ones behind it see the mark and return.
 //!
-//! The mark is the address of the event's context, which lies on the stack that the
-//! event happened on, in a slot of the current task's own; events of interrupts have
-//! slots of their own, and so have those that happen while a task is preempted and put
-//! on again, on its own stack: contention of the scheduler's locks, and the end of an mm.
-//! So no program takes another event for its own, and what comes between two programs
-//! leaves the mark alone.
+//! The mark is the address of the event's context, which lies on the stack that the event happened on, in a slot of the
+//! current task. Events of interrupts have slots of their own. So have those that happen on a task's own stack while it
+//! is preempted and put on again: contention of the scheduler's locks, and the end of an mm. No program thus takes
+//! another event for its own, and an event between two programs leaves the mark alone.
 //!
-//! All this comes before anything else that a program does. Events that spares took
-//! over are counted then, whether they are wanted or not: the kernel's count of skipped
-//! runs of the first program, less that count, is the number of events that nobody
-//! took. The user side reports them as missed, whatever the reason was.
+//! All this comes before anything else that a program does. Standby programs count the events that they take over,
+//! whether these are wanted or not. The kernel's count of skipped runs of the first program, less that count, is the
+//! number of events that no program recorded. The user side reports them as missed, whatever the reason was.
 
 use aya_ebpf::{
     helpers::{bpf_get_current_task_btf, bpf_get_smp_processor_id},
@@ -33,13 +28,13 @@ use crate::{
     ring::increment,
 };
 
-/// Set by the loader: spares behind each program on a tracepoint.
+/// Set by the loader: number of standby programs of each program on a tracepoint.
 #[unsafe(no_mangle)]
-static SPARES_TRACEPOINT: u32 = 0;
-/// Set by the loader: spares behind each program on a function.
+static STANDBY_TRACEPOINT: u32 = 0;
+/// Set by the loader: number of standby programs of each program on a function.
 #[unsafe(no_mangle)]
-static SPARES_FUNCTION: u32 = 0;
-/// Set by the loader: there are slots for so many task ids, as a power of two.
+static STANDBY_FUNCTION: u32 = 0;
+/// Set by the loader: the number of task ids that have a slot, as a power of two.
 #[unsafe(no_mangle)]
 static MARK_BITS: u32 = 0;
 
@@ -50,66 +45,66 @@ type Marks = [u32; 2];
 #[map]
 static MARKS: Array<Marks> = Array::with_max_entries(1, 0);
 
-/// Events that spares took over, by kind.
+/// Events that standby programs took over, by kind.
 #[map]
-static STOOD_IN: PerCpuArray<[u64; LOST_KINDS]> = PerCpuArray::with_max_entries(1, 0);
+static TAKEN_OVER: PerCpuArray<[u64; LOST_KINDS]> = PerCpuArray::with_max_entries(1, 0);
 
-/// Which of the programs on an event one is.
+/// Which attachment of a program to its event one is.
 #[derive(Clone, Copy)]
-pub struct Turn {
-    /// 0 for the first, from 1 on for its spares.
-    place: u32,
-    /// Number of spares. None where programs cannot be preempted, or this event's cannot anywhere.
-    spares: Option<*const u32>,
+pub struct Attachment {
+    /// 0 for the first program, from 1 on for its standby programs.
+    number: u32,
+    /// Where the number of standby programs is; none for an event in which no task is preempted.
+    standby: Option<*const u32>,
 }
 
-impl Turn {
-    /// The only program on its event: nobody is preempted there.
-    pub const ALONE: Self = Self { place: 0, spares: None };
+impl Attachment {
+    /// The only program on its event: no task is preempted there.
+    pub const ONLY: Self = Self { number: 0, standby: None };
 
     /// A program on a tracepoint.
-    pub const fn tracepoint(place: u32) -> Self {
-        Self { place, spares: Some(&raw const SPARES_TRACEPOINT) }
+    pub const fn tracepoint(number: u32) -> Self {
+        Self { number, standby: Some(&raw const STANDBY_TRACEPOINT) }
     }
 
     /// A program on a function.
-    pub const fn function(place: u32) -> Self {
-        Self { place, spares: Some(&raw const SPARES_FUNCTION) }
+    pub const fn function(number: u32) -> Self {
+        Self { number, standby: Some(&raw const STANDBY_FUNCTION) }
     }
 
-    /// Whether this event is this program's to look at.
+    /// Whether this program is the one that records this event.
     #[inline(always)]
-    pub fn has_come(self, kind: Kind, ctx: *mut c_void) -> bool {
-        let Some(spares) = self.spares else { return true };
+    pub fn records(self, kind: Kind, ctx: *mut c_void) -> bool {
+        let Some(standby) = self.standby else { return true };
         // SAFETY: a static of ours; volatile, since the loader sets it.
-        let spares = unsafe { spares.read_volatile() };
-        if self.place == 0 && spares == 0 {
+        let standby = unsafe { standby.read_volatile() };
+        if self.number == 0 && standby == 0 {
             return true;
         }
         let context = low_half(ctx);
-        // A task whose id is beyond the table has no spares.
-        let Some(marks) = slot(context) else { return self.place == 0 };
+        // A task whose id is beyond the table has no mark: its standby programs return.
+        let Some(marks) = slot(context) else { return self.number == 0 };
         // A function's entry and its return have one context.
         let event = context ^ kind as u32;
         let between = matches!(kind, Kind::ContentionBegin | Kind::ContentionEnd | Kind::Mmdrop);
         // SAFETY: two words of the map; nobody else uses them now.
         unsafe {
             let mark = &raw mut (*marks)[between as usize];
-            if self.place == 0 {
+            if self.number == 0 {
                 mark.write_volatile(event);
                 return true;
             }
             if mark.read_volatile() == event {
-                if self.place == spares {
+                if self.number == standby {
                     mark.write_volatile(0);
                 }
                 return false;
             }
-            if self.place != spares {
+            if self.number != standby {
                 mark.write_volatile(event);
             }
         }
-        count_stood_in(kind);
+        count_taken_over(kind);
         true
     }
 }
@@ -151,8 +146,8 @@ fn low_half(ctx: *mut c_void) -> u32 {
 }
 
 #[inline(always)]
-fn count_stood_in(kind: Kind) {
-    if let Some(count) = STOOD_IN.get_ptr_mut(0) {
+fn count_taken_over(kind: Kind) {
+    if let Some(count) = TAKEN_OVER.get_ptr_mut(0) {
         // SAFETY: the map's value is that long.
         increment(unsafe { &raw mut (*count)[kind as usize] });
     }
