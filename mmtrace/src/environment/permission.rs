@@ -121,22 +121,22 @@ pub(super) fn capabilities(status: &ProcessStatus, initial_namespace: Option<boo
         .fix(fix)
 }
 
-/// The step of [`check_bpf`] that the kernel refused.
+/// The request of [`check_bpf`] that the kernel refused.
 #[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) step: Step,
+pub(super) struct Refused {
+    pub(super) request: Request,
     pub(super) errno: i32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Request {
     RingBuffer,
     Program,
     /// A program that calls `bpf_probe_read_kernel()`.
     Reader,
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::RingBuffer => "create a ring buffer",
@@ -149,11 +149,11 @@ impl fmt::Display for Step {
 /// Makes what a recording makes, as small as it gets, and drops it again. A plain
 /// array map would prove little: where `kernel.unprivileged_bpf_disabled` is 0,
 /// everyone may have one.
-pub(super) fn check_bpf() -> Result<(), Refusal> {
-    let refused = |step| move |e: io::Error| Refusal { step, errno: e.raw_os_error().unwrap_or(0) };
-    syscall::create_ring_buffer().map_err(refused(Step::RingBuffer))?;
-    syscall::load_program(syscall::IDLE).map_err(refused(Step::Program))?;
-    syscall::load_program(syscall::READER).map_err(refused(Step::Reader))?;
+pub(super) fn check_bpf() -> Result<(), Refused> {
+    let refused = |request| move |e: io::Error| Refused { request, errno: e.raw_os_error().unwrap_or(0) };
+    syscall::create_ring_buffer().map_err(refused(Request::RingBuffer))?;
+    syscall::load_program(syscall::IDLE).map_err(refused(Request::Program))?;
+    syscall::load_program(syscall::READER).map_err(refused(Request::Reader))?;
     Ok(())
 }
 
@@ -165,30 +165,30 @@ pub(super) struct Circumstances<'a> {
     pub(super) memlock_matters: bool,
 }
 
-pub(super) fn bpf(result: &Result<(), Refusal>, known: &Circumstances<'_>) -> Finding {
+pub(super) fn bpf(result: &Result<(), Refused>, known: &Circumstances<'_>) -> Finding {
     const NAME: &str = "bpf(2)";
     const UNCONFINED: &str = "docker or podman run --security-opt seccomp=unconfined";
-    let Err(Refusal { step, errno }) = result else {
+    let Err(Refused { request, errno }) = result else {
         return Finding::ok(NAME, "permitted: ring buffers, programs, and programs that read kernel memory");
     };
     let error = io::Error::from_raw_os_error(*errno);
-    let finding = Finding::new(NAME, Status::Fail, format!("the kernel refuses to {step}: {error}"));
+    let finding = Finding::new(NAME, Status::Fail, format!("the kernel refuses to {request}: {error}"));
     let status = known.status;
     let may = status.capabilities().is_some_and(Capabilities::may_record);
-    match (*errno, *step) {
+    match (*errno, *request) {
         (libc::ENOSYS, _) if status.filtered => finding
             .consequence("A seccomp filter, usually that of a container, blocks bpf(2), or the kernel was built without it.")
             .fix(UNCONFINED),
         (libc::ENOSYS, _) => {
             finding.consequence("The kernel was built without bpf(2).").fix("boot a kernel built with CONFIG_BPF_SYSCALL=y")
         }
-        (libc::EINVAL, Step::RingBuffer) => finding
+        (libc::EINVAL, Request::RingBuffer) => finding
             .consequence("The kernel has no BPF ring buffers, which Linux has since 5.8.")
             .fix("boot Linux 5.8 or later"),
-        (_, Step::Reader) if *known.lockdown == Lockdown::Confidentiality => {
+        (_, Request::Reader) if *known.lockdown == Lockdown::Confidentiality => {
             finding.consequence("lockdown is the reason, see above.")
         }
-        (libc::EINVAL | libc::EACCES, Step::Reader) if matches!(known.lockdown, Lockdown::Unknown(_)) => finding
+        (libc::EINVAL | libc::EACCES, Request::Reader) if matches!(known.lockdown, Lockdown::Unknown(_)) => finding
             .consequence("A kernel under lockdown=confidentiality answers like this; then recording is impossible.")
             .fix("see the line lockdown above"),
         (libc::EPERM | libc::EACCES, _) if known.initial_user_namespace == Some(false) => {
@@ -200,7 +200,7 @@ pub(super) fn bpf(result: &Result<(), Refusal>, known: &Circumstances<'_>) -> Fi
         (libc::EPERM | libc::EACCES, _) if status.filtered => finding
             .consequence("This process has the capabilities, but the seccomp filter of a container or service forbids bpf(2).")
             .fix(format!("{UNCONFINED}; in a systemd unit, SystemCallFilter=bpf")),
-        (libc::EPERM, Step::RingBuffer) if known.memlock_matters => finding
+        (libc::EPERM, Request::RingBuffer) if known.memlock_matters => finding
             .consequence("This process has the capabilities, but its limit on locked memory is too low, or a security policy forbids bpf(2).")
             .fix("ulimit -l unlimited"),
         (libc::EPERM | libc::EACCES, _) => finding

@@ -1,5 +1,5 @@
 use super::cgroup::{CgroupError, resolve, resolve_in};
-use super::permission::{Circumstances, ProcessStatus, Refusal, Step};
+use super::permission::{Circumstances, ProcessStatus, Refused, Request};
 use super::*;
 use std::fs;
 use std::io;
@@ -118,27 +118,27 @@ fn refusals_of_bpf_name_their_cause() {
     let full = "CapEff:\t000001ffffffffff\nSeccomp:\t0\n";
     let filtered = "CapEff:\t000001ffffffffff\nSeccomp:\t2\n";
     let none = "CapEff:\t0000000000000000\nSeccomp:\t2\n";
-    let ask = |step, errno, status: &str, initial_user_namespace, lockdown: &Lockdown, memlock_matters| {
+    let ask = |request, errno, status: &str, initial_user_namespace, lockdown: &Lockdown, memlock_matters| {
         let status = Root::new().file("proc/self/status", status).status();
         let known = Circumstances { status: &status, initial_user_namespace, lockdown, memlock_matters };
-        let finding = permission::bpf(&Err(Refusal { step, errno }), &known);
+        let finding = permission::bpf(&Err(Refused { request, errno }), &known);
         assert_eq!(finding.status, Status::Fail);
         finding.consequence.unwrap()
     };
-    let plain = |step, errno, status| ask(step, errno, status, Some(true), &Lockdown::None, false);
-    let eperm = |status| plain(Step::Program, libc::EPERM, status);
-    assert!(ask(Step::Program, libc::EPERM, full, Some(false), &Lockdown::None, false).contains("user namespace"));
+    let plain = |request, errno, status| ask(request, errno, status, Some(true), &Lockdown::None, false);
+    let eperm = |status| plain(Request::Program, libc::EPERM, status);
+    assert!(ask(Request::Program, libc::EPERM, full, Some(false), &Lockdown::None, false).contains("user namespace"));
     assert!(eperm(none).contains("missing capabilities"));
     assert!(eperm(filtered).contains("seccomp"));
     assert!(eperm(full).contains("security policy"));
-    assert!(ask(Step::RingBuffer, libc::EPERM, full, None, &Lockdown::None, true).contains("locked memory"));
-    assert!(plain(Step::RingBuffer, libc::EINVAL, full).contains("5.8"));
-    assert!(plain(Step::RingBuffer, libc::ENOSYS, full).contains("built without bpf(2)"));
-    assert!(plain(Step::RingBuffer, libc::ENOSYS, filtered).contains("seccomp"));
+    assert!(ask(Request::RingBuffer, libc::EPERM, full, None, &Lockdown::None, true).contains("locked memory"));
+    assert!(plain(Request::RingBuffer, libc::EINVAL, full).contains("5.8"));
+    assert!(plain(Request::RingBuffer, libc::ENOSYS, full).contains("built without bpf(2)"));
+    assert!(plain(Request::RingBuffer, libc::ENOSYS, filtered).contains("seccomp"));
     let unknown = Lockdown::Unknown(String::new());
-    assert!(ask(Step::Reader, libc::EINVAL, full, None, &unknown, false).contains("lockdown=confidentiality"));
-    assert!(ask(Step::Reader, libc::EINVAL, full, None, &Lockdown::Confidentiality, false).contains("see above"));
-    assert!(plain(Step::Program, libc::E2BIG, full).contains("Recording needs bpf(2)"));
+    assert!(ask(Request::Reader, libc::EINVAL, full, None, &unknown, false).contains("lockdown=confidentiality"));
+    assert!(ask(Request::Reader, libc::EINVAL, full, None, &Lockdown::Confidentiality, false).contains("see above"));
+    assert!(plain(Request::Program, libc::E2BIG, full).contains("Recording needs bpf(2)"));
     let status = ProcessStatus::default();
     let known = Circumstances {
         status: &status,

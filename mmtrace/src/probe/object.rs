@@ -264,7 +264,7 @@ impl Object {
     /// # Errors
     /// Only when the object itself is wrong; a probe that the kernel refuses is in the answer.
     pub fn attach(&mut self, plan: &Plan) -> Result<Vec<ProbeState>, ObjectError> {
-        plan.probes.iter().map(|probe| self.bring(probe, Step::Attach)).collect()
+        plan.probes.iter().map(|probe| self.bring(probe, Extent::Attach)).collect()
     }
 
     /// As [`Object::attach`], but the programs are only brought into the kernel, where they never run.
@@ -272,10 +272,10 @@ impl Object {
     /// # Errors
     /// As there.
     pub fn verify(&mut self, plan: &Plan) -> Result<Vec<ProbeState>, ObjectError> {
-        plan.probes.iter().map(|probe| self.bring(probe, Step::Load)).collect()
+        plan.probes.iter().map(|probe| self.bring(probe, Extent::Load)).collect()
     }
 
-    fn bring(&mut self, probe: &Planned, step: Step) -> Result<ProbeState, ObjectError> {
+    fn bring(&mut self, probe: &Planned, extent: Extent) -> Result<ProbeState, ObjectError> {
         let spec = probe.spec;
         let mut state = probe.state();
         if state.reason.is_some() {
@@ -283,7 +283,7 @@ impl Object {
         }
         let mut refused: Vec<(Form, String)> = Vec::new();
         for form in Form::of(spec.site.at) {
-            match self.try_form(spec, probe.symbol.unwrap_or(spec.name), *form, step)? {
+            match self.try_form(spec, probe.symbol.unwrap_or(spec.name), *form, extent)? {
                 Ok(()) => {
                     state.form = Some(*form);
                     break;
@@ -314,15 +314,15 @@ impl Object {
         spec: &Spec,
         place: &str,
         form: Form,
-        step: Step,
+        extent: Extent,
     ) -> Result<Result<(), String>, ObjectError> {
         if matches!(form, Form::Kprobe | Form::Kretprobe) && !sys::has_kprobes() {
             return Ok(Err("this kernel has no kprobes (CONFIG_KPROBE_EVENTS)".to_owned()));
         }
         let name = if form == Form::RawTp { format!("{}_raw", spec.name) } else { spec.name.to_owned() };
-        let standby: Vec<String> = match step {
-            Step::Load => Vec::new(),
-            Step::Attach => (1..=self.standby.behind(form)).map(|n| format!("{}_standby_{n}", spec.name)).collect(),
+        let standby: Vec<String> = match extent {
+            Extent::Load => Vec::new(),
+            Extent::Attach => (1..=self.standby.behind(form)).map(|n| format!("{}_standby_{n}", spec.name)).collect(),
         };
         // An event that nobody can be preempted at has none.
         let standby: Vec<&String> = standby.iter().filter(|name| self.ebpf.program(name).is_some()).collect();
@@ -333,7 +333,7 @@ impl Object {
         if first_last {
             behind = self.put_all(standby.iter().rev(), place, form)?;
         }
-        let program = match self.put(&name, place, form, step)? {
+        let program = match self.put(&name, place, form, extent)? {
             Ok(program) => program,
             Err(why) => {
                 self.withdraw(&standby);
@@ -362,7 +362,7 @@ impl Object {
     ) -> Result<Vec<ProgramFd>, ObjectError> {
         let mut programs = Vec::new();
         for name in names {
-            match self.put(name, place, form, Step::Attach)? {
+            match self.put(name, place, form, Extent::Attach)? {
                 Ok(program) => programs.push(program),
                 Err(_) => break,
             }
@@ -389,7 +389,7 @@ impl Object {
         name: &str,
         place: &str,
         form: Form,
-        step: Step,
+        extent: Extent,
     ) -> Result<Result<ProgramFd, String>, ObjectError> {
         let Self { ebpf, btf, .. } = self;
         let program = ebpf.program_mut(name).ok_or_else(|| ObjectError::Missing(name.to_owned()))?;
@@ -398,7 +398,7 @@ impl Object {
             ($type:ty, ($($load:expr),*), ($($at:expr),*)) => {{
                 let program: &mut $type = program.try_into().map_err(|_| wrong())?;
                 program.load($($load),*).and_then(|()| {
-                    if step == Step::Attach {
+                    if extent == Extent::Attach {
                         program.attach($($at),*)?;
                     }
                     program.fd()?.try_clone().map_err(ProgramError::IOError)
@@ -469,10 +469,10 @@ impl Object {
 
 /// How far a program is brought.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// Into the kernel, past its verifier.
+enum Extent {
+    /// Into the kernel, checked by its verifier.
     Load,
-    /// And onto its event.
+    /// Into the kernel, and attached to its event.
     Attach,
 }
 

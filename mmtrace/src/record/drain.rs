@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::{
     closing::Closing,
-    live::{Live, Step},
+    live::{Live, Pace},
     session::{PASS_EVERY, Session, rest},
     signals::Signals,
 };
@@ -92,10 +92,10 @@ async fn empty(live: &mut Live, rings: &mut Rings, begun: Instant, unhurried: Du
             end = end.min(Instant::now() + DRAIN_TOLD);
         }
         let pause = match live.step(rings) {
-            Step::Busy => None,
-            Step::Waiting if live.is_held() && begun.elapsed() >= PATIENCE => break,
-            Step::Waiting if live.is_behind() || live.is_held() => Some(PASS_EVERY),
-            Step::Waiting | Step::Idle => {
+            Pace::Busy => None,
+            Pace::Waiting if live.is_held() && begun.elapsed() >= PATIENCE => break,
+            Pace::Waiting if live.is_behind() || live.is_held() => Some(PASS_EVERY),
+            Pace::Waiting | Pace::Idle => {
                 drained = true;
                 None
             }

@@ -21,7 +21,7 @@ const FLUSH_EVERY: Duration = Duration::from_millis(250);
 
 /// Work that a step of the recording leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Pace {
     /// There is more: come back at once.
     Busy,
     /// There may be more soon.
@@ -79,7 +79,7 @@ impl Live {
     }
 
     /// Takes some of what has arrived: judges it, writes it.
-    pub(super) fn step(&mut self, rings: &mut Rings) -> Step {
+    pub(super) fn step(&mut self, rings: &mut Rings) -> Pace {
         if self.judged == self.batch.len() {
             self.batch.clear();
             self.judged = 0;
@@ -100,11 +100,11 @@ impl Live {
         }
         self.look_around();
         match self.pass {
-            _ if behind => Step::Waiting,
-            _ if self.judged < self.batch.len() => Step::Busy,
-            Pass::More => Step::Busy,
-            Pass::Drained if idle => Step::Idle,
-            Pass::Held | Pass::Drained => Step::Waiting,
+            _ if behind => Pace::Waiting,
+            _ if self.judged < self.batch.len() => Pace::Busy,
+            Pass::More => Pace::Busy,
+            Pass::Drained if idle => Pace::Idle,
+            Pass::Held | Pass::Drained => Pace::Waiting,
         }
     }
 

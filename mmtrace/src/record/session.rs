@@ -12,7 +12,7 @@ use super::{
     RecordArgs,
     child::Recorded,
     detaching::Held,
-    live::{Live, Step},
+    live::{Live, Pace},
     signals::Signals,
     silence::Silence,
     target::Target,
@@ -52,9 +52,9 @@ impl Session<'_> {
     pub(super) async fn run(&mut self) {
         while !self.live.has_seen_enough() {
             let pause = match self.live.step(&mut self.rings) {
-                Step::Busy => None,
-                Step::Waiting => Some(PASS_EVERY),
-                Step::Idle => Some(IDLE_EVERY),
+                Pace::Busy => None,
+                Pace::Waiting => Some(PASS_EVERY),
+                Pace::Idle => Some(IDLE_EVERY),
             };
             tokio::select! {
                 biased;

@@ -8,7 +8,7 @@ use ratatui::{
     widgets::{Cell as Drawable, Row as DrawableRow, Table, TableState},
 };
 
-use super::show::Show;
+use super::scene::Scene;
 use crate::tui::{column::Column, drawn::Drawn, layout::View, state::Rows, tone::Tone};
 
 /// A cell: what is shown, what it is sorted by, how it is to be understood.
@@ -155,16 +155,16 @@ fn same(columns: &[Column], others: &[Column]) -> bool {
 pub fn draw(
     frame: &mut Frame<'_>,
     area: Rect,
-    show: &Show<'_>,
+    scene: &Scene<'_>,
     columns: &[Column],
     rows: Vec<Row>,
     how: &Rows,
 ) -> Drawn {
-    let layout = show.layout.view(show.view);
+    let layout = scene.layout.view(scene.view);
     // A list inside a view is not what the layout speaks of.
     let inner = View::default();
-    let layout = if same(columns, show.columns) { layout } else { &inner };
-    let order = ordered(columns, layout, show.engine.context());
+    let layout = if same(columns, scene.columns) { layout } else { &inner };
+    let order = ordered(columns, layout, scene.engine.context());
     let by = how.sort.and_then(|c| order.get(c)).copied();
     let rows = arrange(rows, how, by);
     let page = usize::from(area.height.saturating_sub(1));
@@ -188,7 +188,7 @@ pub fn draw(
         DrawableRow::new(cells.map(|(cell, c)| {
             let width = if c.width == 0 { left_over } else { usize::from(c.width) };
             let (mark, tone) = layout.judge(c.name, cell.order).unwrap_or(("", cell.tone));
-            Drawable::new(fit(cell, mark, c.right, width)).style(show.style(tone))
+            Drawable::new(fit(cell, mark, c.right, width)).style(scene.style(tone))
         }))
     });
     let head = kept.iter().map(|i| {
@@ -207,7 +207,7 @@ pub fn draw(
         width => Constraint::Length(width),
     });
     let table = Table::new(visible.collect::<Vec<_>>(), widths)
-        .header(DrawableRow::new(head).style(show.style(Tone::Strong)))
+        .header(DrawableRow::new(head).style(scene.style(Tone::Strong)))
         .row_highlight_style(ratatui::style::Style::new().add_modifier(Modifier::REVERSED))
         .column_spacing(1);
     let mut state = TableState::new();
@@ -218,7 +218,7 @@ pub fn draw(
     if rows.is_empty() && area.height > 1 {
         let text = if how.filter.is_empty() { "nothing yet" } else { "no row has this text (Esc shows all)" };
         let below = Rect { y: area.y + 1, height: 1, ..area };
-        frame.render_widget(show.span(text, Tone::Dim), below);
+        frame.render_widget(scene.span(text, Tone::Dim), below);
     }
     drawn
 }

@@ -17,7 +17,7 @@ use super::{
     state::{Asked, State},
     tone::Tone,
 };
-pub use show::{Place, Show};
+pub use scene::{Place, Scene};
 use text::short;
 pub use text::{bars, seconds};
 
@@ -27,37 +27,37 @@ pub mod listing;
 pub mod locks;
 pub mod overview;
 pub mod rules;
-mod show;
+mod scene;
 mod text;
 pub mod walker;
 pub mod work;
 
-/// What a view can show.
-pub struct Kind {
+/// A kind of view.
+pub struct ViewKind {
     /// In layouts.
     pub name: &'static str,
     /// The columns of its list.
     pub columns: &'static [Column],
-    draw: fn(&mut Frame<'_>, Rect, &Show<'_>, &State) -> Drawn,
+    draw: fn(&mut Frame<'_>, Rect, &Scene<'_>, &State) -> Drawn,
 }
 
-/// Everything that a view can show.
-pub const KINDS: [Kind; 7] = [
-    Kind { name: "overview", columns: &[], draw: overview::draw },
-    Kind { name: "locks", columns: locks::COLUMNS, draw: locks::draw },
-    Kind { name: "faults", columns: faults::COLUMNS, draw: faults::draw },
-    Kind { name: "collapse", columns: work::COLUMNS, draw: work::draw },
-    Kind { name: "walker", columns: &[], draw: walker::draw },
-    Kind { name: "rules", columns: rules::COLUMNS, draw: rules::draw },
-    Kind { name: "events", columns: events::COLUMNS, draw: events::draw },
+/// Every kind of view.
+pub const KINDS: [ViewKind; 7] = [
+    ViewKind { name: "overview", columns: &[], draw: overview::draw },
+    ViewKind { name: "locks", columns: locks::COLUMNS, draw: locks::draw },
+    ViewKind { name: "faults", columns: faults::COLUMNS, draw: faults::draw },
+    ViewKind { name: "collapse", columns: work::COLUMNS, draw: work::draw },
+    ViewKind { name: "walker", columns: &[], draw: walker::draw },
+    ViewKind { name: "rules", columns: rules::COLUMNS, draw: rules::draw },
+    ViewKind { name: "events", columns: events::COLUMNS, draw: events::draw },
 ];
 
 /// Smallest size that anything can be read in.
 const LEAST: (u16, u16) = (30, 8);
 
 /// Draws everything.
-pub fn draw(frame: &mut Frame<'_>, show: &Show<'_>, state: &State) -> Drawn {
-    let drawn = compose(frame, show, state);
+pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>, state: &State) -> Drawn {
+    let drawn = compose(frame, scene, state);
     screen(frame.buffer_mut());
     drawn
 }
@@ -71,16 +71,16 @@ fn screen(buffer: &mut Buffer) {
     }
 }
 
-fn compose(frame: &mut Frame<'_>, show: &Show<'_>, state: &State) -> Drawn {
+fn compose(frame: &mut Frame<'_>, scene: &Scene<'_>, state: &State) -> Drawn {
     let area = frame.area();
     if area.width < LEAST.0 || area.height < LEAST.1 {
         let text = format!("too small: {}x{} at least", LEAST.0, LEAST.1);
         frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
         return Drawn::default();
     }
-    let kind = KINDS.iter().find(|kind| kind.name == show.layout.view(state.view).shows);
-    let show = &Show { view: state.view, columns: kind.map_or(&[], |kind| kind.columns), ..*show };
-    let whole = whole(show.place).filter(|_| area.height >= WITH_BAR);
+    let kind = KINDS.iter().find(|kind| kind.name == scene.layout.view(state.view).shows);
+    let scene = &Scene { view: state.view, columns: kind.map_or(&[], |kind| kind.columns), ..*scene };
+    let whole = whole(scene.place).filter(|_| area.height >= WITH_BAR);
     let [head, tabs, body, bar, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
@@ -89,23 +89,23 @@ fn compose(frame: &mut Frame<'_>, show: &Show<'_>, state: &State) -> Drawn {
         Constraint::Length(1),
     ])
     .areas(area);
-    frame.render_widget(header(show, area.width), head);
-    frame.render_widget(tab_row(show, state, area.width), tabs);
-    let view = show.layout.view(state.view);
+    frame.render_widget(header(scene, area.width), head);
+    frame.render_widget(tab_row(scene, state, area.width), tabs);
+    let view = scene.layout.view(state.view);
     let [title, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(1)]).areas(body);
     let explains = listing::cut(&view.explains, usize::from(area.width));
-    frame.render_widget(Line::from(show.span(explains, Tone::Dim)), title);
-    let mut drawn = kind.map_or_else(Drawn::default, |kind| (kind.draw)(frame, body, show, state));
+    frame.render_widget(Line::from(scene.span(explains, Tone::Dim)), title);
+    let mut drawn = kind.map_or_else(Drawn::default, |kind| (kind.draw)(frame, body, scene, state));
     if let Some(part) = whole {
-        frame.render_widget(position(show, part, bar.width), bar);
+        frame.render_widget(position(scene, part, bar.width), bar);
         drawn.bar = Some(bar);
     }
-    frame.render_widget(footer(show, state, &drawn, area.width), foot);
+    frame.render_widget(footer(scene, state, &drawn, area.width), foot);
     if state.prompt.as_ref().is_some_and(|p| p.what == Asked::Command) {
-        palette(frame, area, show, state);
+        palette(frame, area, scene, state);
     }
     if let Some(scrolled) = state.help {
-        drawn.help = help(frame, area, show, scrolled);
+        drawn.help = help(frame, area, scene, scrolled);
     }
     drawn
 }
@@ -124,19 +124,19 @@ fn whole(place: Place) -> Option<f64> {
 }
 
 /// Where one is, as a bar to click on.
-fn position(show: &Show<'_>, part: f64, width: u16) -> Line<'static> {
+fn position(scene: &Scene<'_>, part: f64, width: u16) -> Line<'static> {
     let width = usize::from(width);
     let at = ((width.saturating_sub(1)) as f64 * part).round() as usize;
     Line::from(vec![
-        show.span("━".repeat(at), Tone::Plain),
-        show.span("┃", Tone::Strong),
-        show.span("─".repeat(width.saturating_sub(at + 1)), Tone::Dim),
+        scene.span("━".repeat(at), Tone::Plain),
+        scene.span("┃", Tone::Strong),
+        scene.span("─".repeat(width.saturating_sub(at + 1)), Tone::Dim),
     ])
 }
 
 /// Place, what is wrong, what is missing. What there is no room for is left out: half a number is a wrong one.
-fn header(show: &Show<'_>, width: u16) -> Line<'static> {
-    let (place, tone) = match show.place {
+fn header(scene: &Scene<'_>, width: u16) -> Line<'static> {
+    let (place, tone) = match scene.place {
         Place::Live => ("LIVE".to_owned(), Tone::Good),
         Place::Paused { behind, .. } => (format!("PAUSED {} ago", seconds(behind)), Tone::Doubt),
         Place::Capture { playing, speed, at, of } => {
@@ -145,7 +145,7 @@ fn header(show: &Show<'_>, width: u16) -> Line<'static> {
             (format!("{state} {}{of}", short(at)), if playing { Tone::Good } else { Tone::Doubt })
         }
     };
-    let engine = show.engine;
+    let engine = scene.engine;
     let mut parts = vec![(place, tone)];
     let violated = engine.sink().map_or(0, |sink| sink.counts()[1]);
     if violated > 0 {
@@ -161,13 +161,13 @@ fn header(show: &Show<'_>, width: u16) -> Line<'static> {
     parts.push((format!("{} events", grouped(engine.total())), Tone::Plain));
     let width = usize::from(width);
     let name = if width >= 60 { "mmtrace " } else { "" };
-    let (mut spans, mut used) = (vec![show.span(name, Tone::Strong)], name.len());
+    let (mut spans, mut used) = (vec![scene.span(name, Tone::Strong)], name.len());
     let mut add = |text: String, tone| {
         let between = if used == name.len() { "" } else { "  " };
         let more = between.len() + text.chars().count();
         if used + more <= width {
             used += more;
-            spans.extend([show.span(between, Tone::Plain), show.span(text, tone)]);
+            spans.extend([scene.span(between, Tone::Plain), scene.span(text, tone)]);
         }
         used
     };
@@ -180,14 +180,14 @@ fn header(show: &Show<'_>, width: u16) -> Line<'static> {
     Line::from(spans)
 }
 
-fn tab_row(show: &Show<'_>, state: &State, width: u16) -> Line<'static> {
-    let whole: usize = show.layout.views.iter().map(|view| view.name.chars().count() + 5).sum();
+fn tab_row(scene: &Scene<'_>, state: &State, width: u16) -> Line<'static> {
+    let whole: usize = scene.layout.views.iter().map(|view| view.name.chars().count() + 5).sum();
     // Where there is no room for all names, the numbers do.
     let short = whole > usize::from(width) + 1;
-    let spans = show.layout.views.iter().enumerate().flat_map(|(i, view)| {
+    let spans = scene.layout.views.iter().enumerate().flat_map(|(i, view)| {
         let chosen = i == state.view;
         let style =
-            if chosen { show.style(Tone::Strong).add_modifier(Modifier::REVERSED) } else { show.style(Tone::Plain) };
+            if chosen { scene.style(Tone::Strong).add_modifier(Modifier::REVERSED) } else { scene.style(Tone::Plain) };
         // Without reverse video there are the brackets.
         let text = match (chosen, short) {
             (true, _) => format!("[{} {}]", i + 1, view.name),
@@ -199,16 +199,16 @@ fn tab_row(show: &Show<'_>, state: &State, width: u16) -> Line<'static> {
     Line::from(spans.collect::<Vec<_>>())
 }
 
-fn footer(show: &Show<'_>, state: &State, drawn: &Drawn, width: u16) -> Line<'static> {
+fn footer(scene: &Scene<'_>, state: &State, drawn: &Drawn, width: u16) -> Line<'static> {
     let width = usize::from(width);
     if let Some(prompt) = &state.prompt {
         // The end is where one types.
         let text = format!("{}{}_", prompt.what.mark(), prompt.text);
         let from = text.chars().count().saturating_sub(width);
-        return Line::from(show.span(text.chars().skip(from).collect::<String>(), Tone::Strong));
+        return Line::from(scene.span(text.chars().skip(from).collect::<String>(), Tone::Strong));
     }
     if let Some(message) = &state.message {
-        return Line::from(show.span(listing::cut(message, width), Tone::Doubt));
+        return Line::from(scene.span(listing::cut(message, width), Tone::Doubt));
     }
     // That there is more than can be seen.
     let at = state.current().selected.min(drawn.rows.saturating_sub(1));
@@ -234,7 +234,7 @@ fn footer(show: &Show<'_>, state: &State, drawn: &Drawn, width: u16) -> Line<'st
             text = text + hint + "  ";
         }
     }
-    Line::from(show.span(format!("{:<room$}{place}", listing::cut(text.trim_end(), room)), Tone::Dim))
+    Line::from(scene.span(format!("{:<room$}{place}", listing::cut(text.trim_end(), room)), Tone::Dim))
 }
 
 /// Widest box that is laid over a view.
@@ -251,22 +251,22 @@ fn framed(frame: &mut Frame<'_>, area: Rect, title: &str, lines: Vec<Line<'_>>, 
 }
 
 /// The actions that the text typed so far means.
-fn palette(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) {
+fn palette(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) {
     let Some(prompt) = &state.prompt else { return };
     // Beside the mark, the name and the keys, in a frame.
     let room = usize::from(BOX.min(area.width)).saturating_sub(33);
-    let lines: Vec<Line<'_>> = meant(show.layout, &prompt.text)
+    let lines: Vec<Line<'_>> = meant(scene.layout, &prompt.text)
         .into_iter()
         .enumerate()
         .map(|(i, offer)| {
             let chosen = i == prompt.chosen;
             let mark = if chosen { "> " } else { "  " };
             let line = Line::from(vec![
-                show.span(format!("{mark}{:<20}", offer.name), Tone::Strong),
-                show.span(format!("{:<9}", offer.keys), Tone::Plain),
-                show.span(listing::cut(offer.help, room), Tone::Dim),
+                scene.span(format!("{mark}{:<20}", offer.name), Tone::Strong),
+                scene.span(format!("{:<9}", offer.keys), Tone::Plain),
+                scene.span(listing::cut(offer.help, room), Tone::Dim),
             ]);
-            if chosen { line.style(show.style(Tone::Plain).add_modifier(Modifier::REVERSED)) } else { line }
+            if chosen { line.style(scene.style(Tone::Plain).add_modifier(Modifier::REVERSED)) } else { line }
         })
         .collect();
     let above = Rect { height: area.height.saturating_sub(1), ..area };
@@ -276,16 +276,16 @@ fn palette(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) {
 }
 
 /// The keys. Returns by how many lines they can be scrolled.
-fn help(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, scrolled: usize) -> usize {
+fn help(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, scrolled: usize) -> usize {
     // Beside the keys and the name, in a frame.
     let width = usize::from(BOX.min(area.width)).saturating_sub(31);
-    let lines: Vec<Line<'_>> = offers(show.layout)
+    let lines: Vec<Line<'_>> = offers(scene.layout)
         .into_iter()
         .map(|offer| {
             Line::from(vec![
-                show.span(format!("{:<9}", offer.keys), Tone::Strong),
-                show.span(format!("{:<20}", offer.name), Tone::Plain),
-                show.span(listing::cut(offer.help, width), Tone::Dim),
+                scene.span(format!("{:<9}", offer.keys), Tone::Strong),
+                scene.span(format!("{:<20}", offer.name), Tone::Plain),
+                scene.span(listing::cut(offer.help, width), Tone::Dim),
             ])
         })
         .collect();

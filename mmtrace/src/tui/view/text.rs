@@ -7,7 +7,7 @@ use ratatui::{
     widgets::Paragraph,
 };
 
-use super::{listing, show::Show};
+use super::{listing, scene::Scene};
 use crate::tui::{drawn::Drawn, state::State, tone::Tone};
 
 /// Draws lines side by side, all scrolled alike: a text has a row for every line that it can be scrolled to.
@@ -27,19 +27,19 @@ pub(super) fn text<const N: usize>(
 }
 
 /// A text in place of a view.
-pub(super) fn note(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, what: &str, state: &State) -> Drawn {
+pub(super) fn note(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, what: &str, state: &State) -> Drawn {
     let lines = mmtrace_model::report::wrap(what, usize::from(area.width).max(8)).into_iter();
-    text(frame, [(area, lines.map(|line| Line::from(show.span(line, Tone::Plain))).collect())], state)
+    text(frame, [(area, lines.map(|line| Line::from(scene.span(line, Tone::Plain))).collect())], state)
 }
 
 /// Writes a note below, if there is one and room for it; what is left above it.
-pub(super) fn above_note(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, note: Option<&str>) -> Rect {
+pub(super) fn above_note(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, note: Option<&str>) -> Rect {
     /// Least height that has room for a note.
     const WITH_NOTE: u16 = 7;
     let Some(note) = note.filter(|_| area.height >= WITH_NOTE) else { return area };
     let [above, below] = Layout::vertical([Constraint::Min(1), Constraint::Length(1)]).areas(area);
     let note = listing::cut(note, usize::from(area.width));
-    frame.render_widget(Line::from(show.span(note, Tone::Dim)), below);
+    frame.render_widget(Line::from(scene.span(note, Tone::Dim)), below);
     above
 }
 

@@ -38,7 +38,7 @@ pub enum Place {
 
 /// The state that a view draws.
 #[derive(Clone, Copy, Debug)]
-pub struct Show<'a> {
+pub struct Scene<'a> {
     /// Model, verdicts and statistics.
     pub engine: &'a Engine,
     /// Where in the stream.
@@ -53,7 +53,7 @@ pub struct Show<'a> {
     pub columns: &'a [Column],
 }
 
-impl<'a> Show<'a> {
+impl<'a> Scene<'a> {
     /// Without colours, of the first view.
     #[must_use]
     pub const fn new(engine: &'a Engine, place: Place, layout: &'a Layout) -> Self {
