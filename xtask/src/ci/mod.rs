@@ -22,7 +22,8 @@ use outcome::{Outcome, Run};
 ///
 /// setup  what `cargo xtask setup` does
 /// fmt    rustfmt, workspace and mmtrace-ebpf
-/// clippy the workspace, and mmtrace-ebpf where its toolchain has clippy; warnings are errors
+/// clippy the workspace, and mmtrace-ebpf where its toolchain has clippy; warnings are errors; no modules import each
+///        other in a circle
 /// test   the tests of the workspace
 /// oracle Spin, on its own models of some scenarios (testdata/promela), finds the same verdicts, as many
 ///        states, and counterexamples as short
