@@ -52,13 +52,10 @@ impl FromStr for Address {
 pub async fn serve(listener: TcpListener, text: Rc<RefCell<String>>) {
     let mut connections = VecDeque::with_capacity(AT_ONCE);
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let Ok((stream, _)) = listener.accept().await else {
             // No descriptor is left: one may be free later.
-            Err(_) => {
-                sleep(PAUSE).await;
-                continue;
-            }
+            sleep(PAUSE).await;
+            continue;
         };
         connections.retain(|connection: &AbortHandle| !connection.is_finished());
         if connections.len() == AT_ONCE
