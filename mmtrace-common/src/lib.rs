@@ -37,5 +37,5 @@ pub use call::{Call, SYSCALLS_MAX};
 pub use record::{ARGS_MAX, HEADER_WORDS, LOST_KINDS, Record, header_word};
 pub use spec::{
     ABSENT, At, CALL_OFFSETS, Class, Column, Event, FUNCTION, Field, FieldType, Function, Kind, MmFrom, OFFSETS,
-    Offset, OffsetId, POSITIONS, SPARE_OFFSETS, SPECS, Site, Slot, Source, Spec, View, event, spec, unknown,
+    Offset, OffsetId, POSITIONS, SPECS, STANDBY_OFFSETS, Site, Slot, Source, Spec, View, event, spec, unknown,
 };

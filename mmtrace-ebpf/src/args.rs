@@ -143,7 +143,7 @@ impl Regs {
         self.at(N + 1)
     }
 
-    /// What the function returns.
+    /// Returns the function's return value.
     #[inline(always)]
     pub fn returned(self) -> u64 {
         load::<80>(self.ctx)

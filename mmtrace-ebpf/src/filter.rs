@@ -49,7 +49,7 @@ static WANTED_MMS: HashMap<u64, u8> = HashMap::with_max_entries(1 << 16, 0);
 
 /// `BPF_NOEXIST`
 const NO_EXIST: u64 = 1;
-/// What it fails with.
+/// The error if the key is there already.
 const EEXIST: i32 = -17;
 
 /// Value in [`WANTED_MMS`].
@@ -134,7 +134,7 @@ fn want_mm(kind: Kind, mm: u64) {
     }
 }
 
-/// A wanted process has a child: it is wanted too. Returns whether the event is.
+/// Makes the child of a wanted process wanted too. Returns whether the event is.
 #[inline(always)]
 pub fn fork(child_tgid: u32, child_mm: u64) -> bool {
     let filter = filter();
@@ -153,7 +153,7 @@ pub fn fork(child_tgid: u32, child_mm: u64) -> bool {
     true
 }
 
-/// An mm is going. The release that ends `exit_mmap` is still to come, and wanted.
+/// Marks an mm whose `exit_mmap` has begun. The release that ends it is still to come, and wanted.
 #[inline(always)]
 pub fn dying(mm: u64) {
     if filter() == 0 {
@@ -175,7 +175,7 @@ pub fn forget_if_dying(mm: u64) {
     }
 }
 
-/// The last thread of a process exits; its id will be free to be reused.
+/// Forgets a process whose last thread exits: its id may be reused.
 #[inline(always)]
 pub fn forget_process() {
     if filter() & BY_PID != 0 {

@@ -10,7 +10,7 @@
 //! are plain loads, and as untyped raw tracepoint (`NAME_raw`), where they go through a
 //! helper. Programs on functions exist once, as `fentry` or `fexit`; where the kernel
 //! puts no trampoline on a function, as kprobe and kretprobe. Programs that can be
-//! preempted have spares ([`turn`]): `NAME_spare_1`, `NAME_spare_2`.
+//! preempted have standby programs ([`standby`]): `NAME_standby_1`, `NAME_standby_2`.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch, macro_metavar_expr_concat)]
@@ -22,7 +22,7 @@ mod offsets;
 mod probes;
 mod ring;
 mod stack;
-mod turn;
+mod standby;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

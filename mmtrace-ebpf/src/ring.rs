@@ -1,4 +1,4 @@
-//! Ring buffers and what could not be put into them.
+//! Ring buffers, and the count of records that found no room in them.
 //!
 //! One ring shared by many CPUs collapses under its own lock, so there are
 //! [`RINGS`] of them and each CPU uses one. The loader gives the ones that are
@@ -22,7 +22,7 @@ pub const RINGS: u32 = 16;
 #[unsafe(no_mangle)]
 static RING_MASK: u32 = 0;
 
-/// Records not delivered, by kind.
+/// Records that found no room, by kind.
 #[map]
 static LOST: PerCpuArray<[u64; LOST_KINDS]> = PerCpuArray::with_max_entries(1, 0);
 
@@ -61,7 +61,7 @@ rings!(
     8 RING_8, 9 RING_9, 10 RING_10, 11 RING_11, 12 RING_12, 13 RING_13, 14 RING_14, 15 RING_15
 );
 
-/// Counts one record of this kind as not delivered.
+/// Counts one record of this kind as lost.
 #[inline(always)]
 pub fn count_lost(kind: Kind) {
     if let Some(lost) = LOST.get_ptr_mut(0) {

@@ -17,19 +17,30 @@ const GLOSSARY: &str = "docs/glossary.md";
 
 /// Arguments of `mmtrace rules`.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  mmtrace rules                                      one line for each rule
+  mmtrace rules --json | jq '.[] | select(.id == \"L25\")'
+  mmtrace explain L25                                everything about one rule")]
 pub struct RulesArgs {
-    /// Print as JSON
+    /// Print an array of JSON objects, one for each rule
     #[arg(long)]
     pub json: bool,
 }
 
 /// Arguments of `mmtrace explain`.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  mmtrace explain L25         what the rule says, why it holds, and what a violation means
+  mmtrace explain L25 --json
+
+docs/glossary.md defines the terms. `mmtrace rules` lists the rules.")]
 pub struct ExplainArgs {
-    /// A rule, such as L01
+    /// Name of the rule, such as L01
     #[arg(value_name = "RULE")]
     pub rule: String,
-    /// Print as JSON
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }
@@ -85,7 +96,7 @@ pub fn list(args: &RulesArgs, out: &mut dyn Write, style: Style) -> io::Result<(
     for rule in RULES {
         writeln!(out, "{}  {:<12} {}", style.bold(&format!("{:<4}", rule.name)), rule.severity.name(), rule.title)?;
     }
-    writeln!(out, "\nmmtrace explain RULE explains one rule.")
+    writeln!(out, "\n`mmtrace explain RULE` explains one rule.")
 }
 
 /// Explains one rule. `Ok(false)`: there is no such rule, and the sentence is on standard error.
@@ -95,7 +106,7 @@ pub fn list(args: &RulesArgs, out: &mut dyn Write, style: Style) -> io::Result<(
 pub fn explain(args: &ExplainArgs, out: &mut dyn Write, style: Style) -> io::Result<bool> {
     let Some(rule) = Rule::find(&args.rule) else {
         let names: Vec<&str> = RULES.iter().map(|r| r.name).collect();
-        complain(format_args!("there is no rule {}; there are {}", clean(&args.rule), names.join(", ")));
+        complain(format_args!("there is no rule {}; the rules are {}", clean(&args.rule), names.join(", ")));
         return Ok(false);
     };
     let row = Row::new(rule);

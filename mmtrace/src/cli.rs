@@ -4,49 +4,49 @@ use clap::{Parser, Subcommand};
 
 use crate::{catalogue, commands, doctor, record, workload};
 
-/// Watches a live Linux kernel's page faults, migration, khugepaged and mmap_lock, and checks
-/// every event against an executable reference of the kernel's own rules.
+/// Records what the memory management of a live Linux kernel does, and checks every event against the kernel's own rules
 #[derive(Parser, Debug)]
 #[command(
     name = "mmtrace",
     version,
     max_term_width = 100,
-    after_help = "Start with: sudo mmtrace doctor, then sudo mmtrace record --seconds 10 --workload all\n\
-                  Exit status: 0 nothing violated, 1 something was, 2 error"
+    after_help = "\
+Examples:
+  sudo mmtrace doctor                              check whether this machine can record
+  sudo mmtrace record --seconds 10 --workload all  record for 10 seconds, and print a report
+  mmtrace replay                                   judge the recorded capture again
+  mmtrace explain L25                              read what a rule means
+
+`mmtrace COMMAND --help` describes a command and has more examples.
+Exit status: 0 no rule was violated, 1 a rule was violated, 2 error"
 )]
 pub struct Cli {
-    /// What to do
+    /// Command to run
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// How mmtrace was called, for the manifest of a capture: what is no UTF-8 is replaced.
-#[must_use]
-pub fn words() -> Vec<String> {
-    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 /// The subcommands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Record and judge what the kernel does now
+    /// Record events of the running kernel, judge them, and write a capture
     Record(record::RecordArgs),
-    /// Watch the kernel in a dashboard; nothing is written
+    /// Show the running kernel in a dashboard, without writing a capture
     Top(record::TopArgs),
-    /// Judge a capture again, with the same code
+    /// Judge a capture again and print its report
     Replay(commands::replay::ReplayArgs),
-    /// Say what a capture holds
+    /// Describe a capture: kernel, condition, size, losses, probes
     Info(commands::InfoArgs),
     /// Print the events of a capture
     Dump(commands::DumpArgs),
-    /// Say what would work here, what not, why, and how to fix it
+    /// Check what works on this machine, and say how to fix what does not
     Doctor(doctor::DoctorArgs),
     /// List the rules
     Rules(catalogue::RulesArgs),
-    /// Explain a rule: what, why, where in the kernel, why it raises no false alarm
+    /// Explain one rule: what it says, why, and where in the kernel it comes from
     Explain(catalogue::ExplainArgs),
-    /// Run a protocol's threads in every order: proof, or the shortest schedule that breaks it
+    /// Run a scenario's threads in every order: prove it safe, or print the shortest order that breaks it
     Explore(commands::explore::ExploreArgs),
-    /// Drive one path of the kernel, with bounded time and memory
+    /// Drive one path of the kernel's memory management for some seconds
     Workload(workload::WorkloadArgs),
 }

@@ -8,98 +8,22 @@
 
 pub mod cgroup;
 mod facts;
+mod finding;
 mod mount;
 mod permission;
 mod preemption;
+mod release;
 mod syscall;
 #[cfg(test)]
 mod tests;
 
 pub use facts::Lockdown;
+pub use finding::{Finding, Status};
 pub use mount::{Tracefs, tracepoint_exists};
 pub use permission::{Capabilities, Capability};
 pub use preemption::Preemption;
 use serde::Serialize;
-use std::fmt;
 use std::path::{Path, PathBuf};
-
-/// How much a fact stands in the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// As it should be, or of no importance.
-    Ok,
-    /// Something works less well.
-    Warn,
-    /// Recording is impossible.
-    Fail,
-    /// Could not be found out.
-    Unknown,
-}
-
-impl Status {
-    /// As tables and JSON show it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// One checked fact.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// What was checked.
-    pub name: &'static str,
-    /// How it stands.
-    pub status: Status,
-    /// What was found.
-    pub value: String,
-    /// What it means for the user, a sentence.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub consequence: Option<String>,
-    /// What to do about it: a command where there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fix: Option<String>,
-}
-
-impl Finding {
-    fn new(name: &'static str, status: Status, value: impl Into<String>) -> Self {
-        Self { name, status, value: value.into(), consequence: None, fix: None }
-    }
-
-    fn ok(name: &'static str, value: impl Into<String>) -> Self {
-        Self::new(name, Status::Ok, value)
-    }
-
-    fn consequence(mut self, text: impl Into<String>) -> Self {
-        self.consequence = Some(text.into());
-        self
-    }
-
-    fn fix(mut self, text: impl Into<String>) -> Self {
-        self.fix = Some(text.into());
-        self
-    }
-}
-
-impl fmt::Display for Finding {
-    /// Three lines at most: fact, consequence, fix.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.value)?;
-        if let Some(consequence) = &self.consequence {
-            write!(f, "\n  {consequence}")?;
-        }
-        if let Some(fix) = &self.fix {
-            write!(f, "\n  fix: {fix}")?;
-        }
-        Ok(())
-    }
-}
 
 /// Everything that was found out.
 #[derive(Clone, Debug, Serialize)]
@@ -114,9 +38,9 @@ pub struct Environment {
     pub initial_user_namespace: Option<bool>,
     /// Whether process ids here are those that events carry.
     pub initial_pid_namespace: Option<bool>,
-    /// What this process may do.
+    /// The capabilities of this process.
     pub capabilities: Option<Capabilities>,
-    /// What the lockdown LSM forbids.
+    /// The state of the lockdown LSM.
     pub lockdown: Lockdown,
     /// Whether the kernel, when asked, created a ring buffer and accepted a program that reads its memory.
     pub bpf_permitted: bool,
@@ -136,7 +60,7 @@ impl Environment {
     pub fn examine() -> Self {
         let root = Path::new("/");
         let (release, kernel) = facts::kernel(root);
-        let version = facts::major_minor(&release);
+        let version = release::major_minor(&release);
         let status = permission::process_status(root);
         let mounts = mount::mounts(root);
         let capabilities = status.capabilities();
@@ -195,6 +119,6 @@ impl Environment {
     /// (major, minor) of the kernel, (0, 0) when unknown.
     #[must_use]
     pub fn kernel(&self) -> (u32, u32) {
-        facts::major_minor(&self.release)
+        release::major_minor(&self.release)
     }
 }

@@ -29,6 +29,7 @@
 pub mod btf;
 pub mod catalogue;
 pub mod cli;
+pub mod command_line;
 pub mod commands;
 pub mod console;
 pub mod doctor;

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 
 fn run() -> ExitCode {
     if let Err(error) = record::survive_file_limit() {
-        complain(format_args!("a write beyond the limit of file sizes will end mmtrace: {error}"));
+        complain(format_args!("a write beyond the limit on file sizes (ulimit -f) would end mmtrace at once: {error}"));
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -118,7 +118,10 @@ fn dispatch(command: &Command, style: Style, out: &mut dyn Write) -> anyhow::Res
                 complain(problem);
             }
             if dumped.unknown > 0 {
-                complain(format_args!("{} events are of kinds that this mmtrace does not know", dumped.unknown));
+                complain(format_args!(
+                    "left out {} events of kinds that this version of mmtrace does not know; a newer version may",
+                    dumped.unknown
+                ));
             }
             if dumped.problems.is_empty() { 0 } else { FAILED }
         }

@@ -16,7 +16,7 @@ use std::{
 /// Bytes that one write(2) is given at most, so that progress can be seen.
 const CHUNK: usize = 1 << 16;
 
-/// What the thread and its user share.
+/// State that the thread and its user share.
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,

@@ -1,4 +1,4 @@
-//! What is said about a panic.
+//! The message about a panic.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
@@ -15,7 +15,7 @@ pub fn install() {
 fn tell(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
     let what = panic.payload_as_str().unwrap_or("no reason given");
-    complain(format_args!("stopped by a fault of its own{place}: {}; please report it", clean(what)));
+    complain(format_args!("mmtrace stopped because of a bug in mmtrace{place}: {}; please report it", clean(what)));
     let trace = Backtrace::capture();
     if trace.status() == BacktraceStatus::Captured {
         for line in trace.to_string().lines() {

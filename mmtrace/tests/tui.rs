@@ -4,12 +4,13 @@
 use std::{path::Path, sync::OnceLock};
 
 use mmtrace::tui::{
+    drawn::Drawn,
     input::offers,
-    layout::Layout,
+    layout::{Layout, VIEWS_MAX},
     picture,
-    state::{Request, State, VIEWS_MAX},
+    state::{Request, State},
     take,
-    view::{Drawn, Place},
+    view::Place,
 };
 use mmtrace_capture::Capture;
 use mmtrace_model::replay::{Engine, timeline::Timeline};

@@ -14,6 +14,7 @@ mod ci;
 mod disk;
 mod docs;
 mod ebpf;
+mod imports;
 mod process;
 mod record;
 mod setup;

@@ -1,6 +1,6 @@
-//! What events are about.
+//! Subjects of events.
 
-/// What an event is about.
+/// The subject of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Page faults.
@@ -46,7 +46,7 @@ impl Class {
         Self::Foreign,
     ];
 
-    /// As views call it.
+    /// Returns its name in views.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ impl Class {
         }
     }
 
-    /// It is about what should be here and is not.
+    /// Whether it stands for events that are missing.
     #[must_use]
     pub const fn is_missing(self) -> bool {
         matches!(self, Self::Lost | Self::Missed | Self::Gap | Self::Foreign)

@@ -19,13 +19,13 @@ macro_rules! columns {
                 match self { $(Self::$variant => $name),* }
             }
 
-            /// How its values read.
+            /// How its values are shown.
             #[must_use]
             pub const fn ty(self) -> FieldType {
                 match self { $(Self::$variant => $ty),* }
             }
 
-            /// What it means, with its unit.
+            /// Its meaning, with its unit.
             #[must_use]
             pub const fn doc(self) -> &'static str {
                 match self { $(Self::$variant => $doc),* }

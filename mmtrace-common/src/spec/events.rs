@@ -14,9 +14,38 @@
 use super::{
     At, Class, Column, FUNCTION, Field, Function, MmFrom, OffsetId as O, Site, Slot, Source, Spec,
     unknown::{ALL, COLLAPSES, FUNCTIONS, LOCKS, NOTHING, SLOTS, SPACE, TABLES, TOUCHED, UNMAPPED},
-    view::{Bits, View, events},
+    view::{Bits, events},
 };
 use crate::{Call, Record};
+
+/// The values of one kind of event, by name.
+///
+/// `Words` is the array of argument words that a record of the kind has.
+pub trait View: Copy {
+    /// The kind of event.
+    const KIND: Kind;
+    /// Argument words, as the programs write them.
+    type Words: AsRef<[u64]> + Copy;
+
+    /// Reads the values of a record of this kind. From a record of another kind, they mean nothing.
+    #[must_use]
+    fn of(record: &Record) -> Self;
+
+    /// The aux bits and argument words of a record with these values.
+    #[must_use]
+    fn pack(&self) -> (u32, Self::Words);
+
+    /// Makes `record` one of this kind with these values; who, where and when stay.
+    fn write(&self, record: &mut Record) {
+        let (aux, words) = self.pack();
+        record.kind = Self::KIND as u16;
+        record.aux = aux;
+        record.args = [0; crate::ARGS_MAX];
+        for (to, from) in record.args.iter_mut().zip(words.as_ref()) {
+            *to = *from;
+        }
+    }
+}
 
 /// A signature.
 macro_rules! f {
@@ -71,7 +100,7 @@ const fn word(index: u8) -> Slot {
     Slot::Arg(index)
 }
 
-/// So many bits of the header's aux, from bit `shift` on.
+/// This many bits of the header's aux, from bit `shift` on.
 const fn bits(shift: u8, bits: u8) -> Slot {
     Slot::Aux { shift, bits }
 }
@@ -723,8 +752,8 @@ events! {
         until: u64, word(2), Until, user();
     }
 
-    /// events are missing: the kernel skipped a probe that was already running on that CPU, and its spares, between
-    /// `ts` and `until`
+    /// events are missing: between `ts` and `until`, the kernel skipped a probe that was already running on that CPU, and
+    /// its standby programs
     Missed = 65, "missed", made_here(), Missed, ALL => {
         lost_kind: u64, word(0), LostKind, user();
         count: u64, word(1), Count, user();

@@ -8,8 +8,7 @@ mod view;
 
 pub use class::Class;
 pub use column::Column;
-pub use events::{Event, Kind, SPECS, event};
-pub use view::View;
+pub use events::{Event, Kind, SPECS, View, event};
 
 use crate::LOST_KINDS;
 
@@ -48,17 +47,17 @@ impl Kind {
 pub enum MmFrom {
     /// The parameter of this name.
     Arg(&'static str),
-    /// What these members, one after the other, lead to from the parameter of this name.
+    /// The value that these members, one after the other, lead to from the parameter of this name.
     Path(&'static str, &'static [OffsetId]),
     /// The current task's: right only where the event is by its nature the current task's own.
     Current,
-    /// That of the task in the parameter of this name.
+    /// The mm of the task in the parameter of this name.
     TaskArg(&'static str),
     /// The `mm_mt` that the `ma_state` parameter of this name points into, which must be the current task's.
     TreeArg(&'static str),
-    /// The lock that is passed must be the current task's mmap_lock, else the event is dropped.
+    /// The current task's mm, if the lock that is passed is its mmap_lock; else no event is recorded.
     LockArg(&'static str),
-    /// The event says nothing of an mm.
+    /// Nowhere: the event has no mm.
     None,
 }
 
@@ -81,15 +80,15 @@ pub enum Slot {
 pub enum Source {
     /// The parameter of this name.
     Arg(&'static str),
-    /// What the function returns; absent where it returns nothing.
+    /// The return value of the function; absent where it returns nothing.
     Return,
     /// A member of the struct that the function returns a pointer to; 0 for a null pointer.
     OfReturn(OffsetId),
     /// The word that the parameter of this name points to.
     Deref(&'static str),
-    /// What these members, one after the other, lead to from the parameter of this name.
+    /// The value that these members, one after the other, lead to from the parameter of this name.
     Path(&'static str, &'static [OffsetId]),
-    /// What the program makes of the parameter of this name, as the column's description says.
+    /// A value that the program computes from the parameter of this name, as the column's description says.
     Made(&'static str),
     /// A member of a struct that the parameter of this name points to.
     Member(&'static str, OffsetId),
@@ -102,7 +101,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Struct offsets that it takes to read it.
+    /// Returns the struct offsets that reading it takes.
     #[must_use]
     pub const fn offsets(&self) -> &[OffsetId] {
         match self {
@@ -113,7 +112,7 @@ impl Source {
         }
     }
 
-    /// The parameter that it takes to read it.
+    /// Returns the parameter that reading it takes.
     #[must_use]
     pub const fn parameter(&self) -> Option<&'static str> {
         match self {
@@ -170,7 +169,7 @@ pub enum At {
     Entry,
     /// Where a function returns.
     Exit,
-    /// Where a function is entered that no trampoline can be put on, since it returns a struct.
+    /// Where a function is entered to which no trampoline can be attached, since it returns a struct.
     EntryOfStruct,
     /// Where such a function returns.
     ExitOfStruct,
@@ -205,7 +204,7 @@ pub struct Site {
     pub system: &'static str,
     /// The functions it can sit on, best first; one is used.
     pub functions: &'static [Function],
-    /// Whether it is attached unless the user says otherwise. The others cost more than they tell most people.
+    /// Whether it is attached unless the user says otherwise. The others cost more than they are worth to most users.
     pub on: bool,
     /// Where the mm comes from.
     pub mm: MmFrom,
@@ -246,9 +245,9 @@ pub struct Spec {
     pub name: &'static str,
     /// Where it happens.
     pub site: Site,
-    /// What it is about.
+    /// Its subject.
     pub class: Class,
-    /// What is no longer known when one is missing.
+    /// The parts of the model that are unknown when one is missing.
     pub unknown: unknown::Parts,
     /// Values, in the order of the program's position table.
     pub fields: &'static [Field],
@@ -265,7 +264,7 @@ macro_rules! offsets {
         /// One row of [`OFFSETS`].
         #[derive(Clone, Copy, Debug)]
         pub struct Offset {
-            /// Which.
+            /// Its id.
             pub id: OffsetId,
             /// C name of the struct.
             pub strukt: &'static str,
@@ -312,8 +311,8 @@ offsets! {
     UffdMm "userfaultfd_ctx" "mm" "OFF_UFFD_MM";
 }
 
-/// Struct offsets that every program needs where it has spares.
-pub const SPARE_OFFSETS: &[OffsetId] = &[OffsetId::TaskStack, OffsetId::TaskPid];
+/// Struct offsets that a program needs if it has standby programs.
+pub const STANDBY_OFFSETS: &[OffsetId] = &[OffsetId::TaskStack, OffsetId::TaskPid];
 
 /// Struct offsets that it takes to tell the current task's entry into the kernel.
 pub const CALL_OFFSETS: &[OffsetId] = &[
@@ -363,14 +362,14 @@ pub const fn spec(kind: Kind) -> &'static Spec {
     }
 }
 
-/// Entries of a program's position table. What a function returns stands behind its parameters.
+/// Entries of a program's position table. A function's return value stands behind its parameters.
 pub const POSITIONS: usize = 12;
 
 /// In a position table: this kernel's event has no such parameter.
 pub const ABSENT: u8 = 0xff;
 
 impl MmFrom {
-    /// Struct offsets that it takes to read it.
+    /// Returns the struct offsets that reading it takes.
     #[must_use]
     pub const fn offsets(&self) -> &[OffsetId] {
         match self {
@@ -411,7 +410,7 @@ impl Field {
         self.slot.get(record)
     }
 
-    /// Puts its value into a record: what [`Field::get`] will return, cut to the slot's width.
+    /// Puts its value into a record, cut to the slot's width.
     #[inline]
     pub const fn set(&self, record: &mut crate::Record, value: u64) {
         self.slot.put(value, &mut record.aux, &mut record.args);
@@ -419,7 +418,7 @@ impl Field {
 }
 
 impl crate::Record {
-    /// What happened, if this build knows the number.
+    /// Returns the kind of the event, if this build knows the number.
     #[inline]
     #[must_use]
     pub fn kind(&self) -> Option<Kind> {
@@ -518,7 +517,7 @@ mod tests {
             assert!(SPECS.iter().any(|s| s.fields.iter().any(|f| f.column == *c)), "{} is in no event", c.name());
         }
         for o in OFFSETS {
-            let used = SPARE_OFFSETS.contains(&o.id) || SPECS.iter().any(|s| s.members().any(|id| id == o.id));
+            let used = STANDBY_OFFSETS.contains(&o.id) || SPECS.iter().any(|s| s.members().any(|id| id == o.id));
             assert!(used, "{}.{}", o.strukt, o.member);
         }
     }

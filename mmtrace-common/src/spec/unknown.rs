@@ -1,4 +1,4 @@
-//! What is no longer known when an event is missing: parts of the model, as bits.
+//! Parts of the model that are unknown when an event is missing, as bits.
 //!
 //! A part of the model that reads an event has its bit in the event's row: the loss of an event makes exactly those parts
 //! unknown.
@@ -10,11 +10,11 @@ pub type Parts = u8;
 pub const NOTHING: Parts = 0;
 /// mmap_locks, tasks, and what tracepoints say of migration, collapse and compaction.
 pub const LOCKS: Parts = 1 << 0;
-/// What is mapped in an mm, and so everything about its pages.
+/// The mappings of an mm, and so everything about its pages.
 pub const SPACE: Parts = 1 << 1;
 /// Faults and VMA locks, as functions tell of them.
 pub const FUNCTIONS: Parts = 1 << 2;
-/// Which PMD entry leads to which PTE table. A `pte_offset_map` call says what is there now: this is only foretold from.
+/// Which PMD entry leads to which PTE table, which serves only for predictions.
 pub const SLOTS: Parts = 1 << 3;
 /// Tables that are unlinked or freed, tasks in a call that unlinks them, hugetlb locks.
 pub const TABLES: Parts = 1 << 4;

@@ -1,36 +1,7 @@
 //! Typed views of records: what follows from a row of the event table, for whoever reads or writes an event.
 
 use super::{Field, Slot};
-use crate::{Kind, Record};
-
-/// The values of one kind of event, by name.
-///
-/// `Words` is the array of argument words that a record of the kind has.
-pub trait View: Copy {
-    /// What happened.
-    const KIND: Kind;
-    /// Argument words, as the programs write them.
-    type Words: AsRef<[u64]> + Copy;
-
-    /// Reads the values of a record of this kind. Of another kind's record the values mean nothing.
-    #[must_use]
-    fn of(record: &Record) -> Self;
-
-    /// The aux bits and argument words of a record with these values.
-    #[must_use]
-    fn pack(&self) -> (u32, Self::Words);
-
-    /// Makes `record` one of this kind with these values; who, where and when stay.
-    fn write(&self, record: &mut Record) {
-        let (aux, words) = self.pack();
-        record.kind = Self::KIND as u16;
-        record.aux = aux;
-        record.args = [0; crate::ARGS_MAX];
-        for (to, from) in record.args.iter_mut().zip(words.as_ref()) {
-            *to = *from;
-        }
-    }
-}
+use crate::Record;
 
 /// A value as it travels: zero-extended bits.
 pub(super) trait Bits {
@@ -120,7 +91,7 @@ const fn mask(bits: u8) -> u32 {
     if bits >= 32 { u32::MAX } else { (1 << bits) - 1 }
 }
 
-/// How many argument words these fields take.
+/// Returns how many argument words these fields take.
 pub(super) const fn words(fields: &[Field]) -> usize {
     let (mut words, mut i) = (0, 0);
     while i < fields.len() {
@@ -142,7 +113,7 @@ macro_rules! events {
             $field:ident: $type:ty, $slot:expr, $column:ident, $source:expr;
         )* }
     )*) => {
-        /// What happened. The numbers are the wire format; a number is never reused.
+        /// A kind of event. The numbers are the wire format; a number is never reused.
         #[repr(u16)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Kind { $($(#[doc = $doc])+ $kind = $number),* }
@@ -219,7 +190,7 @@ macro_rules! events {
                 Some(match record.kind()? { $(Kind::$kind => Self::$kind(event::$kind::of(record))),* })
             }
 
-            /// What happened.
+            /// Returns the kind of the event.
             #[inline]
             #[must_use]
             pub const fn kind(&self) -> Kind {

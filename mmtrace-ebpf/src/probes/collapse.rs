@@ -39,7 +39,7 @@ const FRAME: u64 = 0x000f_ffff_ffff_f000;
 #[map]
 static TABLE: PerCpuArray<[u64; ENTRIES]> = PerCpuArray::with_max_entries(1, 0);
 
-/// What a table still holds.
+/// The contents of a table that is unlinked.
 struct Holds {
     /// The first marker, or else the first present entry, or else the first that is not none.
     entry: u64,

@@ -1,4 +1,4 @@
-//! `exceptions:page_fault_*`: the hottest probes of all. And the calls that handle faults (mm/memory.c).
+//! `exceptions:page_fault_*`, the hottest probes of all, and the calls that handle faults (mm/memory.c).
 
 use mmtrace_common::{Kind, event};
 

@@ -1,4 +1,4 @@
-//! `migrate:*` and `thp:*_migration_pmd`. None of them says which mm it is about. And the functions that wait
+//! `migrate:*` and `thp:*_migration_pmd`, none of which says which mm it is about, and the functions that wait
 //! for a migration (mm/migrate.c), which do.
 
 use mmtrace_common::{Kind, event};

@@ -30,19 +30,19 @@ macro_rules! record {
 }
 pub(crate) use record;
 
-/// The only program on its event, where nobody is preempted; one of several, where a task can be.
-macro_rules! turn {
-    (alone) => {
-        $crate::turn::Turn::ALONE
+/// The only program on its event, where no task is preempted; one of several, where a task can be.
+macro_rules! attachment {
+    (only) => {
+        $crate::standby::Attachment::ONLY
     };
-    ($at:ident $place:literal) => {
-        $crate::turn::Turn::$at($place)
+    ($at:ident $number:literal) => {
+        $crate::standby::Attachment::$at($number)
     };
 }
-pub(crate) use turn;
+pub(crate) use attachment;
 
-/// Declares a probe where the task can be preempted: its position table, the two programs that share `body`, and those
-/// that stand in.
+/// Declares a probe where the task can be preempted: its position table, the two programs that share `body`, and their
+/// standby programs.
 ///
 /// `body` is a function `fn<const TYPED: bool>(Args)`; the program is named as the
 /// tracepoint.
@@ -50,8 +50,8 @@ macro_rules! probe {
     ($kind:expr, $name:ident, $raw:ident, $positions:ident, $body:ident) => {
         $crate::probes::probe!(@untyped $raw, $positions, $body);
         $crate::probes::probe!(@typed $kind, $name, $positions, $body, tracepoint 0);
-        $crate::probes::probe!(@typed $kind, ${concat($name, _spare_1)}, $positions, $body, tracepoint 1);
-        $crate::probes::probe!(@typed $kind, ${concat($name, _spare_2)}, $positions, $body, tracepoint 2);
+        $crate::probes::probe!(@typed $kind, ${concat($name, _standby_1)}, $positions, $body, tracepoint 1);
+        $crate::probes::probe!(@typed $kind, ${concat($name, _standby_2)}, $positions, $body, tracepoint 2);
     };
     (@untyped $raw:ident, $positions:ident, $body:ident) => {
         #[unsafe(no_mangle)]
@@ -63,11 +63,11 @@ macro_rules! probe {
             0
         }
     };
-    (@typed $kind:expr, $name:ident, $positions:ident, $body:ident, $($turn:tt)+) => {
+    (@typed $kind:expr, $name:ident, $positions:ident, $body:ident, $($attachment:tt)+) => {
         #[aya_ebpf::macros::btf_tracepoint]
         pub fn $name(ctx: aya_ebpf::programs::BtfTracePointContext) -> u32 {
             let ctx = aya_ebpf::EbpfContext::as_ptr(&ctx);
-            if $crate::probes::turn!($($turn)+).has_come($kind, ctx) {
+            if $crate::probes::attachment!($($attachment)+).records($kind, ctx) {
                 $body::<true>($crate::args::Args::new(ctx, &raw const $positions));
             }
             0
@@ -76,33 +76,33 @@ macro_rules! probe {
 }
 pub(crate) use probe;
 
-/// As [`probe`], where nobody is preempted.
+/// As [`probe`], where no task is preempted.
 macro_rules! atomic_probe {
     ($kind:expr, $name:ident, $raw:ident, $positions:ident, $body:ident) => {
         $crate::probes::probe!(@untyped $raw, $positions, $body);
-        $crate::probes::probe!(@typed $kind, $name, $positions, $body, alone);
+        $crate::probes::probe!(@typed $kind, $name, $positions, $body, only);
     };
 }
 pub(crate) use atomic_probe;
 
-/// Declares a program at a function's entry where the task can be preempted, its position table, and the programs that
-/// stand in. `body` is a `fn(Args)`.
+/// Declares a program at a function's entry where the task can be preempted, its position table, and its standby
+/// programs. `body` is a `fn(Args)`.
 macro_rules! entry {
     ($kind:expr, $name:ident, $positions:ident, $body:expr) => {
         $crate::probes::entry!(@table $positions);
-        $crate::probes::entry!(@turn $kind, $name, $positions, $body, function 0);
-        $crate::probes::entry!(@turn $kind, ${concat($name, _spare_1)}, $positions, $body, function 1);
-        $crate::probes::entry!(@turn $kind, ${concat($name, _spare_2)}, $positions, $body, function 2);
+        $crate::probes::entry!(@attached $kind, $name, $positions, $body, function 0);
+        $crate::probes::entry!(@attached $kind, ${concat($name, _standby_1)}, $positions, $body, function 1);
+        $crate::probes::entry!(@attached $kind, ${concat($name, _standby_2)}, $positions, $body, function 2);
     };
     (@table $positions:ident) => {
         #[unsafe(no_mangle)]
         static $positions: $crate::args::Positions = [mmtrace_common::ABSENT; mmtrace_common::POSITIONS];
     };
-    (@turn $kind:expr, $name:ident, $positions:ident, $body:expr, $($turn:tt)+) => {
+    (@attached $kind:expr, $name:ident, $positions:ident, $body:expr, $($attachment:tt)+) => {
         #[aya_ebpf::macros::fentry]
         pub fn $name(ctx: aya_ebpf::programs::FEntryContext) -> u32 {
             let ctx = aya_ebpf::EbpfContext::as_ptr(&ctx);
-            if $crate::probes::turn!($($turn)+).has_come($kind, ctx) {
+            if $crate::probes::attachment!($($attachment)+).records($kind, ctx) {
                 ($body)($crate::args::Args::new(ctx, &raw const $positions));
             }
             0
@@ -111,11 +111,11 @@ macro_rules! entry {
 }
 pub(crate) use entry;
 
-/// As [`entry`], where nobody is preempted.
+/// As [`entry`], where no task is preempted.
 macro_rules! atomic_entry {
     ($kind:expr, $name:ident, $positions:ident, $body:expr) => {
         $crate::probes::entry!(@table $positions);
-        $crate::probes::entry!(@turn $kind, $name, $positions, $body, alone);
+        $crate::probes::entry!(@attached $kind, $name, $positions, $body, only);
     };
 }
 pub(crate) use atomic_entry;
@@ -124,15 +124,15 @@ pub(crate) use atomic_entry;
 macro_rules! exit {
     ($kind:expr, $name:ident, $positions:ident, $body:expr) => {
         $crate::probes::entry!(@table $positions);
-        $crate::probes::exit!(@turn $kind, $name, $positions, $body, function 0);
-        $crate::probes::exit!(@turn $kind, ${concat($name, _spare_1)}, $positions, $body, function 1);
-        $crate::probes::exit!(@turn $kind, ${concat($name, _spare_2)}, $positions, $body, function 2);
+        $crate::probes::exit!(@attached $kind, $name, $positions, $body, function 0);
+        $crate::probes::exit!(@attached $kind, ${concat($name, _standby_1)}, $positions, $body, function 1);
+        $crate::probes::exit!(@attached $kind, ${concat($name, _standby_2)}, $positions, $body, function 2);
     };
-    (@turn $kind:expr, $name:ident, $positions:ident, $body:expr, $($turn:tt)+) => {
+    (@attached $kind:expr, $name:ident, $positions:ident, $body:expr, $($attachment:tt)+) => {
         #[aya_ebpf::macros::fexit]
         pub fn $name(ctx: aya_ebpf::programs::FExitContext) -> u32 {
             let ctx = aya_ebpf::EbpfContext::as_ptr(&ctx);
-            if $crate::probes::turn!($($turn)+).has_come($kind, ctx) {
+            if $crate::probes::attachment!($($attachment)+).records($kind, ctx) {
                 ($body)($crate::args::Args::new(ctx, &raw const $positions));
             }
             0

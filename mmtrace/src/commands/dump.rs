@@ -12,37 +12,46 @@ use std::path::PathBuf;
 
 /// Arguments of `mmtrace dump`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mmtrace dump --limit 20                                  the first 20 events of mmtrace.data/
+  mmtrace dump DIR --filter 'kind ~ fault and pid == 42'   the faults of one process
+  mmtrace dump DIR --filter 'addr >= 0x7f0000000000 and not (kind == ma_write)'
+  mmtrace dump DIR --csv > events.csv
+
+docs/events.md lists the columns of each event.
+Exit status: 0 all of the capture can be read, 2 a part of it cannot")]
 pub struct DumpArgs {
-    /// Capture to read: a directory with a manifest.json
-    #[arg(value_name = "CAPTURE")]
+    /// Capture to print: a folder that `mmtrace record` wrote
+    #[arg(value_name = "DIR", default_value = crate::record::DEFAULT_DIR)]
     pub dir: PathBuf,
-    /// One JSON object per line; addresses and pointers as "0x…" strings
+    /// Print one JSON object per line, with addresses and pointers as strings ("0x7f00")
     #[arg(long, conflicts_with = "csv")]
     pub json: bool,
-    /// Comma-separated values with a header; every column, empty where an event does not have it
+    /// Print comma-separated values with a header; a column that an event does not have is empty
     #[arg(long)]
     pub csv: bool,
-    /// Only events for which this holds, such as 'kind ~ fault and (pid == 42 or addr >= 0x7f0000000000)'
+    /// Print only the events that match, such as 'kind ~ fault and pid == 42'
     ///
-    /// 'comm == "java"' takes the events of tasks of that name. Comparisons are COLUMN OP VALUE with == != < <= > >= and ~ (contains the text), joined by and, or,
-    /// not and parentheses. Columns are ts (ns), cpu, pid, tid, kind, mm, comm and those that events show.
-    /// Values are numbers (decimal or 0x…), names, "strings", true and false. A comparison with a
-    /// column that an event does not have is false.
+    /// EXPR compares columns with values: COLUMN OP VALUE, where OP is == != < <= > >= or ~ (contains the text). `and`,
+    /// `or`, `not` and parentheses join comparisons. The columns are ts (nanoseconds), cpu, pid, tid, kind, mm, comm
+    /// (the name of the task, as in 'comm == "java"'), and those of the event. Values are numbers (decimal or 0x…), names, "strings", true and false. A comparison with a column
+    /// that an event does not have is false.
     #[arg(long, value_name = "EXPR")]
     pub filter: Option<String>,
-    /// Stop after this many events
+    /// Stop after N events
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
 }
 
-/// What a dump came to.
+/// The result of a dump.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dumped {
     /// Events shown.
     pub shown: u64,
     /// Rows skipped because this build does not know their kind, or a name in them.
     pub unknown: u64,
-    /// What could not be read back.
+    /// Parts of the capture that cannot be read.
     pub problems: Vec<Problem>,
 }
 

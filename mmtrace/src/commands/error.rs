@@ -1,4 +1,4 @@
-//! What can go wrong while a capture is shown.
+//! Errors while a capture is shown.
 
 use std::io;
 
@@ -14,7 +14,7 @@ pub enum ShowError {
     #[error("--filter: {0}")]
     Filter(#[from] FilterError),
     /// The output cannot be written. (A reader that has seen enough is no error.)
-    #[error("cannot write the output ({0}); what was shown is incomplete")]
+    #[error("cannot write the output ({0}), so it is incomplete")]
     Output(#[from] io::Error),
 }
 

@@ -21,52 +21,56 @@ use mmtrace_model::report::{Style, grouped, wrap};
 use serde_json::json;
 
 use crate::{
-    cli,
+    command_line,
     console::{self, complain},
 };
 
-/// Runs the threads of a scenario in every order and checks every invariant at every step.
+/// Arguments of `mmtrace explore`.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
-    mmtrace explore --list                         what there is\n  \
-    mmtrace explore SC-4.1                         every variant of one scenario\n  \
-    mmtrace explore SC-4.1 --variant r.posted      the shortest schedule that breaks it\n  \
-    mmtrace explore --all                          every scenario; 0 if each verdict is the expected one\n  \
-    mmtrace explore --matrix                       what removes page tables against what is put into them\n\n\
-    Exit status: 0 safe (with --all: as expected), 1 an invariant is broken, 2 error")]
+    mmtrace explore --list                     the scenarios and their variants\n  \
+    mmtrace explore SC-4.1                     every variant of one scenario\n  \
+    mmtrace explore SC-4.1 --variant r.posted  the shortest schedule that breaks this variant\n  \
+    mmtrace explore --all                      every scenario, compared with its expected verdict\n  \
+    mmtrace explore --matrix                   each way to remove a page table against each way to fill it\n\n\
+    Exit status: 0 no invariant is broken (with --all and --matrix: nothing unexpected), 1 one is, 2 error")]
 pub struct ExploreArgs {
-    /// Which one: SC-4.1, or 4.1
+    /// Scenario to run, such as SC-4.1 or 4.1
     #[arg(required_unless_present_any = ["all", "list", "matrix", "enlarged"], conflicts_with_all = ["all", "list", "matrix", "enlarged"])]
     pub scenario: Option<String>,
-    /// Only this variant
+    /// Run only this variant of the scenario
     #[arg(long, requires = "scenario")]
     pub variant: Option<String>,
-    /// Every scenario, with its expected verdict
+    /// Run every scenario, and compare each verdict with the expected one
     #[arg(long, conflicts_with = "list")]
     pub all: bool,
-    /// Every remover of page tables against everything that is put into them; 1 if something breaks that is not known
+    /// Run every operation that removes page tables against every operation that fills them
+    ///
+    /// The exit status is 1 if a pair breaks an invariant and no known scenario says so.
     #[arg(long, conflicts_with_all = ["all", "list"])]
     pub matrix: bool,
-    /// A scenario made larger, to see how fast this is; without NAME: which there are
+    /// Run an enlarged scenario, to measure the explorer; without NAME, list them
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["all", "list", "matrix"])]
     pub enlarged: Option<String>,
-    /// List scenarios and variants
+    /// List the scenarios and their variants
     #[arg(long)]
     pub list: bool,
-    /// For scripts
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// How to search: breadth (a counterexample is the shortest), depth (every interleaving), reduced (depth-first,
-    /// one order only of steps that do not meet)
+    /// Order of the search: breadth, depth or reduced
+    ///
+    /// All three give the same verdict. breadth finds the shortest counterexample. depth is a depth-first search through
+    /// every interleaving. reduced does the same, but takes steps that touch no common cell in one order only.
     #[arg(long, value_name = "ORDER", default_value = "breadth", value_parser = order)]
     pub search: Order,
-    /// Memory that the states may take, MiB
+    /// Most memory for the states, in MiB
     #[arg(long, value_name = "MIB", default_value_t = search::MEMORY >> 20)]
     pub memory: usize,
-    /// Run this schedule instead of searching: as it is printed with a counterexample
+    /// Run this schedule instead of searching; a counterexample prints one, such as 'K*3 U K/1'
     #[arg(long, value_name = "SCHEDULE", requires = "variant")]
     pub replay_schedule: Option<String>,
-    /// Write the counterexample, or else one execution, as a capture
+    /// Write the counterexample as a capture; if there is none, write one execution
     #[arg(long, value_name = "DIR", requires = "variant")]
     pub render: Option<PathBuf>,
 }
@@ -76,11 +80,11 @@ fn order(text: &str) -> Result<Order, String> {
         "breadth" => Ok(Order::Breadth),
         "depth" => Ok(Order::Depth),
         "reduced" => Ok(Order::Reduced),
-        _ => Err("one of breadth, depth, reduced".to_owned()),
+        _ => Err("give breadth, depth or reduced".to_owned()),
     }
 }
 
-/// What it came to.
+/// The verdict of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Nothing is broken; or with `--all`, all is as expected.
@@ -106,16 +110,16 @@ pub fn run(args: &ExploreArgs, out: &mut dyn Write, style: Style) -> Result<Outc
         return enlarged(args, name, out, style);
     }
     let Some(id) = &args.scenario else { return all(args, out, style) };
-    let Some(scenario) = scenarios::find(id) else { bail!("there is no scenario {id}; see: mmtrace explore --list") };
+    let Some(scenario) = scenarios::find(id) else {
+        bail!("there is no scenario {id}; to list the scenarios: mmtrace explore --list")
+    };
     let variants: Vec<&Variant> = match &args.variant {
         None => scenario.variants.iter().collect(),
         Some(name) => {
             let names: Vec<&str> = scenario.variants.iter().map(|v| v.id).collect();
-            vec![
-                scenario
-                    .variant(name)
-                    .with_context(|| format!("{} has no variant {name}; it has {}", scenario.id, names.join(", ")))?,
-            ]
+            vec![scenario.variant(name).with_context(|| {
+                format!("{} has no variant {name}; its variants are {}", scenario.id, names.join(", "))
+            })?]
         }
     };
     if let (Some(text), [variant]) = (&args.replay_schedule, &variants[..]) {
@@ -140,7 +144,7 @@ pub fn run(args: &ExploreArgs, out: &mut dyn Write, style: Style) -> Result<Outc
         if let Some(dir) = &args.render {
             let moves = found.broken.as_ref().map_or_else(|| render::some(&world), |(m, _)| m.clone());
             write(&world, &moves, dir)?;
-            complain(format_args!("the execution is in {}; to judge it: mmtrace replay {0}", dir.display()));
+            complain(format_args!("wrote the execution to {0}; to judge it: mmtrace replay {0}", dir.display()));
         }
     }
     if args.json {
@@ -186,11 +190,11 @@ fn show(
         writeln!(out, "  schedule: {}", schedule::print(world, moves))?;
     }
     if !scenario.is_expected(variant, found) {
-        writeln!(out, "  {}: {} was", style.doubtful("not as expected"), view::expected(variant.expect))?;
+        writeln!(out, "  {}: expected {}", style.doubtful("not as expected"), view::expected(variant.expect))?;
     }
     if found.broken.is_none() {
         for (name, reached) in scenario.unexpected(variant, found) {
-            let what = if reached { "occurs and should not" } else { "never occurs" };
+            let what = if reached { "occurs, and should not" } else { "never occurs, and should" };
             writeln!(out, "  {}: {name}", style.doubtful(what))?;
         }
     }
@@ -226,11 +230,11 @@ fn replay(
         let value = view::json(scenario, variant, &world, &found, scenario.is_expected(variant, &found));
         writeln!(out, "{}", serde_json::to_string_pretty(&json!({ "results": [value] }))?)?;
     } else {
-        writeln!(out, "{} {}, this schedule:\n", style.bold(scenario.id), variant.id)?;
+        writeln!(out, "{} {}, with this schedule:\n", style.bold(scenario.id), variant.id)?;
         write!(out, "{}", view::table(&world, &execution, style, width()))?;
         match &execution.broken {
             Some(broken) => write!(out, "\n{}", view::broken(broken, style))?,
-            None => writeln!(out, "\n{}", style.good("nothing is broken by it"))?,
+            None => writeln!(out, "\n{}", style.good("this schedule breaks no invariant"))?,
         }
     }
     Ok(if execution.broken.is_some() { Outcome::Broken } else { Outcome::Safe })
@@ -260,10 +264,10 @@ fn all(args: &ExploreArgs, out: &mut dyn Write, style: Style) -> Result<Outcome>
             let length = found.broken.as_ref().map_or_else(String::new, |(m, _)| format!(" in {} steps", m.len()));
             writeln!(out, "  {:<24} {verdict} {:>7} states{length}", variant.id, grouped(found.states as u64))?;
             if !good {
-                writeln!(out, "    {}: {} was", style.bad("NOT AS EXPECTED"), view::expected(variant.expect))?;
+                writeln!(out, "    {}: expected {}", style.bad("NOT AS EXPECTED"), view::expected(variant.expect))?;
                 if found.broken.is_none() {
                     for (name, reached) in scenario.unexpected(variant, &found) {
-                        let what = if reached { "occurs and should not" } else { "never occurs" };
+                        let what = if reached { "occurs, and should not" } else { "never occurs, and should" };
                         writeln!(out, "    {}: {name}", style.bad(what))?;
                     }
                 }
@@ -298,7 +302,7 @@ fn matrix(args: &ExploreArgs, out: &mut dyn Write, style: Style) -> Result<Outco
         write!(out, "{}", matrix::table(&rows))?;
         let states: usize = rows.iter().map(|r| r.states).sum();
         let summary = format!(
-            "{} compositions, {} states, {}: {broken} break something, {candidates} of them not known",
+            "{} pairs, {} states, {}: {broken} break an invariant, {candidates} of them in an unknown way",
             rows.len(),
             grouped(states as u64),
             view::took(start.elapsed())
@@ -315,7 +319,9 @@ fn enlarged(args: &ExploreArgs, name: &str, out: &mut dyn Write, style: Style) -
         }
         return Ok(Outcome::Safe);
     }
-    let Some(row) = enlarged::find(name) else { bail!("there is no {name}; see: mmtrace explore --enlarged") };
+    let Some(row) = enlarged::find(name) else {
+        bail!("there is no enlarged scenario {name}; to list them: mmtrace explore --enlarged")
+    };
     let found = find(args, &(row.build)())?;
     let seconds = found.elapsed.as_secs_f64().max(1e-9);
     if args.json {
@@ -383,9 +389,9 @@ fn width() -> usize {
 fn write(world: &World, moves: &[Move], dir: &Path) -> Result<()> {
     let execution = schedule::run(world, moves)?;
     if let Some(old) = make_room(dir)? {
-        complain(format_args!("the earlier capture is now {}", old.display()));
+        complain(format_args!("moved the earlier capture to {}", old.display()));
     }
-    let mut writer = CaptureWriter::create(dir, &render::context(), cli::words(), WriterOptions::default())?;
+    let mut writer = CaptureWriter::create(dir, &render::context(), command_line::words(), WriterOptions::default())?;
     for record in render::records(&execution) {
         writer.append(&record)?;
     }

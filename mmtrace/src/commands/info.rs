@@ -13,11 +13,17 @@ use std::path::PathBuf;
 
 /// Arguments of `mmtrace info`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mmtrace info             describe mmtrace.data/
+  mmtrace info DIR --json  the same as JSON, with the whole manifest
+
+Exit status: 0 all of the capture can be read, 2 a part of it cannot")]
 pub struct InfoArgs {
-    /// Capture to read: a directory with a manifest.json
-    #[arg(value_name = "CAPTURE")]
+    /// Capture to describe: a folder that `mmtrace record` wrote
+    #[arg(value_name = "DIR", default_value = crate::record::DEFAULT_DIR)]
     pub dir: PathBuf,
-    /// As JSON, with the manifest under "manifest"
+    /// Print one JSON object, which has the manifest under "manifest"
     #[arg(long)]
     pub json: bool,
 }
@@ -48,15 +54,17 @@ fn span(capture: &Capture, summary: &Summary) -> Option<(u64, u64)> {
 fn meaning(capture: &Capture, condition: Condition) -> &'static str {
     match (condition, capture.manifest().state) {
         (Condition::Recovered, _) if capture.is_live() => {
-            "the recorder is still at work; everything up to its last batch on disk is there"
+            "mmtrace is still recording; everything up to its last batch on disk can be read"
         }
-        (Condition::Complete, _) => "the recording came to its end and everything is there",
-        (Condition::Recovered, _) => "the recording was interrupted; everything up to its last batch on disk is there",
+        (Condition::Complete, _) => "the recording came to its end, and all of it can be read",
+        (Condition::Recovered, _) => {
+            "the recording was interrupted; everything up to its last batch on disk can be read"
+        }
         (Condition::Damaged, State::Complete) => {
-            "parts cannot be read back; a gap stands for each, and rules know nothing across it"
+            "parts of the capture cannot be read; a gap event stands for each, and the model is unknown after it"
         }
         (Condition::Damaged, State::Recording) => {
-            "the recording was interrupted, and parts cannot be read back; a gap stands for each, and rules know nothing across it"
+            "the recording was interrupted, and parts cannot be read; a gap event stands for each, and the model is unknown after it"
         }
     }
 }
@@ -65,7 +73,7 @@ fn per_event(summary: &Summary) -> f64 {
     if summary.events == 0 { 0.0 } else { summary.bytes as f64 / summary.events as f64 }
 }
 
-/// What `info --json` prints.
+/// The object that `info --json` prints.
 #[derive(Serialize)]
 struct Info<'a> {
     bytes: u64,
@@ -121,15 +129,18 @@ fn as_text(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
     writeln!(out, "size       {} bytes, {:.2} per event", summary.bytes, per_event(summary))?;
     writeln!(
         out,
-        "loss       {} not delivered (ring buffer full), {} skipped by the kernel",
+        "loss       {} lost (a ring had no room), {} missed (the kernel skipped the program's run)",
         summary.lost, summary.missed
     )?;
     if let Some(places) = summary.kinds.get(Kind::Foreign.name()) {
-        writeln!(out, "foreign    in {places} places, records that no program of mmtrace can have written")?;
+        writeln!(
+            out,
+            "foreign    {places} foreign events: records in a ring that no program of mmtrace can have written"
+        )?;
     }
     writeln!(out, "events     {}", summary.events)?;
     if manifest.dropped.segments > 0 {
-        writeln!(out, "before     {} events that a flight recorder (--ring) has removed", manifest.dropped.events)?;
+        writeln!(out, "removed    {} older events, by the flight recorder (--ring)", manifest.dropped.events)?;
     }
     let mut kinds: Vec<_> = summary.kinds.iter().collect();
     kinds.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
@@ -152,7 +163,7 @@ fn is_best(form: Form, event: &str) -> bool {
     SPECS.iter().find(|s| s.name == event).is_none_or(|s| Form::of(s.site.at).first() == Some(&form))
 }
 
-/// What a reader should know of a probe; nothing when all is as it should be.
+/// Returns a remark on a probe; nothing if it is attached in its best form.
 fn remark(probe: &ProbeState) -> Option<String> {
     let mut parts = Vec::new();
     match probe.form {

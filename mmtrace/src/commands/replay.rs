@@ -16,28 +16,36 @@ use crate::tui::layout::Layout;
 
 /// Arguments of `mmtrace replay`.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  mmtrace replay                          judge mmtrace.data/, and print the report
+  mmtrace replay DIR --from 1.5 --to 2.5  judge one second of a capture
+  mmtrace replay DIR --tui                play, pause, step and jump in the dashboard
+  mmtrace replay DIR --json | jq .verdict
+
+Exit status: 0 no rule was violated, 1 a rule was violated, 2 error, or a part of the capture cannot be read")]
 pub struct ReplayArgs {
-    /// The capture: a folder that `mmtrace record` wrote
+    /// Capture to judge: a folder that `mmtrace record` wrote
     #[arg(value_name = "DIR", default_value = crate::record::DEFAULT_DIR)]
     pub dir: PathBuf,
-    /// Begin here: seconds from the start of the capture, such as 1.5 or 250ms
+    /// Begin at this time after the start of the capture, such as 1.5, 250ms or 2min
     ///
-    /// What happened before is then not known, as if recording had begun here.
+    /// mmtrace then knows nothing of what happened before, as if the recording had begun at T.
     #[arg(long, value_name = "T")]
     pub from: Option<When>,
-    /// End here
+    /// End at this time after the start of the capture
     #[arg(long, value_name = "T")]
     pub to: Option<When>,
-    /// Print the report as JSON (the format of docs/report.md)
+    /// Print the report as JSON (docs/report.md describes the format)
     #[arg(long)]
     pub json: bool,
-    /// Look at it in the dashboard: play, pause, step, jump to any time
+    /// Show the capture in the dashboard: play, pause, step, and jump to any time
     #[arg(long, conflicts_with_all = ["json", "from", "to"])]
     pub tui: bool,
-    /// Which dashboard: default, contention, or a file like those in dashboards/
+    /// Layout of the dashboard: default, contention, or a TOML file like those in dashboards/
     #[arg(long, value_name = "FILE", requires = "tui", default_value = crate::record::DASHBOARD)]
     pub dashboard: String,
-    /// Measure so many jumps to random times
+    /// Measure N jumps to random times
     #[arg(long, value_name = "N", hide = true, conflicts_with_all = ["json", "tui", "from", "to"])]
     pub jumps: Option<u32>,
 }

@@ -13,7 +13,7 @@ use serde_json::json as value;
 /// # Errors
 /// The capture is empty, or the result cannot be written.
 pub(super) fn run(capture: &Capture, n: u32, out: &mut dyn Write) -> Result<()> {
-    let (first, last) = capture.summary().span.context("there is nothing in it")?;
+    let (first, last) = capture.summary().span.context("the capture has no events")?;
     let mut timeline = Timeline::new(capture.context().clone(), capture);
     let start = Instant::now();
     timeline.seek(u64::MAX);

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use mmtrace_model::{
     context::{Context, Form, ProbeState},
-    report::Style,
+    report::{Style, wrap},
     untrusted::{clean, json},
     verdict::RULES,
 };
@@ -21,7 +21,8 @@ use crate::{
     probe::{
         filter::Filter,
         object::{self, Object},
-        plan::{Plan, Planned, Refusal},
+        plan::{Plan, Planned},
+        refusal::Refusal,
         selection::Selection,
         standby::Standby,
         symbols::Symbols,
@@ -29,18 +30,29 @@ use crate::{
     record, workload,
 };
 
+/// Width of the column that explains a fact.
+const WIDTH: usize = 86;
 /// Rings are not used here: a page each.
 const RING_BYTES: u32 = 4096;
 
 /// Arguments of `mmtrace doctor`.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+doctor attaches no program. As root it has the kernel's verifier check each program and unloads it again.
+
+Examples:
+  sudo mmtrace doctor         what works, what does not, and how to fix it
+  mmtrace doctor              the same for this user, who may lack capabilities
+  sudo mmtrace doctor --json | jq '.probes[] | select(.form == null) | {event, reason}'
+
+Exit status: 0 this machine can record, 2 it cannot")]
 pub struct DoctorArgs {
-    /// Print as JSON
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }
 
-/// What the doctor found.
+/// The diagnosis that `mmtrace doctor` prints.
 #[derive(Debug, Serialize)]
 struct Diagnosis {
     /// Whether `mmtrace record` would work.
@@ -113,8 +125,9 @@ fn examine() -> Diagnosis {
                     && tracefs.has(probe.spec.site.system, probe.spec.name) == Some(true)
                 {
                     // BTF and tracefs are two witnesses; say so when they differ.
-                    state.reason =
-                        Some(format!("{refusal} in its BTF, though tracefs lists it: its arguments cannot be told"));
+                    state.reason = Some(format!(
+                        "{refusal} in its BTF, although tracefs lists it: mmtrace cannot find its arguments"
+                    ));
                 }
             }
         }
@@ -155,20 +168,20 @@ fn examine() -> Diagnosis {
     }
 }
 
-/// Settings that a workload has left changed which was killed.
+/// Returns the kernel settings that a killed workload left changed, if there are any.
 fn left_changed() -> Option<Finding> {
     let left = workload::left_changed().ok().filter(|left| !left.is_empty())?;
     let names: Vec<String> = left.iter().map(|path| path.display().to_string()).collect();
     Some(Finding {
         name: "settings",
         status: Status::Warn,
-        value: format!("left changed by a workload that was killed: {}", names.join(", ")),
-        consequence: Some("the kernel collapses or keeps huge pages otherwise than configured".to_owned()),
-        fix: Some("mmtrace workload --restore".to_owned()),
+        value: format!("a killed workload left these changed: {}", names.join(", ")),
+        consequence: Some("The kernel collapses or keeps huge pages in another way than configured.".to_owned()),
+        fix: Some("sudo mmtrace workload --restore".to_owned()),
     })
 }
 
-/// What the kernel says to each program when it is to be brought in; `None` where nothing may be.
+/// Returns how the kernel's verifier answers to each program; `None` if this process may not load programs.
 fn verified(plan: &Plan, environment: &Environment) -> Option<Vec<ProbeState>> {
     environment.blocking().is_none().then_some(())?;
     let mut object = Object::load(plan, &Filter::default(), Some(RING_BYTES), Standby::default()).ok()?;
@@ -185,13 +198,14 @@ fn print(diagnosis: &Diagnosis, style: Style, out: &mut dyn Write) -> io::Result
             Status::Fail => style.bad(&word),
         };
         writeln!(out, "  {word} {:<22} {}", finding.name, clean(&finding.value))?;
-        for (label, text) in [("so", &finding.consequence), ("fix", &finding.fix)] {
-            if let Some(text) = text {
-                writeln!(out, "           {:<22} {label}: {}", "", clean(text))?;
-            }
+        let means = finding.consequence.as_deref().map_or_else(String::new, |text| format!("means: {}", clean(text)));
+        // A fix stays on its line: it is there to be copied.
+        let fix = finding.fix.as_deref().map(|text| format!("fix: {}", clean(text)));
+        for line in wrap(&means, WIDTH).into_iter().chain(fix) {
+            writeln!(out, "{:34}{line}", "")?;
         }
     }
-    writeln!(out, "\n{}", style.bold("Probes, as they would be attached"))?;
+    writeln!(out, "\n{}", style.bold("Probes: how mmtrace would attach each, and the rules that need it"))?;
     for probe in &diagnosis.probes {
         let how = match probe.form {
             Some(form) => style.good(&format!("{:<8}", form.name())),
@@ -199,7 +213,7 @@ fn print(diagnosis: &Diagnosis, style: Style, out: &mut dyn Write) -> io::Result
         };
         write!(out, "  {how} {:<46}", format!("{}:{}", probe.system, probe.event))?;
         if !probe.absent.is_empty() {
-            write!(out, " without {} (not in this kernel)", probe.absent.join(", "))?;
+            write!(out, " without {}, which this kernel lacks;", probe.absent.join(", "))?;
         }
         match &probe.reason {
             Some(reason) => writeln!(out, " {}", clean(reason))?,
@@ -207,18 +221,18 @@ fn print(diagnosis: &Diagnosis, style: Style, out: &mut dyn Write) -> io::Result
         }
     }
     if diagnosis.rules_off.is_empty() {
-        writeln!(out, "\nEvery rule can be observed here.")?;
+        writeln!(out, "\nThis machine can show every rule.")?;
     } else {
-        writeln!(out, "\n{}", style.bold("Rules that cannot be observed here"))?;
+        writeln!(out, "\n{}", style.bold("Rules that this machine cannot show, and why"))?;
         for rule in &diagnosis.rules_off {
             writeln!(out, "  {:<4} {}", rule.id, clean(&rule.reason))?;
         }
     }
     match diagnosis.environment.iter().find(|f| f.status == Status::Fail) {
-        _ if diagnosis.can_record => writeln!(out, "\nTo record: {}", style.bold("mmtrace record")),
+        _ if diagnosis.can_record => writeln!(out, "\nThis machine can record: {}", style.bold("sudo mmtrace record")),
         Some(finding) => {
-            writeln!(out, "\n{}: start with \"{}\" above", style.bad("Recording is not possible here"), finding.name)
+            writeln!(out, "\n{}: fix \"{}\" above first", style.bad("Recording is not possible here"), finding.name)
         }
-        None => writeln!(out, "\n{}: no probe can be attached", style.bad("Recording is not possible here")),
+        None => writeln!(out, "\n{}: the reason stands at each probe", style.bad("Recording is not possible here")),
     }
 }

@@ -3,7 +3,6 @@
 
 use super::facts;
 use super::mount::{self, Mount};
-use crate::probe::tasks::own_cgroup_level;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -43,11 +42,11 @@ impl Cgroup {
 pub enum CgroupError {
     /// There is no v2 hierarchy to look in.
     #[error(
-        "cgroup v2 is not mounted; to mount it: sudo mkdir -p /run/cgroup2 && sudo mount -t cgroup2 cgroup2 /run/cgroup2"
+        "cgroup v2 is not mounted, and mmtrace selects by cgroup v2; to mount it: sudo mkdir -p /run/cgroup2 && sudo mount -t cgroup2 cgroup2 /run/cgroup2"
     )]
     NotMounted,
     /// Neither a path nor a name of a cgroup.
-    #[error("no cgroup {}: {} does not exist", name.display(), tried.display())]
+    #[error("there is no cgroup {}: {} does not exist; to list the cgroups: systemd-cgls", name.display(), tried.display())]
     Absent {
         /// As given.
         name: PathBuf,
@@ -55,7 +54,7 @@ pub enum CgroupError {
         tried: PathBuf,
     },
     /// A path that leads out of the hierarchy.
-    #[error("no cgroup {}: {} is not inside {}", name.display(), path.display(), root.display())]
+    #[error("{} is not a cgroup: {} is not inside {}", name.display(), path.display(), root.display())]
     Outside {
         /// As given.
         name: PathBuf,
@@ -82,13 +81,13 @@ pub enum CgroupError {
     NotADirectory(PathBuf),
     /// A cgroup namespace hides how deep it is, and mmtrace is not in a cgroup below it.
     #[error(
-        "the level of {} cannot be told from inside a cgroup namespace that mmtrace was moved out of; run mmtrace on the host, \
-         or: docker or podman run --cgroupns=host -v /sys/fs/cgroup:/sys/fs/cgroup:ro",
+        "mmtrace cannot find out how deep the cgroup {} lies, because a cgroup namespace hides it; run mmtrace on the host, \
+         or start the container with docker or podman run --cgroupns=host -v /sys/fs/cgroup:/sys/fs/cgroup:ro",
         .0.display()
     )]
     Namespace(PathBuf),
     /// The file system said no.
-    #[error("{}: {source}", path.display())]
+    #[error("cannot look at the cgroup {}: {source}", path.display())]
     Io {
         /// What was looked at.
         path: PathBuf,
@@ -98,17 +97,16 @@ pub enum CgroupError {
 }
 
 /// Finds a cgroup by the path of its directory, or by its name below the root of
-/// the v2 hierarchy, with or without a leading slash.
+/// the v2 hierarchy, with or without a leading slash. `level_of` returns the level of a cgroup that this process is in or
+/// below of, by its id, as the kernel tells it.
 ///
 /// # Errors
 /// [`CgroupError`] says what is wrong with the name, or with the hierarchy.
-pub fn resolve(name: impl AsRef<Path>) -> Result<Cgroup, CgroupError> {
-    let level = |id| own_cgroup_level(id).ok().flatten();
-    resolve_in(Path::new("/"), name.as_ref(), level)
+pub fn resolve(name: impl AsRef<Path>, level_of: impl Fn(u64) -> Option<u32>) -> Result<Cgroup, CgroupError> {
+    resolve_in(Path::new("/"), name.as_ref(), level_of)
 }
 
-/// `root` stands for `/` where `/proc` is looked up; mount points are taken as they are. `level_of` is the level of a
-/// cgroup that this process is in or below of, by its id, as the kernel tells it.
+/// As [`resolve`]; `root` stands for `/` where `/proc` is looked up, and mount points are taken as they are.
 pub(super) fn resolve_in(
     root: &Path,
     name: &Path,

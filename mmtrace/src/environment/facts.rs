@@ -1,7 +1,10 @@
 //! Facts that stand in files. Each function takes the directory that stands for `/`.
 
 use super::mount::{self, Mount, of_type};
-use super::{Finding, Status};
+use super::{
+    finding::{Finding, Status},
+    release,
+};
 use crate::btf::{Btf, BtfError, KERNEL_BTF};
 use serde::Serialize;
 use std::fs;
@@ -23,36 +26,27 @@ fn read(root: &Path, path: &str) -> io::Result<String> {
 /// A setting as shown, or why it is not.
 fn setting(root: &Path, path: &str) -> Result<String, String> {
     read(root, path).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => format!("/{path} is not there"),
-        io::ErrorKind::PermissionDenied => format!("/{path} is not readable for this user"),
+        io::ErrorKind::NotFound => format!("/{path} does not exist"),
+        io::ErrorKind::PermissionDenied => format!("this user may not read /{path}"),
         _ => format!("/{path}: {e}"),
     })
-}
-
-/// (major, minor) of a release, (0, 0) where it does not start with two numbers.
-pub(super) fn major_minor(release: &str) -> (u32, u32) {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
-        _ => (0, 0),
-    }
 }
 
 /// `uname -r`, and whether this kernel is new enough.
 pub(super) fn kernel(root: &Path) -> (String, Finding) {
     const NAME: &str = "kernel";
-    let release = match setting(root, "proc/sys/kernel/osrelease") {
-        Ok(release) => release,
+    let text = match setting(root, release::FILE) {
+        Ok(text) => text,
         Err(why) => return (String::new(), Finding::new(NAME, Status::Unknown, why)),
     };
-    let finding = match major_minor(&release) {
-        (0, 0) => Finding::new(NAME, Status::Unknown, release.clone()),
-        version if version < (5, 8) => Finding::new(NAME, Status::Fail, release.clone())
-            .consequence("mmtrace needs BPF ring buffers, which came with Linux 5.8.")
-            .fix("boot a newer kernel"),
-        _ => Finding::ok(NAME, release.clone()),
+    let finding = match release::major_minor(&text) {
+        (0, 0) => Finding::new(NAME, Status::Unknown, text.clone()),
+        version if version < (5, 8) => Finding::new(NAME, Status::Fail, text.clone())
+            .consequence("mmtrace needs BPF ring buffers, which Linux has since 5.8.")
+            .fix("boot Linux 5.8 or later; mmtrace is tested on 6.1 and later"),
+        _ => Finding::ok(NAME, text.clone()),
     };
-    (release, finding)
+    (text, finding)
 }
 
 /// Inode of a namespace of this process, from the link `user:[4026531837]`.
@@ -79,10 +73,10 @@ pub(super) fn user_namespace(root: &Path) -> (Option<bool>, Finding) {
     };
     let finding = match initial {
         Some(true) => Finding::ok(NAME, "initial"),
-        Some(false) => Finding::new(NAME, Status::Fail, "not the initial one (rootless container, or unshare -U)")
-            .consequence("Capabilities count only inside that namespace; for bpf(2) this process has none.")
-            .fix("run mmtrace on the host, or in a container without user namespace: `sudo podman run --userns=host`, `docker run --userns=host`"),
-        None => Finding::new(NAME, Status::Unknown, "/proc/self/ns/user could not be read"),
+        Some(false) => Finding::new(NAME, Status::Fail, "not the initial one: this is a rootless container, or unshare -U")
+            .consequence("The capabilities of this process count only inside its namespace, and bpf(2) asks for those outside.")
+            .fix("run mmtrace on the host, or in a container without a user namespace: sudo podman run --userns=host, or docker run --userns=host"),
+        None => Finding::new(NAME, Status::Unknown, "mmtrace cannot read /proc/self/ns/user"),
     };
     (initial, finding)
 }
@@ -92,16 +86,16 @@ pub(super) fn pid_namespace(root: &Path) -> (Option<bool>, Finding) {
     let initial = namespace(root, "pid").map(|inode| inode == INITIAL_PID_NAMESPACE);
     let finding = match initial {
         Some(true) => Finding::ok(NAME, "initial"),
-        Some(false) => Finding::new(NAME, Status::Warn, "not the initial one (a container)")
-            .consequence("Events carry the host's process ids, which are not those that ps shows here.")
-            .fix("-p and commands are understood here all the same; for the same ids everywhere: docker or podman run --pid=host"),
-        None => Finding::new(NAME, Status::Unknown, "/proc/self/ns/pid could not be read")
-            .consequence("Events carry the host's process ids; in a container those that ps shows are others."),
+        Some(false) => Finding::new(NAME, Status::Warn, "not the initial one: this is a container")
+            .consequence("Events and reports show the host's process ids, and ps shows other ids here.")
+            .fix("none is needed for -p and for commands; to see the same ids everywhere, start the container with docker or podman run --pid=host"),
+        None => Finding::new(NAME, Status::Unknown, "mmtrace cannot read /proc/self/ns/pid")
+            .consequence("Events and reports show the host's process ids; in a container, ps shows other ids."),
     };
     (initial, finding)
 }
 
-/// What the lockdown LSM forbids (kernel_lockdown(7)).
+/// The state of the lockdown LSM (kernel_lockdown(7)).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lockdown {
@@ -124,7 +118,7 @@ fn parse_lockdown(text: &str) -> Lockdown {
         Some("none") => Lockdown::None,
         Some("integrity") => Lockdown::Integrity,
         Some("confidentiality") => Lockdown::Confidentiality,
-        _ => Lockdown::Unknown(format!("`{}` is not understood", text.trim())),
+        _ => Lockdown::Unknown(format!("mmtrace does not know the text `{}`", text.trim())),
     }
 }
 
@@ -144,24 +138,24 @@ pub(super) fn lockdown(
         // The kernel has no securityfs, and hence no lockdown either.
         (Err(e), None) if e.raw_os_error() == Some(libc::ENODEV) => Lockdown::NotBuiltIn,
         (Err(e), None) if e.raw_os_error() == Some(libc::EPERM) => {
-            Lockdown::Unknown("securityfs is not mounted, and mounting it needs CAP_SYS_ADMIN".to_owned())
+            Lockdown::Unknown("securityfs is not mounted, and this process lacks CAP_SYS_ADMIN to mount it".to_owned())
         }
-        (Err(e), None) => Lockdown::Unknown(format!("securityfs is not mounted, and could not be: {e}")),
+        (Err(e), None) => Lockdown::Unknown(format!("securityfs is not mounted, and mounting it failed: {e}")),
         (Err(e), Some(point)) => Lockdown::Unknown(format!("{}: {e}", point.join("lockdown").display())),
     };
     let finding = match &state {
         Lockdown::None => Finding::ok(NAME, "none"),
         Lockdown::NotBuiltIn => Finding::ok(NAME, "not built in"),
-        Lockdown::Integrity => Finding::ok(NAME, "integrity (allows all that mmtrace does)"),
+        Lockdown::Integrity => Finding::ok(NAME, "integrity, which allows everything that mmtrace does"),
         Lockdown::Confidentiality => Finding::new(NAME, Status::Fail, "confidentiality")
-            .consequence("The kernel forbids BPF programs to read its memory; recording is impossible, for root too.")
-            .fix("boot with lockdown=integrity, or without lockdown= on the kernel command line; it cannot be lowered while the system runs"),
+            .consequence("The kernel lets no BPF program read kernel memory, so nobody can record, not even root.")
+            .fix("boot with lockdown=integrity, or without lockdown= on the kernel's command line; a running kernel cannot lower it"),
         Lockdown::Unknown(why) if may_read => Finding::ok(
             NAME,
-            format!("not confidentiality, since programs may read kernel memory (the file could not be read: {why})"),
+            format!("not confidentiality, since a BPF program may read kernel memory; mmtrace cannot tell more: {why}"),
         ),
-        Lockdown::Unknown(why) => Finding::new(NAME, Status::Unknown, format!("could not be read: {why}"))
-            .consequence("Should it be `confidentiality`, recording is impossible.")
+        Lockdown::Unknown(why) => Finding::new(NAME, Status::Unknown, format!("mmtrace cannot read it: {why}"))
+            .consequence("If lockdown is `confidentiality`, recording is impossible.")
             .fix("sudo mount -t securityfs securityfs /sys/kernel/security"),
     };
     (state, finding)
@@ -172,19 +166,18 @@ pub(super) fn btf(root: &Path) -> (bool, Finding) {
     let path = root.join(KERNEL_BTF.trim_start_matches('/'));
     let finding = match Btf::from_file(&path) {
         Ok(btf) => return (true, Finding::ok(NAME, format!("{} types", btf.types()))),
-        Err(BtfError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Finding::new(
-            NAME,
-            Status::Fail,
-            format!("{KERNEL_BTF} is not there"),
-        )
-        .fix("boot a kernel built with CONFIG_DEBUG_INFO_BTF=y; where /sys is not mounted: mount -t sysfs sysfs /sys"),
+        Err(BtfError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Finding::new(NAME, Status::Fail, format!("{KERNEL_BTF} does not exist")).fix(
+                "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y; if /sys is not mounted: mount -t sysfs sysfs /sys",
+            )
+        }
         Err(BtfError::Io { source, .. }) => {
-            Finding::new(NAME, Status::Fail, format!("{KERNEL_BTF} could not be read: {source}"))
-                .fix("allow this process to read it; on the host everyone may")
+            Finding::new(NAME, Status::Fail, format!("mmtrace cannot read {KERNEL_BTF}: {source}"))
+                .fix("let this process read the file, which everybody may read on the host")
         }
         Err(e) => Finding::new(NAME, Status::Fail, format!("{KERNEL_BTF}: {e}")),
     };
-    let why = "BTF describes this kernel's structs and events; without it mmtrace does not know where to read what.";
+    let why = "BTF describes this kernel's structs and events. Without it, mmtrace does not know where a value lies.";
     (false, finding.consequence(why))
 }
 
@@ -192,11 +185,13 @@ pub(super) fn jit(root: &Path) -> Finding {
     const NAME: &str = "BPF JIT";
     match setting(root, "proc/sys/net/core/bpf_jit_enable") {
         Ok(value) if value == "0" => Finding::new(NAME, Status::Warn, "off (net.core.bpf_jit_enable = 0)")
-            .consequence("Probes are interpreted, and slow the traced programs down several times as much.")
+            .consequence(
+                "The kernel interprets the eBPF programs, which then cost the traced programs several times as much.",
+            )
             .fix("sudo sysctl net.core.bpf_jit_enable=1"),
         Ok(value) => Finding::ok(NAME, format!("on (net.core.bpf_jit_enable = {value})")),
         Err(why) => Finding::new(NAME, Status::Unknown, why)
-            .consequence("Matters for speed only: without it probes are interpreted."),
+            .consequence("If the JIT is off, the eBPF programs run several times slower."),
     }
 }
 
@@ -207,22 +202,22 @@ pub(super) fn selinux(root: &Path, version: (u32, u32)) -> Option<Finding> {
     }
     let finding = Finding::new("SELinux", Status::Warn, "active, on a kernel between 5.6 and 5.12")
         .consequence(
-            "On these kernels each read of kernel memory by a probe may write an audit record, enough of them to \
-             exhaust the machine's memory.",
+            "On these kernels, each read of kernel memory by a BPF program may write an audit record. So many \
+             records can use up the machine's memory.",
         )
-        .fix("sudo auditctl -e 0 while recording, or a kernel from 5.13 on");
+        .fix("switch auditing off while you record (sudo auditctl -e 0), or boot Linux 5.13 or later");
     Some(finding)
 }
 
 pub(super) fn tracefs(mounts: &[Mount]) -> (Option<PathBuf>, Finding) {
     const NAME: &str = "tracefs";
     let Some(mount) = of_type(mounts, "tracefs").next() else {
-        return (None, Finding::ok(NAME, "not mounted (not needed to record)"));
+        return (None, Finding::ok(NAME, "not mounted; recording does not need it"));
     };
     let point = mount.point.clone();
     let value = match fs::read_dir(point.join("events")) {
         Ok(_) => point.display().to_string(),
-        Err(e) => format!("{}, not readable: {e} (not needed to record)", point.display()),
+        Err(e) => format!("{}, which mmtrace cannot read: {e}; recording does not need it", point.display()),
     };
     (Some(point), Finding::ok(NAME, value))
 }
@@ -233,7 +228,7 @@ pub(super) fn cgroup2(mounts: &[Mount]) -> (Option<PathBuf>, Finding) {
         Some(mount) => (Some(mount.point.clone()), Finding::ok(NAME, mount.point.display().to_string())),
         None => {
             let finding = Finding::new(NAME, Status::Warn, "not mounted")
-                .consequence("Selecting by cgroup is not possible; everything else is.")
+                .consequence("The option -G cannot be used; everything else works.")
                 .fix("sudo mkdir -p /run/cgroup2 && sudo mount -t cgroup2 cgroup2 /run/cgroup2");
             (None, finding)
         }
@@ -243,16 +238,18 @@ pub(super) fn cgroup2(mounts: &[Mount]) -> (Option<PathBuf>, Finding) {
 pub(super) fn unprivileged_bpf(root: &Path) -> Finding {
     const NAME: &str = "kernel.unprivileged_bpf_disabled";
     match setting(root, "proc/sys/kernel/unprivileged_bpf_disabled") {
-        Ok(value) => Finding::ok(NAME, format!("{value} (no matter: probes need capabilities in any case)")),
-        Err(why) => Finding::ok(NAME, format!("{why} (no matter)")),
+        Ok(value) => {
+            Finding::ok(NAME, format!("{value}; it does not matter, since mmtrace needs capabilities in any case"))
+        }
+        Err(why) => Finding::ok(NAME, format!("{why}; it does not matter")),
     }
 }
 
 pub(super) fn perf_event_paranoid(root: &Path) -> Finding {
     const NAME: &str = "kernel.perf_event_paranoid";
     match setting(root, "proc/sys/kernel/perf_event_paranoid") {
-        Ok(value) => Finding::ok(NAME, format!("{value} (no matter: mmtrace opens no perf events)")),
-        Err(why) => Finding::ok(NAME, format!("{why} (no matter)")),
+        Ok(value) => Finding::ok(NAME, format!("{value}; it does not matter, since mmtrace opens no perf events")),
+        Err(why) => Finding::ok(NAME, format!("{why}; it does not matter")),
     }
 }
 

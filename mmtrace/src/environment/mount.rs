@@ -1,6 +1,6 @@
 //! What is mounted where, and pseudo filesystems that are mounted nowhere.
 
-use super::facts;
+use super::release;
 use super::syscall;
 use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
@@ -90,7 +90,7 @@ impl Tracefs {
         let events = match of_type(&mounts, "tracefs").next() {
             Some(mount) => open_directory(&mount.point.join("events")).ok(),
             // Before 6.1 any new mount of tracefs puts the modes of the existing ones back to their default.
-            None if facts::major_minor(&facts::kernel(root).0) < (6, 1) => None,
+            None if release::version(root) < (6, 1) => None,
             None => syscall::mount_detached(c"tracefs")
                 .and_then(|mount| syscall::open_at(mount.as_fd(), c"events", libc::O_PATH | libc::O_DIRECTORY))
                 .ok(),

@@ -1,6 +1,10 @@
 //! Whether this process may use bpf(2): its capabilities, and what the kernel says when asked.
 
-use super::{Finding, Lockdown, Status, syscall};
+use super::{
+    facts::Lockdown,
+    finding::{Finding, Status},
+    syscall,
+};
 use serde::Serialize;
 use std::fmt;
 use std::io;
@@ -39,7 +43,7 @@ impl Capabilities {
     }
 }
 
-/// What `/proc/self/status` says about permissions; a field is `None` where the file or the line is missing.
+/// The permissions in `/proc/self/status`; a field is `None` where the file or the line is missing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ProcessStatus {
     effective: Option<u64>,
@@ -76,8 +80,8 @@ pub(super) fn own_name() -> String {
 pub(super) fn capabilities(status: &ProcessStatus, initial_namespace: Option<bool>, program: &str) -> Finding {
     const NAME: &str = "capabilities";
     let Some(effective) = status.capabilities() else {
-        return Finding::new(NAME, Status::Unknown, "/proc/self/status could not be read")
-            .consequence("Whether this process may load programs shows below, at bpf(2).")
+        return Finding::new(NAME, Status::Unknown, "mmtrace cannot read /proc/self/status")
+            .consequence("The line bpf(2) below says whether this process may load programs.")
             .fix("mount -t proc proc /proc");
     };
     if effective.may_record() {
@@ -99,38 +103,40 @@ pub(super) fn capabilities(status: &ProcessStatus, initial_namespace: Option<boo
     };
     let obtainable = status.bounding.is_none_or(|set| Capabilities(set).may_record());
     let fix = if !obtainable {
-        "they are outside this process's bounding set, so neither sudo nor setcap can give them; grant them where the \
-         session was started: `docker run --cap-add BPF --cap-add PERFMON` for a container, CapabilityBoundingSet= and \
-         AmbientCapabilities= for a systemd unit"
+        "the bounding set of this process lacks them, so neither sudo nor setcap can grant them; grant them where the \
+         session starts: docker run --cap-add BPF --cap-add PERFMON for a container, or CapabilityBoundingSet= and \
+         AmbientCapabilities= in a systemd unit"
             .to_owned()
     } else if status.no_new_privs {
-        "no_new_privs is set on this process, so neither sudo nor setcap has an effect; start mmtrace from a session \
+        "no_new_privs is set on this process, so neither sudo nor setcap can grant them; start mmtrace from a session \
          without it (systemd: NoNewPrivileges=no; docker: without --security-opt no-new-privileges)"
             .to_owned()
     } else {
-        format!("run it with sudo, or grant them to the program once: sudo setcap cap_bpf,cap_perfmon+ep {program}")
+        format!(
+            "run mmtrace with sudo, or grant the capabilities to it once: sudo setcap cap_bpf,cap_perfmon+ep {program}"
+        )
     };
     Finding::new(NAME, Status::Fail, value)
-        .consequence("The kernel lets this process neither load programs nor read kernel memory with them.")
+        .consequence("The kernel does not let this process load BPF programs that read kernel memory.")
         .fix(fix)
 }
 
-/// The step of [`check_bpf`] that the kernel refused.
+/// The request of [`check_bpf`] that the kernel refused.
 #[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) step: Step,
+pub(super) struct Refused {
+    pub(super) request: Request,
     pub(super) errno: i32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Request {
     RingBuffer,
     Program,
     /// A program that calls `bpf_probe_read_kernel()`.
     Reader,
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::RingBuffer => "create a ring buffer",
@@ -143,15 +149,15 @@ impl fmt::Display for Step {
 /// Makes what a recording makes, as small as it gets, and drops it again. A plain
 /// array map would prove little: where `kernel.unprivileged_bpf_disabled` is 0,
 /// everyone may have one.
-pub(super) fn check_bpf() -> Result<(), Refusal> {
-    let refused = |step| move |e: io::Error| Refusal { step, errno: e.raw_os_error().unwrap_or(0) };
-    syscall::create_ring_buffer().map_err(refused(Step::RingBuffer))?;
-    syscall::load_program(syscall::IDLE).map_err(refused(Step::Program))?;
-    syscall::load_program(syscall::READER).map_err(refused(Step::Reader))?;
+pub(super) fn check_bpf() -> Result<(), Refused> {
+    let refused = |request| move |e: io::Error| Refused { request, errno: e.raw_os_error().unwrap_or(0) };
+    syscall::create_ring_buffer().map_err(refused(Request::RingBuffer))?;
+    syscall::load_program(syscall::IDLE).map_err(refused(Request::Program))?;
+    syscall::load_program(syscall::READER).map_err(refused(Request::Reader))?;
     Ok(())
 }
 
-/// What else is known when bpf(2) refuses.
+/// Facts that explain why bpf(2) refuses.
 pub(super) struct Circumstances<'a> {
     pub(super) status: &'a ProcessStatus,
     pub(super) initial_user_namespace: Option<bool>,
@@ -159,48 +165,48 @@ pub(super) struct Circumstances<'a> {
     pub(super) memlock_matters: bool,
 }
 
-pub(super) fn bpf(result: &Result<(), Refusal>, known: &Circumstances<'_>) -> Finding {
+pub(super) fn bpf(result: &Result<(), Refused>, known: &Circumstances<'_>) -> Finding {
     const NAME: &str = "bpf(2)";
     const UNCONFINED: &str = "docker or podman run --security-opt seccomp=unconfined";
-    let Err(Refusal { step, errno }) = result else {
-        return Finding::ok(NAME, "permitted: ring buffers, programs, reading kernel memory");
+    let Err(Refused { request, errno }) = result else {
+        return Finding::ok(NAME, "permitted: ring buffers, programs, and programs that read kernel memory");
     };
     let error = io::Error::from_raw_os_error(*errno);
-    let finding = Finding::new(NAME, Status::Fail, format!("the kernel refuses to {step}: {error}"));
+    let finding = Finding::new(NAME, Status::Fail, format!("the kernel refuses to {request}: {error}"));
     let status = known.status;
     let may = status.capabilities().is_some_and(Capabilities::may_record);
-    match (*errno, *step) {
+    match (*errno, *request) {
         (libc::ENOSYS, _) if status.filtered => finding
-            .consequence("A seccomp filter, usually a container's, hides bpf(2), or the kernel was built without it.")
+            .consequence("A seccomp filter, usually that of a container, blocks bpf(2), or the kernel was built without it.")
             .fix(UNCONFINED),
         (libc::ENOSYS, _) => {
-            finding.consequence("The kernel was built without bpf(2).").fix("boot a kernel with CONFIG_BPF_SYSCALL=y")
+            finding.consequence("The kernel was built without bpf(2).").fix("boot a kernel built with CONFIG_BPF_SYSCALL=y")
         }
-        (libc::EINVAL, Step::RingBuffer) => finding
-            .consequence("The kernel has no BPF ring buffer; it came with Linux 5.8.")
-            .fix("boot a newer kernel"),
-        (_, Step::Reader) if *known.lockdown == Lockdown::Confidentiality => {
-            finding.consequence("This follows from lockdown, see above.")
+        (libc::EINVAL, Request::RingBuffer) => finding
+            .consequence("The kernel has no BPF ring buffers, which Linux has since 5.8.")
+            .fix("boot Linux 5.8 or later"),
+        (_, Request::Reader) if *known.lockdown == Lockdown::Confidentiality => {
+            finding.consequence("lockdown is the reason, see above.")
         }
-        (libc::EINVAL | libc::EACCES, Step::Reader) if matches!(known.lockdown, Lockdown::Unknown(_)) => finding
-            .consequence("This is what a kernel under lockdown=confidentiality does; recording is impossible.")
-            .fix("see lockdown above"),
+        (libc::EINVAL | libc::EACCES, Request::Reader) if matches!(known.lockdown, Lockdown::Unknown(_)) => finding
+            .consequence("A kernel under lockdown=confidentiality answers like this; then recording is impossible.")
+            .fix("see the line lockdown above"),
         (libc::EPERM | libc::EACCES, _) if known.initial_user_namespace == Some(false) => {
-            finding.consequence("This follows from the user namespace, see above.")
+            finding.consequence("The user namespace is the reason, see above.")
         }
         (libc::EPERM | libc::EACCES, _) if status.effective.is_some() && !may => {
-            finding.consequence("This follows from the missing capabilities, see above.")
+            finding.consequence("The missing capabilities are the reason, see above.")
         }
         (libc::EPERM | libc::EACCES, _) if status.filtered => finding
-            .consequence("The capabilities are there: the seccomp filter of a container or service forbids bpf(2).")
-            .fix(format!("{UNCONFINED}; for a systemd unit, SystemCallFilter=bpf")),
-        (libc::EPERM, Step::RingBuffer) if known.memlock_matters => finding
-            .consequence("The capabilities are there: the limit on locked memory is too low, or a security policy forbids bpf(2).")
+            .consequence("This process has the capabilities, but the seccomp filter of a container or service forbids bpf(2).")
+            .fix(format!("{UNCONFINED}; in a systemd unit, SystemCallFilter=bpf")),
+        (libc::EPERM, Request::RingBuffer) if known.memlock_matters => finding
+            .consequence("This process has the capabilities, but its limit on locked memory is too low, or a security policy forbids bpf(2).")
             .fix("ulimit -l unlimited"),
         (libc::EPERM | libc::EACCES, _) => finding
-            .consequence("The capabilities are there: a security policy (SELinux, AppArmor or another) forbids bpf(2).")
-            .fix("look for denials of bpf: ausearch -m avc -ts recent, or journalctl -k -g denied"),
-        _ => finding.consequence("Recording needs it."),
+            .consequence("This process has the capabilities, but a security policy (SELinux, AppArmor or another) forbids bpf(2).")
+            .fix("find the denial, and allow bpf(2) in the policy: ausearch -m avc -ts recent, or journalctl -k -g denied"),
+        _ => finding.consequence("Recording needs bpf(2)."),
     }
 }
 
@@ -210,14 +216,16 @@ pub(super) fn memlock(limit: io::Result<u64>, capabilities: Option<Capabilities>
     /// Ring buffer and programs, with room.
     const ENOUGH: u64 = 64 << 20;
     match limit {
-        Err(e) => Finding::new(NAME, Status::Unknown, format!("limit could not be read: {e}")),
+        Err(e) => Finding::new(NAME, Status::Unknown, format!("mmtrace cannot read the limit: {e}")),
         Ok(u64::MAX) => Finding::ok(NAME, "unlimited"),
         Ok(bytes) if bytes >= ENOUGH => Finding::ok(NAME, format!("{} MiB", bytes >> 20)),
         Ok(bytes) if capabilities.is_some_and(|set| set.has(Capability::SysResource)) => {
-            Finding::ok(NAME, format!("{} KiB, which CAP_SYS_RESOURCE allows to raise", bytes >> 10))
+            Finding::ok(NAME, format!("{} KiB, which this process may raise (CAP_SYS_RESOURCE)", bytes >> 10))
         }
         Ok(bytes) => Finding::new(NAME, Status::Warn, format!("limited to {} KiB", bytes >> 10))
-            .consequence("Before Linux 5.11 the ring buffer counts against this limit, and creating it may fail.")
+            .consequence(
+                "Before Linux 5.11, ring buffers count against this limit, and the kernel may refuse to create them.",
+            )
             .fix("ulimit -l unlimited"),
     }
 }

@@ -5,11 +5,11 @@ use std::{fs, path::Path};
 use serde::Serialize;
 
 use super::{
-    Finding,
+    finding::Finding,
     mount::{self, Mount, of_type},
 };
 
-/// What the kernel preempts.
+/// Whether the kernel preempts tasks in kernel mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Preemption {
     /// The kernel's word for its preemption model; `None` where it cannot be found out.
@@ -72,14 +72,15 @@ impl Preemption {
 
     pub(super) fn finding(&self) -> Finding {
         const NAME: &str = "preemption";
-        const STANDBY: &str = "The kernel skips a probe on a function, from 7.0 on also one on a tracepoint, for other \
-                             tasks while one is preempted in it. It gets a standby program, which makes an event \
-                             cost half as much again: mmtrace record --standby 0 does without.";
+        const STANDBY: &str = "While a task is preempted in a probe, the kernel skips this probe for other tasks on the \
+                             same CPU (probes on functions; since 7.0 also those on tracepoints). mmtrace therefore \
+                             attaches a standby program to each, which makes an event cost about half as much again. \
+                             `mmtrace record --standby 0` attaches none.";
         match &self.model {
             Some(model) if self.happens() => Finding::ok(NAME, model).consequence(STANDBY),
             Some(model) => Finding::ok(NAME, model),
             None => {
-                let value = "cannot be found out (/sys/kernel/debug/sched/preempt), and is taken for possible";
+                let value = "mmtrace cannot find it out (/sys/kernel/debug/sched/preempt), and assumes that the kernel preempts";
                 Finding::ok(NAME, value).consequence(STANDBY)
             }
         }

@@ -1,5 +1,5 @@
 use super::cgroup::{CgroupError, resolve, resolve_in};
-use super::permission::{Circumstances, ProcessStatus, Refusal, Step};
+use super::permission::{Circumstances, ProcessStatus, Refused, Request};
 use super::*;
 use std::fs;
 use std::io;
@@ -48,7 +48,7 @@ fn kernel_versions() {
     assert_eq!(release("5.7.19-generic"), Status::Fail);
     assert_eq!(release("next"), Status::Unknown);
     assert_eq!(facts::kernel(Root::new().path()).1.status, Status::Unknown);
-    assert_eq!(facts::major_minor("6.1-rc3"), (6, 1));
+    assert_eq!(release::major_minor("6.1-rc3"), (6, 1));
 }
 
 #[test]
@@ -118,27 +118,27 @@ fn refusals_of_bpf_name_their_cause() {
     let full = "CapEff:\t000001ffffffffff\nSeccomp:\t0\n";
     let filtered = "CapEff:\t000001ffffffffff\nSeccomp:\t2\n";
     let none = "CapEff:\t0000000000000000\nSeccomp:\t2\n";
-    let ask = |step, errno, status: &str, initial_user_namespace, lockdown: &Lockdown, memlock_matters| {
+    let ask = |request, errno, status: &str, initial_user_namespace, lockdown: &Lockdown, memlock_matters| {
         let status = Root::new().file("proc/self/status", status).status();
         let known = Circumstances { status: &status, initial_user_namespace, lockdown, memlock_matters };
-        let finding = permission::bpf(&Err(Refusal { step, errno }), &known);
+        let finding = permission::bpf(&Err(Refused { request, errno }), &known);
         assert_eq!(finding.status, Status::Fail);
         finding.consequence.unwrap()
     };
-    let plain = |step, errno, status| ask(step, errno, status, Some(true), &Lockdown::None, false);
-    let eperm = |status| plain(Step::Program, libc::EPERM, status);
-    assert!(ask(Step::Program, libc::EPERM, full, Some(false), &Lockdown::None, false).contains("user namespace"));
+    let plain = |request, errno, status| ask(request, errno, status, Some(true), &Lockdown::None, false);
+    let eperm = |status| plain(Request::Program, libc::EPERM, status);
+    assert!(ask(Request::Program, libc::EPERM, full, Some(false), &Lockdown::None, false).contains("user namespace"));
     assert!(eperm(none).contains("missing capabilities"));
     assert!(eperm(filtered).contains("seccomp"));
     assert!(eperm(full).contains("security policy"));
-    assert!(ask(Step::RingBuffer, libc::EPERM, full, None, &Lockdown::None, true).contains("locked memory"));
-    assert!(plain(Step::RingBuffer, libc::EINVAL, full).contains("5.8"));
-    assert!(plain(Step::RingBuffer, libc::ENOSYS, full).contains("without bpf(2)"));
-    assert!(plain(Step::RingBuffer, libc::ENOSYS, filtered).contains("seccomp"));
+    assert!(ask(Request::RingBuffer, libc::EPERM, full, None, &Lockdown::None, true).contains("locked memory"));
+    assert!(plain(Request::RingBuffer, libc::EINVAL, full).contains("5.8"));
+    assert!(plain(Request::RingBuffer, libc::ENOSYS, full).contains("built without bpf(2)"));
+    assert!(plain(Request::RingBuffer, libc::ENOSYS, filtered).contains("seccomp"));
     let unknown = Lockdown::Unknown(String::new());
-    assert!(ask(Step::Reader, libc::EINVAL, full, None, &unknown, false).contains("lockdown=confidentiality"));
-    assert!(ask(Step::Reader, libc::EINVAL, full, None, &Lockdown::Confidentiality, false).contains("see above"));
-    assert!(plain(Step::Program, libc::E2BIG, full).contains("Recording needs it"));
+    assert!(ask(Request::Reader, libc::EINVAL, full, None, &unknown, false).contains("lockdown=confidentiality"));
+    assert!(ask(Request::Reader, libc::EINVAL, full, None, &Lockdown::Confidentiality, false).contains("see above"));
+    assert!(plain(Request::Program, libc::E2BIG, full).contains("Recording needs bpf(2)"));
     let status = ProcessStatus::default();
     let known = Circumstances {
         status: &status,
@@ -173,7 +173,7 @@ fn lockdown_is_read_through_a_mount_of_its_own_elsewhere() {
     assert_eq!(read(failed(libc::ENOENT)), Lockdown::NotBuiltIn);
     assert_eq!(read(failed(libc::ENODEV)), Lockdown::NotBuiltIn);
     let Lockdown::Unknown(why) = read(failed(libc::EPERM)) else { panic!("guessed") };
-    assert_eq!(why, "securityfs is not mounted, and mounting it needs CAP_SYS_ADMIN");
+    assert_eq!(why, "securityfs is not mounted, and this process lacks CAP_SYS_ADMIN to mount it");
     let status = |may_read| facts::lockdown(&[], || failed(libc::EPERM), may_read).1.status;
     assert_eq!((status(true), status(false)), (Status::Ok, Status::Unknown));
 }
@@ -183,7 +183,7 @@ fn files_that_are_missing_or_forbid() {
     let empty = Root::new();
     let (there, finding) = facts::btf(empty.path());
     assert!(!there);
-    assert_eq!((finding.status, finding.value.as_str()), (Status::Fail, "/sys/kernel/btf/vmlinux is not there"));
+    assert_eq!((finding.status, finding.value.as_str()), (Status::Fail, "/sys/kernel/btf/vmlinux does not exist"));
     let junk = Root::new().file("sys/kernel/btf/vmlinux", "junk");
     assert!(facts::btf(junk.path()).1.value.contains("not BTF"));
 
@@ -278,7 +278,7 @@ fn this_machine() {
     println!("exceptions:page_fault_user {:?}", tracepoint_exists("exceptions", "page_fault_user"));
     println!("exceptions:gone {:?}", tracepoint_exists("exceptions", "gone"));
     for name in ["/", "gone", "/sys/fs/cgroup/memory", "/tmp"] {
-        match resolve(name) {
+        match resolve(name, |id| crate::probe::tasks::own_cgroup_level(id).ok().flatten()) {
             Ok(cgroup) => println!("{cgroup:?}"),
             Err(e) => println!("{e}"),
         }

@@ -21,7 +21,7 @@ use prometheus_client::{
 pub struct Metric {
     /// As Prometheus has it, with its unit and `_total`.
     pub name: &'static str,
-    /// What it says.
+    /// Its description.
     pub help: &'static str,
     /// Its labels.
     pub labels: &'static [&'static str],

@@ -38,16 +38,16 @@ const BY_COMM: u32 = 4;
 /// Longest command name that the kernel keeps, bytes.
 pub const COMM_MAX: usize = 15;
 
-/// An event that a filter lives by, and what is wrong with the filter without it.
+/// An event that a filter needs, and what is wrong with the filter without it.
 #[derive(Clone, Copy, Debug)]
 pub struct Need {
     /// The event.
     pub kind: Kind,
-    /// What happens when it cannot be attached, a clause.
+    /// The consequence if it cannot be attached, a clause.
     pub without: &'static str,
 }
 
-/// What every filter lives by.
+/// The events that every filter needs.
 const NEEDS: &[Need] = &[
     Need { kind: Kind::Fork, without: "children join late, or not at all" },
     Need {
@@ -77,7 +77,7 @@ impl Filter {
         bits
     }
 
-    /// The events that it lives by, whichever were asked for; none where everything is taken.
+    /// Returns the events that this filter needs, whichever were selected; none if everything is recorded.
     #[must_use]
     pub fn needs(&self) -> &'static [Need] {
         match self.bits() {

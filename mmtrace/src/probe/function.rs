@@ -6,10 +6,7 @@
 
 use mmtrace_common::{Function, Spec};
 
-use super::{
-    plan::{Prototype, Refusal},
-    symbols::Symbols,
-};
+use super::{refusal::Refusal, symbols::Symbols};
 use crate::btf::{Btf, Param};
 
 /// Functions that are never hooked, and what happened when they were.
@@ -21,7 +18,15 @@ pub const HARMFUL: &[(&str, &str)] = &[
     ("_raw_spin_unlock", "programs on it made Linux 7.2 panic and Linux 6.1 hang"),
 ];
 
-/// The first of an event's functions that this kernel has as it was examined.
+/// An event's parameters, by the names of the event table, and the function that has them.
+pub(super) struct Prototype {
+    pub(super) params: Vec<Param>,
+    pub(super) symbol: Option<&'static str>,
+    /// Whether the function returns anything.
+    pub(super) returns: bool,
+}
+
+/// Returns the first of an event's functions whose parameters are those of an examined kernel.
 pub(super) fn prototype(btf: &Btf, symbols: &Symbols, spec: &'static Spec) -> Result<Prototype, Refusal> {
     let mut reason = None;
     for function in spec.site.functions {
@@ -71,12 +76,12 @@ fn is(params: &[Param], function: &Function) -> bool {
     params.len() == function.params.len() && params.iter().zip(function.params).all(|(p, name)| p.name == there(name))
 }
 
-/// What the kernel calls a parameter.
+/// Returns the kernel's name of a parameter.
 fn there(name: &str) -> &str {
     name.split_once(':').map_or(name, |(there, _)| there)
 }
 
-/// What the event table calls it.
+/// Returns the event table's name of a parameter.
 fn here(name: &str) -> &str {
     name.split_once(':').map_or(name, |(_, here)| here)
 }

@@ -1,16 +1,17 @@
 //! From the event table to probes on the running kernel.
 //!
 //! [`selection`] says which events are wanted, [`plan`] finds each one's arguments
-//! in the kernel's BTF or refuses it with the reason ([`function`] and [`symbols`]: for
-//! kernel functions), [`object`] loads and attaches,
-//! [`rings`] brings the records over in an order that can be judged, [`standby`] says where
-//! programs stand in for preempted ones and `skips` which events are missing all the same, [`tasks`] says
+//! in the kernel's BTF or refuses it with the reason ([`refusal`]; [`function`] and
+//! [`symbols`] serve kernel functions), [`object`] loads and attaches,
+//! [`rings`] brings the records over in an order that can be judged, [`standby`] says how many
+//! standby programs each program gets, `skips` which events are missing all the same, [`tasks`] says
 //! how the programs know a task, and [`sys`] holds the `bpf(2)` calls that the loader library does not offer.
 
 pub mod filter;
 pub mod function;
 pub mod object;
 pub mod plan;
+pub mod refusal;
 pub mod rings;
 pub mod selection;
 mod skips;

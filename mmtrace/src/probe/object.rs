@@ -8,7 +8,7 @@ use aya::{
     programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, ProgramFd, RawTracePoint},
 };
 use aya_log::EbpfLogger;
-use mmtrace_common::{Kind, LOST_KINDS, SPARE_OFFSETS, Spec};
+use mmtrace_common::{Kind, LOST_KINDS, STANDBY_OFFSETS, Spec};
 use mmtrace_model::context::{Form, ProbeState};
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -42,26 +42,24 @@ const UNUSED_RING_BYTES: u32 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
     /// The kernel refused a map, or the object as a whole.
-    #[error("the kernel refused mmtrace's maps: {}", chain(.0))]
+    #[error("the kernel refused to create mmtrace's BPF maps: {}; to see what stands in the way: mmtrace doctor", chain(.0))]
     Load(#[source] Box<aya::EbpfError>),
     /// A part that the loader relies on is not in the object: the two were built from different sources.
-    #[error(
-        "the eBPF object lacks `{0}`: it does not belong to this mmtrace; rebuild it with `cargo xtask build-ebpf`"
-    )]
+    #[error("the eBPF object lacks `{0}`, so it was not built for this mmtrace; rebuild it: cargo xtask build-ebpf")]
     Missing(String),
     /// A map did not take a value.
     #[error("{what}: {source}")]
     Map {
-        /// What was tried.
+        /// The step that failed.
         what: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: aya::maps::MapError,
     },
     /// BTF could not be read in the form the loader needs.
     #[error("cannot read the kernel's type information (BTF): {0}")]
     Btf(#[from] aya::BtfError),
     /// mmtrace could not find out which mm is its own.
-    #[error("cannot run the program that tells mmtrace its own mm: {0}")]
+    #[error("cannot run the BPF program that tells mmtrace its own mm: {0}")]
     Own(String),
 }
 
@@ -96,18 +94,18 @@ pub struct Attached {
     pub kind: Kind,
     /// For its counters.
     pub program: ProgramFd,
-    /// The programs that stand in for it.
+    /// Its standby programs.
     pub standby: Vec<ProgramFd>,
 }
 
-/// What the reader of events needs of an [`Object`].
+/// The rings and counters of an [`Object`], for the reader of events.
 pub struct Streams {
     /// Rings in use.
     pub rings: Vec<RingBuf<MapData>>,
     /// Records not delivered, by kind, per CPU.
     pub lost: PerCpuArray<MapData, Lost>,
     /// Events that standby programs took over, by kind, per CPU.
-    pub stood_in: PerCpuArray<MapData, Lost>,
+    pub taken_over: PerCpuArray<MapData, Lost>,
     /// The attached programs, for their counters.
     pub programs: Vec<Attached>,
 }
@@ -133,7 +131,7 @@ impl Object {
     /// See [`ObjectError`].
     pub fn load(plan: &Plan, filter: &Filter, ring_bytes: Option<u32>, standby: Standby) -> Result<Self, ObjectError> {
         // Where a task's stack cannot be told, no program can see what another one has done.
-        let known = SPARE_OFFSETS.iter().all(|wanted| plan.offsets.iter().any(|(id, _)| id == wanted));
+        let known = STANDBY_OFFSETS.iter().all(|wanted| plan.offsets.iter().any(|(id, _)| id == wanted));
         let standby = if known { standby } else { Standby::default() };
         let cpus = aya::util::nr_cpus().map_or(1, |n| n.max(1));
         let rings = cpus.next_power_of_two().min(RINGS);
@@ -146,8 +144,8 @@ impl Object {
             loader.map_max_entries(name, if i < rings { ring_bytes } else { UNUSED_RING_BYTES });
         }
         loader.override_global("RING_MASK", &ring_mask, true);
-        loader.override_global("SPARES_TRACEPOINT", &standby.tracepoint, true);
-        loader.override_global("SPARES_FUNCTION", &standby.function, true);
+        loader.override_global("STANDBY_TRACEPOINT", &standby.tracepoint, true);
+        loader.override_global("STANDBY_FUNCTION", &standby.function, true);
         let mark_bits = standby::task_bits();
         loader.override_global("MARK_BITS", &mark_bits, true);
         loader.override_global("STACK_SIZE", &plan.stack_size, true);
@@ -212,7 +210,7 @@ impl Object {
     /// # Errors
     /// The kernel did not take it.
     pub fn unwant_pid(&mut self, pid: u32) -> Result<(), ObjectError> {
-        let what = "cannot take a process from the filter";
+        let what = "cannot remove a process from the filter";
         self.wanted_pids()?.remove(&pid).map_err(|source| ObjectError::Map { what, source })
     }
 
@@ -266,7 +264,7 @@ impl Object {
     /// # Errors
     /// Only when the object itself is wrong; a probe that the kernel refuses is in the answer.
     pub fn attach(&mut self, plan: &Plan) -> Result<Vec<ProbeState>, ObjectError> {
-        plan.probes.iter().map(|probe| self.bring(probe, Step::Attach)).collect()
+        plan.probes.iter().map(|probe| self.bring(probe, Extent::Attach)).collect()
     }
 
     /// As [`Object::attach`], but the programs are only brought into the kernel, where they never run.
@@ -274,10 +272,10 @@ impl Object {
     /// # Errors
     /// As there.
     pub fn verify(&mut self, plan: &Plan) -> Result<Vec<ProbeState>, ObjectError> {
-        plan.probes.iter().map(|probe| self.bring(probe, Step::Load)).collect()
+        plan.probes.iter().map(|probe| self.bring(probe, Extent::Load)).collect()
     }
 
-    fn bring(&mut self, probe: &Planned, step: Step) -> Result<ProbeState, ObjectError> {
+    fn bring(&mut self, probe: &Planned, extent: Extent) -> Result<ProbeState, ObjectError> {
         let spec = probe.spec;
         let mut state = probe.state();
         if state.reason.is_some() {
@@ -285,7 +283,7 @@ impl Object {
         }
         let mut refused: Vec<(Form, String)> = Vec::new();
         for form in Form::of(spec.site.at) {
-            match self.try_form(spec, probe.symbol.unwrap_or(spec.name), *form, step)? {
+            match self.try_form(spec, probe.symbol.unwrap_or(spec.name), *form, extent)? {
                 Ok(()) => {
                     state.form = Some(*form);
                     break;
@@ -316,15 +314,15 @@ impl Object {
         spec: &Spec,
         place: &str,
         form: Form,
-        step: Step,
+        extent: Extent,
     ) -> Result<Result<(), String>, ObjectError> {
         if matches!(form, Form::Kprobe | Form::Kretprobe) && !sys::has_kprobes() {
             return Ok(Err("this kernel has no kprobes (CONFIG_KPROBE_EVENTS)".to_owned()));
         }
         let name = if form == Form::RawTp { format!("{}_raw", spec.name) } else { spec.name.to_owned() };
-        let standby: Vec<String> = match step {
-            Step::Load => Vec::new(),
-            Step::Attach => (1..=self.standby.behind(form)).map(|n| format!("{}_spare_{n}", spec.name)).collect(),
+        let standby: Vec<String> = match extent {
+            Extent::Load => Vec::new(),
+            Extent::Attach => (1..=self.standby.behind(form)).map(|n| format!("{}_standby_{n}", spec.name)).collect(),
         };
         // An event that nobody can be preempted at has none.
         let standby: Vec<&String> = standby.iter().filter(|name| self.ebpf.program(name).is_some()).collect();
@@ -335,7 +333,7 @@ impl Object {
         if first_last {
             behind = self.put_all(standby.iter().rev(), place, form)?;
         }
-        let program = match self.put(&name, place, form, step)? {
+        let program = match self.put(&name, place, form, extent)? {
             Ok(program) => program,
             Err(why) => {
                 self.withdraw(&standby);
@@ -364,7 +362,7 @@ impl Object {
     ) -> Result<Vec<ProgramFd>, ObjectError> {
         let mut programs = Vec::new();
         for name in names {
-            match self.put(name, place, form, Step::Attach)? {
+            match self.put(name, place, form, Extent::Attach)? {
                 Ok(program) => programs.push(program),
                 Err(_) => break,
             }
@@ -391,7 +389,7 @@ impl Object {
         name: &str,
         place: &str,
         form: Form,
-        step: Step,
+        extent: Extent,
     ) -> Result<Result<ProgramFd, String>, ObjectError> {
         let Self { ebpf, btf, .. } = self;
         let program = ebpf.program_mut(name).ok_or_else(|| ObjectError::Missing(name.to_owned()))?;
@@ -400,7 +398,7 @@ impl Object {
             ($type:ty, ($($load:expr),*), ($($at:expr),*)) => {{
                 let program: &mut $type = program.try_into().map_err(|_| wrong())?;
                 program.load($($load),*).and_then(|()| {
-                    if step == Step::Attach {
+                    if extent == Extent::Attach {
                         program.attach($($at),*)?;
                     }
                     program.fd()?.try_clone().map_err(ProgramError::IOError)
@@ -435,9 +433,9 @@ impl Object {
         }
         let lost = PerCpuArray::try_from(self.take("LOST")?)
             .map_err(|source| ObjectError::Map { what: "cannot use the loss counters", source })?;
-        let stood_in = PerCpuArray::try_from(self.take("STOOD_IN")?)
+        let taken_over = PerCpuArray::try_from(self.take("TAKEN_OVER")?)
             .map_err(|source| ObjectError::Map { what: "cannot use the standby programs' counters", source })?;
-        Ok(Streams { rings, lost, stood_in, programs: std::mem::take(&mut self.attached) })
+        Ok(Streams { rings, lost, taken_over, programs: std::mem::take(&mut self.attached) })
     }
 
     fn take(&mut self, name: &str) -> Result<aya::maps::Map, ObjectError> {
@@ -471,10 +469,10 @@ impl Object {
 
 /// How far a program is brought.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// Into the kernel, past its verifier.
+enum Extent {
+    /// Into the kernel, checked by its verifier.
     Load,
-    /// And onto its event.
+    /// Into the kernel, and attached to its event.
     Attach,
 }
 
@@ -493,7 +491,7 @@ impl log::Log for Stderr {
     fn flush(&self) {}
 }
 
-/// What the kernel said, without the verifier's whole log.
+/// Returns the kernel's answer without the whole log of the verifier.
 fn explain(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
@@ -505,7 +503,7 @@ fn explain(error: &ProgramError) -> String {
             match last {
                 Some(line) => format!("{io_error} ({line})"),
                 None if io_error.kind() == std::io::ErrorKind::PermissionDenied => {
-                    "forbidden here by a security policy, or a capability is missing (EPERM)".to_owned()
+                    "a security policy forbids it, or a capability is missing (EPERM)".to_owned()
                 }
                 None => io_error.to_string(),
             }

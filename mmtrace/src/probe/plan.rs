@@ -11,10 +11,16 @@ use mmtrace_common::{
 };
 use mmtrace_model::context::ProbeState;
 
-use super::{filter::Filter, function, selection::Selection, symbols::Symbols};
+use super::{
+    filter::Filter,
+    function::{self, Prototype},
+    refusal::Refusal,
+    selection::Selection,
+    symbols::{KASAN, Symbols, VARIABLES},
+};
 use crate::btf::{Btf, BtfError, Param, ParamType};
 
-/// What the kernel's BTF says about the event table.
+/// The event table as the kernel's BTF resolves it.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// One entry per event with a probe, in the table's order.
@@ -46,11 +52,11 @@ pub struct Planned {
     pub served: bool,
 }
 
-/// Why an event is recorded that was not asked for.
+/// Why an event is recorded that the user did not select.
 const SERVED: &str = "recorded since the filter needs it, whatever -e says";
 
 impl Planned {
-    /// What is known before it is tried: the reason why it will not be, if there is one.
+    /// Returns its state before it is attached, with the reason if it will not be.
     #[must_use]
     pub fn state(&self) -> ProbeState {
         let reason = match &self.positions {
@@ -63,88 +69,11 @@ impl Planned {
         ProbeState { event: self.spec.name.to_owned(), form: None, absent, reason }
     }
 
-    /// What is to be said of it once it is attached, if anything.
+    /// Returns the note that the report makes of it once it is attached, if any.
     #[must_use]
     pub fn note(&self) -> Option<String> {
         self.served.then(|| SERVED.to_owned())
     }
-}
-
-/// Why an event cannot be observed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// This kernel has no such event.
-    #[error("this kernel has no tracepoint {0}")]
-    NoEvent(&'static str),
-    /// BTF is there but does not say what the event's parameters are.
-    #[error("cannot tell its parameters: {0}")]
-    Prototype(String),
-    /// A parameter that the program needs is not there under its name.
-    #[error("its parameter `{name}` is missing; this kernel's are ({have})")]
-    NoParameter {
-        /// The parameter.
-        name: &'static str,
-        /// Those there are.
-        have: String,
-    },
-    /// A parameter is of another type than it was on every kernel that was looked at.
-    #[error("its parameter `{name}` is `{is}`, not {expected}")]
-    Type {
-        /// The parameter.
-        name: &'static str,
-        /// Its type here.
-        is: String,
-        /// What the program can read.
-        expected: &'static str,
-    },
-    /// No function that the program knows is in this kernel.
-    #[error("this kernel has no function {0} that can be hooked (not in its BTF: absent, inlined, or cloned)")]
-    NoFunction(String),
-    /// There is one of that name, and it is not the one that the program knows.
-    #[error("{symbol}({have}) is not the function that was examined, {symbol}({expected})")]
-    Signature {
-        /// The function.
-        symbol: &'static str,
-        /// Its parameters here.
-        have: String,
-        /// The parameters that it should have.
-        expected: String,
-    },
-    /// BTF has it, and the symbol table does not.
-    #[error("{symbol}() is in this kernel's BTF but not among its symbols{}: it cannot be hooked", instead(.clone))]
-    NoSymbol {
-        /// The function.
-        symbol: &'static str,
-        /// A clone of it that is there.
-        clone: Option<String>,
-    },
-    /// Several functions have that name.
-    #[error("{1} functions of this kernel are called {0}: which of them would be hooked cannot be told")]
-    SeveralSymbols(&'static str, usize),
-    /// Hooking it is known to do harm.
-    #[error("{0}() is never hooked: {1}")]
-    Harmful(&'static str, &'static str),
-    /// The program makes a page frame number of a pointer, and cannot know how.
-    #[error("{0} is not among this kernel's symbols (CONFIG_KALLSYMS_ALL)")]
-    NoVariable(&'static str),
-    /// As above.
-    #[error("the address of the kernel's {0} is hidden (kernel.kptr_restrict, or no CAP_SYSLOG)")]
-    HiddenVariable(&'static str),
-    /// And it would make a wrong one.
-    #[error("struct page has {0} bytes in this kernel, not 64: page frame numbers cannot be told from pointers")]
-    PageSize(u32),
-    /// A struct member that the program needs cannot be found.
-    #[error("cannot tell where {what} is: {why}")]
-    Offset {
-        /// `struct.member`
-        what: String,
-        /// What BTF said.
-        why: String,
-    },
-}
-
-fn instead(clone: &Option<String>) -> String {
-    clone.as_ref().map_or_else(String::new, |clone| format!(" (only {clone} is)"))
 }
 
 impl Plan {
@@ -164,7 +93,7 @@ impl Plan {
         self.probes.iter().filter(|probe| probe.served && probe.positions.is_ok()).map(|probe| probe.spec)
     }
 
-    /// Of what became of its probes, those that were asked for.
+    /// Returns, of the states of all probes, those that the user selected.
     pub fn asked<'a>(&'a self, states: &'a [ProbeState]) -> impl Iterator<Item = &'a ProbeState> {
         let asked = |(probe, _): &(&Planned, &ProbeState)| probe.wanted && !probe.served;
         self.probes.iter().zip(states).filter(asked).map(|(_, state)| state)
@@ -181,7 +110,7 @@ impl Plan {
             .collect()
     }
 
-    /// Looks everything up.
+    /// Looks up every event of the table.
     #[must_use]
     pub fn new(btf: &Btf, symbols: &Symbols, selection: &Selection) -> Self {
         let offsets: Vec<(OffsetId, Result<u32, String>)> =
@@ -223,12 +152,6 @@ impl Plan {
 /// Bytes of `struct page` on every kernel that was examined; the programs rely on it.
 const PAGE_STRUCT_SIZE: u32 = 64;
 
-/// Kernel variables that say where the direct map and the array of `struct page` begin (arch/x86/kernel/head64.c).
-pub(super) const VARIABLES: &[&str] = &["page_offset_base", "vmemmap_base"];
-
-/// A function that kernels with KASAN have.
-pub(super) const KASAN: &str = "kasan_report";
-
 /// THREAD_SIZE, by `union thread_union` (include/linux/sched.h), which the BTF of 7.2 lacks; there by
 /// arch/x86/include/asm/page_64_types.h. If it were another, events would be found written twice, and rules unknown.
 fn stack_size(btf: &Btf, symbols: &Symbols) -> u32 {
@@ -239,14 +162,6 @@ fn stack_size(btf: &Btf, symbols: &Symbols) -> u32 {
 }
 
 type Found = ([u8; POSITIONS], Vec<Column>, Option<&'static str>);
-
-/// An event's parameters, by the names of the event table, and the function that has them.
-pub(super) struct Prototype {
-    pub(super) params: Vec<Param>,
-    pub(super) symbol: Option<&'static str>,
-    /// Whether the function returns anything.
-    pub(super) returns: bool,
-}
 
 fn resolve(
     btf: &Btf,
@@ -366,7 +281,7 @@ fn parameters(btf: &Btf, spec: &'static Spec) -> Result<Vec<Param>, Refusal> {
     Ok(named.into_iter().skip(1).collect())
 }
 
-/// What a program can read a parameter as.
+/// A type as which a program can read a parameter.
 #[derive(Clone, Copy)]
 enum Expect {
     /// Pointer to this struct.

@@ -65,7 +65,7 @@ pub struct Rings {
     totals: Totals,
 }
 
-/// What was never handed out.
+/// Events that were never handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rest {
     /// Everything before has been handed out, nanoseconds of `CLOCK_MONOTONIC`.
@@ -76,7 +76,7 @@ pub struct Rest {
     pub more: bool,
 }
 
-/// What went through, and what did not.
+/// Counts of events that were not handed out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Records that no room was left for.
@@ -108,7 +108,7 @@ impl Rings {
             fds: streams.rings.iter().map(|r| r.as_fd().try_clone_to_owned()).collect::<io::Result<_>>()?,
             counters: streams.lost,
             lost: Vec::new(),
-            skips: Skips::new(streams.programs, streams.stood_in, kernel),
+            skips: Skips::new(streams.programs, streams.taken_over, kernel),
             pending: Vec::with_capacity(PASS),
             start: 0,
             stop: u64::MAX,

@@ -8,7 +8,7 @@ use mmtrace_common::{Kind, SPECS};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
     wanted: BTreeSet<Kind>,
-    /// What was typed, for the record.
+    /// The list as typed, for reports.
     text: Option<String>,
 }
 
@@ -29,7 +29,7 @@ impl Selection {
         self.wanted.contains(&kind)
     }
 
-    /// What was typed, if anything was.
+    /// Returns the list as typed, if one was.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         self.text.as_deref()
@@ -55,7 +55,7 @@ fn named(name: &str) -> Result<Vec<Kind>, String> {
     let near: Vec<&str> = probed().map(|s| s.name).filter(|n| n.contains(event) && !event.is_empty()).collect();
     let hint = if near.is_empty() {
         let systems: BTreeSet<&str> = probed().map(|s| s.site.system).collect();
-        format!("whole systems are {}; `mmtrace doctor` lists the events", Vec::from_iter(systems).join(", "))
+        format!("the trace systems are {}; `mmtrace doctor` lists the events", Vec::from_iter(systems).join(", "))
     } else {
         format!("did you mean {}?", near.join(" or "))
     };
@@ -83,12 +83,12 @@ impl FromStr for Selection {
                 }
             } else {
                 return Err(format!(
-                    "`{word}` needs a sign: +NAME adds, -NAME takes away, only:NAME starts from nothing"
+                    "`{word}` needs a sign: +{word} adds it, -{word} removes it, only:{word} selects nothing else"
                 ));
             }
         }
         if selection.wanted.is_empty() {
-            return Err("nothing is left to record".to_owned());
+            return Err("this list selects no event".to_owned());
         }
         Ok(selection)
     }
@@ -115,7 +115,7 @@ mod tests {
             ("page_fault", "needs a sign"),
             ("+page_falt", "no event or trace system"),
             ("+page_fault", "did you mean page_fault_user or page_fault_kernel?"),
-            ("-all", "nothing is left"),
+            ("-all", "selects no event"),
         ] {
             let error = text.parse::<Selection>().expect_err(text);
             assert!(error.contains(says), "{text}: {error}");

@@ -1,4 +1,4 @@
-//! Runs that the kernel skipped, and which of them are events that nobody wrote.
+//! Runs that the kernel skipped, and which of them are events that no program recorded.
 //!
 //! A program that still runs on the same CPU is not entered again. Where it has standby programs, one of them took the
 //! event over, and counted that before it wrote the record. So the program's skipped runs less what its standby
@@ -25,11 +25,11 @@ use super::{
 /// How long to wait for an overdue record of a standby program. A task that was preempted comes on again
 /// sooner, but for the most crowded machines; if the standby programs were skipped too, there is none.
 const PATIENCE_NS: u64 = 500_000_000;
-/// So long after a record was given up it may still come, and make up in the sum for another that is missing. Whatever
-/// is skipped of that event meanwhile counts as missing.
+/// For this long, a late record could cancel a genuinely missing one in the balance. Any run of that event that is
+/// skipped meanwhile counts as missing.
 const DOUBT_NS: u64 = 10_000_000_000;
 
-/// So often the counters are read at the start, until nothing changes meanwhile. If it does to the end, recording
+/// How often at most the counters are read at the start, until two readings agree. If none do, the recording
 /// begins with a report of it.
 const ATTEMPTS: u32 = 20;
 
@@ -37,38 +37,38 @@ const ATTEMPTS: u32 = 20;
 pub(super) struct Skips {
     programs: Vec<Attached>,
     accounts: Vec<Account>,
-    stood_in: PerCpuArray<MapData, Lost>,
+    taken_over: PerCpuArray<MapData, Lost>,
     /// The last time at which no record was to come.
     agreed: u64,
     /// Events that are missing although their program has standby programs.
     preempted: u64,
 }
 
-/// One program's.
+/// The balance of one program.
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
     /// It has standby programs.
     has_standby: bool,
-    /// Its skipped runs say nothing of events.
+    /// Its skipped runs stand for no events.
     idle: bool,
     /// Events known to be missing: skipped runs less what standby programs took.
     missing: i64,
-    /// Skipped runs when the sum was last drawn.
+    /// Skipped runs when the balance was last drawn.
     skipped: u64,
     /// Since when a record has been due.
     due: Option<u64>,
-    /// Until when the sum is in doubt.
+    /// Until when the balance is in doubt.
     doubt: u64,
 }
 
-/// What the counters say of one program.
+/// How the counters of one program compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Balance {
     /// Nothing new.
     Even,
     /// A record may still come.
     Open,
-    /// So many events are missing, or were written twice: nobody knows what happened there.
+    /// This many events are missing, or were recorded twice.
     Off(u64),
 }
 
@@ -113,9 +113,9 @@ impl Account {
 }
 
 impl Skips {
-    pub(super) fn new(programs: Vec<Attached>, stood_in: PerCpuArray<MapData, Lost>, kernel: &Kernel) -> Self {
+    pub(super) fn new(programs: Vec<Attached>, taken_over: PerCpuArray<MapData, Lost>, kernel: &Kernel) -> Self {
         let accounts = programs.iter().map(|p| Account::of(p, kernel)).collect();
-        Self { programs, accounts, stood_in, agreed: 0, preempted: 0 }
+        Self { programs, accounts, taken_over, agreed: 0, preempted: 0 }
     }
 
     /// From now on: what was skipped, and taken over, while programs were attached one by one, says nothing.
@@ -171,12 +171,12 @@ impl Skips {
         Ok(self.agreed)
     }
 
-    /// What standby programs have taken over, by kind, per CPU.
+    /// Returns the events that standby programs took over, by kind, for each CPU.
     fn taken(&self) -> io::Result<Vec<Lost>> {
         if !self.accounts.iter().any(|a| a.has_standby) {
             return Ok(Vec::new());
         }
-        Ok(self.stood_in.get(&0, 0).map_err(io::Error::other)?.to_vec())
+        Ok(self.taken_over.get(&0, 0).map_err(io::Error::other)?.to_vec())
     }
 
     /// Events that are missing although standby programs stood by.
@@ -197,7 +197,7 @@ impl Skips {
     }
 }
 
-/// What standby programs have taken over of a kind.
+/// Returns how many events of a kind standby programs took over.
 fn of(taken: &[Lost], kind: Kind) -> u64 {
     taken.iter().map(|cpu| cpu.0[kind as usize]).sum()
 }

@@ -1,8 +1,8 @@
 //! Standby programs: the second and third attachment of a program, which cover one that a task was preempted in.
 //!
 //! The kernel skips a program that still runs on the same CPU, for a task that was preempted in it. Standby programs
-//! are copies that it enters then (`mmtrace-ebpf/src/turn.rs` tells how they know that it is their turn). They cost
-//! something on every event, so they are put where preemption is possible, and nowhere else.
+//! are copies, which the kernel then enters (`mmtrace-ebpf/src/standby.rs` says which of them records the event). They
+//! cost something on every event, so mmtrace attaches them only where preemption is possible.
 
 use std::fs;
 
@@ -26,7 +26,7 @@ pub struct Standby {
 }
 
 impl Standby {
-    /// As many as are of use, or as many as the user wants, wherever it is.
+    /// Returns as many as help on this kernel, or as many as the user asked for.
     #[must_use]
     pub fn of(kernel: &Kernel, preemption: &Preemption, asked: Option<u32>) -> Self {
         let where_possible = |possible: bool| asked.unwrap_or(if possible { USUAL } else { 0 }).min(MOST);
@@ -36,7 +36,7 @@ impl Standby {
         }
     }
 
-    /// That a program of this form gets. A breakpoint's handler is not preempted, and the untyped form is for kernels
+    /// Returns how many a program of this form gets. A breakpoint's handler is not preempted, and the untyped form is for kernels
     /// without BTF.
     #[must_use]
     pub const fn behind(self, form: Form) -> u32 {

@@ -12,6 +12,12 @@ use mmtrace_common::SPECS;
 /// The running kernel's symbols.
 const KALLSYMS: &str = "/proc/kallsyms";
 
+/// Kernel variables that say where the direct map and the array of `struct page` begin (arch/x86/kernel/head64.c).
+pub(super) const VARIABLES: &[&str] = &["page_offset_base", "vmemmap_base"];
+
+/// A function that kernels with KASAN have.
+pub(super) const KASAN: &str = "kasan_report";
+
 /// Symbols that probes are about.
 #[derive(Clone, Debug, Default)]
 pub struct Symbols {
@@ -66,8 +72,8 @@ fn parse(mut lines: impl BufRead) -> io::Result<BTreeMap<String, Vec<u64>>> {
         .iter()
         .flat_map(|s| s.site.functions)
         .map(|f| f.symbol)
-        .chain(super::plan::VARIABLES.iter().copied())
-        .chain([super::plan::KASAN])
+        .chain(VARIABLES.iter().copied())
+        .chain([KASAN])
         .collect();
     let mut table: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let mut line = String::new();

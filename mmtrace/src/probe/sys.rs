@@ -77,7 +77,7 @@ pub fn iterate(program: BorrowedFd<'_>, tid: Option<u32>) -> io::Result<OwnedFd>
     descriptor(bpf_cmd::BPF_ITER_CREATE, &mut attr)
 }
 
-/// What the kernel counts of a program.
+/// Counters that the kernel keeps of a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// How often the kernel skipped it because it was already running on that CPU, since it was loaded
@@ -89,7 +89,7 @@ pub struct Counts {
     pub run_ns: u64,
 }
 
-/// What the kernel counts of this program.
+/// Returns the kernel's counters of this program.
 ///
 /// # Errors
 /// What the kernel said.

@@ -36,7 +36,7 @@ pub enum TasksError {
     #[error(transparent)]
     Btf(#[from] BtfError),
     /// The kernel refused the program.
-    #[error("the kernel refused the program that lists tasks: {0}")]
+    #[error("the kernel refused the BPF program that lists tasks: {0}")]
     Refused(io::Error),
 }
 
@@ -73,10 +73,7 @@ impl Tasks {
     pub fn find(&self, tid: u32) -> io::Result<Option<Task>> {
         let rows = self.read(Some(tid))?;
         if rows.len() > 1 {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "this kernel cannot be asked for one task (Linux 6.1)",
-            ));
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel cannot look up one task (Linux 6.1)"));
         }
         Ok(rows.first().copied())
     }

@@ -1,4 +1,4 @@
-//! What was typed.
+//! Arguments of `mmtrace record` and `mmtrace top`.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -8,141 +8,183 @@ use super::{dump::Occasion, size::Size};
 use crate::{export::serve::Address, probe::selection::Selection, workload::names};
 
 /// The dashboard that is shown when none is named.
-pub const DASHBOARD: &str = crate::tui::layout::BUILT_IN[0].0;
+pub const DASHBOARD: &str = crate::tui::layout_file::BUILT_IN[0].0;
 
+/// Folder that is written, and read, when none is named.
+pub const DEFAULT_DIR: &str = "mmtrace.data";
 /// Least size of a flight recorder, bytes.
 const RING_MIN: u64 = 16 << 20;
 
-/// What to watch: common to `mmtrace record` and `mmtrace top`.
+/// What to record: common to `mmtrace record` and `mmtrace top`.
 #[derive(Args, Clone, Debug)]
 pub struct WatchArgs {
-    /// Stop after so many seconds [default: at Ctrl-C, or when the command ends]
+    /// Stop after N seconds [default: at Ctrl-C, or when the command ends]
+    ///
+    /// N may be a fraction, such as 0.5.
     #[arg(long, value_name = "N", value_parser = seconds)]
     pub seconds: Option<f64>,
 
-    /// Record this process and the children it will have
+    /// Record this process and the children that it will start
     ///
-    /// Everything that happens to its mm is recorded, whoever does it. May be given several times. A thread stands for
-    /// its process. Recording ends when all of them have ended, unless --cgroup or --comm may let others join.
+    /// mmtrace records everything that happens to the process's mm, whichever task causes it. The id of a thread selects
+    /// its process. Repeat the option for several processes: -p 1234 -p 5678. The recording ends when all of them and
+    /// their recorded children have ended, unless --cgroup or --comm selects further tasks.
     #[arg(short = 'p', long = "pid", value_name = "PID", value_parser = pid)]
     pub pids: Vec<u32>,
 
-    /// Record the tasks of this cgroup (v2) and of those below it
+    /// Record the tasks of this cgroup (v2) and of the cgroups below it
     ///
-    /// A path of the file system, or one below the cgroup2 root such as `system.slice`.
+    /// PATH is a folder of the cgroup2 file system, or a path below its root, such as system.slice.
     #[arg(short = 'G', long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
 
-    /// Record the tasks whose command name is NAME (the first 15 bytes of the file name)
+    /// Record the tasks whose command name is NAME
+    ///
+    /// The kernel keeps the first 15 bytes of a program's file name as its command name; /proc/PID/comm shows it.
     #[arg(long, value_name = "NAME", value_parser = comm)]
     pub comm: Option<String>,
 
-    /// Which events: +NAME adds, -NAME takes away, only:NAME starts from nothing
-    ///
-    /// NAME is an event (page_fault_user), a trace system (mmap_lock) or both (mmap_lock:*).
-    /// Rules that lack an event say so in the report. The few events that a filter (-p, -G, --comm, a command) lives
-    /// by, such as forks, are recorded in any case. Example: -e -tlb_flush,-ma_write
-    #[arg(short = 'e', long = "events", value_name = "LIST", allow_hyphen_values = true)]
+    /// Select events: +NAME adds, -NAME removes, only:NAME starts from none
+    #[arg(
+        short = 'e',
+        long = "events",
+        value_name = "LIST",
+        allow_hyphen_values = true,
+        long_help = EVENTS_HELP
+    )]
     pub events: Option<Selection>,
 
-    /// Drive the kernel meanwhile, for --seconds, and stop when it has ended: `mmtrace workload --list` names them
+    /// Run this workload while recording, and stop when it ends
     ///
-    /// If it fails, the exit status is 2, unless a rule was violated.
+    /// A workload drives one path of the kernel; `mmtrace workload --list` describes each. It runs for --seconds, or for
+    /// 10 seconds. If the workload fails and no rule is violated, the exit status is 2.
     #[arg(long, value_name = "NAME", conflicts_with = "command", value_parser = names(), hide_possible_values = true)]
     pub workload: Option<String>,
 
-    /// With a command: record the whole system, not only the command
+    /// Record the whole system while the command runs, not only the command
     #[arg(short = 'a', long)]
     pub all: bool,
 
-    /// MiB of kernel memory for each ring buffer, a power of two [default: 32, less beyond 4 CPUs]
+    /// Size of each ring buffer in MiB, a power of two up to 1024 [default: 32, less beyond 4 CPUs]
     ///
-    /// Each CPU has a ring of its own, up to 16; more CPUs share. If events are lost, double this.
+    /// A ring buffer is kernel memory between the eBPF programs and mmtrace. Each CPU has one, up to 16; on larger
+    /// machines CPUs share. If the report counts lost events, double this size.
     #[arg(long, value_name = "MIB", value_parser = buffer)]
     pub buffer: Option<u32>,
 
-    /// Standby programs behind each probe, which cover it while a task is preempted in it: 0 to 2
-    /// [default: 1 where the kernel preempts tasks in probes, else 0]
+    /// Number of standby programs of each probe, 0 to 2 [default: 1 where tasks are preempted in probes, else 0]
     ///
-    /// The kernel skips a probe that still runs on the same CPU, for a task that was preempted in it. Without standby
-    /// programs those events are missing, and rules that need them are unknown. 2 is for machines with many more busy
-    /// tasks than CPUs. Each makes an event cost half as much again (`cargo xtask bench standby`); `mmtrace doctor`
-    /// says whether the kernel preempts.
-    #[arg(long, alias = "spares", value_name = "N", value_parser = clap::value_parser!(u32).range(..=2))]
+    /// If a task is preempted in an eBPF program, the kernel skips that program for every other task on this CPU, and
+    /// their events are missing. A standby program is a copy of the program that records these events. Each standby
+    /// program makes an event cost about half as much again. 2 helps on machines with many more busy tasks than CPUs.
+    /// `mmtrace doctor` says whether this kernel preempts tasks.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=2))]
     pub standby: Option<u32>,
 
-    /// Offer Prometheus metrics at http://ADDR/metrics; a port alone means this machine only
+    /// Offer Prometheus metrics at http://ADDR/metrics
+    ///
+    /// ADDR is a port, which only this machine can reach (9464), or an address with a port (0.0.0.0:9464).
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<Address>,
 
-    /// Run the command as this user; without a value, as who called sudo [default: as mmtrace itself]
+    /// Run the command as this user; without a value, as the user who called sudo [default: as mmtrace itself]
     ///
-    /// With their groups, HOME, USER and LOGNAME, and no capabilities. A number that the user database does not have
-    /// gets the group nogroup.
+    /// The command gets the user's groups, HOME, USER and LOGNAME, and no capabilities. A numeric id that the user
+    /// database does not have gets the group nogroup.
     #[arg(long, value_name = "NAME|UID", num_args = 0..=1, requires = "command", value_parser = NonEmptyStringValueParser::new())]
     pub user: Option<Option<String>>,
 
     /// Run this command, record it and its children, and stop when it ends
     ///
-    /// How it ended is told; the exit status is mmtrace's own: 2 if the command cannot be run, and nothing of its
-    /// status.
+    /// mmtrace says with which status the command ended, but does not return that status. The exit status is mmtrace's
+    /// own: 2 if the command cannot be run.
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
 }
 
+/// The long help of `--events`; its examples need lines of their own.
+const EVENTS_HELP: &str = "\
+Select events: +NAME adds, -NAME removes, only:NAME starts from none
+
+NAME is an event (page_fault_user), all events of a trace system (mmap_lock), or one event of a system \
+(mmap_lock:mmap_lock_released); `all` is every event. `mmtrace doctor` lists them. A rule that needs a removed event is \
+\"not observable\" in the report. If a filter is in use (-p, -G, --comm or a command), mmtrace records the events that \
+the filter needs in any case, such as forks.
+
+Examples:
+  -e -tlb_flush,-ma_write  the default events, except two
+  -e only:mmap_lock        the mmap_lock and nothing else
+  -e +pte_offset_map       one event more, which is off by default";
+
 /// Arguments of `mmtrace record`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  sudo mmtrace record                                the whole system, until Ctrl-C, into mmtrace.data/
+  sudo mmtrace record --seconds 10 --workload all    10 seconds, while mmtrace drives each path of the kernel
+  sudo mmtrace record -p 1234                        one process, and the children that it will start
+  sudo mmtrace record --user -- make -j8             a command, which runs as the user who called sudo
+  sudo mmtrace record --ring 2G --dump-on violation  a flight recorder that saves what led to a violation
+
+Exit status: 0 no rule was violated, 1 a rule was violated, 2 error")]
 pub struct RecordArgs {
     /// What to watch.
     #[command(flatten)]
     pub watch: WatchArgs,
 
-    /// Folder for the capture; an earlier capture there is kept beside it as DIR.old
-    #[arg(short = 'o', long, value_name = "DIR", default_value = super::DEFAULT_DIR)]
+    /// Folder for the capture; a capture that is there is moved to DIR.old
+    #[arg(short = 'o', long, value_name = "DIR", default_value = DEFAULT_DIR)]
     pub output: PathBuf,
 
-    /// Write the capture only; judge it later with `mmtrace replay`
+    /// Write a capture without judging it; `mmtrace replay` judges it later
     #[arg(long)]
     pub no_validate: bool,
 
-    /// Judge only; write no capture
+    /// Judge without writing a capture
     #[arg(long, conflicts_with_all = ["output", "no_validate"])]
     pub no_capture: bool,
 
-    /// Keep the newest events only, in so much room on disk: 512M, 2G
+    /// Keep only the newest events, in SIZE bytes on disk, such as 512M or 2G
     ///
-    /// A flight recorder, to be left running: the oldest segments are removed. The report still
-    /// counts everything.
+    /// This makes a flight recorder that can run for any time: mmtrace removes the oldest segments of the capture. The
+    /// report still counts all events. SIZE is at least 16M.
     #[arg(long, value_name = "SIZE", value_parser = ring_size, conflicts_with = "no_capture")]
     pub ring: Option<Size>,
 
-    /// Keep what the flight recorder holds when this happens, as a capture of its own: DIR.RULE-1
+    /// Save what the flight recorder holds as a separate capture when this happens
     ///
-    /// Once for each rule, a second after it.
+    /// mmtrace saves once for each rule, 1 second after the rule is first broken, to DIR.RULE-1 (mmtrace.data.L25-1).
     #[arg(long, value_name = "WHAT", requires = "ring", conflicts_with = "no_validate")]
     pub dump_on: Option<Occasion>,
 
-    /// Print the closing report as JSON (the format of docs/report.md)
+    /// Print the closing report as JSON (docs/report.md describes the format)
     #[arg(long)]
     pub json: bool,
 
-    /// Show the dashboard meanwhile
+    /// Show the dashboard while recording
     #[arg(long, conflicts_with_all = ["json", "no_validate"])]
     pub tui: bool,
 
-    /// Which dashboard: default, contention, or a file like those in dashboards/
+    /// Layout of the dashboard: default, contention, or a TOML file like those in dashboards/
     #[arg(long, value_name = "FILE", requires = "tui", default_value = DASHBOARD)]
     pub dashboard: String,
 }
 
 /// Arguments of `mmtrace top`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  sudo mmtrace top                         the whole system
+  sudo mmtrace top -p 1234                 one process, and the children that it will start
+  sudo mmtrace top --dashboard contention  who waits for which lock
+
+In the dashboard, ? lists the keys and q quits.")]
 pub struct TopArgs {
     /// What to watch.
     #[command(flatten)]
     pub watch: WatchArgs,
 
-    /// Which dashboard: default, contention, or a file like those in dashboards/
+    /// Layout of the dashboard: default, contention, or a TOML file like those in dashboards/
     #[arg(long, value_name = "FILE", default_value = DASHBOARD)]
     pub dashboard: String,
 }
@@ -152,7 +194,7 @@ impl From<&TopArgs> for RecordArgs {
     fn from(top: &TopArgs) -> Self {
         Self {
             watch: top.watch.clone(),
-            output: super::DEFAULT_DIR.into(),
+            output: DEFAULT_DIR.into(),
             no_validate: false,
             no_capture: true,
             ring: None,
@@ -166,26 +208,28 @@ impl From<&TopArgs> for RecordArgs {
 
 fn pid(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
-        Ok(0) => Err("0 is no process: each CPU's idle task has that id".to_owned()),
+        Ok(0) => Err("0 is the id of every CPU's idle task, which is not a process".to_owned()),
         Ok(n) => Ok(n),
-        Err(_) => Err("a process id is a number (`pgrep NAME` finds it); several: -p 1 -p 2".to_owned()),
+        Err(_) => Err("a process id is a number; `pgrep NAME` finds it, and -p 1 -p 2 names several".to_owned()),
     }
 }
 
 fn comm(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("no task is called nothing".to_owned()) } else { Ok(text.to_owned()) }
+    if text.is_empty() { Err("a command name is not empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(n) if n > 0.0 && n <= 31_536_000.0 => Ok(n),
-        _ => Err("a number of seconds above 0, a year at most".to_owned()),
+        _ => Err("give a number of seconds above 0 and at most 31536000 (a year)".to_owned()),
     }
 }
 
 fn ring_size(text: &str) -> Result<Size, String> {
     match text.parse::<Size>()? {
-        Size(bytes) if bytes < RING_MIN => Err("16M at least: that is some million events".to_owned()),
+        Size(bytes) if bytes < RING_MIN => {
+            Err("the flight recorder needs at least 16M, which is about a million events".to_owned())
+        }
         size => Ok(size),
     }
 }
@@ -193,6 +237,6 @@ fn ring_size(text: &str) -> Result<Size, String> {
 fn buffer(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
         Ok(n) if n.is_power_of_two() && n <= 1024 => Ok(n),
-        _ => Err("a power of two from 1 to 1024".to_owned()),
+        _ => Err("give a power of two from 1 to 1024".to_owned()),
     }
 }

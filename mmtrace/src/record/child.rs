@@ -36,7 +36,8 @@ impl Recorded {
     /// Starts what the arguments ask for, if they do.
     pub(super) fn start(args: &RecordArgs) -> Result<Option<Self>> {
         let (mut command, name) = if let Some(workload) = &args.watch.workload {
-            let own = std::env::current_exe().context("cannot find mmtrace's own file to run the workload")?;
+            let own = std::env::current_exe()
+                .context("cannot run the workload, because mmtrace cannot find its own program file")?;
             let mut command = Command::new(own);
             command.arg("workload").arg(workload);
             if let Some(seconds) = args.watch.seconds {
@@ -77,7 +78,7 @@ impl Recorded {
         }
     }
 
-    /// What to call it.
+    /// Returns its name for messages.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -110,19 +111,24 @@ impl Recorded {
         };
         if !hurried {
             for stuck in tell_of_stuck(tree, None) {
-                tell(&format!("{} has ended, but not all that it started: {stuck}", self.name));
+                tell(&format!("{} has ended, but a process that it started has not: {stuck}", self.name));
             }
             return;
         }
         let _ = self.child.start_kill();
         match tokio::time::timeout(KILLED, self.child.wait()).await {
             Ok(Ok(status)) if status.signal() == Some(libc::SIGKILL) => {
-                tell(&format!("{} did not end when asked to, and was killed", self.name));
+                tell(&format!(
+                    "mmtrace killed {}, which had not ended {} s after it was asked to",
+                    self.name,
+                    ASKED.as_secs()
+                ));
             }
             Ok(_) => {}
             Err(_) => {
                 tell(&format!(
-                    "{} (process {pid}) does not end: it was killed {} s ago, and the kernel keeps it; it is left behind",
+                    "{} (process {pid}) does not end: mmtrace killed it {} s ago, and the kernel has not ended it; mmtrace \
+                     leaves it behind",
                     self.name,
                     KILLED.as_secs()
                 ));

@@ -36,10 +36,10 @@ const UNREAD: Duration = Duration::from_secs(5);
 const HURRIED: Duration = Duration::from_secs(1);
 /// How long it takes a capture to be sealed at most.
 const SEAL: Duration = Duration::from_secs(60);
-/// What takes longer is told.
+/// A wait that is longer is told to the user.
 const LONG: Duration = Duration::from_secs(1);
 
-/// What is left of a recording whose events are all judged.
+/// The rest of a recording whose events are all judged.
 pub(super) struct Closing<'a> {
     pub(super) args: &'a RecordArgs,
     pub(super) signals: Signals,
@@ -47,19 +47,19 @@ pub(super) struct Closing<'a> {
     pub(super) capture: Option<Capture>,
     /// Why it had to end.
     pub(super) failed: Option<anyhow::Error>,
-    /// The workload failed: how.
+    /// How the workload failed, if it did.
     pub(super) unfinished: Option<String>,
-    /// What to check when nothing was recorded.
+    /// Possible reasons, if nothing was recorded.
     pub(super) silent: Vec<String>,
     pub(super) child: Option<Recorded>,
     pub(super) detaching: Detaching<Object>,
     pub(super) saving: Saving,
 }
 
-/// What came of a capture.
+/// The result of sealing a capture.
 struct Sealed {
     result: Result<(), CaptureError>,
-    /// What there is to say of what was kept besides.
+    /// Messages about what was saved besides.
     messages: Vec<String>,
     /// The folder is still where it was created.
     in_place: bool,
@@ -108,7 +108,7 @@ impl Sealing {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// What came of it; `None` if there was no capture.
+    /// Returns the result; `None` if there was no capture.
     fn end(self) -> Option<Sealed> {
         // A thread that has panicked has said so.
         self.done.or_else(|| self.thread.and_then(|thread| thread.join().ok().flatten()))
@@ -176,7 +176,7 @@ impl Printing {
             Self::Failed(error) => Some(error),
             Self::Piecewise { .. } => None,
         };
-        error.or_else(|| (!over).then(|| io::Error::new(io::ErrorKind::TimedOut, "nobody reads standard output")))
+        error.or_else(|| (!over).then(|| io::Error::new(io::ErrorKind::TimedOut, "nothing reads standard output")))
     }
 }
 
@@ -199,8 +199,8 @@ impl Closing<'_> {
         let mut sealed = false;
         if !sealing.is_over() {
             failed.get_or_insert(anyhow!(
-                "{}: the capture is not sealed yet, and is left as after an interruption: it can be read up to its last \
-                 complete batch",
+                "mmtrace did not wait until the capture in {0} was complete: it can be read up to its last batch on disk, \
+                 as after an interruption; to judge that part: mmtrace replay {0}",
                 args.output.display()
             ));
         } else if let Some(Sealed { result, messages, in_place }) = sealing.end() {
@@ -208,8 +208,8 @@ impl Closing<'_> {
             if !in_place {
                 let dir = args.output.display();
                 tell(&format!(
-                    "the folder {dir} was renamed or removed while recording: the capture is in it, wherever it is now, \
-                     and what is at {dir} is another's"
+                    "somebody renamed or removed the folder {dir} during the recording: the capture is in the renamed \
+                     folder, and what is at {dir} now is not this capture"
                 ));
             }
             match result {
@@ -223,7 +223,7 @@ impl Closing<'_> {
             Some(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             Some(error) => {
                 let again = match sealed {
-                    true => format!("; to have it again: mmtrace replay {}", args.output.display()),
+                    true => format!("; to print it again: mmtrace replay {}", args.output.display()),
                     false => String::new(),
                 };
                 let error = anyhow!("cannot print the report (verdict: {verdict}): {error}{again}");
@@ -234,7 +234,7 @@ impl Closing<'_> {
             }
         }
         if sealed && !args.json {
-            tell(&format!("capture in {}; to judge it again: mmtrace replay {0}", args.output.display()));
+            tell(&format!("wrote the capture to {0}; to judge it again: mmtrace replay {0}", args.output.display()));
         }
         silent.iter().for_each(|line| tell(line));
         if let Some(child) = child {
@@ -245,7 +245,7 @@ impl Closing<'_> {
         match (failed, unfinished) {
             (Some(error), _) => Err(error),
             // What did not do its work shows nothing by raising no violation.
-            (None, Some(told)) if !violated => Err(anyhow!("{told}: the report is about whatever it did before")),
+            (None, Some(why)) if !violated => Err(anyhow!("{why}, so the report covers only what it did before that")),
             (None, _) => Ok(violated),
         }
     }
@@ -273,7 +273,7 @@ async fn wait_for_both(printing: &mut Printing, sealing: &Sealing, signals: &mut
         }
         if printed && !told && now - begun >= LONG {
             told = true;
-            tell("writing what is left of the capture");
+            tell("waiting until the capture is on disk");
         }
         tokio::select! {
             () = sleep(EVERY) => {}
@@ -292,6 +292,6 @@ async fn saved(saving: Saving, signals: &mut Signals) {
         }
     }
     if !saving.is_over() {
-        tell("what was being saved from the dashboard is not complete");
+        tell("mmtrace did not wait until the events saved with P were on disk: that capture is incomplete");
     }
 }

@@ -14,14 +14,14 @@ use tokio::time::sleep;
 use super::signals::Signals;
 use crate::console::tell;
 
-/// What takes longer is told.
+/// A wait that is longer is told to the user.
 const LONG: Duration = Duration::from_secs(1);
 /// How long to wait for the last probe, once everything else is done.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often to look.
 const EVERY: Duration = Duration::from_millis(5);
 
-/// What the descriptors are called that a link keeps (`kernel/bpf/syscall.c`, `kernel/events/core.c`).
+/// Names of the descriptors that a link keeps (`kernel/bpf/syscall.c`, `kernel/events/core.c`).
 const LINKS: [&str; 3] = ["anon_inode:bpf_link", "anon_inode:bpf-raw-tracepoint", "anon_inode:[perf_event]"];
 
 /// Something whose links another process holds as well.
@@ -39,7 +39,7 @@ struct Keeper {
 /// Probes that are coming off.
 pub(super) struct Detaching<T> {
     pid: Option<libc::pid_t>,
-    /// What nobody else holds: it is closed when nothing else is left to do.
+    /// Links that no other process holds; they are closed when nothing else is left to do.
     last: Option<T>,
     begun: Instant,
 }
@@ -50,7 +50,7 @@ impl<T> Held<T> {
         Self { held, keeper: Keeper::start().ok() }
     }
 
-    /// What is held.
+    /// Returns what is held.
     pub(super) fn get(&mut self) -> &mut T {
         &mut self.held
     }
@@ -127,7 +127,7 @@ impl<T> Detaching<T> {
                 }
                 if !told && begun.elapsed() >= LONG && waited.elapsed() >= EVERY {
                     told = true;
-                    tell("waiting for the kernel to take the last probes off");
+                    tell("waiting until the kernel has detached the last probes");
                 }
                 tokio::select! {
                     () = sleep(EVERY) => {}
@@ -136,20 +136,20 @@ impl<T> Detaching<T> {
             };
             if status.is_none() {
                 tell(&format!(
-                    "the kernel is still taking probes off after {:.1} s: process {pid} (mmtrace-detach) sees to it; \
-                     where it waits: cat /proc/{pid}/stack",
+                    "the kernel has not detached all probes after {:.1} s: process {pid} (mmtrace-detach) goes on \
+                     waiting for it; to see where in the kernel it waits: sudo cat /proc/{pid}/stack",
                     begun.elapsed().as_secs_f64()
                 ));
                 return;
             }
         } else if last.is_some() {
-            tell("taking the probes off");
+            tell("detaching the probes");
             crate::console::settle(LONG);
         }
         let here = last.is_some();
         drop(last);
         if (told || here) && begun.elapsed() >= LONG {
-            tell(&format!("probes taken off in {:.1} s", begun.elapsed().as_secs_f64()));
+            tell(&format!("detached the probes in {:.1} s", begun.elapsed().as_secs_f64()));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `--dump-on`: what the flight recorder holds is kept when something happens.
+//! `--dump-on`: saves what the flight recorder holds when a rule is broken.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,12 +17,12 @@ use mmtrace_model::{
 /// How long after it the recorder goes on, so that what follows is kept as well.
 const AFTER: Duration = Duration::from_secs(1);
 
-/// What is worth keeping.
+/// The occasion on which the flight recorder's events are saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Occasion {
-    /// A rule is broken
+    /// A rule is violated
     Violation,
-    /// A rule is broken, or a hazard is met
+    /// A rule is violated, or a hazard occurs
     Hazard,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Dumps {
     dir: PathBuf,
     /// Rules for which something was kept: once for each, or the disk would fill.
     kept: Vec<&'static str>,
-    /// What is to be kept, and when.
+    /// The next save: when, and for which rule.
     due: Option<(Instant, &'static str)>,
     writing: Vec<(PathBuf, Receiver<Result<u64, CaptureError>>)>,
 }
@@ -79,7 +79,7 @@ impl Dumps {
         self.dump(writer)
     }
 
-    /// What came of it, when the writer has ended.
+    /// Returns the results of the saves, once the writer has ended.
     pub(super) fn last(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.told()).collect()
     }
@@ -113,10 +113,12 @@ impl Dumps {
         let (dir, _) = self.writing.remove(i);
         Some(match answer {
             Some(Ok(events)) => {
-                format!("{} events are kept in {}", mmtrace_model::report::grouped(events), dir.display())
+                format!("saved {} events in {}", mmtrace_model::report::grouped(events), dir.display())
             }
-            Some(Err(error)) => format!("not kept: {error}"),
-            None => format!("{} was not written: the recorder ended first", dir.display()),
+            Some(Err(error)) => format!("cannot save the events of the flight recorder in {}: {error}", dir.display()),
+            None => {
+                format!("cannot save the events of the flight recorder in {}: the recording ended first", dir.display())
+            }
         })
     }
 }
@@ -154,7 +156,7 @@ mod tests {
         let dir = temp.path().join("capture");
         let told = recorded(Occasion::Hazard, &dir);
         let kept = temp.path().join("capture.H07-1");
-        assert_eq!(told, [format!("20,000 events are kept in {}", kept.display())]);
+        assert_eq!(told, [format!("saved 20,000 events in {}", kept.display())]);
         let capture = Capture::open(&kept).expect("a capture");
         assert_eq!(capture.condition(), Condition::Complete);
         assert_eq!(capture.records().count(), 20_000);

@@ -50,7 +50,9 @@ fn search(program: &OsStr, path: &OsStr) -> Result<PathBuf, String> {
     }
     Err(match refused {
         Some((file, error)) => explain(&error, &file),
-        None => format!("there is no such command in PATH; for a file of this folder: ./{}", program.display()),
+        None => {
+            format!("there is no such command in PATH; to run a file of this folder, name it ./{}", program.display())
+        }
     })
 }
 
@@ -89,7 +91,7 @@ fn understood(file: &Path, nesting: u32) -> Result<(), String> {
     } else {
         let file = file.display();
         return Err(format!(
-            "{file} is neither a program nor a script that begins with #!; for a shell script: sh {file}"
+            "{file} is neither a program nor a script that begins with #!; to run it as a shell script: sh {file}"
         ));
     };
     let Some(interpreter) = interpreter.filter(|_| nesting < NESTING_MAX) else { return Ok(()) };
@@ -135,7 +137,9 @@ fn explain(error: &io::Error, file: &Path) -> String {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => format!("{file} does not exist"),
         io::ErrorKind::IsADirectory => format!("{file} is a folder"),
         io::ErrorKind::PermissionDenied => {
-            format!("{file} may not be executed (its mode, or a file system mounted with noexec): chmod +x {file}")
+            format!(
+                "{file} may not be executed: allow it with chmod +x {file}, unless its file system is mounted with noexec"
+            )
         }
         _ => format!("{file}: {error}"),
     }

@@ -17,7 +17,7 @@ pub(super) fn raise() -> Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel fills the struct that is passed.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
-        return Err(io::Error::last_os_error()).context("cannot ask how many files may be open");
+        return Err(io::Error::last_os_error()).context("cannot find out how many files this process may open");
     }
     let before = *BEFORE.get_or_init(|| limit);
     limit.rlim_cur = limit.rlim_max;
@@ -27,7 +27,7 @@ pub(super) fn raise() -> Result<()> {
     }
     if limit.rlim_cur < LEAST {
         bail!(
-            "this process may have {} files open, and a recording needs hundreds; allow more: ulimit -n 4096",
+            "this process may open {} files, and a recording needs hundreds; allow more: ulimit -n 4096",
             limit.rlim_cur
         );
     }
@@ -46,7 +46,7 @@ pub(super) fn give_back(command: &mut Command) {
     }
 }
 
-/// What a probe's refusal says when the limit was met.
+/// Whether the reason why a probe was refused is that limit.
 pub(super) fn was_met(reason: &str) -> bool {
     reason.contains("(os error 24)") || reason.contains("Too many open files")
 }

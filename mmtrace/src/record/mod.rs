@@ -1,14 +1,19 @@
-//! `mmtrace record`: probes on, events judged and written, probes off, report.
+//! `mmtrace record`, in four phases: [`prepare`] attaches the probes, [`Session::run`](session::Session::run) judges and
+//! writes events as they come ([`live`]), [`drain`] takes the probes off and reads what is left, and
+//! [`Closing::close`](closing::Closing::close) prints the report.
 
 mod args;
 mod child;
 mod closing;
 mod detaching;
+mod drain;
 mod dump;
 mod executable;
 mod kernel;
 mod limits;
+mod live;
 mod names;
+mod prepare;
 mod session;
 mod signals;
 mod silence;
@@ -18,12 +23,31 @@ mod target;
 mod tasks;
 mod user;
 
-pub use args::{DASHBOARD, RecordArgs, TopArgs, WatchArgs};
+use anyhow::{Context as _, Result};
+use mmtrace_model::report::Style;
+
+use crate::console;
+pub use args::{DASHBOARD, DEFAULT_DIR, RecordArgs, TopArgs, WatchArgs};
 pub use dump::Occasion;
 pub use kernel::running as running_kernel;
-pub use session::run;
 pub use signals::survive_file_limit;
 pub use size::Size;
 
-/// Folder that is written, and read, when none is named.
-pub const DEFAULT_DIR: &str = "mmtrace.data";
+/// Records, and prints the report on standard output. Returns whether anything was violated.
+///
+/// # Errors
+/// The environment does not allow it, the kernel refuses the programs, the capture cannot be written, or the report
+/// cannot be printed.
+pub fn run(args: &RecordArgs, style: Style) -> Result<bool> {
+    limits::raise()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot set up the event loop")?;
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        // From the first moment on, so that Ctrl-C never leaves half a capture behind.
+        let signals = signals::Signals::watch()?;
+        console::never_wait();
+        let mut session = prepare::prepare(args, signals).await?;
+        session.run().await;
+        drain::drain(session).await.close(style).await
+    })
+}

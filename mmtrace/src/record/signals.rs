@@ -1,4 +1,4 @@
-//! What a user sends to end a recording.
+//! Signals that end a recording.
 //!
 //! The first signal ends it, the second ends it sooner, and the third at once, wherever this process is: it is counted in
 //! the signal's handler.
@@ -18,7 +18,7 @@ const ONE_MS: u64 = 100;
 /// Exit status of a recording that was ended at once.
 const FAILED: i32 = 2;
 
-/// How many came.
+/// How many signals came.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 /// When the last one came, milliseconds of `CLOCK_MONOTONIC`.
 static LAST: AtomicU64 = AtomicU64::new(0);

@@ -1,4 +1,4 @@
-//! What to check when nothing was recorded.
+//! Possible reasons why nothing was recorded.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::probe::{filter::COMM_MAX, plan::Plan};
 
-/// What was asked for, to be compared with what came.
+/// The selected events, to be compared with those that came.
 pub(super) struct Silence {
     /// Events that were asked for and attached, by name.
     attached: BTreeSet<String>,
@@ -33,7 +33,7 @@ impl Silence {
         self.attached.len()
     }
 
-    /// What to say of a recording in which nothing happened that was asked for; nothing of any other.
+    /// Returns possible reasons if none of the selected events was recorded; nothing if one was.
     pub(super) fn explain(&self, engine: &Engine, target: &Target) -> Vec<String> {
         let by_kind = engine.by_kind();
         if by_kind.keys().any(|name| self.attached.contains(*name)) {
@@ -41,22 +41,24 @@ impl Silence {
         }
         let lost = engine.lost().saturating_add(engine.missed());
         let mut told = vec![match engine.total() {
-            0 => "not one event was recorded. To check:".to_owned(),
+            0 => "mmtrace recorded no event. Possible reasons:".to_owned(),
             n => format!(
-                "none of the events that were asked for was recorded, only {} that the filter needs. To check:",
+                "mmtrace recorded none of the selected events, only {} that the filter needs. Possible reasons:",
                 grouped(n)
             ),
         }];
         if lost > 0 {
-            told.push(format!("- {} events came and were lost or missed: --buffer, --standby", grouped(lost)));
+            told.push(format!("- {} events were lost or missed: use a larger --buffer, or --standby 2", grouped(lost)));
         }
         let Self { attached, asked, events } = self;
         told.push(match events {
             Some(events) => format!(
-                "- {} of {asked} events were observed, by -e {events}: do others come without it?",
+                "- with -e {events}, {} of {asked} kinds of event could be recorded: try without -e",
                 attached.len()
             ),
-            None => format!("- {} of {asked} events were observed: mmtrace doctor", attached.len()),
+            None => {
+                format!("- {} of {asked} kinds of event could be recorded: `mmtrace doctor` says why", attached.len())
+            }
         });
         told.extend(target.silent());
         told
@@ -64,7 +66,7 @@ impl Silence {
 }
 
 impl Target {
-    /// What to check of the filter when it has let nothing through.
+    /// Returns possible reasons why the filter let nothing through.
     fn silent(&self) -> Vec<String> {
         let mut told = Vec::new();
         let filter = &self.filter;
@@ -73,11 +75,14 @@ impl Target {
             let pid = process.pid;
             told.push(if now.iter().any(|task| task.tgid == process.tgid && task.mm != 0) {
                 format!(
-                    "- process {pid} lives: was it idle? Children that it had before are not recorded; -p, -G or --comm \
-                     for them"
+                    "- process {pid} runs, but may have been idle; children that it had before are recorded only if -p, \
+                     -G or --comm selects them"
                 )
             } else if exists(pid) {
-                format!("- process {pid} has no memory (it has ended, or is a kernel thread), or this host hides it from BPF")
+                format!(
+                    "- process {pid} has no memory (it has ended, or is a kernel thread), or this host hides it from BPF \
+                     programs"
+                )
             } else {
                 format!("- process {pid} has ended")
             });
@@ -85,28 +90,30 @@ impl Target {
         if let Some(comm) = &filter.comm {
             let called = now.iter().filter(|task| task.comm == filter.comm_bytes()).count();
             told.push(match called {
-                0 => format!("- no task is called {comm:?} now; /proc/PID/comm has the names"),
-                n => format!("- {n} tasks are called {comm:?} now: were they idle, or kernel threads?"),
+                0 => format!("- no task has the command name {comm:?} now; to list the names: cat /proc/*/comm"),
+                n => format!("- {n} tasks have the command name {comm:?} now, but may be idle, or kernel threads"),
             });
             if comm.len() > COMM_MAX {
-                told.push(format!("- of a command name the kernel keeps {COMM_MAX} bytes: {:?}", cut(comm)));
+                told.push(format!("- the kernel keeps {COMM_MAX} bytes of a command name: {:?}", cut(comm)));
             }
             if let Some((_, name)) = comm.rsplit_once('/') {
-                told.push(format!("- a command name is no path: --comm {name}"));
+                told.push(format!("- a command name is not a path: try --comm {name}"));
             }
         }
         if let Some(cgroup) = &filter.cgroup {
             let path = cgroup.path.display();
             told.push(match cgroup.processes().len() {
-                0 => format!("- no process is in cgroup {path} now"),
-                n => format!("- {n} processes are in cgroup {path} now: were they idle?"),
+                0 => format!("- the cgroup {path} has no process now"),
+                n => format!("- the cgroup {path} has {n} processes now, which may have been idle"),
             });
         }
         if let Some(command) = &filter.command {
-            told.push(format!("- did {command} hand its work to a process that ran already? -a records everything"));
+            told.push(format!(
+                "- {command} may have handed its work to a process that ran already: -a records everything"
+            ));
         }
         told.push(
-            "- some hosts hide processes from BPF programs; what is seen without a filter: mmtrace record".to_owned(),
+            "- this host may hide processes from BPF programs: try without a filter (sudo mmtrace record)".to_owned(),
         );
         told
     }
@@ -140,10 +147,10 @@ mod tests {
     #[test]
     fn a_recording_of_nothing_says_what_to_check() {
         let told = explained(&[], Filter::default());
-        assert!(told.starts_with("not one event was recorded"), "{told}");
-        assert!(told.contains("1 of 2 events were observed, by -e only:exceptions"), "{told}");
+        assert!(told.starts_with("mmtrace recorded no event"), "{told}");
+        assert!(told.contains("with -e only:exceptions, 1 of 2 kinds of event could be recorded"), "{told}");
         let told = explained(&[Kind::Fork, Kind::Exit], Filter::default());
-        assert!(told.starts_with("none of the events that were asked for was recorded, only 2"), "{told}");
+        assert!(told.starts_with("mmtrace recorded none of the selected events, only 2"), "{told}");
         assert_eq!(explained(&[Kind::Fork, Kind::PageFaultUser], Filter::default()), "");
     }
 
@@ -151,13 +158,13 @@ mod tests {
     fn each_filter_is_named_with_what_is_wrong_with_it() {
         let comm = |name: &str| explained(&[], Filter { comm: Some(name.to_owned()), ..Filter::default() });
         let told = comm("a-command-of-many-letters");
-        assert!(told.contains("keeps 15 bytes: \"a-command-of-ma\""), "{told}");
+        assert!(told.contains("keeps 15 bytes of a command name: \"a-command-of-ma\""), "{told}");
         let told = comm("/usr/bin/bash");
-        assert!(told.contains("is no path: --comm bash"), "{told}");
+        assert!(told.contains("is not a path: try --comm bash"), "{told}");
         let gone = Process { pid: 4_294_967_295, tgid: 4_294_967_295 };
         let told = explained(&[], Filter { pids: vec![gone], ..Filter::default() });
         assert!(told.contains("process 4294967295 has ended"), "{told}");
         let told = explained(&[], Filter { command: Some("cc".to_owned()), ..Filter::default() });
-        assert!(told.contains("did cc hand its work"), "{told}");
+        assert!(told.contains("cc may have handed its work"), "{told}");
     }
 }

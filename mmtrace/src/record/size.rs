@@ -16,10 +16,10 @@ impl FromStr for Size {
             "K" | "KB" | "KIB" => 10,
             "M" | "MB" | "MIB" => 20,
             "G" | "GB" | "GIB" => 30,
-            other => return Err(format!("`{other}` is no unit; K, M and G are")),
+            other => return Err(format!("`{other}` is not a unit; use K, M or G")),
         };
-        let number: u64 = number.parse().map_err(|_| format!("`{text}` is no size; 512M and 2G are"))?;
-        number.checked_mul(1 << shift).map(Self).ok_or_else(|| format!("`{text}` is more than there is"))
+        let number: u64 = number.parse().map_err(|_| format!("`{text}` is not a size; write it as 512M or 2G"))?;
+        number.checked_mul(1 << shift).map(Self).ok_or_else(|| format!("`{text}` is more than 64 bits can count"))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
 const ON_TERMINAL: Duration = Duration::from_millis(500);
 const ELSEWHERE: Duration = Duration::from_secs(10);
 
-/// What the user sees of a recording.
+/// The part of a recording that the user sees.
 pub(super) enum Face {
     /// The line.
     Line(Status),
@@ -69,7 +69,7 @@ impl Face {
                 let (pictures, took) = watch.drawing();
                 // First the terminal, then what is to stay on it.
                 let saving = watch.close();
-                tell(&format!("{pictures} pictures drawn, in {:.3} s", took.as_secs_f64()));
+                tell(&format!("the dashboard drew {pictures} pictures in {:.3} s", took.as_secs_f64()));
                 return saving;
             }
             Self::Closed => {}
@@ -78,7 +78,7 @@ impl Face {
     }
 }
 
-/// Shows how it goes.
+/// The status line.
 pub(super) struct Status {
     terminal: bool,
     style: Style,
@@ -116,7 +116,7 @@ impl Status {
             if n > 0 { self.style.bad(&text) } else { text }
         };
         let mut line = format!(
-            "{:.0} s: {} events, {}/s, {}, {}",
+            "recording for {:.0} s: {} events ({}/s), {}, {}",
             now.duration_since(self.began).as_secs_f64(),
             grouped(total),
             grouped(rate as u64),

@@ -25,7 +25,7 @@ use crate::{
         filter::{Filter, Process},
         object::{Object, ObjectError},
         plan::Plan,
-        tasks::{Task, Tasks, TasksError, own_tgid},
+        tasks::{Task, Tasks, TasksError, own_cgroup_level, own_tgid},
     },
     workload::SECONDS_MAX,
 };
@@ -36,15 +36,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// `PF_KTHREAD` (include/linux/sched.h)
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
-/// What follows from being one.
-const KERNEL_THREADS: &str = "which has no memory of its own: only its events about no process's memory are recorded; \
-                              those about a process's are with that process (-p)";
+/// The consequence of being one.
+const KERNEL_THREADS: &str = "which has no memory of its own: mmtrace records those of its events that are about no \
+                              process's memory; to record what it does to a process, name that process with -p";
 
 /// How to record a process whose id means nothing to the programs.
-const ELSEWHERE: &str =
-    "share the host's ids (docker or podman run --pid=host), or select with -G CGROUP or --comm NAME";
+const ELSEWHERE: &str = "start the container with the host's ids (docker or podman run --pid=host), or select with -G CGROUP or --comm NAME";
 
-/// What `/proc` says of a process id.
+/// A process id as `/proc` explains it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Named {
     /// As typed.
@@ -63,31 +62,33 @@ impl Named {
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         let pid = field("Tgid").and_then(|tgid| tgid.trim().parse().ok()).unwrap_or(typed);
         let stat = fs::read_to_string(folder.join("stat")).map_err(|error| missing(typed, &error))?;
-        let Some(stat) = Stat::parse(&stat) else { return Err(format!("/proc/{typed}/stat is not understood")) };
+        let Some(stat) = Stat::parse(&stat) else {
+            return Err(format!("mmtrace does not understand /proc/{typed}/stat"));
+        };
         if pid == own {
-            return Err(format!("{typed} is mmtrace itself, whose events are never recorded"));
+            return Err(format!("{typed} is mmtrace itself, and mmtrace never records its own events"));
         }
         // A leader that has ended is a zombie for as long as another thread lives.
         if stat.has_ended() && !has_threads(&root.join(format!("proc/{pid}/task"))) {
             return Err(format!(
-                "{typed} ({}) has ended and waits for its parent: nothing more happens to it",
+                "process {typed} ({}) has ended and waits for its parent, so nothing more happens to it",
                 stat.comm
             ));
         }
         Ok(Self { typed, pid, comm: stat.comm, kernel_thread: stat.flags & KERNEL_THREAD != 0 })
     }
 
-    /// What should be known of it before it is recorded.
+    /// Returns what the user should know before it is recorded.
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let Self { typed, pid, comm, kernel_thread } = self;
         if typed != pid {
             notes.push(format!(
-                "{typed} is a thread of process {pid}, which share their memory: recording process {pid}"
+                "{typed} is a thread of process {pid}; mmtrace records the whole process, whose threads share one mm"
             ));
         }
         if *kernel_thread {
-            notes.push(format!("{pid} ({comm}) is a kernel thread, {KERNEL_THREADS}"));
+            notes.push(format!("process {pid} ({comm}) is a kernel thread, {KERNEL_THREADS}"));
         }
         notes
     }
@@ -100,7 +101,7 @@ fn missing(pid: u32, error: &io::Error) -> String {
         io::ErrorKind::NotFound if !exists(pid) => format!("there is no process {pid}"),
         _ if error.raw_os_error() == Some(libc::ESRCH) => format!("there is no process {pid}"),
         io::ErrorKind::NotFound => {
-            format!("process {pid} is hidden from this user (/proc is mounted with hidepid): run mmtrace as root")
+            format!("this user may not see process {pid} (/proc is mounted with hidepid); run mmtrace with sudo")
         }
         _ => format!("cannot look at process {pid}: {error}"),
     }
@@ -163,13 +164,16 @@ impl Asked {
         if let (Some(workload), Some(seconds)) = (&watch.workload, watch.seconds)
             && seconds > SECONDS_MAX
         {
-            bail!("a workload runs for a day at most, and --workload {workload} for --seconds: {SECONDS_MAX}");
+            bail!(
+                "the workload {workload} would run for --seconds, and a workload runs for a day at most; give --seconds \
+                 {SECONDS_MAX} or less"
+            );
         }
         let own = std::process::id();
         if !watch.pids.is_empty() && fs::read_link("/proc/self").is_ok_and(|link| link != Path::new(&own.to_string())) {
             bail!(
-                "-p: /proc shows the ids of another pid namespace than the one that mmtrace runs in, so that a process id \
-                 may mean either; mount that of this namespace: mount -t proc proc /proc (or unshare --mount-proc)"
+                "-p: /proc shows the ids of another pid namespace than mmtrace's own, so a process id could mean two \
+                 processes; mount the /proc of this namespace: mount -t proc proc /proc (or unshare --mount-proc)"
             );
         }
         let found = watch.pids.iter().map(|pid| Named::find(Path::new("/"), *pid, own));
@@ -181,7 +185,8 @@ impl Asked {
         let named: Vec<Named> = named.into_iter().flatten().collect();
         // From here on, an id that is given to another process is noticed.
         let lives = named.iter().filter_map(|named| pidfd(named.pid)).collect();
-        let cgroup = watch.cgroup.as_ref().map(cgroup::resolve).transpose()?;
+        let level_of = |id| own_cgroup_level(id).ok().flatten();
+        let cgroup = watch.cgroup.as_ref().map(|name| cgroup::resolve(name, level_of)).transpose()?;
         Ok(Self { named, lives, cgroup })
     }
 
@@ -198,8 +203,8 @@ impl Asked {
         let own = if namespaced && command.is_some() {
             own_tgid().with_context(|| {
                 format!(
-                    "the kernel does not tell which id mmtrace has outside of its pid namespace, so the command cannot \
-                     be told from others; to record everything: -a. Else {ELSEWHERE}"
+                    "mmtrace cannot find out its own process id outside of its pid namespace, and so cannot tell the \
+                     command's events from others; record everything with -a, or {ELSEWHERE}"
                 )
             })?
         } else {
@@ -214,15 +219,15 @@ impl Asked {
                 _ if !namespaced => {
                     if seen.is_ok() && exists(*pid) {
                         notes.push(format!(
-                            "this host hides process {pid} ({comm}) from BPF programs: expect none of its events"
+                            "this host hides process {pid} ({comm}) from BPF programs, so mmtrace will see none of its events"
                         ));
                     }
                     Process { pid: *pid, tgid: *pid }
                 }
                 Ok(None) => bail!("-p: process {pid} has ended, or this host hides it from BPF programs"),
                 Err(why) => bail!(
-                    "-p {pid}: the id that this process has outside of mmtrace's pid namespace cannot be told ({why}), and \
-                     the host's process {pid} would be recorded instead; {ELSEWHERE}"
+                    "-p {pid}: mmtrace cannot find out the id of this process outside of mmtrace's pid namespace ({why}), \
+                     and would record the host's process {pid} instead; {ELSEWHERE}"
                 ),
             };
             if !pids.contains(&process) {
@@ -230,7 +235,7 @@ impl Asked {
             }
         }
         if namespaced && initial == Some(false) {
-            notes.push("this is a pid namespace: events and reports show the host's process ids".to_owned());
+            notes.push("mmtrace runs in a pid namespace; events and reports show the host's process ids".to_owned());
         }
         let command = command.map(|name| name.to_string_lossy().into_owned());
         let filter = Filter { pids, cgroup, comm: watch.comm.clone(), command };
@@ -275,13 +280,13 @@ fn pidfd(pid: u32) -> Option<OwnedFd> {
 pub(super) struct Target {
     /// For the programs.
     pub(super) filter: Filter,
-    /// What should be known before recording begins.
+    /// Messages for the user before the recording begins.
     pub(super) notes: Vec<String>,
     /// This process's id, as the programs know it.
     pub(super) own: u32,
     /// `None` where the kernel does not let tasks be listed.
     tasks: Option<Tasks>,
-    /// Of the processes that were named, those that had not ended when last looked at.
+    /// The named processes that had not ended when last looked at.
     lives: Vec<AsyncFd<OwnedFd>>,
     /// Whether there is nothing to record once they and their children have ended.
     ends: bool,
@@ -315,8 +320,11 @@ impl Target {
             return None;
         }
         let served: Vec<&str> = plan.served().map(|spec| spec.name).collect();
-        let also =
-            if served.is_empty() { String::new() } else { format!("; to tell them apart also {}", served.join(", ")) };
+        let also = if served.is_empty() {
+            String::new()
+        } else {
+            format!("; also the events that the filter needs: {}", served.join(", "))
+        };
         Some(format!("{}{also}", self.filter))
     }
 
@@ -346,9 +354,11 @@ impl Target {
         let Some(comm) = self.filter.comm.clone().filter(|_| self.tasks.is_some()) else { return };
         let called: Vec<Task> = self.wanted().into_iter().filter(|t| t.comm == self.filter.comm_bytes()).collect();
         if called.is_empty() {
-            self.notes.push(format!("no task is called {comm:?} now; one that will be is recorded from then on"));
+            self.notes.push(format!(
+                "no task has the command name {comm:?} now; mmtrace records a task once it has this name"
+            ));
         } else if called.iter().all(|task| task.mm == 0) {
-            self.notes.push(format!("{comm:?} is a kernel thread, {KERNEL_THREADS}"));
+            self.notes.push(format!("{comm:?} is the name of a kernel thread, {KERNEL_THREADS}"));
         }
     }
 

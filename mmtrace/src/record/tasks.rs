@@ -109,8 +109,8 @@ impl Stuck {
         let stack = fs::read_to_string(format!("{folder}/stack"))
             .map(|text| text.lines().take(STACK).map(str::to_owned).collect())
             .map_err(|error| match error.kind() {
-                io::ErrorKind::PermissionDenied => "its stack is for root to read".to_owned(),
-                _ => format!("its stack cannot be read: {error}"),
+                io::ErrorKind::PermissionDenied => "only root can read its stack".to_owned(),
+                _ => format!("mmtrace cannot read its stack: {error}"),
             });
         Self { tid, pid, comm: stat.comm, state: stat.state, wchan, stack }
     }
@@ -156,10 +156,12 @@ pub(super) fn tell_of_stuck(tree: Vec<Process>, killed: Option<Process>) -> Vec<
     let found = match asked.map(|_| answer.recv_timeout(PATIENCE)) {
         Ok(Ok(found)) => found,
         Ok(Err(RecvTimeoutError::Timeout)) => {
-            return vec!["where it is stuck, /proc does not say within 1 s".to_owned()];
+            return vec!["mmtrace cannot tell where it is stuck: /proc did not answer within 1 s".to_owned()];
         }
         Ok(Err(RecvTimeoutError::Disconnected)) => return Vec::new(),
-        Err(error) => return vec![format!("where it is stuck cannot be asked: no thread can be started ({error})")],
+        Err(error) => {
+            return vec![format!("mmtrace cannot tell where it is stuck: it cannot start a thread ({error})")];
+        }
     };
     let more = found.len().saturating_sub(SHOWN);
     let mut told: Vec<String> = found.iter().take(SHOWN).map(ToString::to_string).collect();

@@ -21,15 +21,15 @@ pub(super) fn wanted(args: &RecordArgs) -> Result<Option<User>> {
     let own = effective_uid();
     if own != 0 {
         bail!(
-            "--user: only root can run the command as another user, and this is uid {own}; nothing was recorded; start \
-             mmtrace with sudo, or leave --user out"
+            "--user: only root can run the command as another user, and mmtrace runs as uid {own}; nothing was recorded; \
+             run mmtrace with sudo, or leave out --user"
         );
     }
     let unreadable = "--user: cannot read the user database";
     let Some(name) = given else {
         return Ok(Some(User::invoking().context(unreadable)?.context(
-            "--user: nobody called sudo (SUDO_UID is not set, or no number), so there is no user to run the command \
-             as; nothing was recorded; name one: --user NAME",
+            "--user: nobody called sudo (SUDO_UID is not set, or is not a number), so mmtrace does not know as whom to \
+             run the command; nothing was recorded; name the user: --user NAME",
         )?));
     };
     if let Some(user) = User::by_name(name).context(unreadable)? {
@@ -44,7 +44,7 @@ pub(super) fn wanted(args: &RecordArgs) -> Result<Option<User>> {
 /// Takes from this thread what a command that it starts would keep: capabilities of the ambient and the inheritable
 /// set. Its own stay.
 pub(super) fn keep_rights_from_children() -> Result<()> {
-    let failed = "cannot keep the recorder's capabilities from the command";
+    let failed = "cannot run the command without mmtrace's own capabilities";
     clear_ambient_capability_set().context(failed)?;
     let sets = capabilities(None).context(failed)?;
     if !sets.inheritable.is_empty() {

@@ -15,20 +15,25 @@ use ratatui::crossterm::event::{
 };
 use ratatui::{Terminal, backend::TestBackend};
 
+pub mod column;
+pub mod drawn;
 pub mod input;
 pub mod layout;
+pub mod layout_file;
 pub mod player;
 pub mod state;
 pub mod terminal;
+pub mod tone;
 pub mod view;
 pub mod watch;
 
 use crate::console;
+use drawn::Drawn;
 use input::Action;
 use layout::Layout;
 use state::{Request, State};
 use terminal::Screen;
-use view::{Drawn, Place, Show};
+use view::{Place, Scene};
 
 /// Shortest time between two pictures: thirty a second.
 const PICTURE_EVERY: Duration = Duration::from_millis(33);
@@ -136,9 +141,9 @@ impl Dashboard {
             return Ok(());
         }
         let start = Instant::now();
-        let show = Show { colour: self.colour, ..Show::new(engine, place, &self.layout) };
+        let scene = Scene { colour: self.colour, ..Scene::new(engine, place, &self.layout) };
         let (state, mut drawn) = (&self.state, Drawn::default());
-        self.screen.terminal.draw(|frame| drawn = view::draw(frame, &show, state))?;
+        self.screen.terminal.draw(|frame| drawn = view::draw(frame, &scene, state))?;
         self.screen.show();
         self.state.drew(drawn);
         self.touched = false;
@@ -166,10 +171,10 @@ pub fn picture(
     height: u16,
 ) -> (String, Drawn) {
     let mut drawn = Drawn::default();
-    let show = Show::new(engine, place, layout);
+    let scene = Scene::new(engine, place, layout);
     // A terminal in memory has no errors.
     let Ok(mut terminal) = Terminal::new(TestBackend::new(width, height));
-    let Ok(_) = terminal.draw(|frame| drawn = view::draw(frame, &show, state));
+    let Ok(_) = terminal.draw(|frame| drawn = view::draw(frame, &scene, state));
     let buffer = terminal.backend().buffer();
     let line = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
     ((0..height).map(line).collect::<Vec<_>>().join("\n"), drawn)

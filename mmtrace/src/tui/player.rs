@@ -121,7 +121,7 @@ fn look(capture: &Capture, layout: Layout) -> Result<bool> {
                 }
                 Request::Save(length) => Some(match player.save(capture, length) {
                     Ok(message) => message,
-                    Err(error) => format!("not saved: {error:#}"),
+                    Err(error) => format!("cannot save: {error:#}"),
                 }),
                 request => player.take(request),
             };
@@ -163,7 +163,8 @@ impl Player<&Capture> {
         let offset = capture.manifest().clock.realtime_offset_ns;
         let records = capture.records_between(from.saturating_sub(LOOK_BACK_NS).max(1), self.cursor);
         Ok(told(
-            save(&free_name(Path::new(SAVED)), capture.context(), crate::cli::words(), offset, from, records)?.as_ref(),
+            save(&free_name(Path::new(SAVED)), capture.context(), crate::command_line::words(), offset, from, records)?
+                .as_ref(),
         ))
     }
 }
@@ -290,7 +291,7 @@ impl<S: Source> Player<S> {
             }
         }
         self.cursor = self.timeline.ts().max(self.start);
-        (!found).then(|| "there is none before this".to_owned())
+        (!found).then(|| "there is no violation or hazard before this time".to_owned())
     }
 
     /// Searches on for as long as the keyboard can wait. What there is to say, if it is not found.
@@ -312,7 +313,7 @@ impl<S: Source> Player<S> {
         if let Sought::Time(ts) = sought {
             self.cursor = ts;
         }
-        (!found).then(|| "there is none after this".to_owned())
+        (!found).then(|| "there is no violation or hazard after this time".to_owned())
     }
 
     /// Whether there is one; `None`: not so far.
@@ -356,7 +357,7 @@ pub(super) fn told(saved: Option<&Saved>) -> String {
             let seconds = saved.ns as f64 / 1e9;
             format!("{} events of {seconds:.3} s are saved in {}", grouped(saved.events), saved.dir.display())
         }
-        None => "there is nothing to save".to_owned(),
+        None => "there are no events to save".to_owned(),
     }
 }
 
@@ -471,7 +472,10 @@ mod tests {
         }
         back.reverse();
         assert_eq!(back, times);
-        assert_eq!(player.take(&Request::Violation(false)).as_deref(), Some("there is none before this"));
+        assert_eq!(
+            player.take(&Request::Violation(false)).as_deref(),
+            Some("there is no violation or hazard before this time")
+        );
     }
 
     #[test]

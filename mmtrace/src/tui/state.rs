@@ -1,17 +1,14 @@
 //! What the dashboard shows and how: nothing about the kernel is kept here.
 
 use super::{
+    drawn::{Drawn, Goal, Jump},
     input::{Action, meant},
-    layout::Layout,
-    view::{Drawn, Goal, Jump},
+    layout::{Layout, VIEWS_MAX},
 };
-
-/// Most views that a layout may have: there are nine number keys.
-pub const VIEWS_MAX: usize = 9;
 /// Longest text that can be typed, bytes.
 const TYPED_MAX: usize = 200;
 
-/// What is saved when no length is named.
+/// The length that is saved if none is typed.
 const LENGTH: &str = "10s";
 
 /// How the rows of a view are shown.
@@ -27,22 +24,22 @@ pub struct Rows {
     pub filter: String,
     /// The row that is looked into, by its key.
     pub inside: Option<u64>,
-    /// What was selected before something was looked into.
+    /// The row that was selected before one was looked into.
     pub outside: usize,
 }
 
 /// A line of text that is being typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
-    /// For what.
+    /// Its purpose.
     pub what: Asked,
-    /// So far.
+    /// The text so far.
     pub text: String,
-    /// Of what is offered, the one that is chosen.
+    /// The number of the chosen offer.
     pub chosen: usize,
 }
 
-/// What is asked for.
+/// The purpose of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
     /// A filter.
@@ -68,14 +65,14 @@ impl Asked {
     }
 }
 
-/// What the loop has to do after an action: everything that is not about the view alone.
+/// Work for the loop after an action: everything that is not about the view alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Stop or go on.
     Pause,
-    /// So many events on, or back.
+    /// Goes this many events on, or back.
     Step(i64),
-    /// So many tenths of the whole on, or back.
+    /// Goes this many tenths of the whole on, or back.
     Jump(i64),
     /// To this time, as typed.
     GoTo(String),
@@ -106,9 +103,9 @@ pub struct State {
     pub message: Option<String>,
     /// Something is searched for.
     pub searching: bool,
-    /// What was last drawn.
+    /// The last picture.
     pub drawn: Drawn,
-    /// Of which view that was, and how its rows were shown.
+    /// The view of the last picture, and how its rows were shown.
     pub seen: (usize, Rows),
     /// Where the user came from by going to what a row names.
     pub trail: Vec<(usize, Rows)>,

@@ -86,7 +86,9 @@ pub fn required() -> Result<()> {
     if io::stdout().is_terminal() && io::stdin().is_terminal() {
         return Ok(());
     }
-    bail!("the dashboard needs a terminal, and this is none; for scripts there is --json");
+    bail!(
+        "the dashboard needs a terminal, and standard input or output is not one; for scripts, use mmtrace record --json"
+    );
 }
 
 impl Screen {
@@ -108,7 +110,7 @@ impl Screen {
                 before(panic);
             }));
         });
-        let no_thread = "cannot start a thread for the terminal";
+        let no_thread = "cannot start a thread for the dashboard";
         let outlet = console::stdout().and_then(|to| Outlet::new("terminal", to, usize::MAX)).context(no_thread)?;
         let mut paper = Paper::default();
         let terminal = Terminal::new(CrosstermBackend::new(paper.clone())).context("cannot take the terminal over")?;

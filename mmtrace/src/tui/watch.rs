@@ -74,9 +74,9 @@ impl Watch {
                 Request::Quit => self.over = true,
                 Request::Save(length) => match self.save(engine, &length) {
                     Ok(()) => self.dashboard.say("saving"),
-                    Err(error) => self.dashboard.say(format!("not saved: {error:#}")),
+                    Err(error) => self.dashboard.say(format!("cannot save: {error:#}")),
                 },
-                Request::Speed(_) => self.dashboard.say("a recording goes at its own speed; captures are replayed"),
+                Request::Speed(_) => self.dashboard.say("a live recording has one speed; + and - are for captures"),
                 request => {
                     // Whoever moves about wants it to stand still.
                     let recent = &mut self.recent;
@@ -93,8 +93,8 @@ impl Watch {
         for done in self.saving.extract_if(.., |thread| thread.is_finished()) {
             self.dashboard.say(match done.join() {
                 Ok(Ok(saved)) => told(saved.as_ref()),
-                Ok(Err(error)) => format!("not saved: {error}"),
-                Err(_) => "not saved: the thread that wrote it has panicked".to_owned(),
+                Ok(Err(error)) => format!("cannot save: {error}"),
+                Err(_) => "cannot save: the thread that writes the events has panicked".to_owned(),
             });
         }
         if let Some(message) = self.still.as_mut().and_then(|player| player.go_on_searching()) {
@@ -122,7 +122,7 @@ impl Watch {
         let records = stored.unwrap_or_else(|| self.recent.stored()).filter(move |r| r.ts <= to);
         let (context, offset) = (engine.context().clone(), self.realtime_offset_ns);
         let dir = free_name(Path::new(SAVED));
-        let write = move || save(&dir, &context, crate::cli::words(), offset, from, records);
+        let write = move || save(&dir, &context, crate::command_line::words(), offset, from, records);
         self.saving.push(thread::Builder::new().name("save".to_owned()).spawn(write)?);
         Ok(())
     }

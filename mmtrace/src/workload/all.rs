@@ -1,8 +1,9 @@
 //! Every workload, each in a process of its own.
 
+use super::outcome::{Outcome, PathOutcome};
 use super::process::{die_with_parent, reap, terminate};
-use super::tally::{PathOutcome, Tally};
-use super::{Job, Outcome, WorkloadArgs, table};
+use super::tally::Tally;
+use super::{Job, WorkloadArgs, table};
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::process::{Child, Command, Stdio};
@@ -21,15 +22,17 @@ pub(super) fn this_program(args: &[OsString]) -> io::Result<Command> {
     Ok(command)
 }
 
-/// Half of the time each one alone, half of it all at once.
-pub(super) fn run(job: &Job<'_>, args: &WorkloadArgs, launch: Launch<'_>, tally: &Tally) {
+/// Runs each one alone for a slice of half of the time, then all of them at once for the other half. Returns what failed.
+pub(super) fn run(job: &Job<'_>, args: &WorkloadArgs, launch: Launch<'_>, tally: &Tally) -> Vec<String> {
     let names: Vec<_> = table::parts().collect();
     let left = || job.end.saturating_duration_since(Instant::now());
     let slice = left() / 2 / names.len() as u32;
+    let mut failures = Vec::new();
     for name in &names {
-        phase(job, args, launch, tally, &[name], slice);
+        phase(job, args, launch, (tally, &mut failures), &[name], slice);
     }
-    phase(job, args, launch, tally, &names, left());
+    phase(job, args, launch, (tally, &mut failures), &names, left());
+    failures
 }
 
 /// Runs these at once for at most `length`.
@@ -37,7 +40,7 @@ fn phase(
     job: &Job<'_>,
     args: &WorkloadArgs,
     launch: Launch<'_>,
-    tally: &Tally,
+    (tally, failures): (&Tally, &mut Vec<String>),
     names: &[&'static str],
     length: Duration,
 ) {
@@ -59,10 +62,10 @@ fn phase(
         }
         match launch(&words).and_then(|mut command| start(&mut command)) {
             Ok(child) => children.push((*name, child)),
-            Err(error) => failed(tally, name, format!("cannot be started: {error}")),
+            Err(error) => failures.push(format!("cannot start {name}: {error}")),
         }
     }
-    // Children end by themselves; if they do not, or we shall stop, they are told to.
+    // A child ends by itself. One that does not, or that runs when this workload is stopped, is told to end.
     let alive = |children: &mut Vec<(&str, Child)>| children.iter_mut().any(|(_, c)| matches!(c.try_wait(), Ok(None)));
     while job.go() && Instant::now() < end && alive(&mut children) {
         std::thread::sleep(Duration::from_millis(10));
@@ -75,8 +78,22 @@ fn phase(
     let patience = Instant::now() + GRACE;
     for (name, mut child) in children {
         match finish(&mut child, patience) {
-            Ok(outcome) => outcome.paths.into_iter().for_each(|path| tally.merge(path)),
-            Err(reason) => failed(tally, name, reason),
+            Ok(Some(outcome)) => {
+                outcome.paths.into_iter().for_each(|path| tally.merge(path));
+                // One reason stands for both phases.
+                for failure in outcome.failures {
+                    if !failures.contains(&failure) {
+                        failures.push(failure);
+                    }
+                }
+            }
+            Ok(None) => {
+                let reason = format!("did not end within {} s of its time, and was killed", GRACE.as_secs());
+                let workload = name.to_owned();
+                let note = Some(reason);
+                tally.merge(PathOutcome { workload, path: "process".to_owned(), note, ..PathOutcome::default() });
+            }
+            Err(reason) => failures.push(format!("{name} {reason}")),
         }
     }
 }
@@ -86,15 +103,11 @@ fn start(command: &mut Command) -> io::Result<Child> {
     die_with_parent(command, libc::SIGTERM).spawn()
 }
 
-fn failed(tally: &Tally, name: &str, reason: String) {
-    let path = "process".to_owned();
-    tally.merge(PathOutcome { workload: name.to_owned(), path, note: Some(reason), ..PathOutcome::default() });
-}
-
-/// Reaps a child and reads what it did. What it prints fits into the pipes, so it never waits for us.
-fn finish(child: &mut Child, patience: Instant) -> Result<Outcome, String> {
-    let status = reap(child, patience).map_err(|error| format!("lost: {error}"))?;
-    let Some(status) = status else { return Err("did not end when told to, and was killed".to_owned()) };
+/// Reaps a child and reads what it did; `None` if it had to be killed. What it prints fits into the pipes, so it never
+/// waits for this process.
+fn finish(child: &mut Child, patience: Instant) -> Result<Option<Outcome>, String> {
+    let status = reap(child, patience).map_err(|error| format!("cannot be waited for: {error}"))?;
+    let Some(status) = status else { return Ok(None) };
     let (mut printed, mut errors) = (String::new(), String::new());
     if let Some(pipe) = &mut child.stdout {
         pipe.read_to_string(&mut printed).map_err(|error| error.to_string())?;
@@ -103,5 +116,8 @@ fn finish(child: &mut Child, patience: Instant) -> Result<Outcome, String> {
         pipe.read_to_string(&mut errors).map_err(|error| error.to_string())?;
     }
     let outcome = printed.lines().find_map(|line| serde_json::from_str(line).ok());
-    outcome.ok_or_else(|| format!("ended with {status} and no outcome. {}", errors.trim()).trim().to_owned())
+    outcome.map(Some).ok_or_else(|| match errors.trim() {
+        "" => format!("ended with {status}, and printed no outcome"),
+        errors => format!("ended with {status}: {}", errors.trim_start_matches("mmtrace: ")),
+    })
 }

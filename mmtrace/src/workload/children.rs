@@ -133,7 +133,7 @@ impl Drop for Child {
         if self.pid > 0
             && let Err(error) = self.end()
         {
-            crate::console::complain(format_args!("cannot reap the child process {}: {error}", self.pid));
+            crate::console::complain(format_args!("cannot wait for the child process {}: {error}", self.pid));
         }
         // SAFETY: mapped by `fork`, and no reference to it is left.
         unsafe { libc::munmap(self.counts.as_ptr().cast(), size_of::<Counts>()) };

@@ -1,6 +1,6 @@
 //! Migration of pages.
 
-use super::settings::number_list;
+use super::kernel_files::number_list;
 use super::sys::{Advice, Backing, HUGE, Mapping, PAGE};
 use super::tally::Tally;
 use super::{Job, process, threads};

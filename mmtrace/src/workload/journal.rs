@@ -1,5 +1,5 @@
-//! What a workload has changed, noted before it changes it: one that is killed leaves the note, and the next one puts back
-//! what it says before it takes anything for an original.
+//! The changes of a workload, noted before it makes them: a killed workload leaves its notes, and the next one restores
+//! the old values before it takes any value for an original.
 //!
 //! Each workload has a file of its own in a folder that only root can write, and holds a lock on it for as long as it
 //! lives. A file that nobody has locked is that of a dead one. Reading and writing the files, one workload at a time holds
@@ -16,12 +16,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::kernel_files::chosen;
 use super::process::swap_off;
-use super::settings::chosen;
 
 /// Where the files are: what is changed does not outlive a reboot, nor does this.
 const FOLDER: &str = "/run/mmtrace";
-/// What the files are called that belong to a workload.
+/// Suffix of a workload's file.
 const SUFFIX: &str = ".settings";
 /// Longest file that is read, bytes.
 const MOST: u64 = 1 << 16;
@@ -36,9 +36,9 @@ pub(super) enum Change {
     Setting {
         /// Its file.
         path: PathBuf,
-        /// What it was.
+        /// The old value.
         old: String,
-        /// What it becomes; the kernel may make another number of it.
+        /// The new value; the kernel may round it.
         new: String,
     },
     /// A swap file, which is to be switched off and removed.
@@ -91,7 +91,7 @@ impl Journal {
         // SAFETY: asks for a number.
         if found.uid() != unsafe { libc::geteuid() } || found.mode() & 0o022 != 0 {
             return Err(io::Error::other(format!(
-                "{} can be written by others: what it says cannot be trusted; remove it",
+                "other users may write to {0}, so mmtrace does not trust what it says; remove it: sudo rm -r {0}",
                 self.folder.display()
             )));
         }
@@ -120,7 +120,7 @@ impl Journal {
         own.as_mut().map_or(Ok(()), |file| file.write_all(&line))
     }
 
-    /// Puts back what workloads have left that are dead. Says what it did.
+    /// Restores what dead workloads left changed. Returns a line for each change.
     pub(super) fn restore(&self) -> io::Result<Vec<String>> {
         let folder = match self.lock_folder() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -196,7 +196,7 @@ impl Change {
     }
 }
 
-/// What a dead workload noted; `None` while it lives.
+/// Returns the changes that a dead workload noted; `None` while it lives.
 fn read(path: &Path) -> Option<io::Result<Vec<Change>>> {
     let begun = Instant::now();
     loop {
@@ -221,7 +221,7 @@ fn read(path: &Path) -> Option<io::Result<Vec<Change>>> {
 fn parse(path: &Path) -> io::Result<Vec<Change>> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other(format!("{} is no file; remove it", path.display())));
+        return Err(io::Error::other(format!("{0} is not a regular file; remove it: sudo rm -r {0}", path.display())));
     }
     let mut text = String::new();
     file.take(MOST).read_to_string(&mut text)?;
@@ -251,18 +251,26 @@ fn undo(change: &Change) -> String {
     let name = change.path().display();
     match change {
         Change::Setting { path, old, .. } => match fs::read_to_string(path) {
-            Ok(now) if chosen(&now) == old => format!("{name} is {old}, as it was"),
+            Ok(now) if chosen(&now) == old => format!("{name} has its old value {old} already"),
             _ => match fs::write(path, old) {
-                Ok(()) => format!("{name} is {old} again, as before a workload that was killed"),
-                Err(error) => format!("cannot set {name} back to {old}: {error}; set it yourself: echo {old} > {name}"),
+                Ok(()) => format!("restored {name} to {old}, which a killed workload had changed"),
+                Err(error) => {
+                    format!("cannot restore {name} to {old}: {error}; restore it with: echo {old} | sudo tee {name}")
+                }
             },
         },
         Change::Swap { path } => {
             let off = swap_off(path);
             match (off, fs::remove_file(path)) {
-                (_, Ok(())) => format!("the swap file {name} of a workload that was killed is removed"),
-                (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => format!("{name} is gone already"),
-                (_, Err(error)) => format!("cannot remove the swap file {name}: {error}"),
+                (_, Ok(())) => format!("removed the swap file {name} of a killed workload"),
+                (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                    format!("the swap file {name} of a killed workload is gone already")
+                }
+                (_, Err(error)) => {
+                    format!(
+                        "cannot remove the swap file {name}: {error}; remove it with: sudo swapoff {name}; sudo rm {name}"
+                    )
+                }
             }
         }
         Change::Undone { .. } => String::new(),
@@ -306,7 +314,7 @@ mod tests {
         assert_eq!(journal.pending().expect("read"), std::slice::from_ref(&a));
         let told = journal.restore().expect("put back");
         assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains("is 10000 again"), "{told:?}");
+        assert!(told[0].contains("to 10000"), "{told:?}");
         assert_eq!(
             (fs::read_to_string(&a).unwrap().as_str(), fs::read_to_string(&b).unwrap().as_str()),
             ("10000", "7\n")

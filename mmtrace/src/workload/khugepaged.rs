@@ -1,7 +1,7 @@
 //! Collapse of small pages into huge ones.
 
+use super::kernel_files::line_kib;
 use super::settings::Setting;
-use super::settings::line_kib;
 use super::swap::SwapFile;
 use super::sys::{Advice, Backing, HUGE, Mapping, PAGE, memfd};
 use super::tally::{Local, Tally};

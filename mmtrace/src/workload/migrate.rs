@@ -1,6 +1,6 @@
 //! Migration of pages that threads fault in, while others change the VMA.
 
-use super::settings::{number_list, vmstat};
+use super::kernel_files::{number_list, vmstat};
 use super::sys::{Access, Advice, MPOL_MF_MOVE, Mapping, PAGE};
 use super::tally::Tally;
 use super::{Job, process, threads};

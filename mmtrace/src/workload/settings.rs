@@ -1,6 +1,7 @@
 //! Kernel settings that are changed for a while.
 
 use super::journal::{Change, Journal, journal};
+use super::kernel_files::chosen;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,9 @@ impl Setting {
         }
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(io::Error::other("another workload has changed it")),
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::other("another workload that runs now has changed it"));
+            }
             Err(TryLockError::Error(error)) => return Err(error),
         }
         let old = chosen(&fs::read_to_string(path)?).to_owned();
@@ -42,48 +45,17 @@ impl Setting {
     }
 }
 
-/// The value in a setting's file: the word in brackets where it lists what may be chosen, else all of it.
-pub(super) fn chosen(text: &str) -> &str {
-    let word = text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(word, _)| word);
-    word.unwrap_or_else(|| text.trim())
-}
-
 impl Drop for Setting {
     fn drop(&mut self) {
         match fs::write(&self.path, &self.old) {
             Ok(()) => self.journal.undone(&self.path),
             Err(error) => crate::console::complain(format_args!(
-                "cannot set {} back to {}: {error}",
+                "cannot restore {0} to {1}: {error}; restore it with: echo {1} | sudo tee {0}",
                 self.path.display(),
                 self.old
             )),
         }
     }
-}
-
-/// The nodes, CPUs, … of a list such as `0-1,3`.
-pub(super) fn number_list(text: &str) -> Vec<u32> {
-    let number = |s: &str| s.trim().parse::<u32>().ok();
-    text.split(',')
-        .filter_map(|part| match part.split_once('-') {
-            Some((from, to)) => Some(number(from)?..=number(to)?),
-            None => number(part).map(|n| n..=n),
-        })
-        .flatten()
-        .collect()
-}
-
-/// A counter of the whole machine, from its start on; 0 where there is none.
-pub(super) fn vmstat(name: &str) -> u64 {
-    let text = fs::read_to_string("/proc/vmstat").unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()).unwrap_or(0)
-}
-
-/// A value of a file such as /proc/meminfo, which gives it in KiB; 0 where there is none.
-pub(super) fn line_kib(file: &str, field: &str) -> u64 {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let value = text.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")?.parse().ok());
-    value.unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -102,18 +74,5 @@ mod tests {
         drop(setting);
         assert_eq!(fs::read_to_string(&path).unwrap(), "10000");
         assert_eq!(fs::read_dir(folder.path().join("run")).unwrap().count(), 0, "nothing is left to put back");
-    }
-
-    #[test]
-    fn a_choice_is_in_brackets() {
-        assert_eq!(chosen("always [madvise] never\n"), "madvise");
-        assert_eq!(chosen("0\n"), "0");
-    }
-
-    #[test]
-    fn lists() {
-        assert_eq!(number_list("0-2,5\n"), [0, 1, 2, 5]);
-        assert_eq!(number_list("0\n"), [0]);
-        assert_eq!(number_list("\n"), [0; 0]);
     }
 }

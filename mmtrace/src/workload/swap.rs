@@ -1,8 +1,8 @@
 //! Pages that go to swap and come back, and a swap file for as long as a workload runs.
 
 use super::journal::{Change, journal};
+use super::kernel_files::{line_kib, vmstat};
 use super::process::{self, swap_off, swap_on};
-use super::settings::{line_kib, vmstat};
 use super::sys::{Advice, Mapping, PAGE};
 use super::tally::Tally;
 use super::{Job, threads};
@@ -128,12 +128,18 @@ impl Drop for SwapFile {
             && let Err(error) = swap_off(&self.path)
         {
             // Removing a file that is still in use would only hide it.
-            crate::console::complain(format_args!("cannot switch off the swap file {}: {error}", self.path.display()));
+            crate::console::complain(format_args!(
+                "cannot switch off the swap file {0}: {error}; switch it off with: sudo swapoff {0}",
+                self.path.display()
+            ));
             return;
         }
         match fs::remove_file(&self.path) {
             Ok(()) => journal().undone(&self.path),
-            Err(error) => crate::console::complain(format_args!("cannot remove {}: {error}", self.path.display())),
+            Err(error) => crate::console::complain(format_args!(
+                "cannot remove the swap file {0}: {error}; remove it with: sudo rm {0}",
+                self.path.display()
+            )),
         }
     }
 }

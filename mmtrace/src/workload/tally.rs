@@ -1,36 +1,8 @@
 //! Counting what the threads of a workload do.
 
-use serde::{Deserialize, Serialize};
+use super::outcome::PathOutcome;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// What a workload did on one path.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PathOutcome {
-    /// The workload that the path belongs to.
-    pub workload: String,
-    /// The path.
-    pub path: String,
-    /// How often it did what.
-    pub counts: BTreeMap<String, u64>,
-    /// Why it did not do (all of) it.
-    pub note: Option<String>,
-}
-
-impl fmt::Display for PathOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}:", self.workload, self.path)?;
-        for (i, (what, count)) in self.counts.iter().enumerate() {
-            write!(f, "{} {count} {what}", if i > 0 { "," } else { "" })?;
-        }
-        match &self.note {
-            Some(note) if self.counts.is_empty() => write!(f, " {note}"),
-            Some(note) => write!(f, " ({note})"),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Collects the paths of one run.
 pub(super) struct Tally {

@@ -171,7 +171,7 @@ fn what_is_run_by_name_only_is_not_part_of_all() {
     for name in ["poison-collapse", "guard-collapse", "poison-pte-collapse", "hugetlb", "hugetlb-child", "fork-storm"] {
         assert!(!parts.contains(&name), "{name}");
     }
-    assert!(parse("all --memory 160M").memory >= parts.len() as u64 * MEMORY_MIN);
+    assert!(parse("all --memory 160M").memory >= parts.len() as u64 * args::MEMORY_MIN);
 }
 
 /// Not a test of its own: `all` starts it as its child process.
@@ -181,12 +181,12 @@ fn child_process() {
         // As the command does: a child that is told to stop still says what it did.
         let stop = std::sync::Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(signal_hook::consts::SIGTERM, std::sync::Arc::clone(&stop)).unwrap();
-        run(&parse(&words), &stop, &mut std::io::stdout()).unwrap();
+        run(&parse(&words), &stop, &mut io::stdout()).unwrap();
     }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the signature of a launcher")]
-fn launch(args: &[OsString]) -> std::io::Result<Command> {
+fn launch(args: &[OsString]) -> io::Result<Command> {
     let mut command = Command::new("/proc/self/exe");
     command.args(["--exact", "workload::tests::child_process", "--nocapture", "--quiet"]);
     command.env(CHILD, args.join(std::ffi::OsStr::new(" ")));
@@ -205,6 +205,32 @@ fn all_has_every_workload_in_its_own_process() {
         assert!(own.iter().any(|p| p.counts.values().any(|n| *n > 0)), "{name}: {done:#?}");
         assert!(own.iter().all(|p| p.path != "process" || p.note.is_none()), "{name}: {done:#?}");
     }
+}
+
+/// A shell command in place of a workload's process.
+fn shell(script: &'static str) -> impl Fn(&[OsString]) -> io::Result<Command> {
+    move |_| {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        Ok(command)
+    }
+}
+
+#[test]
+fn a_process_that_fails_makes_all_incomplete() {
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let run = |script| {
+        let args = parse("all --seconds 0.5 --memory 160M");
+        execute(&args, &AtomicBool::new(false), &shell(script)).unwrap()
+    };
+    let refused = "echo '{\"workload\":\"fork\",\"seconds\":1,\"interrupted\":false,\"paths\":[],\
+                   \"failures\":[\"the system refused to start 3 threads\"]}'; exit 2";
+    assert_eq!(run(refused).failures, ["the system refused to start 3 threads"]);
+    let failed = run("echo 'mmtrace: no memory' >&2; exit 2").failures;
+    assert_eq!(failed[0], "faults ended with exit status: 2: no memory");
+    let mut printed = Vec::new();
+    run("exit 2").print(false, &mut printed).unwrap();
+    assert!(String::from_utf8(printed).unwrap().starts_with("all: incomplete after "));
 }
 
 #[test]

@@ -8,23 +8,22 @@
 
 mod dashboard;
 mod explore;
+mod recorder;
 mod standby;
 
 use std::{
     fs,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::{
-    process,
-    workspace::{Workspace, cargo, program},
-};
+use crate::process;
+use recorder::{Bench, Recorder, median, spawn, stop};
 
 /// Measure what recording costs a storm of page faults, beside perf
 ///
@@ -54,57 +53,7 @@ pub(crate) struct Args {
 enum Other {
     Explore(explore::Args),
     Dashboard(dashboard::Args),
-    #[command(alias = "spares")]
     Standby(standby::Args),
-}
-
-/// Who watches.
-struct Recorder {
-    name: &'static str,
-    start: fn(&Bench) -> Result<Option<Child>>,
-    /// Rates, in faults per second.
-    rates: Vec<f64>,
-}
-
-struct Bench {
-    mmtrace: PathBuf,
-    perf: Option<PathBuf>,
-    folder: PathBuf,
-}
-
-const REPORT: &str = "report.json";
-
-impl Bench {
-    /// Builds what is measured.
-    fn prepare() -> Result<Self> {
-        let workspace = Workspace::find()?;
-        if process::line(process::command("id", &workspace.root).arg("-u")).as_deref() != Some("0") {
-            bail!("recording needs root: sudo -E cargo xtask bench");
-        }
-        let build = ["build", "--quiet", "--release", "--package", "mmtrace", "--bin", "mmtrace"];
-        process::run(process::command(cargo(), &workspace.root).args(build))?;
-        let folder = workspace.target.join("bench");
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        Ok(Self { mmtrace: workspace.target.join("release/mmtrace"), perf: program("perf", &[]), folder })
-    }
-
-    /// What the last recording said.
-    fn report(&self) -> Result<Value> {
-        let report = fs::read(self.folder.join(REPORT))?;
-        serde_json::from_slice(&report).context("what mmtrace record printed is no JSON")
-    }
-
-    fn mmtrace(&self, args: &[&str]) -> Result<Option<Child>> {
-        let report = fs::File::create(self.folder.join(REPORT))?;
-        let mut command = Command::new(&self.mmtrace);
-        command.args(["record", "--json", "-o"]).arg(self.folder.join("capture")).args(args);
-        spawn(command.stdout(report))
-    }
-}
-
-fn spawn(command: &mut Command) -> Result<Option<Child>> {
-    let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
-    child.map(Some).with_context(|| format!("cannot run {}", process::typed(command)))
 }
 
 /// Runs everything and prints the ratios.
@@ -189,18 +138,6 @@ fn resident(pid: u32) -> u64 {
     let status = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
     line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kib| kib / 1024)
-}
-
-/// Ctrl-C, as a user would.
-fn stop(child: &mut Child) -> Result<()> {
-    process::run(Command::new("kill").args(["-INT", &child.id().to_string()]))?;
-    child.wait()?;
-    Ok(())
-}
-
-fn median(rates: &mut [f64]) -> Option<f64> {
-    rates.sort_by(f64::total_cmp);
-    rates.get(rates.len() / 2).copied()
 }
 
 fn summary(recorders: &mut [Recorder]) {

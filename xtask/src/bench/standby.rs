@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use super::{Bench, Recorder, median, spawn, stop};
+use super::recorder::{Bench, Recorder, median, spawn, stop};
 
 /// Measure what standby programs add to an event of the mmap_lock, beside perf
 ///

@@ -8,7 +8,7 @@ use super::{Outcome, Run};
 use crate::{
     docs as pages,
     ebpf::{self, Rebuild, toolchain::Compiler},
-    process,
+    imports, process,
     setup::{self as install, Step},
     test as tester,
     workspace::cargo,
@@ -55,8 +55,13 @@ pub(super) fn setup(run: &mut Run) -> Outcome {
     }
 }
 
-/// Clippy, with warnings as errors.
+/// Clippy, with warnings as errors; before it, what clippy has no lint for.
 pub(super) fn clippy(run: &mut Run) -> Result<Outcome> {
+    let circles = imports::circles(&run.workspace)?;
+    circles.iter().for_each(|circle| say!("modules import each other in a circle: {circle}"));
+    if !circles.is_empty() {
+        return Ok(Outcome::Failed(format!("{} circles of imports; each is named above", circles.len())));
+    }
     if let Some(outcome) = missing(run, "clippy", "clippy") {
         return Ok(outcome);
     }

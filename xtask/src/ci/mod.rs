@@ -5,6 +5,7 @@ mod lanes;
 mod live;
 mod metrics;
 mod oracle;
+mod outcome;
 mod sql;
 mod vm;
 
@@ -12,7 +13,8 @@ use std::{env, fs, time::Instant};
 
 use anyhow::Result;
 
-use crate::{disk, setup::Setup, test::Sums, workspace::Workspace};
+use crate::{disk, test::Sums, workspace::Workspace};
+use outcome::{Outcome, Run};
 
 /// Run everything that CI runs, lane by lane, and sum up
 ///
@@ -20,7 +22,8 @@ use crate::{disk, setup::Setup, test::Sums, workspace::Workspace};
 ///
 /// setup  what `cargo xtask setup` does
 /// fmt    rustfmt, workspace and mmtrace-ebpf
-/// clippy the workspace, and mmtrace-ebpf where its toolchain has clippy; warnings are errors
+/// clippy the workspace, and mmtrace-ebpf where its toolchain has clippy; warnings are errors; no modules import each
+///        other in a circle
 /// test   the tests of the workspace
 /// oracle Spin, on its own models of some scenarios (testdata/promela), finds the same verdicts, as many
 ///        states, and counterexamples as short
@@ -55,25 +58,6 @@ pub(crate) struct Args {
 
 /// The lanes, in order.
 const LANES: [&str; 11] = ["setup", "fmt", "clippy", "test", "oracle", "ebpf", "docs", "live", "metrics", "sql", "vm"];
-
-/// What a lane came to.
-enum Outcome {
-    /// It ran and found nothing; what else there is to say.
-    Passed(String),
-    /// It found something, or could not run and should have.
-    Failed(String),
-    /// This machine cannot run it: why.
-    NotRun(String),
-}
-
-/// What lanes leave for others.
-struct Run {
-    workspace: Workspace,
-    /// In CI, what can be installed must be.
-    ci: bool,
-    setup: Option<Setup>,
-    sums: Option<Sums>,
-}
 
 /// Runs the command.
 pub(crate) fn command(args: &Args) -> Result<bool> {
@@ -137,21 +121,6 @@ impl Run {
             if let Err(error) = fs::remove_dir_all(&folder) {
                 say!("cannot remove {}: {error}", folder.display());
             }
-        }
-    }
-}
-
-impl Outcome {
-    fn told(&self) -> String {
-        let (word, why) = match self {
-            Self::Passed(why) => ("passed", why),
-            Self::Failed(why) => ("failed", why),
-            Self::NotRun(why) => ("not run here", why),
-        };
-        // A table has lines; the rest of a message stands where the lane ran.
-        match why.lines().next() {
-            None => word.to_owned(),
-            Some(why) => format!("{word}: {why}"),
         }
     }
 }

@@ -7,7 +7,7 @@ use mmtrace_common::SPECS;
 use mmtrace_model::verdict::{RULES, Severity};
 use serde_json::Value;
 
-use super::{code, head, table};
+use super::markdown::{code, head, table};
 use crate::{
     vm::coverage::{self, Coverage, Evaluated},
     workspace::Workspace,

@@ -2,16 +2,12 @@
 
 use anyhow::{Context as _, Result, bail};
 use mmtrace::tui::{
-    input::offers,
-    layout::{BUILT_IN, Layout},
-    picture,
-    state::State,
-    view::{Drawn, Place},
+    drawn::Drawn, input::offers, layout::Layout, layout_file::BUILT_IN, picture, state::State, view::Place,
 };
 use mmtrace_capture::Capture;
 use mmtrace_model::replay::{Engine, timeline::Timeline};
 
-use super::{code, head, table};
+use super::markdown::{code, head, table};
 use crate::workspace::Workspace;
 
 /// Size of the pictures.

@@ -6,7 +6,7 @@ use mmtrace_capture::StoredColumn;
 use mmtrace_common::{At, Column, Field, FieldType, MmFrom, OFFSETS, OffsetId, SPECS, Source, Spec};
 use mmtrace_model::verdict::RULES;
 
-use super::{code, head, table};
+use super::markdown::{code, head, table};
 
 const INTRO: &str = "
 mmtrace records these events. An event is a kernel tracepoint, or the entry or return of a kernel function. Every value

@@ -188,7 +188,7 @@ mod tests {
         ] {
             assert_eq!(path_in(text), None, "{text}");
         }
-        assert_eq!(path_in("mmtrace-ebpf/src/turn"), Some("mmtrace-ebpf/src/turn"));
+        assert_eq!(path_in("mmtrace-ebpf/src/standby"), Some("mmtrace-ebpf/src/standby"));
         assert_eq!(path_in("search.rs:fn"), Some("search.rs"));
     }
 

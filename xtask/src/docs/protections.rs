@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use mmtrace_explore::mutation;
 
-use super::{code, head, table};
+use super::markdown::{code, head, table};
 
 const INTRO: &str = "
 The explorer left out every lock, recheck, RCU section and wait of every [safe](threads/README.md) variant, one at a time,

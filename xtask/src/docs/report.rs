@@ -1,6 +1,6 @@
 //! docs/report.md
 
-use super::{code, head, table};
+use super::markdown::{code, head, table};
 
 /// A field of the JSON report: path, type, whether it is always there, meaning. A test holds the table to the
 /// reports in testdata/.

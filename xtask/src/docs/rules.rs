@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use mmtrace_model::verdict::{RULES, Rule, Severity};
 
-use super::{code, head, table};
+use super::markdown::{code, head, table};
 
 const INTRO: &str = "
 mmtrace checks the events of a kernel against these rules. `mmtrace rules` lists them, and `mmtrace explain L01` prints

@@ -4,7 +4,7 @@ use std::{fs, io, path::Path};
 
 use anyhow::{Context as _, Result};
 
-use super::WRITTEN;
+use super::markdown::WRITTEN;
 use crate::workspace::Workspace;
 
 /// Returns the files below docs/ that say that they are generated and are not among `pages`.

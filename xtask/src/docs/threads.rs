@@ -12,7 +12,7 @@ use mmtrace_explore::{
 };
 use mmtrace_model::report::{Style, grouped};
 
-use super::{code, head, table};
+use super::markdown::{code, head, table};
 
 /// The folder of the pages.
 pub(super) const FOLDER: &str = "docs/threads";

@@ -4,7 +4,10 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{TARGET, Toolchain, toolchain::Compiler};
+use super::{
+    files::TARGET,
+    toolchain::{Compiler, Toolchain},
+};
 use crate::{
     process,
     workspace::{Workspace, cargo_home},

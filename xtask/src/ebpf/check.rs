@@ -4,7 +4,14 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
-use super::{COMMAND, MANIFEST, OBJECT, Toolchain, build, image::Image, manifest::Manifest, sources};
+use super::{
+    build,
+    files::{COMMAND, MANIFEST, OBJECT},
+    image::Image,
+    manifest::Manifest,
+    sources,
+    toolchain::Toolchain,
+};
 use crate::workspace::Workspace;
 
 /// What a rebuild came to.

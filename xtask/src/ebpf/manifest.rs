@@ -5,7 +5,11 @@ use std::fs;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{COMMAND, MANIFEST, TARGET, Toolchain, sources};
+use super::{
+    files::{COMMAND, MANIFEST, TARGET},
+    sources,
+    toolchain::Toolchain,
+};
 use crate::workspace::Workspace;
 
 /// `mmtrace.bpf.json`.

@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 mod check;
+mod files;
 mod image;
 mod manifest;
 mod sources;
@@ -13,17 +14,10 @@ use anyhow::{Context as _, Result};
 
 use crate::workspace::Workspace;
 pub(crate) use check::{Rebuild, check, rebuild};
+pub(crate) use files::COMMAND;
+use files::{MANIFEST, OBJECT};
 use manifest::Manifest;
 use toolchain::Toolchain;
-
-/// The object that is checked in.
-const OBJECT: &str = "mmtrace/ebpf/mmtrace.bpf.o";
-/// What it was built from, and with what.
-const MANIFEST: &str = "mmtrace/ebpf/mmtrace.bpf.json";
-/// What it is built for.
-const TARGET: &str = "bpfel-unknown-none";
-/// The command that brings both up to date.
-pub(crate) const COMMAND: &str = "cargo xtask build-ebpf";
 
 /// Build the eBPF object that is checked in, or check that it is up to date
 ///

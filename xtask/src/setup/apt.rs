@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Step, is_network};
+use super::step::{Step, is_network};
 use crate::{
     process,
     workspace::{Workspace, program},

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Step, apt, is_network};
+use super::{
+    apt,
+    step::{Step, is_network},
+};
 use crate::{
     ebpf::toolchain::{Compiler, Linker},
     process,

@@ -9,10 +9,16 @@ use mmtrace_model::{
 use ratatui::{Frame, layout::Rect};
 
 use super::{
-    Drawn, Goal, Jump, Show, Tone, above_note,
-    listing::{self, Cell, Column, Row, left, rest, right, visible},
+    listing::{self, Cell, Row, visible},
+    scene::Scene,
+    text::above_note,
 };
-use crate::tui::state::{Rows, State};
+use crate::tui::{
+    column::{Column, left, rest, right},
+    drawn::{Drawn, Goal, Jump},
+    state::{Rows, State},
+    tone::Tone,
+};
 
 /// The columns.
 pub const COLUMNS: &[Column] =
@@ -26,21 +32,21 @@ const NEWEST: usize = 4096;
 const SEARCHED: usize = 1 << 15;
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
-    let Some(sink) = show.engine.sink() else { return Drawn::default() };
+pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
+    let Some(sink) = scene.engine.sink() else { return Drawn::default() };
     let how = state.current();
-    let context = show.engine.context();
-    let start = show.engine.span().map_or(0, |s| s.0);
+    let context = scene.engine.context();
+    let start = scene.engine.span().map_or(0, |s| s.0);
     if let Some(key) = how.inside {
         let record = sink.recent(SEARCHED).into_iter().rev().find(|r| key_of(r) == key);
-        return details(frame, area, show, how, record.as_ref(), start);
+        return details(frame, area, scene, how, record.as_ref(), start);
     }
     let offered = if how.filter.is_empty() { NEWEST } else { SEARCHED } as u64;
-    let part = (show.engine.total() > offered).then(|| {
+    let part = (scene.engine.total() > offered).then(|| {
         let what = if how.filter.is_empty() { "listed" } else { "searched" };
-        format!("{what}: the newest {} of {} events", grouped(offered), grouped(show.engine.total()))
+        format!("{what}: the newest {} of {} events", grouped(offered), grouped(scene.engine.total()))
     });
-    let area = above_note(frame, area, show, part.as_deref());
+    let area = above_note(frame, area, scene, part.as_deref());
     // Newest first: there the eye is, and there it stays.
     if how.filter.is_empty() && how.sort.is_none() && !how.reverse {
         let recent = sink.recent(NEWEST);
@@ -49,7 +55,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
             true => row(context, record, start),
             false => Row { key: key_of(record), cells: Vec::new() },
         });
-        return listing::draw(frame, area, show, COLUMNS, rows.collect(), how);
+        return listing::draw(frame, area, scene, COLUMNS, rows.collect(), how);
     }
     let recent = sink.recent(if how.filter.is_empty() { NEWEST } else { SEARCHED });
     // An expression as `dump --filter` takes it, or else a text.
@@ -60,9 +66,9 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
         how.filter.clear();
     }
     let kept = recent.iter().rev().filter(|record| {
-        filter.as_ref().is_none_or(|f| f.matches(&names, record, show.engine.tasks().comm(record.tid)))
+        filter.as_ref().is_none_or(|f| f.matches(&names, record, scene.engine.tasks().comm(record.tid)))
     });
-    listing::draw(frame, area, show, COLUMNS, kept.map(|record| row(context, record, start)).collect(), &how)
+    listing::draw(frame, area, scene, COLUMNS, kept.map(|record| row(context, record, start)).collect(), &how)
 }
 
 /// What tells events apart.
@@ -95,16 +101,16 @@ fn row(context: &Context, record: &Record, start: u64) -> Row {
 fn details(
     frame: &mut Frame<'_>,
     area: Rect,
-    show: &Show<'_>,
+    scene: &Scene<'_>,
     how: &Rows,
     record: Option<&Record>,
     start: u64,
 ) -> Drawn {
     let Some(record) = record else {
-        frame.render_widget(show.span("it has gone by: Space pauses, a capture keeps everything", Tone::Dim), area);
+        frame.render_widget(scene.span("it has gone by: Space pauses, a capture keeps everything", Tone::Dim), area);
         return Drawn { page: usize::from(area.height), ..Drawn::default() };
     };
-    let to = |kind, goal| show.layout.showing(kind).map(|view| Jump { view, goal });
+    let to = |kind, goal| scene.layout.showing(kind).map(|view| Jump { view, goal });
     let mut rows: Vec<(String, String, &str, Option<Jump>)> = vec![
         ("event".to_owned(), name(record).to_owned(), "", None),
         ("time".to_owned(), format!("{:.9} s from the start", record.ts.saturating_sub(start) as f64 / 1e9), "", None),
@@ -122,7 +128,7 @@ fn details(
         let lock = to("locks", Goal::Inside(record.mm));
         rows.push(("mm".to_owned(), format!("{:#x}", record.mm), "its mmap_lock", lock));
     }
-    for (column, value) in fields(record, show.engine.context()) {
+    for (column, value) in fields(record, scene.engine.context()) {
         let raw = record.get(column).unwrap_or(0);
         let jump = (column == Field::Vma && raw != 0).then(|| to("events", Goal::Filter("vma", raw))).flatten();
         rows.push((column.name().to_owned(), value, if jump.is_some() { "the VMA's events" } else { "" }, jump));
@@ -137,7 +143,7 @@ fn details(
     });
     // Fields have an order of their own.
     let how = Rows { selected: how.selected, ..Rows::default() };
-    let mut drawn = listing::draw(frame, area, show, DETAILS, listed.collect(), &how);
+    let mut drawn = listing::draw(frame, area, scene, DETAILS, listed.collect(), &how);
     drawn.jump = rows.get(how.selected.min(rows.len() - 1)).and_then(|(.., jump)| *jump);
     drawn
 }

@@ -16,11 +16,16 @@ use ratatui::{
 };
 
 use super::{
-    Drawn, Show, Tone, above_note, bars,
-    listing::{self, Cell, Column, Row, left, rest, right},
-    note,
+    listing::{self, Cell, Row},
+    scene::Scene,
+    text::{above_note, bars, note},
 };
-use crate::tui::state::State;
+use crate::tui::{
+    column::{Column, left, rest, right},
+    drawn::Drawn,
+    state::State,
+    tone::Tone,
+};
 
 /// What shows how faults are handled.
 const CALLS: &[Kind] = &[Kind::HandleMmFaultReturn];
@@ -80,21 +85,21 @@ const COUNTED: [Counted; 8] = [
 ];
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
-    let Some(stats) = show.engine.stats() else { return Drawn::default() };
+pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
+    let Some(stats) = scene.engine.stats() else { return Drawn::default() };
     let how = state.current();
     if let Some((pid, process)) = how.inside.and_then(|pid| Some((pid as u32, stats.faults.get(pid as u32)?))) {
-        return regions(frame, area, show, state, pid, process);
+        return regions(frame, area, scene, state, pid, process);
     }
     let kept = stats.faults.kept().text("faults: processes that were quiet for longest made room");
-    let causes = show.engine.model().and_then(|model| model.fault_coverage().text("faults"));
+    let causes = scene.engine.model().and_then(|model| model.fault_coverage().text("faults"));
     let partly = [causes.map(|text| format!("causes are those of {text}")), kept.map(|text| format!("here: {text}"))];
-    let notes: Vec<String> = [unseen(show)].into_iter().chain(partly).flatten().collect();
+    let notes: Vec<String> = [unseen(scene)].into_iter().chain(partly).flatten().collect();
     let unseen = Some(notes.join("; ")).filter(|notes| !notes.is_empty());
-    if !has_faults(show.engine.context()) {
-        return note(frame, area, show, unseen.as_deref().unwrap_or_default(), state);
+    if !has_faults(scene.engine.context()) {
+        return note(frame, area, scene, unseen.as_deref().unwrap_or_default(), state);
     }
-    let area = above_note(frame, area, show, unseen.as_deref());
+    let area = above_note(frame, area, scene, unseen.as_deref());
     let mut processes: Vec<_> = stats.faults.iter().collect();
     processes.sort_by_key(|(pid, p)| (std::cmp::Reverse(p.total()), *pid));
     let rows = processes.into_iter().map(|(pid, p)| {
@@ -132,7 +137,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
             ],
         }
     });
-    listing::draw(frame, area, show, COLUMNS, rows.collect(), how)
+    listing::draw(frame, area, scene, COLUMNS, rows.collect(), how)
 }
 
 /// Whether any page fault can be seen.
@@ -141,12 +146,12 @@ pub(super) fn has_faults(context: &Context) -> bool {
 }
 
 /// What cannot be seen here, and why.
-fn unseen(show: &Show<'_>) -> Option<String> {
-    let context = show.engine.context();
-    let unpaired = show.engine.stats().map_or(0, |stats| stats.faults.unpaired);
+fn unseen(scene: &Scene<'_>) -> Option<String> {
+    let context = scene.engine.context();
+    let unpaired = scene.engine.stats().map_or(0, |stats| stats.faults.unpaired);
     if !has_faults(context) {
         Some("page faults: not observable here, their tracepoints are not recorded".to_owned())
-    } else if !show.has_functions() {
+    } else if !scene.has_functions() {
         Some("not observable by tracepoints: locks, retries, latency, waits, collapses".to_owned())
     } else if unpaired > UNPAIRED_MIN {
         Some(format!("{} calls of handle_mm_fault() are not counted: events are missing", grouped(unpaired)))
@@ -158,12 +163,12 @@ fn unseen(show: &Show<'_>) -> Option<String> {
 }
 
 /// A process: how its faults were handled, its address space as a strip, and region by region.
-fn regions(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State, pid: u32, process: &Process) -> Drawn {
+fn regions(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State, pid: u32, process: &Process) -> Drawn {
     let mut regions: Vec<_> = process.regions.iter().map(|(r, n)| (*r, *n)).collect();
     regions.sort_unstable_by_key(|(region, _)| *region);
-    let mut strip = strip(show, pid, &regions, process.in_regions(), area.width);
+    let mut strip = strip(scene, pid, &regions, process.in_regions(), area.width);
     if let Some(calls) = process.calls.as_deref() {
-        strip.splice(1..1, handled(show, calls, usize::from(area.width)));
+        strip.splice(1..1, handled(scene, calls, usize::from(area.width)));
     }
     // What does not fit goes from below: the list is worth more.
     let height = if area.height > 12 { strip.len().min(usize::from(area.height) - 6) as u16 } else { 1 };
@@ -182,11 +187,11 @@ fn regions(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State, pi
         let counts = COUNTED.map(|(_, of)| Cell::number(u64::from(of(&n))));
         Row { key: region.order, cells: [region].into_iter().chain(counts).chain([bar]).collect() }
     });
-    listing::draw(frame, list, show, &columns, rows.collect(), state.current())
+    listing::draw(frame, list, scene, &columns, rows.collect(), state.current())
 }
 
 /// How the faults of a process were handled.
-fn handled(show: &Show<'_>, calls: &Calls, width: usize) -> Vec<Line<'static>> {
+fn handled(scene: &Scene<'_>, calls: &Calls, width: usize) -> Vec<Line<'static>> {
     let of = |n: u64, what: &str| (n > 0).then(|| format!("{} {what}", grouped(n)));
     let join = |parts: &[Option<String>]| parts.iter().flatten().cloned().collect::<Vec<_>>().join(", ");
     let [vma, fell_back, mmap, unknown] = calls.under;
@@ -205,11 +210,11 @@ fn handled(show: &Show<'_>, calls: &Calls, width: usize) -> Vec<Line<'static>> {
     let returned = if returned.is_empty() { returned } else { format!("; returned {returned}") };
     let [p50, p99, max] = [0.5, 0.99, 1.0].map(|q| duration(calls.took.quantile(q)));
     let text = format!("handle_mm_fault(): {locks}{returned}; took p50 {p50}, p99 {p99}, max {max}");
-    wrap(&text, width.max(8)).into_iter().map(|l| Line::from(show.span(l, Tone::Plain))).collect()
+    wrap(&text, width.max(8)).into_iter().map(|l| Line::from(scene.span(l, Tone::Plain))).collect()
 }
 
 /// The regions that anything happened in, side by side, with a row for each thing that did.
-fn strip(show: &Show<'_>, pid: u32, regions: &[(u64, Region)], kept: Coverage, width: u16) -> Vec<Line<'static>> {
+fn strip(scene: &Scene<'_>, pid: u32, regions: &[(u64, Region)], kept: Coverage, width: u16) -> Vec<Line<'static>> {
     const LABEL: usize = 12;
     let room = usize::from(width).saturating_sub(LABEL).max(1);
     let per = regions.len().div_ceil(room).max(1);
@@ -226,10 +231,10 @@ fn strip(show: &Show<'_>, pid: u32, regions: &[(u64, Region)], kept: Coverage, w
             Some(if adjoins { '─' } else { '┊' })
         })
         .collect();
-    let context = show.engine.context();
+    let context = scene.engine.context();
     let cell = if per == 1 { "2 MiB".to_owned() } else { format!("{per} regions of 2 MiB") };
     let head = format!("pid {pid}: {} regions touched, {cell} to a character, ┊ a hole before it", regions.len());
-    let mut lines = vec![Line::from(show.span(head, Tone::Dim))];
+    let mut lines = vec![Line::from(scene.span(head, Tone::Dim))];
     let (mut none, mut shown) = (Vec::new(), Vec::new());
     for (column, of) in COUNTED.iter().filter(|(column, _)| column.is_observable(context)) {
         let (label, values) = (column.name, sums(*of));
@@ -238,9 +243,9 @@ fn strip(show: &Show<'_>, pid: u32, regions: &[(u64, Region)], kept: Coverage, w
             continue;
         }
         shown.push(label);
-        lines.push(Line::from(show.span(format!("{label:<LABEL$}{}", bars(&values)), Tone::Plain)));
+        lines.push(Line::from(scene.span(format!("{label:<LABEL$}{}", bars(&values)), Tone::Plain)));
     }
-    lines.push(Line::from(show.span(format!("{:<LABEL$}{holes}", ""), Tone::Dim)));
+    lines.push(Line::from(scene.span(format!("{:<LABEL$}{holes}", ""), Tone::Dim)));
     let mut notes: Vec<String> = kept
         .text("faults are in the regions shown")
         .map(|text| format!("{text}: others made room"))
@@ -258,8 +263,8 @@ fn strip(show: &Show<'_>, pid: u32, regions: &[(u64, Region)], kept: Coverage, w
             notes.push(format!("{label}: {means}"));
         }
     }
-    notes.extend(unseen(show));
+    notes.extend(unseen(scene));
     let notes = notes.join("; ");
-    lines.extend(wrap(&notes, usize::from(width).max(8)).into_iter().map(|l| Line::from(show.span(l, Tone::Dim))));
+    lines.extend(wrap(&notes, usize::from(width).max(8)).into_iter().map(|l| Line::from(scene.span(l, Tone::Dim))));
     lines
 }

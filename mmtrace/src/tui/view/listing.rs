@@ -1,6 +1,5 @@
 //! A list of rows: sorted, filtered, scrolled, one of them selected.
 
-use mmtrace_common::{Column as Carried, Kind};
 use mmtrace_model::{context::Context, untrusted::clean};
 use ratatui::{
     Frame,
@@ -9,66 +8,8 @@ use ratatui::{
     widgets::{Cell as Drawable, Row as DrawableRow, Table, TableState},
 };
 
-use super::{Drawn, Show, Tone};
-use crate::tui::{layout::View, state::Rows};
-
-/// A column.
-#[derive(Clone, Copy, Debug)]
-pub struct Column {
-    /// At its head, and in layouts.
-    pub name: &'static str,
-    /// In characters; 0: what is left.
-    pub width: u16,
-    /// What it takes at least, if it takes what is left.
-    pub least: u16,
-    /// Numbers are aligned to the right.
-    pub right: bool,
-    /// It is not shown where none of these is recorded; of nothing, it always is.
-    pub needs: &'static [Kind],
-    /// Nor where none of these carries this column of the capture.
-    pub carries: Option<Carried>,
-}
-
-impl Column {
-    /// Only where one of these is recorded.
-    #[must_use]
-    pub const fn of(self, needs: &'static [Kind]) -> Self {
-        Self { needs, ..self }
-    }
-
-    /// Only where one of them carries this column of the capture.
-    #[must_use]
-    pub const fn carrying(self, carried: Carried) -> Self {
-        Self { carries: Some(carried), ..self }
-    }
-
-    /// Whether there is anything to show in it.
-    pub(super) fn is_observable(&self, context: &Context) -> bool {
-        let carries = |kind: Kind| match self.carries {
-            Some(column) => context.carries(kind, column),
-            None => context.has(kind),
-        };
-        self.needs.is_empty() || self.needs.iter().any(|kind| carries(*kind))
-    }
-}
-
-/// A column of text.
-#[must_use]
-pub const fn left(name: &'static str, width: u16) -> Column {
-    Column { name, width, least: 16, right: false, needs: &[], carries: None }
-}
-
-/// A column of numbers.
-#[must_use]
-pub const fn right(name: &'static str, width: u16) -> Column {
-    Column { name, width, least: width, right: true, needs: &[], carries: None }
-}
-
-/// A column of text that takes what is left, and so much at least.
-#[must_use]
-pub const fn rest(name: &'static str, least: u16) -> Column {
-    Column { name, width: 0, least, right: false, needs: &[], carries: None }
-}
+use super::scene::Scene;
+use crate::tui::{column::Column, drawn::Drawn, layout::View, state::Rows, tone::Tone};
 
 /// A cell: what is shown, what it is sorted by, how it is to be understood.
 #[derive(Clone, Debug, Default)]
@@ -205,20 +146,25 @@ pub fn visible(area: Rect, rows: usize, how: &Rows) -> std::ops::Range<usize> {
     first..first.saturating_add(page)
 }
 
+/// Whether two lists have the same columns.
+fn same(columns: &[Column], others: &[Column]) -> bool {
+    columns.iter().map(|c| c.name).eq(others.iter().map(|c| c.name))
+}
+
 /// Draws a list.
 pub fn draw(
     frame: &mut Frame<'_>,
     area: Rect,
-    show: &Show<'_>,
+    scene: &Scene<'_>,
     columns: &[Column],
     rows: Vec<Row>,
     how: &Rows,
 ) -> Drawn {
-    let layout = show.layout.view(show.view);
+    let layout = scene.layout.view(scene.view);
     // A list inside a view is not what the layout speaks of.
     let inner = View::default();
-    let layout = if layout.is_about(columns) { layout } else { &inner };
-    let order = ordered(columns, layout, show.engine.context());
+    let layout = if same(columns, scene.columns) { layout } else { &inner };
+    let order = ordered(columns, layout, scene.engine.context());
     let by = how.sort.and_then(|c| order.get(c)).copied();
     let rows = arrange(rows, how, by);
     let page = usize::from(area.height.saturating_sub(1));
@@ -242,7 +188,7 @@ pub fn draw(
         DrawableRow::new(cells.map(|(cell, c)| {
             let width = if c.width == 0 { left_over } else { usize::from(c.width) };
             let (mark, tone) = layout.judge(c.name, cell.order).unwrap_or(("", cell.tone));
-            Drawable::new(fit(cell, mark, c.right, width)).style(show.style(tone))
+            Drawable::new(fit(cell, mark, c.right, width)).style(scene.style(tone))
         }))
     });
     let head = kept.iter().map(|i| {
@@ -261,7 +207,7 @@ pub fn draw(
         width => Constraint::Length(width),
     });
     let table = Table::new(visible.collect::<Vec<_>>(), widths)
-        .header(DrawableRow::new(head).style(show.style(Tone::Strong)))
+        .header(DrawableRow::new(head).style(scene.style(Tone::Strong)))
         .row_highlight_style(ratatui::style::Style::new().add_modifier(Modifier::REVERSED))
         .column_spacing(1);
     let mut state = TableState::new();
@@ -272,7 +218,7 @@ pub fn draw(
     if rows.is_empty() && area.height > 1 {
         let text = if how.filter.is_empty() { "nothing yet" } else { "no row has this text (Esc shows all)" };
         let below = Rect { y: area.y + 1, height: 1, ..area };
-        frame.render_widget(show.span(text, Tone::Dim), below);
+        frame.render_widget(scene.span(text, Tone::Dim), below);
     }
     drawn
 }
@@ -310,6 +256,7 @@ fn rounded(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tui::column::{rest, right};
 
     const COLUMNS: &[Column] = &[right("pid", 7), right("a", 9), right("b", 9), rest("now", 20)];
 

@@ -10,11 +10,16 @@ use mmtrace_model::{
 use ratatui::{Frame, layout::Rect, text::Line};
 
 use super::{
-    Drawn, Show, Tone, above_note,
-    listing::{self, Cell, Column, Row, left, rest, right},
-    note, text,
+    listing::{self, Cell, Row},
+    scene::Scene,
+    text::{above_note, note, text},
 };
-use crate::tui::state::State;
+use crate::tui::{
+    column::{Column, left, rest, right},
+    drawn::Drawn,
+    state::State,
+    tone::Tone,
+};
 
 /// What shows locks of VMAs.
 const VMA_LOCKS: &[Kind] = &[Kind::LockVmaUnderRcu, Kind::VmaStartWriteReturn];
@@ -39,28 +44,28 @@ pub const COLUMNS: &[Column] = &[
 ];
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
-    let Some(stats) = show.engine.stats() else { return Drawn::default() };
+pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
+    let Some(stats) = scene.engine.stats() else { return Drawn::default() };
     let how = state.current();
-    let nows = show.engine.model().map(Now::all).unwrap_or_default();
+    let nows = scene.engine.model().map(Now::all).unwrap_or_default();
     let nobody = Now::default();
     let now_of = |mm: u64| nows.get(&mm).unwrap_or(&nobody);
     if let Some((mm, lock)) = how.inside.and_then(|key| Some((key & !1, stats.locks.get(key & !1)?))) {
-        return text(frame, [(area, inside(show, mm, lock, now_of(mm), usize::from(area.width)))], state);
+        return text(frame, [(area, inside(scene, mm, lock, now_of(mm), usize::from(area.width)))], state);
     }
-    let context = show.engine.context();
+    let context = scene.engine.context();
     let seen = context.has(Kind::AcquireReturned);
     if !seen && stats.locks.iter().next().is_none() {
-        return note(frame, area, show, unseen(context).unwrap_or_default(), state);
+        return note(frame, area, scene, unseen(context).unwrap_or_default(), state);
     }
     let kept = stats.locks.kept().text("acquisitions: mms that were quiet for longest made room");
     let note = [unseen(context).map(str::to_owned), kept.map(|text| format!("mmap_locks here: {text}"))];
     let note = note.into_iter().flatten().collect::<Vec<_>>().join("; ");
-    let area = above_note(frame, area, show, Some(note.as_str()).filter(|note| !note.is_empty()));
+    let area = above_note(frame, area, scene, Some(note.as_str()).filter(|note| !note.is_empty()));
     let mut locks: Vec<_> = stats.locks.iter().collect();
     let acquired = |lock: &MmLock| lock.acquired() + lock.vmas.as_ref().map_or(0, |vmas| vmas.acquired());
     locks.sort_by_key(|(mm, lock)| (std::cmp::Reverse(acquired(lock)), *mm));
-    let now = show.engine.span().map_or(0, |s| s.1);
+    let now = scene.engine.span().map_or(0, |s| s.1);
     let rows = locks.into_iter().flat_map(|(mm, lock)| {
         let mmap = Row { key: mm, cells: mmap_lock(mm, lock, now_of(mm), now) };
         // mms are aligned: the lowest bit is free to tell the two rows apart.
@@ -68,7 +73,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
         let vmas = vmas.map(|v| Row { key: mm | 1, cells: vma_locks(mm, lock.tgid, v, now, context) });
         [seen.then_some(mmap), vmas]
     });
-    listing::draw(frame, area, show, COLUMNS, rows.flatten().collect(), how)
+    listing::draw(frame, area, scene, COLUMNS, rows.flatten().collect(), how)
 }
 
 /// What cannot be seen of the locks, and why.
@@ -170,10 +175,10 @@ fn vmas_now(vmas: &VmaLocks, now: u64) -> String {
 }
 
 /// One mm: its mmap_lock, and below it the locks of its VMAs.
-fn inside(show: &Show<'_>, mm: u64, lock: &MmLock, held: &Now, width: usize) -> Vec<Line<'static>> {
-    let context = show.engine.context();
-    let now = show.engine.span().map_or(0, |s| s.1);
-    let strong = |text: String| Line::from(show.span(text, Tone::Strong));
+fn inside(scene: &Scene<'_>, mm: u64, lock: &MmLock, held: &Now, width: usize) -> Vec<Line<'static>> {
+    let context = scene.engine.context();
+    let now = scene.engine.span().map_or(0, |s| s.1);
+    let strong = |text: String| Line::from(scene.span(text, Tone::Strong));
     let distribution = |(name, d): (&str, &Durations)| {
         let at = |q: f64| if d.count() == 0 { "-".to_owned() } else { duration(d.quantile(q)) };
         let (p50, p90, p99, max) = (at(0.5), at(0.9), at(0.99), at(1.0));
@@ -195,11 +200,11 @@ fn inside(show: &Show<'_>, mm: u64, lock: &MmLock, held: &Now, width: usize) -> 
         };
         if tasks.is_empty() {
             return vec![Line::from(vec![
-                show.span(format!("{title}: "), Tone::Strong),
-                show.span("nobody", Tone::Dim),
+                scene.span(format!("{title}: "), Tone::Strong),
+                scene.span("nobody", Tone::Dim),
             ])];
         }
-        [Line::from(show.span(title.to_owned(), Tone::Strong))].into_iter().chain(tasks.iter().map(who)).collect()
+        [Line::from(scene.span(title.to_owned(), Tone::Strong))].into_iter().chain(tasks.iter().map(who)).collect()
     };
     let mut lines = vec![strong(format!("mmap_lock of pid {}, mm {mm:#x}", lock.tgid))];
     let ([holds_r, holds_w], [waits_r, waits_w]) = (lock.holds_measured(held), lock.waits_measured());
@@ -212,14 +217,14 @@ fn inside(show: &Show<'_>, mm: u64, lock: &MmLock, held: &Now, width: usize) -> 
     for (row, coverage, what) in measured {
         lines.push(distribution(row));
         let part = coverage.text(what).map(|text| format!("    {text}"));
-        lines.extend(part.map(|text| Line::from(show.span(text, Tone::Doubt))));
+        lines.extend(part.map(|text| Line::from(scene.span(text, Tone::Doubt))));
     }
     let refused = grouped(lock.failed);
     lines.push(Line::from(format!("  {:<15} {refused:>9}  trylocks that failed, waits that were killed", "refused")));
     lines.extend(longest(lock.holds.longest));
     if lock.doubt {
         let text = "who holds it is known again from the next write acquisition on: events are missing";
-        lines.extend(wrap(text, width.max(10)).into_iter().map(|line| Line::from(show.span(line, Tone::Doubt))));
+        lines.extend(wrap(text, width.max(10)).into_iter().map(|line| Line::from(scene.span(line, Tone::Doubt))));
     }
     lines.extend(tasks("holds it now", &held.holders));
     lines.extend(tasks("waits for it", &held.waiting));
@@ -256,7 +261,7 @@ fn inside(show: &Show<'_>, mm: u64, lock: &MmLock, held: &Now, width: usize) -> 
     }
     if let Some(word) = unseen(context) {
         lines.push(Line::default());
-        lines.extend(wrap(word, width.max(10)).into_iter().map(|line| Line::from(show.span(line, Tone::Dim))));
+        lines.extend(wrap(word, width.max(10)).into_iter().map(|line| Line::from(scene.span(line, Tone::Dim))));
     }
     lines
 }

@@ -1,25 +1,25 @@
 //! The views. Each draws what it is given, and keeps nothing.
 
-use mmtrace_common::SPECS;
-use mmtrace_model::{
-    replay::Engine,
-    report::grouped,
-    untrusted::{escaped, is_harmful},
-};
+use mmtrace_model::{report::grouped, untrusted::is_harmful};
 use ratatui::{
     Frame,
     buffer::Buffer,
     layout::{Constraint, Layout, Rect},
-    style::{Color, Modifier, Style},
+    style::Modifier,
     text::{Line, Span},
     widgets::{Block, Borders, Clear, Paragraph, Wrap},
 };
 
 use super::{
+    column::Column,
+    drawn::Drawn,
     input::{meant, offers},
-    layout::Layout as Plan,
     state::{Asked, State},
+    tone::Tone,
 };
+pub use scene::{Place, Scene};
+use text::short;
+pub use text::{bars, seconds};
 
 pub mod events;
 pub mod faults;
@@ -27,169 +27,37 @@ pub mod listing;
 pub mod locks;
 pub mod overview;
 pub mod rules;
+mod scene;
+mod text;
 pub mod walker;
 pub mod work;
 
-/// Where the stream is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Place {
-    /// The kernel, now.
-    Live,
-    /// The kernel, a while ago: the view stands still, the recording does not.
-    Paused {
-        /// Nanoseconds since.
-        behind: u64,
-        /// Nanoseconds from the beginning of what is kept.
-        at: u64,
-        /// Nanoseconds that are kept.
-        of: u64,
-    },
-    /// A capture.
-    Capture {
-        /// It goes on by itself.
-        playing: bool,
-        /// So many times as fast as it was.
-        speed: f64,
-        /// Nanoseconds from its beginning.
-        at: u64,
-        /// Nanoseconds that it lasts, where that is known.
-        of: Option<u64>,
-    },
-}
-
-/// What a view is given.
-#[derive(Clone, Copy, Debug)]
-pub struct Show<'a> {
-    /// Model, verdicts and statistics.
-    pub engine: &'a Engine,
-    /// Where in the stream.
-    pub place: Place,
-    /// Colours may be used.
-    pub colour: bool,
-    /// Which views there are.
-    pub layout: &'a Plan,
-    /// Which of them is drawn; [`draw`] sees to that.
-    pub view: usize,
-}
-
-/// What was drawn, for those who move about in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drawn {
-    /// Rows there are.
-    pub rows: usize,
-    /// Columns they have.
-    pub columns: usize,
-    /// Rows that fit.
-    pub page: usize,
-    /// Key of the selected row.
-    pub key: Option<u64>,
-    /// The column that the rows are sorted by.
-    pub sorted: Option<&'static str>,
-    /// What the selected row names.
-    pub jump: Option<Jump>,
-    /// The bar that shows where in the whole one is.
-    pub bar: Option<Rect>,
-    /// So many lines the help can be scrolled by.
-    pub help: usize,
-}
-
-/// Where Enter goes from a row that names something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Jump {
-    /// The view.
-    pub view: usize,
-    /// What in it.
-    pub goal: Goal,
-}
-
-/// What is looked for in another view.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Goal {
-    /// The row with this key is looked into.
-    Inside(u64),
-    /// Only rows with this value in a column of the capture.
-    Filter(&'static str, u64),
-}
-
-/// How something is to be understood.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tone {
-    /// As it is.
-    #[default]
-    Plain,
-    /// As it should be.
-    Good,
-    /// Wrong, lost.
-    Bad,
-    /// Not known.
-    Doubt,
-    /// Beside the point.
-    Dim,
-    /// A heading.
-    Strong,
-}
-
-impl<'a> Show<'a> {
-    /// Without colours, of the first view.
-    #[must_use]
-    pub const fn new(engine: &'a Engine, place: Place, layout: &'a Plan) -> Self {
-        Self { engine, place, colour: false, layout, view: 0 }
-    }
-
-    /// Whether any kernel function is recorded; else there are tracepoints only.
-    #[must_use]
-    pub fn has_functions(&self) -> bool {
-        let context = self.engine.context();
-        SPECS.iter().any(|s| s.site.at.is_function() && context.has(s.kind))
-    }
-
-    /// The style of a tone. Without colours, what is wrong is reversed.
-    #[must_use]
-    pub fn style(&self, tone: Tone) -> Style {
-        let plain = Style::new();
-        match (tone, self.colour) {
-            (Tone::Plain, _) | (Tone::Good | Tone::Doubt, false) => plain,
-            (Tone::Good, true) => plain.fg(Color::Green),
-            (Tone::Bad, true) => plain.fg(Color::Red).add_modifier(Modifier::BOLD),
-            (Tone::Bad, false) => plain.add_modifier(Modifier::REVERSED),
-            (Tone::Doubt, true) => plain.fg(Color::Yellow),
-            (Tone::Dim, _) => plain.add_modifier(Modifier::DIM),
-            (Tone::Strong, _) => plain.add_modifier(Modifier::BOLD),
-        }
-    }
-
-    /// Text in a tone.
-    pub fn span(&self, text: impl Into<String>, tone: Tone) -> Span<'static> {
-        Span::styled(escaped(&text.into()).into_owned(), self.style(tone))
-    }
-}
-
-/// What a view can show.
-pub struct Kind {
+/// A kind of view.
+pub struct ViewKind {
     /// In layouts.
     pub name: &'static str,
     /// The columns of its list.
-    pub columns: &'static [listing::Column],
-    draw: fn(&mut Frame<'_>, Rect, &Show<'_>, &State) -> Drawn,
+    pub columns: &'static [Column],
+    draw: fn(&mut Frame<'_>, Rect, &Scene<'_>, &State) -> Drawn,
 }
 
-/// Everything that a view can show.
-pub const KINDS: [Kind; 7] = [
-    Kind { name: "overview", columns: &[], draw: overview::draw },
-    Kind { name: "locks", columns: locks::COLUMNS, draw: locks::draw },
-    Kind { name: "faults", columns: faults::COLUMNS, draw: faults::draw },
-    Kind { name: "collapse", columns: work::COLUMNS, draw: work::draw },
-    Kind { name: "walker", columns: &[], draw: walker::draw },
-    Kind { name: "rules", columns: rules::COLUMNS, draw: rules::draw },
-    Kind { name: "events", columns: events::COLUMNS, draw: events::draw },
+/// Every kind of view.
+pub const KINDS: [ViewKind; 7] = [
+    ViewKind { name: "overview", columns: &[], draw: overview::draw },
+    ViewKind { name: "locks", columns: locks::COLUMNS, draw: locks::draw },
+    ViewKind { name: "faults", columns: faults::COLUMNS, draw: faults::draw },
+    ViewKind { name: "collapse", columns: work::COLUMNS, draw: work::draw },
+    ViewKind { name: "walker", columns: &[], draw: walker::draw },
+    ViewKind { name: "rules", columns: rules::COLUMNS, draw: rules::draw },
+    ViewKind { name: "events", columns: events::COLUMNS, draw: events::draw },
 ];
 
 /// Smallest size that anything can be read in.
 const LEAST: (u16, u16) = (30, 8);
 
 /// Draws everything.
-pub fn draw(frame: &mut Frame<'_>, show: &Show<'_>, state: &State) -> Drawn {
-    let drawn = compose(frame, show, state);
+pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>, state: &State) -> Drawn {
+    let drawn = compose(frame, scene, state);
     screen(frame.buffer_mut());
     drawn
 }
@@ -203,15 +71,16 @@ fn screen(buffer: &mut Buffer) {
     }
 }
 
-fn compose(frame: &mut Frame<'_>, show: &Show<'_>, state: &State) -> Drawn {
+fn compose(frame: &mut Frame<'_>, scene: &Scene<'_>, state: &State) -> Drawn {
     let area = frame.area();
     if area.width < LEAST.0 || area.height < LEAST.1 {
         let text = format!("too small: {}x{} at least", LEAST.0, LEAST.1);
         frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
         return Drawn::default();
     }
-    let show = &Show { view: state.view, ..*show };
-    let whole = whole(show.place).filter(|_| area.height >= WITH_BAR);
+    let kind = KINDS.iter().find(|kind| kind.name == scene.layout.view(state.view).shows);
+    let scene = &Scene { view: state.view, columns: kind.map_or(&[], |kind| kind.columns), ..*scene };
+    let whole = whole(scene.place).filter(|_| area.height >= WITH_BAR);
     let [head, tabs, body, bar, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
@@ -220,24 +89,23 @@ fn compose(frame: &mut Frame<'_>, show: &Show<'_>, state: &State) -> Drawn {
         Constraint::Length(1),
     ])
     .areas(area);
-    frame.render_widget(header(show, area.width), head);
-    frame.render_widget(tab_row(show, state, area.width), tabs);
-    let view = show.layout.view(state.view);
+    frame.render_widget(header(scene, area.width), head);
+    frame.render_widget(tab_row(scene, state, area.width), tabs);
+    let view = scene.layout.view(state.view);
     let [title, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(1)]).areas(body);
     let explains = listing::cut(&view.explains, usize::from(area.width));
-    frame.render_widget(Line::from(show.span(explains, Tone::Dim)), title);
-    let kind = KINDS.iter().find(|kind| kind.name == view.shows);
-    let mut drawn = kind.map_or_else(Drawn::default, |kind| (kind.draw)(frame, body, show, state));
+    frame.render_widget(Line::from(scene.span(explains, Tone::Dim)), title);
+    let mut drawn = kind.map_or_else(Drawn::default, |kind| (kind.draw)(frame, body, scene, state));
     if let Some(part) = whole {
-        frame.render_widget(position(show, part, bar.width), bar);
+        frame.render_widget(position(scene, part, bar.width), bar);
         drawn.bar = Some(bar);
     }
-    frame.render_widget(footer(show, state, &drawn, area.width), foot);
+    frame.render_widget(footer(scene, state, &drawn, area.width), foot);
     if state.prompt.as_ref().is_some_and(|p| p.what == Asked::Command) {
-        palette(frame, area, show, state);
+        palette(frame, area, scene, state);
     }
     if let Some(scrolled) = state.help {
-        drawn.help = help(frame, area, show, scrolled);
+        drawn.help = help(frame, area, scene, scrolled);
     }
     drawn
 }
@@ -256,19 +124,19 @@ fn whole(place: Place) -> Option<f64> {
 }
 
 /// Where one is, as a bar to click on.
-fn position(show: &Show<'_>, part: f64, width: u16) -> Line<'static> {
+fn position(scene: &Scene<'_>, part: f64, width: u16) -> Line<'static> {
     let width = usize::from(width);
     let at = ((width.saturating_sub(1)) as f64 * part).round() as usize;
     Line::from(vec![
-        show.span("━".repeat(at), Tone::Plain),
-        show.span("┃", Tone::Strong),
-        show.span("─".repeat(width.saturating_sub(at + 1)), Tone::Dim),
+        scene.span("━".repeat(at), Tone::Plain),
+        scene.span("┃", Tone::Strong),
+        scene.span("─".repeat(width.saturating_sub(at + 1)), Tone::Dim),
     ])
 }
 
 /// Place, what is wrong, what is missing. What there is no room for is left out: half a number is a wrong one.
-fn header(show: &Show<'_>, width: u16) -> Line<'static> {
-    let (place, tone) = match show.place {
+fn header(scene: &Scene<'_>, width: u16) -> Line<'static> {
+    let (place, tone) = match scene.place {
         Place::Live => ("LIVE".to_owned(), Tone::Good),
         Place::Paused { behind, .. } => (format!("PAUSED {} ago", seconds(behind)), Tone::Doubt),
         Place::Capture { playing, speed, at, of } => {
@@ -277,7 +145,7 @@ fn header(show: &Show<'_>, width: u16) -> Line<'static> {
             (format!("{state} {}{of}", short(at)), if playing { Tone::Good } else { Tone::Doubt })
         }
     };
-    let engine = show.engine;
+    let engine = scene.engine;
     let mut parts = vec![(place, tone)];
     let violated = engine.sink().map_or(0, |sink| sink.counts()[1]);
     if violated > 0 {
@@ -293,13 +161,13 @@ fn header(show: &Show<'_>, width: u16) -> Line<'static> {
     parts.push((format!("{} events", grouped(engine.total())), Tone::Plain));
     let width = usize::from(width);
     let name = if width >= 60 { "mmtrace " } else { "" };
-    let (mut spans, mut used) = (vec![show.span(name, Tone::Strong)], name.len());
+    let (mut spans, mut used) = (vec![scene.span(name, Tone::Strong)], name.len());
     let mut add = |text: String, tone| {
         let between = if used == name.len() { "" } else { "  " };
         let more = between.len() + text.chars().count();
         if used + more <= width {
             used += more;
-            spans.extend([show.span(between, Tone::Plain), show.span(text, tone)]);
+            spans.extend([scene.span(between, Tone::Plain), scene.span(text, tone)]);
         }
         used
     };
@@ -312,14 +180,14 @@ fn header(show: &Show<'_>, width: u16) -> Line<'static> {
     Line::from(spans)
 }
 
-fn tab_row(show: &Show<'_>, state: &State, width: u16) -> Line<'static> {
-    let whole: usize = show.layout.views.iter().map(|view| view.name.chars().count() + 5).sum();
+fn tab_row(scene: &Scene<'_>, state: &State, width: u16) -> Line<'static> {
+    let whole: usize = scene.layout.views.iter().map(|view| view.name.chars().count() + 5).sum();
     // Where there is no room for all names, the numbers do.
     let short = whole > usize::from(width) + 1;
-    let spans = show.layout.views.iter().enumerate().flat_map(|(i, view)| {
+    let spans = scene.layout.views.iter().enumerate().flat_map(|(i, view)| {
         let chosen = i == state.view;
         let style =
-            if chosen { show.style(Tone::Strong).add_modifier(Modifier::REVERSED) } else { show.style(Tone::Plain) };
+            if chosen { scene.style(Tone::Strong).add_modifier(Modifier::REVERSED) } else { scene.style(Tone::Plain) };
         // Without reverse video there are the brackets.
         let text = match (chosen, short) {
             (true, _) => format!("[{} {}]", i + 1, view.name),
@@ -331,16 +199,16 @@ fn tab_row(show: &Show<'_>, state: &State, width: u16) -> Line<'static> {
     Line::from(spans.collect::<Vec<_>>())
 }
 
-fn footer(show: &Show<'_>, state: &State, drawn: &Drawn, width: u16) -> Line<'static> {
+fn footer(scene: &Scene<'_>, state: &State, drawn: &Drawn, width: u16) -> Line<'static> {
     let width = usize::from(width);
     if let Some(prompt) = &state.prompt {
         // The end is where one types.
         let text = format!("{}{}_", prompt.what.mark(), prompt.text);
         let from = text.chars().count().saturating_sub(width);
-        return Line::from(show.span(text.chars().skip(from).collect::<String>(), Tone::Strong));
+        return Line::from(scene.span(text.chars().skip(from).collect::<String>(), Tone::Strong));
     }
     if let Some(message) = &state.message {
-        return Line::from(show.span(listing::cut(message, width), Tone::Doubt));
+        return Line::from(scene.span(listing::cut(message, width), Tone::Doubt));
     }
     // That there is more than can be seen.
     let at = state.current().selected.min(drawn.rows.saturating_sub(1));
@@ -366,7 +234,7 @@ fn footer(show: &Show<'_>, state: &State, drawn: &Drawn, width: u16) -> Line<'st
             text = text + hint + "  ";
         }
     }
-    Line::from(show.span(format!("{:<room$}{place}", listing::cut(text.trim_end(), room)), Tone::Dim))
+    Line::from(scene.span(format!("{:<room$}{place}", listing::cut(text.trim_end(), room)), Tone::Dim))
 }
 
 /// Widest box that is laid over a view.
@@ -383,22 +251,22 @@ fn framed(frame: &mut Frame<'_>, area: Rect, title: &str, lines: Vec<Line<'_>>, 
 }
 
 /// The actions that the text typed so far means.
-fn palette(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) {
+fn palette(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) {
     let Some(prompt) = &state.prompt else { return };
     // Beside the mark, the name and the keys, in a frame.
     let room = usize::from(BOX.min(area.width)).saturating_sub(33);
-    let lines: Vec<Line<'_>> = meant(show.layout, &prompt.text)
+    let lines: Vec<Line<'_>> = meant(scene.layout, &prompt.text)
         .into_iter()
         .enumerate()
         .map(|(i, offer)| {
             let chosen = i == prompt.chosen;
             let mark = if chosen { "> " } else { "  " };
             let line = Line::from(vec![
-                show.span(format!("{mark}{:<20}", offer.name), Tone::Strong),
-                show.span(format!("{:<9}", offer.keys), Tone::Plain),
-                show.span(listing::cut(offer.help, room), Tone::Dim),
+                scene.span(format!("{mark}{:<20}", offer.name), Tone::Strong),
+                scene.span(format!("{:<9}", offer.keys), Tone::Plain),
+                scene.span(listing::cut(offer.help, room), Tone::Dim),
             ]);
-            if chosen { line.style(show.style(Tone::Plain).add_modifier(Modifier::REVERSED)) } else { line }
+            if chosen { line.style(scene.style(Tone::Plain).add_modifier(Modifier::REVERSED)) } else { line }
         })
         .collect();
     let above = Rect { height: area.height.saturating_sub(1), ..area };
@@ -408,16 +276,16 @@ fn palette(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) {
 }
 
 /// The keys. Returns by how many lines they can be scrolled.
-fn help(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, scrolled: usize) -> usize {
+fn help(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, scrolled: usize) -> usize {
     // Beside the keys and the name, in a frame.
     let width = usize::from(BOX.min(area.width)).saturating_sub(31);
-    let lines: Vec<Line<'_>> = offers(show.layout)
+    let lines: Vec<Line<'_>> = offers(scene.layout)
         .into_iter()
         .map(|offer| {
             Line::from(vec![
-                show.span(format!("{:<9}", offer.keys), Tone::Strong),
-                show.span(format!("{:<20}", offer.name), Tone::Plain),
-                show.span(listing::cut(offer.help, width), Tone::Dim),
+                scene.span(format!("{:<9}", offer.keys), Tone::Strong),
+                scene.span(format!("{:<20}", offer.name), Tone::Plain),
+                scene.span(listing::cut(offer.help, width), Tone::Dim),
             ])
         })
         .collect();
@@ -426,54 +294,4 @@ fn help(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, scrolled: usize) -> 
     let title = if hidden > 0 { " keys; j and k scroll, others close " } else { " keys; any of them closes this " };
     framed(frame, area, title, lines, scrolled.min(hidden));
     hidden
-}
-
-/// Draws lines side by side, all scrolled alike: a text has a row for every line that it can be scrolled to.
-fn text<const N: usize>(frame: &mut Frame<'_>, columns: [(Rect, Vec<Line<'static>>); N], state: &State) -> Drawn {
-    let page = columns.iter().map(|(area, _)| usize::from(area.height)).max().unwrap_or(0);
-    let longest = columns.iter().map(|(_, lines)| lines.len()).max().unwrap_or(0);
-    let hidden = if page == 0 { 0 } else { longest.saturating_sub(page) };
-    let scrolled = state.current().selected.min(hidden);
-    for (area, lines) in columns {
-        frame.render_widget(Paragraph::new(lines).scroll((scrolled as u16, 0)), area);
-    }
-    Drawn { rows: hidden + 1, page, ..Drawn::default() }
-}
-
-/// A text in place of a view.
-fn note(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, what: &str, state: &State) -> Drawn {
-    let lines = mmtrace_model::report::wrap(what, usize::from(area.width).max(8)).into_iter();
-    text(frame, [(area, lines.map(|line| Line::from(show.span(line, Tone::Plain))).collect())], state)
-}
-
-/// Writes a note below, if there is one and room for it; what is left above it.
-fn above_note(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, note: Option<&str>) -> Rect {
-    /// Least height at which a line can be spared.
-    const SPARE: u16 = 7;
-    let Some(note) = note.filter(|_| area.height >= SPARE) else { return area };
-    let [above, below] = Layout::vertical([Constraint::Min(1), Constraint::Length(1)]).areas(area);
-    let note = listing::cut(note, usize::from(area.width));
-    frame.render_widget(Line::from(show.span(note, Tone::Dim)), below);
-    above
-}
-
-/// Seconds, with as many digits as matter.
-fn short(ns: u64) -> String {
-    let s = ns as f64 / 1e9;
-    if s < 10.0 { format!("{s:.2}s") } else { format!("{s:.1}s") }
-}
-
-/// Seconds with three digits.
-#[must_use]
-pub fn seconds(ns: u64) -> String {
-    format!("{:.3} s", ns as f64 / 1e9)
-}
-
-/// Values as a row of bars, each as high as its part of the largest.
-#[must_use]
-pub fn bars(values: &[u64]) -> String {
-    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let max = values.iter().copied().max().unwrap_or(0).max(1);
-    let bar = |v: &u64| if *v == 0 { ' ' } else { BARS[((v * 7).div_ceil(max) as usize).min(7)] };
-    values.iter().map(bar).collect()
 }

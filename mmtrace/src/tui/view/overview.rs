@@ -16,8 +16,13 @@ use ratatui::{
     widgets::Paragraph,
 };
 
-use super::{Drawn, Show, Tone, bars, faults::has_faults, listing::cut, text};
-use crate::tui::state::State;
+use super::{
+    faults::has_faults,
+    listing::cut,
+    scene::Scene,
+    text::{bars, text},
+};
+use crate::tui::{drawn::Drawn, state::State, tone::Tone};
 
 /// A part of the overview.
 pub struct Panel {
@@ -25,7 +30,7 @@ pub struct Panel {
     pub name: &'static str,
     /// It takes the whole width.
     wide: bool,
-    lines: fn(&Show<'_>, Rect) -> Vec<Line<'static>>,
+    lines: fn(&Scene<'_>, Rect) -> Vec<Line<'static>>,
 }
 
 /// Every part.
@@ -53,8 +58,8 @@ const NOT_HERE: &str = "not observable here";
 const LOCKS: usize = 4;
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
-    let names = &show.layout.view(show.view).panels;
+pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
+    let names = &scene.layout.view(scene.view).panels;
     let chosen: Vec<&Panel> = if names.is_empty() {
         PANELS.iter().collect()
     } else {
@@ -67,7 +72,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
         top
     };
     for panel in chosen.iter().filter(|p| p.wide) {
-        let lines = (panel.lines)(show, area);
+        let lines = (panel.lines)(scene, area);
         let place = take(lines.len() + usize::from(area.height >= ROOMY));
         frame.render_widget(Paragraph::new(lines), place);
     }
@@ -81,7 +86,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     let mut columns: [Vec<Line<'_>>; 2] = Default::default();
     for panel in narrow {
         let to = usize::from(other.width > 0 && columns[1].len() < columns[0].len());
-        let lines = (panel.lines)(show, if to == 0 { one } else { other });
+        let lines = (panel.lines)(scene, if to == 0 { one } else { other });
         // A line between two, where that does not cost one.
         if !columns[to].is_empty() && columns[to].len() + lines.len() < usize::from(left.height) {
             columns[to].push(Line::default());
@@ -92,12 +97,12 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     text(frame, [(one, first), (other, second)], state)
 }
 
-fn rates(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
-    let Some(stats) = show.engine.stats() else { return Vec::new() };
+fn rates(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
+    let Some(stats) = scene.engine.stats() else { return Vec::new() };
     let room = usize::from(area.width).saturating_sub(26);
-    let names = &show.layout.view(show.view).rates;
+    let names = &scene.layout.view(scene.view).rates;
     let chosen = Class::ALL.iter().filter(|c| names.is_empty() || names.iter().any(|n| n == c.name()));
-    let context = show.engine.context();
+    let context = scene.engine.context();
     chosen
         .map(|class| (class, stats.rates.last(*class, room)))
         // Of what is missing, the first line says the sum; gaps and foreign records are rare.
@@ -109,7 +114,7 @@ fn rates(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
         .map(|(class, last)| {
             if !rates::is_observable(*class, context) {
                 let text = format!("{:<12}{:>10}   {NOT_HERE}", class.name(), "-");
-                return Line::from(show.span(text, Tone::Dim));
+                return Line::from(scene.span(text, Tone::Dim));
             }
             let now = stats.rates.now(*class);
             let tone = match class {
@@ -118,25 +123,25 @@ fn rates(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
                 _ => Tone::Plain,
             };
             Line::from(vec![
-                show.span(format!("{:<12}", class.name()), tone),
-                show.span(format!("{:>10}/s ", grouped(now)), tone),
-                show.span(bars(&last), tone),
+                scene.span(format!("{:<12}", class.name()), tone),
+                scene.span(format!("{:>10}/s ", grouped(now)), tone),
+                scene.span(bars(&last), tone),
             ])
         })
         .collect()
 }
 
-fn verdicts(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
+fn verdicts(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
     let width = usize::from(area.width);
-    let Some(sink) = show.engine.sink() else { return vec![Line::from("not judged")] };
+    let Some(sink) = scene.engine.sink() else { return vec![Line::from("not judged")] };
     let [held, violated, unknown, blind] = sink.counts();
     let count =
-        |n: usize, what: &str, tone| show.span(format!("{n:>4} {what:<10}"), if n > 0 { tone } else { Tone::Dim });
+        |n: usize, what: &str, tone| scene.span(format!("{n:>4} {what:<10}"), if n > 0 { tone } else { Tone::Dim });
     let counts = [
         [count(held, "held", Tone::Good), count(unknown, "unknown", Tone::Doubt)],
         [count(violated, "violated", Tone::Bad), count(blind, "not observable", Tone::Dim)],
     ];
-    let mut lines = vec![Line::from(show.span("Rules", Tone::Strong))];
+    let mut lines = vec![Line::from(scene.span("Rules", Tone::Strong))];
     if width >= COUNTS {
         lines.extend(counts.map(|pair| Line::from(pair.to_vec())));
     } else {
@@ -146,11 +151,11 @@ fn verdicts(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
     for rule in RULES.iter().filter(|r| sink.verdict(r.id) == Verdict::Violated) {
         let times = grouped(sink.violations(rule.id));
         let text = format!("{} VIOLATED {times} times: {}", rule.name, rule.title);
-        lines.push(Line::from(show.span(cut(&text, width), Tone::Bad)));
+        lines.push(Line::from(scene.span(cut(&text, width), Tone::Bad)));
     }
     for rule in RULES.iter().filter(|r| r.severity == Severity::Hazard && sink.violations(r.id) > 0) {
         let text = format!("{} met {} times: {}", rule.name, grouped(sink.violations(rule.id)), rule.title);
-        lines.push(Line::from(show.span(cut(&text, width), Tone::Plain)));
+        lines.push(Line::from(scene.span(cut(&text, width), Tone::Plain)));
     }
     // Why the others are unknown: one line for all that it has the same cause.
     let mut causes: Vec<(String, Tone, Vec<&str>)> = Vec::new();
@@ -174,52 +179,52 @@ fn verdicts(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
         let text =
             if text.chars().count() > 3 * width { format!("unknown, as {why}: {} rules", names.len()) } else { text };
         lines.extend(
-            mmtrace_model::report::wrap(&text, width.max(8)).into_iter().map(|l| Line::from(show.span(l, tone))),
+            mmtrace_model::report::wrap(&text, width.max(8)).into_iter().map(|l| Line::from(scene.span(l, tone))),
         );
     }
     lines
 }
 
-fn causes(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
+fn causes(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
     let width = usize::from(area.width);
-    let mut lines = vec![Line::from(show.span("Why pages are faulted", Tone::Strong))];
-    if let Some(model) = show.engine.model() {
+    let mut lines = vec![Line::from(scene.span("Why pages are faulted", Tone::Strong))];
+    if let Some(model) = scene.engine.model() {
         let total: u64 = model.causes().iter().sum::<u64>().max(1);
         for (cause, n) in Cause::ALL.iter().zip(model.causes()).filter(|(_, n)| **n > 0) {
             let name = if *cause == Cause::PagefaultDisabled { "not handled" } else { cause.words() };
             let text = format!("{name:<15} {:>12} {:>5.1}%", grouped(*n), *n as f64 * 100.0 / total as f64);
             lines.push(Line::from(text));
         }
-        lines.extend(partly(show, model.fault_coverage(), "faults", width));
+        lines.extend(partly(scene, model.fault_coverage(), "faults", width));
     }
     if lines.len() == 1 {
-        let seen = has_faults(show.engine.context());
-        lines.push(Line::from(show.span(if seen { "none yet" } else { NOT_HERE }, Tone::Dim)));
+        let seen = has_faults(scene.engine.context());
+        lines.push(Line::from(scene.span(if seen { "none yet" } else { NOT_HERE }, Tone::Dim)));
     }
     lines
 }
 
 /// A line that says which part a figure is made of, unless that is all.
-fn partly(show: &Show<'_>, coverage: Coverage, what: &str, width: usize) -> Option<Line<'static>> {
+fn partly(scene: &Scene<'_>, coverage: Coverage, what: &str, width: usize) -> Option<Line<'static>> {
     let text = coverage.text(what)?;
-    Some(Line::from(show.span(cut(&text, width), Tone::Doubt)))
+    Some(Line::from(scene.span(cut(&text, width), Tone::Doubt)))
 }
 
 /// How long faults take, by the lock that they are handled under.
-fn latency(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
+fn latency(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
     let width = usize::from(area.width);
-    if !show.engine.context().has(Kind::HandleMmFaultReturn) {
-        let text = if show.has_functions() {
+    if !scene.engine.context().has(Kind::HandleMmFaultReturn) {
+        let text = if scene.has_functions() {
             "fault latency: not observable here, handle_mm_fault() has no probe"
         } else {
             "fault latency: not observable by tracepoints: none is at a fault's end"
         };
         let lines = mmtrace_model::report::wrap(text, width.max(8)).into_iter();
-        return lines.map(|line| Line::from(show.span(line, Tone::Dim))).collect();
+        return lines.map(|line| Line::from(scene.span(line, Tone::Dim))).collect();
     }
     let title = format!("{:<15}{:>8}{:>8}{:>8}", "Fault latency", "p50", "p99", "max");
-    let mut lines = vec![Line::from(show.span(cut(&title, width), Tone::Strong))];
-    let Some(stats) = show.engine.stats() else { return lines };
+    let mut lines = vec![Line::from(scene.span(cut(&title, width), Tone::Strong))];
+    let Some(stats) = scene.engine.stats() else { return lines };
     let [vma, fell_back, mmap, unknown] = &stats.faults.took;
     let rows = [
         ("whole, user", &stats.faults.whole),
@@ -233,26 +238,26 @@ fn latency(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
         lines.push(Line::from(cut(&format!("{name:<15}{p50:>8}{p99:>8}{max:>8}"), width)));
     }
     if lines.len() == 1 {
-        lines.push(Line::from(show.span("none yet", Tone::Dim)));
+        lines.push(Line::from(scene.span("none yet", Tone::Dim)));
     }
-    if let Some(model) = show.engine.model() {
+    if let Some(model) = scene.engine.model() {
         let missing = model.measures().of_events(stats.faults.followed, &[Kind::HandleMmFaultReturn]);
         let coverage = missing.and(stats.faults.unpaired);
-        lines.extend(partly(show, coverage, "calls", width));
+        lines.extend(partly(scene, coverage, "calls", width));
     }
     lines
 }
 
-fn locks(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
+fn locks(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
     let width = usize::from(area.width);
-    let vmas = show.engine.context().has(Kind::VmaStartWriteReturn);
+    let vmas = scene.engine.context().has(Kind::VmaStartWriteReturn);
     let last = if vmas { format!("{:>8}", "VMA W") } else { String::new() };
     let title = format!("{:<15}{:>8}{:>8}{last}", "Lock waits, p99", "R", "W");
-    let mut lines = vec![Line::from(show.span(cut(&title, width), Tone::Strong))];
-    if !show.engine.context().has(Kind::AcquireReturned) {
-        lines.push(Line::from(show.span(NOT_HERE, Tone::Dim)));
+    let mut lines = vec![Line::from(scene.span(cut(&title, width), Tone::Strong))];
+    if !scene.engine.context().has(Kind::AcquireReturned) {
+        lines.push(Line::from(scene.span(NOT_HERE, Tone::Dim)));
     }
-    let Some(stats) = show.engine.stats() else { return lines };
+    let Some(stats) = scene.engine.stats() else { return lines };
     let mut locks: Vec<_> = stats.locks.iter().collect();
     locks.sort_by_key(|(mm, lock)| (std::cmp::Reverse(lock.pressure()), *mm));
     for (_, lock) in locks.iter().take(LOCKS) {
@@ -262,8 +267,8 @@ fn locks(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
         let last = if vmas { format!("{of_vmas:>8}") } else { String::new() };
         lines.push(Line::from(cut(&format!("pid {:<11}{read:>8}{write:>8}{last}", lock.tgid), width)));
     }
-    if let Some(model) = show.engine.model() {
-        lines.extend(partly(show, model.coverage(RuleId::M08), Measures::covered(RuleId::M08), width));
+    if let Some(model) = scene.engine.model() {
+        lines.extend(partly(scene, model.coverage(RuleId::M08), Measures::covered(RuleId::M08), width));
     }
     lines
 }

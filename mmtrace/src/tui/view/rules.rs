@@ -8,11 +8,16 @@ use mmtrace_model::{
 use ratatui::{Frame, layout::Rect, text::Line};
 
 use super::{
-    Drawn, Show, Tone,
-    listing::{self, Cell, Column, Row, cut, left, rest, right},
-    seconds, text,
+    listing::{self, Cell, Row, cut},
+    scene::Scene,
+    text::{seconds, text},
 };
-use crate::tui::state::State;
+use crate::tui::{
+    column::{Column, left, rest, right},
+    drawn::Drawn,
+    state::State,
+    tone::Tone,
+};
 
 /// The columns. A hazard is not broken but met.
 pub const COLUMNS: &[Column] = &[
@@ -25,13 +30,13 @@ pub const COLUMNS: &[Column] = &[
 ];
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
-    let Some(sink) = show.engine.sink() else { return Drawn::default() };
+pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
+    let Some(sink) = scene.engine.sink() else { return Drawn::default() };
     let how = state.current();
     if let Some(rule) = how.inside.and_then(|i| RULES.get(i as usize)) {
-        return text(frame, [(area, inside(show, sink, rule, usize::from(area.width)))], state);
+        return text(frame, [(area, inside(scene, sink, rule, usize::from(area.width)))], state);
     }
-    let start = show.engine.span().map_or(0, |s| s.0);
+    let start = scene.engine.span().map_or(0, |s| s.0);
     // What is broken comes first, then the hazards that were met.
     let mut rules: Vec<_> = RULES.iter().enumerate().collect();
     rules.sort_by_key(|(_, rule)| match sink.verdict(rule.id) {
@@ -58,7 +63,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
             ],
         }
     });
-    listing::draw(frame, area, show, COLUMNS, rows.collect(), how)
+    listing::draw(frame, area, scene, COLUMNS, rows.collect(), how)
 }
 
 const fn tone(verdict: Verdict) -> Tone {
@@ -81,21 +86,21 @@ fn broken(sink: &Sink, rule: &Rule) -> Cell {
     }
 }
 
-fn inside(show: &Show<'_>, sink: &Sink, rule: &Rule, width: usize) -> Vec<Line<'static>> {
+fn inside(scene: &Scene<'_>, sink: &Sink, rule: &Rule, width: usize) -> Vec<Line<'static>> {
     let verdict = sink.verdict(rule.id);
     let mut lines = vec![Line::from(vec![
-        show.span(format!("{} {}  ", rule.name, rule.title), Tone::Strong),
-        show.span(verdict.name().replace('_', " "), tone(verdict)),
-        show.span(format!("  evaluations: {}", grouped(sink.evaluations(rule.id))), Tone::Plain),
+        scene.span(format!("{} {}  ", rule.name, rule.title), Tone::Strong),
+        scene.span(verdict.name().replace('_', " "), tone(verdict)),
+        scene.span(format!("  evaluations: {}", grouped(sink.evaluations(rule.id))), Tone::Plain),
     ])];
     let say = |lines: &mut Vec<Line<'static>>, text: &str, tone| {
-        lines.extend(wrap(text, width.max(8)).into_iter().map(|line| Line::from(show.span(line, tone))));
+        lines.extend(wrap(text, width.max(8)).into_iter().map(|line| Line::from(scene.span(line, tone))));
     };
     say(&mut lines, rule.statement, Tone::Plain);
     if let Some(reason) = sink.reason(rule.id) {
         say(&mut lines, &reason, Tone::Doubt);
     }
-    if let Some(model) = show.engine.model().filter(|_| rule.severity == Severity::Measure)
+    if let Some(model) = scene.engine.model().filter(|_| rule.severity == Severity::Measure)
         && let Some(text) = model.coverage(rule.id).text(Measures::covered(rule.id))
     {
         say(&mut lines, &format!("measured: {text}"), Tone::Doubt);
@@ -107,7 +112,7 @@ fn inside(show: &Show<'_>, sink: &Sink, rule: &Rule, width: usize) -> Vec<Line<'
     }
     for violation in &kept {
         lines.push(Line::default());
-        lines.extend(told(show, violation, rule, width));
+        lines.extend(told(scene, violation, rule, width));
     }
     // What happened is why one looks; what the rule rests on stands below it.
     if !kept.is_empty() {
@@ -122,19 +127,19 @@ fn inside(show: &Show<'_>, sink: &Sink, rule: &Rule, width: usize) -> Vec<Line<'
 }
 
 /// What led to a violation, a column for each task that took part and one for all others.
-fn told(show: &Show<'_>, violation: &Violation, rule: &Rule, width: usize) -> Vec<Line<'static>> {
+fn told(scene: &Scene<'_>, violation: &Violation, rule: &Rule, width: usize) -> Vec<Line<'static>> {
     /// Time and CPU.
     const FRONT: usize = 17;
-    let story = Story::new(violation, show.engine.context());
+    let story = Story::new(violation, scene.engine.context());
     let (word, tone) = if rule.severity == Severity::Hazard { ("met", Tone::Doubt) } else { ("VIOLATED", Tone::Bad) };
     let title = format!("{word} at {:.6} s: {}", story.seconds, story.what);
     let mut lines: Vec<Line<'_>> =
-        wrap(&title, width.max(8)).into_iter().map(|line| Line::from(show.span(line, tone))).collect();
+        wrap(&title, width.max(8)).into_iter().map(|line| Line::from(scene.span(line, tone))).collect();
     let columns = story.tids.len() + 1;
     let column = (width.saturating_sub(FRONT) / columns).max(10);
     let head = story.tids.iter().map(|tid| format!("task {tid}")).chain(["others".to_owned()]);
     let head: String = head.map(|h| format!("{:<column$}", cut(&h, column - 1))).collect();
-    lines.push(Line::from(show.span(format!("{:>12} {:>3} {head}", "ns before", "cpu"), Tone::Strong)));
+    lines.push(Line::from(scene.span(format!("{:>12} {:>3} {head}", "ns before", "cpu"), Tone::Strong)));
     let before = |ns: i64| grouped((-ns).max(0).unsigned_abs());
     for line in story.lines() {
         let event = match line {
@@ -145,7 +150,7 @@ fn told(show: &Show<'_>, violation: &Violation, rule: &Rule, width: usize) -> Ve
                     before(from.ns),
                     cut(&format!("... {what}"), width.saturating_sub(FRONT).max(1))
                 );
-                lines.push(Line::from(show.span(text, Tone::Dim)));
+                lines.push(Line::from(scene.span(text, Tone::Dim)));
                 continue;
             }
         };

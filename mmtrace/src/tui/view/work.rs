@@ -14,19 +14,24 @@ use mmtrace_model::{
 use ratatui::{Frame, layout::Rect};
 
 use super::{
-    Drawn, Show, Tone,
-    listing::{self, Cell, Column, Row, left, rest, right},
+    listing::{self, Cell, Row},
+    scene::Scene,
 };
-use crate::tui::state::State;
+use crate::tui::{
+    column::{Column, left, rest, right},
+    drawn::Drawn,
+    state::State,
+    tone::Tone,
+};
 
 /// The columns.
 pub const COLUMNS: &[Column] = &[left("what", 21), right("times", 9), rest("result", 8)];
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
-    let (Some(stats), Some(model)) = (show.engine.stats(), show.engine.model()) else { return Drawn::default() };
-    let context = show.engine.context();
-    let mut list = List { context, functions: show.has_functions(), rows: Vec::new() };
+pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
+    let (Some(stats), Some(model)) = (scene.engine.stats(), scene.engine.model()) else { return Drawn::default() };
+    let context = scene.engine.context();
+    let mut list = List { context, functions: scene.has_functions(), rows: Vec::new() };
     list.results(&stats.work);
     list.collapses(&stats.work, model);
     list.migration(&stats.work, model);
@@ -39,7 +44,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
         key: at as u64,
         cells: vec![Cell::text(what), Cell::known(n), Cell::text(result).tone(tone)],
     });
-    listing::draw(frame, area, show, COLUMNS, rows.collect(), state.current())
+    listing::draw(frame, area, scene, COLUMNS, rows.collect(), state.current())
 }
 
 /// The rows, each with where it stands: 0 has happened, 1 has not, 2 cannot be seen.

@@ -1,0 +1,122 @@
+//! The end of a recording: what lies in the rings is taken, for a bounded time.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::{
+    closing::Closing,
+    live::{Live, Pace},
+    session::{PASS_EVERY, Session, rest},
+    signals::Signals,
+};
+use crate::{
+    console::tell,
+    probe::{
+        rings::Rings,
+        standby::{self, Standby},
+    },
+};
+
+/// How long a record that is still being written is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the rings are read after a signal. What they hold then is lost.
+const DRAIN_TOLD: Duration = Duration::from_secs(5);
+/// How long when nobody waits: the time is over, or the command has ended.
+const DRAIN: Duration = Duration::from_secs(8);
+/// How many MiB a second are read at least, where the user has asked for more rings than are read in [`DRAIN`].
+const DRAIN_MIB: u32 = 32;
+/// How long what is left in them is counted.
+const COUNT: Duration = Duration::from_millis(500);
+
+/// Ends the recording: no event counts from now on. What lies in the rings is taken, for a bounded time; the rest
+/// is lost, and said to be.
+pub(super) async fn drain(session: Session<'_>) -> Closing<'_> {
+    let Session { args, mut signals, mut live, mut rings, object, diagnostics, mut child, standby, news, .. } = session;
+    let Session { target, silence, failed: unfinished, .. } = session;
+    rings.stop();
+    let begun = Instant::now();
+    if let Some(child) = &mut child {
+        child.ask();
+    }
+    let saving = live.face.close();
+    news.iter().for_each(|news| tell(news));
+    diagnostics.abort();
+    let costs = rings.costs();
+    // First the counters, which say nothing of use once probes come off; then the probes, so that nobody pays for
+    // them while the rest is read.
+    let settled = settle(&mut live, &mut rings, begun, &mut signals).await;
+    let detaching = object.detach();
+    let size = args.watch.buffer.unwrap_or(0) * rings.number() as u32;
+    let unhurried = DRAIN.max(Duration::from_secs((size / DRAIN_MIB).into()));
+    let drained = empty(&mut live, &mut rings, begun, unhurried, &mut signals).await;
+    if !drained || !settled {
+        let lost = live.give_up(&mut rings, settled, Instant::now() + COUNT);
+        tell(&format!(
+            "mmtrace stopped reading {:.1} s after the end of the recording, before it had read all events: {lost} \
+             events count as lost, and rules that need them are unknown; select fewer events with -e",
+            begun.elapsed().as_secs_f64()
+        ));
+    }
+    tell_of_missed(&rings, standby);
+    for (kind, runs, ns) in costs {
+        tell(&format!("the probe of {} ran {runs} times, for {} ns each time", kind.name(), ns / runs.max(1)));
+    }
+    let silent = silence.explain(&live.engine, &target);
+    let (engine, capture, failed) = live.into_parts(rings.watermark());
+    Closing { args, signals, engine, capture, failed, unfinished, silent, child, detaching, saving }
+}
+
+/// Reads the counters until they tell all that is missing up to the stop. Returns whether they do.
+async fn settle(live: &mut Live, rings: &mut Rings, begun: Instant, signals: &mut Signals) -> bool {
+    let mut settled = false;
+    while !settled && begun.elapsed() < PATIENCE && Signals::count() < 2 {
+        settled = live.settle(rings);
+        tokio::select! {
+            () = sleep(PASS_EVERY) => {}
+            () = signals.beyond(1) => {}
+        }
+    }
+    settled
+}
+
+/// Takes what is in the rings, for `unhurried` at most and for a shorter time once a signal came. Returns whether that
+/// was all.
+async fn empty(live: &mut Live, rings: &mut Rings, begun: Instant, unhurried: Duration, signals: &mut Signals) -> bool {
+    let mut end = begun + if Signals::count() > 0 { DRAIN_TOLD } else { unhurried };
+    let mut hurried = Signals::count() > 0;
+    let mut drained = false;
+    while !drained && Instant::now() < end && Signals::count() < 2 {
+        if !hurried && Signals::count() > 0 {
+            hurried = true;
+            end = end.min(Instant::now() + DRAIN_TOLD);
+        }
+        let pause = match live.step(rings) {
+            Pace::Busy => None,
+            Pace::Waiting if live.is_held() && begun.elapsed() >= PATIENCE => break,
+            Pace::Waiting if live.is_behind() || live.is_held() => Some(PASS_EVERY),
+            Pace::Waiting | Pace::Idle => {
+                drained = true;
+                None
+            }
+        };
+        tokio::select! {
+            biased;
+            () = signals.beyond(Signals::count()) => {}
+            () = rest(pause) => {}
+        }
+    }
+    drained
+}
+
+/// Says which option covers more, if standby programs were preempted too.
+fn tell_of_missed(rings: &Rings, standby: Standby) {
+    let missed = rings.missed_despite_standby();
+    if missed > 0 && standby.most() < standby::MOST {
+        tell(&format!(
+            "{missed} events are missing because tasks were preempted in a program and in its standby program; fewer \
+             are missed with --standby {}",
+            standby::MOST
+        ));
+    }
+}

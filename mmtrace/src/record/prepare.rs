@@ -1,0 +1,214 @@
+//! The beginning of a recording: all that can stand in the way is looked at before an earlier capture is moved and a
+//! command is started.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use mmtrace_capture::{CaptureWriter, WriterOptions, make_room};
+use mmtrace_model::{
+    context::{Context, ProbeState},
+    replay::Engine,
+};
+use tokio::sync::Notify;
+
+use super::{
+    RecordArgs,
+    child::Recorded,
+    detaching::Held,
+    dump::Dumps,
+    kernel, limits,
+    live::Live,
+    names::TaskNames,
+    session::Session,
+    signals::Signals,
+    silence::Silence,
+    status::{Face, Status},
+    target::{Asked, Target},
+    user,
+};
+use crate::{
+    btf::Btf,
+    command_line,
+    console::tell,
+    environment::Environment,
+    export::offer::Offer,
+    probe::{
+        object::{self, Object},
+        plan::Plan,
+        rings::Rings,
+        standby::Standby,
+        symbols::Symbols,
+        sys,
+    },
+    tui::{layout::Layout, terminal, watch::Watch},
+};
+
+/// A workload that has not ended by so much after its time is ended.
+const WORKLOAD_GRACE: Duration = Duration::from_secs(20);
+/// Attaching that takes longer is told.
+const LONG: Duration = Duration::from_secs(1);
+
+/// Attaches the probes, creates the capture and starts the command.
+pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Session<'_>> {
+    let layout = dashboard(args)?;
+    let asked = Asked::check(&args.watch)?;
+    user::wanted(args)?;
+    let environment = Environment::examine();
+    if let Some(finding) = environment.blocking() {
+        bail!("cannot record here: {finding}\nTo see everything that mmtrace checks: mmtrace doctor");
+    }
+    let (plan, target, names) = plan(args, asked, &environment)?;
+    let metrics = match args.watch.metrics {
+        Some(address) => Some(Offer::at(address).await?),
+        None => None,
+    };
+
+    let kernel = kernel::running();
+    let standby = Standby::of(&kernel, &environment.preemption, args.watch.standby);
+    let mut object = Object::load(&plan, &target.filter, args.watch.buffer.map(|mib| mib << 20), standby)?;
+    let diagnostics = tokio::task::spawn_local(object.log());
+    let probes = attach(&mut object, &plan)?;
+    let silence = Silence::new(&args.watch, &plan, &probes);
+    if silence.attached() == 0 {
+        let why = plan.asked(&probes).find_map(|p| p.reason.as_deref()).unwrap_or("-e selects none");
+        bail!("no selected event can be recorded: {why}\nTo see why each event can or cannot be: mmtrace doctor");
+    }
+    tell_what_the_filter_lacks(&target, &probes);
+    let mut object = Held::new(object);
+    target.join(object.get())?;
+    let mut context = Context {
+        kernel,
+        probes,
+        offsets: object::offsets(&plan),
+        enums: plan.enums.clone(),
+        filter: target.described(&plan),
+        start: 0,
+    };
+    if let Some(occasion) = args.dump_on.filter(|occasion| !occasion.can_happen(&context)) {
+        bail!(
+            "--dump-on {} would never save anything: no rule that it waits for can be observed with the selected \
+             events; select more events with -e",
+            occasion.name()
+        );
+    }
+    let streams = object.get().streams()?;
+    // Only now is an earlier capture moved: all that could stand in the way has been looked at.
+    if !args.no_capture
+        && let Some(old) = make_room(&args.output)?
+    {
+        tell(&format!("moved the earlier capture to {}", old.display()));
+    }
+    let rings = Rings::new(streams, &context.kernel).context("cannot read the loss counters")?;
+    context.start = rings.start();
+    let realtime_offset_ns = Some(sys::realtime_offset_ns());
+    let mut writer = None;
+    if !args.no_capture {
+        let options = WriterOptions { realtime_offset_ns, ..WriterOptions::keeping(args.ring.map(|r| r.0)) };
+        writer = Some(CaptureWriter::create(&args.output, &context, command_line::words(), options)?);
+    }
+    let engine = Engine::new(context, !args.no_validate);
+    let wake = Arc::new(Notify::new());
+    let (engine, face) = match layout {
+        Some(layout) => {
+            let watch = Watch::new(layout, realtime_offset_ns, Arc::clone(&wake))?;
+            (engine.with_stats(), Face::Dashboard(Box::new(watch)))
+        }
+        None => (engine, Face::Line(Status::new())),
+    };
+    let dumps = args.dump_on.map(|occasion| Dumps::new(occasion, &args.output));
+    let mut live = Live::new(engine, writer, dumps, face, metrics, names);
+    live.begin(rings.start());
+
+    let child = start_child(args, object.get(), target.own)?;
+    // A workload ends by itself, and is recorded to its end: probes come off a quiet machine.
+    let grace = if args.watch.workload.is_some() { WORKLOAD_GRACE } else { Duration::ZERO };
+    let deadline = args.watch.seconds.map(|s| tokio::time::Instant::now() + Duration::from_secs_f64(s) + grace);
+    sys::raise_priority();
+    Ok(Session {
+        args,
+        signals,
+        live,
+        rings,
+        object,
+        diagnostics,
+        child,
+        deadline,
+        wake,
+        standby,
+        target,
+        silence,
+        news: None,
+        failed: None,
+    })
+}
+
+/// Returns the layout of the dashboard, if there is to be one; refuses before anything else where there is no terminal.
+fn dashboard(args: &RecordArgs) -> Result<Option<Layout>> {
+    if !args.tui {
+        return Ok(None);
+    }
+    terminal::required()?;
+    Layout::load(&args.dashboard).map(Some)
+}
+
+/// Returns where this kernel has each event, whom to record, and where to ask for names.
+fn plan(args: &RecordArgs, asked: Asked, environment: &Environment) -> Result<(Plan, Target, TaskNames)> {
+    let selection = args.watch.events.clone().unwrap_or_default();
+    let btf = Btf::from_kernel().context("cannot read the kernel's type information (BTF)")?;
+    let mut plan = Plan::new(&btf, &Symbols::from_kernel(), &selection);
+    let target = asked.resolve(&args.watch, environment.initial_pid_namespace, &btf)?;
+    let names = TaskNames::new(&btf, environment.initial_pid_namespace == Some(true));
+    plan.serve(&target.filter);
+    target.notes.iter().for_each(|note| tell(note));
+    Ok((plan, target, names))
+}
+
+/// Attaches the probes, and says what is unusual about it.
+fn attach(object: &mut Object, plan: &Plan) -> Result<Vec<ProbeState>> {
+    let begun = Instant::now();
+    let probes = object.attach(plan)?;
+    let attached = probes.iter().filter(|p| p.form.is_some()).count();
+    if begun.elapsed() >= LONG {
+        tell(&format!("attached {attached} of {} probes in {:.1} s", probes.len(), begun.elapsed().as_secs_f64()));
+    }
+    if let Some(probe) = probes.iter().find(|p| p.reason.as_deref().is_some_and(limits::was_met)) {
+        bail!(
+            "cannot attach the probe of {}: this process has as many files open as it may; allow more: ulimit -n 4096",
+            probe.event
+        );
+    }
+    if !object.bare().is_empty() {
+        tell(&format!(
+            "the kernel refused the standby programs of {}: if it skips a run of these probes, the event is missing",
+            object.bare().join(", ")
+        ));
+    }
+    Ok(probes)
+}
+
+/// Says which events the filter needs and does not get, and what follows.
+fn tell_what_the_filter_lacks(target: &Target, probes: &[ProbeState]) {
+    for need in target.filter.needs() {
+        let state = probes.iter().find(|p| p.event == need.kind.name() && p.form.is_none());
+        if let Some(why) = state.and_then(|p| p.reason.as_deref()) {
+            let event = need.kind.name();
+            tell(&format!("the filter needs the event {event}, which cannot be recorded ({why}): {}", need.without));
+        }
+    }
+}
+
+/// Starts the command while mmtrace itself is wanted: the child is then wanted from
+/// its fork on, and nothing of it is missed. mmtrace's own mm is never recorded.
+/// `own` is mmtrace's id, as the programs know it.
+fn start_child(args: &RecordArgs, object: &mut Object, own: u32) -> Result<Option<Recorded>> {
+    if args.watch.command.is_empty() || args.watch.all {
+        return Recorded::start(args);
+    }
+    object.want_pid(own)?;
+    let child = Recorded::start(args)?;
+    object.unwant_pid(own)?;
+    Ok(child)
+}

@@ -1,0 +1,42 @@
+//! What the last picture showed, which input refers to.
+
+use ratatui::layout::Rect;
+
+/// What the last picture shows, for input that refers to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drawn {
+    /// Rows there are.
+    pub rows: usize,
+    /// Columns they have.
+    pub columns: usize,
+    /// Rows that fit.
+    pub page: usize,
+    /// Key of the selected row.
+    pub key: Option<u64>,
+    /// The column that the rows are sorted by.
+    pub sorted: Option<&'static str>,
+    /// The place that the selected row names.
+    pub jump: Option<Jump>,
+    /// The bar that shows where in the whole one is.
+    pub bar: Option<Rect>,
+    /// Lines by which the help can be scrolled.
+    pub help: usize,
+}
+
+/// Where Enter goes from a row that names something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Jump {
+    /// The view.
+    pub view: usize,
+    /// The goal in that view.
+    pub goal: Goal,
+}
+
+/// A goal in another view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// The row with this key is looked into.
+    Inside(u64),
+    /// Only rows with this value in a column of the capture.
+    Filter(&'static str, u64),
+}
