@@ -64,7 +64,7 @@
 //! | [`context`] | what a stream was taken from: the kernel, its probes, its enums |
 //! | [`verdict`] | the rule table, and what was found |
 //! | [`model`] | the state that the rules are evaluated on, and the [invariants](model::invariant) of the explorer |
-//! | [`stats`], [`coverage`] | figures, and what share of what there was each is made of |
+//! | [`stats`], [`durations`], [`coverage`] | figures, and what share of what there was each is made of |
 //! | [`report`] | the closing report, as text and as JSON |
 //! | [`untrusted`], [`bounded`], [`when`] | text of strangers, limits of their JSON, times as users type them |
 //!
@@ -80,6 +80,7 @@ pub mod bounded;
 mod colours;
 pub mod context;
 pub mod coverage;
+pub mod durations;
 pub mod model;
 mod numbers;
 pub mod replay;

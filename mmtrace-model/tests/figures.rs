@@ -4,7 +4,8 @@ use mmtrace_common::{Column, Kind};
 use mmtrace_model::{
     context::{Context, Kernel},
     coverage::Coverage,
-    model::{faults::address_space::Cause, measures::Distribution},
+    durations::Distribution,
+    model::faults::address_space::Cause,
     replay::Engine,
     report::{Report, Style},
     verdict::{RuleId, Verdict},
@@ -21,8 +22,8 @@ fn before_7_0() -> Context {
 }
 
 fn measured(engine: &Engine, rule: RuleId) -> (Option<Distribution>, Coverage) {
-    let measures = engine.model().expect("it judges").measures();
-    (measures.distribution(rule), measures.coverage(rule))
+    let model = engine.model().expect("it judges");
+    (model.measures().distribution(rule), model.coverage(rule))
 }
 
 /// How many write holds were measured, and of how many.

@@ -6,7 +6,7 @@ mod golden;
 use golden::goldens;
 use mmtrace::export::metrics;
 use mmtrace_common::{Column, Kind, Record};
-use mmtrace_model::{coverage::Coverage, model::measures::Distribution, replay::Engine, verdict::RuleId};
+use mmtrace_model::{coverage::Coverage, durations::Distribution, replay::Engine, verdict::RuleId};
 use mmtrace_testing::{
     judging::{broken, judge},
     kernel::{self, Made, Random, START},
@@ -15,8 +15,8 @@ use mmtrace_testing::{
 const LOCKS: [Kind; 3] = [Kind::StartLocking, Kind::AcquireReturned, Kind::Released];
 
 fn measured(engine: &Engine, rule: RuleId) -> (Option<Distribution>, Coverage) {
-    let measures = engine.model().expect("it judges").measures();
-    (measures.distribution(rule), measures.coverage(rule))
+    let model = engine.model().expect("it judges");
+    (model.measures().distribution(rule), model.coverage(rule))
 }
 
 #[test]

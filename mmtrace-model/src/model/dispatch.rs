@@ -1,22 +1,35 @@
 //! Every kind of event, and the parts of the model that take it.
 //!
-//! The one place where the model asks for the kind of an event. An arm names the parts in the order in which they take the
-//! event: durations, functions, locks and tasks, page tables. What a part takes stands in the event's row of the event
-//! table as well: the loss of an event makes those parts unknown, and no others.
+//! The one place where the model, and the statistics behind it, ask for the kind of an event. An arm says what the event
+//! came to, and names the parts in the order in which they take it: figures of locks, functions, locks and tasks, page
+//! tables. A part that knows more says so in the effect. What a part takes stands in the event's row of the event table as
+//! well: the loss of an event makes those parts unknown, and no others.
 
 use mmtrace_common::{Event as E, Record};
 
-use super::Model;
-use crate::model::page_tables::shadow::Walk;
+use super::{
+    Model,
+    effect::{Effect, Range, What},
+    locks::mmap_lock::LockStep,
+    page_tables::shadow::Walk,
+};
 use crate::verdict::{RuleId, Sink};
 
 impl Model {
-    /// Takes the next event.
+    /// Takes the next event. Returns what it came to.
     #[inline]
-    pub fn apply(&mut self, record: &Record, sink: &mut Sink) {
-        let Some(event) = E::of(record) else { return };
-        sink.saw(record);
-        self.effect = None;
+    pub fn apply(&mut self, record: &Record, sink: &mut Sink) -> Effect {
+        self.effect = What::Nothing;
+        if let Some(event) = E::of(record) {
+            sink.saw(record);
+            self.take(event, record, sink);
+        }
+        let effect = Effect::of(record, self.effect);
+        self.measures.apply(&effect, sink);
+        effect
+    }
+
+    fn take(&mut self, event: E, record: &Record, sink: &mut Sink) {
         let kind = event.kind();
         if kind.is_synthetic() {
             self.lost(kind, record, sink);
@@ -36,24 +49,23 @@ impl Model {
         }
         match event {
             // Faults, from their trap to their end.
-            E::PageFaultUser(_) => {
-                self.measures.forget_task(record.tid);
+            E::PageFaultUser(e) => {
+                self.intervals.forget_task(record.tid);
                 if functions {
                     self.runs(record, sink);
                     self.enters_trap(record);
                 }
                 if locks {
                     self.user_fault(record, sink);
-                } else {
-                    self.cause(record);
                 }
+                self.faulted(e.addr, e.error_code, true, record);
             }
-            E::PageFaultKernel(_) => {
+            E::PageFaultKernel(e) => {
                 // One that is not handled leaves what the task is in the middle of as it is.
                 if functions && !self.is_disabled(record) {
                     self.enters_kernel_trap(record);
                 }
-                self.cause(record);
+                self.faulted(e.addr, e.error_code, false, record);
             }
             E::HandleMmFault(_) => {
                 if functions {
@@ -64,10 +76,10 @@ impl Model {
                 }
             }
             E::HandleMmFaultReturn(_) => {
+                self.effect = What::HandledUnseen;
                 if functions {
                     self.fault_ends(record, sink);
                 }
-                self.measures.fault_followed(self.effect.as_ref());
                 if calls {
                     self.fault_in_collapse_ends(record);
                 }
@@ -79,19 +91,12 @@ impl Model {
             E::MwriteprotectRangeReturn(_) if functions => self.functions.retracting.protect_ends(record.tid),
 
             // The mmap_lock and the locks of VMAs.
-            E::StartLocking(_) | E::AcquireReturned(_) | E::Released(_) => {
-                if self.measures.lock(kind, record, sink) {
-                    self.mm(record.mm).space.unmapped();
-                }
-                if functions {
-                    self.follow_lock(kind, record, sink);
-                }
-                if locks {
-                    self.mmap_lock(kind, record, sink);
-                } else if !matches!(event, E::StartLocking(_)) {
-                    self.tables.written(record.mm);
-                }
+            E::StartLocking(e) => self.lock_step(LockStep::Starts, e.write, functions, locks, record, sink),
+            E::AcquireReturned(e) => {
+                let step = if e.success { LockStep::Acquired } else { LockStep::Failed };
+                self.lock_step(step, e.write, functions, locks, record, sink);
             }
+            E::Released(e) => self.lock_step(LockStep::Released, e.write, functions, locks, record, sink),
             E::ContentionBegin(_) => {
                 if functions {
                     self.follow_contention(record, sink);
@@ -100,10 +105,26 @@ impl Model {
                     self.contention(record, sink);
                 }
             }
-            E::LockVmaUnderRcu(_) if functions => self.vma_read_lock(record, sink),
-            E::VmaStartWrite(_) if functions => self.vma_write_begins(record, sink),
-            E::VmaStartWriteReturn(_) if functions => self.vma_write_locked(record, sink),
+            E::LockVmaUnderRcu(e) => {
+                self.effect = What::VmaGranted { vma: e.vma };
+                if functions {
+                    self.vma_read_lock(record, sink);
+                }
+            }
+            E::VmaStartWrite(e) => {
+                self.effect = What::VmaAwaited { vma: e.vma };
+                if functions {
+                    self.vma_write_begins(record, sink);
+                }
+            }
+            E::VmaStartWriteReturn(e) => {
+                self.effect = What::VmaLocked { vma: e.vma, locked: e.ret >= 0, in_hold: false };
+                if functions {
+                    self.vma_write_locked(record, sink);
+                }
+            }
             E::VmAreaFree(e) => {
+                self.effect = What::VmaFreed { vma: e.vma };
                 if functions {
                     self.vma_freed(record);
                 }
@@ -114,6 +135,7 @@ impl Model {
 
             // Processes, their mms, and what is mapped in these.
             E::ExitMmap(_) => {
+                self.effect = What::Unmapped;
                 if functions {
                     self.functions.dead.died(record.mm, record.ts);
                 }
@@ -134,7 +156,7 @@ impl Model {
             }
             E::Fork(e) => {
                 let child = e.child_tid.cast_unsigned();
-                self.measures.forget_task(child);
+                self.intervals.forget_task(child);
                 if functions {
                     self.reborn(record.mm);
                     self.functions.forget_task(child);
@@ -158,7 +180,8 @@ impl Model {
                 }
             }
             E::Exit(_) => {
-                self.measures.forget_task(record.tid);
+                self.effect = What::Exited;
+                self.intervals.forget_task(record.tid);
                 if functions {
                     self.functions.forget_task(record.tid);
                 }
@@ -166,7 +189,8 @@ impl Model {
                     self.exit(record, sink);
                 }
             }
-            E::MaWrite(_) => {
+            E::MaWrite(e) => {
+                self.effect = What::VmaStored { addr: e.addr };
                 if locks {
                     self.ma_write(record, sink);
                 } else {
@@ -176,23 +200,45 @@ impl Model {
 
             // Migration and compaction.
             E::SetMigrationPte(e) => {
-                self.measures.entry_set(e.addr, record);
+                self.effect = What::EntrySet;
+                self.standing.set(e.addr, record.ts);
                 if locks {
                     self.set_migration(kind, e.addr, e.pte, record, sink);
                 }
             }
             E::RemoveMigrationPte(e) => {
-                self.measures.entry_removed(e.addr, record, sink);
+                self.effect = What::EntryRemoved { pte: true, since: self.standing.removed(e.addr, record.ts) };
                 if locks {
                     self.remove_migration(kind, e.addr, e.pte, record, sink);
                 }
             }
-            E::SetMigrationPmd(e) if locks => self.set_migration(kind, e.addr, e.pmd, record, sink),
-            E::RemoveMigrationPmd(e) if locks => self.remove_migration(kind, e.addr, e.pmd, record, sink),
+            E::SetMigrationPmd(e) => {
+                self.effect = What::EntrySet;
+                if locks {
+                    self.set_migration(kind, e.addr, e.pmd, record, sink);
+                }
+            }
+            E::RemoveMigrationPmd(e) => {
+                self.effect = What::EntryRemoved { pte: false, since: None };
+                if locks {
+                    self.remove_migration(kind, e.addr, e.pmd, record, sink);
+                }
+            }
             E::MigratePagesStart(e) if locks => self.migrate_start(e, record, sink),
-            E::MigratePages(e) if locks => self.migrate_end(e, record, sink),
+            E::MigratePages(e) => {
+                let (reason, succeeded, failed) = (u64::from(e.reason), e.succeeded, e.failed);
+                self.effect = What::Migrated { reason, succeeded, failed };
+                if locks {
+                    self.migrate_end(e, record, sink);
+                }
+            }
             E::CompactionBegin(_) if locks => self.task(record.tid).compacts(true),
-            E::CompactionEnd(_) if locks => self.task(record.tid).compacts(false),
+            E::CompactionEnd(_) => {
+                self.effect = What::Compacted;
+                if locks {
+                    self.task(record.tid).compacts(false);
+                }
+            }
             E::MigrationEntryWait(_) => {
                 if functions {
                     self.wait_begins(record, sink);
@@ -202,38 +248,46 @@ impl Model {
                 }
             }
             E::MigrationEntryWaitReturn(_) => {
+                self.effect = What::MigrationAwaitedUnseen;
                 if functions {
                     self.wait_ends(record, sink);
                 }
-                self.measures.wait_followed(self.effect.as_ref());
             }
 
             // Collapses: khugepaged and MADV_COLLAPSE.
             E::CollapseIsolate(_) => {
-                self.measures.isolated(record.tid);
+                self.isolates(record.tid);
                 if locks {
                     self.isolate(record, sink);
                 }
             }
-            E::ScanPmd(_) => {
+            E::ScanPmd(e) => {
+                self.effect = What::Scanned { range: Range::Anonymous, result: u64::from(e.status) };
                 self.in_no_unlinking_call(record);
                 if locks {
                     self.scan_pmd(record, sink);
                 }
             }
-            E::ScanFile(_) => {
+            E::ScanFile(e) => {
+                self.effect = What::Scanned { range: Range::File, result: u64::from(e.status) };
                 self.in_no_unlinking_call(record);
                 if locks {
                     self.scan_end(record.tid);
                 }
             }
             E::CollapseHugePage(e) => {
+                self.collapsed(Range::Anonymous, e.status);
                 self.in_no_unlinking_call(record);
                 if locks {
                     self.collapse_end(e, record, sink);
                 }
             }
-            E::CollapseFile(_) if locks => self.collapse_file(record, sink),
+            E::CollapseFile(e) => {
+                self.collapsed(Range::File, e.status);
+                if locks {
+                    self.collapse_file(record, sink);
+                }
+            }
 
             // Page tables that are mapped, linked, unlinked and freed.
             E::PteOffsetMap(_) if tables => self.map_inner(record),
@@ -262,20 +316,24 @@ impl Model {
                     self.retract_begins(record, sink);
                 }
                 if calls {
-                    self.collapse_bracket(kind, record, sink);
+                    self.collapse_bracket(kind, record);
                 }
             }
             E::RetractPageTablesReturn(_) => {
+                self.effect = What::RetractEnded { since: None };
                 if functions {
                     self.retract_ends(record, sink);
                 }
-                self.measures.retract_seen();
                 if calls {
-                    self.collapse_bracket(kind, record, sink);
+                    self.collapse_bracket(kind, record);
                 }
             }
-            E::CollapsePteMappedThp(_) | E::CollapsePteMappedThpReturn(_) | E::CollapseHugePageEnter(_) if calls => {
-                self.collapse_bracket(kind, record, sink);
+            E::CollapsePteMappedThp(_) | E::CollapseHugePageEnter(_) if calls => self.collapse_bracket(kind, record),
+            E::CollapsePteMappedThpReturn(e) => {
+                self.collapsed(Range::PteMapped, e.status);
+                if calls {
+                    self.collapse_bracket(kind, record);
+                }
             }
             E::PmdpCollapseFlush(_) => {
                 if functions {
@@ -305,8 +363,18 @@ impl Model {
             }
             E::HugetlbZapEnd(_) if calls => self.hugetlb_zap_end(record, sink),
             E::HugePmdUnshare(_) if calls => self.huge_pmd_unshare(record, sink),
-            E::MigrationEntryWaitHuge(_) if calls => self.huge_wait(record),
-            E::MigrationEntryWaitOnLocked(_) if calls => self.huge_sleep(record, sink),
+            E::MigrationEntryWaitHuge(_) => {
+                self.effect = What::HugeEntryMet;
+                if calls {
+                    self.huge_wait(record);
+                }
+            }
+            E::MigrationEntryWaitOnLocked(_) => {
+                self.effect = What::MigrationSlept;
+                if calls {
+                    self.huge_sleep(record, sink);
+                }
+            }
 
             // Nothing is concluded from these: they are counted.
             E::TlbFlush(_)
@@ -322,23 +390,14 @@ impl Model {
             | E::UserfaultfdSetCtx(_)
             | E::MwriteprotectRange(_)
             | E::MwriteprotectRangeReturn(_)
-            | E::LockVmaUnderRcu(_)
-            | E::VmaStartWrite(_)
-            | E::VmaStartWriteReturn(_)
-            | E::SetMigrationPmd(_)
-            | E::RemoveMigrationPmd(_)
             | E::MigratePagesStart(_)
-            | E::MigratePages(_)
             | E::CompactionBegin(_)
-            | E::CompactionEnd(_)
-            | E::CollapseFile(_)
             | E::PteOffsetMap(_)
             | E::PteOffsetMapLockEnter(_)
             | E::PteOffsetMapLock(_)
             | E::PteOffsetMapRwNolock(_)
             | E::PteOffsetMapRoNolock(_)
             | E::CollapsePteMappedThp(_)
-            | E::CollapsePteMappedThpReturn(_)
             | E::CollapseHugePageEnter(_)
             | E::PmdpCollapseFlushReturn(_)
             | E::PteFreeDefer(_)
@@ -351,9 +410,43 @@ impl Model {
             | E::HugetlbVmaUnlockWrite(_)
             | E::HugetlbVmaTrylockWrite(_)
             | E::HugetlbZapEnd(_)
-            | E::HugePmdUnshare(_)
-            | E::MigrationEntryWaitHuge(_)
-            | E::MigrationEntryWaitOnLocked(_) => {}
+            | E::HugePmdUnshare(_) => {}
+        }
+    }
+
+    /// A page fault, once every part that asks for the task's state before it has taken it.
+    fn faulted(&mut self, addr: u64, error_code: u32, user: bool, record: &Record) {
+        /// x86 page-fault error code: the access was a write.
+        const WRITE: u32 = 2;
+        let cause = self.cause(record);
+        self.effect = What::Faulted { cause, addr, write: error_code & WRITE != 0, user };
+    }
+
+    /// The end of a collapse; its begin, where that was seen, is added by whoever has seen it.
+    const fn collapsed(&mut self, range: Range, status: u32) {
+        self.effect = What::Collapsed { range, result: status as u64, begun: None, succeeded: false };
+    }
+
+    /// An event of an mmap_lock.
+    fn lock_step(
+        &mut self,
+        step: LockStep,
+        write: bool,
+        functions: bool,
+        locks: bool,
+        record: &Record,
+        sink: &mut Sink,
+    ) {
+        if self.measure_lock(step, write, record) {
+            self.mm(record.mm).space.unmapped();
+        }
+        if functions {
+            self.follow_lock(step, write, record, sink);
+        }
+        if locks {
+            self.mmap_lock(step, write, record, sink);
+        } else if step != LockStep::Starts {
+            self.tables.written(record.mm);
         }
     }
 

@@ -1,6 +1,39 @@
-//! What an event completed: the fault, the wait or the collapse that it ended.
+//! What an event came to: the fault, the wait, the hold or the collapse that it ended, and for how long.
 //!
-//! The model decides what a call is and under which lock it runs; statistics count the effects and decide nothing.
+//! The model decides what a call is, under which lock it runs, and what of it was seen. Statistics count effects and decide
+//! nothing.
+
+use mmtrace_common::{Kind, Record};
+
+use super::{faults::address_space::Cause, locks::exclusion::Mode};
+
+/// What an event came to, and who did it where and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effect {
+    /// The task.
+    pub tid: u32,
+    /// Its process.
+    pub tgid: u32,
+    /// The mm that the event is about, as a kernel pointer; 0: none.
+    pub mm: u64,
+    /// When, in nanoseconds of `CLOCK_MONOTONIC`: the end of whatever it ended.
+    pub ts: u64,
+    /// What.
+    pub what: What,
+}
+
+impl Effect {
+    #[inline]
+    pub(super) const fn of(record: &Record, what: What) -> Self {
+        Self { tid: record.tid, tgid: record.tgid, mm: record.mm, ts: record.ts, what }
+    }
+
+    /// Nanoseconds since a time before it.
+    #[must_use]
+    pub const fn since(&self, ts: u64) -> u64 {
+        self.ts.saturating_sub(ts)
+    }
+}
 
 /// The lock that a call of `handle_mm_fault()` ran under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +83,57 @@ pub enum Outcome {
     Error,
 }
 
-/// What an event completed.
+/// A hold of the mmap_lock that is over, or a wait for it. The effect that carries it says whose, of which mm, and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub struct Interval {
+    /// How the lock was held, or is to be held.
+    pub mode: Mode,
+    /// When it began, nanoseconds.
+    pub since: u64,
+    /// Events of the lock may be missing in it. It is one interval all the same: they cannot have been an end and another
+    /// begin.
+    pub across_loss: bool,
+    /// A collapse isolated its pages in it.
+    pub isolated: bool,
+}
+
+/// What was looked through, or replaced by a huge page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// Anonymous memory.
+    Anonymous,
+    /// A file's.
+    File,
+    /// A huge page that is mapped by PTEs: `collapse_pte_mapped_thp()`.
+    PteMapped,
+}
+
+/// What an event came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Nothing that a figure tells of.
+    Nothing,
+    /// Events are missing.
+    Missing {
+        /// Of this kind; `None`: of any.
+        of: Option<Kind>,
+        /// So many; 0: nobody knows.
+        count: u64,
+        /// Up to this time, nanoseconds.
+        until: u64,
+    },
+
+    /// A page fault.
+    Faulted {
+        /// Why.
+        cause: Cause,
+        /// Where.
+        addr: u64,
+        /// The access was a write.
+        write: bool,
+        /// In user mode: the task holds and waits for no lock.
+        user: bool,
+    },
     /// `handle_mm_fault()` was entered.
     Handles(Handling),
     /// And has returned.
@@ -63,33 +144,142 @@ pub enum Effect {
         outcome: Outcome,
         /// Something was read from disk: `VM_FAULT_MAJOR`.
         major: bool,
-        /// Since the CPU raised the fault in user mode, if this was the end of it: nanoseconds.
-        trap_ns: Option<u64>,
+        /// When the CPU raised the fault in user mode, if this was the end of it.
+        trap: Option<u64>,
+        /// When the VMA's lock was refused or given up, if the fault was handled under the mmap_lock instead.
+        fell_back: Option<u64>,
     },
-    /// A VMA was locked for writing, in a write hold of the mmap_lock that was seen to begin.
-    VmaWritten,
-    /// `migration_entry_wait()` inside a fault has returned.
-    Waited {
-        /// The mm.
-        mm: u64,
-        /// Where.
+    /// `handle_mm_fault()` has returned; events are missing before.
+    HandledUnseen,
+
+    /// A task begins to acquire the mmap_lock.
+    LockAwaited {
+        /// For write.
+        write: bool,
+    },
+    /// It has given up: a failed trylock, or a wait that was killed.
+    LockRefused {
+        /// For write.
+        write: bool,
+    },
+    /// It has acquired the mmap_lock, or downgraded it.
+    Locked {
+        /// How it holds the lock now.
+        mode: Mode,
+        /// The wait, if it was seen whole.
+        waited: Option<Interval>,
+        /// The hold for write that the downgrade ended, if it was seen whole.
+        ended: Option<Interval>,
+    },
+    /// It is about to release the mmap_lock.
+    Unlocked {
+        /// For write.
+        write: bool,
+        /// The hold, if it was seen whole.
+        ended: Option<Interval>,
+    },
+
+    /// `lock_vma_under_rcu()` gave this VMA; 0: none, and the mmap_lock is taken instead.
+    VmaGranted {
+        /// The VMA.
+        vma: u64,
+    },
+    /// `__vma_start_write()` was entered.
+    VmaAwaited {
+        /// The VMA.
+        vma: u64,
+    },
+    /// And has returned.
+    VmaLocked {
+        /// The VMA.
+        vma: u64,
+        /// It is locked; else the task was killed while it waited.
+        locked: bool,
+        /// The hold of the mmap_lock for write that it is locked in was seen to begin.
+        in_hold: bool,
+    },
+    /// A VMA object is given back.
+    VmaFreed {
+        /// The VMA.
+        vma: u64,
+    },
+
+    /// A VMA was stored in the mm's tree, or cleared from it.
+    VmaStored {
+        /// From here on.
         addr: u64,
-        /// The VMA's lock was held meanwhile, else the mmap_lock.
-        vma_lock: bool,
-        /// How long.
-        ns: u64,
     },
-    /// An anonymous collapse is over.
+    /// `exit_mmap()`: nothing is mapped any more.
+    Unmapped,
+    /// A task exits.
+    Exited,
+
+    /// A range was scanned by khugepaged or MADV_COLLAPSE.
+    Scanned {
+        /// Of this.
+        range: Range,
+        /// `scan_result`.
+        result: u64,
+    },
+    /// A collapse is over.
     Collapsed {
-        /// The mm.
-        mm: u64,
-        /// Where, and how long it took, where its begin was seen.
+        /// Of this.
+        range: Range,
+        /// `scan_result`.
+        result: u64,
+        /// Where and since when, if its begin was seen.
         begun: Option<(u64, u64)>,
         /// A huge page is mapped now.
         succeeded: bool,
     },
-    /// A PTE table is unlinked inside `retract_page_tables()`.
-    Retracted,
-    /// Or inside `collapse_pte_mapped_thp()`.
-    PteMapped,
+    /// `retract_page_tables()` has returned; when it was entered, if that was seen.
+    RetractEnded {
+        /// Since when.
+        since: Option<u64>,
+    },
+    /// A PTE table is unlinked to make room for a huge page of a file.
+    TableUnlinked {
+        /// Where.
+        addr: u64,
+        /// By `retract_page_tables()`, else by `collapse_pte_mapped_thp()`.
+        retracted: bool,
+    },
+
+    /// `migrate_pages()` has returned.
+    Migrated {
+        /// `migrate_reason`.
+        reason: u64,
+        /// Pages.
+        succeeded: u64,
+        /// Pages.
+        failed: u64,
+    },
+    /// A migration entry was set.
+    EntrySet,
+    /// A migration entry was removed.
+    EntryRemoved {
+        /// Of a PTE, else of a PMD.
+        pte: bool,
+        /// Since when it stood, if that is known.
+        since: Option<u64>,
+    },
+    /// `migration_entry_wait()` inside a fault has returned.
+    MigrationAwaited {
+        /// The mm.
+        mm: u64,
+        /// Where.
+        addr: u64,
+        /// The VMA whose lock was held meanwhile; 0: the mmap_lock was.
+        vma: u64,
+        /// Since when.
+        since: u64,
+    },
+    /// `migration_entry_wait()` has returned; its begin was not seen, or it was in no fault.
+    MigrationAwaitedUnseen,
+    /// A task goes to sleep until a migration is over.
+    MigrationSlept,
+    /// A fault met a migration entry of hugetlb.
+    HugeEntryMet,
+    /// `compact_zone()` has returned.
+    Compacted,
 }

@@ -5,7 +5,7 @@ use mmtrace_common::{
     unknown::{ALL, COLLAPSES, FUNCTIONS, LOCKS, SLOTS, SPACE, TABLES, TOUCHED, UNMAPPED},
 };
 
-use super::{Life, Model};
+use super::{Life, Model, effect::What};
 use crate::model::locks::mmap_lock;
 use crate::verdict::Sink;
 
@@ -19,7 +19,15 @@ impl Model {
             _ => record.get(Column::LostKind).and_then(|k| Kind::from_u16(k as u16)),
         };
         sink.missing(of, count);
-        self.measures.lost(kind, of, count, until);
+        self.effect = What::Missing { of, count, until };
+        if self.intervals.lost(kind, of, count, until) {
+            for mm in self.mms.values_mut() {
+                mm.lock.forget_reads();
+            }
+        }
+        if matches!(of, None | Some(Kind::SetMigrationPte | Kind::RemoveMigrationPte)) {
+            self.standing.lost(until);
+        }
         let parts = of.map_or(ALL, |kind| spec(kind).unknown);
         // What is missing may have come after what another CPU's clock puts behind it.
         let blind = until.saturating_add(mmap_lock::EPSILON_NS);
@@ -41,13 +49,14 @@ impl Model {
         if parts & TOUCHED != 0 {
             self.doubt_touched(until);
         }
-        if parts & UNMAPPED != 0 && self.measures.may_be_writes(kind) {
+        if parts & UNMAPPED != 0 && self.intervals.may_be_writes(kind) {
             self.doubt_mapped(until);
         }
         if parts & LOCKS != 0 {
             self.mms.retain(|_, mm| {
-                (mm.lock, mm.life, mm.is_run) = (mmap_lock::MmapLock::default(), Life::Unknown, false);
-                !mm.space.is_empty()
+                mm.lock.forget();
+                (mm.life, mm.is_run) = (Life::Unknown, false);
+                !mm.space.is_empty() || mm.lock.is_followed()
             });
             self.tasks.clear();
             self.writers = 0;

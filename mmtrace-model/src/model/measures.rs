@@ -1,59 +1,45 @@
 //! Durations that the events give: how long locks are waited for and held, how
 //! long migration entries stand.
 
-use hdrhistogram::Histogram;
 use mmtrace_common::{Kind, LOST_KINDS, Record};
 use serde::Serialize;
 
-use super::effect::{Effect, Under};
-use crate::model::{
-    locks::intervals::{Interval, Intervals},
-    migration::entries::Outstanding,
+use super::{
+    Model,
+    effect::{Effect, Interval, Under, What},
+    locks::{exclusion::Mode, intervals::Intervals},
 };
 use crate::{
-    context::Context,
     coverage::Coverage,
+    durations::{Distribution, Durations},
     verdict::{RuleId, Sink},
 };
 
 /// The measured durations, in nanoseconds, and how many there were to be measured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Measures {
-    intervals: Intervals,
-    entries: Entries,
-    ended: Option<Interval>,
-    done: [Option<Done>; MEASURES.len()],
+    done: [Option<Durations>; MEASURES.len()],
     worst: Vec<Overlap>,
     faults: Followed,
     migration_waits: Followed,
+    /// Entries of PTEs that were removed.
+    removed: u64,
     /// Calls of `retract_page_tables()` that are over.
     retracts: u64,
     /// Events that are missing, by kind.
-    missing: [u64; LOST_KINDS],
+    missing: Missing,
     /// Events are missing, and nobody knows how many: of these kinds, of any.
     uncounted: Vec<Kind>,
     uncounted_any: bool,
 }
 
-/// Intervals that are over. How they are distributed is right to two digits, their sum and the longest are exact.
+/// Events that are missing, by kind.
 #[derive(Clone, Debug)]
-struct Done {
-    histogram: Histogram<u64>,
-    sum: u64,
-    max: u64,
-}
+struct Missing([u64; LOST_KINDS]);
 
-impl Done {
-    fn new() -> Self {
-        // Two digits, an hour at most: about 20 KiB.
-        let histogram = Histogram::new_with_bounds(1, 3_600_000_000_000, 2).expect("constant bounds are valid");
-        Self { histogram, sum: 0, max: 0 }
-    }
-
-    fn add(&mut self, ns: u64) {
-        self.histogram.saturating_record(ns.max(1));
-        self.sum = self.sum.saturating_add(ns);
-        self.max = self.max.max(ns);
+impl Default for Missing {
+    fn default() -> Self {
+        Self([0; LOST_KINDS])
     }
 }
 
@@ -69,15 +55,6 @@ impl Followed {
         self.seen += 1;
         self.followed += followed as u64;
     }
-}
-
-/// Migration entries that stand, and removals.
-#[derive(Clone, Debug, Default)]
-struct Entries {
-    standing: Outstanding,
-    /// Nothing is learned from events up to this time.
-    blind_until: u64,
-    removed: u64,
 }
 
 /// Overlaps kept of each rule: the longest.
@@ -115,144 +92,74 @@ fn hex<S: serde::Serializer>(value: &u64, to: S) -> Result<S::Ok, S::Error> {
 const MEASURES: [RuleId; 8] =
     [RuleId::M01, RuleId::M02, RuleId::M03, RuleId::M04, RuleId::M05, RuleId::M06, RuleId::M07, RuleId::M08];
 
-/// A distribution of durations, in nanoseconds.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Distribution {
-    /// Number of intervals.
-    pub count: u64,
-    /// Median.
-    pub p50_ns: u64,
-    /// 99 of 100 were not longer.
-    pub p99_ns: u64,
-    /// Longest.
-    pub max_ns: u64,
-    /// All together.
-    pub sum_ns: u64,
-}
-
 impl Measures {
-    /// Nothing is open.
-    #[must_use]
-    pub fn new(context: &Context) -> Self {
-        Self {
-            intervals: Intervals::new(context.kernel.preempts_tracepoints(), |kind| context.has(kind)),
-            entries: Entries::default(),
-            ended: None,
-            done: Default::default(),
-            worst: Vec::new(),
-            faults: Followed::default(),
-            migration_waits: Followed::default(),
-            retracts: 0,
-            missing: [0; LOST_KINDS],
-            uncounted: Vec::new(),
-            uncounted_any: false,
-        }
-    }
-
-    fn add(&mut self, rule: RuleId, nanoseconds: u64, record: &Record, sink: &mut Sink) {
-        sink.held(rule, record.ts);
+    fn add(&mut self, rule: RuleId, nanoseconds: u64, ts: u64, sink: &mut Sink) {
+        sink.held(rule, ts);
         let Some(index) = MEASURES.iter().position(|m| *m == rule) else { return };
-        self.done[index].get_or_insert_with(Done::new).add(nanoseconds);
+        self.done[index].get_or_insert_with(Durations::two_digits).add(nanoseconds);
     }
 
-    /// Takes an event of an mmap_lock, whatever rules may conclude from it. Returns whether it may be a downgrade.
+    /// Counts and measures what an event came to.
     #[inline]
-    pub(super) fn lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) -> bool {
-        let ended = self.intervals.take(kind, record);
-        self.ended = ended.interval;
-        match ended.interval {
-            Some(Interval::Wait { ns, .. }) => self.add(RuleId::M08, ns, record, sink),
-            Some(Interval::WriteHold { ns, isolated, .. }) => {
-                self.add(RuleId::M04, ns, record, sink);
-                if isolated {
-                    self.add(RuleId::M05, ns, record, sink);
+    pub(super) fn apply(&mut self, effect: &Effect, sink: &mut Sink) {
+        let ts = effect.ts;
+        match effect.what {
+            What::Locked { waited, ended, .. } => {
+                if let Some(Interval { since, .. }) = waited {
+                    self.add(RuleId::M08, effect.since(since), ts, sink);
+                }
+                self.held(ended, effect, sink);
+            }
+            What::Unlocked { ended, .. } => self.held(ended, effect, sink),
+            What::Handled { call, fell_back, .. } => {
+                self.faults.add(call.under != Under::Unknown);
+                if let Some(since) = fell_back {
+                    self.add(RuleId::M03, effect.since(since), ts, sink);
                 }
             }
-            None => {}
-        }
-        ended.downgrade
-    }
-
-    /// A task is where it holds and waits for nothing: in user mode, newborn, at its exit.
-    #[inline]
-    pub(super) fn forget_task(&mut self, tid: u32) {
-        self.intervals.forget_task(tid);
-    }
-
-    /// A task isolates pages for a collapse.
-    pub(super) fn isolated(&mut self, tid: u32) {
-        self.intervals.isolated(tid);
-    }
-
-    /// A migration entry was set.
-    pub(super) fn entry_set(&mut self, addr: u64, record: &Record) {
-        if record.ts > self.entries.blind_until {
-            self.entries.standing.set(addr & !0xfff, record.ts);
+            What::HandledUnseen => self.faults.add(false),
+            What::MigrationAwaited { .. } => self.migration_waits.add(true),
+            What::MigrationAwaitedUnseen => self.migration_waits.add(false),
+            What::EntryRemoved { pte: true, since } => {
+                self.removed += 1;
+                if let Some(since) = since {
+                    self.add(RuleId::M06, effect.since(since), ts, sink);
+                }
+            }
+            What::RetractEnded { since } => {
+                self.retracts += 1;
+                if let Some(since) = since {
+                    self.add(RuleId::M07, effect.since(since), ts, sink);
+                }
+            }
+            What::Missing { of, count, .. } => self.lost(of, count),
+            _ => {}
         }
     }
 
-    /// A migration entry was removed.
-    pub(super) fn entry_removed(&mut self, addr: u64, record: &Record, sink: &mut Sink) {
-        self.entries.removed += 1;
-        if record.ts > self.entries.blind_until
-            && let Some(ns) = self.entries.standing.remove(addr & !0xfff, record.ts)
-        {
-            self.add(RuleId::M06, ns, record, sink);
+    /// A hold of an mmap_lock has ended.
+    fn held(&mut self, hold: Option<Interval>, effect: &Effect, sink: &mut Sink) {
+        let Some(Interval { mode: Mode::Write, since, isolated, .. }) = hold else { return };
+        self.add(RuleId::M04, effect.since(since), effect.ts, sink);
+        if isolated {
+            self.add(RuleId::M05, effect.since(since), effect.ts, sink);
         }
     }
 
-    /// `handle_mm_fault()` has returned, with this effect.
-    #[inline]
-    pub(super) fn fault_followed(&mut self, effect: Option<&Effect>) {
-        self.faults.add(matches!(effect, Some(Effect::Handled { call, .. }) if call.under != Under::Unknown));
-    }
-
-    /// `migration_entry_wait()` has returned, with this effect.
-    pub(super) fn wait_followed(&mut self, effect: Option<&Effect>) {
-        self.migration_waits.add(matches!(effect, Some(Effect::Waited { .. })));
-    }
-
-    /// `retract_page_tables()` has returned.
-    pub(super) const fn retract_seen(&mut self) {
-        self.retracts += 1;
-    }
-
-    /// Events are missing, as `missing` tells, up to a time; of all kinds unless `of` says which.
-    pub(super) fn lost(&mut self, missing: Kind, of: Option<Kind>, count: u64, until: u64) {
-        self.intervals.lost(missing, of, count, until);
-        if matches!(of, None | Some(Kind::SetMigrationPte | Kind::RemoveMigrationPte)) {
-            self.entries.standing.clear();
-            self.entries.blind_until = self.entries.blind_until.max(until);
-        }
+    /// Events are missing; of all kinds unless `of` says which.
+    fn lost(&mut self, of: Option<Kind>, count: u64) {
         match of {
             None => self.uncounted_any = true,
             Some(kind) if count == 0 && !self.uncounted.contains(&kind) => self.uncounted.push(kind),
             Some(kind) => {
-                let sum = &mut self.missing[kind as usize];
+                let sum = &mut self.missing.0[kind as usize];
                 *sum = sum.saturating_add(count);
             }
         }
     }
 
-    /// Whether what is missing may be about an mmap_lock held for write.
-    pub(super) const fn may_be_writes(&self, missing: Kind) -> bool {
-        self.intervals.may_be_writes(missing)
-    }
-
-    /// The interval that the last event ended.
-    #[must_use]
-    pub const fn ended(&self) -> Option<Interval> {
-        self.ended
-    }
-
-    /// Migration entries that stand now, as far as is known.
-    #[must_use]
-    pub const fn standing(&self) -> &Outstanding {
-        &self.entries.standing
-    }
-
     fn missing(&self, kinds: &[Kind]) -> u64 {
-        kinds.iter().fold(0, |sum, kind| sum.saturating_add(self.missing[*kind as usize]))
+        kinds.iter().fold(0, |sum, kind| sum.saturating_add(self.missing.0[*kind as usize]))
     }
 
     /// Of these kinds more may be missing than are counted.
@@ -266,20 +173,16 @@ impl Measures {
         Coverage::of(counted, self.missing(kinds)).or_more(self.misses_more(kinds))
     }
 
-    /// How much of what a measuring rule measures it has measured.
-    #[must_use]
-    pub fn coverage(&self, rule: RuleId) -> Coverage {
+    fn coverage(&self, rule: RuleId, intervals: &Intervals) -> Coverage {
         let counted = self.count(rule);
         let of = |counted: u64, all: u64| Coverage::of(counted, all.saturating_sub(counted));
         let whole = match rule {
-            RuleId::M04 => of(counted, self.intervals.writes.saturating_add(self.intervals.missing_writes)),
-            RuleId::M05 => {
-                of(counted, self.intervals.isolations.saturating_add(self.missing(&[Kind::CollapseIsolate])))
-            }
-            RuleId::M06 => of(counted, self.entries.removed.saturating_add(self.missing(&[Kind::RemoveMigrationPte]))),
+            RuleId::M04 => of(counted, intervals.writes.saturating_add(intervals.missing_writes)),
+            RuleId::M05 => of(counted, intervals.isolations.saturating_add(self.missing(&[Kind::CollapseIsolate]))),
+            RuleId::M06 => of(counted, self.removed.saturating_add(self.missing(&[Kind::RemoveMigrationPte]))),
             RuleId::M07 => of(counted, self.retracts.saturating_add(self.missing(&[Kind::RetractPageTablesReturn]))),
             RuleId::M08 => {
-                let seen = self.intervals.acquired.saturating_add(self.intervals.waiting());
+                let seen = intervals.acquired.saturating_add(intervals.waiting());
                 of(counted, seen.saturating_add(self.missing(&[Kind::AcquireReturned])))
             }
             RuleId::M03 => {
@@ -301,7 +204,7 @@ impl Measures {
         whole.or_more(self.misses_more(rule.rule().needs) || self.missing(pairs) > 0)
     }
 
-    /// What [`Self::coverage`] counts of a rule.
+    /// What [`Model::coverage`] counts of a rule.
     #[must_use]
     pub const fn covered(rule: RuleId) -> &'static str {
         match rule {
@@ -316,13 +219,12 @@ impl Measures {
     }
 
     fn count(&self, rule: RuleId) -> u64 {
-        let index = MEASURES.iter().position(|m| *m == rule);
-        index.and_then(|index| self.done[index].as_ref()).map_or(0, |done| done.histogram.len())
+        self.durations(rule).map_or(0, Durations::count)
     }
 
     /// A writer had to wait for a task that waited for a migration.
     pub fn overlap(&mut self, rule: RuleId, overlap: Overlap, record: &Record, sink: &mut Sink) {
-        self.add(rule, overlap.ns, record, sink);
+        self.add(rule, overlap.ns, record.ts, sink);
         if self.worst.iter().filter(|o| o.rule == overlap.rule).count() == WORST {
             let of = self.worst.iter().enumerate().filter(|(_, o)| o.rule == overlap.rule);
             match of.map(|(index, o)| (o.ns, index)).min() {
@@ -344,36 +246,24 @@ impl Measures {
         worst
     }
 
-    /// A fault that could not be handled under its VMA's lock was handled, after so long.
-    pub fn fell_back(&mut self, ns: u64, record: &Record, sink: &mut Sink) {
-        self.add(RuleId::M03, ns, record, sink);
-    }
-
-    /// `retract_page_tables()` took so long.
-    pub fn retracted(&mut self, ns: u64, record: &Record, sink: &mut Sink) {
-        self.add(RuleId::M07, ns, record, sink);
-    }
-
-    /// How many of the intervals were not longer than each bound, their sum and number, in nanoseconds.
+    /// What a measuring rule has measured; `None` if nothing.
     #[must_use]
-    pub fn cumulative(&self, rule: RuleId, bounds_ns: &[u64]) -> Option<(Vec<u64>, u64, u64)> {
+    pub fn durations(&self, rule: RuleId) -> Option<&Durations> {
         let index = MEASURES.iter().position(|m| *m == rule)?;
-        let Done { histogram, sum, .. } = self.done[index].as_ref()?;
-        let upto = bounds_ns.iter().map(|bound| histogram.count_between(0, *bound)).collect();
-        Some((upto, *sum, histogram.len()))
+        self.done[index].as_ref()
     }
 
-    /// What a measuring rule measured.
+    /// The same in a few numbers.
     #[must_use]
     pub fn distribution(&self, rule: RuleId) -> Option<Distribution> {
-        let index = MEASURES.iter().position(|m| *m == rule)?;
-        let Done { histogram, sum, max } = self.done[index].as_ref()?;
-        Some(Distribution {
-            count: histogram.len(),
-            p50_ns: histogram.value_at_quantile(0.5).min(*max),
-            p99_ns: histogram.value_at_quantile(0.99).min(*max),
-            max_ns: *max,
-            sum_ns: *sum,
-        })
+        self.durations(rule)?.distribution()
+    }
+}
+
+impl Model {
+    /// How much of what a measuring rule measures it has measured.
+    #[must_use]
+    pub fn coverage(&self, rule: RuleId) -> Coverage {
+        self.measures.coverage(rule, &self.intervals)
     }
 }

@@ -23,7 +23,7 @@ use mmtrace_common::{Column, Kind, Record};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{context::Context, verdict::Sink};
-use effect::Effect;
+use effect::What;
 use faults::{
     address_space::{Cause, Space},
     cause,
@@ -32,9 +32,11 @@ use function_state::Functions;
 use lifetime::task::Task;
 use locks::{
     hugetlb::{HugetlbLocks, Overlap},
+    intervals::Intervals,
     mmap_lock::{self, MmapLock},
 };
 use measures::Measures;
+use migration::entries::Standing;
 use page_tables::{
     shadow::{self, Tables},
     unlinking::Collapsing,
@@ -107,11 +109,13 @@ pub struct Model {
     blind_until: u64,
     values: Values,
     causes: [u64; Cause::ALL.len()],
-    last_cause: Option<Cause>,
     blind: cause::Blind,
     /// Faults in the kernel tell whether page faults were disabled.
     tells_disabled: bool,
-    effect: Option<Effect>,
+    /// What the event that is taken now came to.
+    effect: What,
+    intervals: Intervals,
+    standing: Standing,
     measures: Measures,
     functions: Functions,
     /// Page tables, and who works on them.
@@ -148,11 +152,12 @@ impl Model {
                 without_reclaim: ["MR_COMPACTION", "MR_NUMA_MISPLACED"].map(|name| value("migrate_reason", name)),
             },
             causes: [0; Cause::ALL.len()],
-            last_cause: None,
             blind: cause::Blind::default(),
             tells_disabled: context.carries(Kind::PageFaultKernel, Column::PagefaultDisabled),
-            effect: None,
-            measures: Measures::new(context),
+            effect: What::Nothing,
+            intervals: Intervals::new(context.kernel.preempts_tracepoints(), |kind| context.has(kind)),
+            standing: Standing::default(),
+            measures: Measures::default(),
             functions: Functions::new(context),
             // As after a loss: what was before recording is missing.
             tables: Tables::beginning(context.start.saturating_add(mmap_lock::EPSILON_NS)),
@@ -171,22 +176,10 @@ impl Model {
         &self.causes
     }
 
-    /// Why the last fault happened.
-    #[must_use]
-    pub const fn last_cause(&self) -> Option<Cause> {
-        self.last_cause
-    }
-
-    /// What the last event completed; `None` if nothing.
-    #[must_use]
-    pub const fn effect(&self) -> Option<&Effect> {
-        self.effect.as_ref()
-    }
-
     /// Migration entries that stand now, as far as is known.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        self.measures.standing().len()
+        self.standing.entries().len()
     }
 
     /// Durations measured.
@@ -227,12 +220,18 @@ impl Model {
 
     #[inline]
     fn mm(&mut self, mm: u64) -> &mut Mm {
-        if self.mms.len() >= MMS_MAX && !self.mms.contains_key(&mm) {
-            self.mms.retain(|_, m| m.lock.writer().is_some() || !m.lock.readers().is_empty());
-            if self.mms.len() >= MMS_MAX {
-                self.mms.clear();
-            }
-        }
-        self.mms.entry(mm).or_default()
+        mm_of(&mut self.mms, mm)
     }
+}
+
+/// The state of an mm, within the number of mms that are followed.
+#[inline]
+fn mm_of(mms: &mut FxHashMap<u64, Mm>, mm: u64) -> &mut Mm {
+    if mms.len() >= MMS_MAX && !mms.contains_key(&mm) {
+        mms.retain(|_, m| m.lock.is_held());
+        if mms.len() >= MMS_MAX {
+            mms.clear();
+        }
+    }
+    mms.entry(mm).or_default()
 }

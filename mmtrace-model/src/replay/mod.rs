@@ -72,9 +72,9 @@ impl Engine {
             _ => self.count_missing(record),
         }
         if let Some(judge) = &mut self.judge {
-            judge.model.apply(record, &mut judge.sink);
+            let effect = judge.model.apply(record, &mut judge.sink);
             if let Some(stats) = &mut judge.stats {
-                stats.apply(record, &judge.model);
+                stats.apply(record, &effect);
             }
         }
     }

@@ -14,10 +14,11 @@ use serde::Serialize;
 use crate::{
     context::Kernel,
     coverage::Coverage,
+    durations::Distribution,
     model::{
         Model,
         faults::address_space::Cause,
-        measures::{Distribution, Overlap},
+        measures::Overlap,
         page_tables::shadow::{Counts, HAZARDS},
     },
     replay::Engine,
@@ -144,7 +145,7 @@ impl Report {
                     coverage: engine
                         .model()
                         .filter(|_| rule.severity == Severity::Measure && sink.is_open(rule.id))
-                        .map(|m| m.measures().coverage(rule.id)),
+                        .map(|m| m.coverage(rule.id)),
                     worst: engine.model().map_or_else(Vec::new, |m| m.measures().worst(rule.id)),
                 })
                 .collect()

@@ -1,17 +1,15 @@
 //! Page faults, process by process and region by region.
 
-use mmtrace_common::{Column, Record};
 use rustc_hash::FxHashMap;
 
 use crate::{
     coverage::Coverage,
+    durations::Durations,
     model::{
-        effect::{Handling, Outcome, Under},
+        effect::{Effect, Handling, Outcome, Under},
         faults::address_space::Cause,
     },
 };
-
-use super::{durations::Durations, value};
 
 /// Processes that are followed.
 const PROCESSES_MAX: usize = 512;
@@ -143,12 +141,10 @@ pub struct Faults {
     pub whole: Durations,
 }
 
-/// x86 page-fault error code: the access was a write.
-const WRITE: u64 = 2;
-
 impl Faults {
-    pub(super) fn add(&mut self, record: &Record, cause: Cause) {
-        if self.processes.len() >= PROCESSES_MAX && !self.processes.contains_key(&record.tgid) {
+    pub(super) fn add(&mut self, effect: &Effect, cause: Cause, addr: u64, write: bool) {
+        let Effect { tgid, mm, ts, .. } = *effect;
+        if self.processes.len() >= PROCESSES_MAX && !self.processes.contains_key(&tgid) {
             let quiet = self.processes.iter().min_by_key(|(_, p)| (!p.exited, p.last)).map(|(tgid, _)| *tgid);
             if let Some(process) = quiet.and_then(|tgid| self.processes.remove(&tgid)) {
                 self.owners.remove(&process.mm);
@@ -157,31 +153,31 @@ impl Faults {
             }
         }
         if self.regions >= REGIONS_ALL_MAX {
-            self.make_room(record.tgid);
+            self.make_room(tgid);
         }
-        let process = self.processes.entry(record.tgid).or_default();
-        if process.mm != record.mm {
+        let process = self.processes.entry(tgid).or_default();
+        if process.mm != mm {
             self.owners.remove(&process.mm);
-            self.owners.insert(record.mm, record.tgid);
-            process.mm = record.mm;
+            self.owners.insert(mm, tgid);
+            process.mm = mm;
         }
-        process.last = record.ts;
+        process.last = ts;
         process.exited = false;
         process.causes[cause as usize] += 1;
         if cause == Cause::PagefaultDisabled {
             return;
         }
-        process.writes += u64::from(value(record, Column::ErrorCode) & WRITE != 0);
-        let region = process.region(value(record, Column::Addr), &mut self.regions);
+        process.writes += u64::from(write);
+        let region = process.region(addr, &mut self.regions);
         region.faults = region.faults.saturating_add(1);
         region.migration = region.migration.saturating_add(u32::from(cause == Cause::Migration));
     }
 
     /// A VMA was stored in a process's tree.
-    pub(super) fn vma(&mut self, record: &Record) {
+    pub(super) fn vma(&mut self, tgid: u32, addr: u64) {
         // Processes that never faulted are not of interest here.
-        if let Some(process) = self.processes.get_mut(&record.tgid) {
-            let region = process.region(value(record, Column::Addr), &mut self.regions);
+        if let Some(process) = self.processes.get_mut(&tgid) {
+            let region = process.region(addr, &mut self.regions);
             region.vmas = region.vmas.saturating_add(1);
         }
     }
@@ -207,14 +203,21 @@ impl Faults {
     }
 
     /// A call of `handle_mm_fault()` is over.
-    pub(super) fn handled(&mut self, ts: u64, call: &Handling, outcome: Outcome, major: bool, trap_ns: Option<u64>) {
-        let ns = ts.saturating_sub(call.since);
+    pub(super) fn handled(
+        &mut self,
+        effect: &Effect,
+        call: &Handling,
+        outcome: Outcome,
+        major: bool,
+        trap: Option<u64>,
+    ) {
+        let ns = effect.since(call.since);
         self.followed += 1;
         if outcome != Outcome::Retry {
             self.took[call.under as usize].add(ns);
         }
-        if let Some(ns) = trap_ns {
-            self.whole.add(ns);
+        if let Some(since) = trap {
+            self.whole.add(effect.since(since));
         }
         let Some((process, all)) = self.owner(call.mm) else { return };
         let calls = process.calls.get_or_insert_default();

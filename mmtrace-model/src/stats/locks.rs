@@ -1,20 +1,22 @@
 //! mmap_locks and VMA locks, mm by mm: who holds them how long, and who waits for whom.
 
-use mmtrace_common::{Class, Column, Kind, Record, spec};
+use mmtrace_common::{Class, Kind, spec};
 use rustc_hash::FxHashMap;
 
-use super::{durations::Durations, faults::Faults, value};
+use super::faults::Faults;
 use crate::{
     coverage::Coverage,
+    durations::Durations,
     model::{
-        effect::{Effect, Handling, Outcome},
-        locks::intervals::Interval,
+        Model,
+        effect::{Effect, Handling, Interval, Outcome, What},
+        locks::exclusion::Mode,
     },
 };
 
 /// mms that are followed.
 const MMS_MAX: usize = 256;
-/// Acquisitions and holds of one mm that are followed at once.
+/// Acquisitions and holds of the VMA locks of one mm that are followed at once.
 const OPEN_MAX: usize = 512;
 /// Somebody who holds a lock, or waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +43,7 @@ pub struct Holds {
 }
 
 impl Holds {
-    fn add(&mut self, holder: Holder, ts: u64) {
-        let ns = ts.saturating_sub(holder.since);
+    fn add(&mut self, holder: Holder, ns: u64) {
         let holds = if holder.write { &mut self.write } else { &mut self.read };
         holds.add(ns);
         if self.longest.is_none_or(|(_, longest)| ns > longest) {
@@ -89,10 +90,6 @@ pub struct MmLock {
     pub doubt: bool,
     /// Acquisitions that failed: trylocks, and waits that were killed.
     pub failed: u64,
-    /// Who holds it now, oldest first.
-    pub holders: Vec<Holder>,
-    /// Who waits now, oldest first.
-    pub waiting: Vec<Holder>,
     /// The locks of the mm's VMAs, once one of them was seen to be used.
     pub vmas: Option<Box<VmaLocks>>,
 }
@@ -132,32 +129,30 @@ impl VmaLocks {
     }
 
     /// The mmap_lock was released or downgraded: `vma_end_write_all()`.
-    fn end_writes(&mut self, tid: u32, ts: u64) {
+    fn end_writes(&mut self, effect: &Effect) {
         // Whoever else seems to hold one: an event was not recorded.
-        for holder in self.writers.drain(..).filter(|holder| holder.tid == tid) {
-            self.holds.add(holder, ts);
+        for holder in self.writers.drain(..).filter(|holder| holder.tid == effect.tid) {
+            self.holds.add(holder, effect.since(holder.since));
         }
     }
 
-    fn write_begins(&mut self, record: &Record) {
-        self.waiting.retain(|w| w.tid != record.tid);
-        let vma = value(record, Column::Vma);
-        begin(&mut self.waiting, Holder { tid: record.tid, vma, write: true, since: record.ts });
+    fn write_begins(&mut self, effect: &Effect, vma: u64) {
+        self.waiting.retain(|w| w.tid != effect.tid);
+        begin(&mut self.waiting, Holder { tid: effect.tid, vma, write: true, since: effect.ts });
     }
 
-    /// `__vma_start_write()` has returned. `section`: the write hold of the mmap_lock was seen to begin.
-    fn written(&mut self, record: &Record, section: bool) {
-        let vma = value(record, Column::Vma);
-        let waiter = end(&mut self.waiting, |w| w.tid == record.tid && w.vma == vma);
-        if (value(record, Column::Ret) as u32 as i32) < 0 {
+    /// `__vma_start_write()` has returned. `in_hold`: the write hold of the mmap_lock was seen to begin.
+    fn written(&mut self, effect: &Effect, vma: u64, locked: bool, in_hold: bool) {
+        let waiter = end(&mut self.waiting, |w| w.tid == effect.tid && w.vma == vma);
+        if !locked {
             self.killed += 1;
             return;
         }
         if let Some(waiter) = waiter {
-            self.write_wait.add(record.ts.saturating_sub(waiter.since));
+            self.write_wait.add(effect.since(waiter.since));
         }
-        if section {
-            begin(&mut self.writers, Holder { tid: record.tid, vma, write: true, since: record.ts });
+        if in_hold {
+            begin(&mut self.writers, Holder { tid: effect.tid, vma, write: true, since: effect.ts });
         }
     }
 
@@ -167,12 +162,13 @@ impl VmaLocks {
         begin(&mut self.readers, Holder { tid, vma: call.vma, write: false, since });
     }
 
-    fn handled(&mut self, record: &Record, call: &Handling, outcome: Outcome) {
-        self.readers.retain(|r| r.tid != record.tid);
+    fn handled(&mut self, effect: &Effect, call: &Handling, outcome: Outcome) {
+        self.readers.retain(|r| r.tid != effect.tid);
         match (outcome, call.granted) {
             (Outcome::Retry | Outcome::Completed, _) => self.dropped += 1,
             (_, Some(since)) => {
-                self.holds.add(Holder { tid: record.tid, vma: call.vma, write: false, since }, record.ts);
+                let holder = Holder { tid: effect.tid, vma: call.vma, write: false, since };
+                self.holds.add(holder, effect.since(since));
             }
             (_, None) => {}
         }
@@ -199,10 +195,10 @@ impl MmLock {
         [of(&self.read_wait, self.reads), of(&self.write_wait, self.writes)]
     }
 
-    /// How many of the holds were measured, those that go on not counted: for read, for write.
+    /// How many of the holds were measured, those that go on `now` not counted: for read, for write.
     #[must_use]
-    pub fn holds_measured(&self) -> [Coverage; 2] {
-        let now = |write: bool| self.holders.iter().filter(|h| h.write == write).count() as u64;
+    pub fn holds_measured(&self, now: &Now) -> [Coverage; 2] {
+        let now = |write: bool| now.holders.iter().filter(|h| h.write == write).count() as u64;
         let of = |holds: &Durations, all: u64, now: u64| {
             Coverage::of(holds.count(), all.saturating_sub(now).saturating_sub(holds.count()))
         };
@@ -218,56 +214,63 @@ impl MmLock {
         waits.fold(0, |sum, waits| sum.saturating_add(waits.count().saturating_mul(waits.quantile(0.5))))
     }
 
-    fn acquire(&mut self, record: &Record, write: bool, ended: Option<Interval>) {
-        let own_write = |h: &Holder| h.tid == record.tid && h.write;
-        end(&mut self.waiting, |w| w.tid == record.tid && w.write == write);
-        match ended {
-            // Who holds it for write gets it for read by a downgrade.
-            Some(Interval::WriteHold { .. }) => {
-                self.downgrades += 1;
-                self.release(record, true, ended);
-            }
-            _ if !write && self.holders.iter().any(own_write) => {
-                // That, or a release is missing.
-                self.downgrades += 1;
-                self.release(record, true, None);
-            }
-            Some(Interval::Wait { ns, .. }) => {
-                let waits = if write { &mut self.write_wait } else { &mut self.read_wait };
-                waits.add(ns);
-                *self.count(write) += 1;
-            }
-            None => *self.count(write) += 1,
-        }
-        // Nobody else is in.
-        self.doubt &= !write;
-        begin(&mut self.holders, Holder { tid: record.tid, vma: 0, write, since: record.ts });
-    }
-
-    /// Who holds it and waits for it now is not known.
-    fn give_up(&mut self) {
-        self.holders.clear();
-        self.waiting.clear();
-        self.doubt = true;
-    }
-
-    const fn count(&mut self, write: bool) -> &mut u64 {
-        if write { &mut self.writes } else { &mut self.reads }
-    }
-
-    fn release(&mut self, record: &Record, write: bool, ended: Option<Interval>) {
-        if write && let Some(vmas) = &mut self.vmas {
-            vmas.end_writes(record.tid, record.ts);
-        }
-        let holder = end(&mut self.holders, |h| h.tid == record.tid && h.write == write);
-        match (write, ended, holder) {
-            // What was measured is decided once, in the model.
-            (true, Some(Interval::WriteHold { since, .. }), _) => {
-                self.holds.add(Holder { tid: record.tid, vma: 0, write, since }, record.ts);
-            }
-            (false, _, Some(holder)) => self.holds.add(holder, record.ts),
+    fn locked(&mut self, effect: &Effect, mode: Mode, waited: Option<Interval>, ended: Option<Interval>) {
+        let count = match mode {
+            Mode::Read => &mut self.reads,
+            Mode::Downgraded => &mut self.downgrades,
+            Mode::Write => &mut self.writes,
+        };
+        *count += 1;
+        match waited {
+            Some(wait) if mode == Mode::Write => self.write_wait.add(effect.since(wait.since)),
+            Some(wait) if mode == Mode::Read => self.read_wait.add(effect.since(wait.since)),
             _ => {}
         }
+        if mode == Mode::Downgraded {
+            self.ended(effect, true, ended);
+        }
+        // Nobody else is in.
+        self.doubt &= mode != Mode::Write;
+    }
+
+    /// A hold has ended.
+    fn ended(&mut self, effect: &Effect, write: bool, hold: Option<Interval>) {
+        if write && let Some(vmas) = &mut self.vmas {
+            vmas.end_writes(effect);
+        }
+        // What was measured is decided once, in the model.
+        if let Some(Interval { since, .. }) = hold {
+            self.holds.add(Holder { tid: effect.tid, vma: 0, write, since }, effect.since(since));
+        }
+    }
+}
+
+/// Who holds an mmap_lock and who waits for it now, as far as is known: as the model has it.
+#[derive(Clone, Debug, Default)]
+pub struct Now {
+    /// Who holds it, oldest first.
+    pub holders: Vec<Holder>,
+    /// Who waits, oldest first.
+    pub waiting: Vec<Holder>,
+}
+
+impl Now {
+    /// That of every mmap_lock that anybody holds or waits for, by mm.
+    #[must_use]
+    pub fn all(model: &Model) -> FxHashMap<u64, Self> {
+        let mut locks: FxHashMap<u64, Self> = FxHashMap::default();
+        for (mm, hold) in model.holders() {
+            let holder = Holder { tid: hold.tid, vma: 0, write: hold.mode == Mode::Write, since: hold.since };
+            locks.entry(mm).or_default().holders.push(holder);
+        }
+        for (tid, wait) in model.waiting() {
+            let waiter = Holder { tid, vma: 0, write: wait.write, since: wait.since };
+            locks.entry(wait.mm).or_default().waiting.push(waiter);
+        }
+        for now in locks.values_mut() {
+            now.waiting.sort_unstable_by_key(|waiter| (waiter.since, waiter.tid));
+        }
+        locks
     }
 }
 
@@ -282,21 +285,21 @@ pub struct Locks {
 }
 
 impl Locks {
-    fn lock(&mut self, record: &Record, faults: &Faults) -> &mut MmLock {
-        if self.mms.len() >= MMS_MAX && !self.mms.contains_key(&record.mm) {
+    fn lock(&mut self, effect: &Effect, faults: &Faults) -> &mut MmLock {
+        if self.mms.len() >= MMS_MAX && !self.mms.contains_key(&effect.mm) {
             // The one that was quiet for longest makes room.
             let quiet = self.mms.iter().min_by_key(|(_, l)| l.last).map(|(mm, _)| *mm);
             if let Some(gone) = quiet.and_then(|mm| self.mms.remove(&mm)) {
                 self.forgotten += gone.acquired();
             }
         }
-        let lock = self.mms.entry(record.mm).or_default();
+        let lock = self.mms.entry(effect.mm).or_default();
         if !lock.owned {
             // Others work on it too: khugepaged, ptrace, /proc.
-            let owner = faults.owner_of(record.mm);
-            (lock.tgid, lock.owned) = (owner.unwrap_or(record.tgid), owner.is_some());
+            let owner = faults.owner_of(effect.mm);
+            (lock.tgid, lock.owned) = (owner.unwrap_or(effect.tgid), owner.is_some());
         }
-        lock.last = record.ts;
+        lock.last = effect.ts;
         lock
     }
 
@@ -305,46 +308,36 @@ impl Locks {
         self.mms.get_mut(&mm)?.vmas.as_deref_mut()
     }
 
-    /// `ended`: what the event has ended, as the model has it.
-    pub(super) fn add(&mut self, kind: Kind, record: &Record, ended: Option<Interval>, faults: &Faults) {
-        let blind = record.ts <= self.blind_until;
-        let lock = self.lock(record, faults);
-
-        let write = value(record, Column::Write) != 0;
-        match kind {
-            Kind::StartLocking => {
-                begin(&mut lock.waiting, Holder { tid: record.tid, vma: 0, write, since: record.ts });
-            }
-            Kind::AcquireReturned if value(record, Column::Success) != 0 => lock.acquire(record, write, ended),
-            Kind::AcquireReturned => {
-                lock.failed += 1;
-                end(&mut lock.waiting, |w| w.tid == record.tid && w.write == write);
-            }
-            _ => lock.release(record, write, ended),
+    pub(super) fn mmap_lock(&mut self, effect: &Effect, faults: &Faults) {
+        let blind = effect.ts <= self.blind_until;
+        let lock = self.lock(effect, faults);
+        match effect.what {
+            What::LockRefused { .. } => lock.failed += 1,
+            What::Locked { mode, waited, ended } => lock.locked(effect, mode, waited, ended),
+            What::Unlocked { write, ended } => lock.ended(effect, write, ended),
+            _ => {}
         }
-        if blind {
-            lock.give_up();
-        }
+        lock.doubt |= blind;
     }
 
     /// A function's event about VMA locks.
-    pub(super) fn vma(&mut self, kind: Kind, record: &Record, effect: Option<&Effect>, faults: &Faults) {
-        let vmas = self.lock(record, faults).vmas.get_or_insert_default();
-        match kind {
-            Kind::LockVmaUnderRcu if value(record, Column::Vma) != 0 => vmas.granted += 1,
-            Kind::LockVmaUnderRcu => vmas.refused += 1,
-            Kind::VmaStartWrite => vmas.write_begins(record),
-            Kind::VmaStartWriteReturn => vmas.written(record, effect == Some(&Effect::VmaWritten)),
+    pub(super) fn vma_lock(&mut self, effect: &Effect, faults: &Faults) {
+        let vmas = self.lock(effect, faults).vmas.get_or_insert_default();
+        match effect.what {
+            What::VmaGranted { vma: 0 } => vmas.refused += 1,
+            What::VmaGranted { .. } => vmas.granted += 1,
+            What::VmaAwaited { vma } => vmas.write_begins(effect, vma),
+            What::VmaLocked { vma, locked, in_hold } => vmas.written(effect, vma, locked, in_hold),
             _ => {}
         }
     }
 
     /// A VMA object is given back; nobody locks it any more.
-    pub(super) fn freed(&mut self, record: &Record) {
-        if let Some(vmas) = self.vmas_of(record.mm)
-            && let Some(holder) = end(&mut vmas.writers, |w| w.vma == value(record, Column::Vma))
+    pub(super) fn freed(&mut self, effect: &Effect, vma: u64) {
+        if let Some(vmas) = self.vmas_of(effect.mm)
+            && let Some(holder) = end(&mut vmas.writers, |w| w.vma == vma)
         {
-            vmas.holds.add(holder, record.ts);
+            vmas.holds.add(holder, effect.since(holder.since));
         }
     }
 
@@ -356,29 +349,27 @@ impl Locks {
     }
 
     /// And has ended.
-    pub(super) fn handled(&mut self, record: &Record, call: &Handling, outcome: Outcome) {
+    pub(super) fn handled(&mut self, effect: &Effect, call: &Handling, outcome: Outcome) {
         if let Some(vmas) = self.vmas_of(call.mm) {
-            vmas.handled(record, call, outcome);
+            vmas.handled(effect, call, outcome);
         }
     }
 
     /// A task is seen in user mode: it is its mm, and it holds and waits for no VMA's lock there.
-    pub(super) fn in_user_mode(&mut self, record: &Record) {
-        let Some(lock) = self.mms.get_mut(&record.mm) else { return };
-        (lock.tgid, lock.owned) = (record.tgid, true);
+    pub(super) fn in_user_mode(&mut self, effect: &Effect) {
+        let Some(lock) = self.mms.get_mut(&effect.mm) else { return };
+        (lock.tgid, lock.owned) = (effect.tgid, true);
         if let Some(vmas) = &mut lock.vmas {
-            vmas.readers.retain(|r| r.tid != record.tid);
-            vmas.waiting.retain(|w| w.tid != record.tid);
+            vmas.readers.retain(|r| r.tid != effect.tid);
+            vmas.waiting.retain(|w| w.tid != effect.tid);
         }
     }
 
-    pub(super) fn forget(&mut self, mm: u64) {
-        if let Some(lock) = self.mms.get_mut(&mm) {
-            lock.waiting.clear();
-            if let Some(vmas) = &mut lock.vmas {
-                vmas.readers.clear();
-                vmas.waiting.clear();
-            }
+    /// `exit_mmap()`: there is no VMA any more.
+    pub(super) fn unmapped(&mut self, mm: u64) {
+        if let Some(vmas) = self.vmas_of(mm) {
+            vmas.readers.clear();
+            vmas.waiting.clear();
         }
     }
 
@@ -391,9 +382,7 @@ impl Locks {
         let about_vmas = |kind| matches!(spec(kind).class, Class::Fault | Class::Lock | Class::Layout | Class::Life);
         let vmas = mmap || of.is_some_and(about_vmas);
         for lock in self.mms.values_mut() {
-            if mmap {
-                lock.give_up();
-            }
+            lock.doubt |= mmap;
             if vmas && let Some(vmas) = &mut lock.vmas {
                 vmas.lost();
             }

@@ -1,16 +1,11 @@
 //! Statistics over the same stream that the model judges: what the views show.
 //!
-//! Everything is bounded and can be copied: a copy is a checkpoint to travel back to.
+//! Everything is made of effects alone. It is bounded and can be copied: a copy is a checkpoint to travel back to.
 
-use mmtrace_common::{Column, Kind, Record};
+use mmtrace_common::Record;
 
-use crate::model::{
-    Model,
-    effect::{Effect, Under},
-    faults::address_space::Cause,
-};
+use crate::model::effect::{Effect, Under, What};
 
-pub mod durations;
 pub mod faults;
 pub mod locks;
 pub mod rates;
@@ -35,69 +30,45 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Takes an event that the model has just taken.
+    /// Takes an event that the model has just taken, and what it came to.
     #[inline]
-    pub fn apply(&mut self, record: &Record, model: &Model) {
+    pub fn apply(&mut self, record: &Record, effect: &Effect) {
         let Some(kind) = record.kind() else { return };
         // One record may say that many are missing.
-        let n = if kind.is_synthetic() { value(record, Column::Count).max(1) } else { 1 };
+        let n = if let What::Missing { count, .. } = effect.what { count.max(1) } else { 1 };
         self.rates.add(kind, record.ts, n);
-        match kind {
-            Kind::PageFaultUser | Kind::PageFaultKernel => {
-                self.faults.add(record, model.last_cause().unwrap_or(Cause::Unknown));
-                if kind == Kind::PageFaultUser {
-                    self.locks.in_user_mode(record);
+        self.work.add(effect);
+        match effect.what {
+            What::Faulted { cause, addr, write, user } => {
+                self.faults.add(effect, cause, addr, write);
+                if user {
+                    self.locks.in_user_mode(effect);
                 }
             }
-            Kind::LockVmaUnderRcu | Kind::VmaStartWrite | Kind::VmaStartWriteReturn => {
-                self.locks.vma(kind, record, model.effect(), &self.faults);
-            }
-            Kind::VmAreaFree => self.locks.freed(record),
-            Kind::HandleMmFault | Kind::HandleMmFaultReturn => self.call(record, model.effect()),
-            Kind::StartLocking | Kind::AcquireReturned | Kind::Released => {
-                self.locks.add(kind, record, model.measures().ended(), &self.faults);
-            }
-            Kind::MaWrite => self.faults.vma(record),
-            Kind::ExitMmap => self.locks.forget(record.mm),
-            Kind::Exit if record.tgid == record.tid => self.faults.exit(record.tgid),
-            Kind::Loss | Kind::Missed | Kind::Gap | Kind::Foreign => {
-                let of = record.get(Column::LostKind).and_then(|kind| Kind::from_u16(kind as u16));
-                self.locks.lost(of, record.get(Column::Until).unwrap_or(u64::MAX));
-            }
-            _ => {
-                let effect = model.effect();
-                self.work.add(kind, record, effect);
-                match effect {
-                    Some(Effect::Waited { mm, addr, .. }) => self.faults.waited(*mm, *addr),
-                    Some(Effect::Collapsed { mm, begun: Some((addr, _)), succeeded: true }) => {
-                        self.faults.collapsed(*mm, *addr);
-                    }
-                    Some(Effect::Retracted | Effect::PteMapped) => {
-                        self.faults.collapsed(record.mm, value(record, Column::Addr));
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    /// `handle_mm_fault()`.
-    fn call(&mut self, record: &Record, effect: Option<&Effect>) {
-        match effect {
-            Some(Effect::Handles(call)) if call.under == Under::Vma => self.locks.handles(record.tid, call),
-            Some(Effect::Handled { call, outcome, major, trap_ns }) => {
+            What::Handles(call) if call.under == Under::Vma => self.locks.handles(effect.tid, &call),
+            What::Handled { call, outcome, major, trap, .. } => {
                 if call.under == Under::Vma {
-                    self.locks.handled(record, call, *outcome);
+                    self.locks.handled(effect, &call, outcome);
                 }
-                self.faults.handled(record.ts, call, *outcome, *major, *trap_ns);
+                self.faults.handled(effect, &call, outcome, major, trap);
             }
-            None if record.kind() == Some(Kind::HandleMmFaultReturn) => self.faults.unpaired += 1,
+            What::HandledUnseen => self.faults.unpaired += 1,
+            What::LockAwaited { .. } | What::LockRefused { .. } | What::Locked { .. } | What::Unlocked { .. } => {
+                self.locks.mmap_lock(effect, &self.faults);
+            }
+            What::VmaGranted { .. } | What::VmaAwaited { .. } | What::VmaLocked { .. } => {
+                self.locks.vma_lock(effect, &self.faults);
+            }
+            What::VmaFreed { vma } => self.locks.freed(effect, vma),
+            What::VmaStored { addr } => self.faults.vma(effect.tgid, addr),
+            What::Unmapped => self.locks.unmapped(effect.mm),
+            What::Exited if effect.tgid == effect.tid => self.faults.exit(effect.tgid),
+            What::Missing { of, until, .. } => self.locks.lost(of, until),
+            What::MigrationAwaited { mm, addr, .. } => self.faults.waited(mm, addr),
+            What::Collapsed { begun: Some((addr, _)), succeeded: true, .. } | What::TableUnlinked { addr, .. } => {
+                self.faults.collapsed(effect.mm, addr);
+            }
             _ => {}
         }
     }
-}
-
-/// The value of a column, or 0.
-fn value(record: &Record, column: Column) -> u64 {
-    record.get(column).unwrap_or(0)
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use mmtrace_common::{Column, Kind, Record};
-
-use super::{durations::Durations, value};
-use crate::model::effect::Effect;
+use crate::{
+    durations::Durations,
+    model::effect::{Effect, Range, What},
+};
 
 /// Different results that are told apart; what comes beyond is counted together.
 const RESULTS_MAX: usize = 256;
@@ -51,42 +51,44 @@ pub struct Work {
     pub huge_waits: u64,
 }
 
+/// Of results there are some fifty; a stranger's capture may make up others without end.
+fn count(results: &mut BTreeMap<u64, u64>, result: u64) {
+    let result = if results.len() < RESULTS_MAX || results.contains_key(&result) { result } else { u64::MAX };
+    *results.entry(result).or_default() += 1;
+}
+
 impl Work {
-    pub(super) fn add(&mut self, kind: Kind, record: &Record, effect: Option<&Effect>) {
-        let mut count = |results: fn(&mut Self) -> &mut BTreeMap<u64, u64>, column| {
-            let results = results(self);
-            let result = value(record, column);
-            // Of results there are some fifty; a stranger's capture may make up others without end.
-            let result = if results.len() < RESULTS_MAX || results.contains_key(&result) { result } else { u64::MAX };
-            *results.entry(result).or_default() += 1;
-        };
-        match kind {
-            Kind::ScanPmd => count(|w| &mut w.scans, Column::Status),
-            Kind::ScanFile => count(|w| &mut w.file_scans, Column::Status),
-            Kind::CollapseHugePage => {
-                count(|w| &mut w.collapses, Column::Status);
-                if let Some(Effect::Collapsed { begun: Some((_, ns)), .. }) = effect {
-                    self.collapse.add(*ns);
+    pub(super) fn add(&mut self, effect: &Effect) {
+        match effect.what {
+            What::Scanned { range: Range::Anonymous, result } => count(&mut self.scans, result),
+            What::Scanned { result, .. } => count(&mut self.file_scans, result),
+            What::Collapsed { range, result, begun, .. } => {
+                let results = match range {
+                    Range::Anonymous => &mut self.collapses,
+                    Range::File => &mut self.file_collapses,
+                    Range::PteMapped => &mut self.pte_mapped,
+                };
+                count(results, result);
+                if let Some((_, since)) = begun {
+                    self.collapse.add(effect.since(since));
                 }
             }
-            Kind::CollapsePteMappedThpReturn => count(|w| &mut w.pte_mapped, Column::Status),
-            Kind::RetractPageTablesReturn => self.retracts += 1,
-            Kind::PmdpCollapseFlush => self.retracted += u64::from(effect == Some(&Effect::Retracted)),
-            Kind::MigrationEntryWaitReturn => match effect {
-                Some(Effect::Waited { vma_lock, ns, .. }) => self.waits[usize::from(!vma_lock)].add(*ns),
-                _ => self.unmeasured += 1,
-            },
-            Kind::MigrationEntryWaitOnLocked => self.slept += 1,
-            Kind::MigrationEntryWaitHuge => self.huge_waits += 1,
-            Kind::CollapseFile => count(|w| &mut w.file_collapses, Column::Status),
-            Kind::MigratePages => {
-                count(|w| &mut w.migrations, Column::Reason);
-                self.migrated = self.migrated.saturating_add(value(record, Column::Succeeded));
-                self.failed = self.failed.saturating_add(value(record, Column::Failed));
+            What::RetractEnded { .. } => self.retracts += 1,
+            What::TableUnlinked { retracted, .. } => self.retracted += u64::from(retracted),
+            What::MigrationAwaited { vma, since, .. } => {
+                self.waits[usize::from(vma == 0)].add(effect.since(since));
             }
-            Kind::SetMigrationPte | Kind::SetMigrationPmd => self.set += 1,
-            Kind::RemoveMigrationPte | Kind::RemoveMigrationPmd => self.removed += 1,
-            Kind::CompactionEnd => self.compactions += 1,
+            What::MigrationAwaitedUnseen => self.unmeasured += 1,
+            What::MigrationSlept => self.slept += 1,
+            What::HugeEntryMet => self.huge_waits += 1,
+            What::Migrated { reason, succeeded, failed } => {
+                count(&mut self.migrations, reason);
+                self.migrated = self.migrated.saturating_add(succeeded);
+                self.failed = self.failed.saturating_add(failed);
+            }
+            What::EntrySet => self.set += 1,
+            What::EntryRemoved { .. } => self.removed += 1,
+            What::Compacted => self.compactions += 1,
             _ => {}
         }
     }

@@ -143,7 +143,7 @@ impl Snapshot {
             let mut figures = vec![("faults", model.fault_coverage())];
             let measuring = RULES.iter().filter(|r| r.severity == Severity::Measure);
             let measuring = measuring.filter(|r| engine.sink().is_some_and(|sink| sink.is_open(r.id)));
-            figures.extend(measuring.map(|r| (r.name, model.measures().coverage(r.id))));
+            figures.extend(measuring.map(|r| (r.name, model.coverage(r.id))));
             let of = |value: fn(&Coverage) -> u64| -> Vec<Sample> {
                 let samples =
                     figures.iter().map(|(name, coverage)| (vec![("figure", (*name).to_owned())], value(coverage)));
@@ -153,8 +153,8 @@ impl Snapshot {
             gauges.push(("mmtrace_figure_of", of(|coverage| coverage.of)));
             gauges.push(("mmtrace_figure_or_more", of(|coverage| u64::from(coverage.or_more))));
             for (name, rule) in HISTOGRAMS {
-                if let Some((buckets, sum, count)) = model.measures().cumulative(rule, &BOUNDS_NS) {
-                    histograms.push((name, buckets, sum, count));
+                if let Some(durations) = model.measures().durations(rule) {
+                    histograms.push((name, durations.up_to(&BOUNDS_NS), durations.sum(), durations.count()));
                 }
             }
         }

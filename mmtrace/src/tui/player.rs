@@ -10,12 +10,7 @@ use std::{
 use anyhow::{Result, bail};
 use mmtrace_capture::{Capture, LOOK_BACK_NS, Saved, free_name, save};
 use mmtrace_model::{
-    replay::{
-        Engine,
-        recent::Stored,
-        source::Source,
-        timeline::Timeline,
-    },
+    replay::{Engine, recent::Stored, source::Source, timeline::Timeline},
     report::grouped,
     verdict::{RULES, Severity},
     when::When,

@@ -2,7 +2,11 @@
 
 use mmtrace_common::{Record, event};
 
-use crate::model::{Model, effect::Effect, lifetime::task::Collapse};
+use crate::model::{
+    Model,
+    effect::{Range, What},
+    lifetime::task::Collapse,
+};
 use crate::verdict::{RuleId, Sink};
 
 impl Model {
@@ -23,10 +27,13 @@ impl Model {
         let task = self.task(record.tid);
         let collapse =
             std::mem::replace(&mut task.collapse, Collapse { ended: true, known: true, ..Collapse::default() });
-        let begun = collapse.begun.map(|(addr, since)| (addr, record.ts.saturating_sub(since)));
         let status = Some(u64::from(end.status));
-        self.effect =
-            Some(Effect::Collapsed { mm: record.mm, begun, succeeded: succeeded.is_some() && status == succeeded });
+        self.effect = What::Collapsed {
+            range: Range::Anonymous,
+            result: u64::from(end.status),
+            begun: collapse.begun,
+            succeeded: succeeded.is_some() && status == succeeded,
+        };
         let task = self.task(record.tid);
         if task.writes.contains(&record.mm) {
             task.writes.retain(|m| *m != record.mm);
@@ -103,7 +110,7 @@ impl Model {
         let anchored = self.task(record.tid).anchored;
         if collapse.known && !collapse.ended {
             let lock = &mut self.mm(record.mm).lock;
-            if !lock.readers().is_empty() || lock.writer().is_some() {
+            if lock.is_held() {
                 sink.held(RuleId::L39, record.ts);
             } else if lock.is_complete() && anchored && sink.is_open(RuleId::L39) {
                 lock.taint();

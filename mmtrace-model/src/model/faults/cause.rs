@@ -28,7 +28,7 @@ impl Model {
         let code = u64::from(error_code);
         let cause = if self.is_disabled(record) {
             Cause::PagefaultDisabled
-        } else if self.measures.standing().contains(addr & !0xfff) {
+        } else if self.standing.entries().contains(addr & !0xfff) {
             Cause::Migration
         } else if record.ts <= self.blind.mapped {
             Space::default().fault(addr, code)
@@ -36,7 +36,6 @@ impl Model {
             self.with_space(record.mm, |space| space.fault(addr, code))
         };
         self.causes[cause as usize] += 1;
-        self.last_cause = Some(cause);
         cause
     }
 

@@ -9,12 +9,12 @@
 //! later, perhaps on top of another task (kernel/bpf/mmap_unlock_work.h). So what a task is
 //! seen to acquire or release may not be its own; each rule below says why it is.
 
-use mmtrace_common::{Kind, Record, View as _, event};
+use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
 
 use crate::model::{
     Model,
-    effect::{Effect, Handling, Outcome, Under},
+    effect::{Handling, Outcome, Under, What},
     locks::{mmap_lock::LockStep, vma_lock::Intrusion},
 };
 use crate::verdict::{RuleId, Sink};
@@ -273,7 +273,7 @@ impl Model {
                 Trap { .. } => Under::Mmap,
             };
             caller.call = Some(call);
-            self.effect = Some(Effect::Handles(call.handling()));
+            self.effect = What::Handles(call.handling());
             self.in_mmap_mode(addr, record, sink);
             self.in_trap(call, record, sink);
             return;
@@ -312,7 +312,7 @@ impl Model {
             sink.unjudged(RuleId::L16);
         }
         self.functions.callers.of(record.tid).call = Some(call);
-        self.effect = Some(Effect::Handles(call.handling()));
+        self.effect = What::Handles(call.handling());
         self.in_trap(call, record, sink);
     }
 
@@ -320,7 +320,7 @@ impl Model {
     fn in_mmap_mode(&mut self, addr: u64, record: &Record, sink: &mut Sink) {
         self.settle(record, sink);
         let lock = &mut self.mm(record.mm).lock;
-        if lock.writer().is_some() || !lock.readers().is_empty() {
+        if lock.is_held() {
             sink.held(RuleId::L13, record.ts);
         } else if lock.is_complete() && sink.is_open(RuleId::L13) {
             lock.taint();
@@ -374,8 +374,9 @@ impl Model {
             () => Outcome::Done,
         };
         let ends_trap = call.in_trap && call.has(flag::USER) && caller.trap.known && outcome != Outcome::Retry;
-        let trap_ns = ends_trap.then(|| record.ts.saturating_sub(caller.trap.since));
-        self.effect = Some(Effect::Handled { call: call.handling(), outcome, major: result & MAJOR != 0, trap_ns });
+        let trap = ends_trap.then_some(caller.trap.since);
+        let (handling, major) = (call.handling(), result & MAJOR != 0);
+        self.effect = What::Handled { call: handling, outcome, major, trap, fell_back: None };
         if call.has(flag::VMA_LOCK | flag::RETRY_NOWAIT) {
             if result & SIGSEGV != 0 {
                 sink.held(RuleId::L11, record.ts);
@@ -416,7 +417,7 @@ impl Model {
             && result & RETRY == 0
             && let Some(since) = caller.trap.fell_back.take()
         {
-            self.measures.fell_back(record.ts.saturating_sub(since), record, sink);
+            self.effect = What::Handled { call: handling, outcome, major, trap, fell_back: Some(since) };
         }
         self.lock_was_kept_or_dropped(call, result, record, sink);
     }
@@ -515,8 +516,8 @@ impl Model {
     }
 
     /// An event of an mmap_lock, before the lock's own state takes it.
-    pub(in crate::model) fn follow_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
-        match LockStep::of(kind, record) {
+    pub(in crate::model) fn follow_lock(&mut self, step: LockStep, write: bool, record: &Record, sink: &mut Sink) {
+        match (step, write) {
             (LockStep::Starts, true) => {
                 self.functions.waiting.lock_writer(record);
                 self.locks_in_retract(record, sink);
@@ -557,7 +558,7 @@ impl Model {
             // With one reader left there is nobody else on whose behalf it could be.
             let lock = self.mms.get(&record.mm).map(|mm| &mm.lock);
             let own = lock.is_some_and(|l| {
-                l.is_complete() && l.readers().len() == 1 && l.readers()[0].tid == record.tid && l.writer().is_none()
+                l.is_complete() && l.only_reader().is_some_and(|r| r.tid == record.tid) && l.writer().is_none()
             });
             call.own &= own;
             call.releases = call.releases.saturating_add(1);

@@ -47,7 +47,6 @@ impl Model {
             }
             Life::Alive | Life::Unknown => {}
         }
-        self.cause(record);
     }
 
     /// A task cannot hold this lock any more, and has not released it.

@@ -38,7 +38,10 @@ impl Model {
         let entry = self.mm(mm);
         match entry.life {
             // The release that ends exit_mmap() was not seen.
-            Life::Dying => *entry = Mm::default(),
+            Life::Dying => {
+                entry.lock.forget();
+                *entry = Mm { lock: std::mem::take(&mut entry.lock), ..Mm::default() };
+            }
             // Another mm at the same address. Its lock was forgotten at that release; what has been
             // seen of it since is true of the new mm: dup_mmap() locks it before the fork is announced.
             Life::Dead => (entry.life, entry.space) = (Life::Unknown, Space::default()),

@@ -1,17 +1,26 @@
-//! Write holds of mmap_locks, and waits for them: each from two events of one task.
+//! What figures make of the events of mmap_locks: holds, and waits for them, each from two events of one task.
 //!
-//! What rules conclude rests on everybody who may hold a lock, so that one missing event makes all of it unknown. An
-//! interval rests on the events of its own task alone. It is taken as one interval as long as the missing events cannot
-//! have been an end and another begin inside it; what was measured is then at most too short.
+//! The holds are those of [`MmapLock`](super::mmap_lock::MmapLock); the waits are here. What rules conclude rests on
+//! everybody who may hold a lock, so that one missing event makes all of it unknown. An interval rests on the events of its
+//! own task alone. It is taken as one interval as long as the missing events cannot have been an end and another begin
+//! inside it; what was measured is then at most too short.
 
 use mmtrace_common::{Kind, Record};
 use rustc_hash::FxHashMap;
 
-use crate::model::locks::mmap_lock::{EPSILON_NS, LockStep};
+use crate::model::{
+    Model,
+    effect::{Interval, What},
+    locks::{
+        exclusion::Mode,
+        mmap_lock::{EPSILON_NS, Hold, LockStep, Measured, MmapLock},
+    },
+    mm_of,
+};
 
-/// Tasks that are followed; those with nothing open are forgotten beyond that, and then all.
+/// Tasks that are followed; those that wait for nothing are forgotten beyond that, and then all.
 const TASKS_MAX: usize = 1 << 15;
-/// Intervals of one task that are open at once; the oldest is forgotten beyond that.
+/// Waits of one task that are open at once; the oldest is forgotten beyond that.
 const NESTING_MAX: usize = 16;
 
 /// Kinds of events, as bits and as places in tables.
@@ -27,77 +36,49 @@ const AGAIN: Kinds = bit(START) | bit(ACQUIRED) | bit(RELEASED);
 /// What it takes to end one wait and begin another.
 const ANOTHER: Kinds = bit(START) | bit(ACQUIRED);
 
-/// Something that has begun.
-#[derive(Clone, Copy, Debug)]
-struct Open {
-    mm: u64,
-    write: bool,
-    since: u64,
-    /// Pages were isolated for a collapse in it.
-    isolated: bool,
+/// A wait that has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// The mm.
+    pub mm: u64,
+    /// For write.
+    pub write: bool,
+    /// Since when, nanoseconds.
+    pub since: u64,
 }
 
-/// What of one task is open, oldest first.
+/// What figures know of a task.
 #[derive(Clone, Debug, Default)]
 struct Task {
-    waits: Vec<Open>,
-    holds: Vec<Open>,
+    /// Waits that are open, oldest first.
+    waits: Vec<Wait>,
+    /// Its holds with smaller numbers have ended in events that are missing.
+    from: u64,
 }
 
 /// Takes the newest of which this is true.
-fn take(open: &mut Vec<Open>, is: impl Fn(&Open) -> bool) -> Option<Open> {
+fn take(open: &mut Vec<Wait>, is: impl Fn(&Wait) -> bool) -> Option<Wait> {
     open.iter().rposition(is).map(|at| open.remove(at))
 }
 
-fn push(open: &mut Vec<Open>, new: Open) {
-    if open.len() == NESTING_MAX {
-        open.remove(0);
-    }
-    open.push(new);
-}
-
-/// An interval that was measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interval {
-    /// From start_locking to acquire_returned.
-    Wait {
-        /// For write.
-        write: bool,
-        /// How long, nanoseconds.
-        ns: u64,
-    },
-    /// From acquire_returned for write to the release or downgrade.
-    WriteHold {
-        /// Since when.
-        since: u64,
-        /// How long, nanoseconds.
-        ns: u64,
-        /// A collapse isolated its pages in it.
-        isolated: bool,
-    },
-}
-
-/// What an event of an mmap_lock came to.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::model) struct Ended {
-    /// What was measured.
-    pub(in crate::model) interval: Option<Interval>,
-    /// It is, or may be, a downgrade: something may have been unmapped.
-    pub(in crate::model) downgrade: bool,
-}
-
-/// Everything that is open, and how many there were.
+/// The waits, which events are missing, and how many intervals there were to be measured.
 #[derive(Clone, Debug)]
 pub(in crate::model) struct Intervals {
     tasks: FxHashMap<u32, Task>,
     /// Until when events of each kind may be missing: those for read, those for write.
     until: [[u64; 3]; 2],
+    /// Who holds and waits now is told from what has begun after this time.
+    unsure_until: u64,
     /// A task can be preempted in a program on a tracepoint, so that any event can be one that was skipped. Where it
     /// cannot, a program is skipped only for an interrupt on top of it, which never gets a lock for write
     /// (kernel/trace/bpf_trace.c:__bpf_trace_run).
     preempts: bool,
     /// Something is or was missing.
     lossy: bool,
+    /// The number of the next hold.
+    next: u64,
+    /// As [`Task::from`], of all tasks.
+    from: u64,
     /// Write acquisitions that were seen, and releases of such that were not.
     pub(in crate::model) writes: u64,
     /// Write acquisitions that may be missing.
@@ -116,8 +97,11 @@ impl Intervals {
         Self {
             tasks: FxHashMap::default(),
             until: [until; 2],
+            unsure_until: 0,
             preempts,
             lossy: false,
+            next: 1,
+            from: 0,
             writes: 0,
             missing_writes: 0,
             acquired: 0,
@@ -134,12 +118,26 @@ impl Intervals {
     #[inline]
     fn task(&mut self, tid: u32) -> &mut Task {
         if self.tasks.len() >= TASKS_MAX && !self.tasks.contains_key(&tid) {
-            self.tasks.retain(|_, t| !t.waits.is_empty() || !t.holds.is_empty());
+            self.tasks.retain(|_, t| !t.waits.is_empty());
             if self.tasks.len() >= TASKS_MAX {
                 self.tasks.clear();
             }
+            if self.lossy {
+                // With the tasks it is forgotten which of their holds have ended.
+                self.from = self.next;
+            }
         }
         self.tasks.entry(tid).or_default()
+    }
+
+    /// Holds of the task with smaller numbers have ended.
+    fn from(&self, tid: u32) -> u64 {
+        self.tasks.get(&tid).map_or(0, |task| task.from).max(self.from)
+    }
+
+    const fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
     }
 
     /// Whether skipped runs of such a program may have been about a lock for write.
@@ -147,17 +145,19 @@ impl Intervals {
         self.preempts || !matches!(missing, Kind::Missed)
     }
 
-    /// Events are missing, as `missing` tells, up to a time; of all kinds unless `of` says which.
-    pub(in crate::model) fn lost(&mut self, missing: Kind, of: Option<Kind>, count: u64, until: u64) {
+    /// Events are missing, as `missing` tells, up to a time; of all kinds unless `of` says which. Returns whether they can
+    /// be about mmap_locks.
+    pub(in crate::model) fn lost(&mut self, missing: Kind, of: Option<Kind>, count: u64, until: u64) -> bool {
         let kinds = match of {
             None => START..RELEASED + 1,
             Some(Kind::StartLocking) => START..START + 1,
             Some(Kind::AcquireReturned) => ACQUIRED..ACQUIRED + 1,
             Some(Kind::Released) => RELEASED..RELEASED + 1,
-            Some(_) => return,
+            Some(_) => return false,
         };
         let writes = self.may_be_writes(missing);
         self.lossy = true;
+        self.unsure_until = self.unsure_until.max(until);
         for until_of in self.until.iter_mut().take(1 + usize::from(writes)) {
             for kind in kinds.clone() {
                 until_of[kind] = until_of[kind].max(until.saturating_add(EPSILON_NS));
@@ -166,125 +166,171 @@ impl Intervals {
         if writes && of == Some(Kind::AcquireReturned) {
             self.missing_writes = self.missing_writes.saturating_add(count);
         }
+        true
     }
 
-    /// Takes an event of an mmap_lock.
-    pub(in crate::model) fn take(&mut self, kind: Kind, record: &Record) -> Ended {
-        match LockStep::of(kind, record) {
-            (LockStep::Starts, write) => {
-                let task = self.task(record.tid);
+    /// Takes an event of an mmap_lock. Returns what it came to, and whether it is, or may be, a downgrade: something may
+    /// have been unmapped.
+    fn take(&mut self, lock: &mut MmapLock, step: LockStep, write: bool, record: &Record) -> (What, bool) {
+        match (step, write) {
+            (LockStep::Starts, _) => {
                 if write {
                     // It cannot wait for itself: a release is missing.
-                    task.holds.retain(|h| h.mm != record.mm);
+                    lock.forget_writes_of(record.tid);
                 }
-                push(&mut task.waits, open(record, write));
-                Ended::default()
+                let waits = &mut self.task(record.tid).waits;
+                if waits.len() == NESTING_MAX {
+                    waits.remove(0);
+                }
+                waits.push(Wait { mm: record.mm, write, since: record.ts });
+                (What::LockAwaited { write }, false)
             }
-            (LockStep::Failed, write) => {
+            (LockStep::Failed, _) => {
                 take(&mut self.task(record.tid).waits, |w| w.mm == record.mm && w.write == write);
-                Ended::default()
+                (What::LockRefused { write }, false)
             }
-            (LockStep::Acquired, true) => self.write_acquired(record),
-            (LockStep::Acquired, false) => self.read_acquired(record),
-            (LockStep::Released, true) => self.write_released(record),
-            (LockStep::Released, false) => Ended::default(),
+            (LockStep::Acquired, true) => (self.write_acquired(lock, record), false),
+            (LockStep::Acquired, false) => self.read_acquired(lock, record),
+            (LockStep::Released, _) => {
+                let hold = lock.end(record.tid, write, self.from(record.tid));
+                if write && hold.is_none() {
+                    // From before recording, if its acquisition is not one of those that are missing.
+                    self.writes += u64::from(self.missing_writes == 0);
+                }
+                (What::Unlocked { write, ended: hold.and_then(|hold| self.held(hold)) }, false)
+            }
         }
     }
 
-    fn write_acquired(&mut self, record: &Record) -> Ended {
+    fn write_acquired(&mut self, lock: &mut MmapLock, record: &Record) -> What {
         self.writes += 1;
-        let task = self.task(record.tid);
-        task.holds.retain(|h| h.mm != record.mm);
-        push(&mut task.holds, open(record, true));
-        let wait = take(&mut task.waits, |w| w.mm == record.mm && w.write);
-        Ended { interval: self.waited(wait, false, record), downgrade: false }
+        lock.forget_writes_of(record.tid);
+        lock.begin(record, Mode::Write, self.number());
+        let wait = take(&mut self.task(record.tid).waits, |w| w.mm == record.mm && w.write);
+        What::Locked { mode: Mode::Write, waited: self.waited(wait, false), ended: None }
     }
 
-    fn read_acquired(&mut self, record: &Record) -> Ended {
-        let is_wait = |w: &Open| w.mm == record.mm && !w.write;
+    fn read_acquired(&mut self, lock: &mut MmapLock, record: &Record) -> (What, bool) {
+        let is_wait = |w: &Wait| w.mm == record.mm && !w.write;
         let task = self.task(record.tid);
         let wait = task.waits.iter().rfind(|w| is_wait(w)).copied();
         let several = task.waits.iter().filter(|w| is_wait(w)).count() > 1;
         let written_since =
             wait.is_some_and(|wait| task.waits.iter().any(|w| w.write && w.mm == record.mm && w.since >= wait.since));
-        let hold = task.holds.iter().rfind(|h| h.mm == record.mm).copied();
+        let hold = lock.written(record.tid, self.from(record.tid));
+        // Who holds it for write gets it for read by a downgrade, or a release is missing.
+        let mode = hold.filter(|hold| hold.since > self.unsure_until).map_or(Mode::Read, |_| Mode::Downgraded);
         if let Some(hold) = hold {
             let wait = wait.filter(|w| w.since >= hold.since);
             let may_have_let_go = self.missing(true, hold.since) & bit(RELEASED) != 0;
             let stale = wait.is_some_and(|w| self.missing(false, w.since) & bit(ACQUIRED) != 0);
             let unannounced = wait.is_none() && self.missing(false, hold.since) & bit(START) == 0;
+            lock.forget_writes_of(record.tid);
             let task = self.task(record.tid);
-            task.holds.retain(|h| h.mm != record.mm);
             if !may_have_let_go || unannounced {
                 // Who holds it for write gets it for read only by a downgrade. What else was announced meanwhile was
                 // tried by an interrupt, and has failed.
                 task.waits.retain(|w| !is_wait(w) || w.since < hold.since);
-                return Ended { interval: self.held(hold, record), downgrade: true };
+                self.begin_read(lock, record, Mode::Downgraded);
+                let ended = self.held(hold);
+                return (What::Locked { mode: Mode::Downgraded, waited: None, ended }, true);
             }
             if wait.is_none() || stale {
                 // That, or another acquisition after a release: one of both is missing.
                 task.waits.retain(|w| !is_wait(w) || w.since < hold.since);
                 self.acquired += 1;
-                return Ended { interval: None, downgrade: true };
+                self.begin_read(lock, record, mode);
+                return (What::Locked { mode, waited: None, ended: None }, true);
             }
         }
         take(&mut self.task(record.tid).waits, is_wait);
         let downgrade = wait.is_none_or(|w| written_since || self.missing(false, w.since) & bit(ACQUIRED) != 0);
         let wait = wait.filter(|_| !written_since);
-        Ended { interval: self.waited(wait, several, record), downgrade }
+        self.begin_read(lock, record, mode);
+        (What::Locked { mode, waited: self.waited(wait, several), ended: None }, downgrade)
     }
 
-    fn write_released(&mut self, record: &Record) -> Ended {
-        let hold = take(&mut self.task(record.tid).holds, |h| h.mm == record.mm);
-        let Some(hold) = hold else {
-            // From before recording, if its acquisition is not one of those that are missing.
-            self.writes += u64::from(self.missing_writes == 0);
-            return Ended::default();
-        };
-        Ended { interval: self.held(hold, record), downgrade: false }
+    /// A release for read may be on behalf of another task, so that none from among missing events can be told from others.
+    fn begin_read(&mut self, lock: &mut MmapLock, record: &Record, mode: Mode) {
+        if record.ts > self.unsure_until {
+            lock.begin(record, mode, self.number());
+        }
     }
 
-    fn held(&self, hold: Open, record: &Record) -> Option<Interval> {
-        let ns = record.ts.saturating_sub(hold.since);
-        let whole = self.missing(true, hold.since) & AGAIN != AGAIN;
-        whole.then_some(Interval::WriteHold { since: hold.since, ns, isolated: hold.isolated })
+    fn held(&self, hold: Measured) -> Option<Interval> {
+        let Measured { mode, since, isolated } = hold;
+        let missing = self.missing(mode == Mode::Write, since);
+        let whole = mode != Mode::Write || missing & AGAIN != AGAIN;
+        whole.then_some(Interval { mode, since, across_loss: missing != 0, isolated })
     }
 
     /// `several`: others of its task are open, be it in an interrupt on top of it.
-    fn waited(&mut self, wait: Option<Open>, several: bool, record: &Record) -> Option<Interval> {
+    fn waited(&mut self, wait: Option<Wait>, several: bool) -> Option<Interval> {
         self.acquired += 1;
-        let wait = wait?;
-        let missing = self.missing(wait.write, wait.since);
+        let Wait { write, since, .. } = wait?;
+        let missing = self.missing(write, since);
         let whole = missing & ANOTHER != ANOTHER && !(several && missing & bit(ACQUIRED) != 0);
-        whole.then_some(Interval::Wait { write: wait.write, ns: record.ts.saturating_sub(wait.since) })
-    }
-
-    /// The task isolates pages for a collapse, in its write hold.
-    pub(in crate::model) fn isolated(&mut self, tid: u32) {
-        self.isolations += 1;
-        if let Some(hold) = self.tasks.get_mut(&tid).and_then(|task| task.holds.last_mut()) {
-            hold.isolated = true;
-        }
+        let mode = if write { Mode::Write } else { Mode::Read };
+        whole.then_some(Interval { mode, since, across_loss: missing != 0, isolated: false })
     }
 
     /// The task is seen where it holds and waits for nothing: in user mode, newborn, at its exit. What is open all the
     /// same has ended in an event that is missing.
+    #[inline]
     pub(in crate::model) fn forget_task(&mut self, tid: u32) {
         if self.lossy
             && let Some(task) = self.tasks.get_mut(&tid)
         {
             task.waits.clear();
-            task.holds.clear();
+            task.from = self.next;
         }
     }
 
     /// Waits that go on, as far as is known.
     pub(in crate::model) fn waiting(&self) -> u64 {
-        let goes_on = |w: &&Open| self.missing(w.write, w.since) & bit(ACQUIRED) == 0;
+        let goes_on = |w: &&Wait| self.missing(w.write, w.since) & bit(ACQUIRED) == 0;
         self.tasks.values().map(|task| task.waits.iter().filter(goes_on).count() as u64).sum()
     }
 }
 
-const fn open(record: &Record, write: bool) -> Open {
-    Open { mm: record.mm, write, since: record.ts, isolated: false }
+impl Model {
+    /// Takes an event of an mmap_lock, whatever rules may conclude from it. Returns whether it is, or may be, a downgrade.
+    #[inline]
+    pub(in crate::model) fn measure_lock(&mut self, step: LockStep, write: bool, record: &Record) -> bool {
+        let lock = &mut mm_of(&mut self.mms, record.mm).lock;
+        let (what, downgrade) = self.intervals.take(lock, step, write, record);
+        self.effect = what;
+        downgrade
+    }
+
+    /// The task isolates pages for a collapse, in its write hold.
+    pub(in crate::model) fn isolates(&mut self, tid: u32) {
+        self.intervals.isolations += 1;
+        let from = self.intervals.from(tid);
+        let newest = self.mms.iter().filter_map(|(mm, m)| Some((m.lock.newest_write(tid, from)?, *mm))).max();
+        if let Some((number, mm)) = newest
+            && let Some(mm) = self.mms.get_mut(&mm)
+        {
+            mm.lock.isolated(number);
+        }
+    }
+
+    /// Who holds which mm's mmap_lock now, of each lock oldest first; who has got it before events went missing is not among
+    /// them.
+    pub fn holders(&self) -> impl Iterator<Item = (u64, &Hold)> {
+        let measured =
+            self.mms.iter().flat_map(|(mm, m)| m.lock.measured().map(move |(hold, number)| (*mm, hold, number)));
+        let now = move |(_, hold, number): &(u64, &Hold, u64)| {
+            hold.since > self.intervals.unsure_until && *number >= self.intervals.from(hold.tid)
+        };
+        measured.filter(now).map(|(mm, hold, _)| (mm, hold))
+    }
+
+    /// Which tasks wait for which mmap_locks now; who has begun before events went missing is not among them.
+    pub fn waiting(&self) -> impl Iterator<Item = (u32, Wait)> {
+        let since = self.intervals.unsure_until;
+        let tasks = self.intervals.tasks.iter();
+        let waits = tasks.flat_map(|(tid, task)| task.waits.iter().map(move |wait| (*tid, *wait)));
+        waits.filter(move |(_, wait)| wait.since > since)
+    }
 }

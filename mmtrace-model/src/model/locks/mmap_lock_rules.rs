@@ -1,13 +1,13 @@
 //! mmap_lock events: who holds it, and whether that may be.
 
-use mmtrace_common::{Kind, Record};
+use mmtrace_common::Record;
 
 use crate::model::{
     Life, Model,
     lifetime::task::{NESTING_MAX, Task},
     locks::{
         exclusion::Mode,
-        mmap_lock::{Breach, EPSILON_NS, LockStep, Meaning, MmapLock},
+        mmap_lock::{Breach, EPSILON_NS, LockStep, Meaning},
     },
 };
 use crate::verdict::{RuleId, Sink};
@@ -54,9 +54,9 @@ impl Model {
         sink.violated_by(rule, record, record.mm, &[holder.tid, taker.tid], what, &acquisitions);
     }
 
-    pub(in crate::model) fn mmap_lock(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn mmap_lock(&mut self, step: LockStep, write: bool, record: &Record, sink: &mut Sink) {
         self.settle(record, sink);
-        match LockStep::of(kind, record) {
+        match (step, write) {
             (LockStep::Starts, write) => {
                 self.task(record.tid).start(record.mm, write);
             }
@@ -160,7 +160,7 @@ impl Model {
         if self.mm(record.mm).life == Life::Dying {
             // Whoever gets this address next may not be recorded from the beginning.
             let mm = self.mm(record.mm);
-            mm.lock = MmapLock::default();
+            mm.lock.forget();
             mm.life = Life::Dead;
             mm.is_run = false;
         }

@@ -9,7 +9,7 @@
 use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
 
-use crate::model::{Model, effect::Effect, locks::mmap_lock::EPSILON_NS, suspects::Suspect};
+use crate::model::{Model, effect::What, locks::mmap_lock::EPSILON_NS, suspects::Suspect};
 use crate::verdict::{RuleId, Sink};
 
 /// VMAs that are followed; all are forgotten beyond that: 8 MiB.
@@ -185,7 +185,7 @@ impl Model {
         }
         self.alive(record, sink);
         let section = self.functions.vmas.sections.get(&record.mm).copied().filter(|s| s.tid == record.tid);
-        self.effect = section.map(|_| Effect::VmaWritten);
+        self.effect = What::VmaLocked { vma, locked: true, in_hold: section.is_some() };
         let vma = self.functions.vmas.vma(vma);
         let next = usize::from(vma.next) % WRITES;
         vma.writes[next] = (record.ts, record.tid);

@@ -90,15 +90,15 @@ impl Outstanding {
         entry.0 += 1;
     }
 
-    /// An entry has been removed; says for how long it was there, in nanoseconds, when that is known.
-    pub fn remove(&mut self, addr: u64, ts: u64) -> Option<u64> {
+    /// An entry has been removed; says since when it was there, if that is known.
+    pub fn remove(&mut self, addr: u64) -> Option<u64> {
         let entry = self.entries.get_mut(&addr)?;
         entry.0 -= 1;
         let since = entry.1;
         if entry.0 == 0 {
             self.entries.remove(&addr);
         }
-        Some(ts.saturating_sub(since))
+        Some(since)
     }
 
     /// Whether an entry may be at this address.
@@ -122,6 +122,38 @@ impl Outstanding {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.entries.clear();
+    }
+}
+
+/// Migration entries that stand, as far as is known.
+#[derive(Clone, Debug, Default)]
+pub(in crate::model) struct Standing {
+    entries: Outstanding,
+    /// Nothing is learned from events up to this time.
+    blind_until: u64,
+}
+
+impl Standing {
+    pub(in crate::model) const fn entries(&self) -> &Outstanding {
+        &self.entries
+    }
+
+    /// An entry was set.
+    pub(in crate::model) fn set(&mut self, addr: u64, ts: u64) {
+        if ts > self.blind_until {
+            self.entries.set(addr & !0xfff, ts);
+        }
+    }
+
+    /// An entry was removed; says since when it stood, if that is known.
+    pub(in crate::model) fn removed(&mut self, addr: u64, ts: u64) -> Option<u64> {
+        if ts > self.blind_until { self.entries.remove(addr & !0xfff) } else { None }
+    }
+
+    /// Events are missing up to a time.
+    pub(in crate::model) fn lost(&mut self, until: u64) {
+        self.entries.clear();
+        self.blind_until = self.blind_until.max(until);
     }
 }
 

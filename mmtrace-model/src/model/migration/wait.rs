@@ -7,7 +7,7 @@
 use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
 
-use crate::model::{Model, effect::Effect, measures::Overlap};
+use crate::model::{Model, effect::What, measures::Overlap};
 use crate::verdict::{RuleId, Sink};
 
 /// Waits that are followed at once; all are forgotten beyond that.
@@ -116,8 +116,8 @@ impl Model {
         let waiting = &mut self.functions.waiting;
         let Some(index) = waiting.waits.iter().position(|w| w.tid == record.tid) else { return };
         let wait = waiting.waits.swap_remove(index);
-        let ns = record.ts.saturating_sub(wait.since);
-        self.effect = Some(Effect::Waited { mm: wait.mm, addr: wait.addr, vma_lock: wait.vma != 0, ns });
+        let Wait { mm, addr, vma, since, .. } = wait;
+        self.effect = What::MigrationAwaited { mm, addr, vma, since };
         let writers = if wait.vma == 0 { &waiting.lock_writers } else { &waiting.vma_writers };
         let hit = |(tid, w): &(&u32, &Writer)| w.mm == wait.mm && w.vma == wait.vma && **tid != wait.tid;
         let mut hits: Vec<(u32, Writer)> = writers.iter().filter(hit).map(|(tid, w)| (*tid, *w)).collect();

@@ -4,7 +4,7 @@ use mmtrace_common::{Event, Kind, Record, View as _, event};
 
 use crate::model::{
     Model,
-    effect::Effect,
+    effect::What,
     faults::handling::is_success,
     locks::mmap_lock::EPSILON_NS,
     page_tables::shadow::{Flush, Life, Retract, Walk, frame_of_pfn, table_of},
@@ -87,7 +87,7 @@ fn entry_name(pte: u64) -> String {
 
 impl Model {
     /// Brackets of the three paths that unlink tables, entered and left.
-    pub(in crate::model) fn collapse_bracket(&mut self, kind: Kind, record: &Record, sink: &mut Sink) {
+    pub(in crate::model) fn collapse_bracket(&mut self, kind: Kind, record: &Record) {
         let walk = self.tables.walk(record.tid);
         walk.nolock = None;
         match kind {
@@ -95,7 +95,7 @@ impl Model {
             Kind::RetractPageTablesReturn => {
                 walk.known = true;
                 if let Some(retract) = walk.retract.take() {
-                    self.measures.retracted(record.ts.saturating_sub(retract.since), record, sink);
+                    self.effect = What::RetractEnded { since: Some(retract.since) };
                 }
             }
             Kind::CollapsePteMappedThp => walk.pte_mapped = Some(record.mm),
@@ -120,8 +120,9 @@ impl Model {
         self.flush_context(&flush, record, sink);
         self.flushed_empty(&flush, record, sink);
         let walk = self.tables.walk(record.tid);
-        let effects = [(walk.retract.is_some(), Effect::Retracted), (walk.pte_mapped.is_some(), Effect::PteMapped)];
-        let effect = effects.into_iter().find(|(is, _)| *is).map(|(_, effect)| effect);
+        if walk.retract.is_some() || walk.pte_mapped.is_some() {
+            self.effect = What::TableUnlinked { addr: flush.addr, retracted: walk.retract.is_some() };
+        }
         walk.flush = Some(Flush { frame, slot, returned: false, freed: false });
         // A collapse of a PTE-mapped huge page may run under a write hold too (uprobes), and keeps
         // nobody from filling the entry again.
@@ -146,7 +147,6 @@ impl Model {
             self.tables.live(frame, Life::Unlinked);
         }
         self.tables.counts.unlinked += 1;
-        self.effect = effect;
     }
 
     /// L23: who unlinks a table holds what it takes.
@@ -155,7 +155,7 @@ impl Model {
         let anchored = walk.known && self.task(record.tid).anchored;
         let writes = self.task(record.tid).writes.contains(&record.mm);
         let lock = &self.mm(record.mm).lock;
-        let held = lock.writer().is_some() || !lock.readers().is_empty();
+        let held = lock.is_held();
         let how = if walk.retract.is_some() || writes || walk.pte_mapped.is_some() && held {
             sink.held(RuleId::L23, record.ts);
             return;

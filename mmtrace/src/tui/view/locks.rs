@@ -3,11 +3,9 @@
 use mmtrace_common::Kind;
 use mmtrace_model::{
     context::Context,
+    durations::Durations,
     report::{duration, grouped, wrap},
-    stats::{
-        durations::Durations,
-        locks::{Holder, MmLock, VmaLocks},
-    },
+    stats::locks::{Holder, MmLock, Now, VmaLocks},
 };
 use ratatui::{Frame, layout::Rect, text::Line};
 
@@ -44,8 +42,11 @@ pub const COLUMNS: &[Column] = &[
 pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -> Drawn {
     let Some(stats) = show.engine.stats() else { return Drawn::default() };
     let how = state.current();
+    let nows = show.engine.model().map(Now::all).unwrap_or_default();
+    let nobody = Now::default();
+    let now_of = |mm: u64| nows.get(&mm).unwrap_or(&nobody);
     if let Some((mm, lock)) = how.inside.and_then(|key| Some((key & !1, stats.locks.get(key & !1)?))) {
-        return text(frame, [(area, inside(show, mm, lock, usize::from(area.width)))], state);
+        return text(frame, [(area, inside(show, mm, lock, now_of(mm), usize::from(area.width)))], state);
     }
     let context = show.engine.context();
     let seen = context.has(Kind::AcquireReturned);
@@ -61,7 +62,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, show: &Show<'_>, state: &State) -
     locks.sort_by_key(|(mm, lock)| (std::cmp::Reverse(acquired(lock)), *mm));
     let now = show.engine.span().map_or(0, |s| s.1);
     let rows = locks.into_iter().flat_map(|(mm, lock)| {
-        let mmap = Row { key: mm, cells: mmap_lock(mm, lock, now) };
+        let mmap = Row { key: mm, cells: mmap_lock(mm, lock, now_of(mm), now) };
         // mms are aligned: the lowest bit is free to tell the two rows apart.
         let vmas = lock.vmas.as_ref();
         let vmas = vmas.map(|v| Row { key: mm | 1, cells: vma_locks(mm, lock.tgid, v, now, context) });
@@ -85,7 +86,7 @@ fn unseen(context: &Context) -> Option<&'static str> {
     }
 }
 
-fn mmap_lock(mm: u64, lock: &MmLock, now: u64) -> Vec<Cell> {
+fn mmap_lock(mm: u64, lock: &MmLock, held: &Now, now: u64) -> Vec<Cell> {
     vec![
         Cell { text: lock.tgid.to_string(), order: u64::from(lock.tgid), tone: Tone::Plain },
         Cell::text("mmap_lock"),
@@ -101,7 +102,7 @@ fn mmap_lock(mm: u64, lock: &MmLock, now: u64) -> Vec<Cell> {
         Cell::duration(lock.read_wait.quantile(0.99)),
         Cell::duration(lock.write_wait.quantile(0.99)),
         Cell::duration(lock.holds.longest.map_or(0, |(_, ns)| ns)),
-        Cell::text(state_of(lock, now)),
+        Cell::text(state_of(lock, held, now)),
     ]
 }
 
@@ -140,18 +141,19 @@ fn and_waiting(held: String, waiting: &[Holder]) -> String {
 }
 
 /// Who holds and who waits, in a few characters.
-fn state_of(lock: &MmLock, now: u64) -> String {
-    let readers = lock.holders.iter().filter(|h| !h.write).count();
-    let writer = lock.holders.iter().find(|h| h.write);
+fn state_of(lock: &MmLock, held: &Now, now: u64) -> String {
+    let Now { holders, waiting } = held;
+    let readers = holders.iter().filter(|h| !h.write).count();
+    let writer = holders.iter().find(|h| h.write);
     let since = |h: &Holder| duration(now.saturating_sub(h.since));
     let held = match (writer, readers) {
         (Some(w), _) => format!("W {} for {}", w.tid, since(w)),
         (None, 0) if lock.doubt => "not known".to_owned(),
         (None, 0) => "free".to_owned(),
-        (None, 1) => format!("R {} for {}", lock.holders[0].tid, since(&lock.holders[0])),
-        (None, n) => format!("{n} R for {}", since(&lock.holders[0])),
+        (None, 1) => format!("R {} for {}", holders[0].tid, since(&holders[0])),
+        (None, n) => format!("{n} R for {}", since(&holders[0])),
     };
-    and_waiting(held, &lock.waiting)
+    and_waiting(held, waiting)
 }
 
 /// The same of the locks of VMAs.
@@ -168,7 +170,7 @@ fn vmas_now(vmas: &VmaLocks, now: u64) -> String {
 }
 
 /// One mm: its mmap_lock, and below it the locks of its VMAs.
-fn inside(show: &Show<'_>, mm: u64, lock: &MmLock, width: usize) -> Vec<Line<'static>> {
+fn inside(show: &Show<'_>, mm: u64, lock: &MmLock, held: &Now, width: usize) -> Vec<Line<'static>> {
     let context = show.engine.context();
     let now = show.engine.span().map_or(0, |s| s.1);
     let strong = |text: String| Line::from(show.span(text, Tone::Strong));
@@ -200,14 +202,14 @@ fn inside(show: &Show<'_>, mm: u64, lock: &MmLock, width: usize) -> Vec<Line<'st
         [Line::from(show.span(title.to_owned(), Tone::Strong))].into_iter().chain(tasks.iter().map(who)).collect()
     };
     let mut lines = vec![strong(format!("mmap_lock of pid {}, mm {mm:#x}", lock.tgid))];
-    let ([holds_r, holds_w], [waits_r, waits_w]) = (lock.holds_measured(), lock.waits_measured());
-    let held = [
+    let ([holds_r, holds_w], [waits_r, waits_w]) = (lock.holds_measured(held), lock.waits_measured());
+    let measured = [
         (("held for read", &lock.holds.read), holds_r, "holds"),
         (("held for write", &lock.holds.write), holds_w, "holds"),
         (("readers waited", &lock.read_wait), waits_r, "waits"),
         (("writers waited", &lock.write_wait), waits_w, "waits"),
     ];
-    for (row, coverage, what) in held {
+    for (row, coverage, what) in measured {
         lines.push(distribution(row));
         let part = coverage.text(what).map(|text| format!("    {text}"));
         lines.extend(part.map(|text| Line::from(show.span(text, Tone::Doubt))));
@@ -219,8 +221,8 @@ fn inside(show: &Show<'_>, mm: u64, lock: &MmLock, width: usize) -> Vec<Line<'st
         let text = "who holds it is known again from the next write acquisition on: events are missing";
         lines.extend(wrap(text, width.max(10)).into_iter().map(|line| Line::from(show.span(line, Tone::Doubt))));
     }
-    lines.extend(tasks("holds it now", &lock.holders));
-    lines.extend(tasks("waits for it", &lock.waiting));
+    lines.extend(tasks("holds it now", &held.holders));
+    lines.extend(tasks("waits for it", &held.waiting));
     if let Some(vmas) = &lock.vmas {
         lines.push(Line::default());
         lines.push(strong("VMA locks of this mm, together".to_owned()));

@@ -3,9 +3,10 @@
 use mmtrace_common::{Class, Kind};
 use mmtrace_model::{
     coverage::Coverage,
+    durations::Durations,
     model::{faults::address_space::Cause, measures::Measures},
     report::{duration, grouped},
-    stats::{durations::Durations, rates},
+    stats::rates,
     verdict::{RULES, RuleId, Severity, Verdict},
 };
 use ratatui::{
@@ -262,7 +263,7 @@ fn locks(show: &Show<'_>, area: Rect) -> Vec<Line<'static>> {
         lines.push(Line::from(cut(&format!("pid {:<11}{read:>8}{write:>8}{last}", lock.tgid), width)));
     }
     if let Some(model) = show.engine.model() {
-        lines.extend(partly(show, model.measures().coverage(RuleId::M08), Measures::covered(RuleId::M08), width));
+        lines.extend(partly(show, model.coverage(RuleId::M08), Measures::covered(RuleId::M08), width));
     }
     lines
 }

@@ -96,7 +96,7 @@ fn inside(show: &Show<'_>, sink: &Sink, rule: &Rule, width: usize) -> Vec<Line<'
         say(&mut lines, &reason, Tone::Doubt);
     }
     if let Some(model) = show.engine.model().filter(|_| rule.severity == Severity::Measure)
-        && let Some(text) = model.measures().coverage(rule.id).text(Measures::covered(rule.id))
+        && let Some(text) = model.coverage(rule.id).text(Measures::covered(rule.id))
     {
         say(&mut lines, &format!("measured: {text}"), Tone::Doubt);
     }

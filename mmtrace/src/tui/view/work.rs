@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use mmtrace_common::{Kind, spec};
 use mmtrace_model::{
     context::Context,
+    durations::{Distribution, Durations},
     model::{Model, measures::Measures},
     report::duration,
-    stats::{durations::Durations, work::Work},
+    stats::work::Work,
     verdict::RuleId,
 };
 use ratatui::{Frame, layout::Rect};
@@ -56,12 +57,11 @@ impl List<'_> {
     }
 
     /// If something was measured.
-    fn measured(&mut self, what: &'static str, measures: &Measures, rule: RuleId) {
-        let partly = measures.coverage(rule).text(Measures::covered(rule));
-        let times = measures.distribution(rule).map(|d| (d.count, percentiles([d.p50_ns, d.p99_ns, d.max_ns])));
-        match (times, partly) {
-            (Some((n, times)), None) => self.add(what, n, times),
-            (Some((n, times)), Some(text)) => self.add(what, n, format!("{times}; {text}")),
+    fn measured(&mut self, what: &'static str, model: &Model, rule: RuleId) {
+        let partly = model.coverage(rule).text(Measures::covered(rule));
+        match (model.measures().durations(rule), partly) {
+            (Some(d), None) => self.add(what, d.count(), took(d)),
+            (Some(d), Some(text)) => self.add(what, d.count(), format!("{}; {text}", took(d))),
             (None, Some(text)) if self.is_whole_rule(rule) => self.add(what, 0, text),
             (None, _) => {}
         }
@@ -116,11 +116,9 @@ impl List<'_> {
     }
 
     fn collapses(&mut self, work: &Work, model: &Model) {
-        let measures = model.measures();
         self.seen(Kind::CollapseHugePageEnter, "collapse_huge_page()", work.collapse.count(), took(&work.collapse));
-        self.measured("write hold, collapse", measures, RuleId::M05);
-        let retract = measures.distribution(RuleId::M07);
-        let retract = retract.map_or_else(String::new, |d| percentiles([d.p50_ns, d.p99_ns, d.max_ns]));
+        self.measured("write hold, collapse", model, RuleId::M05);
+        let retract = model.measures().durations(RuleId::M07).map_or_else(String::new, took);
         self.seen(Kind::RetractPageTablesReturn, "retract_page_tables()", work.retracts, retract);
         let tables = model.tables();
         self.seen(Kind::RetractPageTables, "tables retracted", work.retracted, "unlinked by retract_page_tables()");
@@ -139,8 +137,7 @@ impl List<'_> {
             let now = model.outstanding() as u64;
             self.rows.push((0, "entries now, as seen", Some(now), String::new(), Tone::Plain));
         }
-        let measures = model.measures();
-        self.measured("entries stood", measures, RuleId::M06);
+        self.measured("entries stood", model, RuleId::M06);
         let [vma, mmap] = &work.waits;
         let end = Kind::MigrationEntryWaitReturn;
         if self.context.has(Kind::LockVmaUnderRcu) {
@@ -152,8 +149,8 @@ impl List<'_> {
         }
         self.seen(Kind::MigrationEntryWaitOnLocked, "waits that slept", work.slept, "until a migration was over");
         self.seen(Kind::MigrationEntryWaitHuge, "waits, hugetlb", work.huge_waits, "entries met by hugetlb faults");
-        self.measured("VMA writers delayed", measures, RuleId::M01);
-        self.measured("mmap writers delayed", measures, RuleId::M02);
+        self.measured("VMA writers delayed", model, RuleId::M01);
+        self.measured("mmap writers delayed", model, RuleId::M02);
         self.seen(Kind::CompactionEnd, "zones compacted", work.compactions, "");
     }
 }
@@ -164,10 +161,8 @@ fn name(context: &Context, values: &str, value: u64) -> String {
     found.unwrap_or_else(|| value.to_string())
 }
 
-fn percentiles([p50, p99, max]: [u64; 3]) -> String {
-    format!("p50 {}, p99 {}, max {}", duration(p50), duration(p99), duration(max))
-}
-
 fn took(d: &Durations) -> String {
-    if d.count() == 0 { String::new() } else { percentiles([d.quantile(0.5), d.quantile(0.99), d.max()]) }
+    let percentiles =
+        |d: Distribution| format!("p50 {}, p99 {}, max {}", duration(d.p50_ns), duration(d.p99_ns), duration(d.max_ns));
+    d.distribution().map_or_else(String::new, percentiles)
 }
