@@ -5,7 +5,7 @@ use mmtrace_common::{
     unknown::{ALL, COLLAPSES, FUNCTIONS, LOCKS, SLOTS, SPACE, TABLES, TOUCHED, UNMAPPED},
 };
 
-use super::{Life, Model, effect::What};
+use super::{Life, Model, effect::What, faults::address_space::Space};
 use crate::model::locks::mmap_lock;
 use crate::verdict::Sink;
 
@@ -56,6 +56,10 @@ impl Model {
             self.mms.retain(|_, mm| {
                 mm.lock.forget();
                 (mm.life, mm.is_run) = (Life::Unknown, false);
+                if mm.space.is_empty() {
+                    // Of the mm, only the holds that figures measure are kept.
+                    mm.space = Space::default();
+                }
                 !mm.space.is_empty() || mm.lock.is_followed()
             });
             self.tasks.clear();

@@ -1,20 +1,21 @@
 //! One mm's `mmap_lock`, as its tracepoints show it.
 //!
-//! Observed holds lie inside the true ones: `acquire_returned` comes after the acquisition, and `released` before the
-//! release (include/linux/mmap_lock.h, 6.1 to 7.2). If two observed holds overlap, the true ones therefore do.
+//! Observed intervals lie inside the true ones: `acquire_returned` comes after the
+//! acquisition, `released` before the release (include/linux/mmap_lock.h, 6.1 to
+//! 7.2). So if two observed intervals overlap, the true ones do.
 
 use mmtrace_common::Record;
 
 use crate::model::locks::exclusion::Mode;
 
-/// Two holds that were observed on different CPUs overlap only if they do so by more than this: `bpf_ktime_get_ns()` of
-/// two CPUs may differ by a little.
+/// Two intervals observed on different CPUs overlap only if they do so by more
+/// than this: `bpf_ktime_get_ns()` of two CPUs may differ by a little.
 pub const EPSILON_NS: u64 = 2_000;
 
-/// Holds of one kind of one mm that are followed one by one. Beyond that number, the lock's state is given up.
+/// Holds of one kind of one mm that are followed one by one; beyond that the lock's state is given up.
 const HOLDS_MAX: usize = 4096;
 
-/// The step of a task that an mmap_lock event shows.
+/// What an event of an mmap_lock says of its task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::model) enum LockStep {
     /// It begins to acquire the lock.
@@ -34,7 +35,7 @@ pub struct Hold {
     pub tid: u32,
     /// When, in nanoseconds of `CLOCK_MONOTONIC`.
     pub since: u64,
-    /// The mode.
+    /// How.
     pub mode: Mode,
     /// The event that showed the acquisition, or the downgrade.
     pub shown_by: Record,
@@ -45,7 +46,7 @@ pub struct Hold {
 pub struct Breach {
     /// Who had the lock.
     pub holder: Hold,
-    /// Who got it although the holder had it.
+    /// Who got it all the same.
     pub taker: Hold,
 }
 
@@ -57,10 +58,10 @@ impl Breach {
     }
 }
 
-/// The meaning of an acquisition or a release.
+/// What an acquisition or release meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// The release is right.
+    /// As it must be.
     Right,
     /// It cannot be judged: the history is not known.
     Unknown,
@@ -68,16 +69,16 @@ pub enum Meaning {
     NotOwner(Option<Hold>),
     /// A read release of a lock that nobody holds for read.
     NotHeld,
-    /// A read release by a task that held the lock before another task got it for write.
+    /// A read release of what the task held before another got the lock for write.
     Overtaken(Breach),
 }
 
-/// The overlaps of excluding holds that have lasted.
+/// What has lasted, of the holds that exclude each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
-    /// Two tasks held the lock at the same time.
+    /// Two tasks were inside at once.
     pub breach: Option<Breach>,
-    /// Readers that may have left when a writer came.
+    /// Readers that are not known to have been inside any more when a writer came.
     pub doubts: usize,
 }
 
@@ -146,7 +147,7 @@ pub struct MmapLock {
     /// The holders that are known are all there are: a write acquisition has been seen
     /// since recording began, or since the last loss.
     complete: bool,
-    /// Since when that is so. An event of an earlier holder may still seem to come after that time.
+    /// Since when. What a holder from before does may still seem to come after.
     complete_since: u64,
     /// Time of the last event.
     now: u64,
@@ -157,7 +158,7 @@ pub struct MmapLock {
     /// let it in beside them, or their release went unseen: a BPF program's `mmap_read_unlock_non_owner`
     /// may run on top of a task that some hosts hide from BPF programs. The reader's own release tells.
     overtaken: Vec<Breach>,
-    /// There were more holders than can be followed. Nothing is concluded about this lock again.
+    /// They were more than can be followed: nothing is concluded about this lock again.
     abandoned: bool,
 }
 
@@ -268,8 +269,8 @@ impl MmapLock {
         self.complete && !self.tainted && !self.overlaps() && is_over(self.complete_since, self.now)
     }
 
-    /// Whether there are holds that exclude each other, because of the clocks or a breach. These are a writer and
-    /// anybody else ([`Mode::excludes`]): two downgraded holds had a writer between them.
+    /// There are holds that exclude each other: the clocks, or a breach. That is to say a writer
+    /// and anybody else ([`Mode::excludes`]): two downgraded holds had a writer between them.
     const fn overlaps(&self) -> bool {
         self.writers > 1 || (self.writers > 0 && self.readers > 0)
     }
@@ -331,8 +332,8 @@ impl MmapLock {
         self.holds.retain(Open::is_followed);
     }
 
-    /// A rule was broken on this lock, and its consequences are not reported. A holder stays in `inside` until its
-    /// release, whoever acquires the lock meanwhile.
+    /// A rule was broken on this lock; what follows from that is not worth saying. Who is inside
+    /// stays there until its release, whoever acquires the lock meanwhile.
     pub fn taint(&mut self) {
         for open in self.holds.iter_mut().filter(|open| open.known == Known::Held) {
             open.known = Known::Broken;
@@ -346,7 +347,7 @@ impl MmapLock {
         self.forget_history();
     }
 
-    /// There are more holders than can be followed, so the current ones are not known.
+    /// More holders than can be followed: the current ones are not known.
     fn forget_holders(&mut self) {
         self.unknow_all(|open| open.known == Known::Held);
         self.forget_history();
@@ -364,7 +365,7 @@ impl MmapLock {
         *self = Self { holds: std::mem::take(&mut self.holds), ..Self::default() };
     }
 
-    /// Removes the releasing task from `inside`. Returns whether it held the lock when a rule was broken.
+    /// Whether the releasing task was inside when a rule was broken. It is not any more.
     fn leaves(&mut self, tid: u32, write: bool) -> bool {
         let own = self.holds.iter().rposition(|open| open.hold.tid == tid && open.is(Known::Broken, write));
         if let Some(at) = own {
@@ -373,19 +374,19 @@ impl MmapLock {
         own.is_some()
     }
 
-    /// The readers are not known until the next writer has acquired.
+    /// Who reads is not known, until the next writer has acquired.
     fn doubt_readers(&mut self) {
         self.unknow_all(|open| open.is(Known::Held, false));
         self.complete = false;
     }
 
-    /// There may be holders that were not seen.
+    /// There may be holders that were not seen after all.
     pub const fn doubt(&mut self) {
         self.complete = false;
     }
 
-    /// Must be called before any event on this lock at time `ts`: an overlap that has lasted is real. Returns the first
-    /// of several.
+    /// Must be called before any event on this lock at time `ts`: an overlap that
+    /// has lasted is real. Of several, the first.
     pub fn settle(&mut self, ts: u64) -> Settled {
         self.now = ts;
         let mut settled = Settled::default();
@@ -421,7 +422,7 @@ impl MmapLock {
         breaches.filter(|b| is_over(b.taker.since, ts)).min_by_key(|b| b.taker.since)
     }
 
-    /// Takes a successful write acquisition. Returns whether the holders were known before.
+    /// A successful write acquisition. Says whether the holders were known before.
     pub fn acquire_write(&mut self, record: &Record) -> bool {
         let known = self.complete && !self.tainted;
         if self.writers == HOLDS_MAX {
@@ -434,7 +435,7 @@ impl MmapLock {
         known
     }
 
-    /// No other task can hold the lock at this time.
+    /// Nobody else can hold it at this time.
     fn know(&mut self, ts: u64) {
         if !self.complete || self.tainted {
             self.complete_since = ts;
@@ -443,7 +444,7 @@ impl MmapLock {
         self.tainted = false;
     }
 
-    /// Takes a successful read acquisition that is not a downgrade. Returns whether the holders were known before.
+    /// A successful read acquisition, not a downgrade. Says whether the holders were known before.
     pub fn acquire_read(&mut self, record: &Record) -> bool {
         let known = self.complete && !self.tainted;
         if self.readers == HOLDS_MAX {
@@ -475,7 +476,7 @@ impl MmapLock {
         own.is_some()
     }
 
-    /// Takes a write release, before it happens.
+    /// A write release, before it happens.
     pub fn release_write(&mut self, record: &Record) -> Meaning {
         if self.end_write(record.tid) {
             return Meaning::Right;
@@ -494,9 +495,9 @@ impl MmapLock {
         Meaning::Unknown
     }
 
-    /// Takes a read release, before it happens. The releasing task need not be the one that acquired
-    /// (`mmap_read_unlock_non_owner`). `all_seen`: no acquisition of this lock can be that of a task that BPF programs
-    /// do not see.
+    /// A read release, before it happens. The releasing task need not be the one
+    /// that acquired (`mmap_read_unlock_non_owner`). `all_seen`: no acquisition of this lock can be that of
+    /// a task which BPF programs do not see.
     pub fn release_read(&mut self, record: &Record, all_seen: bool) -> Meaning {
         // A downgraded hold is always the task's own; the other may be that of an interrupt on top of it.
         let of = |open: &Open| open.hold.tid == record.tid && open.is(Known::Held, false);
@@ -512,7 +513,7 @@ impl MmapLock {
                     self.taint();
                     return Meaning::Overtaken(breach);
                 }
-                // The release may be on behalf of another reader.
+                // It may be on behalf of another reader.
                 self.doubt_readers();
                 return Meaning::Unknown;
             }
@@ -521,7 +522,7 @@ impl MmapLock {
                 return Meaning::Unknown;
             }
         }
-        // Just after the holders became known, the release may also be that of an earlier holder.
+        // Just after the holders became known it may also be one from before.
         let early = self.complete && !is_over(self.complete_since, self.now);
         match own.or_else(|| self.holds.iter().position(|open| open.is(Known::Held, false))) {
             // Not his own: whether it is one of those that are seen, on behalf of its holder, cannot
@@ -531,8 +532,8 @@ impl MmapLock {
                 Meaning::Unknown
             }
             Some(index) => {
-                if own.is_none() {
-                    // Which reader's it was is a guess: no figure is made of that.
+                if own.is_none() && self.readers == 1 {
+                    // It can have been nobody else's. Of several, whose it was is a guess.
                     self.holds[index].measured = None;
                 }
                 self.unknow(index);
@@ -547,7 +548,7 @@ impl MmapLock {
     }
 }
 
-/// Whether `since` is longer ago than clocks may differ.
+/// Whether it is longer ago than clocks may differ.
 const fn is_over(since: u64, ts: u64) -> bool {
     ts > since.saturating_add(EPSILON_NS)
 }
@@ -585,7 +586,7 @@ mod tests {
         lock.settle(6000);
         let Meaning::Overtaken(breach) = lock.release_read(&at(6000, 1), true) else { panic!("a breach") };
         assert_eq!((breach.modes(), breach.holder.tid, breach.taker.tid), ((Mode::Read, Mode::Write), 1, 2));
-        // The consequences are not reported.
+        // What follows from it is not reported again.
         assert_eq!(lock.release_write(&at(7000, 2)), Meaning::Unknown);
     }
 
@@ -675,7 +676,7 @@ mod tests {
         let mut lock = MmapLock::default();
         assert_eq!(lock.release_read(&at(1000, 1), true), Meaning::Unknown);
         assert_eq!(lock.release_write(&at(2000, 1)), Meaning::Unknown);
-        // A write release shows that nobody is left.
+        // But a write release says that nobody is left.
         lock.settle(9000);
         assert!(lock.is_complete());
         assert_eq!(lock.release_read(&at(9000, 1), true), Meaning::NotHeld);
@@ -691,7 +692,7 @@ mod tests {
         assert_eq!(lock.release_write(&at(1700, 2)), Meaning::Right);
         lock.acquire_read(&at(1800, 4));
         assert_eq!(lock.release_read(&at(1900, 1), true), Meaning::Unknown);
-        // The release may be on behalf of the observed holder; then nobody is left.
+        // Or to release on behalf of the one who is seen: then nobody is left.
         lock.settle(9000);
         assert_eq!(lock.release_read(&at(9000, 4), true), Meaning::Unknown);
         lock.acquire_write(&at(9500, 4));
@@ -713,7 +714,7 @@ mod tests {
         assert_eq!(lock.release_read(&at(1500, 3), true), Meaning::Right);
         assert_eq!(lock.settle(9000), Settled::default());
         assert_eq!(lock.release_write(&at(9000, 1)), Meaning::Right);
-        // A downgrade may seem to come after the reader that it let in.
+        // And a downgrade may seem to come after the reader that it let in.
         lock.acquire_write(&at(20_000, 1));
         lock.acquire_read(&at(21_000, 2));
         assert!(lock.downgrade(&at(21_500, 1)));
