@@ -1,23 +1,23 @@
-//! The five mailing-list threads that most scenarios come from: what was asked, and what became of it.
+//! The five mailing-list threads that most scenarios come from.
 
 /// A mailing-list thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MailingListThread {
-    /// 0 to 4, as in the ids of its scenarios: `SC-4.1` comes from the one with number 4.
+    /// Its number, 0 to 4, as in the ids of its scenarios: `SC-4.1` comes from thread 4.
     pub number: u8,
-    /// What it is about, in a word: the folder of its scenarios, and its page in docs/threads/.
+    /// Its name: the folder of its scenarios, and its page in docs/threads/.
     pub name: &'static str,
-    /// Its subject.
+    /// The subject of its first message.
     pub subject: &'static str,
-    /// Who and when.
+    /// Who wrote, and when.
     pub posted: &'static str,
-    /// What was asked.
+    /// The question that it argues about.
     pub question: &'static str,
-    /// What the answer means for kernels as they are.
+    /// What was merged, and what the answer means for kernels today.
     pub merged: &'static str,
 }
 
-/// Every one, by number.
+/// The threads, by number.
 pub const THREADS: [&MailingListThread; 5] = [HUGETLB_WALK, PTE_NOLOCK, MIGRATION_WAIT, SPECULATIVE_FAULT, RETRACT];
 
 /// Page-table walks over hugetlb VMAs.

@@ -5,39 +5,37 @@ use mmtrace_common::{Column, Kind};
 use mmtrace_model::model::{invariant::Invariant, locks::exclusion::Mode, page_tables::entry::Pte};
 
 use super::{
+    Flow, Guard, Label, Local, Program, Protection, Slot,
     event::{Event, START},
     kernel::Kernel,
-    layout::Local,
-    layout::Slot,
     migrate::{EntryWait, Folio, Until, folio_unlock, io_schedule, is_migration, migration_entry_wait, wait_event},
     mm::{Mm, mmap_read_lock, mmap_read_unlock},
     nolock::set_pte_seen,
-    program::{Flow, Guard, Label, Program, Protection},
     vma::{Flavour, Vma, lock_vma_under_rcu},
     walk::{self, Mapped, pte_offset_map_lock, pte_unmap_unlock},
 };
 
 /// `VM_FAULT_*`, as far as they matter here; the numbers are ours.
-pub mod vm_fault {
+pub(crate) mod vm_fault {
     /// `VM_FAULT_RETRY`.
-    pub const RETRY: u8 = 1;
+    pub(crate) const RETRY: u8 = 1;
     /// `VM_FAULT_COMPLETED`.
-    pub const COMPLETED: u8 = 2;
+    pub(crate) const COMPLETED: u8 = 2;
     /// `VM_FAULT_VMA_UNLOCKED` of versions 1 and 2 of the series.
-    pub const VMA_UNLOCKED: u8 = 4;
+    pub(crate) const VMA_UNLOCKED: u8 = 4;
     /// `VM_FAULT_SIGSEGV`.
-    pub const SIGSEGV: u8 = 8;
+    pub(crate) const SIGSEGV: u8 = 8;
 
     /// The kernel's numbers.
     #[must_use]
-    pub fn number(bits: u8) -> u64 {
+    pub(crate) fn number(bits: u8) -> u64 {
         let set = |bit: u8, number: u64| if bits & bit != 0 { number } else { 0 };
         set(RETRY, 0x400) | set(COMPLETED, 0x4000) | set(VMA_UNLOCKED, 0x8000) | set(SIGSEGV, 0x40)
     }
 
     /// Their names.
     #[must_use]
-    pub fn names(bits: u8) -> String {
+    pub(crate) fn names(bits: u8) -> String {
         let all = [
             (RETRY, "VM_FAULT_RETRY"),
             (COMPLETED, "VM_FAULT_COMPLETED"),
@@ -51,7 +49,7 @@ pub mod vm_fault {
 
 /// What becomes of the VMA lock while a fault waits for a migration (`w.…`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MigrationWait {
+pub(crate) enum MigrationWait {
     /// It is held.
     Hold,
     /// It is dropped before `migration_entry_wait()`.
@@ -64,7 +62,7 @@ pub enum MigrationWait {
 
 /// What the producers of a fault's result promise about the VMA lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Promise {
+pub(crate) enum Promise {
     /// It is held at the end, whatever the result (6.4).
     Held,
     /// It is dropped iff `VM_FAULT_VMA_UNLOCKED` is set (versions 1 and 2 of the series).
@@ -75,7 +73,7 @@ pub enum Promise {
 
 /// When the architecture's code releases the VMA lock after `handle_mm_fault()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Release {
+pub(crate) enum Release {
     /// Always.
     Always,
     /// Unless `VM_FAULT_VMA_UNLOCKED`.
@@ -86,7 +84,7 @@ pub enum Release {
 
 /// What a retry does with the VMA lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
+pub(crate) enum Retry {
     /// `VM_FAULT_RETRY` at once, with the lock held (`do_swap_page()` of 6.4).
     Keeps,
     /// The lock is dropped, the folio waited for.
@@ -95,7 +93,7 @@ pub enum Retry {
 
 /// What happens in user mode's name after a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// Nothing: the fault is tried again.
     None,
     /// A signal is pending: back to user mode.
@@ -104,51 +102,51 @@ pub enum Signal {
 
 /// How a fault signals that it has dropped the lock.
 #[derive(Clone, Copy, Debug)]
-pub struct Convention {
+pub(crate) struct Convention {
     /// The producers' side.
-    pub promise: Promise,
+    pub(crate) promise: Promise,
     /// A producer of `VM_FAULT_RETRY`.
-    pub retry: Retry,
+    pub(crate) retry: Retry,
     /// The consumer's side.
-    pub release: Release,
+    pub(crate) release: Release,
 }
 
 impl Convention {
     /// As merged for 6.6.
-    pub const MERGED: Self =
+    pub(crate) const MERGED: Self =
         Self { promise: Promise::RetryOrCompleted, retry: Retry::Drops, release: Release::UnlessRetryOrCompleted };
 }
 
 /// A fault.
 #[derive(Clone, Copy, Debug)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// The mm.
-    pub mm: Mm,
+    pub(crate) mm: Mm,
     /// The VMA that the address is in.
-    pub vma: Vma,
+    pub(crate) vma: Vma,
     /// Whose lock it has.
-    pub flavour: Flavour,
+    pub(crate) flavour: Flavour,
     /// The PMD entry.
-    pub pmd: Slot,
+    pub(crate) pmd: Slot,
     /// The folio that the entry is about.
-    pub folio: Folio,
+    pub(crate) folio: Folio,
     /// How it waits for a migration.
-    pub wait: MigrationWait,
+    pub(crate) wait: MigrationWait,
     /// How it says what it did.
-    pub convention: Convention,
+    pub(crate) convention: Convention,
     /// After a retry.
-    pub signal: Signal,
+    pub(crate) signal: Signal,
     /// The *sometimes* property that it waits for the folio.
-    pub waits: u8,
+    pub(crate) waits: u8,
     /// The task may stay in user mode for ever, and the question is who waits for what it left locked.
-    pub stays: bool,
+    pub(crate) stays: bool,
     /// `sanitize_fault_flags()` refuses `FAULT_FLAG_VMA_LOCK` with `FAULT_FLAG_RETRY_NOWAIT`.
-    pub sanitized: bool,
+    pub(crate) sanitized: bool,
 }
 
 /// By what a fault is protected.
 #[derive(Clone, Copy, Debug)]
-pub enum FaultLock {
+pub(crate) enum FaultLock {
     /// `FAULT_FLAG_VMA_LOCK`.
     Vma,
     /// The mmap_lock for read.
@@ -157,13 +155,13 @@ pub enum FaultLock {
 
 /// `FAULT_FLAG_*` of one attempt.
 #[derive(Clone, Copy, Debug)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// `FAULT_FLAG_VMA_LOCK`, or not.
-    pub lock: FaultLock,
+    pub(crate) lock: FaultLock,
     /// Set: `FAULT_FLAG_TRIED`. None: never.
-    pub tried: Option<Local>,
+    pub(crate) tried: Option<Local>,
     /// `FAULT_FLAG_RETRY_NOWAIT`.
-    pub nowait: bool,
+    pub(crate) nowait: bool,
 }
 
 impl Fault {
@@ -249,7 +247,7 @@ impl Fault {
 }
 
 /// `do_user_addr_fault()` of a fault in user mode: with the VMA lock, then with the mmap_lock.
-pub fn do_user_addr_fault(p: &mut Program, f: Fault) {
+pub(crate) fn do_user_addr_fault(p: &mut Program, f: Fault) {
     p.function("do_user_addr_fault", |p| {
         let (mmap, done) = (p.label(), p.label());
         let fault = p.local("fault", 0);
@@ -282,7 +280,7 @@ pub fn do_user_addr_fault(p: &mut Program, f: Fault) {
 }
 
 /// [`do_user_addr_fault`] where the VMA lock is not to be had: the convention is about the mmap_lock then.
-pub fn do_user_addr_fault_mmap(p: &mut Program, f: Fault) {
+pub(crate) fn do_user_addr_fault_mmap(p: &mut Program, f: Fault) {
     p.function("do_user_addr_fault", |p| {
         let (fault, done) = (p.local("fault", 0), p.label());
         with_mmap_lock(p, f, fault, done, f.convention.release);
@@ -332,7 +330,7 @@ fn back_to_user(p: &mut Program, f: Fault) {
 }
 
 /// `handle_mm_fault()`: its result is in `fault`.
-pub fn handle_mm_fault(p: &mut Program, f: Fault, flags: Flags, fault: Local) {
+pub(crate) fn handle_mm_fault(p: &mut Program, f: Fault, flags: Flags, fault: Local) {
     p.function("handle_mm_fault", |p| {
         let out = p.label();
         p.run("handle_mm_fault(vma, addr, flags, regs)", move |k| {

@@ -4,15 +4,14 @@
 use mmtrace_model::model::locks::exclusion::Mode;
 
 use super::{
-    layout::Lock,
+    Lock, Program,
     mm::{Mm, drop, mmap_read_lock, mmap_read_unlock, take},
-    program::Program,
     vma::{Flavour, Vma, lock_vma_under_rcu, vma_end_read},
 };
 
 /// The lock that a walker holds, of those that Documentation/mm/process_addrs.rst allows.
 #[derive(Clone, Copy, Debug)]
-pub enum WalkerLocks {
+pub(crate) enum WalkerLocks {
     /// Nothing that this scenario is about: nobody here takes VMA or upper tables away.
     Unmodelled,
     /// `mmap_read_lock()`.
@@ -24,7 +23,7 @@ pub enum WalkerLocks {
 }
 
 /// Runs `body` under the lock.
-pub fn under(p: &mut Program, locks: WalkerLocks, body: impl Fn(&mut Program)) {
+pub(crate) fn under(p: &mut Program, locks: WalkerLocks, body: impl Fn(&mut Program)) {
     match locks {
         WalkerLocks::Unmodelled => body(p),
         WalkerLocks::Mmap(mm) => {

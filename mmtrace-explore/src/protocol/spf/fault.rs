@@ -13,7 +13,7 @@ use crate::protocol::{
 
 /// How a fault looks whether its VMA is gone (`q.dead`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dead {
+pub(crate) enum Dead {
     /// With the sequence, each time: `vma_has_changed()`.
     Final,
     /// Once, after the sequence is read.
@@ -26,7 +26,7 @@ pub enum Dead {
 
 /// How the PTL is taken (`q.ptl`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PtlBy {
+pub(crate) enum PtlBy {
     /// `spin_lock()` with interrupts off: patch 8 of v5.
     Spin,
     /// `spin_trylock()`: patch 9 of v5 and later.
@@ -35,7 +35,7 @@ pub enum PtlBy {
 
 /// When the entries are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadEntry {
+pub(crate) enum ReadEntry {
     /// After `local_irq_enable()`, through the pointer to the PMD entry: v5.
     Outside,
     /// In the first section with interrupts off: later postings.
@@ -44,7 +44,7 @@ pub enum ReadEntry {
 
 /// By which PMD value the PTL is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LockOf {
+pub(crate) enum LockOf {
     /// The one that the walk has read.
     Remembered,
     /// `pte_lockptr(mm, vmf->pmd)` reads it once more.
@@ -53,22 +53,22 @@ pub enum LockOf {
 
 /// The switches of a fault.
 #[derive(Clone, Copy, Debug)]
-pub struct Switches {
+pub(crate) struct Switches {
     /// `q.dead`.
-    pub dead: Dead,
+    pub(crate) dead: Dead,
     /// `q.ptl`.
-    pub ptl: PtlBy,
+    pub(crate) ptl: PtlBy,
     /// When entries are read.
-    pub read: ReadEntry,
+    pub(crate) read: ReadEntry,
     /// `pmd_same()` before the PTL is taken: later postings, with THP.
-    pub pmd_same: bool,
+    pub(crate) pmd_same: bool,
     /// Where the PTL comes from.
-    pub lock_of: LockOf,
+    pub(crate) lock_of: LockOf,
 }
 
 impl Switches {
     /// The last version posted, v12; but the PTL is that of the PMD value that was read.
-    pub const V12: Self = Self {
+    pub(crate) const V12: Self = Self {
         dead: Dead::Final,
         ptl: PtlBy::Try,
         read: ReadEntry::Inside,
@@ -76,31 +76,31 @@ impl Switches {
         lock_of: LockOf::Remembered,
     };
     /// The same without a PMD value to compare: the sequence and the tree alone decide.
-    pub const SEQUENCE: Self = Self { pmd_same: false, ..Self::V12 };
+    pub(crate) const SEQUENCE: Self = Self { pmd_same: false, ..Self::V12 };
 }
 
 /// A fault.
 #[derive(Clone, Copy, Debug)]
-pub struct Spf {
+pub(crate) struct Spf {
     /// The mm.
-    pub mm: SpfMm,
+    pub(crate) mm: SpfMm,
     /// The VMA that the lookup finds.
-    pub vma: SpfVma,
+    pub(crate) vma: SpfVma,
     /// Page that faults.
-    pub addr: u8,
+    pub(crate) addr: u8,
     /// The index that its page must get (I-IDX), if that is asked.
-    pub index: Option<u8>,
+    pub(crate) index: Option<u8>,
     /// Its entry in the table.
-    pub entry: u8,
+    pub(crate) entry: u8,
     /// It writes.
-    pub write: bool,
+    pub(crate) write: bool,
     /// How it is done.
-    pub switches: Switches,
+    pub(crate) switches: Switches,
     /// Shows: the page is mapped; the fault gives up; it gives up although VMA and tables are
     /// as they were.
-    pub shows: [u8; 3],
+    pub(crate) shows: [u8; 3],
     /// An odd sequence without a writer is a violation (G-SPEC).
-    pub ask_spec: bool,
+    pub(crate) ask_spec: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -149,7 +149,7 @@ fn irq_enable(p: &mut Program, guard: Guard) {
 }
 
 /// `handle_speculative_fault()`: without mmap_sem, and never again if anything changes.
-pub fn speculative_fault(p: &mut Program, f: Spf) {
+pub(crate) fn speculative_fault(p: &mut Program, f: Spf) {
     let (v, q) = (f.vma, f.switches);
     let vmf = Vmf {
         seq: p.local("seq", 0),

@@ -4,8 +4,8 @@
 //! Page tables are freed as then: a thread with interrupts off is a reader, and the freeing
 //! waits for the flush IPI. VMAs are freed through SRCU, which is of no use to page tables.
 
-pub mod fault;
-pub mod writer;
+pub(crate) mod fault;
+pub(crate) mod writer;
 
 use mmtrace_model::model::{
     invariant::Invariant,
@@ -13,46 +13,40 @@ use mmtrace_model::model::{
     page_tables::{entry::Pmd, lifecycle::TableState},
 };
 
-use super::{
-    kernel::Kernel,
-    layout::{Lock, Slot, Table},
-    program::{Flow, Program},
-    state::Cell,
-    world::World,
-};
+use super::{Cell, Flow, Lock, Program, Slot, Table, World, kernel::Kernel};
 
 /// A VMA with a sequence count.
 #[derive(Clone, Copy, Debug)]
-pub struct SpfVma {
+pub(crate) struct SpfVma {
     /// Its name in the steps.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// `vm_sequence`.
-    pub seq: Cell,
+    pub(crate) seq: Cell,
     /// Threads that are inside a write section, bit by thread. Ghost.
-    pub writers: Cell,
+    pub(crate) writers: Cell,
     /// `RB_EMPTY_NODE(&vma->vm_rb)`: erased from the tree.
-    pub erased: Cell,
+    pub(crate) erased: Cell,
     /// `vm_start`, in pages.
-    pub start: Cell,
+    pub(crate) start: Cell,
     /// `vm_end`, in pages.
-    pub end: Cell,
+    pub(crate) end: Cell,
     /// `vm_pgoff`.
-    pub pgoff: Cell,
+    pub(crate) pgoff: Cell,
     /// `vm_flags & VM_WRITE`.
-    pub write: Cell,
+    pub(crate) write: Cell,
     /// Waits for SRCU to be freed (1), freed (2).
-    pub freed: Cell,
+    pub(crate) freed: Cell,
     /// SRCU readers that it waits for, bit by thread.
-    pub grace: Cell,
+    pub(crate) grace: Cell,
 }
 
 /// Where a VMA lies: first page, page after the last one, index of the first page.
 #[derive(Clone, Copy, Debug)]
-pub struct Range(pub u8, pub u8, pub u8);
+pub(crate) struct Range(pub(crate) u8, pub(crate) u8, pub(crate) u8);
 
 impl SpfVma {
     /// One that is in the tree.
-    pub fn new(w: &mut World, name: &'static str, Range(start, end, pgoff): Range, write: bool) -> Self {
+    pub(crate) fn new(w: &mut World, name: &'static str, Range(start, end, pgoff): Range, write: bool) -> Self {
         Self {
             name,
             seq: w.cell(format!("{name}.vm_sequence"), 0),
@@ -68,7 +62,7 @@ impl SpfVma {
     }
 
     /// Looks at it: it must be there (I-UAF-VMA).
-    pub fn access(self, k: &mut Kernel<'_>, what: &str) {
+    pub(crate) fn access(self, k: &mut Kernel<'_>, what: &str) {
         if k.get(self.freed) == 2 {
             k.violate(Invariant::UafVma, format!("{what} of {}, which is freed", self.name));
         }
@@ -85,7 +79,7 @@ impl SpfVma {
 
 impl SpfMm {
     /// `find_vma()`, with mmap_sem held (I-STATE).
-    pub fn find(self, k: &mut Kernel<'_>, v: SpfVma) -> bool {
+    pub(crate) fn find(self, k: &mut Kernel<'_>, v: SpfVma) -> bool {
         k.needs(self.mmap_sem, "the tree of VMAs is walked");
         k.get(v.erased) == 0
     }
@@ -99,24 +93,24 @@ impl SpfMm {
 
 /// What all faults and writers of an mm share.
 #[derive(Clone, Copy, Debug)]
-pub struct SpfMm {
+pub(crate) struct SpfMm {
     /// `mmap_sem`.
-    pub mmap_sem: Lock,
+    pub(crate) mmap_sem: Lock,
     /// SRCU readers (`vma_srcu`), bit by thread.
-    pub srcu: Cell,
+    pub(crate) srcu: Cell,
     /// `*pud`: the PMD page is there.
-    pub pud: Cell,
+    pub(crate) pud: Cell,
     /// The PMD entry.
-    pub pmd: Slot,
+    pub(crate) pmd: Slot,
     /// The PTE table.
-    pub table: Table,
+    pub(crate) table: Table,
     /// mprotect has returned: writing is denied. Ghost.
-    pub denied: Cell,
+    pub(crate) denied: Cell,
 }
 
 impl SpfMm {
     /// An mm with one PMD page D and one PTE table A with this many entries.
-    pub fn new(w: &mut World, entries: u8) -> Self {
+    pub(crate) fn new(w: &mut World, entries: u8) -> Self {
         let mmap_sem = w.lock("mmap_sem", Some(Rank::MmapLock));
         let pml = w.lock("PML", Some(Rank::PageTableLock));
         let d = w.table_with("D", 1, TableState::Linked, pml);
@@ -135,8 +129,8 @@ impl SpfMm {
 }
 
 /// Adds the thread that frees a VMA when SRCU readers are gone.
-pub fn srcu_callback(w: &mut World, v: SpfVma) {
-    let mut p = Program::new(None);
+pub(crate) fn srcu_callback(w: &mut World, v: SpfVma) {
+    let mut p = Program::new();
     p.function("srcu", |p| {
         p.step(format!("__free_vma({}): the readers are gone", v.name), move |k| {
             if k.get(v.freed) != 1 || k.get(v.grace) != 0 {

@@ -71,7 +71,7 @@ fn unlock_ptl(p: &mut Program, table: Table, guard: Guard) {
 
 /// Which entries are zapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Zap {
+pub(crate) enum Zap {
     /// All.
     All,
     /// This one.
@@ -104,7 +104,7 @@ fn unmap_page_range(p: &mut Program, mm: SpfMm, v: SpfVma, zap: Zap, wrap: bool)
 
 /// `do_munmap()` of a whole VMA: erased from the tree, zapped, its tables freed when every
 /// CPU has answered the flush, and itself freed by SRCU.
-pub fn munmap(p: &mut Program, mm: SpfMm, v: SpfVma, wrap: bool, with_pmd_page: bool) {
+pub(crate) fn munmap(p: &mut Program, mm: SpfMm, v: SpfVma, wrap: bool, with_pmd_page: bool) {
     p.function("do_munmap", |p| {
         let sem = down_write(p, mm);
         p.function("detach_vmas_to_be_unmapped", |p| {
@@ -161,7 +161,7 @@ fn free_pgtables(p: &mut Program, mm: SpfMm, with_pmd_page: bool) {
 }
 
 /// MADV_DONTNEED of one page.
-pub fn madvise_dontneed(p: &mut Program, mm: SpfMm, v: SpfVma, entry: u8, wrap: bool) {
+pub(crate) fn madvise_dontneed(p: &mut Program, mm: SpfMm, v: SpfVma, entry: u8, wrap: bool) {
     p.function("madvise_dontneed_single_vma", |p| {
         let (sem, out) = (take(p, "down_read(&mm->mmap_sem)", mm.mmap_sem, Mode::Read), p.label());
         p.branch("vma = find_vma(current->mm, start): none", out, move |k| !mm.find(k, v));
@@ -178,21 +178,21 @@ pub fn madvise_dontneed(p: &mut Program, mm: SpfMm, v: SpfVma, entry: u8, wrap: 
 
 /// mprotect of the head of `next`, which `vma` takes over: one page.
 #[derive(Clone, Copy, Debug)]
-pub struct Merge {
+pub(crate) struct Merge {
     /// The mm.
-    pub mm: SpfMm,
+    pub(crate) mm: SpfMm,
     /// The VMA before: its rights are the ones wanted.
-    pub vma: SpfVma,
+    pub(crate) vma: SpfVma,
     /// The VMA whose head goes.
-    pub next: SpfVma,
+    pub(crate) next: SpfVma,
     /// The entry of that page.
-    pub entry: u8,
+    pub(crate) entry: u8,
     /// `__vma_adjust()` also bumps `next` (`q.next`).
-    pub bump_next: bool,
+    pub(crate) bump_next: bool,
 }
 
 /// `sys_mprotect()`: `__vma_adjust()`, then the entries are write-protected.
-pub fn mprotect_merge(p: &mut Program, m: Merge) {
+pub(crate) fn mprotect_merge(p: &mut Program, m: Merge) {
     let Merge { mm, vma, next, entry, bump_next } = m;
     p.function("mprotect_fixup", |p| {
         let sem = down_write(p, mm);
@@ -240,7 +240,7 @@ pub fn mprotect_merge(p: &mut Program, m: Merge) {
 
 /// Which VMA `__vma_adjust()` removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removed {
+pub(crate) enum Removed {
     /// `next`: `remove_next` is 1.
     Next,
     /// `vma` itself, after a swap: `remove_next` is 3, and at the end `next` is `vma`.
@@ -252,7 +252,7 @@ pub enum Removed {
 
 /// When the removed VMA's write section ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ends {
+pub(crate) enum Ends {
     /// After it is freed, as posted.
     AfterFree,
     /// Before, as in later postings.
@@ -261,25 +261,25 @@ pub enum Ends {
 
 /// A merge that removes a VMA.
 #[derive(Clone, Copy, Debug)]
-pub struct Remove {
+pub(crate) struct Remove {
     /// The mm.
-    pub mm: SpfMm,
+    pub(crate) mm: SpfMm,
     /// The one that stays.
-    pub stays: SpfVma,
+    pub(crate) stays: SpfVma,
     /// The one that goes.
-    pub goes: SpfVma,
+    pub(crate) goes: SpfVma,
     /// In which case of `__vma_adjust()`.
-    pub removed: Removed,
+    pub(crate) removed: Removed,
     /// When its section ends.
-    pub ends: Ends,
+    pub(crate) ends: Ends,
     /// It is freed by SRCU, and not at once.
-    pub srcu: bool,
+    pub(crate) srcu: bool,
     /// Whether I-SEQ is asked for.
-    pub ask_seq: bool,
+    pub(crate) ask_seq: bool,
 }
 
 /// `__vma_adjust()` that removes a VMA.
-pub fn remove(p: &mut Program, r: Remove) {
+pub(crate) fn remove(p: &mut Program, r: Remove) {
     let Remove { mm, stays, goes, removed, ends, srcu, ask_seq } = r;
     p.function("vma_merge", |p| {
         let sem = down_write(p, mm);
@@ -326,7 +326,7 @@ pub fn remove(p: &mut Program, r: Remove) {
 }
 
 /// `wp_page_copy()` of another page of the table: it flushes other CPUs with the PTL held.
-pub fn wp_page_copy(p: &mut Program, mm: SpfMm, v: SpfVma, entry: u8) {
+pub(crate) fn wp_page_copy(p: &mut Program, mm: SpfMm, v: SpfVma, entry: u8) {
     let bad_area = p.label();
     let sem = p.function("__do_page_fault", |p| {
         let sem = take(p, "down_read(&mm->mmap_sem)", mm.mmap_sem, Mode::Read);

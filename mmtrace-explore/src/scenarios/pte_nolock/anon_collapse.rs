@@ -46,7 +46,7 @@ enum Locks {
 
 /// T walks and changes the entry, C collapses.
 fn walk_and_collapse(s: &Setup<'_>, who: Walker, recheck: Recheck, heavy: Locks, clear: Clear, then: Then) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let t = tables(&mut w, OLD);
     let mut locks = None;
     let mut regime = WalkerLocks::Unmodelled;
@@ -112,7 +112,7 @@ struct Span {
 }
 
 fn sc_1_7(s: &Setup<'_>, span: Span, entry: Pte, then: Then) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let t = tables(&mut w, entry);
     let b = fresh(&mut w, "B");
     let mm = Mm::new(&mut w, 0, "");

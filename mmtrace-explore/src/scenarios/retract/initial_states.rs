@@ -36,7 +36,7 @@ pub(crate) struct Base {
 impl Base {
     /// With as many PMD entries.
     pub(crate) fn new(pmds: u8) -> Self {
-        let mut w = World::new();
+        let mut w = World::default();
         let mm = Mm::new(&mut w, 1, "");
         let mapping = Mapping {
             i_mmap: w.lock("i_mmap", Some(Rank::ImmapRwsem)),
