@@ -67,7 +67,7 @@ impl Mm {
         k.unlock(self.mmap_lock);
     }
 
-    /// Takes it for read if it is free, as part of a step.
+    /// Takes the mmap_lock for read if it is free, as part of a step.
     pub(crate) fn try_read_now(self, k: &mut Kernel<'_>) -> bool {
         let free = k.trylock(self.mmap_lock, Mode::Read);
         if free {
@@ -107,7 +107,7 @@ pub(crate) fn mmap_write_lock(p: &mut Program, mm: Mm) -> Guard {
     })
 }
 
-/// `mmap_write_trylock(mm)` (until 6.5): goes to `busy` when it is not to be had.
+/// `mmap_write_trylock(mm)` (until 6.5): goes to `busy` if it fails.
 pub(crate) fn mmap_write_trylock(p: &mut Program, mm: Mm, busy: Label) -> Guard {
     let guard = p.protect(Protection::Lock, "mmap_write_trylock(mm)");
     if guard.is_active() {
@@ -144,7 +144,7 @@ pub(crate) fn take(p: &mut Program, text: &'static str, lock: Lock, mode: Mode) 
     p.lock(text, move |k| k.lock(lock, mode))
 }
 
-/// Releases it.
+/// Releases a lock by name.
 pub(crate) fn drop(p: &mut Program, text: &'static str, lock: Lock, guard: Guard) {
     p.release(guard, text, move |k| k.unlock(lock));
 }

@@ -1,4 +1,4 @@
-//! Taking a mapping away: zap, free_pgtables, munmap (mm/memory.c, mm/vma.c; 6.12 and 7.2).
+//! The removal of a mapping: zap, free_pgtables, munmap (mm/memory.c, mm/vma.c; 6.12 and 7.2).
 
 use mmtrace_common::Kind;
 use mmtrace_model::model::{
@@ -46,8 +46,8 @@ pub(crate) fn zap_pte_range(p: &mut Program, pmd: Slot, keep: u8) {
     });
 }
 
-/// `free_pgtables()`: takes the PTE table and the page with its PMD entry (`with_pmd_page`) out, without locks: the
-/// VMA has left tree and rmap. What is in them is lost (I-LEAK).
+/// `free_pgtables()`: unlinks the PTE table and the page with its PMD entry (`with_pmd_page`), without locks, because the VMA
+/// has left the mm's tree and the rmap tree. Checks that the table maps nothing (I-LEAK).
 pub(crate) fn free_pgtables(p: &mut Program, pmd: Slot, free: TableFree, with_pmd_page: bool) {
     p.function("free_pgtables", |p| {
         p.run("pmd_clear(pmd); pte_free_tlb(tlb, token, addr)", move |k| {
@@ -73,18 +73,18 @@ pub(crate) fn free_pgtables(p: &mut Program, pmd: Slot, free: TableFree, with_pm
     });
 }
 
-/// The right of teardown.
+/// The locks by which teardown unlinks a table: none.
 pub(crate) const TORN_DOWN: Unlinker =
     Unlinker { pml: false, ptl: false, mmap_write: false, vma_write: false, rmap_write: false, torn_down: true };
 
-/// What munmap needs to know.
+/// A munmap of one VMA.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Munmap {
     /// The mm.
     pub(crate) mm: Mm,
-    /// The VMA that goes.
+    /// The VMA that is unmapped.
     pub(crate) vma: Vma,
-    /// Whose lock it has.
+    /// The kernel whose VMA lock it has.
     pub(crate) flavour: Flavour,
     /// The PMD entry of the range.
     pub(crate) pmd: Slot,
@@ -94,13 +94,13 @@ pub(crate) struct Munmap {
     pub(crate) rmap_locks: [Option<Lock>; 2],
     /// How tables are freed.
     pub(crate) free: TableFree,
-    /// The page with the PMD entry goes as well.
+    /// Whether the page with the PMD entry is freed as well.
     pub(crate) with_pmd_page: bool,
 }
 
-/// Text for one rmap lock, i_mmap.
+/// The text of taking and releasing one rmap lock, i_mmap.
 pub(crate) const RMAP_FILE: &[(&str, &str)] = &[("i_mmap_lock_write(mapping)", "i_mmap_unlock_write(mapping)")];
-/// Text for one rmap lock, anon_vma.
+/// The text of taking and releasing one rmap lock, anon_vma.
 pub(crate) const RMAP_ANON: &[(&str, &str)] = &[("anon_vma_lock_write(anon_vma)", "anon_vma_unlock_write(anon_vma)")];
 /// `do_vmi_munmap()` of one whole VMA: write-lock and detach it, downgrade, zap, unlink from
 /// rmap, free the tables, free the VMA.
@@ -108,7 +108,7 @@ pub(crate) fn munmap(p: &mut Program, m: Munmap) {
     munmap_with(p, m, Waits::ForReaders);
 }
 
-/// [`munmap`], where 7.2's detaching may leave out the wait for temporary references.
+/// [`munmap`], with or without 7.2's wait for temporary references when the VMA is detached.
 pub(crate) fn munmap_with(p: &mut Program, m: Munmap, waits: Waits) {
     p.function("do_vmi_munmap", |p| {
         let mmap = mmap_write_lock(p, m.mm);

@@ -5,29 +5,29 @@ use mmtrace_model::model::locks::exclusion::Mode;
 
 use super::{Flow, Guard, Label, Local, Program, Slot};
 
-/// What a map operation returns, in the caller's variables.
+/// The variables of the caller that get what a `pte_offset_map` call returns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mapped {
-    /// The table that was mapped: its number.
+    /// The number of the table that was mapped.
     pub(crate) table: Local,
     /// `pmdval`: the PMD entry that it was found by.
     pub(crate) pmdval: Local,
 }
 
 impl Mapped {
-    /// Variables for it.
+    /// Adds the variables.
     pub(crate) fn new(p: &mut Program) -> Self {
         Self { table: p.local("pte", 0), pmdval: p.local("pmdval", 0) }
     }
 }
 
 /// `__pte_offset_map()`: maps the table that `*pmd` points to, in an RCU section that
-/// [`pte_unmap`] ends. Goes to `null` when there is none.
+/// [`pte_unmap`] ends. Goes to `null` if `*pmd` points to none.
 pub(crate) fn pte_offset_map(p: &mut Program, pmd: Slot, to: Mapped, null: Label) -> Guard {
     pte_offset_map_by(p, pmd, to, null, None)
 }
 
-/// [`pte_offset_map()`] inside one of its kin, whose event it is.
+/// [`pte_offset_map()`] inside another `pte_offset_map` call, which emits the event.
 pub(crate) fn pte_offset_map_by(p: &mut Program, pmd: Slot, to: Mapped, null: Label, by: Option<Kind>) -> Guard {
     let rcu = p.rcu_read_lock();
     read_pmd(p, pmd, to, null, rcu, by);
@@ -64,9 +64,9 @@ pub(crate) fn pte_unmap(p: &mut Program, rcu: Guard) {
 /// The lock and the RCU section of a mapped and locked table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Locked {
-    /// Which table.
+    /// The table.
     pub(crate) to: Mapped,
-    /// The section.
+    /// The RCU section.
     pub(crate) rcu: Guard,
     /// The lock.
     pub(crate) ptl: Guard,
@@ -92,8 +92,8 @@ pub(crate) fn unlock_ptl(p: &mut Program, to: Mapped, ptl: Guard) {
     });
 }
 
-/// `pte_offset_map_lock()`: maps and locks, and looks again whether the table is still the
-/// one; if not, begins again. Goes to `null` when there is no table.
+/// `pte_offset_map_lock()`: maps and locks the table, and begins again if `*pmd` no longer points to it. Goes to `null` if
+/// there is no table.
 pub(crate) fn pte_offset_map_lock(p: &mut Program, pmd: Slot, to: Mapped, null: Label) -> Locked {
     p.function("pte_offset_map_lock", |p| {
         let again = p.mark();
@@ -129,7 +129,7 @@ pub(crate) fn pte_unmap_unlock(p: &mut Program, locked: Locked) {
     pte_unmap(p, locked.rcu);
 }
 
-/// Whether `pmd_same()` holds for the value that was mapped by.
+/// Returns whether `pmd_same()` holds for the PMD value that the table was mapped by.
 pub(crate) fn pmd_same(p: &mut Program, pmd: Slot, to: Mapped, otherwise: Label) {
     p.recheck("pmd_same(pmdval, pmdp_get_lockless(pmd))", otherwise, move |k| {
         k.pmd(pmd).encode() == k.local(to.pmdval)

@@ -12,11 +12,11 @@ use super::{
 /// The lock that a walker holds, of those that Documentation/mm/process_addrs.rst allows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum WalkerLocks {
-    /// Nothing that this scenario is about: nobody here takes VMA or upper tables away.
+    /// None that is modelled: no thread of the scenario removes the VMA or the upper tables.
     Unmodelled,
     /// `mmap_read_lock()`.
     Mmap(Mm),
-    /// The VMA lock for read; when it is not to be had, the mmap_lock for read.
+    /// The VMA lock for read, or the mmap_lock for read if that fails.
     Vma(Vma, Flavour),
     /// The VMA's anon_vma for read: an rmap walk.
     AnonVma(Lock),

@@ -17,7 +17,7 @@ use mmtrace_model::model::invariant::Invariant;
 enum Downgrade {
     /// As the kernel does.
     Right,
-    /// It lets go of the lock.
+    /// It releases the lock.
     LetsGo,
     /// It is done by a reader.
     ByReader,

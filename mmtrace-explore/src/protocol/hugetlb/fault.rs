@@ -244,5 +244,5 @@ pub(crate) fn finish_migration(p: &mut Program, vmas: &[HugeVma], s: Sharing, fo
         }
         drop(p, "i_mmap_unlock_read(mapping)", s.i_mmap, immap);
     });
-    p.run("folio_unlock(src)", move |k| k.unlock(folio));
+    p.function("unmap_and_move_huge_page", |p| p.run("folio_unlock(src)", move |k| k.unlock(folio)));
 }

@@ -11,16 +11,16 @@ use crate::protocol::{
     Cell, Flow, Guard, Kernel, Label, Local, Program, Protection, Slot, Table, nolock::set_pte_seen,
 };
 
-/// How a fault looks whether its VMA is gone (`q.dead`).
+/// When a fault tests whether its VMA is erased from the tree (`q.dead`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dead {
-    /// With the sequence, each time: `vma_has_changed()`.
+    /// Each time that it tests the sequence: `vma_has_changed()`.
     Final,
     /// Once, after the sequence is read.
     EarlyAfter,
     /// Once, before the sequence is read.
     EarlyBefore,
-    /// Not at all.
+    /// Never.
     Never,
 }
 
@@ -42,12 +42,12 @@ pub(crate) enum ReadEntry {
     Inside,
 }
 
-/// By which PMD value the PTL is found.
+/// The PMD value by which the PTL is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LockOf {
-    /// The one that the walk has read.
+    /// The value that the walk has read.
     Remembered,
-    /// `pte_lockptr(mm, vmf->pmd)` reads it once more.
+    /// A value that `pte_lockptr(mm, vmf->pmd)` reads once more.
     Reread,
 }
 
@@ -62,12 +62,12 @@ pub(crate) struct Switches {
     pub(crate) read: ReadEntry,
     /// `pmd_same()` before the PTL is taken: later postings, with THP.
     pub(crate) pmd_same: bool,
-    /// Where the PTL comes from.
+    /// The PMD value by which the PTL is found.
     pub(crate) lock_of: LockOf,
 }
 
 impl Switches {
-    /// The last version posted, v12; but the PTL is that of the PMD value that was read.
+    /// As the last version posted, v12, except that the PTL is that of the PMD value that was read.
     pub(crate) const V12: Self = Self {
         dead: Dead::Final,
         ptl: PtlBy::Try,
@@ -75,7 +75,7 @@ impl Switches {
         pmd_same: true,
         lock_of: LockOf::Remembered,
     };
-    /// The same without a PMD value to compare: the sequence and the tree alone decide.
+    /// As the former, without a PMD value to compare: the sequence and the tree alone decide.
     pub(crate) const SEQUENCE: Self = Self { pmd_same: false, ..Self::V12 };
 }
 
@@ -86,20 +86,19 @@ pub(crate) struct Spf {
     pub(crate) mm: SpfMm,
     /// The VMA that the lookup finds.
     pub(crate) vma: SpfVma,
-    /// Page that faults.
+    /// The page that faults.
     pub(crate) addr: u8,
-    /// The index that its page must get (I-IDX), if that is asked.
+    /// The index that its page must get, if that is checked (I-IDX).
     pub(crate) index: Option<u8>,
     /// Its entry in the table.
     pub(crate) entry: u8,
-    /// It writes.
+    /// Whether it writes.
     pub(crate) write: bool,
-    /// How it is done.
+    /// The switches.
     pub(crate) switches: Switches,
-    /// Shows: the page is mapped; the fault gives up; it gives up although VMA and tables are
-    /// as they were.
+    /// What it reaches: the page is mapped; the fault gives up; it gives up although VMA and tables are as they were.
     pub(crate) shows: [u8; 3],
-    /// An odd sequence without a writer is a violation (G-SPEC).
+    /// Whether an odd sequence without a writer is a violation (G-SPEC).
     pub(crate) ask_spec: bool,
 }
 
@@ -111,7 +110,7 @@ struct Vmf {
     pgoff: Local,
 }
 
-/// `srcu_read_lock(&vma_srcu)`. A protection.
+/// `srcu_read_lock(&vma_srcu)`. It is a protection.
 fn srcu_read_lock(p: &mut Program, srcu: Cell) -> Guard {
     let guard = p.protect(Protection::Rcu, "idx = srcu_read_lock(&vma_srcu)");
     if guard.is_active() {
@@ -134,7 +133,7 @@ fn srcu_read_unlock(p: &mut Program, f: Spf, guard: Guard) {
     });
 }
 
-/// A section with interrupts off. A protection, as they are what keeps the page tables.
+/// A section with interrupts off, which keeps the page tables. It is a protection.
 fn irq_disable(p: &mut Program, nth: &str) -> Guard {
     let text = format!("local_irq_disable(){nth}");
     let guard = p.protect(Protection::Rcu, &text);
@@ -148,7 +147,7 @@ fn irq_enable(p: &mut Program, guard: Guard) {
     p.release(guard, "local_irq_enable()", |k| k.irq_enable());
 }
 
-/// `handle_speculative_fault()`: without mmap_sem, and never again if anything changes.
+/// `handle_speculative_fault()`: takes no mmap_sem, and gives up if anything changes.
 pub(crate) fn speculative_fault(p: &mut Program, f: Spf) {
     let (v, q) = (f.vma, f.switches);
     let vmf = Vmf {
@@ -360,7 +359,7 @@ fn spin(p: &mut Program, by: PtlBy, vmf: Vmf, fail: Label) -> Guard {
     }
 }
 
-/// The fault gives up: would it have had to, had it known what has changed?
+/// The fault gives up. Notes whether VMA and tables are as they were, so that it need not have.
 fn false_abort(k: &mut Kernel<'_>, f: Spf, vmf: Vmf) {
     let v = f.vma;
     let same = k.get(v.erased) == 0

@@ -1,5 +1,5 @@
-//! What a speculative fault races with: munmap, `__vma_adjust()`, mprotect, MADV_DONTNEED,
-//! and a flush under the PTL.
+//! The operations that race with a speculative fault: munmap, `__vma_adjust()`, mprotect, MADV_DONTNEED, and a flush under
+//! the PTL.
 
 use mmtrace_model::model::{
     invariant::Invariant,
@@ -18,7 +18,7 @@ fn down_write(p: &mut Program, mm: SpfMm) -> Guard {
     take(p, "down_write(&mm->mmap_sem)", mm.mmap_sem, Mode::Write)
 }
 
-/// `up_write(&mm->mmap_sem)`: by now the sequence must be even (I-SEQ), if `ask`.
+/// `up_write(&mm->mmap_sem)`. With `ask`, checks that the sequence is even (I-SEQ).
 fn up_write(p: &mut Program, mm: SpfMm, guard: Guard, vmas: &[SpfVma], ask: bool) {
     let vmas = vmas.to_vec();
     p.run("up_write(&mm->mmap_sem)", move |k| {
@@ -34,7 +34,7 @@ fn up_write(p: &mut Program, mm: SpfMm, guard: Guard, vmas: &[SpfVma], ask: bool
     });
 }
 
-/// This thread is inside no write section of the VMA.
+/// Notes that this thread leaves the write section of the VMA.
 fn leave(k: &mut Kernel<'_>, v: SpfVma) {
     let writers = k.get(v.writers);
     k.set(v.writers, writers & !(1 << k.me()));
@@ -47,7 +47,7 @@ fn step_sequence(k: &mut Kernel<'_>, v: SpfVma) {
     k.note(|| format!("{}->vm_sequence := {}", v.name, seq.wrapping_add(1)));
 }
 
-/// `write_seqcount_begin(&vma->vm_sequence)`, later `vm_write_begin()`. Nobody waits for it.
+/// `write_seqcount_begin(&vma->vm_sequence)`, later `vm_write_begin()`. It waits for no reader.
 fn write_begin(p: &mut Program, v: SpfVma) {
     p.run(format!("write_seqcount_begin(&{}->vm_sequence)", v.name), move |k| {
         let writers = k.get(v.writers);
@@ -69,12 +69,12 @@ fn unlock_ptl(p: &mut Program, table: Table, guard: Guard) {
     p.release(guard, "spin_unlock(ptl)", move |k| k.unlock(k.ptl(table)));
 }
 
-/// Which entries are zapped.
+/// The entries that are zapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Zap {
-    /// All.
+    /// Every entry.
     All,
-    /// This one.
+    /// This entry.
     One(u8),
 }
 
@@ -181,13 +181,13 @@ pub(crate) fn madvise_dontneed(p: &mut Program, mm: SpfMm, v: SpfVma, entry: u8,
 pub(crate) struct Merge {
     /// The mm.
     pub(crate) mm: SpfMm,
-    /// The VMA before: its rights are the ones wanted.
+    /// The VMA before it, which has the rights that mprotect sets.
     pub(crate) vma: SpfVma,
-    /// The VMA whose head goes.
+    /// The VMA whose head is taken over.
     pub(crate) next: SpfVma,
     /// The entry of that page.
     pub(crate) entry: u8,
-    /// `__vma_adjust()` also bumps `next` (`q.next`).
+    /// Whether `__vma_adjust()` also bumps `next` (`q.next`).
     pub(crate) bump_next: bool,
 }
 
@@ -238,7 +238,7 @@ pub(crate) fn mprotect_merge(p: &mut Program, m: Merge) {
     });
 }
 
-/// Which VMA `__vma_adjust()` removes.
+/// The VMA that `__vma_adjust()` removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Removed {
     /// `next`: `remove_next` is 1.
@@ -264,17 +264,17 @@ pub(crate) enum Ends {
 pub(crate) struct Remove {
     /// The mm.
     pub(crate) mm: SpfMm,
-    /// The one that stays.
+    /// The VMA that stays.
     pub(crate) stays: SpfVma,
-    /// The one that goes.
+    /// The VMA that is removed.
     pub(crate) goes: SpfVma,
-    /// In which case of `__vma_adjust()`.
+    /// The case of `__vma_adjust()`.
     pub(crate) removed: Removed,
-    /// When its section ends.
+    /// When its write section ends.
     pub(crate) ends: Ends,
-    /// It is freed by SRCU, and not at once.
+    /// Whether SRCU frees it. If not, it is freed at once.
     pub(crate) srcu: bool,
-    /// Whether I-SEQ is asked for.
+    /// Whether I-SEQ is checked.
     pub(crate) ask_seq: bool,
 }
 

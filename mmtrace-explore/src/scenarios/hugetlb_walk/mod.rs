@@ -50,7 +50,7 @@ impl File {
     }
 }
 
-/// What the walk holds, and what is asked.
+/// The lock that the walk holds, and the property that is asked about.
 #[derive(Clone, Copy)]
 enum Held {
     Nothing,
@@ -65,7 +65,7 @@ fn sc_walk(s: &Setup<'_>, held: Held, stale: bool) -> World {
     let file = File::new(&mut w, 2, Pte::present(1));
     let (mm_a, mm_b) = (Mm::new(&mut w, 1, "a "), Mm::new(&mut w, 2, "b "));
     let a = HugeVma::shareable(&mut w, "a", Some(file.table));
-    // Who uses the lock of another VMA has a reference to it.
+    // A thread that uses the lock of another VMA has a reference to it.
     let lock_b = VmaLock::new(&mut w, "b", u8::from(matches!(held, Held::Sharer)));
     let b = HugeVma::new(&mut w, "b", Serial::Shareable(lock_b), Some(file.table));
     let hold = match held {
@@ -209,7 +209,7 @@ const UNSEEN: Live = Live::Unseen("no event shows a walk of a PMD table, or the 
 const UNSEEN_LOCK: Live =
     Live::Unseen("the lock that is taken excludes as it must (L30); which object it belongs to is not shown");
 
-/// Of a walk.
+/// What must occur in some execution of a walk.
 const WALK: &[&str] = &[
     "the walk finds the page",
     "the walk finds the page in a table that its PUD entry no longer points to: stale, not freed",

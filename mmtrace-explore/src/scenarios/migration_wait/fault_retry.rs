@@ -29,16 +29,16 @@ use mmtrace_model::model::{
 
 const FLAVOUR: Flavour = Flavour::Refcount;
 
-/// As in 6.4.
+/// The convention of 6.4.
 const HELD: Convention = Convention { promise: Promise::Held, retry: Retry::Keeps, release: Release::Always };
-/// Versions 1 and 2 of the series.
+/// The convention of versions 1 and 2 of the series.
 const UNLOCKED: Convention =
     Convention { promise: Promise::Unlocked, retry: Retry::Drops, release: Release::UnlessUnlocked };
-/// The architecture's code was forgotten.
+/// The convention is changed except in the architecture's code.
 const STALE_ARCH: Convention = Convention { release: Release::Always, ..Convention::MERGED };
-/// Only the architecture's code was changed.
+/// The convention is changed only in the architecture's code.
 const NAIVE: Convention = Convention { release: Release::UnlessRetryOrCompleted, ..HELD };
-/// One producer was forgotten.
+/// The convention is changed except in one function that returns `VM_FAULT_RETRY`.
 const ONE_LEFT: Convention = Convention { retry: Retry::Keeps, ..Convention::MERGED };
 
 /// Reads the folio in: it is locked from the beginning. That may take longer than the munmap.

@@ -1,5 +1,4 @@
-//! Anonymous collapse, which unlinks a table with entries in it: where locks carry what no
-//! second look can.
+//! Anonymous collapse, which unlinks a table with entries in it: only locks protect against it, no recheck does.
 
 use mmtrace_model::model::{invariant::Invariant, locks::exclusion::Rank, page_tables::entry::Pte};
 
@@ -25,7 +24,7 @@ const OLD: Pte = Pte::present(1);
 const WRITABLE: Pte = Pte::Present { page: 1, write: true, uffd_wp: false };
 const FLAVOUR: Flavour = Flavour::Refcount;
 
-/// Who walks.
+/// The thread that walks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Walker {
     /// A fault under the mmap_lock.
@@ -36,7 +35,7 @@ enum Walker {
     Rmap,
 }
 
-/// Which of the heavy locks C takes; T takes the one that goes with them, if any are taken.
+/// The locks that C takes for write. T takes the matching one for read, if C takes any.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Locks {
     All,
@@ -105,9 +104,9 @@ const NO_KERNEL: Live = Live::Unseen("no kernel does so: no event would say what
 struct Span {
     /// The VMA spans the PMD, so that F can only be in the same one.
     spans: bool,
-    /// That is looked at.
+    /// Whether collapse tests that.
     check: bool,
-    /// The VMA is locked for write.
+    /// Whether the VMA is locked for write.
     vma_write: bool,
 }
 
@@ -155,7 +154,7 @@ fn sc_1_10(s: &Setup<'_>, recheck: Recheck, heavy: Locks, clear: Clear) -> World
 
 /// The scenarios.
 pub(super) const SCENARIOS: &[Scenario] = &[
-    // A walker that only looks again.
+    // A walker that rechecks and takes no lock.
     Scenario {
         id: "SC-1.6",
         thread: Some(PTE_NOLOCK),

@@ -1,4 +1,4 @@
-//! SC-1.1 `m.rw+pte+pmd` with more of everything, to see how far the search comes.
+//! SC-1.1 `m.rw+pte+pmd` with more threads, entries and tables, to measure the search.
 
 use crate::protocol::{
     Program, Slot, Table, Tid, World,
@@ -18,8 +18,7 @@ const WRITERS: [&str; 4] = ["T1", "T2", "T3", "T4"];
 /// Names of the tables.
 const TABLES: [&str; 4] = ["A", "B", "C", "E"];
 
-/// One PMD and a pool of PTE tables. Everybody is right in it, as in 7.2, so that a search
-/// has to look at every state.
+/// One PMD and a pool of PTE tables. Every thread does what 7.2 does, so nothing breaks, and a search looks at every state.
 ///
 /// - `writers` threads (1 to 4) move a page each to entry *i* modulo `slots` through
 ///   `pte_offset_map_rw_nolock()`, with `pte_same()` and `pmd_same()`; when there is no table

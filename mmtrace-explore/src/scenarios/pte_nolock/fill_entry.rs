@@ -38,7 +38,7 @@ fn sc_1_1(s: &Setup<'_>, api: Api, recheck: Recheck, reclaim: bool) -> World {
     w
 }
 
-/// Who removes the table that is looked at.
+/// The thread that removes the table that T reads.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Remover {
     Retract,

@@ -39,7 +39,7 @@ struct Tables {
     a: Table,
 }
 
-/// A has one entry, this one.
+/// The only entry of A.
 fn tables(w: &mut World, entry: Pte) -> Tables {
     let pml = w.lock("PML", Some(Rank::PageTableLock));
     let d = w.table_with("D", 1, TableState::Linked, pml);
@@ -50,7 +50,7 @@ fn tables(w: &mut World, entry: Pte) -> Tables {
     Tables { pmd, pml, a }
 }
 
-/// A table that the allocator has in store.
+/// A table that can be allocated.
 fn fresh(w: &mut World, name: &str) -> Table {
     w.table(name, 1, TableState::New)
 }

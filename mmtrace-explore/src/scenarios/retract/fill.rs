@@ -46,7 +46,7 @@ fn huge(s: &Setup<'_>, installer: Installer) -> World {
     b.done()
 }
 
-/// Two fill the only entry.
+/// Two threads fill the only entry.
 fn both(s: &Setup<'_>, other: Option<Installer>) -> World {
     let mut b = Base::new(1);
     let area = b.area("vma", Some("A"), 1, false);

@@ -1,4 +1,4 @@
-//! Initial states of these scenarios: VMAs of one file, each with a page table.
+//! The initial states of the scenarios about retract: VMAs of one file, each with a page table.
 
 use crate::{
     protocol::{
@@ -23,7 +23,7 @@ use mmtrace_model::model::{
     },
 };
 
-/// An mm, a file, a page with PMD entries.
+/// A scenario that is built: an mm, a file, a page with PMD entries.
 pub(crate) struct Base {
     pub(crate) w: World,
     pub(crate) mm: Mm,
@@ -34,7 +34,7 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    /// With as many PMD entries.
+    /// Begins with this many PMD entries.
     pub(crate) fn new(pmds: u8) -> Self {
         let mut w = World::default();
         let mm = Mm::new(&mut w, 1, "");
@@ -47,14 +47,14 @@ impl Base {
         Self { w, mm, mapping, pml, pmds, next: 0 }
     }
 
-    /// The same where page-table locks are not split: one for PMD and PTE tables.
+    /// As [`Base::new`] where page-table locks are not split: PMD and PTE tables share one.
     pub(crate) fn without_split_locks(pmds: u8) -> Self {
         let mut base = Self::new(pmds);
         base.w.without_split_locks(base.pml);
         base
     }
 
-    /// A VMA at the next PMD entry. With a table of this name, or none yet.
+    /// Adds a VMA at the next PMD entry, with a table of this name if one is given.
     pub(crate) fn area(&mut self, name: &str, table: Option<&str>, entries: u8, shared: bool) -> FileVma {
         let w = &mut self.w;
         let vma = Vma::new(w, self.mm, name);
@@ -76,7 +76,7 @@ impl Base {
         }
     }
 
-    /// A VMA at the next PMD entry that mremap has still to make.
+    /// Adds a VMA at the next PMD entry, which mremap makes later.
     pub(crate) fn unborn(&mut self, name: &str, entries: u8) -> FileVma {
         let area = self.area(name, None, entries, true);
         self.w.set(area.vma.in_tree, 0);
@@ -84,22 +84,22 @@ impl Base {
         area
     }
 
-    /// Tables for one thread.
+    /// Adds tables that one thread can allocate.
     pub(crate) fn fresh(&mut self, names: &[&str], entries: u8) -> Fresh {
         Fresh::new(&mut self.w, names, entries, &[self.mm.mmap_lock])
     }
 
-    /// The first value of an entry of the table under a PMD entry.
+    /// Gives an entry of the table under a PMD entry its first value.
     pub(crate) fn fill(&mut self, table: Table, index: u8, byte: u8) {
         self.w.entry(Slot { table, index }, byte);
     }
 
-    /// The table with the number after the PMD page's: A.
+    /// Returns the table that was added first, A.
     pub(crate) const fn first_table(&self) -> Table {
         Table(self.pmds.0 + 1)
     }
 
-    /// khugepaged, at the end of `collapse_file()`: it has locked the new folio.
+    /// Adds khugepaged at the end of `collapse_file()`, with the new folio locked.
     pub(crate) fn khugepaged(&mut self, s: &Setup<'_>, rules: Retract, areas: &[FileVma]) {
         let mut p = s.program();
         collapse_file(&mut p, rules, self.mapping, areas);
@@ -107,26 +107,26 @@ impl Base {
         self.w.held(self.mapping.folio, k, Mode::Write);
     }
 
-    /// `MADV_COLLAPSE` of a range whose page cache is a huge folio already.
+    /// Adds `MADV_COLLAPSE` of a range whose page cache is a huge folio already.
     pub(crate) fn collapse(&mut self, s: &Setup<'_>, rules: CollapsePte, area: FileVma) {
         let mut p = s.program();
         collapse_pte_mapped_thp(&mut p, rules, area);
         self.w.thread("C", p);
     }
 
-    /// Everybody is there.
+    /// Adds the grace-period engine, and returns the scenario.
     pub(crate) fn done(mut self) -> World {
         grace_periods(&mut self.w);
         self.w
     }
 }
 
-/// Who puts something into an empty entry without the folio lock.
+/// A system call that fills an empty entry without the folio lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Installer {
     /// `UFFDIO_REGISTER` for write-protection, then `UFFDIO_WRITEPROTECT` of a hole.
     RegisterWp,
-    /// `UFFDIO_WRITEPROTECT` of a hole in a VMA that is registered since long.
+    /// `UFFDIO_WRITEPROTECT` of a hole in a VMA that is registered from the beginning.
     Wp,
     /// `UFFDIO_POISON`, registered for minor faults.
     Poison,
@@ -143,7 +143,7 @@ pub(crate) enum Installer {
 }
 
 impl Installer {
-    /// The marker that user space is told of.
+    /// Returns the marker that user space expects afterwards.
     pub(crate) const fn marker(self) -> Option<Marker> {
         match self {
             Self::RegisterWp | Self::Wp => Some(Marker::UFFD_WP),
@@ -155,7 +155,7 @@ impl Installer {
         }
     }
 
-    /// The modes that the VMA is registered with at first.
+    /// Returns the modes that the VMA is registered with at first.
     const fn modes(self) -> u8 {
         use crate::protocol::file::{UFFD_MINOR, UFFD_MISSING, UFFD_WP};
         match self {
@@ -166,7 +166,7 @@ impl Installer {
         }
     }
 
-    /// Adds the thread.
+    /// Adds the thread that makes the call.
     pub(crate) fn thread(self, s: &Setup<'_>, b: &mut Base, name: &'static str, at: At) {
         let expected = self.marker().map(|marker| b.w.expected_marker(marker, &[at.place()]));
         b.w.set(at.area.vm_flags, self.modes());
@@ -198,7 +198,7 @@ impl Installer {
     }
 }
 
-/// A place of its own for a expected that mremap moves.
+/// The place of an expected marker that mremap moves.
 pub(super) const fn place(area: FileVma, index: u8) -> Place {
     Place { pmd: area.pmd, index }
 }
@@ -208,7 +208,7 @@ pub(super) fn retract_against(s: &Setup<'_>, rules: Retract, installer: Installe
     retract_in(s, Base::new(1), rules, installer, shared)
 }
 
-/// The same, from this beginning.
+/// As [`against`], from this initial state.
 pub(super) fn retract_in(s: &Setup<'_>, mut b: Base, rules: Retract, installer: Installer, shared: bool) -> World {
     let area = b.area("vma", Some("A"), 1, shared);
     let fresh = b.fresh(&["B"], 1);

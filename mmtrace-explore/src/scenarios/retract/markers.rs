@@ -24,7 +24,7 @@ const V6_6: &str = "merged; 6.6 to 6.12";
 const V7_2: &str = "7.2";
 const CANDIDATE: &str = "a change that no kernel has";
 
-/// `fix.scan`: 7.2, and the table is looked into under both locks; the tests under them go.
+/// `fix.scan`: as 7.2, with a scan of the table under both locks in place of the tests there.
 pub(super) const SCAN: Retract = Retract { under: Tests::NONE, scan: Scan::UnderBoth, ..Retract::V7_2 };
 
 const ARMED: Retract = Retract { early: Tests::ARMED, under: Tests::ARMED, ..Retract::V7_2 };
@@ -46,7 +46,7 @@ const FLAG: Retract = Retract { early: Tests::POISON, under: Tests::POISON, ..Re
 /// | `[1, 1, 1]` | 12,634,303 | (4,218,144) |
 /// | `[2, 2]` | more than 33 million | |
 ///
-/// `entries` makes a state larger, not their number: an entry that nobody writes does not vary.
+/// `entries` makes a state larger, and adds no states: an entry that no thread writes does not vary.
 ///
 /// # Panics
 ///

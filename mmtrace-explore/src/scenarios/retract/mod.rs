@@ -9,12 +9,12 @@ pub(crate) mod initial_states;
 mod markers;
 mod mremap;
 
-/// A table that is removed with something in it.
+/// Why the live rules do not see a table that is removed with an entry in it.
 const L25: Live = Live::Rule("L25");
-/// Why they do not see a PMD that is not what it was taken for.
+/// Why the live rules do not see a PMD that changed after it was read.
 const NO_RULE: Live = Live::Unseen("no event shows a move of page tables, or the PMD entry when its lock is looked up");
 
-/// What must occur where a table is removed and something is put into it.
+/// What must occur where a table is removed and an entry is filled.
 const SOMETIMES: &[&str] = &[
     "the table is removed",
     "user space is told that it is done",
