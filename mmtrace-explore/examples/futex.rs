@@ -285,7 +285,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{}: {}; {}", take.name, view::verdict(&shortest), view::effort(&shortest));
         if let Some((moves, broken)) = &shortest.broken {
             let execution = schedule::run(&system, moves)?;
-            println!("\n{}", view::table(&system, &execution, Style::plain(), 100));
+            println!("\n{}", view::table(&system, &execution, Style::plain(), view::WIDTH));
             print!("{}", view::broken(broken, Style::plain()));
             println!("  schedule: {}\n", schedule::print(&system, moves));
             assert_eq!(*broken.property, EXCLUSION);
