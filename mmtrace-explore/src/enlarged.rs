@@ -1,21 +1,21 @@
-//! Scenarios made larger, so that the explorer's speed can be measured: the ones that ask a
-//! question are over too soon.
+//! Scenarios with more threads, by which the explorer's speed is measured. A scenario that asks a question takes a few
+//! milliseconds.
 
 use super::scenarios::{pte_nolock, retract, vma_lock};
 use crate::protocol::World;
 
-/// A larger world.
+/// A scenario with more threads.
 #[derive(Clone, Copy)]
 pub struct Enlarged {
-    /// For `mmtrace explore --enlarged`.
+    /// Its name, for `mmtrace explore --enlarged`.
     pub name: &'static str,
-    /// What is in it.
+    /// The scenario and variant that it enlarges, its threads, and the number of its states.
     pub what: &'static str,
-    /// Makes it.
+    /// Makes the objects and the threads.
     pub build: fn() -> World,
 }
 
-/// Every one, with the number of its states.
+/// The enlarged scenarios.
 pub const ALL: &[Enlarged] = &[
     Enlarged {
         name: "fill-3-3-1",
@@ -54,7 +54,7 @@ pub const ALL: &[Enlarged] = &[
     },
 ];
 
-/// The one of this name.
+/// Returns the one with this name, in any case.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Enlarged> {
     ALL.iter().find(|e| e.name.eq_ignore_ascii_case(name))

@@ -1,29 +1,35 @@
-//! What each step touches, and what a thread may still touch: the basis of the
-//! partial-order reduction.
+//! What each step touches, and what a thread can still touch: the basis of the partial-order reduction.
 //!
-//! Nobody declares this: it is learned from the steps that are run. A search that learns
-//! something new is repeated, until it runs within what was known when it began. That is
-//! enough: were there a step, in a state that the reduced search left out, that touches a
-//! cell not known here, take the first one on a path there. Everything before it is within
-//! what is known, so the reduced search runs an equivalent of that path; what it runs in
-//! addition is independent of the path, and does not change what the step reads before
-//! the unknown cell. So the step is run there too, touches the cell, and is learned.
+//! Nobody declares it: it is learned from the steps that are run. A search that learns something new is repeated, until
+//! it runs within what was known when it began. That is enough. Suppose that some step, in a state that the reduced search
+//! left out, touches a cell that is not known here, and take the first such step on a path to that state. Everything
+//! before it is within what is known, so the reduced search runs an equivalent of that path. What the search runs in
+//! addition is independent of the path, and does not change what the step reads before the unknown cell. So the step is
+//! run there too, touches the cell, and is learned.
+//!
+//! [`Protocol::always`](crate::Protocol::always) is part of every step, and so are its reads, if the step has written any
+//! of the cells that it read. If the step has not, the check read what it would have read before the step, and says the
+//! same. That is not changed by a step of another thread whose footprint does not conflict with this one's: if the other
+//! writes a cell that the check reads, then the other's footprint has every cell that the check reads after it, and this
+//! step writes none of these.
 
-use crate::protocol::{
-    layout::{THREADS_MAX, Tid},
-    state::Footprint,
-};
+use crate::system::{Footprint, THREADS_MAX, Tid};
 
+/// Steps of a program, and its end.
 const STEPS: usize = 256;
 
+/// What was learned of one thread, by step.
 #[derive(Clone, Debug)]
 struct Learned {
+    /// What the step touched.
     step: Vec<Footprint>,
+    /// Where it went on, bit by step.
     next: Vec<[u64; STEPS / 64]>,
+    /// What a thread that stands there can touch from now on.
     future: Vec<Footprint>,
 }
 
-/// What was learned.
+/// What was learned of each thread.
 #[derive(Clone, Debug)]
 pub(super) struct Footprints {
     threads: Vec<Learned>,
@@ -40,7 +46,7 @@ impl Footprints {
         Self { threads: vec![learned; THREADS_MAX], grown: false }
     }
 
-    /// A step at `pc` touched this, and went on to `next`.
+    /// Learns that a step at `pc` touched these cells and went on to `next`.
     #[inline]
     pub(super) fn learn(&mut self, tid: Tid, pc: u8, footprint: Footprint, next: u8) {
         let thread = &mut self.threads[usize::from(tid)];
@@ -57,13 +63,13 @@ impl Footprints {
         }
     }
 
-    /// What a thread at `pc` may touch from now on.
+    /// Returns what a thread at `pc` can touch from now on.
     #[inline]
     pub(super) fn future(&self, tid: Tid, pc: u8) -> Footprint {
         self.threads[usize::from(tid)].future[usize::from(pc)]
     }
 
-    /// Whether anything was learned since [`Footprints::settle`].
+    /// Returns whether anything was learned since [`Footprints::settle`] or [`Footprints::look`].
     pub(super) const fn has_grown(&self) -> bool {
         self.grown
     }
@@ -73,7 +79,7 @@ impl Footprints {
         self.grown = false;
     }
 
-    /// Takes what was learned into the futures.
+    /// Computes the futures from what was learned.
     pub(super) fn settle(&mut self) {
         self.grown = false;
         for thread in &mut self.threads {

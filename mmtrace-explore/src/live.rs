@@ -1,15 +1,15 @@
-//! What the live rules would say of an execution.
+//! What the live rules say of an execution.
 
 use mmtrace_model::{
     replay::Engine,
     verdict::{RULES, Rule, Verdict},
 };
 
-use super::{render, schedule::Execution};
+use super::{protocol::event::Event, render, schedule::Execution};
 
-/// The rules that its events break, on a kernel that has every probe.
+/// Returns the rules that the events of an execution break, on a kernel that has every probe.
 #[must_use]
-pub fn violated(execution: &Execution) -> Vec<&'static Rule> {
+pub(crate) fn violated(execution: &Execution<Event>) -> Vec<&'static Rule> {
     let mut engine = Engine::new(render::context(), true);
     for record in render::records(execution) {
         engine.apply(&record);

@@ -1,10 +1,7 @@
-//! Every remover of page tables against everything that is put into them, made from tables: not
-//! what somebody thought of, but what is left.
+//! Every remover of page tables against everything that is put into them, and every other walker: a product of three tables,
+//! which has the compositions that nobody thought of.
 
-use mmtrace_model::model::{
-    invariant::Invariant,
-    page_tables::entry::{Marker, Pte},
-};
+use mmtrace_model::model::page_tables::entry::{Marker, Pte};
 use serde_json::{Value, json};
 
 use super::{
@@ -20,6 +17,7 @@ use crate::protocol::{
     layout::Place,
     mremap::{Move, MovePtes, move_ptes},
 };
+use crate::system::Property;
 
 /// What removes a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +34,13 @@ const REMOVERS: &[(&str, Remover, Mark)] = &[
     ("PTE-mapped collapse, 7.2", Remover::Collapse(CollapsePte::V7_2), Mark::Before),
 ];
 
-/// What is put into a table.
+/// How something is put into a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Install(Installer),
     /// A guard, as the remover's kernel installs it.
     Guard,
-    /// mremap brings it.
+    /// mremap moves it there.
     Mremap(Marker),
 }
 
@@ -63,7 +61,7 @@ const SOURCES: &[(&str, Source, bool)] = &[
     ("guard that mremap moves", Source::Mremap(Marker::GUARD), true),
 ];
 
-/// Who else walks the table.
+/// Another thread that walks the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Walker {
     Nobody,
@@ -79,7 +77,7 @@ const WALKERS: &[(&str, Walker)] = &[
     ("with a hole punch", Walker::HolePunch),
 ];
 
-/// What has been seen on real kernels, or is known from the code.
+/// Returns where a violation is known from: a finding on real kernels, or a scenario.
 fn known(remover: Remover, source: Source) -> Option<&'static str> {
     use Installer::{Poison, PoisonUnregister};
     match (remover, source) {
@@ -100,15 +98,9 @@ pub struct Composition {
 }
 
 impl Composition {
-    /// In words.
+    /// Returns its objects and threads.
     #[must_use]
-    pub fn name(&self) -> String {
-        format!("{}; {}; {}", self.remover.0, self.source.0, self.walker.0)
-    }
-
-    /// Its threads.
-    #[must_use]
-    pub fn world(&self) -> World {
+    fn world(&self) -> World {
         let s = Setup::default();
         let (_, source, shared) = self.source;
         let mut b = Base::new(2);
@@ -180,8 +172,8 @@ impl Composition {
     }
 }
 
-/// Every composition.
-pub fn compositions() -> impl Iterator<Item = Composition> {
+/// Lists every composition.
+fn compositions() -> impl Iterator<Item = Composition> {
     REMOVERS.iter().flat_map(|remover| {
         SOURCES.iter().flat_map(move |source| {
             WALKERS.iter().map(move |walker| Composition { remover: *remover, source: *source, walker: *walker })
@@ -189,43 +181,38 @@ pub fn compositions() -> impl Iterator<Item = Composition> {
     })
 }
 
-/// Every composition: its name and its threads.
-pub fn worlds() -> impl Iterator<Item = (String, World)> {
-    compositions().map(|c| (c.name(), c.world()))
-}
-
-/// What came out of one.
+/// The verdict on one composition.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Which.
+    /// The composition.
     pub composition: Composition,
-    /// What is broken, if anything is.
-    pub invariant: Option<Invariant>,
-    /// How.
+    /// The invariant that breaks, if one does.
+    pub invariant: Option<&'static Property>,
+    /// How it breaks.
     pub why: Option<String>,
     /// Steps of the shortest counterexample.
     pub steps: usize,
     /// Distinct states.
     pub states: usize,
-    /// Where it is known from; `None`, and something is broken: a candidate.
+    /// Where the violation is known from.
     pub known: Option<&'static str>,
 }
 
 impl Row {
-    /// Whether it breaks something that is not known.
+    /// Returns whether it breaks an invariant in a way that is not known: a candidate for a finding.
     #[must_use]
     pub const fn is_candidate(&self) -> bool {
         self.invariant.is_some() && self.known.is_none()
     }
 
-    /// For scripts.
+    /// Returns the row for scripts.
     #[must_use]
     pub fn json(&self) -> Value {
         json!({
             "remover": self.composition.remover.0,
             "installer": self.composition.source.0,
             "walker": self.composition.walker.0,
-            "verdict": self.invariant.map_or("safe", Invariant::id),
+            "verdict": self.invariant.map_or("safe", |property| property.id),
             "why": self.why,
             "steps": self.steps,
             "states": self.states,
@@ -235,7 +222,7 @@ impl Row {
     }
 }
 
-/// Looks at every interleaving of every composition.
+/// Searches every composition.
 ///
 /// # Errors
 ///
@@ -247,7 +234,7 @@ pub fn run(order: Order, limits: &mut Limits<'_>) -> Result<Vec<Row>, SearchErro
             let broken = found.broken;
             Ok(Row {
                 composition,
-                invariant: broken.as_ref().map(|(_, b)| b.invariant),
+                invariant: broken.as_ref().map(|(_, b)| b.property),
                 steps: broken.as_ref().map_or(0, |(moves, _)| moves.len()),
                 known: broken.as_ref().and_then(|_| known(composition.remover.1, composition.source.1)),
                 why: broken.map(|(_, b)| b.why),
@@ -257,7 +244,7 @@ pub fn run(order: Order, limits: &mut Limits<'_>) -> Result<Vec<Row>, SearchErro
         .collect()
 }
 
-/// The rows as a table: a line for remover and installer, a column for each walker.
+/// Returns the rows as a table: a line for each remover and source, a column for each walker.
 #[must_use]
 pub fn table(rows: &[Row]) -> String {
     use std::fmt::Write as _;
@@ -272,7 +259,7 @@ pub fn table(rows: &[Row]) -> String {
         let _ = write!(out, "{:<34}{:<37}", first.composition.remover.0, first.composition.source.0);
         for row in line {
             let verdict = match row.invariant {
-                Some(invariant) => format!("{} in {}", invariant.id(), row.steps),
+                Some(property) => format!("{} in {}", property.id, row.steps),
                 None => "safe".to_owned(),
             };
             let _ = write!(out, "{verdict:<19}");
@@ -293,12 +280,12 @@ mod tests {
 
     #[test]
     fn what_breaks_is_known_or_a_candidate() {
-        let mut limits = Limits { memory: 1 << 30, progress: &mut |_, _| {} };
+        let mut limits = Limits::default();
         let rows = run(Order::Reduced, &mut limits).expect("the compositions are small");
         assert_eq!(rows.len(), compositions().count());
         for row in &rows {
             let mremap = matches!(row.composition.source.1, Source::Mremap(_));
-            assert_eq!(row.is_candidate(), mremap && row.invariant.is_some(), "{}", row.composition.name());
+            assert_eq!(row.is_candidate(), mremap && row.invariant.is_some(), "{:?}", row.composition);
         }
         assert!(rows.iter().any(Row::is_candidate));
     }

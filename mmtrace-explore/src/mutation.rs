@@ -1,48 +1,46 @@
-//! What each protection is there for: every good variant is run without it, and must break.
+//! What each protection is there for: every safe variant is searched without it, and must break.
 //!
-//! A protection that can be left out without harm is either redundant, and then the reason
-//! stands in [`REDUNDANT`], or the scenarios miss something.
+//! A protection without which nothing breaks is either redundant, for the reason in [`REDUNDANT`], or the scenarios lack
+//! something.
 
 use std::collections::{BTreeMap, BTreeSet};
-
-use mmtrace_model::model::invariant::Invariant;
 
 use super::{
     live,
     scenario::{Expect, Scenario, Variant},
     scenarios, schedule,
-    search::{Limits, MEMORY, Order, SearchError, search},
+    search::{Limits, Order, SearchError, search},
 };
-use crate::protocol::Site;
+use crate::system::{Property, Site};
 
-/// Without the protection, this breaks.
+/// What breaks without a protection.
 #[derive(Clone, Copy, Debug)]
 pub struct Caught {
-    /// In which scenario.
+    /// The scenario.
     pub scenario: &'static str,
-    /// In which of its variants.
+    /// The variant of the scenario.
     pub variant: &'static str,
-    /// What.
-    pub broken: Invariant,
-    /// After how many steps.
+    /// The invariant that breaks.
+    pub broken: &'static Property,
+    /// Steps of the shortest counterexample.
     pub steps: usize,
 }
 
-/// A protection, and what came of leaving it out.
+/// A protection, and what breaks without it.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Where it stands.
+    /// The place of the protection.
     pub site: Site,
-    /// What broke: of each invariant, the shortest.
+    /// The shortest counterexample of each invariant that breaks.
     pub caught: Vec<Caught>,
-    /// Names of the live rules that see it in the shortest execution of some variant that breaks.
+    /// The live rules that see the shortest counterexample of some variant, by name.
     pub live: BTreeSet<&'static str>,
-    /// Scenario and variant in which nothing did.
+    /// The scenarios and variants in which nothing breaks.
     pub survived: Vec<(&'static str, &'static str)>,
 }
 
 impl Row {
-    /// Why it can be left out, if that is known.
+    /// Returns why the protection is redundant, if that is known.
     #[must_use]
     pub fn reason(&self) -> Option<&'static str> {
         let here = |f: &str, t: &str| f == self.site.function && t == self.site.text;
@@ -148,11 +146,11 @@ pub const REDUNDANT: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Leaves out every protection of every good variant, one at a time.
+/// Searches every safe variant without each of its protections, one at a time.
 ///
 /// # Errors
 ///
-/// A search that needs too much memory.
+/// [`SearchError::Memory`].
 pub fn table() -> Result<Vec<Row>, SearchError> {
     let mut rows: BTreeMap<Site, Row> = BTreeMap::new();
     for scenario in scenarios::all() {
@@ -178,27 +176,25 @@ pub fn table() -> Result<Vec<Row>, SearchError> {
     Ok(rows.into_values().collect())
 }
 
-/// Protections of a variant, each once.
-#[must_use]
-pub fn sites(variant: &Variant) -> Vec<Site> {
+/// Lists the protections of a variant, each once.
+fn sites(variant: &Variant) -> Vec<Site> {
     let mut sites: Vec<Site> = variant.world().sites().cloned().collect();
     sites.sort();
     sites.dedup();
     sites
 }
 
-/// What breaks without it, and the live rules that see it.
+/// Returns what breaks without a protection, and the live rules that see it.
 fn without(
     scenario: &Scenario,
     variant: &Variant,
     site: &Site,
 ) -> Result<Option<(Caught, Vec<&'static str>)>, SearchError> {
     let world = variant.world_without(site);
-    let found = search(&world, Order::Breadth, &mut Limits { memory: MEMORY, progress: &mut |_, _| {} })?;
+    let found = search(&world, Order::Breadth, &mut Limits::default())?;
     Ok(found.broken.map(|(moves, broken)| {
         let execution = schedule::run(&world, &moves).expect("the search took these steps");
-        let caught =
-            Caught { scenario: scenario.id, variant: variant.id, broken: broken.invariant, steps: moves.len() };
+        let caught = Caught { scenario: scenario.id, variant: variant.id, broken: broken.property, steps: moves.len() };
         (caught, live::violated(&execution).iter().map(|rule| rule.name).collect())
     }))
 }

@@ -1,4 +1,4 @@
-//! An execution as the events that a kernel would have emitted: the bridge to the live rules.
+//! An execution as the events that a kernel would have emitted, so that the live rules can judge it.
 
 use std::collections::BTreeSet;
 
@@ -6,36 +6,39 @@ use mmtrace_common::{Column, Kind, Record, spec};
 use mmtrace_model::context::{Context, Kernel};
 
 use super::{
-    schedule::{self, Execution},
-    search::Move,
+    protocol::{World, event::Event},
+    schedule,
 };
-use crate::protocol::{World, layout::Tid};
+use crate::system::{Move, THREADS_MAX, Tid};
 
-/// Between two steps: longer than clocks of CPUs may differ, so that order is never in doubt.
+/// An execution of a scenario.
+type Execution = schedule::Execution<Event>;
+
+/// Nanoseconds between two steps: more than the clocks of two CPUs differ by, so that the order is never in doubt.
 const STEP_NS: u64 = 1_000_000;
-/// When the execution begins: well after recording did.
+/// The time of the first step, nanoseconds: long after the recording began.
 const START_NS: u64 = 10_000_000_000;
-/// Addresses of mms.
+/// The address of the mm with number 0.
 const MM: u64 = 0xffff_8880_0000_1000;
-/// The first thread's number.
+/// The task id of the first thread.
 const TID: u32 = 1000;
-/// Who says that time goes on, and has no part in anything else.
+/// The task that emits what happened before and after the execution.
 const CLOCK: u32 = 999;
 /// The first task of the process that the first mm is of.
 const OWNER: u32 = CLOCK + 1;
 
-/// What a recording of it would know besides the events: every probe attached.
+/// Returns the context that a recording of an execution would have: every probe is attached.
 #[must_use]
 pub fn context() -> Context {
     Context::with_every_probe(Kernel {
         release: "6.18.0-explorer".to_owned(),
         machine: "x86_64".to_owned(),
-        cpus: crate::protocol::layout::THREADS_MAX as u32,
+        cpus: THREADS_MAX as u32,
         ..Kernel::default()
     })
 }
 
-/// The events of an execution.
+/// Returns the events of an execution as records.
 #[must_use]
 pub fn records(execution: &Execution) -> Vec<Record> {
     let mut records = before(execution);
@@ -60,15 +63,15 @@ pub fn records(execution: &Execution) -> Vec<Record> {
             records.push(record);
         }
     }
-    // What the last step has shown is not undone by what comes soon after: nothing does.
+    // The rules take what the last step did for final, since an event follows it late enough.
     let ts = START_NS + STEP_NS * execution.lines.len() as u64;
     records.push(Record { ts, tgid: CLOCK, tid: CLOCK, kind: Kind::TlbFlush as u16, ..Record::default() });
     records
 }
 
-/// What was seen before it began: the threads are born, and nobody has an mmap_lock. Those that
-/// begin in the middle of things, with a lock, are not. Who unshares PMD tables was in user mode, and
-/// somebody has unshared one as it should be: on this kernel the call within the lock is seen.
+/// Returns what was recorded before the execution began: the threads are forked, and no mmap_lock is held. A thread that
+/// begins with an mmap_lock held is not forked, and that mmap_lock is left alone. A thread that unshares PMD tables comes
+/// from user mode, and another task has unshared one under its lock: so the kernel is one where that call is seen.
 fn before(execution: &Execution) -> Vec<Record> {
     let events = || execution.lines.iter().flat_map(|line| line.events.iter().map(move |e| (line.tid, e)));
     let mut held: Vec<(u8, u8)> = Vec::new();
@@ -100,7 +103,7 @@ fn before(execution: &Execution) -> Vec<Record> {
     for tid in tids.iter().filter(|t| !early.iter().any(|(tid, _)| tid == *t)) {
         say(CLOCK, Kind::Fork, 0, &[(Column::ChildTid, u64::from(TID + u32::from(*tid)))]);
     }
-    // Some process runs on each mm: what its tasks do to the lock is seen.
+    // A process runs on each mm, so that what its tasks do to the lock is recorded.
     for mm in &mms {
         let child = (Column::ChildTid, u64::from(OWNER + u32::from(*mm)));
         say(CLOCK, Kind::Fork, MM + u64::from(*mm) * 0x1000, &[child]);
@@ -124,7 +127,7 @@ fn before(execution: &Execution) -> Vec<Record> {
     records
 }
 
-/// Some execution to its end: whoever can go on does, the first thread first.
+/// Returns one execution, to its end: at each step the first thread that can go on does.
 #[must_use]
 pub fn some(world: &World) -> Vec<Move> {
     let mut state = *world.initial();
@@ -132,7 +135,8 @@ pub fn some(world: &World) -> Vec<Move> {
     while moves.len() < 10_000 && (0..world.threads() as Tid).any(|t| world.must_finish(t) && !world.is_done(&state, t))
     {
         let Some(by) = schedule::enabled(world, &state).next() else { break };
-        world.step(&mut state, by.tid, by.choice, None);
+        let Some(next) = world.next_state(&state, by) else { break };
+        state = next;
         moves.push(by);
     }
     moves

@@ -1,4 +1,4 @@
-//! What a scenario is: a few threads of execution, an initial state, and the variants of a protocol to run them with.
+//! A scenario: a question about a protocol of the kernel, and the variants of the protocol that answer it.
 //! [`scenarios`](crate::scenarios) has them all.
 
 use mmtrace_model::model::invariant::Invariant;
@@ -7,45 +7,46 @@ use crate::{
     mailing_list::MailingListThread,
     protocol::{Program, Site, World},
     search::Found,
+    system::Property,
 };
 
-/// What a variant is expected to do.
+/// The verdict that is expected of a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
     /// No interleaving breaks anything.
     Safe,
-    /// The shortest counterexample breaks this.
+    /// The shortest counterexample breaks this invariant.
     Breaks(Invariant),
 }
 
-/// What the live rules make of the counterexample.
+/// What the live rules say of a variant's counterexample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Live {
-    /// Nothing: there is none, and no execution may raise an alarm.
+    /// There is no counterexample, and no execution raises an alarm.
     Quiet,
     /// They report this rule.
     Rule(&'static str),
-    /// They cannot see it; the reason.
+    /// They cannot see it, for this reason.
     Unseen(&'static str),
 }
 
-/// One way to do it.
+/// One variant of a protocol.
 #[derive(Clone, Copy)]
 pub struct Variant {
-    /// As in the documentation: `r.posted`, `m.rw+pmd`.
+    /// Its name: `r.posted`, `m.rw+pmd`.
     pub id: &'static str,
-    /// When and where the kernel did it so, or was to do it so.
+    /// Which kernel does it so, or which posting proposed it.
     pub status: &'static str,
-    /// What comes out.
+    /// The expected verdict.
     pub expect: Expect,
-    /// Why, in a sentence or two.
+    /// The reason of the verdict, in a sentence or two.
     pub why: &'static str,
-    /// *Sometimes* properties, by their place in [`Scenario::sometimes`], that this variant cannot reach.
+    /// *Sometimes* properties that this variant cannot reach, by their place in [`Scenario::sometimes`].
     pub never: &'static [u8],
-    /// What the live rules say.
+    /// What the live rules say of the counterexample.
     pub live: Live,
-    /// Makes the threads.
-    pub build: fn(&Setup<'_>) -> World,
+    /// Makes the objects and the threads.
+    pub(crate) build: fn(&Setup<'_>) -> World,
 }
 
 impl std::fmt::Debug for Variant {
@@ -57,34 +58,34 @@ impl std::fmt::Debug for Variant {
 /// A question about a protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
-    /// `SC-4.1`.
+    /// Its name: `SC-4.1`.
     pub id: &'static str,
-    /// The mailing-list thread that it comes from; `None` for those that come from none.
+    /// The mailing-list thread that it comes from, if it comes from one.
     pub thread: Option<&'static MailingListThread>,
-    /// In a few words.
+    /// Its subject, in a few words.
     pub title: &'static str,
-    /// Who does what, and what is asked.
+    /// What each thread of execution does, and what is asked.
     pub question: &'static str,
-    /// Where it comes from: the place in the thread, the kernel source.
+    /// Where it comes from: a message of the mailing list, a place in the kernel's source.
     pub source: &'static str,
-    /// Situations that must occur in some execution, so that "safe" says something.
+    /// Situations that must occur in some execution: without them, "safe" would mean little.
     pub sometimes: &'static [&'static str],
-    /// The ways to do it.
+    /// The variants of the protocol.
     pub variants: &'static [Variant],
 }
 
-/// How a variant is to be built.
+/// How a variant is built.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Setup<'a> {
-    /// Without this protection.
-    pub without: Option<&'a Site>,
+pub(crate) struct Setup<'a> {
+    /// A protection that is left out.
+    pub(crate) without: Option<&'a Site>,
 }
 
 impl Setup<'_> {
-    /// An empty program.
+    /// Returns a program without steps.
     #[must_use]
-    pub fn program(&self) -> Program {
-        Program::new(self.without)
+    pub(crate) fn program(&self) -> Program {
+        self.without.map_or_else(Program::new, Program::without)
     }
 }
 
@@ -96,7 +97,7 @@ impl Scenario {
         [thread, number].map(|n| n.parse().unwrap_or(u32::MAX))
     }
 
-    /// The variant with this name.
+    /// Returns the variant with this name, in any case.
     #[must_use]
     pub fn variant(&self, id: &str) -> Option<&'static Variant> {
         self.variants.iter().find(|v| v.id.eq_ignore_ascii_case(id))
@@ -109,7 +110,7 @@ impl Scenario {
     pub fn is_expected(&self, variant: &Variant, found: &Found) -> bool {
         match (variant.expect, &found.broken) {
             (Expect::Safe, None) => self.unexpected(variant, found).next().is_none(),
-            (Expect::Breaks(invariant), Some((_, broken))) => broken.invariant == invariant,
+            (Expect::Breaks(invariant), Some((_, broken))) => broken.property == <&Property>::from(invariant),
             _ => false,
         }
     }
@@ -130,15 +131,15 @@ impl Scenario {
 }
 
 impl Variant {
-    /// The threads as they are.
+    /// Returns the objects and the threads.
     #[must_use]
     pub fn world(&self) -> World {
         (self.build)(&Setup::default())
     }
 
-    /// The threads without one protection.
+    /// Returns them without one protection.
     #[must_use]
-    pub fn world_without(&self, site: &Site) -> World {
+    pub(crate) fn world_without(&self, site: &Site) -> World {
         (self.build)(&Setup { without: Some(site) })
     }
 }

@@ -1,59 +1,53 @@
-//! One execution: which thread takes a step when. It can be printed, read back and run again.
+//! A schedule: the thread that takes each step. It can be printed, read back and run again, which gives an execution.
 
-use crate::protocol::{
-    State, World,
-    event::Event,
-    kernel::{Broken, Log},
-    layout::Tid,
-};
+use super::search::{alone, stuck};
+use crate::system::{Broken, Log, Move, Protocol, State, System, Tid};
 
-use super::search::{Move, alone, stuck};
-
-/// A step as it was run.
+/// A step of an execution.
 #[derive(Clone, Debug)]
-pub struct Line {
-    /// Who.
+pub struct Line<E> {
+    /// The thread.
     pub tid: Tid,
-    /// The kernel function that it stands in.
+    /// The function that it stands in; empty outside of any.
     pub function: &'static str,
     /// The line of code.
     pub text: String,
-    /// What it read, decided and wrote.
+    /// What it remarked: what it read, decided and wrote.
     pub notes: Vec<String>,
-    /// What each thread that holds anything holds after it.
+    /// What each thread holds after it; threads that hold nothing are left out.
     pub held: Vec<(Tid, Vec<String>)>,
-    /// Events that the kernel would have emitted.
-    pub events: Vec<Event>,
+    /// Events that the real system would have emitted.
+    pub events: Vec<E>,
 }
 
-/// An execution.
+/// A schedule that was run.
 #[derive(Clone, Debug)]
-pub struct Execution {
-    /// Its steps.
-    pub lines: Vec<Line>,
-    /// What the last one broke.
+pub struct Execution<E> {
+    /// The steps.
+    pub lines: Vec<Line<E>>,
+    /// What the last step broke.
     pub broken: Option<Broken>,
-    /// The state after it.
+    /// The state after the last step.
     pub state: State,
 }
 
 /// Why a schedule cannot be run.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ScheduleError {
-    /// A word of it is none.
+    /// A word is no part of a schedule.
     #[error("\"{0}\" is no part of a schedule: it is a list of THREAD, THREAD*STEPS or THREAD/WAY")]
     Word(String),
     /// There is no such thread.
     #[error("there is no thread {0} here; there are {1}")]
     Thread(String, String),
-    /// It is done, or waits.
+    /// A thread is done or waits, or its step has no such way.
     #[error("step {0}: {1} cannot take a step there")]
     Stuck(usize, &'static str),
 }
 
-/// A schedule as text: `K*3 U K/1`.
+/// Returns a schedule as text: `K*3 U K/1` is three steps of K, one of U, and the second way of K's next step.
 #[must_use]
-pub fn print(world: &World, moves: &[Move]) -> String {
+pub fn print<P: Protocol>(system: &System<P>, moves: &[Move]) -> String {
     let mut words: Vec<(Move, usize)> = Vec::new();
     for by in moves {
         match words.last_mut() {
@@ -61,7 +55,7 @@ pub fn print(world: &World, moves: &[Move]) -> String {
             _ => words.push((*by, 1)),
         }
     }
-    let word = |(by, n): &(Move, usize)| match (world.thread_name(by.tid), by.choice, n) {
+    let word = |(by, n): &(Move, usize)| match (system.thread_name(by.tid), by.choice, n) {
         (name, 0, 1) => name.to_owned(),
         (name, 0, n) => format!("{name}*{n}"),
         (name, way, _) => format!("{name}/{way}"),
@@ -69,12 +63,12 @@ pub fn print(world: &World, moves: &[Move]) -> String {
     words.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// Reads what [`print()`] wrote.
+/// Reads a schedule that [`print()`] wrote.
 ///
 /// # Errors
 ///
-/// A word that is none, or a thread that is not there.
-pub fn parse(world: &World, text: &str) -> Result<Vec<Move>, ScheduleError> {
+/// [`ScheduleError::Word`], [`ScheduleError::Thread`].
+pub fn parse<P: Protocol>(system: &System<P>, text: &str) -> Result<Vec<Move>, ScheduleError> {
     let mut moves = Vec::new();
     for word in text.split_whitespace() {
         let bad = || ScheduleError::Word(word.to_owned());
@@ -84,8 +78,8 @@ pub fn parse(world: &World, text: &str) -> Result<Vec<Move>, ScheduleError> {
             (None, None) => (word, 0, 1),
             _ => return Err(bad()),
         };
-        let tid = (0..world.threads() as Tid).find(|t| world.thread_name(*t).eq_ignore_ascii_case(name));
-        let names = || (0..world.threads() as Tid).map(|t| world.thread_name(t)).collect::<Vec<_>>().join(", ");
+        let tid = (0..system.threads() as Tid).find(|t| system.thread_name(*t).eq_ignore_ascii_case(name));
+        let names = || (0..system.threads() as Tid).map(|t| system.thread_name(t)).collect::<Vec<_>>().join(", ");
         let tid = tid.ok_or_else(|| ScheduleError::Thread(name.to_owned(), names()))?;
         if n > 10_000 {
             return Err(bad());
@@ -95,47 +89,49 @@ pub fn parse(world: &World, text: &str) -> Result<Vec<Move>, ScheduleError> {
     Ok(moves)
 }
 
-/// Runs a schedule.
+/// Runs a schedule, until a step breaks a property.
 ///
 /// # Errors
 ///
-/// A step that cannot be taken.
-pub fn run(world: &World, moves: &[Move]) -> Result<Execution, ScheduleError> {
-    let mut state = *world.initial();
+/// [`ScheduleError::Stuck`].
+pub fn run<P: Protocol>(system: &System<P>, moves: &[Move]) -> Result<Execution<P::Event>, ScheduleError> {
+    let mut state = *system.initial();
     let mut lines = Vec::new();
-    let mut broken = None;
+    let mut broken = system.check_initial();
     for (number, by) in moves.iter().enumerate() {
-        let stuck = || ScheduleError::Stuck(number + 1, world.thread_name(by.tid));
-        let (function, text) = world.next_step(&state, by.tid).ok_or_else(stuck)?;
-        if by.choice >= world.choices(&state, by.tid) {
+        let stuck = || ScheduleError::Stuck(number + 1, system.thread_name(by.tid));
+        let (function, text) = system.next_step(&state, by.tid).ok_or_else(stuck)?;
+        if by.choice >= system.choices(&state, by.tid) {
             return Err(stuck());
         }
         let (function, text, before) = (function, text.to_owned(), state);
         let mut log = Log::default();
-        let outcome = world.step(&mut state, by.tid, by.choice, Some(&mut log));
+        let outcome = system.step(&mut state, by.tid, by.choice, Some(&mut log));
         if outcome.blocked {
             return Err(stuck());
         }
-        let held = (0..world.threads() as Tid).map(|t| (t, world.held_by(&state, t))).filter(|(_, h)| !h.is_empty());
+        let held = (0..system.threads() as Tid)
+            .map(|t| (t, system.protocol.held_by(&state, t)))
+            .filter(|(_, h)| !h.is_empty());
         let held = held.collect();
         lines.push(Line { tid: by.tid, function, text, notes: log.notes, held, events: log.events });
-        broken = outcome.broken.or_else(|| alone(world, &before, &state, by.tid));
+        broken = outcome.broken.or_else(|| alone(system, &before, &state, by.tid));
         if broken.is_some() {
             break;
         }
     }
-    if broken.is_none() && enabled(world, &state).next().is_none() {
-        broken = stuck(world, &state);
+    if broken.is_none() && enabled(system, &state).next().is_none() {
+        broken = stuck(system, &state);
     }
     Ok(Execution { lines, broken, state })
 }
 
-/// Moves that are possible.
-pub fn enabled<'a>(world: &'a World, state: &'a State) -> impl Iterator<Item = Move> + 'a {
-    (0..world.threads() as Tid)
-        .flat_map(|tid| (0..world.choices(state, tid)).map(move |choice| Move { tid, choice }))
+/// Lists the moves that are possible in a state.
+pub fn enabled<'a, P: Protocol>(system: &'a System<P>, state: &'a State) -> impl Iterator<Item = Move> + 'a {
+    (0..system.threads() as Tid)
+        .flat_map(|tid| (0..system.choices(state, tid)).map(move |choice| Move { tid, choice }))
         .filter(|by| {
             let mut next = *state;
-            !world.step(&mut next, by.tid, by.choice, None).blocked
+            !system.step(&mut next, by.tid, by.choice, None).blocked
         })
 }

@@ -1,67 +1,57 @@
-//! The search itself: breadth-first for the shortest counterexample, depth-first with
-//! partial-order reduction for proof.
+//! The search: breadth-first for the shortest counterexample, depth-first with partial-order reduction for proof.
 
 use std::time::{Duration, Instant};
-
-use mmtrace_model::model::invariant::Invariant;
 
 use super::{
     footprint::Footprints,
     store::{Packer, Store},
 };
-use crate::protocol::{
-    Footprint, State, World,
-    kernel::{Broken, Outcome},
-    layout::Tid,
-};
+use crate::system::{Broken, Footprint, Move, Outcome, Protocol, State, System, Tid};
 
-/// A transition: which thread, and which way if its step has several.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Move {
-    /// The thread.
-    pub tid: Tid,
-    /// The way.
-    pub choice: u8,
-}
-
-/// How to search.
+/// The order of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Level by level: a counterexample is the shortest there is.
+    /// Level by level. A counterexample is the shortest there is.
     Breadth,
-    /// Path by path, every interleaving.
+    /// Path by path, in every interleaving.
     Depth,
-    /// Path by path; of steps that do not touch what others touch, one order only.
+    /// Path by path, in one order only of steps that do not touch the same cells.
     Reduced,
 }
 
-/// Bounds of a search, and who watches.
+/// The bounds of a search, and whom it tells how far it is.
 pub struct Limits<'a> {
-    /// Bytes that the states may take.
+    /// Most bytes that the states take.
     pub memory: usize,
-    /// Called now and then with the number of states.
-    pub progress: &'a mut dyn FnMut(usize, usize),
+    /// Called with the numbers of states and of transitions, once in 16384 states.
+    pub progress: Option<&'a mut dyn FnMut(usize, usize)>,
 }
 
-/// Default for [`Limits::memory`]: two GiB.
+impl Default for Limits<'_> {
+    fn default() -> Self {
+        Self { memory: MEMORY, progress: None }
+    }
+}
+
+/// The default of [`Limits::memory`]: 2 GiB.
 pub const MEMORY: usize = 2 << 30;
 
 /// What a search found.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// The invariant that a schedule breaks; `None`: no schedule breaks any.
+    /// A schedule that breaks a property; `None` if no schedule breaks any.
     pub broken: Option<(Vec<Move>, Broken)>,
     /// Distinct states.
     pub states: usize,
-    /// Steps taken.
+    /// Steps that were taken.
     pub transitions: usize,
-    /// Longest path that was looked at, steps.
+    /// Steps of the longest path.
     pub depth: usize,
-    /// How long it took.
+    /// The time that the search took.
     pub elapsed: Duration,
-    /// *Sometimes* properties that were reached, bit by number.
+    /// *Sometimes* properties that were reached, bit by number ([`Access::reach`](crate::Access::reach)).
     pub reached: u32,
-    /// Bytes that the states took.
+    /// Bytes of all states.
     pub bytes: usize,
     /// Bytes of one state.
     pub state_bytes: usize,
@@ -70,53 +60,55 @@ pub struct Found {
 /// Why a search did not end.
 #[derive(Debug, thiserror::Error)]
 pub enum SearchError {
-    /// It needs more memory than it may have.
+    /// The states need more memory than the search may take.
     #[error(
         "the states take more than {limit} MiB after {states} of them, and the search is not over: it proves nothing; \
          allow more with --memory MIB, or look at a smaller scenario"
     )]
     Memory {
-        /// What it may have, MiB.
+        /// The limit, MiB.
         limit: usize,
-        /// How far it came.
+        /// How many states were found until then.
         states: usize,
     },
 }
 
 /// Why a search is not over yet.
 enum Stop {
-    /// Something was learned on the way that would have made it another search.
+    /// A step touched cells that were not known when the search began: it begins again.
     Learned,
     Error(SearchError),
 }
 
-/// Looks at every interleaving of the world's threads.
+/// Looks at every interleaving of a system's threads, until a property is broken.
+///
+/// The number of states is finite, because a state is a row of bytes. A step that panics ends the search with its panic; one
+/// that never returns is not noticed ([`Program`](crate::Program)).
 ///
 /// # Errors
 ///
-/// [`SearchError::Memory`].
-pub fn search(world: &World, order: Order, limits: &mut Limits<'_>) -> Result<Found, SearchError> {
+/// [`SearchError::Memory`]: the states take more than [`Limits::memory`]. Then nothing is proved.
+pub fn search<P: Protocol>(system: &System<P>, order: Order, limits: &mut Limits<'_>) -> Result<Found, SearchError> {
     let start = Instant::now();
-    let mut packer = Packer::new(world.initial(), world.cells());
+    let found = Found {
+        broken: system.check_initial().map(|broken| (Vec::new(), broken)),
+        states: 1,
+        transitions: 0,
+        depth: 0,
+        elapsed: Duration::ZERO,
+        reached: 0,
+        bytes: 0,
+        state_bytes: 0,
+    };
+    if found.broken.is_some() {
+        return Ok(found);
+    }
+    let mut packer = Packer::new(system.initial(), system.cells.places());
     let mut footprints = Footprints::new();
-    warm_up(world, &mut packer, &mut footprints, if order == Order::Reduced { IN_VAIN } else { 16 });
+    warm_up(system, &mut packer, &mut footprints, if order == Order::Reduced { IN_VAIN } else { 16 });
     loop {
         footprints.settle();
-        let mut run = Run {
-            world,
-            store: Store::new(packer),
-            found: Found {
-                broken: None,
-                states: 0,
-                transitions: 0,
-                depth: 0,
-                elapsed: Duration::ZERO,
-                reached: 0,
-                bytes: 0,
-                state_bytes: 0,
-            },
-            limits,
-        };
+        let mut run = Run { system, store: Store::new(packer), found: found.clone(), limits };
         let stop = match order {
             Order::Breadth => run.breadth(),
             Order::Depth => run.depth(None),
@@ -141,9 +133,9 @@ pub fn search(world: &World, order: Order, limits: &mut Limits<'_>) -> Result<Fo
     }
 }
 
-/// Runs schedules at random, until nothing was learned for a while: a search that learns much
-/// has to be repeated. Some switch threads at every step, some seldom.
-fn warm_up(world: &World, packer: &mut Packer, footprints: &mut Footprints, patience: usize) {
+/// Runs random schedules, until `patience` of them in a row teach nothing new, because a search that learns much has to be
+/// repeated. Some switch threads at every step, some seldom.
+fn warm_up<P: Protocol>(system: &System<P>, packer: &mut Packer, footprints: &mut Footprints, patience: usize) {
     let mut bits = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = move || {
         bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -151,7 +143,7 @@ fn warm_up(world: &World, packer: &mut Packer, footprints: &mut Footprints, pati
     };
     let mut in_vain = 0;
     for walk in 0..WALKS {
-        let mut state = *world.initial();
+        let mut state = *system.initial();
         let mut first = random();
         let mut learned = false;
         for _ in 0..WALK {
@@ -160,15 +152,15 @@ fn warm_up(world: &World, packer: &mut Packer, footprints: &mut Footprints, pati
             if chance & ((1 << (walk % 5)) - 1) == 0 {
                 first = random();
             }
-            for i in 0..world.threads() {
-                let tid = ((first + i) % world.threads()) as Tid;
-                let choices = world.choices(&state, tid);
+            for i in 0..system.threads() {
+                let tid = ((first + i) % system.threads()) as Tid;
+                let choices = system.choices(&state, tid);
                 if choices == 0 {
                     continue;
                 }
                 let mut next = state;
                 let choice = (chance >> 8) % usize::from(choices);
-                let outcome = take(world, &mut next, tid, choice as u8, Some(footprints));
+                let outcome = take(system, &mut next, tid, choice as u8, Some(footprints));
                 if !outcome.blocked {
                     learned |= packer.learn(&next);
                     state = next;
@@ -190,37 +182,43 @@ fn warm_up(world: &World, packer: &mut Packer, footprints: &mut Footprints, pati
     packer.lay_out();
 }
 
-/// Schedules at random, at most.
+/// Most random schedules.
 const WALKS: usize = 10_000;
-/// Steps of one, at most.
+/// Most steps of one.
 const WALK: usize = 400;
-/// So many in a row that teach nothing are enough.
+/// After this many in a row that teach nothing, the reduced search begins.
 const IN_VAIN: usize = 256;
 
 #[inline]
-fn take(world: &World, state: &mut State, tid: Tid, choice: u8, learn: Option<&mut Footprints>) -> Outcome {
-    let pc = world.pc(state, tid);
-    let outcome = world.step(state, tid, choice, None);
+fn take<P: Protocol>(
+    system: &System<P>,
+    state: &mut State,
+    tid: Tid,
+    choice: u8,
+    learn: Option<&mut Footprints>,
+) -> Outcome {
+    let pc = system.pc(state, tid);
+    let outcome = system.step(state, tid, choice, None);
     if let Some(footprints) = learn {
-        let next = if outcome.blocked { pc } else { world.pc(state, tid) };
+        let next = if outcome.blocked { pc } else { system.pc(state, tid) };
         footprints.learn(tid, pc, outcome.footprint, next);
     }
     outcome
 }
 
-/// How many states between two looks at the limits.
+/// The limits are looked at once in this many states.
 const EVERY: usize = 1 << 14;
-/// A thread that does so many steps alone and is not done goes round in circles.
+/// How many steps a thread is let run alone, to see whether it comes back to where it was.
 const ALONE: usize = 2000;
 
-struct Run<'w, 'l, 'p> {
-    world: &'w World,
+struct Run<'w, 'l, 'p, P: Protocol> {
+    system: &'w System<P>,
     store: Store,
     found: Found,
     limits: &'l mut Limits<'p>,
 }
 
-/// Where a state was reached from.
+/// How a state was reached first.
 #[derive(Clone, Copy)]
 struct Origin {
     parent: u32,
@@ -228,12 +226,11 @@ struct Origin {
     depth: u32,
 }
 
-/// A step that can be taken, and has been on trial.
+/// A step that can be taken, with what it leads to.
 struct Successor {
     by: Move,
-    /// What it leads to.
     state: State,
-    /// The number of that; `None`: it was not looked up yet.
+    /// The number of that state; `None` until it is looked up.
     id: Option<u32>,
     outcome: Outcome,
 }
@@ -241,24 +238,23 @@ struct Successor {
 struct Frame {
     state: State,
     id: u32,
-    /// The move that led here.
+    /// The move that led to this state.
     by: Move,
-    /// Where its successors begin among those that are still to be looked at; they end where
-    /// those of the next frame begin.
+    /// Where its successors begin in [`Path::successors`]. They end where those of the next frame begin.
     first: usize,
 }
 
-/// A path, with what is still to be tried from each of its states.
+/// A path, with the successors of each of its states that are still to be looked at.
 struct Path {
     frames: Vec<Frame>,
     successors: Vec<Successor>,
-    /// Which states are on it, bit by number.
+    /// The states that are on it, bit by number.
     on_it: Vec<u64>,
-    /// What came of looking the successors of one state up.
+    /// The numbers of one state's successors, and whether each is new.
     put: Vec<(u32, bool)>,
 }
 
-impl Run<'_, '_, '_> {
+impl<P: Protocol> Run<'_, '_, '_, P> {
     fn breadth(&mut self) -> Result<(), Stop> {
         let none = Move { tid: 0, choice: 0 };
         let mut origins = vec![Origin { parent: 0, by: none, depth: 0 }];
@@ -267,10 +263,10 @@ impl Run<'_, '_, '_> {
             let state = self.store.get(id);
             let depth = origins[id as usize].depth;
             let mut enabled = false;
-            for tid in 0..self.world.threads() as Tid {
-                for choice in 0..self.world.choices(&state, tid) {
+            for tid in 0..self.system.threads() as Tid {
+                for choice in 0..self.system.choices(&state, tid) {
                     let mut next = state;
-                    let outcome = take(self.world, &mut next, tid, choice, None);
+                    let outcome = take(self.system, &mut next, tid, choice, None);
                     if outcome.blocked {
                         continue;
                     }
@@ -278,7 +274,7 @@ impl Run<'_, '_, '_> {
                     let by = Move { tid, choice };
                     self.found.transitions += 1;
                     self.found.reached |= outcome.reached;
-                    let broken = outcome.broken.or_else(|| alone(self.world, &state, &next, tid));
+                    let broken = outcome.broken.or_else(|| alone(self.system, &state, &next, tid));
                     if let Some(broken) = broken {
                         self.found.depth = depth as usize + 1;
                         self.found.broken = Some((path(&origins, id, Some(by)), broken));
@@ -292,7 +288,7 @@ impl Run<'_, '_, '_> {
                 }
             }
             self.found.depth = depth as usize;
-            if !enabled && let Some(broken) = stuck(self.world, &state) {
+            if !enabled && let Some(broken) = stuck(self.system, &state) {
                 self.found.broken = Some((path(&origins, id, None), broken));
                 return Ok(());
             }
@@ -303,7 +299,7 @@ impl Run<'_, '_, '_> {
 
     fn depth(&mut self, mut reduce: Option<&mut Footprints>) -> Result<(), Stop> {
         let mut path = Path { frames: Vec::new(), successors: Vec::new(), on_it: vec![0; 1], put: Vec::new() };
-        path.push(Frame { state: *self.world.initial(), id: 0, by: Move { tid: 0, choice: 0 }, first: 0 });
+        path.push(Frame { state: *self.system.initial(), id: 0, by: Move { tid: 0, choice: 0 }, first: 0 });
         let mut broken = self.expand(&mut path, reduce.as_deref_mut());
         while broken.is_none() {
             let Some(frame) = path.frames.last() else { return Ok(()) };
@@ -325,7 +321,7 @@ impl Run<'_, '_, '_> {
             path.push(Frame { state, id, by, first: path.successors.len() });
             self.found.depth = self.found.depth.max(path.frames.len() - 1);
             self.check(path.bytes())?;
-            // Better now than at the end.
+            // It is better to begin again now than at the end.
             if self.store.len().is_power_of_two() && reduce.as_ref().is_some_and(|f| f.has_grown()) {
                 return Err(Stop::Learned);
             }
@@ -338,15 +334,15 @@ impl Run<'_, '_, '_> {
         Ok(())
     }
 
-    /// Determines what is to be tried from the last state of the path. What a step breaks is
-    /// found here, with the move that breaks it, and so is a state that nobody can leave.
+    /// Adds the successors of the last state of the path. Returns what is broken: by a step, with its move, or by a state
+    /// that no thread can leave.
     fn expand(&mut self, path: &mut Path, reduce: Option<&mut Footprints>) -> Option<(Option<Move>, Broken)> {
         let Path { frames, successors, on_it, put } = path;
         let frame = frames.last()?;
-        let threads = self.world.threads() as Tid;
+        let threads = self.system.threads() as Tid;
         let reduced = reduce.is_some();
         if let Some(footprints) = reduce {
-            // The one that ran last goes on if it may: fewer switches, and shorter stacks.
+            // The thread that ran last is tried first: that switches less, and keeps the stack short.
             for i in 0..threads {
                 let tid = (frame.by.tid + i) % threads;
                 let from = successors.len();
@@ -363,19 +359,19 @@ impl Run<'_, '_, '_> {
             }
         }
         if successors.len() == frame.first {
-            return stuck(self.world, &frame.state).map(|broken| (None, broken));
+            return stuck(self.system, &frame.state).map(|broken| (None, broken));
         }
         self.found.transitions += successors.len() - frame.first;
         for next in &mut successors[frame.first..] {
             self.found.reached |= next.outcome.reached;
             let broken = next.outcome.broken.take();
-            let broken = broken.or_else(|| alone(self.world, &frame.state, &next.state, next.by.tid));
+            let broken = broken.or_else(|| alone(self.system, &frame.state, &next.state, next.by.tid));
             if let Some(broken) = broken {
                 return Some((Some(next.by), broken));
             }
         }
-        // With every interleaving the order does not matter, and all are looked up at once: the
-        // memory that the one needs comes while the other is being looked for.
+        // Where every interleaving is looked at, the order does not matter. All successors are looked up at once, so that
+        // the processor waits for the memory of several at the same time.
         if !reduced {
             self.store.insert_all(frame.id, &frame.state, &successors[frame.first..], |next| &next.state, put);
             let mut kept = frame.first;
@@ -393,7 +389,7 @@ impl Run<'_, '_, '_> {
         None
     }
 
-    /// Takes every way of a thread's next step. Whether there is one, and none has to wait.
+    /// Takes every way of a thread's next step. Returns whether there is one, and none blocks.
     #[inline]
     fn try_steps(
         &self,
@@ -402,10 +398,10 @@ impl Run<'_, '_, '_> {
         successors: &mut Vec<Successor>,
         mut learn: Option<&mut Footprints>,
     ) -> bool {
-        let choices = self.world.choices(state, tid);
+        let choices = self.system.choices(state, tid);
         let mut free = choices != 0;
         for choice in 0..choices {
-            // In place: a state is large to be moved about.
+            // A state is too large to be moved about.
             let at = successors.len();
             successors.push(Successor {
                 by: Move { tid, choice },
@@ -414,7 +410,7 @@ impl Run<'_, '_, '_> {
                 outcome: Outcome::default(),
             });
             let next = &mut successors[at];
-            next.outcome = take(self.world, &mut next.state, tid, choice, learn.as_deref_mut());
+            next.outcome = take(self.system, &mut next.state, tid, choice, learn.as_deref_mut());
             if next.outcome.blocked {
                 free = false;
                 successors.truncate(at);
@@ -423,10 +419,9 @@ impl Run<'_, '_, '_> {
         free
     }
 
-    /// Whether it is enough to look at this thread's next step alone: nothing that others may
-    /// ever do depends on it or it on them, and it does not close a circle in which they
-    /// would be forgotten. A step that has to wait may become possible through others, so
-    /// their order matters; it does not get here.
+    /// Returns whether it is enough to look at this thread's next step alone. It is if the step conflicts with nothing that
+    /// other threads can ever do, and does not close a circle in which they would be forgotten. A step that blocks does not
+    /// get here: other threads can make it possible, so the order matters.
     fn may_go_alone(
         &mut self,
         frame: &Frame,
@@ -436,8 +431,8 @@ impl Run<'_, '_, '_> {
         on_path: &[u64],
     ) -> bool {
         let others =
-            (0..self.world.threads() as Tid).filter(|other| *other != tid).fold(Footprint::default(), |all, other| {
-                all.union(footprints.future(other, self.world.pc(&frame.state, other)))
+            (0..self.system.threads() as Tid).filter(|other| *other != tid).fold(Footprint::default(), |all, other| {
+                all.union(footprints.future(other, self.system.pc(&frame.state, other)))
             });
         if steps.iter().any(|step| others.conflicts(step.outcome.footprint)) {
             return false;
@@ -455,7 +450,9 @@ impl Run<'_, '_, '_> {
     fn check(&mut self, beside: usize) -> Result<(), Stop> {
         let states = self.store.len();
         if states.is_multiple_of(EVERY) {
-            (self.limits.progress)(states, self.found.transitions);
+            if let Some(progress) = &mut self.limits.progress {
+                progress(states, self.found.transitions);
+            }
             if self.store.bytes() + beside > self.limits.memory {
                 return Err(Stop::Error(SearchError::Memory { limit: self.limits.memory >> 20, states }));
             }
@@ -512,42 +509,40 @@ fn path(origins: &[Origin], mut id: u32, last: Option<Move>) -> Vec<Move> {
     moves
 }
 
-/// Nobody can go on: is anybody missing?
-pub(super) fn stuck(world: &World, state: &State) -> Option<Broken> {
-    let waits = |tid: &Tid| world.must_finish(*tid) && !world.is_done(state, *tid);
-    let waiting: Vec<String> = (0..world.threads() as Tid)
-        .filter(waits)
-        .filter_map(|tid| {
-            let (function, text) = world.next_step(state, tid)?;
-            Some(format!("{} waits in {function}: {text}", world.thread_name(tid)))
-        })
-        .collect();
+/// Returns what a state breaks that no thread can leave.
+pub(super) fn stuck<P: Protocol>(system: &System<P>, state: &State) -> Option<Broken> {
+    let waits = |tid: &Tid| system.must_finish(*tid) && !system.is_done(state, *tid);
+    let waiting: Vec<Tid> = (0..system.threads() as Tid).filter(waits).collect();
     if waiting.is_empty() {
-        return world.check_end(state);
+        return system.check_end(state);
     }
-    let writers = (0..world.threads() as Tid).filter(waits).all(|tid| world.is_writer(tid));
-    let invariant = if writers { Invariant::Writer } else { Invariant::Dead };
-    Some(Broken { invariant, why: format!("nobody can go on: {}", waiting.join("; ")) })
+    let each = waiting.iter().filter_map(|tid| {
+        let (function, text) = system.next_step(state, *tid)?;
+        let place = if function.is_empty() { text.to_owned() } else { format!("{function}: {text}") };
+        Some(format!("{} waits in {place}", system.thread_name(*tid)))
+    });
+    let why = format!("nobody can go on: {}", each.collect::<Vec<_>>().join("; "));
+    Some(Broken { property: system.protocol.deadlock(&waiting), why })
 }
 
-/// After a step back: does the thread go round for ever if nobody else runs (G-RETRY)?
-pub(super) fn alone(world: &World, before: &State, after: &State, tid: Tid) -> Option<Broken> {
-    if world.pc(after, tid) > world.pc(before, tid) || !world.must_finish(tid) {
+/// Returns what is broken if a thread that has stepped back goes round for ever, when no other runs.
+pub(super) fn alone<P: Protocol>(system: &System<P>, before: &State, after: &State, tid: Tid) -> Option<Broken> {
+    if system.pc(after, tid) > system.pc(before, tid) || !system.must_finish(tid) {
         return None;
     }
     let mut state = *after;
     for _ in 0..ALONE {
-        // A step that may go several ways waits for something that may happen.
-        if world.choices(&state, tid) != 1 {
+        // A step that can go several ways waits for something that happens at some time.
+        if system.choices(&state, tid) != 1 {
             return None;
         }
-        let outcome = world.step(&mut state, tid, 0, None);
+        let outcome = system.step(&mut state, tid, 0, None);
         if outcome.blocked || outcome.broken.is_some() {
             return None;
         }
         if state == *after {
-            let why = format!("{} goes round in circles although nobody else runs", world.thread_name(tid));
-            return Some(Broken { invariant: Invariant::Retry, why });
+            let why = format!("{} goes round in circles although nobody else runs", system.thread_name(tid));
+            return Some(Broken { property: system.protocol.livelock(), why });
         }
     }
     None

@@ -1,8 +1,8 @@
-//! The states that were seen: exact, bit-packed, found by hash.
+//! The states that were seen. They are packed to the bits that change, found by hash, and compared whole.
 
-use crate::protocol::state::{CELLS, State};
+use crate::system::{CELLS, State};
 
-/// This value of this cell has no code yet.
+/// A value of a cell that has no code yet.
 #[derive(Clone, Copy, Debug)]
 struct Unknown {
     cell: usize,
@@ -16,8 +16,8 @@ const VALUES: usize = 256;
 /// The pattern of a value without a code. No value has it: a cell has eight bits at most.
 const UNKNOWN: u64 = u64::MAX;
 
-/// Where a cell stands in a packed state: in one word, each bit of its code at a place of its own. No width: nowhere,
-/// it never changes.
+/// Where a cell's code stands in a packed state: in one word, each bit at a place of its own. A cell that never changes has
+/// a width of 0.
 #[derive(Clone, Copy, Debug, Default)]
 struct Field {
     word: u8,
@@ -25,26 +25,25 @@ struct Field {
     bits: [u8; 8],
 }
 
-/// Each value that a cell was seen with has a code, and a cell has as many bits as its codes
-/// need. What was never seen is noticed when a state is packed, and gets a code then: no
-/// difference between two states is ever lost.
+/// How states are packed. Each value that a cell was seen with has a code, and a cell has as many bits as its codes need. A
+/// value that was not seen before gets its code when a state with it is packed, so two different states never become equal.
 #[derive(Clone, Debug)]
 pub(super) struct Packer {
     base: State,
-    /// What each value of each cell is in the cell's word. The base is 0.
+    /// The bits of each value of each cell in the cell's word. The base is 0.
     patterns: Vec<u64>,
     /// The value of each code of each cell.
     values: Vec<Vec<u8>>,
     fields: [Field; CELLS],
-    /// How many bits of each word are taken.
+    /// How many bits of each word are used.
     taken: Vec<u8>,
     words: usize,
-    /// Which eights of cells the world has; the others are never written.
+    /// The groups of eight cells that the system has; the others are never written.
     used: Vec<u8>,
 }
 
 impl Packer {
-    /// For states that begin with this one and differ in `cells` at most.
+    /// Packs states that differ from this one in `cells` at most.
     pub(super) fn new(base: &State, cells: impl IntoIterator<Item = usize>) -> Self {
         let mut used: Vec<u8> = cells.into_iter().map(|cell| (cell / 8) as u8).collect();
         used.dedup();
@@ -61,8 +60,8 @@ impl Packer {
         packer
     }
 
-    /// Gives a value a code, and its cell another bit if that takes one. `false`: its word is full, so all must be laid
-    /// out again.
+    /// Gives a value a code, and its cell another bit if the code needs one. Returns false if the cell's word is full: then
+    /// every cell must be laid out again.
     fn add(&mut self, new: Unknown) -> bool {
         let code = self.values[new.cell].len();
         self.values[new.cell].push(new.value);
@@ -84,12 +83,12 @@ impl Packer {
         true
     }
 
-    /// Makes sure that every cell of a state has a code. Whether one is new.
+    /// Gives every value of a state a code. Returns whether one is new.
     pub(super) fn learn(&mut self, state: &State) -> bool {
         let mut new = false;
         for (cell, value) in state.0.iter().copied().enumerate() {
             if !self.values[cell].contains(&value) {
-                // Where its word is full: until they are laid out.
+                // A full word does not matter: the cells are laid out before they are used.
                 self.add(Unknown { cell, value });
                 new = true;
             }
@@ -97,8 +96,8 @@ impl Packer {
         new
     }
 
-    /// Gives each cell as many bits as it needs now, in as few words as that takes, and leaves room in each of them for
-    /// values that come later.
+    /// Gives each cell as many bits as it needs now, in as few words as possible, and leaves room in each word for values
+    /// that come later.
     pub(super) fn lay_out(&mut self) {
         let width = |values: &Vec<u8>| (usize::BITS - (values.len() - 1).leading_zeros()) as u8;
         let mut cells: Vec<(usize, u8)> = self.values.iter().map(width).enumerate().filter(|(_, w)| *w != 0).collect();
@@ -115,7 +114,7 @@ impl Packer {
         }
     }
 
-    /// Puts each cell into the word that has most room; whether there was enough.
+    /// Puts each cell into the word that has most room. Returns whether there was enough.
     fn place(&mut self, cells: &[(usize, u8)]) -> bool {
         self.taken = vec![0; self.words];
         self.fields = [Field::default(); CELLS];
@@ -136,7 +135,7 @@ impl Packer {
         true
     }
 
-    /// `out` is `before`, packed; makes it `after`. Looks at every cell that the world has, and packs those that differ.
+    /// Makes `out`, which is `before` packed, into `after` packed: packs the cells that differ.
     #[inline]
     fn repack(&self, before: &State, after: &State, out: &mut [u64]) -> Result<(), Unknown> {
         let (was, is) = (before.0.as_chunks::<8>().0, after.0.as_chunks::<8>().0);
@@ -174,18 +173,18 @@ impl Field {
         self.bits.iter().take(usize::from(self.width)).copied().enumerate()
     }
 
-    /// What a code is in the word.
+    /// Returns the bits of a code in the word.
     fn pattern(&self, code: usize) -> u64 {
         self.places().map(|(bit, at)| (code as u64 >> bit & 1) << at).sum()
     }
 
-    /// The code that is in a word.
+    /// Returns the code that a word has.
     fn code(&self, word: u64) -> usize {
         self.places().map(|(bit, at)| ((word >> at & 1) as usize) << bit).sum()
     }
 }
 
-/// Every bit of the words moves every bit of this: fields are narrow.
+/// Returns a hash in which every bit of the words moves every bit: a field has few bits.
 #[inline]
 fn hash(words: &[u64]) -> u32 {
     let hash = words.iter().fold(0x243f_6a88_85a3_08d3, |hash, word| {
@@ -195,9 +194,8 @@ fn hash(words: &[u64]) -> u32 {
     (hash >> 32) as u32
 }
 
-/// Numbers by hash, with open addressing. A slot is 0 or hash and number together: what else has
-/// this hash is nearly always told apart without a look at the states, and the table grows
-/// without one.
+/// The numbers of states by hash, with open addressing. A slot is 0, or the hash and the number: so the table grows without a
+/// look at the states, and nearly every other state is told apart without one.
 #[derive(Debug)]
 struct Index {
     slots: Vec<u64>,
@@ -209,19 +207,19 @@ impl Index {
         Self { slots: vec![0; 64], used: 0 }
     }
 
-    /// Where the search for a hash begins: in the order of the hashes, whatever the size.
+    /// Returns where the search for a hash begins. Slots have the order of the hashes, whatever the size of the table.
     #[inline]
     fn home(slots: &[u64], hash: u32) -> usize {
         ((u64::from(hash) * slots.len() as u64) >> 32) as usize
     }
 
-    /// The slot where the search for a hash begins.
+    /// Returns the slot where the search for a hash begins.
     #[inline]
     fn first(&self, hash: u32) -> u64 {
         self.slots[Self::home(&self.slots, hash)]
     }
 
-    /// The number with this hash that is the one, or the slot where it would be.
+    /// Returns the number with this hash for which `is_it` is true, or the slot where it would be.
     #[inline]
     fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Result<u32, usize> {
         let mut at = Self::home(&self.slots, hash);
@@ -269,7 +267,7 @@ impl Index {
     }
 }
 
-/// The set. States are numbered in the order of their discovery.
+/// The set of states. They are numbered in the order in which they were found.
 #[derive(Debug)]
 pub(super) struct Store {
     packer: Packer,
@@ -287,7 +285,7 @@ fn same(a: &[u64], b: &[u64]) -> bool {
 }
 
 impl Store {
-    /// With the base, as number 0.
+    /// Has the base alone, with the number 0.
     pub(super) fn new(packer: Packer) -> Self {
         let base = vec![0; packer.words];
         let (arena, index) = (Vec::new(), Index::new());
@@ -301,8 +299,8 @@ impl Store {
         &self.arena[id as usize * words..(id as usize + 1) * words]
     }
 
-    /// Leaves the states of `next` in the scratch, one after the other: states that steps have made of `state`, which
-    /// has this number.
+    /// Packs the states of `next` into the scratch, one after the other. Steps have made them of `state`, which has this
+    /// number.
     #[inline]
     fn pack<T>(&mut self, id: u32, state: &State, next: &[T], of: impl Fn(&T) -> &State) {
         'again: loop {
@@ -311,7 +309,7 @@ impl Store {
             self.scratch.clear();
             for next in next {
                 let at = self.scratch.len();
-                // A few words: less than a call of memcpy().
+                // A few words take less time than a call of memcpy().
                 for word in &self.arena[parent.clone()] {
                     self.scratch.push(*word);
                 }
@@ -324,10 +322,10 @@ impl Store {
         }
     }
 
-    /// Makes room for a value: all states are packed again if the words have none.
+    /// Gives a value its code. All states are packed again if the cell's word is full.
     #[cold]
     fn grow(&mut self, unknown: Unknown) {
-        // In the states that are here, a new bit is 0, as it is in the code that each of them has.
+        // In the packed states a new bit is 0, as it is in the codes that they have.
         let old = self.packer.clone();
         if self.packer.add(unknown) {
             return;
@@ -339,7 +337,7 @@ impl Store {
         for words in arena.chunks_exact(old.words) {
             packed.fill(0);
             let state = old.unpack(words);
-            // Every value has a code: it was unpacked from one.
+            // Every value has a code, since it was unpacked from one.
             let known = self.packer.repack(&old.base, &state, &mut packed);
             debug_assert!(known.is_ok(), "{known:?}");
             self.put(hash(&packed), &packed);
@@ -359,7 +357,8 @@ impl Store {
         }
     }
 
-    /// The number of `next`, which a step has made of `state`, which has the number `id`; and whether it is new.
+    /// Inserts `next`, which a step has made of `state`, which has the number `id`. Returns its number, and whether it is
+    /// new.
     #[inline]
     pub(super) fn insert(&mut self, id: u32, state: &State, next: &State) -> (u32, bool) {
         self.pack(id, state, std::slice::from_ref(next), |next| next);
@@ -369,10 +368,10 @@ impl Store {
         put
     }
 
-    /// [`Store::insert`] of several, in their order: `put` is what came of each.
+    /// Inserts several, in their order, as [`Store::insert`] does. `put` gets what that returns of each.
     ///
-    /// What a look-up needs is nearly always out of the caches. So all of it is read first, in loops that do nothing
-    /// else: the processor then waits for many places of memory at once, instead of one after the other.
+    /// The memory that a look-up reads is seldom in a cache. It is read first for all, in loops that do nothing else, so that
+    /// the processor waits for many places at once instead of one after the other.
     #[inline]
     pub(super) fn insert_all<T>(
         &mut self,
@@ -393,7 +392,7 @@ impl Store {
             self.firsts.push(slot);
         }
         for slot in self.firsts.drain(..) {
-            // Nothing was found at number 0 as well as in an empty slot: no harm is done.
+            // An empty slot reads the state with the number 0, which does no harm.
             seen ^= self.arena[(slot as u32).saturating_sub(1) as usize * words];
         }
         std::hint::black_box(seen);
@@ -404,7 +403,7 @@ impl Store {
         self.scratch = packed;
     }
 
-    /// The number of `next`, which a step has made of `state`, which has the number `id`; if it was seen.
+    /// Returns the number of `next`, if it was seen. A step has made it of `state`, which has the number `id`.
     #[inline]
     pub(super) fn find(&mut self, id: u32, state: &State, next: &State) -> Option<u32> {
         self.pack(id, state, std::slice::from_ref(next), |next| next);
@@ -419,12 +418,12 @@ impl Store {
         self.arena.len() / self.packer.words
     }
 
-    /// Bytes that the set takes.
+    /// Returns the bytes of the set.
     pub(super) fn bytes(&self) -> usize {
         (self.arena.capacity() + self.index.slots.capacity()) * size_of::<u64>()
     }
 
-    /// Bytes of one packed state.
+    /// Returns the bytes of one packed state.
     pub(super) fn state_bytes(&self) -> usize {
         self.packer.words * 8
     }
@@ -440,7 +439,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Different states stay different, equal ones equal, whatever grows when.
+        /// Different states stay different and equal ones equal, whenever a cell gets another bit.
         #[test]
         fn nothing_is_lost(changes in proptest::collection::vec((0..CELLS, any::<u8>()), 1..60)) {
             let base = State::default();

@@ -1,4 +1,4 @@
-//! How a search and an execution are shown.
+//! A search and an execution as text.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -6,31 +6,32 @@ use mmtrace_model::report::{Style, grouped, wrap};
 use serde_json::{Value, json};
 
 use super::{
+    protocol::World,
     scenario::{Expect, Scenario, Variant},
     schedule::{self, Execution},
-    search::{Found, Move},
+    search::Found,
 };
-use crate::protocol::{World, kernel::Broken, layout::Tid};
+use crate::system::{Broken, Move, Protocol, System, Tid};
 
-/// Width that a table is made for when nobody says how wide the terminal is.
+/// Columns that a table takes when the width of the terminal is not known.
 pub const WIDTH: usize = 120;
 /// Narrowest useful column.
 const COLUMN: usize = 18;
 
-/// The execution as a table: one column for each thread that does anything, time downward,
-/// and the locks that are held beside it.
+/// Returns an execution as a table: time goes down, each thread that takes a step has a column, and the last column has what
+/// the threads hold.
 #[must_use]
-pub fn table(world: &World, execution: &Execution, style: Style, width: usize) -> String {
+pub fn table<P: Protocol>(system: &System<P>, execution: &Execution<P::Event>, style: Style, width: usize) -> String {
     let threads: Vec<Tid> =
-        (0..world.threads() as Tid).filter(|t| execution.lines.iter().any(|l| l.tid == *t)).collect();
+        (0..system.threads() as Tid).filter(|t| execution.lines.iter().any(|l| l.tid == *t)).collect();
     let columns = threads.len() + 1;
     let each = (width.saturating_sub(5 + 2 * columns) / columns).max(COLUMN);
     let mut out = String::new();
     let head: Vec<String> =
-        threads.iter().map(|t| world.thread_name(*t).to_owned()).chain(["held".to_owned()]).collect();
+        threads.iter().map(|t| system.thread_name(*t).to_owned()).chain(["held".to_owned()]).collect();
     let head: Vec<String> = head.iter().map(|h| format!("{h:<each$}")).collect();
     let _ = writeln!(out, "{}", style.bold(format!("  #  {}", head.join("  ")).trim_end()));
-    let mut function: Vec<&str> = vec![""; world.threads()];
+    let mut function: Vec<&str> = vec![""; system.threads()];
     for (number, line) in execution.lines.iter().enumerate() {
         let mut cell = Vec::new();
         if function[usize::from(line.tid)] != line.function {
@@ -39,7 +40,7 @@ pub fn table(world: &World, execution: &Execution, style: Style, width: usize) -
         }
         cell.extend(fit(&line.text, each.saturating_sub(1)).into_iter().map(|l| format!(" {l}")));
         cell.extend(line.notes.iter().flat_map(|n| fit(n, each.saturating_sub(5))).map(|n| format!("   > {n}")));
-        let held = line.held.iter().map(|(t, locks)| format!("{}: {}", world.thread_name(*t), locks.join(", ")));
+        let held = line.held.iter().map(|(t, locks)| format!("{}: {}", system.thread_name(*t), locks.join(", ")));
         let held = fit(&held.collect::<Vec<_>>().join("; "), each);
         let column = threads.iter().position(|t| *t == line.tid).unwrap_or(0);
         for row in 0..cell.len().max(held.len()) {
@@ -56,7 +57,7 @@ pub fn table(world: &World, execution: &Execution, style: Style, width: usize) -
     out
 }
 
-/// Lines that fit into a column: a name that is longer than it goes on in the next line, after a `_` or `(`.
+/// Returns the text as lines that fit into a column. A longer name goes on in the next line, after a `_` or `(`.
 fn fit(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for line in wrap(text, width) {
@@ -72,21 +73,21 @@ fn fit(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// The broken invariant: what happened, and the rule.
+/// Returns what happened, and the property that it breaks.
 #[must_use]
 pub fn broken(broken: &Broken, style: Style) -> String {
-    let statement = broken.invariant.statement();
-    let rule = wrap(&format!("the rule: {} ({})", statement.statement, statement.source), WIDTH - 2);
-    format!("{} broken: {}\n  {}\n", style.bad(statement.id), broken.why, rule.join("\n  "))
+    let property = broken.property;
+    let rule = wrap(&format!("the rule: {} ({})", property.statement, property.source), WIDTH - 2);
+    format!("{} broken: {}\n  {}\n", style.bad(property.id), broken.why, rule.join("\n  "))
 }
 
-/// A duration for people.
+/// Returns a duration with its unit.
 #[must_use]
 pub fn took(elapsed: Duration) -> String {
     mmtrace_model::report::duration(elapsed.as_nanos() as u64)
 }
 
-/// What was expected, in a word.
+/// Returns the expected verdict in a word: `safe`, or the id of an invariant.
 #[must_use]
 pub fn expected(expect: Expect) -> String {
     match expect {
@@ -95,13 +96,13 @@ pub fn expected(expect: Expect) -> String {
     }
 }
 
-/// What came out, in a word.
+/// Returns the verdict of a search in a word: `safe`, or the id of the property that is broken.
 #[must_use]
 pub fn verdict(found: &Found) -> String {
-    found.broken.as_ref().map_or_else(|| "safe".to_owned(), |(_, b)| b.invariant.id().to_owned())
+    found.broken.as_ref().map_or_else(|| "safe".to_owned(), |(_, b)| b.property.id.to_owned())
 }
 
-/// The whole result for scripts.
+/// Returns the result of a search for scripts.
 #[must_use]
 pub fn json(scenario: &Scenario, variant: &Variant, world: &World, found: &Found, as_expected: bool) -> Value {
     let mut value = json!({
@@ -118,8 +119,8 @@ pub fn json(scenario: &Scenario, variant: &Variant, world: &World, found: &Found
     });
     if let Some((moves, broken)) = &found.broken {
         value["broken"] = json!({
-            "invariant": broken.invariant.id(),
-            "statement": broken.invariant.statement().statement,
+            "invariant": broken.property.id,
+            "statement": broken.property.statement,
             "why": broken.why,
         });
         value["schedule"] = json!(schedule::print(world, moves));
@@ -144,7 +145,7 @@ fn steps(world: &World, moves: &[Move]) -> Value {
     Value::Array(lines.collect())
 }
 
-/// How much was looked at.
+/// Returns how much a search looked at, and for how long.
 #[must_use]
 pub fn effort(found: &Found) -> String {
     format!(

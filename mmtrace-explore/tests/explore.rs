@@ -4,21 +4,18 @@
 use std::collections::BTreeSet;
 
 use mmtrace_explore::{
+    Expect, Found, Limits, Live, Move, Order, Scenario, SearchError, Variant, World,
     mailing_list::THREADS,
-    mutation,
-    protocol::World,
-    render,
-    scenario::{Expect, Live, Scenario, Variant},
+    mutation, render,
     scenarios::{self, find},
-    schedule,
-    search::{Found, Limits, MEMORY, Move, Order, SearchError, search},
+    schedule, search,
 };
 use mmtrace_model::{model::invariant::INVARIANTS, verdict::RuleId};
 use mmtrace_testing::judging::{broken, judge};
 use proptest::prelude::*;
 
 fn found(world: &World, order: Order) -> Found {
-    search(world, order, &mut Limits { memory: MEMORY, progress: &mut |_, _| {} }).expect("it fits")
+    search(world, order, &mut Limits::default()).expect("it fits")
 }
 
 fn variants() -> impl Iterator<Item = (&'static Scenario, &'static Variant)> {
@@ -30,7 +27,7 @@ fn every_verdict_is_the_expected_one() {
     let wrong: Vec<String> = variants()
         .filter_map(|(s, v)| {
             let found = found(&v.world(), Order::Breadth);
-            let what = found.broken.as_ref().map(|(_, b)| (b.invariant.id(), &b.why));
+            let what = found.broken.as_ref().map(|(_, b)| (b.property.id, &b.why));
             (!s.is_expected(v, &found)).then(|| format!("{} {}: {what:?}, reached {:b}", s.id, v.id, found.reached))
         })
         .collect();
@@ -118,7 +115,7 @@ fn every_invariant_catches_something() {
     });
     let mut caught: BTreeSet<&str> = named.collect();
     for row in mutation::table().expect("they fit") {
-        caught.extend(row.caught.iter().map(|c| c.broken.id()));
+        caught.extend(row.caught.iter().map(|c| c.broken.id));
     }
     let idle: Vec<&str> = INVARIANTS.iter().map(|s| s.id).filter(|id| !caught.contains(id)).collect();
     assert!(idle.is_empty(), "no scenario breaks {idle:?}, with or without its protections");
@@ -132,7 +129,7 @@ fn random(world: &World, choices: &[u16]) -> Vec<Move> {
         let enabled: Vec<Move> = schedule::enabled(world, &state).collect();
         let Some(by) = enabled.get(usize::from(*choice) % enabled.len().max(1)) else { break };
         moves.push(*by);
-        world.step(&mut state, by.tid, by.choice, None);
+        state = world.next_state(&state, *by).expect("the move is enabled");
     }
     moves
 }
@@ -239,7 +236,7 @@ fn executions_show_what_keeping_the_lock_costs() {
 #[test]
 fn too_little_memory_is_said_and_proves_nothing() {
     let world = find("SC-1.1").and_then(|s| s.variant("m.rw+pmd")).expect("it is there").world();
-    let small = search(&world, Order::Breadth, &mut Limits { memory: 0, progress: &mut |_, _| {} });
+    let small = search(&world, Order::Breadth, &mut Limits { memory: 0, ..Limits::default() });
     // It is looked at only now and then: a small search is over before.
     assert!(matches!(small, Ok(_) | Err(SearchError::Memory { .. })));
 }

@@ -5,26 +5,21 @@ use mmtrace_model::model::{
     page_tables::{entry::Pmd, lifecycle::TableState},
 };
 
-use super::{
-    kernel::Kernel,
-    layout::{Lock, Slot, Table},
-    program::{Flow, Program},
-    world::World,
-};
+use super::{Flow, Lock, Program, Slot, Table, World, kernel::Kernel};
 
 /// *Sometimes*: a table was put where there was none.
-pub const NEW_TABLE: u8 = 2;
+pub(crate) const NEW_TABLE: u8 = 2;
 
 /// Tables that one thread may allocate.
 #[derive(Clone, Copy, Debug)]
-pub struct Fresh {
+pub(crate) struct Fresh {
     first: u8,
     count: u8,
 }
 
 impl Fresh {
-    /// As many, under names of their own; filled only under one of these locks.
-    pub fn new(w: &mut World, names: &[&str], entries: u8, fill: &[Lock]) -> Self {
+    /// Adds a table for each name. Their empty entries are filled only under one of these locks.
+    pub(crate) fn new(w: &mut World, names: &[&str], entries: u8, fill: &[Lock]) -> Self {
         let first = w.table_count();
         for name in names {
             let table = w.table(name, entries, TableState::Free);
@@ -39,7 +34,7 @@ impl Fresh {
 }
 
 /// `pte_alloc()`: makes sure that there is something under this PMD entry.
-pub fn pte_alloc(p: &mut Program, pmd: Slot, pml: Lock, fresh: Fresh) {
+pub(crate) fn pte_alloc(p: &mut Program, pmd: Slot, pml: Lock, fresh: Fresh) {
     let done = p.label();
     p.branch("pte_alloc(mm, pmd): if (pmd_none(*pmd))", done, move |k| k.pmd(pmd) != Pmd::None);
     p.function("__pte_alloc", |p| {

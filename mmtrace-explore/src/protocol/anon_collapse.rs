@@ -1,7 +1,7 @@
 //! Collapsing anonymous memory: `collapse_huge_page()` (mm/khugepaged.c, 6.12 and 7.2).
 //!
-//! The first part under the mmap_lock for read (swapping in, the first look at the PMD) is left
-//! out: everything is looked at again under the write lock.
+//! The first part, under the mmap_lock for read (swapping in, the first look at the PMD), is left out, because everything is
+//! looked at again under the write lock.
 
 use mmtrace_common::Kind;
 use mmtrace_model::model::{
@@ -14,19 +14,16 @@ use mmtrace_model::model::{
 };
 
 use super::{
+    Cell, Flow, Guard, Label, Local, Lock, Program, Protection, Slot, Table, World,
     kernel::Kernel,
-    layout::{Local, Lock, Slot, Table},
     mm::{drop, mmap_write_lock, mmap_write_unlock, take},
-    program::{Flow, Guard, Label, Program, Protection},
-    state::Cell,
     unmap::TableFree,
     vma::{Flavour, Vma, vma_start_write},
-    world::World,
 };
 
 /// When the PMD is looked at again under the mmap_lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub(crate) enum Order {
     /// `check_pmd_still_valid()`, then `vma_start_write()`: 6.12.
     CheckThenLock,
     /// `vma_start_write()`, then `check_pmd_still_valid()`: 6.18, 7.2.
@@ -35,33 +32,33 @@ pub enum Order {
 
 /// The locks that keep every other walker away.
 #[derive(Clone, Copy, Debug)]
-pub struct Heavy {
-    /// The VMA: its mm is locked for write, and it is, unless `vma_write` says otherwise.
-    pub vma: Vma,
-    /// Whose lock it has.
-    pub flavour: Flavour,
-    /// Whether the VMA is locked for write. If not, that it has to be is not asserted either.
-    pub vma_write: bool,
-    /// Whether it spans the whole PMD, to be looked at unless that check is left out.
-    pub spans: Option<Cell>,
-    /// Its rmap lock.
-    pub anon_vma: Lock,
+pub(crate) struct Heavy {
+    /// The VMA. Its mm is locked for write, and it is as well if `vma_write` is set.
+    pub(crate) vma: Vma,
+    /// The kernel whose VMA lock it has.
+    pub(crate) flavour: Flavour,
+    /// Whether the VMA is locked for write. If not, that it needs to be is not checked.
+    pub(crate) vma_write: bool,
+    /// A cell that says whether the VMA spans the whole PMD; `None` if that is not checked.
+    pub(crate) spans: Option<Cell>,
+    /// The lock of its rmap tree.
+    pub(crate) anon_vma: Lock,
     /// When the PMD is looked at.
-    pub order: Order,
+    pub(crate) order: Order,
 }
 
 /// How the PMD is cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clear {
+pub(crate) enum Clear {
     /// Under PML, which is then released.
     Pml,
-    /// Under PML and PTL, both held until the table is linked again. No kernel does so.
+    /// Under PML and PTL, which are both held until the table is linked again. No kernel does so.
     PmlAndPtl,
 }
 
 /// What becomes of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
+pub(crate) enum Then {
     /// PMD order: a huge PMD is set and the table deposited under it.
     Deposit,
     /// PMD order: a huge PMD is set and the table freed.
@@ -72,55 +69,54 @@ pub enum Then {
 
 /// The page that the table maps, as far as gup-fast is concerned.
 #[derive(Clone, Copy, Debug)]
-pub struct Page {
-    /// Who has a reference besides the mapping, bit by thread.
-    pub pins: Cell,
+pub(crate) struct Page {
+    /// The threads that have a reference besides the mapping's, bit by thread.
+    pub(crate) pins: Cell,
     /// [`Page::MAPPED`], [`Page::REPLACED`], [`Page::FREED`] or [`Page::REUSED`].
-    pub state: Cell,
+    pub(crate) state: Cell,
 }
 
 impl Page {
-    /// It is what is mapped.
-    pub const MAPPED: u8 = 0;
+    /// The page is mapped.
+    pub(crate) const MAPPED: u8 = 0;
     /// Collapse has found no reference but its own, and goes on to copy it.
-    pub const REPLACED: u8 = 1;
+    pub(crate) const REPLACED: u8 = 1;
     /// The last reference is gone.
-    pub const FREED: u8 = 2;
-    /// It is some other page now, with references of others.
-    pub const REUSED: u8 = 3;
+    pub(crate) const FREED: u8 = 2;
+    /// The memory is another page now, to which others have references.
+    pub(crate) const REUSED: u8 = 3;
 
-    /// A mapped one.
-    pub fn new(w: &mut World) -> Self {
+    /// Adds a page that is mapped.
+    pub(crate) fn new(w: &mut World) -> Self {
         Self { pins: w.cell("page.refs", 0), state: w.cell("page.state", Self::MAPPED) }
     }
 }
 
 /// A collapse of one PMD.
 #[derive(Clone, Copy, Debug)]
-pub struct AnonCollapse {
+pub(crate) struct AnonCollapse {
     /// The PMD entry.
-    pub pmd: Slot,
+    pub(crate) pmd: Slot,
     /// Its lock.
-    pub pml: Lock,
-    /// The locks against walkers. `None`: what if there were none? The rule that they are
-    /// needed (I-UNLINK) is then the question, and is not asserted.
-    pub heavy: Option<Heavy>,
+    pub(crate) pml: Lock,
+    /// The locks against walkers. With `None`, the question is whether they are needed: I-UNLINK is not checked.
+    pub(crate) heavy: Option<Heavy>,
     /// How the PMD is cleared.
-    pub clear: Clear,
+    pub(crate) clear: Clear,
     /// What becomes of the table.
-    pub then: Then,
+    pub(crate) then: Then,
     /// Whether it waits for gup-fast (`tlb_remove_table_sync_one()`).
-    pub sync: bool,
-    /// The mapped page, if references to it matter; else isolating may fail for reasons of its own.
-    pub page: Option<Page>,
+    pub(crate) sync: bool,
+    /// The mapped page, if references to it are modelled; `None` if isolating can fail for other reasons.
+    pub(crate) page: Option<Page>,
     /// Bits of [`Kernel::reach`] for "it succeeds" and "it fails, and the table is linked again".
-    pub reach: [u8; 2],
+    pub(crate) reach: [u8; 2],
 }
 
 /// The new folio's number in entries.
 const NEW: u8 = 2;
 
-/// What the guards of one collapse stand for.
+/// The guards of one collapse.
 #[derive(Clone, Copy)]
 struct Held {
     heavy: Option<(Heavy, Guard, Guard)>,
@@ -128,7 +124,7 @@ struct Held {
 }
 
 /// `collapse_huge_page()`.
-pub fn collapse_huge_page(p: &mut Program, c: AnonCollapse) {
+pub(crate) fn collapse_huge_page(p: &mut Program, c: AnonCollapse) {
     p.function("collapse_huge_page", |p| {
         let (up_write, failed, done) = (p.label(), p.label(), p.label());
         let table = p.local("_pmd", 0);
@@ -198,8 +194,7 @@ fn pmd_lock(p: &mut Program, c: AnonCollapse, text: &'static str, body: impl FnO
     drop(p, "spin_unlock(pmd_ptl)", c.pml, pml);
 }
 
-/// Takes the table that the PMD points to out of the tree. The right to is looked at when the
-/// locks for it are meant to be held.
+/// Unlinks the table that the PMD points to. I-UNLINK is checked if the locks are meant to be held.
 fn flush(k: &mut Kernel<'_>, c: AnonCollapse, to: Local) {
     let Some(number) = Pmd::decode(k.read_entry(c.pmd)).map() else {
         k.violate(
@@ -209,7 +204,7 @@ fn flush(k: &mut Kernel<'_>, c: AnonCollapse, to: Local) {
         return;
     };
     k.set_local(to, number);
-    // What no kernel does is not what the live rules know.
+    // The live rules know only what some kernel does.
     if c.clear == Clear::Pml {
         k.say(Kind::CollapseHugePageEnter);
         k.say_flush(c.pmd, None);
@@ -234,7 +229,7 @@ fn flush(k: &mut Kernel<'_>, c: AnonCollapse, to: Local) {
     }
 }
 
-/// Nobody may have set the PMD meanwhile (I-CLOBBER): `VM_WARN_ON_ONCE(!pmd_none(*pmd))`.
+/// Checks that the PMD is still none (I-CLOBBER): `VM_WARN_ON_ONCE(!pmd_none(*pmd))`.
 fn expect_none(k: &mut Kernel<'_>, pmd: Slot) {
     let now = k.pmd(pmd);
     k.require(now == Pmd::None, Invariant::Clobber, "the PMD was cleared by the collapse, and is not none any more");
@@ -346,7 +341,7 @@ fn map_new(k: &mut Kernel<'_>, c: AnonCollapse, held: Held) {
     }
 }
 
-/// `__collapse_huge_page_isolate()`: nobody else may have a reference to a page.
+/// `__collapse_huge_page_isolate()`: fails if another thread has a reference to a page.
 fn isolate(p: &mut Program, c: AnonCollapse, held: Held, failed: Label) {
     let fail = p.label();
     let ptl = p.function("pte_offset_map_lock", |p| {
@@ -379,7 +374,7 @@ fn isolate(p: &mut Program, c: AnonCollapse, held: Held, failed: Label) {
     p.bind(out);
 }
 
-/// `__collapse_huge_page_copy()`: afterwards the old pages are released.
+/// `__collapse_huge_page_copy()`, then the release of the old pages.
 fn copy(p: &mut Program, c: AnonCollapse, held: Held) {
     p.function("__collapse_huge_page_copy", |p| {
         let ptl = pte_lock(p, held, "spin_lock(ptl)");
@@ -395,7 +390,7 @@ fn copy(p: &mut Program, c: AnonCollapse, held: Held) {
     });
 }
 
-/// All of it without letting go of PML and PTL: the table is gone and back while nobody can look.
+/// The whole collapse with PML and PTL held: no thread that takes either sees the table unlinked.
 fn under_both(p: &mut Program, c: AnonCollapse, held: Held) {
     pmd_lock(p, c, "pmd_ptl = pmd_lock(mm, pmd)", |p| {
         p.run("_pmd = *pmd", move |k| {

@@ -1,5 +1,5 @@
-//! The fault that fills an entry that is none: allocates the PTE table if there is none
-//! (mm/memory.c: `do_anonymous_page()`, `finish_fault()`; 6.12 and 7.2).
+//! A fault that fills an entry that is none, and allocates the PTE table if there is none (mm/memory.c:
+//! `do_anonymous_page()`, `finish_fault()`; 6.12 and 7.2).
 
 use mmtrace_model::model::{
     locks::exclusion::Mode,
@@ -10,34 +10,33 @@ use mmtrace_model::model::{
 };
 
 use super::{
+    Flow, Label, Lock, Program, Slot, Table,
     kernel::Kernel,
-    layout::{Lock, Slot, Table},
     nolock::set_pte_seen,
-    program::{Flow, Label, Program},
     walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
 };
 
-/// Where, and with what.
+/// A fault: its address, and what it maps.
 #[derive(Clone, Copy, Debug)]
-pub struct Fault {
-    /// The kernel function.
-    pub function: &'static str,
+pub(crate) struct Fault {
+    /// The kernel function that fills the entry.
+    pub(crate) function: &'static str,
     /// The PMD entry.
-    pub pmd: Slot,
+    pub(crate) pmd: Slot,
     /// Its lock.
-    pub pml: Lock,
+    pub(crate) pml: Lock,
     /// The entry in the table.
-    pub index: u8,
+    pub(crate) index: u8,
     /// The page that is mapped.
-    pub page: u8,
+    pub(crate) page: u8,
     /// The table that the allocator hands out.
-    pub fresh: Table,
+    pub(crate) fresh: Table,
     /// Bit of [`Kernel::reach`] for "the entry is filled".
-    pub reach: u8,
+    pub(crate) reach: u8,
 }
 
 /// `pte_alloc(mm, pmd)`: goes on when `*pmd` is not none any more.
-pub fn pte_alloc(
+pub(crate) fn pte_alloc(
     p: &mut Program,
     pmd: Slot,
     pml: Lock,
@@ -69,7 +68,7 @@ pub fn pte_alloc(
 }
 
 /// The fault, under the lock that the caller holds.
-pub fn fault(p: &mut Program, f: Fault) {
+pub(crate) fn fault(p: &mut Program, f: Fault) {
     p.function(f.function, |p| {
         let (to, out, busy) = (Mapped::new(p), p.label(), p.label());
         pte_alloc(p, f.pmd, f.pml, move |_| Some(f.fresh), out);

@@ -6,23 +6,22 @@ use mmtrace_common::{Column, Kind};
 use mmtrace_model::model::page_tables::entry::{Pmd, Pte};
 
 use super::{
+    Cell, Lock, Slot, Table,
     event::{Event, START},
     file::UFFD_WP,
     hugetlb::{HugeVma, Serial},
     kernel::Kernel,
-    layout::{Lock, Slot, Table},
-    state::Cell,
     vma::Vma,
 };
 
-/// Where PMD entries, and where PTE tables lie in the direct map.
+/// The addresses of PMD entries and of PTE tables in the direct map.
 const PMDS: u64 = 0xffff_8881_0000_0000;
 const DIRECT_MAP: u64 = 0xffff_8880_0000_0000;
 /// Frame of the first table.
 const FRAMES: u64 = 0x10_0000;
 /// Bytes that a PMD entry maps.
 const PMD_SIZE: u64 = 1 << 21;
-/// Where hugetlb VMAs and their locks lie.
+/// The addresses of hugetlb VMAs and of their locks.
 const HUGE_VMAS: u64 = 0xffff_8880_9000_0000;
 const HUGE_LOCKS: u64 = 0xffff_8880_a000_0000;
 /// `VM_MAYSHARE`
@@ -57,7 +56,7 @@ const fn pmd_bits(pmd: Pmd) -> u64 {
     }
 }
 
-/// A PTE as x86-64 has it, as far as it is told.
+/// A PTE as x86-64 has it, in the bits that events have.
 const fn pte_bits(pte: Pte) -> u64 {
     match pte {
         Pte::None => 0,
@@ -71,7 +70,7 @@ const fn pte_bits(pte: Pte) -> u64 {
 
 impl Kernel<'_> {
     fn entry_now(&self, slot: Slot) -> u8 {
-        self.peek(Cell(self.layout.tables[usize::from(slot.table.0)].entries.0 + slot.index))
+        self.peek(Cell(self.protocol.tables[usize::from(slot.table.0)].entries.0 + slot.index))
     }
 
     fn pmd_now(&self, slot: Slot) -> Pmd {
@@ -79,25 +78,25 @@ impl Kernel<'_> {
     }
 
     fn of_mm(&self, kind: Kind, fields: Vec<(Column, u64)>) -> Event {
-        Event { kind, mm: Some(self.layout.mm.unwrap_or(0)), fields }
+        Event { kind, mm: Some(self.protocol.mm.unwrap_or(0)), fields }
     }
 
-    /// An event without values about the mm whose page tables these are.
-    pub fn say(&mut self, kind: Kind) {
-        if self.is_told() {
+    /// Emits an event without values about the mm of the page tables.
+    pub(crate) fn say(&mut self, kind: Kind) {
+        if self.is_logged() {
             let event = self.of_mm(kind, Vec::new());
             self.emit(|| event);
         }
     }
 
-    /// An event without values, and without an mm.
-    pub fn say_of_none(&mut self, kind: Kind) {
+    /// Emits an event without values and without an mm.
+    pub(crate) fn say_of_none(&mut self, kind: Kind) {
         self.emit(|| Event { kind, mm: None, fields: Vec::new() });
     }
 
-    /// `pte_offset_map_lock()` or one of its kin has returned this table, found by this value.
-    pub fn say_mapped(&mut self, kind: Kind, pmd: Slot, table: u8, used: u8) {
-        if !self.is_told() {
+    /// Emits that a `pte_offset_map` call has returned this table, found by this PMD value.
+    pub(crate) fn say_mapped(&mut self, kind: Kind, pmd: Slot, table: u8, used: u8) {
+        if !self.is_logged() {
             return;
         }
         let mut fields = vec![
@@ -113,9 +112,9 @@ impl Kernel<'_> {
         self.emit(|| event);
     }
 
-    /// `pmd_install()` is about to return.
-    pub fn say_installed(&mut self, pmd: Slot, installed: bool) {
-        if self.is_told() {
+    /// Emits that `pmd_install()` returns.
+    pub(crate) fn say_installed(&mut self, pmd: Slot, installed: bool) {
+        if self.is_logged() {
             let now = pmd_bits(self.pmd_now(pmd));
             let fields = vec![(Column::Pmdp, pmdp(pmd)), (Column::Pmd, now), (Column::Installed, u64::from(installed))];
             let event = self.of_mm(Kind::PmdInstall, fields);
@@ -123,16 +122,16 @@ impl Kernel<'_> {
         }
     }
 
-    /// `pmdp_collapse_flush()` is entered, with the table that it will find, and returns.
-    pub fn say_flush(&mut self, pmd: Slot, vma: Option<(Vma, Cell)>) {
-        if !self.is_told() {
+    /// Emits that `pmdp_collapse_flush()` is entered, with the table that it finds, and that it returns.
+    pub(crate) fn say_flush(&mut self, pmd: Slot, vma: Option<(Vma, Cell)>) {
+        if !self.is_logged() {
             return;
         }
         let now = self.pmd_now(pmd);
         let uffd_wp = vma.is_some_and(|(_, flags)| self.peek(flags) & UFFD_WP != 0);
         let entries: Vec<(u8, Pte)> = now.map().map_or_else(Vec::new, |number| {
             let table = Table(number);
-            let len = self.layout.tables[usize::from(number)].len;
+            let len = self.protocol.tables[usize::from(number)].len;
             (0..len).map(|index| (index, Pte::decode(self.entry_now(Slot { table, index })))).collect()
         });
         let count = |is: fn(&Pte) -> bool| entries.iter().filter(|(_, pte)| is(pte)).count() as u64;
@@ -156,9 +155,9 @@ impl Kernel<'_> {
         self.emit(|| Event { kind: Kind::PmdpCollapseFlushReturn, mm: None, fields });
     }
 
-    /// An event of a hugetlb VMA: which, and what says which lock it has.
-    pub fn say_hugetlb(&mut self, kind: Kind, vma: HugeVma, success: Option<bool>) {
-        if !self.is_told() {
+    /// Emits an event about a hugetlb VMA, with the fields that say which lock it has.
+    pub(crate) fn say_hugetlb(&mut self, kind: Kind, vma: HugeVma, success: Option<bool>) {
+        if !self.is_logged() {
             return;
         }
         let attached = self.peek(vma.private_data) != 0;
@@ -178,9 +177,9 @@ impl Kernel<'_> {
         self.emit(|| event);
     }
 
-    /// `pte_free_defer()`, or `___pte_free_tlb()`, of a table.
-    pub fn say_freed(&mut self, kind: Kind, table: Table) {
-        if self.is_told() {
+    /// Emits `pte_free_defer()` or `___pte_free_tlb()` of a table.
+    pub(crate) fn say_freed(&mut self, kind: Kind, table: Table) {
+        if self.is_logged() {
             let event = self.of_mm(kind, vec![(Column::Table, frame(table.0))]);
             self.emit(|| event);
         }

@@ -1,19 +1,19 @@
-//! Events that a kernel running a protocol would emit: the bridge to the live rules.
+//! Events that a kernel that runs an operation would emit, for the live rules.
 
 use mmtrace_common::{Column, Kind};
 
-/// Where the scenarios' memory begins.
-pub const START: u64 = 0x7f00_0000_0000;
-/// The size of a page.
-pub const PAGE: u64 = 0x1000;
+/// The address at which the memory of the scenarios begins.
+pub(crate) const START: u64 = 0x7f00_0000_0000;
+/// Bytes of a page.
+pub(crate) const PAGE: u64 = 0x1000;
 
-/// An event, without time and task: the trace adds them.
+/// An event of a scenario's execution. [`render::records`](crate::render::records) adds time and task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Which.
+    /// Its kind.
     pub kind: Kind,
-    /// Which mm it is about, as a number of the scenario; `None` where the kernel's event has none.
+    /// The number of the mm that it is about; `None` if the kernel's event has none.
     pub mm: Option<u8>,
-    /// Its fields.
+    /// The values of its fields.
     pub fields: Vec<(Column, u64)>,
 }

@@ -1,43 +1,41 @@
-//! A page fault on an entry that is not present, and what it does with the lock that it was
-//! given (arch/x86/mm/fault.c, mm/memory.c, mm/filemap.c; 6.4 to 7.2).
+//! A page fault on an entry that is not present, and what it does with the lock that its caller took
+//! (arch/x86/mm/fault.c, mm/memory.c, mm/filemap.c; 6.4 to 7.2).
 
 use mmtrace_common::{Column, Kind};
 use mmtrace_model::model::{invariant::Invariant, locks::exclusion::Mode, page_tables::entry::Pte};
 
 use super::{
+    Flow, Guard, Label, Local, Program, Protection, Slot,
     event::{Event, START},
     kernel::Kernel,
-    layout::Local,
-    layout::Slot,
     migrate::{EntryWait, Folio, Until, folio_unlock, io_schedule, is_migration, migration_entry_wait, wait_event},
     mm::{Mm, mmap_read_lock, mmap_read_unlock},
     nolock::set_pte_seen,
-    program::{Flow, Guard, Label, Program, Protection},
     vma::{Flavour, Vma, lock_vma_under_rcu},
     walk::{self, Mapped, pte_offset_map_lock, pte_unmap_unlock},
 };
 
-/// `VM_FAULT_*`, as far as they matter here; the numbers are ours.
-pub mod vm_fault {
+/// The `VM_FAULT_*` bits that steps here test. The numbers are not the kernel's.
+pub(crate) mod vm_fault {
     /// `VM_FAULT_RETRY`.
-    pub const RETRY: u8 = 1;
+    pub(crate) const RETRY: u8 = 1;
     /// `VM_FAULT_COMPLETED`.
-    pub const COMPLETED: u8 = 2;
+    pub(crate) const COMPLETED: u8 = 2;
     /// `VM_FAULT_VMA_UNLOCKED` of versions 1 and 2 of the series.
-    pub const VMA_UNLOCKED: u8 = 4;
+    pub(crate) const VMA_UNLOCKED: u8 = 4;
     /// `VM_FAULT_SIGSEGV`.
-    pub const SIGSEGV: u8 = 8;
+    pub(crate) const SIGSEGV: u8 = 8;
 
     /// The kernel's numbers.
     #[must_use]
-    pub fn number(bits: u8) -> u64 {
+    pub(crate) fn number(bits: u8) -> u64 {
         let set = |bit: u8, number: u64| if bits & bit != 0 { number } else { 0 };
         set(RETRY, 0x400) | set(COMPLETED, 0x4000) | set(VMA_UNLOCKED, 0x8000) | set(SIGSEGV, 0x40)
     }
 
-    /// Their names.
+    /// Returns the names of the bits.
     #[must_use]
-    pub fn names(bits: u8) -> String {
+    pub(crate) fn names(bits: u8) -> String {
         let all = [
             (RETRY, "VM_FAULT_RETRY"),
             (COMPLETED, "VM_FAULT_COMPLETED"),
@@ -49,22 +47,22 @@ pub mod vm_fault {
     }
 }
 
-/// What becomes of the VMA lock while a fault waits for a migration (`w.…`).
+/// What a fault does with the VMA lock while it waits for a migration (`w.…`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MigrationWait {
+pub(crate) enum MigrationWait {
     /// It is held.
     Hold,
     /// It is dropped before `migration_entry_wait()`.
     DropEarly,
     /// It is dropped once the PTL is held and the entry seen.
     DropUnderPtl,
-    /// It is dropped early, within an RCU section that lasts until the PTL is held, or until it is dropped.
+    /// It is dropped early, within an RCU section that lasts until the PTL is held, or until the PTL is dropped.
     DropUnderRcu(Until),
 }
 
-/// What the producers of a fault's result promise about the VMA lock.
+/// What the result of a fault promises about the VMA lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Promise {
+pub(crate) enum Promise {
     /// It is held at the end, whatever the result (6.4).
     Held,
     /// It is dropped iff `VM_FAULT_VMA_UNLOCKED` is set (versions 1 and 2 of the series).
@@ -75,8 +73,8 @@ pub enum Promise {
 
 /// When the architecture's code releases the VMA lock after `handle_mm_fault()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Release {
-    /// Always.
+pub(crate) enum Release {
+    /// In any case.
     Always,
     /// Unless `VM_FAULT_VMA_UNLOCKED`.
     UnlessUnlocked,
@@ -86,69 +84,69 @@ pub enum Release {
 
 /// What a retry does with the VMA lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    /// `VM_FAULT_RETRY` at once, with the lock held (`do_swap_page()` of 6.4).
+pub(crate) enum Retry {
+    /// It returns `VM_FAULT_RETRY` at once, with the lock held (`do_swap_page()` of 6.4).
     Keeps,
-    /// The lock is dropped, the folio waited for.
+    /// It drops the lock and waits for the folio.
     Drops,
 }
 
-/// What happens in user mode's name after a retry.
+/// What a fault in user mode does after a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// Nothing: the fault is tried again.
+pub(crate) enum Signal {
+    /// It is tried again.
     None,
-    /// A signal is pending: back to user mode.
+    /// It returns to user mode, because a signal is pending.
     Pending,
 }
 
 /// How a fault signals that it has dropped the lock.
 #[derive(Clone, Copy, Debug)]
-pub struct Convention {
-    /// The producers' side.
-    pub promise: Promise,
-    /// A producer of `VM_FAULT_RETRY`.
-    pub retry: Retry,
-    /// The consumer's side.
-    pub release: Release,
+pub(crate) struct Convention {
+    /// What the result promises.
+    pub(crate) promise: Promise,
+    /// What returns `VM_FAULT_RETRY` does with the lock.
+    pub(crate) retry: Retry,
+    /// When the architecture's code releases the lock.
+    pub(crate) release: Release,
 }
 
 impl Convention {
     /// As merged for 6.6.
-    pub const MERGED: Self =
+    pub(crate) const MERGED: Self =
         Self { promise: Promise::RetryOrCompleted, retry: Retry::Drops, release: Release::UnlessRetryOrCompleted };
 }
 
 /// A fault.
 #[derive(Clone, Copy, Debug)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// The mm.
-    pub mm: Mm,
+    pub(crate) mm: Mm,
     /// The VMA that the address is in.
-    pub vma: Vma,
-    /// Whose lock it has.
-    pub flavour: Flavour,
+    pub(crate) vma: Vma,
+    /// The kernel whose VMA lock it has.
+    pub(crate) flavour: Flavour,
     /// The PMD entry.
-    pub pmd: Slot,
+    pub(crate) pmd: Slot,
     /// The folio that the entry is about.
-    pub folio: Folio,
+    pub(crate) folio: Folio,
     /// How it waits for a migration.
-    pub wait: MigrationWait,
-    /// How it says what it did.
-    pub convention: Convention,
-    /// After a retry.
-    pub signal: Signal,
-    /// The *sometimes* property that it waits for the folio.
-    pub waits: u8,
-    /// The task may stay in user mode for ever, and the question is who waits for what it left locked.
-    pub stays: bool,
-    /// `sanitize_fault_flags()` refuses `FAULT_FLAG_VMA_LOCK` with `FAULT_FLAG_RETRY_NOWAIT`.
-    pub sanitized: bool,
+    pub(crate) wait: MigrationWait,
+    /// How it signals that it has dropped the lock.
+    pub(crate) convention: Convention,
+    /// What it does after a retry.
+    pub(crate) signal: Signal,
+    /// Bit of [`Kernel::reach`] for "it waits for the folio".
+    pub(crate) waits: u8,
+    /// Whether the task can stay in user mode for ever. Then the question is who waits for a lock that it left held.
+    pub(crate) stays: bool,
+    /// Whether `sanitize_fault_flags()` refuses `FAULT_FLAG_VMA_LOCK` with `FAULT_FLAG_RETRY_NOWAIT`.
+    pub(crate) sanitized: bool,
 }
 
-/// By what a fault is protected.
+/// The lock that a fault runs under.
 #[derive(Clone, Copy, Debug)]
-pub enum FaultLock {
+pub(crate) enum FaultLock {
     /// `FAULT_FLAG_VMA_LOCK`.
     Vma,
     /// The mmap_lock for read.
@@ -157,17 +155,17 @@ pub enum FaultLock {
 
 /// `FAULT_FLAG_*` of one attempt.
 #[derive(Clone, Copy, Debug)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// `FAULT_FLAG_VMA_LOCK`, or not.
-    pub lock: FaultLock,
-    /// Set: `FAULT_FLAG_TRIED`. None: never.
-    pub tried: Option<Local>,
+    pub(crate) lock: FaultLock,
+    /// The variable that is set with `FAULT_FLAG_TRIED`; `None` if that is never set.
+    pub(crate) tried: Option<Local>,
     /// `FAULT_FLAG_RETRY_NOWAIT`.
-    pub nowait: bool,
+    pub(crate) nowait: bool,
 }
 
 impl Fault {
-    /// `handle_mm_fault()` is entered: in user mode's name, or (`FAULT_FLAG_RETRY_NOWAIT`) in gup's.
+    /// Emits that `handle_mm_fault()` is entered: by a fault in user mode, or by gup (`FAULT_FLAG_RETRY_NOWAIT`).
     fn begins(self, flags: Flags, retried: bool) -> Event {
         let mut event = self.vma.event(Kind::HandleMmFault);
         let bits = [
@@ -186,7 +184,7 @@ impl Fault {
         event
     }
 
-    /// And has returned.
+    /// Emits that `handle_mm_fault()` returns.
     fn ends(self, fault: u8) -> Event {
         let mut event = self.vma.event(Kind::HandleMmFaultReturn);
         event.fields.extend([(Column::Addr, START), (Column::FaultResult, vm_fault::number(fault))]);
@@ -196,12 +194,12 @@ impl Fault {
     fn is_held(self, k: &mut Kernel<'_>, lock: FaultLock) -> bool {
         match lock {
             FaultLock::Vma => self.vma.is_granted(k),
-            // Without the protection nothing can be said.
+            // If the protection is left out, there is no lock to say anything about.
             FaultLock::Mmap(guard) => !guard.is_active() || k.holds(self.mm.mmap_lock).is_some(),
         }
     }
 
-    /// I-FLAG: the result says truly whether the lock was dropped.
+    /// Checks that the result says whether the lock was dropped (I-FLAG).
     fn check_flag(self, k: &mut Kernel<'_>, flags: Flags, fault: u8) {
         if let FaultLock::Mmap(guard) = flags.lock
             && !guard.is_active()
@@ -223,7 +221,7 @@ impl Fault {
         }
     }
 
-    /// What a wait that has dropped the lock returns when the fault need not be tried again.
+    /// Returns the result of a wait that has dropped the lock, if the fault need not be tried again.
     const fn completed(self) -> u8 {
         match self.convention.promise {
             Promise::Unlocked => vm_fault::VMA_UNLOCKED,
@@ -231,7 +229,7 @@ impl Fault {
         }
     }
 
-    /// What a retry that has dropped the lock returns.
+    /// Returns the result of a retry that has dropped the lock.
     const fn retry(self, lock: FaultLock) -> u8 {
         match (lock, self.convention.promise) {
             (FaultLock::Vma, Promise::Unlocked) => vm_fault::RETRY | vm_fault::VMA_UNLOCKED,
@@ -249,7 +247,7 @@ impl Fault {
 }
 
 /// `do_user_addr_fault()` of a fault in user mode: with the VMA lock, then with the mmap_lock.
-pub fn do_user_addr_fault(p: &mut Program, f: Fault) {
+pub(crate) fn do_user_addr_fault(p: &mut Program, f: Fault) {
     p.function("do_user_addr_fault", |p| {
         let (mmap, done) = (p.label(), p.label());
         let fault = p.local("fault", 0);
@@ -281,8 +279,8 @@ pub fn do_user_addr_fault(p: &mut Program, f: Fault) {
     });
 }
 
-/// [`do_user_addr_fault`] where the VMA lock is not to be had: the convention is about the mmap_lock then.
-pub fn do_user_addr_fault_mmap(p: &mut Program, f: Fault) {
+/// [`do_user_addr_fault`] with the mmap_lock alone, which the convention is then about.
+pub(crate) fn do_user_addr_fault_mmap(p: &mut Program, f: Fault) {
     p.function("do_user_addr_fault", |p| {
         let (fault, done) = (p.local("fault", 0), p.label());
         with_mmap_lock(p, f, fault, done, f.convention.release);
@@ -298,7 +296,7 @@ fn with_mmap_lock(p: &mut Program, f: Fault, fault: Local, done: Label, release:
     let guard = p.function("lock_mm_and_find_vma", |p| {
         let guard = mmap_read_lock(p, f.mm);
         p.branch("vma = find_vma(mm, addr)", found, move |k| f.vma.find(k, 0));
-        // No VMA: SIGSEGV.
+        // If there is no VMA, the task gets SIGSEGV.
         p.step("mmap_read_unlock(mm); return NULL", move |k| {
             if guard.is_active() {
                 f.mm.read_unlock_now(k);
@@ -332,7 +330,7 @@ fn back_to_user(p: &mut Program, f: Fault) {
 }
 
 /// `handle_mm_fault()`: its result is in `fault`.
-pub fn handle_mm_fault(p: &mut Program, f: Fault, flags: Flags, fault: Local) {
+pub(crate) fn handle_mm_fault(p: &mut Program, f: Fault, flags: Flags, fault: Local) {
     p.function("handle_mm_fault", |p| {
         let out = p.label();
         p.run("handle_mm_fault(vma, addr, flags, regs)", move |k| {
@@ -393,7 +391,7 @@ fn handle_pte_fault(p: &mut Program, f: Fault, flags: Flags, fault: Local, out: 
 
 fn wait_for_migration(p: &mut Program, f: Fault, flags: Flags, fault: Local) {
     let mut wait = EntryWait { pmd: f.pmd, folio: f.folio, end_read: None, rcu: None, reached: f.waits, mm: f.mm.id };
-    // The series was about the VMA lock only.
+    // The series did not change the mmap_lock's convention.
     if matches!(flags.lock, FaultLock::Vma) {
         match f.wait {
             MigrationWait::Hold => {}

@@ -1,5 +1,5 @@
-//! A mapping of a file, and who walks its page tables: faults, rmap (mm/memory.c, mm/rmap.c,
-//! mm/migrate.c; 6.12 and 7.2).
+//! A mapping of a file, and the walks of its page tables: faults, rmap walks (mm/memory.c, mm/rmap.c, mm/migrate.c; 6.12
+//! and 7.2).
 
 use mmtrace_model::model::{
     locks::exclusion::Mode,
@@ -10,91 +10,90 @@ use mmtrace_model::model::{
 };
 
 use super::{
+    Cell, Flow, Lock, Program, Slot, Table,
     alloc::{Fresh, pte_alloc},
     kernel::Kernel,
-    layout::{Lock, Place, Slot, Table},
+    layout::Place,
     mm::{drop, mmap_read_lock, mmap_read_unlock, take},
     nolock::set_pte_seen,
-    program::{Flow, Program},
-    state::Cell,
     unmap::zap_pte_range,
     vma::Vma,
     walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
 };
 
 /// `VM_UFFD_WP`.
-pub const UFFD_WP: u8 = 1;
+pub(crate) const UFFD_WP: u8 = 1;
 /// `VM_UFFD_MINOR`.
-pub const UFFD_MINOR: u8 = 2;
+pub(crate) const UFFD_MINOR: u8 = 2;
 /// `VM_UFFD_MISSING`.
-pub const UFFD_MISSING: u8 = 4;
-/// What `userfaultfd_armed()` tests.
-pub const UFFD_ARMED: u8 = UFFD_WP | UFFD_MINOR | UFFD_MISSING;
+pub(crate) const UFFD_MISSING: u8 = 4;
+/// The flags that `userfaultfd_armed()` tests.
+pub(crate) const UFFD_ARMED: u8 = UFFD_WP | UFFD_MINOR | UFFD_MISSING;
 /// `VM_MAYBE_GUARD` (7.2).
-pub const MAYBE_GUARD: u8 = 8;
-/// As `VM_MAYBE_GUARD`, for poison: no kernel has it.
-pub const MAYBE_POISON: u8 = 16;
+pub(crate) const MAYBE_GUARD: u8 = 8;
+/// A flag as `VM_MAYBE_GUARD`, for poison. No kernel has it.
+pub(crate) const MAYBE_POISON: u8 = 16;
 
-/// Page of the file that faults map.
-pub const PAGE: u8 = 1;
+/// The number of the file's page that faults map.
+pub(crate) const PAGE: u8 = 1;
 
-/// A file: its rmap lock, and the huge folio of the range that it is about.
+/// A file: its rmap lock, and the huge folio of one range.
 #[derive(Clone, Copy, Debug)]
-pub struct Mapping {
+pub(crate) struct Mapping {
     /// `i_mmap_rwsem`.
-    pub i_mmap: Lock,
+    pub(crate) i_mmap: Lock,
     /// The folio lock.
-    pub folio: Lock,
+    pub(crate) folio: Lock,
 }
 
 /// A VMA of a file, as large as one PTE table covers.
 #[derive(Clone, Copy, Debug)]
-pub struct FileVma {
+pub(crate) struct FileVma {
     /// The VMA.
-    pub vma: Vma,
+    pub(crate) vma: Vma,
     /// `vm_file->f_mapping`.
-    pub mapping: Mapping,
+    pub(crate) mapping: Mapping,
     /// Its PMD entry.
-    pub pmd: Slot,
-    /// The lock of that.
-    pub pml: Lock,
+    pub(crate) pmd: Slot,
+    /// The lock of the PMD entry.
+    pub(crate) pml: Lock,
     /// `VM_SHARED`.
-    pub shared: bool,
+    pub(crate) shared: bool,
     /// `vma->anon_vma` is set.
-    pub anon_vma: Cell,
-    /// `vm_flags`, as far as they matter here.
-    pub vm_flags: Cell,
+    pub(crate) anon_vma: Cell,
+    /// The bits of `vm_flags` that steps here test.
+    pub(crate) vm_flags: Cell,
 }
 
 impl FileVma {
-    /// Whether one of these flags is set.
-    pub fn flag(self, k: &mut Kernel<'_>, flags: u8) -> bool {
+    /// Returns whether one of these flags is set.
+    pub(crate) fn flag(self, k: &mut Kernel<'_>, flags: u8) -> bool {
         let now = k.get(self.vm_flags);
         k.note(|| format!("vm_flags = {}", names(now)));
         now & flags != 0
     }
 
-    /// Whether `vma->anon_vma` is set.
-    pub fn has_anon_vma(self, k: &mut Kernel<'_>) -> bool {
+    /// Returns whether `vma->anon_vma` is set.
+    pub(crate) fn has_anon_vma(self, k: &mut Kernel<'_>) -> bool {
         let set = k.get(self.anon_vma) != 0;
         k.note(|| format!("anon_vma is {}", if set { "set" } else { "NULL" }));
         set
     }
 
     /// Sets flags.
-    pub fn set_flag(self, k: &mut Kernel<'_>, flags: u8) {
+    pub(crate) fn set_flag(self, k: &mut Kernel<'_>, flags: u8) {
         let old = k.get(self.vm_flags);
         k.set(self.vm_flags, old | flags);
     }
 
     /// Clears flags.
-    pub fn clear_flag(self, k: &mut Kernel<'_>, flags: u8) {
+    pub(crate) fn clear_flag(self, k: &mut Kernel<'_>, flags: u8) {
         let old = k.get(self.vm_flags);
         k.set(self.vm_flags, old & !flags);
     }
 
-    /// By what right this thread could unlink the VMA's table now.
-    pub fn rights(self, k: &mut Kernel<'_>, table: Table) -> Unlinker {
+    /// Returns the locks by which this thread can unlink the VMA's table now.
+    pub(crate) fn rights(self, k: &mut Kernel<'_>, table: Table) -> Unlinker {
         let mmap_write = k.holds(self.vma.mm.mmap_lock) == Some(Mode::Write);
         Unlinker {
             pml: k.holds(self.pml).is_some(),
@@ -121,34 +120,34 @@ fn names(flags: u8) -> String {
 
 /// One address in a VMA, and the tables that can be allocated for it.
 #[derive(Clone, Copy, Debug)]
-pub struct At {
+pub(crate) struct At {
     /// The VMA.
-    pub area: FileVma,
+    pub(crate) area: FileVma,
     /// The entry.
-    pub index: u8,
-    /// Tables.
-    pub fresh: Fresh,
+    pub(crate) index: u8,
+    /// The tables that a fault can allocate.
+    pub(crate) fresh: Fresh,
 }
 
 impl At {
     /// The address.
     #[must_use]
-    pub const fn place(&self) -> Place {
+    pub(crate) const fn place(&self) -> Place {
         Place { pmd: self.area.pmd, index: self.index }
     }
 }
 
-/// Which fault.
+/// The kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// `do_read_fault()`: maps the page, or the whole folio where there is no table.
     Read,
     /// `do_cow_fault()`: a private copy.
     Cow,
 }
 
-/// A fault on an entry that was none when the fault looked: the page is locked until it is mapped.
-pub fn file_fault(p: &mut Program, at: At, access: Access) {
+/// A fault on an entry that was none when the fault read it. The page is locked until it is mapped.
+pub(crate) fn file_fault(p: &mut Program, at: At, access: Access) {
     let (area, mapping) = (at.area, at.area.mapping);
     let mm = area.vma.mm;
     let bad = p.label();
@@ -171,7 +170,7 @@ pub fn file_fault(p: &mut Program, at: At, access: Access) {
 }
 
 /// `finish_fault()`: the folio is locked.
-pub fn finish_fault(p: &mut Program, at: At, access: Access) {
+pub(crate) fn finish_fault(p: &mut Program, at: At, access: Access) {
     let area = at.area;
     p.function("finish_fault", |p| {
         let (out, mapped) = (p.label(), Mapped::new(p));
@@ -235,7 +234,7 @@ fn rmap_walk(
 }
 
 /// `try_to_unmap()` of one page that the folio lock keeps from being mapped again.
-pub fn try_to_unmap(p: &mut Program, at: At, page: u8) {
+pub(crate) fn try_to_unmap(p: &mut Program, at: At, page: u8) {
     rmap_walk(p, "try_to_unmap_one", at, "ptep_get_and_clear() if it maps the folio", move |k, slot| {
         if matches!(k.pte(slot), Pte::Present { page: found, .. } if found == page) {
             k.set_pte(slot, Pte::None);
@@ -245,7 +244,7 @@ pub fn try_to_unmap(p: &mut Program, at: At, page: u8) {
 
 /// Migration of one page that fails half-way or succeeds in place: to migration entries and
 /// back. The folio lock is held.
-pub fn migrate(p: &mut Program, at: At, page: u8) {
+pub(crate) fn migrate(p: &mut Program, at: At, page: u8) {
     rmap_walk(p, "try_to_migrate_one", at, "set_pte_at(migration entry) if it maps the folio", move |k, slot| {
         if let Pte::Present { page: found, write, uffd_wp } = k.pte(slot)
             && found == page
@@ -263,7 +262,7 @@ pub fn migrate(p: &mut Program, at: At, page: u8) {
 }
 
 /// Migration of the folio that faults map.
-pub fn migrate_folio(p: &mut Program, at: At) {
+pub(crate) fn migrate_folio(p: &mut Program, at: At) {
     let folio = at.area.mapping.folio;
     p.function("migrate_folio_unmap", |p| {
         let lock = p.lock("folio_lock(src)", move |k| k.lock(folio, Mode::Write));
@@ -273,7 +272,7 @@ pub fn migrate_folio(p: &mut Program, at: At) {
 }
 
 /// `unmap_mapping_pages()`: a hole is punched; pages go, markers stay. Only i_mmap is held.
-pub fn unmap_mapping_pages(p: &mut Program, area: FileVma) {
+pub(crate) fn unmap_mapping_pages(p: &mut Program, area: FileVma) {
     p.function("unmap_mapping_pages", |p| {
         let out = p.label();
         let i_mmap = take(p, "i_mmap_lock_read(mapping)", area.mapping.i_mmap, Mode::Read);
@@ -286,8 +285,8 @@ pub fn unmap_mapping_pages(p: &mut Program, area: FileVma) {
     });
 }
 
-/// Takes a huge PMD of a file away; there is nothing under it.
-pub fn drop_huge_pmd(p: &mut Program, area: FileVma, text: &'static str) {
+/// Clears a huge PMD of a file, under which there is no table.
+pub(crate) fn drop_huge_pmd(p: &mut Program, area: FileVma, text: &'static str) {
     let done = p.label();
     p.branch("if (pmd_trans_huge(*pmd))", done, move |k| !matches!(k.pmd(area.pmd), Pmd::Huge(_)));
     let pml = p.lock("ptl = pmd_lock(mm, pmd)", move |k| k.lock(area.pml, Mode::Write));

@@ -3,18 +3,17 @@
 use mmtrace_model::model::page_tables::entry::{Marker, Pte};
 
 use super::{
+    ExpectedMarker, Flow, Program, Slot,
     alloc::pte_alloc,
     file::{At, MAYBE_GUARD, drop_huge_pmd},
-    layout::{ExpectedMarker, Slot},
     mm::{mmap_read_lock, mmap_read_unlock},
-    program::{Flow, Program},
     uffd::RETURNS_SUCCESS,
     walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
 };
 
-/// When the VMA is marked as one that may have guards.
+/// When the VMA is marked as one that can have guards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
+pub(crate) enum Mark {
     /// Never: 6.15 to 6.18.
     Never,
     /// Before the marker is installed: 7.2.
@@ -24,7 +23,7 @@ pub enum Mark {
 }
 
 /// `MADV_GUARD_INSTALL` of one page.
-pub fn madvise_guard_install(p: &mut Program, at: At, mark: Mark, expected: ExpectedMarker) {
+pub(crate) fn madvise_guard_install(p: &mut Program, at: At, mark: Mark, expected: ExpectedMarker) {
     let area = at.area;
     p.function("madvise_guard_install", |p| {
         let mapped = Mapped::new(p);

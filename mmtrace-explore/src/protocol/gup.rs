@@ -1,31 +1,26 @@
-//! gup-fast: pages by the page tables alone, with interrupts off (mm/gup.c, 6.12 and 7.2).
+//! gup-fast: a walk of the page tables with interrupts off and no lock held (mm/gup.c, 6.12 and 7.2).
 
 use mmtrace_model::model::{invariant::Invariant, page_tables::entry::Pte};
 
-use super::{
-    anon_collapse::Page,
-    layout::Slot,
-    program::{Flow, Program, Protection},
-    unmap,
-};
+use super::{Flow, Program, Protection, Slot, anon_collapse::Page, unmap};
 
-/// One address.
+/// The address that gup-fast walks to.
 #[derive(Clone, Copy, Debug)]
-pub struct GupFast {
+pub(crate) struct GupFast {
     /// The PMD entry.
-    pub pmd: Slot,
+    pub(crate) pmd: Slot,
     /// The entry in the table.
-    pub index: u8,
-    /// Whether the PMD is looked at again once there is a reference (since 6.1).
-    pub recheck_pmd: bool,
+    pub(crate) index: u8,
+    /// Whether the PMD is read again once there is a reference, as since 6.1.
+    pub(crate) recheck_pmd: bool,
     /// The page.
-    pub page: Page,
+    pub(crate) page: Page,
     /// Bits of [`super::Kernel::reach`] for "a page is returned" and "it backs off from one it had a reference to".
-    pub reach: [u8; 2],
+    pub(crate) reach: [u8; 2],
 }
 
 /// `gup_fast()`.
-pub fn gup_fast(p: &mut Program, g: GupFast) {
+pub(crate) fn gup_fast(p: &mut Program, g: GupFast) {
     p.function("gup_fast", |p| {
         let (table, pte) = (p.local("pmd", 0), p.local("pte", 0));
         let (out, put) = (p.label(), p.label());
@@ -90,8 +85,8 @@ pub fn gup_fast(p: &mut Program, g: GupFast) {
     });
 }
 
-/// MADV_DONTNEED of the page: it is freed if there is no other reference, and somebody gets it (`reused`).
-pub fn zap_and_reuse(p: &mut Program, pmd: Slot, page: Page, reused: u8) {
+/// MADV_DONTNEED of the page. It is freed if there is no other reference, and allocated again (`reused`).
+pub(crate) fn zap_and_reuse(p: &mut Program, pmd: Slot, page: Page, reused: u8) {
     p.function("madvise_dontneed_single_vma", |p| {
         unmap::zap_pte_range(p, pmd, 0);
         p.function("tlb_finish_mmu", |p| {

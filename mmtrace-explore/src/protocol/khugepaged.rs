@@ -1,5 +1,4 @@
-//! Page tables that khugepaged and `MADV_COLLAPSE` remove (mm/khugepaged.c; until 6.5, 6.6 to
-//! 6.12, 7.2).
+//! The removal of page tables by khugepaged and `MADV_COLLAPSE` (mm/khugepaged.c; until 6.5, 6.6 to 6.12, 7.2).
 
 use mmtrace_common::Kind;
 use mmtrace_model::model::{
@@ -9,39 +8,38 @@ use mmtrace_model::model::{
 };
 
 use super::{
+    Flow, Guard, Label, Local, Lock, Program, Slot, Table,
     file::{FileVma, MAYBE_GUARD, MAYBE_POISON, Mapping, PAGE, UFFD_ARMED, UFFD_WP},
     kernel::Kernel,
-    layout::{Local, Lock, Slot, Table},
     mm::{mmap_read_lock, mmap_write_trylock, mmap_write_unlock},
-    program::{Flow, Guard, Label, Program},
     walk::{Mapped, pte_offset_map, pte_offset_map_lock, pte_unmap, pte_unmap_unlock},
 };
 
 /// *Sometimes*: the table is removed.
-pub const REMOVED: u8 = 0;
+pub(crate) const REMOVED: u8 = 0;
 /// *Sometimes*: the remover gives up once it holds the locks.
-pub const GAVE_UP: u8 = 3;
+pub(crate) const GAVE_UP: u8 = 3;
 
-/// What must not be so for a VMA's table to be removed.
+/// What keeps a VMA's table from being removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tests {
+pub(crate) struct Tests {
     /// `vma->anon_vma`.
-    pub anon_vma: bool,
-    /// One of these flags.
-    pub vm_flags: u8,
+    pub(crate) anon_vma: bool,
+    /// One of these VMA flags.
+    pub(crate) vm_flags: u8,
 }
 
 impl Tests {
     /// Nothing.
-    pub const NONE: Self = Self { anon_vma: false, vm_flags: 0 };
+    pub(crate) const NONE: Self = Self { anon_vma: false, vm_flags: 0 };
     /// 6.6: anon_vma and uffd-wp.
-    pub const WP: Self = Self { anon_vma: true, vm_flags: UFFD_WP };
+    pub(crate) const WP: Self = Self { anon_vma: true, vm_flags: UFFD_WP };
     /// 7.2: the guard flag as well.
-    pub const GUARD: Self = Self { anon_vma: true, vm_flags: UFFD_WP | MAYBE_GUARD };
-    /// Any userfaultfd.
-    pub const ARMED: Self = Self { anon_vma: true, vm_flags: UFFD_ARMED | MAYBE_GUARD };
-    /// A flag for poison, as the one for guards.
-    pub const POISON: Self = Self { anon_vma: true, vm_flags: UFFD_WP | MAYBE_GUARD | MAYBE_POISON };
+    pub(crate) const GUARD: Self = Self { anon_vma: true, vm_flags: UFFD_WP | MAYBE_GUARD };
+    /// Any userfaultfd mode.
+    pub(crate) const ARMED: Self = Self { anon_vma: true, vm_flags: UFFD_ARMED | MAYBE_GUARD };
+    /// A flag for poison as well, which no kernel has.
+    pub(crate) const POISON: Self = Self { anon_vma: true, vm_flags: UFFD_WP | MAYBE_GUARD | MAYBE_POISON };
 
     fn pass(self, k: &mut Kernel<'_>, area: FileVma) -> bool {
         !(area.flag(k, self.vm_flags) || self.anon_vma && area.has_anon_vma(k))
@@ -59,41 +57,41 @@ impl Tests {
     }
 }
 
-/// When `retract_page_tables()` looks into the table whether every entry is none. No kernel does.
+/// When `retract_page_tables()` tests whether every entry of the table is none. No kernel does so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scan {
+pub(crate) enum Scan {
     /// Never.
     Never,
     /// Before it takes any lock of the tables.
     Unlocked,
-    /// With PML and not yet PTL.
+    /// With the PML, before the PTL is taken.
     UnderPml,
-    /// With PTL, before PML: PTL is dropped in between, since it nests inside.
+    /// With the PTL, before the PML is taken. The PTL nests inside the PML, and is dropped in between.
     UnderPtl,
-    /// With both.
+    /// Removes the table with PML and PTL held.
     UnderBoth,
 }
 
-/// How `retract_page_tables()` is done.
+/// How `retract_page_tables()` removes a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retract {
-    /// The VMA is locked for write, by trylock, and so is i_mmap; else PML and PTL are taken.
-    pub mmap_trylock: bool,
+pub(crate) struct Retract {
+    /// Whether mmap_lock and VMA are locked for write, by trylock. If not, PML and PTL are taken.
+    pub(crate) mmap_trylock: bool,
     /// Tests before any lock of the tables.
-    pub early: Tests,
+    pub(crate) early: Tests,
     /// Tests once PML and PTL (or mmap_lock) are held.
-    pub under: Tests,
+    pub(crate) under: Tests,
     /// Whether the PMD must still point to a table once PML is held.
-    pub check_pmd: bool,
+    pub(crate) check_pmd: bool,
     /// Whether the table is looked into.
-    pub scan: Scan,
-    /// Whether PTL is taken only if it is another lock than PML, which it is where page-table locks are split.
-    pub if_split: bool,
+    pub(crate) scan: Scan,
+    /// Whether the PTL is taken only if it is not the PML, which it is where page-table locks are not split.
+    pub(crate) if_split: bool,
 }
 
 impl Retract {
-    /// Until 6.5.
-    pub const TRYLOCK: Self = Self {
+    /// As until 6.5.
+    pub(crate) const TRYLOCK: Self = Self {
         mmap_trylock: true,
         early: Tests { anon_vma: true, vm_flags: 0 },
         under: Tests::WP,
@@ -102,7 +100,7 @@ impl Retract {
         if_split: true,
     };
     /// As posted in May 2023.
-    pub const POSTED: Self = Self {
+    pub(crate) const POSTED: Self = Self {
         mmap_trylock: false,
         early: Tests::WP,
         under: Tests::NONE,
@@ -110,10 +108,10 @@ impl Retract {
         scan: Scan::Never,
         if_split: true,
     };
-    /// 6.6 to 6.12.
-    pub const V6_6: Self = Self { under: Tests::WP, ..Self::POSTED };
+    /// As 6.6 to 6.12 do.
+    pub(crate) const V6_6: Self = Self { under: Tests::WP, ..Self::POSTED };
     /// 7.2.
-    pub const V7_2: Self = Self { early: Tests::GUARD, under: Tests::GUARD, check_pmd: true, ..Self::POSTED };
+    pub(crate) const V7_2: Self = Self { early: Tests::GUARD, under: Tests::GUARD, check_pmd: true, ..Self::POSTED };
 }
 
 fn put(k: &mut Kernel<'_>, lock: Lock) {
@@ -130,13 +128,13 @@ fn put_ptl(k: &mut Kernel<'_>, area: FileVma, table: Local) {
     }
 }
 
-/// `spin_unlock()` of what is held of the two.
+/// `spin_unlock()` of those of the two that are held.
 fn unlock_both(p: &mut Program, area: FileVma, table: Local, ptl: Guard, pml: Guard) {
     p.release(ptl, "spin_unlock(ptl)", move |k| put_ptl(k, area, table));
     p.release(pml, "spin_unlock(pml)", move |k| put(k, area.pml));
 }
 
-/// `ptl = pte_lockptr(mm, pmd); spin_lock_nested(ptl)`: the PMD is taken to point to a table.
+/// `ptl = pte_lockptr(mm, pmd); spin_lock_nested(ptl)`, which assumes that the PMD points to a table.
 fn lock_nested(p: &mut Program, rules: Retract, area: FileVma, table: Local) -> Guard {
     p.run("ptl = pte_lockptr(mm, pmd)", move |k| match k.pmd(area.pmd).map() {
         Some(number) => k.set_local(table, number),
@@ -171,14 +169,14 @@ fn flush(k: &mut Kernel<'_>, area: FileVma, removed: Local) {
 
 /// `retract_page_tables(mapping, pgoff)`: removes the table of each of these VMAs, which
 /// stand in this order in the rmap tree. The new folio is locked.
-pub fn retract_page_tables(p: &mut Program, rules: Retract, mapping: Mapping, areas: &[FileVma]) {
+pub(crate) fn retract_page_tables(p: &mut Program, rules: Retract, mapping: Mapping, areas: &[FileVma]) {
     p.function("retract_page_tables", |p| {
         let (mode, lock, unlock) = if rules.mmap_trylock {
             (Mode::Write, "i_mmap_lock_write(mapping)", "i_mmap_unlock_write(mapping)")
         } else {
             (Mode::Read, "i_mmap_lock_read(mapping)", "i_mmap_unlock_read(mapping)")
         };
-        // Until 6.5 it is another protocol, with the mmap_lock: its calls are not told of.
+        // Until 6.5 the protocol is another one, with the mmap_lock, and emits no events here.
         let told = !rules.mmap_trylock;
         let i_mmap = p.lock(lock, move |k| {
             let free = k.lock(mapping.i_mmap, mode);
@@ -249,7 +247,7 @@ fn early(p: &mut Program, rules: Retract, area: FileVma, next: Label) {
     }
 }
 
-/// With PML and PTL.
+/// Removes the table with PML and PTL held.
 fn retract_one(p: &mut Program, rules: Retract, area: FileVma, table: Local, removed: Local, next: Label) {
     let (skip, drop_pml) = (p.label(), p.label());
     let pml = p.lock("pml = pmd_lock(mm, pmd)", move |k| k.lock(area.pml, Mode::Write));
@@ -286,7 +284,7 @@ fn retract_one(p: &mut Program, rules: Retract, area: FileVma, table: Local, rem
     p.release(pml, "spin_unlock(pml)", move |k| put(k, area.pml));
 }
 
-/// With the mmap_lock and the VMA locked for write, both by trylock, and no lock of the tables.
+/// Removes the table with the mmap_lock and the VMA locked for write, both by trylock, and no page-table lock held.
 fn retract_exclusively(p: &mut Program, rules: Retract, area: FileVma, removed: Local, next: Label) {
     let unlock_next = p.label();
     let mmap = mmap_write_trylock(p, area.vma.mm, next);
@@ -311,7 +309,7 @@ fn retract_exclusively(p: &mut Program, rules: Retract, area: FileVma, removed: 
 }
 
 /// The end of `collapse_file()`: the new folio is in the page cache, and locked since before.
-pub fn collapse_file(p: &mut Program, rules: Retract, mapping: Mapping, areas: &[FileVma]) {
+pub(crate) fn collapse_file(p: &mut Program, rules: Retract, mapping: Mapping, areas: &[FileVma]) {
     p.function("collapse_file", |p| {
         retract_page_tables(p, rules, mapping, areas);
         p.run("folio_unlock(new_folio)", move |k| k.unlock(mapping.folio));
@@ -320,8 +318,8 @@ pub fn collapse_file(p: &mut Program, rules: Retract, mapping: Mapping, areas: &
 
 /// When `collapse_pte_mapped_thp()` takes PML before the second scan, and so keeps the PTL until the table is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PmlFirst {
-    /// For private VMAs with a userfaultfd: merged.
+pub(crate) enum PmlFirst {
+    /// For private VMAs with a userfaultfd, as merged.
     UffdPrivate,
     /// For every VMA with a userfaultfd.
     Uffd,
@@ -329,9 +327,9 @@ pub enum PmlFirst {
     Always,
 }
 
-/// What `collapse_pte_mapped_thp()` looks at once it has taken both locks for the removal.
+/// What `collapse_pte_mapped_thp()` tests once it has taken both locks for the removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Last {
+pub(crate) enum Last {
     /// Nothing but the PMD.
     Nothing,
     /// Flags of the VMA.
@@ -340,30 +338,30 @@ pub enum Last {
     Scan,
 }
 
-/// How `collapse_pte_mapped_thp()` is done.
+/// How `collapse_pte_mapped_thp()` removes a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CollapsePte {
-    /// Whether it looks at the PMD again each time it has taken the locks, and stays in the RCU section: 7.2.
-    pub pmd_same: bool,
-    /// When PML comes first.
-    pub pml_first: PmlFirst,
-    /// What is looked at last.
-    pub last: Last,
-    /// Whether PML is tried with the PTL held instead of dropping the PTL for it.
-    pub trylock: bool,
+pub(crate) struct CollapsePte {
+    /// Whether it reads the PMD again each time it has taken the locks, and stays in the RCU section, as 7.2 does.
+    pub(crate) pmd_same: bool,
+    /// When the PML is taken before the PTL.
+    pub(crate) pml_first: PmlFirst,
+    /// What is tested with both locks held.
+    pub(crate) last: Last,
+    /// Whether the PML is tried with the PTL held, instead of dropping the PTL first.
+    pub(crate) trylock: bool,
 }
 
 impl CollapsePte {
     /// 6.12.
-    pub const V6_12: Self =
+    pub(crate) const V6_12: Self =
         Self { pmd_same: false, pml_first: PmlFirst::UffdPrivate, last: Last::Nothing, trylock: false };
     /// 7.2.
-    pub const V7_2: Self = Self { pmd_same: true, ..Self::V6_12 };
+    pub(crate) const V7_2: Self = Self { pmd_same: true, ..Self::V6_12 };
 }
 
 /// `collapse_pte_mapped_thp(mm, addr, install_pmd: false)`: the page cache has a huge folio, the
 /// table maps its pages.
-pub fn collapse_pte_mapped_thp(p: &mut Program, rules: CollapsePte, area: FileVma) {
+pub(crate) fn collapse_pte_mapped_thp(p: &mut Program, rules: CollapsePte, area: FileVma) {
     let mm = area.vma.mm;
     let mmap = p.function("madvise_collapse", |p| mmap_read_lock(p, mm));
     let name = if rules.pmd_same { "try_collapse_pte_mapped_thp" } else { "collapse_pte_mapped_thp" };
@@ -396,7 +394,7 @@ pub fn collapse_pte_mapped_thp(p: &mut Program, rules: CollapsePte, area: FileVm
     });
 }
 
-/// Whether every entry is none or maps the folio.
+/// Returns whether every entry is none or maps the folio.
 fn of_folio(k: &mut Kernel<'_>, table: Table) -> bool {
     (0..k.entries(table)).all(|index| {
         matches!(k.pte(Slot { table, index }), Pte::None | Pte::Present { page: PAGE, uffd_wp: false, .. })
@@ -423,7 +421,7 @@ struct Work {
     rules: CollapsePte,
     area: FileVma,
     mapped: Mapped,
-    /// PML came first.
+    /// The PML was taken first.
     pml: Local,
     drop_folio: Label,
 }
@@ -436,7 +434,7 @@ fn second_scan(p: &mut Program, w: Work) {
         PmlFirst::Uffd => "if (userfaultfd_armed(vma)) pml = pmd_lock(mm, pmd)",
         PmlFirst::Always => "pml = pmd_lock(mm, pmd)",
     };
-    // What is released at the end is what is held.
+    // Only the locks that are held are released at the end.
     let _pml = p.lock(first, move |k| {
         let wanted = match rules.pml_first {
             PmlFirst::UffdPrivate => !area.shared && area.flag(k, UFFD_ARMED),

@@ -1,44 +1,39 @@
-//! What the cells of a state mean: locks, page tables, markers that user space expects, variables of threads.
+//! The objects of the kernel's mm, as cells: locks, page tables, the markers that user space expects.
 //!
-//! Nothing here runs: [`Kernel`](super::Kernel) is what a step may do to the cells, and a [`World`](super::World) adds the
-//! programs that do it.
+//! Nothing here runs: [`Kernel`] is what a step can do to the objects, and a [`World`] adds the threads.
 
 use mmtrace_model::model::{
+    invariant::{INVARIANTS, Invariant},
     locks::exclusion::{Mode, Rank},
     page_tables::{entry::Marker, lifecycle::TableState},
 };
 
-use super::state::{CELLS, Cell, SHARED, State};
-
-/// Threads that a scenario may have: their bits share a lock's byte with the mode.
-pub const THREADS_MAX: usize = 6;
-
-/// A thread's number.
-pub type Tid = u8;
+use super::{Kernel, event::Event};
+use crate::system::{Cell, Cells, Look, Property, Protocol, State, System, Tid};
 
 /// A lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lock(pub(crate) u8);
+pub(crate) struct Lock(pub(crate) u8);
 
 /// A page table, upper level or PTE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Table(pub(crate) u8);
+pub(crate) struct Table(pub(crate) u8);
 
 impl Table {
     /// Its number, as it stands in an entry that points to it.
     #[must_use]
-    pub const fn number(self) -> u8 {
+    pub(crate) const fn number(self) -> u8 {
         self.0
     }
 }
 
 /// A place in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// Which table.
-    pub table: Table,
+    pub(crate) table: Table,
     /// Which entry.
-    pub index: u8,
+    pub(crate) index: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -62,21 +57,17 @@ pub(crate) struct TableInfo {
     pub(crate) fill: Vec<Lock>,
 }
 
-/// A thread's own variable: one byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Local(pub(crate) u8);
-
 /// A marker that user space may expect, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExpectedMarker(pub(crate) u8);
+pub(crate) struct ExpectedMarker(pub(crate) u8);
 
 /// An address: its PMD entry, and which entry of the table under it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// The PMD entry.
-    pub pmd: Slot,
+    pub(crate) pmd: Slot,
     /// The entry.
-    pub index: u8,
+    pub(crate) index: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -87,258 +78,76 @@ pub(crate) struct ExpectedMarkerInfo {
     pub(crate) places: Vec<Place>,
 }
 
-/// A thread's cells, and what it has to do.
-#[derive(Clone, Debug)]
-pub(crate) struct ThreadInfo {
-    pub(crate) name: &'static str,
-    pub(crate) pc: u8,
-    pub(crate) nest: u8,
-    pub(crate) locals: u8,
-    /// How many variables it has.
-    pub(crate) local_count: u8,
-    /// It need not finish, and may hold locks for ever: the grace-period engine, a migrator that is stuck.
-    pub(crate) daemon: bool,
-    /// When it cannot finish, that is about writers (G-WRITER).
-    pub(crate) writer: bool,
-}
-
-/// What the cells of a scenario mean, and their first values.
+/// The objects of the kernel's mm, and what must be true of them: the [`Protocol`] of every
+/// [`Scenario`](crate::Scenario).
 pub struct Layout {
-    pub(crate) names: Vec<String>,
     pub(crate) locks: Vec<LockInfo>,
     pub(crate) tables: Vec<TableInfo>,
-    pub(crate) threads: Vec<ThreadInfo>,
     /// The number of the mm that the page tables are of: the first.
     pub(crate) mm: Option<u8>,
     pub(crate) expected_markers: Vec<ExpectedMarkerInfo>,
     pub(crate) rcu: Cell,
     pub(crate) irq: Cell,
-    /// RCU readers, bit by thread, for whom an object stays: of each table, and of each other one.
+    /// The RCU readers for whom an object stays, bit by thread: of each table, and of each other object.
     pub(crate) graces: Vec<Cell>,
-    pub(crate) initial: State,
-    pub(crate) len: usize,
-    shared: usize,
-    /// Where page-table locks are not split: `mm->page_table_lock`.
+    /// Threads that are to get a lock for write, bit by thread.
+    writers: u8,
+    /// `mm->page_table_lock`, where page-table locks are not split.
     unsplit: Option<Lock>,
+    at_end: Option<FinalCheck>,
 }
 
-impl Default for Layout {
-    fn default() -> Self {
-        Self::new()
+/// A check of the last state.
+type FinalCheck = Box<dyn Fn(&Layout, &mut Look<'_>) + Send + Sync>;
+
+/// The objects of a scenario, and the threads that run its operations.
+pub type World = System<Layout>;
+
+/// The invariants of the model, as the properties of this protocol.
+static PROPERTIES: [Property; INVARIANTS.len()] = {
+    let mut properties = [Property { id: "", statement: "", source: "" }; INVARIANTS.len()];
+    let mut at = 0;
+    while at < INVARIANTS.len() {
+        let row = INVARIANTS[at];
+        properties[at] = Property { id: row.id, statement: row.statement, source: row.source };
+        at += 1;
+    }
+    properties
+};
+
+impl From<Invariant> for &'static Property {
+    fn from(invariant: Invariant) -> Self {
+        &PROPERTIES[invariant as usize]
     }
 }
 
-impl Layout {
-    /// Nothing but CPUs.
-    #[must_use]
-    pub fn new() -> Self {
-        let mut layout = Self {
-            names: Vec::new(),
-            locks: Vec::new(),
-            tables: Vec::new(),
-            threads: Vec::new(),
-            expected_markers: Vec::new(),
-            mm: None,
-            rcu: Cell(0),
-            irq: Cell(0),
-            graces: Vec::new(),
-            initial: State::default(),
-            len: SHARED,
-            shared: 0,
-            unsplit: None,
-        };
-        layout.rcu = layout.cell("rcu readers", 0);
-        layout.irq = layout.cell("irqs off", 0);
-        layout
-    }
+impl Protocol for Layout {
+    type Event = Event;
 
-    /// A cell of its own, with its first value.
-    ///
-    /// # Panics
-    ///
-    /// When there are more than [`SHARED`]: a scenario is too large for its footprints.
-    pub fn cell(&mut self, name: impl Into<String>, value: u8) -> Cell {
-        assert!(self.shared < SHARED, "a scenario has more than {SHARED} shared cells");
-        let cell = Cell(self.shared as u8);
-        self.shared += 1;
-        self.names.push(name.into());
-        self.initial.0[usize::from(cell.0)] = value;
-        cell
-    }
+    /// How deep a thread is in RCU sections.
+    const COUNTERS: u8 = 1;
 
-    /// A cell for the RCU readers that an object's memory stays for: [`rcu::begin_grace`](super::rcu::begin_grace) fills it.
-    pub fn grace(&mut self, name: impl Into<String>) -> Cell {
-        let cell = self.cell(name, 0);
-        self.graces.push(cell);
-        cell
-    }
-
-    /// Gives a cell another first value.
-    pub fn set(&mut self, cell: Cell, value: u8) {
-        self.initial.0[usize::from(cell.0)] = value;
-    }
-
-    /// A lock. With a rank, blocking acquisitions are held to the lock order.
-    pub fn lock(&mut self, name: impl Into<String>, rank: Option<Rank>) -> Lock {
-        let name = name.into();
-        let cell = self.cell(name.clone(), 0);
-        let downgraded = (rank == Some(Rank::MmapLock)).then(|| self.cell(format!("{name} downgraded"), 0));
-        self.locks.push(LockInfo { name, rank, cell, downgraded });
-        Lock(self.locks.len() as u8 - 1)
-    }
-
-    /// A lock that a thread holds from the beginning.
-    pub fn held(&mut self, lock: Lock, by: Tid, mode: Mode) {
-        let cell = self.locks[usize::from(lock.0)].cell;
-        let word = self.initial.0[usize::from(cell.0)];
-        self.set(cell, word | 1 << by | if mode == Mode::Write { WRITE } else { 0 });
-    }
-
-    /// From now on tables have no locks of their own but share this one: a kernel without split page-table locks.
-    pub fn without_split_locks(&mut self, page_table_lock: Lock) {
-        self.unsplit = Some(page_table_lock);
-    }
-
-    /// A table with a lock of its own, where they are split.
-    pub fn table(&mut self, name: &str, entries: u8, state: TableState) -> Table {
-        let ptl = match self.unsplit {
-            Some(page_table_lock) => page_table_lock,
-            None => self.lock(format!("PTL({name})"), Some(Rank::Ptl)),
-        };
-        self.table_with(name, entries, state, ptl)
-    }
-
-    /// A table under an existing lock: PMD tables under their PML, PTE tables without split locks.
-    pub fn table_with(&mut self, name: &str, entries: u8, state: TableState, ptl: Lock) -> Table {
-        let state = self.cell(format!("{name}.state"), state as u8);
-        let grace = self.grace(format!("{name}.grace"));
-        let first = self.cell(format!("{name}[0]"), 0);
-        for i in 1..entries {
-            self.cell(format!("{name}[{i}]"), 0);
+    /// Nothing can be held (I-BAL).
+    fn at_thread_end(&self, k: &mut Kernel<'_>) {
+        let held = self.held_by(k.state, k.me());
+        if !held.is_empty() {
+            let why = format!("{} is done and still holds {}", k.cells.thread(k.me()).name, held.join(", "));
+            k.violate(Invariant::Bal, why);
         }
-        self.tables.push(TableInfo { state, grace, ptl, entries: first, len: entries, fill: Vec::new() });
-        Table(self.tables.len() as u8 - 1)
     }
 
-    /// There is an mm with this number.
-    pub(crate) fn has_mm(&mut self, id: u8) {
-        self.mm.get_or_insert(id);
+    fn finally(&self, look: &mut Look<'_>) {
+        if let Some(check) = &self.at_end {
+            check(self, look);
+        }
     }
 
-    /// Empty entries of this table may be filled only by who holds one of these locks (I-FILL).
-    pub fn fill_locks(&mut self, table: Table, locks: &[Lock]) {
-        self.tables[usize::from(table.0)].fill = locks.to_vec();
-    }
-
-    /// The first value of an entry.
-    pub fn entry(&mut self, slot: Slot, byte: u8) {
-        let first = self.tables[usize::from(slot.table.0)].entries.0;
-        self.set(Cell(first + slot.index), byte);
-    }
-
-    /// The lock of a table's entries.
-    #[must_use]
-    pub fn ptl(&self, table: Table) -> Lock {
-        self.tables[usize::from(table.0)].ptl
-    }
-
-    /// The cell of a table's state.
-    #[must_use]
-    pub fn state_of(&self, table: Table) -> Cell {
-        self.tables[usize::from(table.0)].state
-    }
-
-    /// A marker that user space may come to expect at one of these addresses (several: mremap moves it).
-    pub fn expected_marker(&mut self, marker: Marker, places: &[Place]) -> ExpectedMarker {
-        let cell = self.cell(format!("expected: {}", marker.name()), 0);
-        self.expected_markers.push(ExpectedMarkerInfo { marker, cell, places: places.to_vec() });
-        ExpectedMarker(self.expected_markers.len() as u8 - 1)
-    }
-
-    /// User space expects it from the beginning, at the place with this number.
-    pub fn expected_from_start(&mut self, expected: ExpectedMarker, place: u8) {
-        let cell = self.expected_markers[usize::from(expected.0)].cell;
-        self.set(cell, place + 1);
-    }
-
-    /// Adds a thread's cells. Returns its number.
-    ///
-    /// # Panics
-    ///
-    /// When there are more threads or variables than a state has room for.
-    pub(crate) fn add_thread(&mut self, name: &'static str, locals: &[u8], daemon: bool) -> Tid {
-        assert!(self.threads.len() < THREADS_MAX, "a scenario has more than {THREADS_MAX} threads");
-        let pc = self.len;
-        self.len += 2 + locals.len();
-        assert!(self.len <= CELLS, "a scenario's threads have too many locals");
-        self.initial.0[pc + 2..self.len].copy_from_slice(locals);
-        let pc = pc as u8;
-        let local_count = locals.len() as u8;
-        self.threads.push(ThreadInfo { name, pc, nest: pc + 1, locals: pc + 2, local_count, daemon, writer: false });
-        self.threads.len() as Tid - 1
-    }
-
-    /// This thread wants a lock for write, and the question is for whom it may have to wait: if
-    /// it waits for ever, G-WRITER is broken, not G-DEAD.
-    pub fn writer(&mut self, tid: Tid) {
-        self.threads[usize::from(tid)].writer = true;
-    }
-
-    /// Whether it is.
-    #[must_use]
-    pub fn is_writer(&self, tid: Tid) -> bool {
-        self.threads[usize::from(tid)].writer
-    }
-
-    /// The number that the next thread will have.
-    #[must_use]
-    pub fn next_tid(&self) -> Tid {
-        self.threads.len() as Tid
-    }
-
-    /// How many tables there are.
-    #[must_use]
-    pub fn table_count(&self) -> u8 {
-        self.tables.len() as u8
-    }
-
-    /// How many threads there are.
-    #[must_use]
-    pub fn threads(&self) -> usize {
-        self.threads.len()
-    }
-
-    /// A thread's name.
-    #[must_use]
-    pub fn thread_name(&self, tid: Tid) -> &'static str {
-        self.threads[usize::from(tid)].name
-    }
-
-    /// Whether a thread has to come to its end.
-    #[must_use]
-    pub fn must_finish(&self, tid: Tid) -> bool {
-        !self.threads[usize::from(tid)].daemon
-    }
-
-    /// The first state.
-    #[must_use]
-    pub const fn initial(&self) -> &State {
-        &self.initial
-    }
-
-    /// The cells that mean something, by their place in a state, in order.
-    pub(crate) fn cells(&self) -> impl Iterator<Item = usize> {
-        (0..self.shared).chain(SHARED..self.len)
-    }
-
-    /// What a thread holds, by name, with the mode.
-    #[must_use]
-    pub fn held_by(&self, state: &State, tid: Tid) -> Vec<String> {
+    fn held_by(&self, state: &State, tid: Tid) -> Vec<String> {
         let mut held = Vec::new();
         for lock in &self.locks {
-            let word = state.0[usize::from(lock.cell.0)];
+            let word = state.get(lock.cell);
             if word & 1 << tid != 0 {
-                let down = lock.downgraded.is_some_and(|d| state.0[usize::from(d.0)] & 1 << tid != 0);
+                let down = lock.downgraded.is_some_and(|d| state.get(d) & 1 << tid != 0);
                 let mode = match (lock.rank, word & WRITE != 0, down) {
                     (Some(Rank::Ptl | Rank::PtlNested | Rank::PageTableLock | Rank::FolioLock), ..) => "",
                     (_, true, _) => " W",
@@ -349,16 +158,165 @@ impl Layout {
             }
         }
         for (cell, name) in [(self.rcu, "rcu"), (self.irq, "irqs off")] {
-            if state.0[usize::from(cell.0)] & 1 << tid != 0 {
+            if state.get(cell) & 1 << tid != 0 {
                 held.push(name.to_owned());
             }
         }
         held
     }
 
-    /// Where a thread's local stands.
-    pub(crate) fn local(&self, tid: Tid, local: Local) -> usize {
-        usize::from(self.threads[usize::from(tid)].locals) + usize::from(local.0)
+    /// G-WRITER if nobody but writers waits, or else G-DEAD.
+    fn deadlock(&self, waiting: &[Tid]) -> &'static Property {
+        let writers = waiting.iter().all(|tid| self.writers & 1 << tid != 0);
+        if writers { Invariant::Writer.into() } else { Invariant::Dead.into() }
+    }
+
+    fn livelock(&self) -> &'static Property {
+        Invariant::Retry.into()
+    }
+}
+
+impl Layout {
+    /// Returns the lock of a table's entries.
+    pub(crate) fn ptl(&self, table: Table) -> Lock {
+        self.tables[usize::from(table.0)].ptl
+    }
+
+    /// Returns the cell of a table's state.
+    pub(crate) fn state_of(&self, table: Table) -> Cell {
+        self.tables[usize::from(table.0)].state
+    }
+}
+
+impl Default for World {
+    /// No objects but CPUs.
+    fn default() -> Self {
+        let mut cells = Cells::new();
+        let layout = Layout {
+            locks: Vec::new(),
+            tables: Vec::new(),
+            mm: None,
+            expected_markers: Vec::new(),
+            rcu: cells.cell("rcu readers", 0),
+            irq: cells.cell("irqs off", 0),
+            graces: Vec::new(),
+            writers: 0,
+            unsplit: None,
+            at_end: None,
+        };
+        Self::new(cells, layout)
+    }
+}
+
+/// What a scenario's world is built of.
+impl World {
+    /// Adds a cell with its first value.
+    pub(crate) fn cell(&mut self, name: impl Into<String>, value: u8) -> Cell {
+        self.cells.cell(name, value)
+    }
+
+    /// Gives a cell another first value.
+    pub(crate) fn set(&mut self, cell: Cell, value: u8) {
+        self.cells.set(cell, value);
+    }
+
+    /// Adds a cell for the RCU readers for whom an object's memory stays:
+    /// [`rcu::begin_grace`](super::rcu::begin_grace) fills it.
+    pub(crate) fn grace(&mut self, name: impl Into<String>) -> Cell {
+        let cell = self.cell(name, 0);
+        self.protocol.graces.push(cell);
+        cell
+    }
+
+    /// Adds a lock. With a rank, blocking acquisitions are held to the lock order.
+    pub(crate) fn lock(&mut self, name: impl Into<String>, rank: Option<Rank>) -> Lock {
+        let name = name.into();
+        let cell = self.cell(name.clone(), 0);
+        let downgraded = (rank == Some(Rank::MmapLock)).then(|| self.cell(format!("{name} downgraded"), 0));
+        self.protocol.locks.push(LockInfo { name, rank, cell, downgraded });
+        Lock(self.protocol.locks.len() as u8 - 1)
+    }
+
+    /// Makes a thread hold a lock from the beginning.
+    pub(crate) fn held(&mut self, lock: Lock, by: Tid, mode: Mode) {
+        let cell = self.protocol.locks[usize::from(lock.0)].cell;
+        let word = self.cells.first(cell);
+        self.set(cell, word | 1 << by | if mode == Mode::Write { WRITE } else { 0 });
+    }
+
+    /// Makes the tables that are added from now on share this lock: a kernel without split page-table locks.
+    pub(crate) fn without_split_locks(&mut self, page_table_lock: Lock) {
+        self.protocol.unsplit = Some(page_table_lock);
+    }
+
+    /// Adds a table, with a lock of its own where page-table locks are split.
+    pub(crate) fn table(&mut self, name: &str, entries: u8, state: TableState) -> Table {
+        let ptl = match self.protocol.unsplit {
+            Some(page_table_lock) => page_table_lock,
+            None => self.lock(format!("PTL({name})"), Some(Rank::Ptl)),
+        };
+        self.table_with(name, entries, state, ptl)
+    }
+
+    /// Adds a table under an existing lock: a PMD table under its PML, a PTE table without split locks.
+    pub(crate) fn table_with(&mut self, name: &str, entries: u8, state: TableState, ptl: Lock) -> Table {
+        let state = self.cell(format!("{name}.state"), state as u8);
+        let grace = self.grace(format!("{name}.grace"));
+        let first = self.cell(format!("{name}[0]"), 0);
+        for i in 1..entries {
+            self.cell(format!("{name}[{i}]"), 0);
+        }
+        self.protocol.tables.push(TableInfo { state, grace, ptl, entries: first, len: entries, fill: Vec::new() });
+        Table(self.protocol.tables.len() as u8 - 1)
+    }
+
+    /// Notes that there is an mm with this number.
+    pub(crate) fn has_mm(&mut self, id: u8) {
+        self.protocol.mm.get_or_insert(id);
+    }
+
+    /// Lets empty entries of a table be filled by who holds one of these locks alone (I-FILL).
+    pub(crate) fn fill_locks(&mut self, table: Table, locks: &[Lock]) {
+        self.protocol.tables[usize::from(table.0)].fill = locks.to_vec();
+    }
+
+    /// Gives an entry its first value.
+    pub(crate) fn entry(&mut self, slot: Slot, byte: u8) {
+        let first = self.protocol.tables[usize::from(slot.table.0)].entries.0;
+        self.set(Cell(first + slot.index), byte);
+    }
+
+    /// Adds a marker that user space can come to expect at one of these places: several, because mremap moves it.
+    pub(crate) fn expected_marker(&mut self, marker: Marker, places: &[Place]) -> ExpectedMarker {
+        let cell = self.cell(format!("expected: {}", marker.name()), 0);
+        self.protocol.expected_markers.push(ExpectedMarkerInfo { marker, cell, places: places.to_vec() });
+        ExpectedMarker(self.protocol.expected_markers.len() as u8 - 1)
+    }
+
+    /// Makes user space expect a marker from the beginning, at the place with this number.
+    pub(crate) fn expected_from_start(&mut self, expected: ExpectedMarker, place: u8) {
+        let cell = self.protocol.expected_markers[usize::from(expected.0)].cell;
+        self.set(cell, place + 1);
+    }
+
+    /// Makes this thread a writer: if it waits for ever, G-WRITER is broken, not G-DEAD.
+    pub(crate) fn writer(&mut self, tid: Tid) {
+        self.protocol.writers |= 1 << tid;
+    }
+
+    /// Returns the number that the next thread will have.
+    pub(crate) fn next_tid(&self) -> Tid {
+        self.threads() as Tid
+    }
+
+    /// Returns how many tables there are.
+    pub(crate) fn table_count(&self) -> u8 {
+        self.protocol.tables.len() as u8
+    }
+
+    /// Says what must be true when every thread is done.
+    pub(crate) fn at_end(&mut self, check: impl Fn(&Layout, &mut Look<'_>) + Send + Sync + 'static) {
+        self.protocol.at_end = Some(Box::new(check));
     }
 }
 

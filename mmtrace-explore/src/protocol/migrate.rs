@@ -8,64 +8,61 @@ use mmtrace_model::model::{
 };
 
 use super::{
+    Cell, Flow, Guard, Label, Local, Lock, Program, Slot, Tid, World,
     event::Event,
     kernel::Kernel,
-    layout::{Local, Lock, Slot, Tid},
     mm::{drop, take},
-    program::{Flow, Guard, Label, Program},
-    state::Cell,
     vma::Vma,
     walk::{self, Mapped, pte_offset_map_lock, pte_unmap_unlock},
-    world::World,
 };
 
-/// A folio: its lock, and who sleeps until that is released.
+/// A folio: its lock, and the threads that sleep until it is released.
 #[derive(Clone, Copy, Debug)]
-pub struct Folio {
+pub(crate) struct Folio {
     /// `PG_locked`.
-    pub lock: Lock,
-    /// Who is on its wait queue, bit by thread.
-    pub waiters: Cell,
+    pub(crate) lock: Lock,
+    /// The threads on its wait queue, bit by thread.
+    pub(crate) waiters: Cell,
 }
 
 impl Folio {
-    /// A new one, unlocked.
-    pub fn new(w: &mut World) -> Self {
+    /// Adds a folio, unlocked.
+    pub(crate) fn new(w: &mut World) -> Self {
         Self { lock: w.lock("folio", Some(Rank::FolioLock)), waiters: w.cell("folio.waiters", 0) }
     }
 
-    /// It is locked by this thread from the beginning.
-    pub fn locked_by(self, w: &mut World, tid: Tid) {
+    /// Makes this thread hold the folio lock from the beginning.
+    pub(crate) fn locked_by(self, w: &mut World, tid: Tid) {
         w.held(self.lock, tid, Mode::Write);
     }
 
-    /// Goes on its wait queue, if it is locked. Without a reference to it.
-    pub fn enqueue(self, k: &mut Kernel<'_>) {
+    /// Puts this thread on the wait queue if the folio is locked. No reference to the folio is taken.
+    pub(crate) fn enqueue(self, k: &mut Kernel<'_>) {
         if k.readers(self.lock) != 0 {
             let waiters = k.get(self.waiters);
             k.set(self.waiters, waiters | 1 << k.me());
         }
     }
 
-    /// Whether this thread is not, or no longer, on it.
-    pub fn is_woken(self, k: &mut Kernel<'_>) -> bool {
+    /// Returns whether this thread is not on the wait queue.
+    pub(crate) fn is_woken(self, k: &mut Kernel<'_>) -> bool {
         k.get(self.waiters) & 1 << k.me() == 0
     }
 
-    /// Whether somebody sleeps.
-    pub fn has_waiters(self, k: &mut Kernel<'_>) -> bool {
+    /// Returns whether a thread is on the wait queue.
+    pub(crate) fn has_waiters(self, k: &mut Kernel<'_>) -> bool {
         k.get(self.waiters) != 0
     }
 
-    /// `folio_unlock()`, as part of a step: wakes everybody.
-    pub fn unlock_now(self, k: &mut Kernel<'_>) {
+    /// `folio_unlock()`, as part of a step: wakes every thread on the wait queue.
+    pub(crate) fn unlock_now(self, k: &mut Kernel<'_>) {
         k.set(self.waiters, 0);
         k.unlock(self.lock);
     }
 }
 
-/// Sleeps until somebody takes this thread off the folio's wait queue.
-pub fn io_schedule(p: &mut Program, folio: Folio) {
+/// Sleeps until another thread takes this one off the folio's wait queue.
+pub(crate) fn io_schedule(p: &mut Program, folio: Folio) {
     p.step(
         "io_schedule(): until the folio is unlocked",
         move |k| {
@@ -75,27 +72,27 @@ pub fn io_schedule(p: &mut Program, folio: Folio) {
 }
 
 /// `folio_unlock(folio)`.
-pub fn folio_unlock(p: &mut Program, folio: Folio, guard: Guard) {
+pub(crate) fn folio_unlock(p: &mut Program, folio: Folio, guard: Guard) {
     p.release(guard, "folio_unlock(folio)", move |k| folio.unlock_now(k));
 }
 
-/// What a migrator needs to know: one anonymous page that is mapped once.
+/// The page that migrates: an anonymous one that is mapped once.
 #[derive(Clone, Copy, Debug)]
-pub struct Migration {
+pub(crate) struct Migration {
     /// The VMA that maps it.
-    pub vma: Vma,
+    pub(crate) vma: Vma,
     /// The PMD entry.
-    pub pmd: Slot,
+    pub(crate) pmd: Slot,
     /// The lock of its rmap tree.
-    pub anon_vma: Lock,
+    pub(crate) anon_vma: Lock,
     /// The folio.
-    pub folio: Folio,
+    pub(crate) folio: Folio,
 }
 
 /// The page that migrates; its copy is number 1.
 const PAGE: u8 = 0;
 const ADDRESS: u64 = 0x7f00_0000_0000;
-/// As x86-64 has them: a swap type that means migration, and a page that is present.
+/// Values of x86-64: a swap entry that means migration, and a page that is present.
 const MIGRATION_ENTRY: u64 = 30 << 59;
 const PRESENT_ENTRY: u64 = 0x8000_0000_0012_3067;
 
@@ -103,9 +100,9 @@ fn event(kind: Kind, entry: u64) -> Event {
     Event { kind, mm: None, fields: vec![(Column::Addr, ADDRESS), (Column::Pte, entry), (Column::Order, 0)] }
 }
 
-/// `migrate_pages()` of the folio, whole: everybody who meets the entry between waits for it. `copy` is run while the
-/// copy is made.
-pub fn migrate_folio(p: &mut Program, m: Migration, copy: impl Fn(&mut Kernel<'_>) + Send + Sync + 'static) {
+/// `migrate_pages()` of the folio. A thread that meets the migration entry waits for its end. `copy` is run while the folio
+/// is copied.
+pub(crate) fn migrate_folio(p: &mut Program, m: Migration, copy: impl Fn(&mut Kernel<'_>) + Send + Sync + 'static) {
     p.function("migrate_pages", |p| {
         let guard = take(p, "folio_lock(src)", m.folio.lock, Mode::Write);
         try_to_migrate(p, m);
@@ -115,8 +112,8 @@ pub fn migrate_folio(p: &mut Program, m: Migration, copy: impl Fn(&mut Kernel<'_
     });
 }
 
-/// The rest of it, by a thread that has the folio locked and the entry in place from the beginning.
-pub fn migrate_rest(p: &mut Program, m: Migration) {
+/// The second half of `migrate_pages()`: the thread has the folio locked and the entry in place from the beginning.
+pub(crate) fn migrate_rest(p: &mut Program, m: Migration) {
     p.function("migrate_pages", |p| {
         p.run("folio_copy(dst, src)", |_| {});
         remove_migration_ptes(p, m);
@@ -124,12 +121,12 @@ pub fn migrate_rest(p: &mut Program, m: Migration) {
     });
 }
 
-/// A migrator that has the folio locked and never gets any further.
-pub fn migrate_for_ever(p: &mut Program) {
+/// A migrator that holds the folio lock for ever.
+pub(crate) fn migrate_for_ever(p: &mut Program) {
     p.function("migrate_pages", |p| p.step("folio_copy(dst, src) does not end", |_| Flow::Block));
 }
 
-/// `rmap_walk_anon()`: `one` for the VMA, if it is in the tree.
+/// `rmap_walk_anon()`: runs `one` for the VMA if it is in the tree.
 fn rmap_walk(p: &mut Program, m: Migration, one: impl FnOnce(&mut Program, Label)) {
     let out = p.label();
     let guard = take(p, "anon_vma_lock_read(anon_vma)", m.anon_vma, Mode::Read);
@@ -143,8 +140,8 @@ fn at(k: &Kernel<'_>, to: Mapped) -> Slot {
     Slot { table: k.table(k.local(to.table)), index: 0 }
 }
 
-/// `try_to_migrate()`: a migration entry in place of the page.
-pub fn try_to_migrate(p: &mut Program, m: Migration) {
+/// `try_to_migrate()`: puts a migration entry in place of the page.
+pub(crate) fn try_to_migrate(p: &mut Program, m: Migration) {
     p.function("try_to_migrate", |p| {
         rmap_walk(p, m, |p, out| {
             let (again, to, fail) = (p.mark(), Mapped::new(p), p.label());
@@ -181,8 +178,8 @@ fn maps(pte: Pte) -> bool {
     matches!(pte, Pte::Present { page: PAGE, .. })
 }
 
-/// `remove_migration_ptes()`: the copy in place of the entry, if that is still there.
-pub fn remove_migration_ptes(p: &mut Program, m: Migration) {
+/// `remove_migration_ptes()`: puts the copy in place of the migration entry, if that is still there.
+pub(crate) fn remove_migration_ptes(p: &mut Program, m: Migration) {
     p.function("remove_migration_ptes", |p| {
         rmap_walk(p, m, |p, out| {
             let (to, unlock) = (Mapped::new(p), p.label());
@@ -200,50 +197,50 @@ pub fn remove_migration_ptes(p: &mut Program, m: Migration) {
 
 /// `is_migration_entry()`.
 #[must_use]
-pub const fn is_migration(pte: Pte) -> bool {
+pub(crate) const fn is_migration(pte: Pte) -> bool {
     matches!(pte, Pte::Migration { .. })
 }
 
-/// Who waits for a migration has no reference to the folio: the entry must still be there (I-STALE).
-pub fn wait_is_for(k: &mut Kernel<'_>, now: Pte) {
+/// Checks that the migration entry is still there (I-STALE): a thread that waits has no reference to the folio.
+pub(crate) fn wait_is_for(k: &mut Kernel<'_>, now: Pte) {
     let why = "a folio is waited for without a reference, and the migration entry that kept it is gone";
     k.require(is_migration(now), Invariant::Stale, why);
 }
 
-/// Until when an outer RCU section lasts.
+/// The end of an outer RCU section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
-    /// The PTL is held.
+pub(crate) enum Until {
+    /// Once the PTL is held.
     Locked,
-    /// The PTL is dropped.
+    /// Once the PTL is dropped.
     Unlocked,
 }
 
 /// How to wait for a migration entry.
 #[derive(Clone, Copy, Debug)]
-pub struct EntryWait {
+pub(crate) struct EntryWait {
     /// The PMD entry.
-    pub pmd: Slot,
+    pub(crate) pmd: Slot,
     /// The folio.
-    pub folio: Folio,
-    /// This VMA's lock is dropped once the entry is seen under the PTL; the variable is set to the byte then.
-    pub end_read: Option<(Vma, Local, u8)>,
-    /// An RCU section that was entered before, and until when it lasts.
-    pub rcu: Option<(Guard, Until)>,
-    /// The *sometimes* property that it sleeps.
-    pub reached: u8,
+    pub(crate) folio: Folio,
+    /// The VMA whose lock is dropped once the entry is seen under the PTL, and the variable that then gets the byte.
+    pub(crate) end_read: Option<(Vma, Local, u8)>,
+    /// An RCU section that was entered before, and its end.
+    pub(crate) rcu: Option<(Guard, Until)>,
+    /// Bit of [`Kernel::reach`] for "it sleeps".
+    pub(crate) reached: u8,
     /// The mm, for events.
-    pub mm: u8,
+    pub(crate) mm: u8,
 }
 
-/// `migration_entry_wait()` is entered, or has returned.
-pub fn wait_event(kind: Kind, mm: u8) -> Event {
+/// Emits that `migration_entry_wait()` is entered, or that it returns.
+pub(crate) fn wait_event(kind: Kind, mm: u8) -> Event {
     Event { kind, mm: Some(mm), fields: vec![(Column::Addr, ADDRESS)] }
 }
 
 /// `migration_entry_wait(mm, pmd, addr)`: sleeps until the folio is unlocked. The PMD's page
 /// must stay until the PTL is held; once that is dropped, nothing of the mm is touched.
-pub fn migration_entry_wait(p: &mut Program, wait: EntryWait) {
+pub(crate) fn migration_entry_wait(p: &mut Program, wait: EntryWait) {
     p.function("migration_entry_wait", |p| {
         let EntryWait { pmd, folio, end_read, rcu, reached, mm } = wait;
         let (to, null, done, other) = (Mapped::new(p), p.label(), p.label(), p.label());

@@ -1,43 +1,43 @@
-//! Kernel operations as step machines over the model's objects, with the variants that the
-//! mailing list discussed.
+//! The kernel's operations as programs, with the variants that the mailing list discussed.
 //!
 //! A [`Layout`] says which objects there are, as cells of a [`State`]; a [`Program`] is what one thread does, step by
 //! step, in the kernel's order and words; a [`Kernel`] is what a step may do; a
 //! [`World`] is a layout with programs, which the [explorer](crate) interleaves.
 
-pub mod alloc;
-pub mod anon_collapse;
-pub mod anon_fault;
+pub(crate) mod alloc;
+pub(crate) mod anon_collapse;
+pub(crate) mod anon_fault;
 mod emitted_events;
-pub mod event;
-pub mod fault;
-pub mod file;
-pub mod guard;
-pub mod gup;
-pub mod hugetlb;
-pub mod kernel;
-pub mod khugepaged;
-pub mod layout;
-pub mod migrate;
-pub mod mm;
-pub mod mremap;
-pub mod nolock;
-pub mod page_cache;
-pub mod program;
-pub mod pt_reclaim;
-pub mod rcu;
-pub mod spf;
-pub mod state;
-pub mod tlb;
-pub mod uffd;
-pub mod unmap;
-pub mod vma;
-pub mod walk;
-pub mod walker_locks;
-pub mod world;
+pub(crate) mod event;
+pub(crate) mod fault;
+pub(crate) mod file;
+pub(crate) mod guard;
+pub(crate) mod gup;
+pub(crate) mod hugetlb;
+pub(crate) mod kernel;
+pub(crate) mod khugepaged;
+pub(crate) mod layout;
+pub(crate) mod migrate;
+pub(crate) mod mm;
+pub(crate) mod mremap;
+pub(crate) mod nolock;
+pub(crate) mod page_cache;
+pub(crate) mod pt_reclaim;
+pub(crate) mod rcu;
+pub(crate) mod spf;
+pub(crate) mod tlb;
+pub(crate) mod uffd;
+pub(crate) mod unmap;
+pub(crate) mod vma;
+pub(crate) mod walk;
+pub(crate) mod walker_locks;
 
-pub use kernel::Kernel;
-pub use layout::{ExpectedMarker, Layout, Local, Lock, Slot, Table, Tid};
-pub use program::{Flow, Guard, Label, Program, Protection, Site};
-pub use state::{Cell, Footprint, State};
-pub use world::World;
+pub use event::Event;
+pub(crate) use kernel::Kernel;
+pub(crate) use layout::{ExpectedMarker, Lock, Slot, Table};
+pub use layout::{Layout, World};
+
+pub(crate) use crate::system::{Cell, Flow, Guard, Label, Local, Protection, Site, Tid};
+
+/// What one thread of a scenario does.
+pub(crate) type Program = crate::system::Program<Layout>;

@@ -7,36 +7,35 @@ use mmtrace_model::model::{
 };
 
 use super::{
+    ExpectedMarker, Guard, Program, Slot,
     alloc::{Fresh, pte_alloc},
     file::{FileVma, MAYBE_GUARD},
     kernel::Kernel,
-    layout::{ExpectedMarker, Slot},
     mm::{drop, mmap_write_lock, mmap_write_unlock, take},
-    program::{Guard, Program},
     uffd::RETURNS_SUCCESS,
     vma::{Flavour, vma_start_write},
     walk::{Mapped, pte_offset_map, pte_offset_map_lock, pte_unmap, pte_unmap_unlock},
 };
 
 /// *Sometimes*: something was moved.
-pub const MOVED: u8 = RETURNS_SUCCESS;
+pub(crate) const MOVED: u8 = RETURNS_SUCCESS;
 
-/// A VMA, and where it goes. The new one is not in the trees yet.
+/// A VMA and the one that it moves to, which is not in the trees yet.
 #[derive(Clone, Copy, Debug)]
-pub struct Move {
-    /// From.
-    pub old: FileVma,
-    /// To.
-    pub new: FileVma,
+pub(crate) struct Move {
+    /// The VMA whose pages move.
+    pub(crate) old: FileVma,
+    /// The VMA that they move to.
+    pub(crate) new: FileVma,
 }
 
-/// How the entry of a table is moved.
+/// How `move_pgt_entry()` moves the PMD entry of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MovePmd {
-    /// The rmap locks are taken: since long.
-    pub rmap_locks: bool,
-    /// The old PMD is read again under its lock: since 6.12.
-    pub recheck: bool,
+pub(crate) struct MovePmd {
+    /// The rmap locks are taken, as every kernel here does.
+    pub(crate) rmap_locks: bool,
+    /// The old PMD is read again under its lock, as since 6.12.
+    pub(crate) recheck: bool,
 }
 
 /// `copy_vma()`, and the beginning of `move_vma()`. userfaultfd modes do not move without `UFFD_FEATURE_EVENT_REMAP`.
@@ -58,7 +57,7 @@ fn begin(p: &mut Program, m: Move) -> Guard {
 }
 
 /// `mremap()` of a whole table: `move_pgt_entry(NORMAL_PMD)`.
-pub fn move_normal_pmd(p: &mut Program, m: Move, rules: MovePmd) {
+pub(crate) fn move_normal_pmd(p: &mut Program, m: Move, rules: MovePmd) {
     let (old, new) = (m.old, m.new);
     p.function("move_vma", |p| {
         let mmap = begin(p, m);
@@ -99,17 +98,17 @@ pub fn move_normal_pmd(p: &mut Program, m: Move, rules: MovePmd) {
     });
 }
 
-/// How single entries are moved.
+/// How `move_ptes()` moves single entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MovePtes {
-    /// The rmap locks are taken: only where rmap walks meet the new VMA before the old one.
-    pub rmap_locks: bool,
-    /// The new PMD is looked at again under the new PTL: no kernel does.
-    pub pmd_same: bool,
+pub(crate) struct MovePtes {
+    /// The rmap locks are taken, as the kernel does only where rmap walks meet the new VMA before the old one.
+    pub(crate) rmap_locks: bool,
+    /// The new PMD is looked at again under the new PTL. No kernel does so.
+    pub(crate) pmd_same: bool,
 }
 
 /// `mremap()` entry by entry: `move_ptes()`. uffd-wp does not move, other markers do.
-pub fn move_ptes(p: &mut Program, m: Move, fresh: Fresh, rules: MovePtes, expected: Option<ExpectedMarker>) {
+pub(crate) fn move_ptes(p: &mut Program, m: Move, fresh: Fresh, rules: MovePtes, expected: Option<ExpectedMarker>) {
     let (old, new) = (m.old, m.new);
     p.function("move_vma", |p| {
         let (moved, had) = (p.label(), p.local("was expected", 0));

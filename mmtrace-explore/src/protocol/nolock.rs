@@ -1,6 +1,6 @@
 //! Users of `pte_offset_map_nolock()` (6.5 to 6.12) and of its successors
-//! `pte_offset_map_ro_nolock()` and `pte_offset_map_rw_nolock()` (since 6.13,
-//! mm/pgtable-generic.c), by what they do with the entry.
+//! `pte_offset_map_ro_nolock()` and `pte_offset_map_rw_nolock()` (since 6.13, mm/pgtable-generic.c). They fill an entry, change
+//! one, or read one.
 
 use mmtrace_common::Kind;
 use mmtrace_model::model::{
@@ -10,15 +10,14 @@ use mmtrace_model::model::{
 };
 
 use super::{
+    Flow, Guard, Label, Local, Program, Slot,
     kernel::Kernel,
-    layout::{Local, Slot},
-    program::{Flow, Guard, Label, Program},
     walk::{self, Mapped},
 };
 
-/// Which of the functions maps the table.
+/// The function that maps the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Api {
+pub(crate) enum Api {
     /// `pte_offset_map_nolock()`: the PMD value is thrown away.
     Legacy,
     /// `pte_offset_map_ro_nolock()`: nothing is changed through it.
@@ -44,9 +43,9 @@ impl Api {
     }
 }
 
-/// What is looked at again once the PTL is held.
+/// What is read again once the PTL is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recheck {
+pub(crate) enum Recheck {
     /// Nothing.
     None,
     /// The entry.
@@ -57,40 +56,40 @@ pub enum Recheck {
     Both,
 }
 
-/// Where the lock comes from.
+/// How the lock is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LockFrom {
-    /// From the map operation: the lock of the table that was mapped.
+pub(crate) enum LockFrom {
+    /// The call that mapped the table returned it: the lock of that table.
     Mapped,
-    /// Computed again from `*pmd`, unseen.
+    /// Computed again from `*pmd`, which is assumed to point to a table.
     Pmd,
-    /// Computed again from `*pmd`, if that still is a table, and once more when it is held.
+    /// Computed again from `*pmd`, if that still points to a table, and compared once more when it is held.
     PmdTested,
 }
 
 /// How a table is mapped and locked.
 #[derive(Clone, Copy, Debug)]
-pub struct Nolock {
+pub(crate) struct Nolock {
     /// The function.
-    pub api: Api,
+    pub(crate) api: Api,
     /// The PMD entry.
-    pub pmd: Slot,
+    pub(crate) pmd: Slot,
     /// The entry in the table.
-    pub index: u8,
-    /// What is looked at again.
-    pub recheck: Recheck,
-    /// Whose lock it is.
-    pub lock_from: LockFrom,
+    pub(crate) index: u8,
+    /// What is read again.
+    pub(crate) recheck: Recheck,
+    /// How the lock is found.
+    pub(crate) lock_from: LockFrom,
     /// Whether `pte_unmap()` comes at the end, as it must, or before the lock is taken.
-    pub unmap_last: bool,
+    pub(crate) unmap_last: bool,
     /// Bit of [`Kernel::reach`] for "the entry is written", or for a reader "it is none".
-    pub reach: u8,
+    pub(crate) reach: u8,
 }
 
 impl Nolock {
-    /// As it is meant to be used, with these looks.
+    /// Uses the function as it is meant to be, and reads this again.
     #[must_use]
-    pub const fn new(api: Api, pmd: Slot, recheck: Recheck) -> Self {
+    pub(crate) const fn new(api: Api, pmd: Slot, recheck: Recheck) -> Self {
         Self { api, pmd, index: 0, recheck, lock_from: LockFrom::Mapped, unmap_last: true, reach: 0 }
     }
 
@@ -108,7 +107,7 @@ struct Use {
     rcu: Guard,
 }
 
-/// Maps the table; the RCU section begins.
+/// Maps the table, which begins the RCU section.
 fn map(p: &mut Program, n: Nolock, null: Label) -> Use {
     p.function(n.api.name(), |p| {
         let (to, lock) = (Mapped::new(p), p.local("ptl", 0));
@@ -117,14 +116,14 @@ fn map(p: &mut Program, n: Nolock, null: Label) -> Use {
     })
 }
 
-/// `pte_unmap()` before the lock is taken, for those who do so.
+/// `pte_unmap()` before the lock is taken, if that is asked for.
 fn unmap_first(p: &mut Program, n: Nolock, u: Use) {
     if !n.unmap_last {
         walk::pte_unmap(p, u.rcu);
     }
 }
 
-/// Takes the lock. Goes to `gone` when the table turns out not to be there any more.
+/// Takes the lock. Goes to `gone` if what is read again shows that the table is gone.
 fn lock(p: &mut Program, n: Nolock, u: Use, gone: Label) -> Guard {
     if n.lock_from == LockFrom::Mapped {
         return walk::lock_ptl(p, u.to);
@@ -182,9 +181,9 @@ fn recheck(p: &mut Program, n: Nolock, u: Use, orig: Local, fail: Label) {
     }
 }
 
-/// Writes an entry on the strength of a value that was read earlier: it must still be there
-/// (I-CLOBBER for one seen none, I-STALE for any other), and the table's own lock be held.
-pub fn set_pte_seen(k: &mut Kernel<'_>, at: Slot, seen: u8, pte: Pte) {
+/// Writes an entry that was read earlier. Checks that it has not changed (I-CLOBBER if it was none, I-STALE if not), and
+/// that the table's own lock is held.
+pub(crate) fn set_pte_seen(k: &mut Kernel<'_>, at: Slot, seen: u8, pte: Pte) {
     let now = k.read_entry(at);
     let ptl = k.ptl(at.table);
     if k.holds(ptl).is_none() {
@@ -201,7 +200,7 @@ pub fn set_pte_seen(k: &mut Kernel<'_>, at: Slot, seen: u8, pte: Pte) {
 
 /// The destination of UFFDIO_MOVE, `move_pages_pte()`: the entry must be none, and is filled
 /// with `page`. `fail`: there is no table, or something has changed (-EAGAIN).
-pub fn move_pages_pte(p: &mut Program, n: Nolock, page: u8, fail: Label) {
+pub(crate) fn move_pages_pte(p: &mut Program, n: Nolock, page: u8, fail: Label) {
     p.function("move_pages_pte", |p| {
         let (again, busy, orig, out) = (p.label(), p.label(), p.local("orig_dst_pte", 0), p.label());
         let u = map(p, n, fail);
@@ -240,12 +239,12 @@ fn unmap(p: &mut Program, n: Nolock, u: Use) {
 }
 
 /// `handle_pte_fault()` for an entry that is not none: makes it `pte`.
-pub fn handle_pte_fault(p: &mut Program, n: Nolock, pte: Pte) {
+pub(crate) fn handle_pte_fault(p: &mut Program, n: Nolock, pte: Pte) {
     change(p, "handle_pte_fault", n, pte);
 }
 
 /// An rmap walk that changes an entry: `map_pte()` of `page_vma_mapped_walk()` maps and locks.
-pub fn map_pte(p: &mut Program, n: Nolock, pte: Pte) {
+pub(crate) fn map_pte(p: &mut Program, n: Nolock, pte: Pte) {
     change(p, "map_pte", n, pte);
 }
 
@@ -275,9 +274,9 @@ fn change(p: &mut Program, function: &'static str, n: Nolock, pte: Pte) {
     });
 }
 
-/// `filemap_fault_recheck_pte_none()`: only looks, for a hint. `act`: fills the entry that it
-/// saw none, which its contract forbids.
-pub fn filemap_fault_recheck_pte_none(p: &mut Program, n: Nolock, act: bool) {
+/// `filemap_fault_recheck_pte_none()`: reads the entry for a hint. With `act`, fills an entry that was none, which its
+/// contract forbids.
+pub(crate) fn filemap_fault_recheck_pte_none(p: &mut Program, n: Nolock, act: bool) {
     p.function("filemap_fault_recheck_pte_none", |p| {
         let (out, done) = (p.label(), p.label());
         let u = map(p, n, out);
@@ -293,7 +292,7 @@ pub fn filemap_fault_recheck_pte_none(p: &mut Program, n: Nolock, act: bool) {
                 return;
             }
             k.reach(n.reach);
-            // Is it really a hole, as the reader concludes?
+            // The reader concludes that there is a hole.
             if let Some(table) = Pmd::decode(k.read_entry(n.pmd)).map()
                 && table != at.table.number()
                 && k.read_entry(Slot { table: k.table(table), index: n.index }) != 0

@@ -7,29 +7,26 @@ use mmtrace_model::model::{
 };
 
 use super::{
+    Cell, Flow, Lock, Program, World,
     file::{Access, At, FileVma, Mapping, PAGE, finish_fault, migrate, try_to_unmap},
     kernel::Kernel,
     khugepaged::{Retract, retract_page_tables},
-    layout::Lock,
     mm::{drop, mmap_read_lock, mmap_read_unlock, take},
-    program::{Flow, Program},
-    state::Cell,
     uffd::RETURNS_SUCCESS,
-    world::World,
 };
 
-/// Nothing there.
-pub const HOLE: u8 = 0;
-/// A small folio.
-pub const SMALL: u8 = 1;
-/// `XA_RETRY_ENTRY`.
+/// The value of an index without a folio.
+pub(crate) const HOLE: u8 = 0;
+/// The value of an index with a small folio.
+pub(crate) const SMALL: u8 = 1;
+/// The value of an index with `XA_RETRY_ENTRY`.
 const RETRY: u8 = 2;
-/// The new huge folio.
+/// The value of an index with the new huge folio.
 const HUGE: u8 = 3;
 
-/// What stands at the index.
+/// The index: its value, and the locks.
 #[derive(Clone, Copy, Debug)]
-pub struct PageCache {
+pub(crate) struct PageCache {
     slot: Cell,
     /// `i_pages.xa_lock`.
     xa_lock: Lock,
@@ -39,15 +36,15 @@ pub struct PageCache {
 }
 
 impl PageCache {
-    /// `xas_store()`: under xa_lock (I-WLOCK).
+    /// `xas_store()`, which needs xa_lock (I-WLOCK).
     fn store(self, k: &mut Kernel<'_>, value: u8) {
         let locked = k.holds(self.xa_lock).is_some();
         k.require(locked, Invariant::Wlock, "the page cache is changed without xa_lock");
         k.set(self.slot, value);
     }
 
-    /// With this at first: [`HOLE`] or [`SMALL`].
-    pub fn new(w: &mut World, mapping: Mapping, slot: u8) -> Self {
+    /// Adds an index with this first value: [`HOLE`] or [`SMALL`].
+    pub(crate) fn new(w: &mut World, mapping: Mapping, slot: u8) -> Self {
         Self {
             slot: w.cell("page cache", slot),
             xa_lock: w.lock("xa_lock", None),
@@ -57,26 +54,33 @@ impl PageCache {
     }
 }
 
-/// What keeps the page cache as `collapse_file()` found it.
+/// The ways in which `collapse_file()` keeps the page cache as it found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holes {
+pub(crate) struct Holes {
     /// Holes are marked by `XA_RETRY_ENTRY` until the new folio is there.
-    pub retry: bool,
+    pub(crate) retry: bool,
     /// Holes are counted again under xa_lock.
-    pub count: bool,
+    pub(crate) count: bool,
     /// xa_lock is held from there until the new folio is there.
-    pub xa_lock: bool,
+    pub(crate) xa_lock: bool,
     /// Old folios are locked.
-    pub lock_old: bool,
+    pub(crate) lock_old: bool,
 }
 
 impl Holes {
-    /// 6.6 to 7.2.
-    pub const MERGED: Self = Self { retry: true, count: true, xa_lock: true, lock_old: true };
+    /// As 6.6 to 7.2 do.
+    pub(crate) const MERGED: Self = Self { retry: true, count: true, xa_lock: true, lock_old: true };
 }
 
 /// `collapse_file()` of a range with one index that matters. The new folio is locked.
-pub fn collapse_file(p: &mut Program, cache: PageCache, at: At, rules: Holes, retract: Retract, areas: &[FileVma]) {
+pub(crate) fn collapse_file(
+    p: &mut Program,
+    cache: PageCache,
+    at: At,
+    rules: Holes,
+    retract: Retract,
+    areas: &[FileVma],
+) {
     let mapping = cache.mapping;
     p.function("collapse_file", |p| {
         let (out, hole, store, unlock) = (p.label(), p.label(), p.label(), p.label());
@@ -134,7 +138,7 @@ pub fn collapse_file(p: &mut Program, cache: PageCache, at: At, rules: Holes, re
 }
 
 /// A read fault that fills a hole of the file.
-pub fn shmem_fault(p: &mut Program, cache: PageCache, at: At) {
+pub(crate) fn shmem_fault(p: &mut Program, cache: PageCache, at: At) {
     let mm = at.area.vma.mm;
     let folio = cache.mapping.folio;
     let mmap = p.function("do_user_addr_fault", |p| mmap_read_lock(p, mm));
@@ -193,7 +197,7 @@ pub fn shmem_fault(p: &mut Program, cache: PageCache, at: At) {
 }
 
 /// Migration of the small folio.
-pub fn migrate_small(p: &mut Program, cache: PageCache, at: At) {
+pub(crate) fn migrate_small(p: &mut Program, cache: PageCache, at: At) {
     p.function("migrate_folio_unmap", |p| {
         let out = p.label();
         let lock = take(p, "folio_lock(src)", cache.small, Mode::Write);

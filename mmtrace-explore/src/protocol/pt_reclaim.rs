@@ -8,43 +8,42 @@ use mmtrace_model::model::{
 };
 
 use super::{
+    Flow, Guard, Lock, Program, Protection, Slot,
     kernel::Kernel,
-    layout::{Lock, Slot},
-    program::{Flow, Guard, Program, Protection},
     unmap::TableFree,
     walk::{Mapped, lock_ptl, pte_offset_map, pte_offset_map_lock, pte_unmap, pte_unmap_unlock, unlock_ptl},
 };
 
-/// How PML is taken while the PTL is held, against the lock order.
+/// How the PML is taken while the PTL is held, which is against the lock order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PmlUnderPtl {
-    /// `spin_trylock()`: if it is busy, the table is looked at again later.
+pub(crate) enum PmlUnderPtl {
+    /// By `spin_trylock()`. If the PML is busy, the table is looked at again later.
     Trylock,
-    /// Tried until it succeeds.
+    /// By `spin_trylock()` until it succeeds.
     Spin,
-    /// `spin_lock()`.
+    /// By `spin_lock()`.
     Lock,
 }
 
-/// What is zapped.
+/// A range that is zapped.
 #[derive(Clone, Copy, Debug)]
-pub struct Zap {
+pub(crate) struct Zap {
     /// The PMD entry of the range.
-    pub pmd: Slot,
-    /// Its lock.
-    pub pml: Lock,
+    pub(crate) pmd: Slot,
+    /// The PML of that entry.
+    pub(crate) pml: Lock,
     /// Whether the emptied table is freed as well (`details->reclaim_pt`).
-    pub reclaim: Option<PmlUnderPtl>,
-    /// How.
-    pub free: TableFree,
+    pub(crate) reclaim: Option<PmlUnderPtl>,
+    /// How the PML is taken.
+    pub(crate) free: TableFree,
     /// Bit of [`Kernel::reach`] for "the table is removed", the PTL held since the zap.
-    pub at_once: u8,
-    /// The same after it was looked at again.
-    pub later: u8,
+    pub(crate) at_once: u8,
+    /// Bit of [`Kernel::reach`] for "the table is removed", after it was looked at again.
+    pub(crate) later: u8,
 }
 
 /// `zap_pte_range()`, as MADV_DONTNEED calls it.
-pub fn zap_pte_range(p: &mut Program, z: Zap) {
+pub(crate) fn zap_pte_range(p: &mut Program, z: Zap) {
     p.function("zap_pte_range", |p| {
         let (to, out, direct) = (Mapped::new(p), p.label(), p.local("direct_reclaim", 0));
         let locked = pte_offset_map_lock(p, z.pmd, to, out);

@@ -1,17 +1,17 @@
-//! The grace-period engine.
+//! RCU sections of a program, and the grace-period engine.
 
-use super::{Cell, Flow, Kernel, Program, Table, World};
+use super::{Cell, Flow, Guard, Kernel, Program, Protection, Table, World};
 
-/// An object is given to RCU: it stays for those who are in a section now, until they leave it.
-pub fn begin_grace(k: &mut Kernel<'_>, grace: Cell) {
+/// Notes the readers for whom an object that is given to RCU stays: the threads that are in a section now.
+pub(crate) fn begin_grace(k: &mut Kernel<'_>, grace: Cell) {
     let readers = k.rcu_readers();
     k.set(grace, readers);
 }
 
-/// Adds the thread that ends grace periods and frees what waits for them. Call it last.
-pub fn grace_periods(w: &mut World) {
+/// Adds the thread that ends grace periods and frees the tables that wait for them. It is called after every table is added.
+pub(crate) fn grace_periods(w: &mut World) {
     let tables = w.table_count();
-    let mut p = Program::new(None);
+    let mut p = Program::new();
     p.function("rcu", |p| {
         let again = p.mark();
         p.choice("a grace period ends: the table is freed", tables, move |k| {
@@ -26,4 +26,20 @@ pub fn grace_periods(w: &mut World) {
         });
     });
     w.daemon("RCU", p);
+}
+
+impl Program {
+    /// Adds `rcu_read_lock()`. It is a protection.
+    pub(crate) fn rcu_read_lock(&mut self) -> Guard {
+        let guard = self.protect(Protection::Rcu, "rcu_read_lock()");
+        if guard.is_active() {
+            self.run("rcu_read_lock()", |k| k.rcu_read_lock());
+        }
+        guard
+    }
+
+    /// Adds `rcu_read_unlock()`.
+    pub(crate) fn rcu_read_unlock(&mut self, guard: Guard) {
+        self.release(guard, "rcu_read_unlock()", |k| k.rcu_read_unlock());
+    }
 }

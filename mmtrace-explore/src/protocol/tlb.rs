@@ -1,15 +1,15 @@
-//! Translations that CPUs keep (mm/mmu_gather.c; arch/x86/mm/tlb.c; 6.12 and 7.2).
+//! TLBs (mm/mmu_gather.c; arch/x86/mm/tlb.c; 6.12 and 7.2).
 //!
-//! A CPU that runs a thread of the mm may keep what it found in the tables until it is told to forget it. Loads through it
-//! look at no table and take no lock.
+//! A CPU that runs a thread of the mm can keep a translation until it is flushed. A load through the translation reads no
+//! table and takes no lock.
 
 use mmtrace_model::model::{invariant::Invariant, page_tables::entry::Pte};
 
 use super::{Cell, Flow, Kernel, Program, Protection, Slot, World, unmap::zap_pte_range};
 
-/// One page, and who can reach it without looking at the tables.
+/// One page, and the CPUs that can reach it through a translation.
 #[derive(Clone, Copy, Debug)]
-pub struct Tlb {
+pub(crate) struct Tlb {
     /// CPUs with a translation, bit by the thread that runs there.
     cpus: Cell,
     /// The page is freed.
@@ -17,8 +17,8 @@ pub struct Tlb {
 }
 
 impl Tlb {
-    /// Nobody has one, and the page is mapped.
-    pub fn new(w: &mut World) -> Self {
+    /// Adds a page that is mapped, and of which no CPU has a translation.
+    pub(crate) fn new(w: &mut World) -> Self {
         Self { cpus: w.cell("TLB", 0), freed: w.cell("page freed", 0) }
     }
 
@@ -27,8 +27,8 @@ impl Tlb {
     }
 }
 
-/// A thread in user mode reads the page. Reaches `reach` when it does so through a translation that it has kept.
-pub fn user_reads(p: &mut Program, pmd: Slot, index: u8, tlb: Tlb, reach: u8) {
+/// A read of the page in user mode. Reaches `reach` if it goes through a translation that the CPU has kept.
+pub(crate) fn user_reads(p: &mut Program, pmd: Slot, index: u8, tlb: Tlb, reach: u8) {
     p.function("user mode", |p| {
         let fault = p.label();
         p.step("a load: the CPU walks the tables", move |k| {
@@ -59,15 +59,15 @@ pub fn user_reads(p: &mut Program, pmd: Slot, index: u8, tlb: Tlb, reach: u8) {
 
 /// When a gathered page is freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Free {
+pub(crate) enum Free {
     /// After the flush.
     Flushed,
     /// Before it.
     Unflushed,
 }
 
-/// `MADV_DONTNEED` of the page: zapped, flushed, freed. Reaches `reach` when a CPU had kept it.
-pub fn madvise_dontneed(p: &mut Program, pmd: Slot, tlb: Tlb, free: Free, reach: u8) {
+/// `MADV_DONTNEED` of the page: zaps, flushes and frees it. Reaches `reach` if a CPU had kept a translation.
+pub(crate) fn madvise_dontneed(p: &mut Program, pmd: Slot, tlb: Tlb, free: Free, reach: u8) {
     p.function("madvise_dontneed_single_vma", |p| zap_pte_range(p, pmd, 0));
     p.function("tlb_finish_mmu", |p| {
         if free == Free::Unflushed {

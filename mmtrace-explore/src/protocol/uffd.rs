@@ -6,22 +6,21 @@
 use mmtrace_model::model::page_tables::entry::{Marker, Pmd, Pte};
 
 use super::{
+    ExpectedMarker, Flow, Program, Slot,
     alloc::pte_alloc,
     file::{At, FileVma, UFFD_ARMED, UFFD_WP, drop_huge_pmd},
     kernel::Kernel,
-    layout::{ExpectedMarker, Slot},
     mm::{mmap_read_lock, mmap_read_unlock, mmap_write_lock, mmap_write_unlock},
     nolock::set_pte_seen,
-    program::{Flow, Program},
     vma::{Flavour, vma_start_write},
     walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
 };
 
-/// *Sometimes*: user space was told of a marker, or of a page.
-pub const RETURNS_SUCCESS: u8 = 1;
+/// *Sometimes*: a system call returned success for a marker or a page.
+pub(crate) const RETURNS_SUCCESS: u8 = 1;
 
 /// `UFFDIO_REGISTER` with these modes.
-pub fn register(p: &mut Program, area: FileVma, modes: u8) {
+pub(crate) fn register(p: &mut Program, area: FileVma, modes: u8) {
     p.function("userfaultfd_register", |p| {
         let mmap = mmap_write_lock(p, area.vma.mm);
         vma_start_write(p, area.vma, Flavour::Refcount);
@@ -30,8 +29,8 @@ pub fn register(p: &mut Program, area: FileVma, modes: u8) {
     });
 }
 
-/// `UFFDIO_UNREGISTER`: the modes go. Markers that are not of uffd-wp stay.
-pub fn unregister(p: &mut Program, area: FileVma) {
+/// `UFFDIO_UNREGISTER`: clears the modes. uffd-wp markers go, other markers stay.
+pub(crate) fn unregister(p: &mut Program, area: FileVma) {
     p.function("userfaultfd_unregister", |p| {
         let mmap = mmap_write_lock(p, area.vma.mm);
         vma_start_write(p, area.vma, Flavour::Refcount);
@@ -40,8 +39,8 @@ pub fn unregister(p: &mut Program, area: FileVma) {
     });
 }
 
-/// `UFFDIO_WRITEPROTECT` of one page, which may not be there: a marker then.
-pub fn writeprotect(p: &mut Program, at: At, expected: ExpectedMarker) {
+/// `UFFDIO_WRITEPROTECT` of one page. If no page is mapped, a marker is installed.
+pub(crate) fn writeprotect(p: &mut Program, at: At, expected: ExpectedMarker) {
     let area = at.area;
     let failed = p.label();
     p.function("mwriteprotect_range", |p| {
@@ -83,22 +82,22 @@ fn succeed(p: &mut Program, expected: ExpectedMarker) {
     });
 }
 
-/// What `mfill_atomic()` puts there.
+/// What `mfill_atomic()` puts into the entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fill {
+pub(crate) enum Fill {
     /// `UFFDIO_POISON`.
     Poison(ExpectedMarker),
-    /// `UFFDIO_POISON` in a kernel with a flag for it that is set first (`true`) or last: there is none.
+    /// `UFFDIO_POISON` with a VMA flag that is set first (`true`) or last. No kernel has such a flag.
     PoisonFlag(ExpectedMarker, bool),
     /// `UFFDIO_COPY` into a private VMA: a page of its own.
     CopyPrivate,
 }
 
 /// The page that `UFFDIO_COPY` makes.
-pub const COPY: u8 = 2;
+pub(crate) const COPY: u8 = 2;
 
 /// `mfill_atomic()` of one page.
-pub fn mfill_atomic(p: &mut Program, at: At, fill: Fill) {
+pub(crate) fn mfill_atomic(p: &mut Program, at: At, fill: Fill) {
     let area = at.area;
     let done = p.label();
     p.function("mfill_atomic", |p| {

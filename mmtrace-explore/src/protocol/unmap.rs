@@ -1,4 +1,4 @@
-//! Taking a mapping away: zap, free_pgtables, munmap (mm/memory.c, mm/vma.c; 6.12 and 7.2).
+//! The removal of a mapping: zap, free_pgtables, munmap (mm/memory.c, mm/vma.c; 6.12 and 7.2).
 
 use mmtrace_common::Kind;
 use mmtrace_model::model::{
@@ -11,16 +11,15 @@ use mmtrace_model::model::{
 };
 
 use super::{
-    layout::{Lock, Slot},
+    Lock, Program, Slot,
     mm::{Mm, drop, mmap_read_unlock, mmap_write_downgrade, mmap_write_lock, take},
-    program::Program,
     vma::{Flavour, Vma, Waits, vma_mark_detached_with, vma_start_write},
     walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
 };
 
 /// How page tables are freed (mm/mmu_gather.c).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TableFree {
+pub(crate) enum TableFree {
     /// After the TLB flush, at once.
     Immediately,
     /// After a grace period (`MMU_GATHER_RCU_TABLE_FREE`).
@@ -28,7 +27,7 @@ pub enum TableFree {
 }
 
 /// `zap_pte_range()` of every entry of one table. Markers go too, unless `keep` has their bits.
-pub fn zap_pte_range(p: &mut Program, pmd: Slot, keep: u8) {
+pub(crate) fn zap_pte_range(p: &mut Program, pmd: Slot, keep: u8) {
     p.function("zap_pte_range", |p| {
         let (to, out) = (Mapped::new(p), p.label());
         let locked = pte_offset_map_lock(p, pmd, to, out);
@@ -47,9 +46,9 @@ pub fn zap_pte_range(p: &mut Program, pmd: Slot, keep: u8) {
     });
 }
 
-/// `free_pgtables()`: takes the PTE table and the page with its PMD entry (`with_pmd_page`) out, without locks: the
-/// VMA has left tree and rmap. What is in them is lost (I-LEAK).
-pub fn free_pgtables(p: &mut Program, pmd: Slot, free: TableFree, with_pmd_page: bool) {
+/// `free_pgtables()`: unlinks the PTE table and the page with its PMD entry (`with_pmd_page`), without locks, because the VMA
+/// has left the mm's tree and the rmap tree. Checks that the table maps nothing (I-LEAK).
+pub(crate) fn free_pgtables(p: &mut Program, pmd: Slot, free: TableFree, with_pmd_page: bool) {
     p.function("free_pgtables", |p| {
         p.run("pmd_clear(pmd); pte_free_tlb(tlb, token, addr)", move |k| {
             if k.pmd(pmd) == Pmd::None {
@@ -74,49 +73,43 @@ pub fn free_pgtables(p: &mut Program, pmd: Slot, free: TableFree, with_pmd_page:
     });
 }
 
-/// The right of teardown.
-pub const TORN_DOWN: Unlinker =
+/// The locks by which teardown unlinks a table: none.
+pub(crate) const TORN_DOWN: Unlinker =
     Unlinker { pml: false, ptl: false, mmap_write: false, vma_write: false, rmap_write: false, torn_down: true };
 
-/// What munmap needs to know.
+/// A munmap of one VMA.
 #[derive(Clone, Copy, Debug)]
-pub struct Munmap {
+pub(crate) struct Munmap {
     /// The mm.
-    pub mm: Mm,
-    /// The VMA that goes.
-    pub vma: Vma,
-    /// Whose lock it has.
-    pub flavour: Flavour,
+    pub(crate) mm: Mm,
+    /// The VMA that is unmapped.
+    pub(crate) vma: Vma,
+    /// The kernel whose VMA lock it has.
+    pub(crate) flavour: Flavour,
     /// The PMD entry of the range.
-    pub pmd: Slot,
+    pub(crate) pmd: Slot,
     /// The VMA's rmap locks, outermost first, with the text that takes and releases them.
-    pub rmap: &'static [(&'static str, &'static str)],
+    pub(crate) rmap: &'static [(&'static str, &'static str)],
     /// Those locks.
-    pub rmap_locks: [Option<Lock>; 2],
+    pub(crate) rmap_locks: [Option<Lock>; 2],
     /// How tables are freed.
-    pub free: TableFree,
-    /// The page with the PMD entry goes as well.
-    pub with_pmd_page: bool,
+    pub(crate) free: TableFree,
+    /// Whether the page with the PMD entry is freed as well.
+    pub(crate) with_pmd_page: bool,
 }
 
-/// Text for one rmap lock, i_mmap.
-pub const RMAP_FILE: &[(&str, &str)] = &[("i_mmap_lock_write(mapping)", "i_mmap_unlock_write(mapping)")];
-/// Text for one rmap lock, anon_vma.
-pub const RMAP_ANON: &[(&str, &str)] = &[("anon_vma_lock_write(anon_vma)", "anon_vma_unlock_write(anon_vma)")];
-/// Text for both.
-pub const RMAP_BOTH: &[(&str, &str)] = &[
-    ("i_mmap_lock_write(mapping)", "i_mmap_unlock_write(mapping)"),
-    ("anon_vma_lock_write(anon_vma)", "anon_vma_unlock_write(anon_vma)"),
-];
-
+/// The text of taking and releasing one rmap lock, i_mmap.
+pub(crate) const RMAP_FILE: &[(&str, &str)] = &[("i_mmap_lock_write(mapping)", "i_mmap_unlock_write(mapping)")];
+/// The text of taking and releasing one rmap lock, anon_vma.
+pub(crate) const RMAP_ANON: &[(&str, &str)] = &[("anon_vma_lock_write(anon_vma)", "anon_vma_unlock_write(anon_vma)")];
 /// `do_vmi_munmap()` of one whole VMA: write-lock and detach it, downgrade, zap, unlink from
 /// rmap, free the tables, free the VMA.
-pub fn munmap(p: &mut Program, m: Munmap) {
+pub(crate) fn munmap(p: &mut Program, m: Munmap) {
     munmap_with(p, m, Waits::ForReaders);
 }
 
-/// [`munmap`], where 7.2's detaching may leave out the wait for temporary references.
-pub fn munmap_with(p: &mut Program, m: Munmap, waits: Waits) {
+/// [`munmap`], with or without 7.2's wait for temporary references when the VMA is detached.
+pub(crate) fn munmap_with(p: &mut Program, m: Munmap, waits: Waits) {
     p.function("do_vmi_munmap", |p| {
         let mmap = mmap_write_lock(p, m.mm);
         vma_start_write(p, m.vma, m.flavour);
@@ -132,7 +125,7 @@ pub fn munmap_with(p: &mut Program, m: Munmap, waits: Waits) {
 }
 
 /// `unlink_file_vma()`, `unlink_anon_vmas()`.
-pub fn unlink_from_rmap(p: &mut Program, m: Munmap) {
+pub(crate) fn unlink_from_rmap(p: &mut Program, m: Munmap) {
     p.function("unlink_file_vma", |p| {
         let guards: Vec<_> = m
             .rmap

@@ -5,29 +5,26 @@ use mmtrace_common::{Column, Kind};
 use mmtrace_model::model::{invariant::Invariant, locks::exclusion::Mode};
 
 use super::{
+    Cell, Flow, Guard, Label, Lock, Program, Protection, World,
     event::{Event, PAGE, START},
     kernel::Kernel,
-    layout::Lock,
     mm::Mm,
-    program::{Flow, Guard, Label, Program, Protection},
     rcu,
-    state::Cell,
-    world::World,
 };
 
-/// Which kernel's lock.
+/// The kernel whose per-VMA lock is modelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flavour {
-    /// 6.12: a rwsem `vm_lock`, the `detached` flag, VMAs freed by RCU.
+pub(crate) enum Flavour {
+    /// 6.12: a rwsem `vm_lock`, the `detached` flag; RCU frees VMAs.
     Rwsem,
-    /// 7.2: `vm_refcnt` with its exclude bit, VMAs reused at once.
+    /// 7.2: `vm_refcnt` with its exclude bit; the memory of a VMA is reused at once.
     Refcount,
 }
 
-/// Something that `lock_vma_under_rcu()` looks at again once it has the lock word.
+/// A test that `lock_vma_under_rcu()` makes once it has the lock word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Test {
-    /// `vm_lock_seq` against `mm_lock_seq`, for the second time.
+pub(crate) enum Test {
+    /// `vm_lock_seq` is not `mm_lock_seq`, tested for the second time.
     Sequence,
     /// 7.2: `vma->vm_mm == mm`.
     Mm,
@@ -37,74 +34,74 @@ pub enum Test {
     Detached,
 }
 
-/// Whether a writer, or who detaches, waits for the readers before it goes on.
+/// Whether a thread that writes or detaches waits for the readers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waits {
+pub(crate) enum Waits {
     /// As the kernel does.
     ForReaders,
-    /// Negative test.
+    /// It does not wait. No kernel does so.
     ForNobody,
 }
 
 /// How a reader takes the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
-    /// Which kernel's lock.
-    pub flavour: Flavour,
+pub(crate) struct Reading {
+    /// The kernel whose lock it is.
+    pub(crate) flavour: Flavour,
     /// The address, in pages.
-    pub addr: u8,
-    /// Negative test: this is left out.
-    pub without: Option<Test>,
+    pub(crate) addr: u8,
+    /// A test that is left out. No kernel does so.
+    pub(crate) without: Option<Test>,
 }
 
 impl Reading {
-    /// As the kernel does, of address 0.
+    /// Takes the lock for address 0, as the kernel does.
     #[must_use]
-    pub const fn new(flavour: Flavour) -> Self {
+    pub(crate) const fn new(flavour: Flavour) -> Self {
         Self { flavour, addr: 0, without: None }
     }
 
-    /// Without this test.
+    /// Leaves out this test.
     #[must_use]
-    pub const fn without(flavour: Flavour, test: Test) -> Self {
+    pub(crate) const fn without(flavour: Flavour, test: Test) -> Self {
         Self { flavour, addr: 0, without: Some(test) }
     }
 }
 
-/// A VMA. Flags that only some scenarios need are cells of theirs.
+/// A VMA. A scenario that needs its flags has a cell for them.
 #[derive(Clone, Copy, Debug)]
-pub struct Vma {
-    /// The mm that whoever holds this handle takes it to be of.
-    pub mm: Mm,
+pub(crate) struct Vma {
+    /// The mm that the thread with this handle takes the VMA to be of.
+    pub(crate) mm: Mm,
     /// `vm_mm`: the number of the mm it is part of now.
-    pub owner: Cell,
+    pub(crate) owner: Cell,
     /// `vm_start`, in pages.
-    pub start: Cell,
+    pub(crate) start: Cell,
     /// `vm_end`, in pages.
-    pub end: Cell,
+    pub(crate) end: Cell,
     /// Readers: `vm_lock` (6.12), or the references in `vm_refcnt` (7.2).
-    pub lock: Lock,
-    /// Readers that were granted the lock, bit by thread: those who rely on it. Ghost.
-    pub granted: Cell,
+    pub(crate) lock: Lock,
+    /// Readers that were granted the lock and rely on it, bit by thread. No kernel has this.
+    pub(crate) granted: Cell,
     /// `vm_lock_seq`: equal to `mm_lock_seq` while it is write-locked.
-    pub lock_seq: Cell,
+    pub(crate) lock_seq: Cell,
     /// 7.2: a writer waits for the readers (`VM_REFCNT_EXCLUDE_READERS_FLAG` in `vm_refcnt`).
-    pub exclude: Cell,
+    pub(crate) exclude: Cell,
     /// Attached (1), detached (0): 6.12's `detached` flag, 7.2's own reference in `vm_refcnt`.
-    pub attached: Cell,
+    pub(crate) attached: Cell,
     /// In the mm's tree (`mm_mt`).
-    pub in_tree: Cell,
+    pub(crate) in_tree: Cell,
     /// In the rmap trees (i_mmap, anon_vma).
-    pub in_rmap: Cell,
-    /// Freed: what is there may be anything, except for those in [`Vma::grace`].
-    pub freed: Cell,
+    pub(crate) in_rmap: Cell,
+    /// Freed: its memory can be anything, except to the readers in [`Vma::grace`].
+    pub(crate) freed: Cell,
     /// RCU readers for whom a freed VMA is still a VMA, this one or (7.2) another one.
-    pub grace: Cell,
+    pub(crate) grace: Cell,
 }
 
 impl Vma {
-    /// An attached one of one page at 0, in tree and rmap.
-    pub fn new(w: &mut World, mm: Mm, name: &str) -> Self {
+    /// Adds an attached VMA of one page at address 0, in the mm's tree and the rmap tree.
+    pub(crate) fn new(w: &mut World, mm: Mm, name: &str) -> Self {
         Self {
             mm,
             owner: w.cell(format!("{name}.vm_mm"), mm.id),
@@ -122,20 +119,20 @@ impl Vma {
         }
     }
 
-    /// Its address, for events: the same for all who see it.
+    /// Returns its address, for events. All handles of one VMA have the same.
     #[must_use]
-    pub const fn address(self) -> u64 {
+    pub(crate) const fn address(self) -> u64 {
         0xffff_8880_8000_0000 + 0x100 * self.freed.0 as u64
     }
 
-    /// An event about it and its mm.
-    pub fn event(self, kind: Kind) -> Event {
+    /// Returns an event about the VMA and its mm.
+    pub(crate) fn event(self, kind: Kind) -> Event {
         Event { kind, mm: Some(self.mm.id), fields: vec![(Column::Vma, self.address())] }
     }
 
-    /// `lock_vma_under_rcu()` returns it. What is only told is no part of the step.
+    /// Emits that `lock_vma_under_rcu()` returns the VMA.
     fn say_granted(self, k: &mut Kernel<'_>, addr: u8) {
-        if !k.is_told() {
+        if !k.is_logged() {
             return;
         }
         let at = |page: u8| START + PAGE * u64::from(page);
@@ -152,77 +149,71 @@ impl Vma {
         });
     }
 
-    /// The same object, as a thread of another mm sees it.
+    /// Returns the same VMA, as a thread of another mm sees it.
     #[must_use]
-    pub const fn of(self, mm: Mm) -> Self {
+    pub(crate) const fn of(self, mm: Mm) -> Self {
         Self { mm, ..self }
     }
 
-    /// Looks at it: it must be there (I-UAF-VMA).
-    pub fn access(self, k: &mut Kernel<'_>, what: &str) {
+    /// Checks that it is not freed (I-UAF-VMA).
+    pub(crate) fn access(self, k: &mut Kernel<'_>, what: &str) {
         if k.get(self.freed) != 0 && k.get(self.grace) & 1 << k.me() == 0 {
             k.violate(Invariant::UafVma, format!("{what} of a VMA that is freed"));
         }
     }
 
-    /// Whether it is write-locked now.
-    pub fn is_write_locked(self, k: &mut Kernel<'_>) -> bool {
+    /// Returns whether it is write-locked.
+    pub(crate) fn is_write_locked(self, k: &mut Kernel<'_>) -> bool {
         let seq = k.get(self.mm.lock_seq);
         seq % 2 == 1 && k.get(self.lock_seq) == seq
     }
 
-    /// Whether it covers this address, in pages.
-    pub fn covers(self, k: &mut Kernel<'_>, addr: u8) -> bool {
+    /// Returns whether it covers this address, in pages.
+    pub(crate) fn covers(self, k: &mut Kernel<'_>, addr: u8) -> bool {
         (k.get(self.start)..k.get(self.end)).contains(&addr)
     }
 
-    /// Whether it is the one of this mm, or another one in the same memory.
-    pub fn is_of_mm(self, k: &mut Kernel<'_>) -> bool {
+    /// Returns whether it is of the handle's mm. If not, it is another VMA in the same memory.
+    pub(crate) fn is_of_mm(self, k: &mut Kernel<'_>) -> bool {
         k.get(self.owner) == self.mm.id
     }
 
     /// `find_vma()`, `vma_lookup()`: with the mmap_lock held (I-STATE).
-    pub fn find(self, k: &mut Kernel<'_>, addr: u8) -> bool {
+    pub(crate) fn find(self, k: &mut Kernel<'_>, addr: u8) -> bool {
         k.needs(self.mm.mmap_lock, "the tree of VMAs is walked");
         self.is_found(k, addr)
     }
 
     /// Enters or leaves the mm's tree.
-    pub fn set_in_tree(self, k: &mut Kernel<'_>, inside: bool) {
+    pub(crate) fn set_in_tree(self, k: &mut Kernel<'_>, inside: bool) {
         k.needs_write(self.mm.mmap_lock, "the tree of VMAs is changed");
         k.set(self.in_tree, u8::from(inside));
     }
 
-    /// Whether a walk of the rmap tree under this lock finds it.
-    pub fn is_in_rmap(self, k: &mut Kernel<'_>, lock: Lock) -> bool {
+    /// Returns whether a walk of the rmap tree under this lock finds it.
+    pub(crate) fn is_in_rmap(self, k: &mut Kernel<'_>, lock: Lock) -> bool {
         k.needs(lock, "the rmap tree is walked");
         k.get(self.in_rmap) != 0
     }
 
     /// Enters or leaves the rmap tree under this lock.
-    pub fn set_in_rmap(self, k: &mut Kernel<'_>, lock: Lock, inside: bool) {
+    pub(crate) fn set_in_rmap(self, k: &mut Kernel<'_>, lock: Lock, inside: bool) {
         k.needs_write(lock, "the rmap tree is changed");
         k.set(self.in_rmap, u8::from(inside));
     }
 
-    /// Whether a walk of the mm's tree finds it at this address.
-    pub fn is_found(self, k: &mut Kernel<'_>, addr: u8) -> bool {
+    /// Returns whether a walk of the mm's tree finds it at this address.
+    pub(crate) fn is_found(self, k: &mut Kernel<'_>, addr: u8) -> bool {
         k.get(self.in_tree) != 0 && self.is_of_mm(k) && self.covers(k, addr)
     }
 
-    /// The lock was granted to this thread: it must be attached and of this mm (I-VID), and
-    /// nobody may be writing (I-VEXCL).
-    pub fn grant(self, k: &mut Kernel<'_>) {
-        self.grant_at(k, None);
-    }
-
-    fn grant_at(self, k: &mut Kernel<'_>, addr: Option<u8>) {
-        if let Some(addr) = addr {
-            self.say_granted(k, addr);
-        }
+    /// Grants the lock to this thread. Checks that the VMA is attached, of this mm and at this address (I-VID), and that no
+    /// writer has it (I-VEXCL).
+    fn grant(self, k: &mut Kernel<'_>, addr: u8) {
+        self.say_granted(k, addr);
         if !self.is_of_mm(k) {
             k.violate(Invariant::Vid, "a reader is granted the lock of a VMA of another mm");
-        } else if addr.is_some_and(|addr| !self.covers(k, addr)) {
+        } else if !self.covers(k, addr) {
             k.violate(Invariant::Vid, "a reader is granted the lock of a VMA that is elsewhere");
         } else if k.get(self.attached) == 0 {
             k.violate(Invariant::Vid, "a reader is granted the lock of a VMA that is detached");
@@ -235,13 +226,13 @@ impl Vma {
         k.set(self.granted, granted | 1 << k.me());
     }
 
-    /// Whether this thread was granted the lock.
-    pub fn is_granted(self, k: &mut Kernel<'_>) -> bool {
+    /// Returns whether this thread was granted the lock.
+    pub(crate) fn is_granted(self, k: &mut Kernel<'_>) -> bool {
         k.get(self.granted) & 1 << k.me() != 0
     }
 
-    /// `vma_end_read()`, as part of a step. After it the VMA must not be touched.
-    pub fn end_read_now(self, k: &mut Kernel<'_>) {
+    /// `vma_end_read()`, as part of a step. The thread cannot use the VMA after it.
+    pub(crate) fn end_read_now(self, k: &mut Kernel<'_>) {
         self.access(k, "vma_end_read()");
         let granted = k.get(self.granted);
         if granted & 1 << k.me() == 0 {
@@ -255,56 +246,57 @@ impl Vma {
     /// Gives back a reference, or the rwsem, that was never granted.
     fn put_now(self, k: &mut Kernel<'_>) {
         self.access(k, "the lock word");
-        // Without the protection there is nothing to give back.
+        // If the protection is left out, no reference was taken.
         if k.holds(self.lock).is_some() {
             k.unlock(self.lock);
         }
     }
 
-    /// `vm_refcnt == 0`: detached, and nobody looks.
+    /// Returns whether `vm_refcnt` is 0: the VMA is detached, and no thread has a reference.
     fn is_unreferenced(self, k: &mut Kernel<'_>) -> bool {
         k.get(self.attached) == 0 && k.readers(self.lock) == 0 && k.get(self.exclude) == 0
     }
 
-    /// `vm_area_free()`, as part of a step. RCU readers of before may go on looking: 6.12 frees
-    /// after a grace period, 7.2's slab keeps the memory a VMA.
-    pub fn free_now(self, k: &mut Kernel<'_>) {
+    /// `vm_area_free()`, as part of a step. Threads that are in an RCU section can still read the VMA: 6.12 frees it after a
+    /// grace period, and 7.2's slab keeps the memory a VMA.
+    pub(crate) fn free_now(self, k: &mut Kernel<'_>) {
         k.emit(|| self.event(Kind::VmAreaFree));
         k.set(self.freed, 1);
         rcu::begin_grace(k, self.grace);
     }
 
-    /// Whether `vm_area_alloc()` may return this memory: 7.2 as soon as it is freed, 6.12 after the grace period.
-    pub fn is_free(self, k: &mut Kernel<'_>, flavour: Flavour) -> bool {
+    /// Returns whether `vm_area_alloc()` can return this memory: in 7.2 as soon as it is freed, in 6.12 after the grace
+    /// period.
+    pub(crate) fn is_free(self, k: &mut Kernel<'_>, flavour: Flavour) -> bool {
         k.get(self.freed) != 0 && (flavour == Flavour::Refcount || k.get(self.grace) == 0)
     }
 
-    /// `vm_area_alloc()` returns this memory, for the mm of this handle; `vma_set_range()` of one page.
-    pub fn reuse_now(self, k: &mut Kernel<'_>, start: u8) {
+    /// `vm_area_alloc()` returns this memory for the mm of this handle, and `vma_set_range()` gives it one page.
+    pub(crate) fn reuse_now(self, k: &mut Kernel<'_>, start: u8) {
         k.set(self.freed, 0);
         k.set(self.grace, 0);
         k.set(self.owner, self.mm.id);
         k.set(self.start, start);
         k.set(self.end, start + 1);
-        // vma_init_lock(): a sequence that no mm has.
+        // vma_init_lock() sets a sequence that no mm has.
         k.set(self.lock_seq, 0);
     }
 }
 
-/// `lock_vma_under_rcu(mm, addr)`: the VMA lock for read, or else goes to `fail`.
-pub fn lock_vma_under_rcu(p: &mut Program, v: Vma, flavour: Flavour, fail: Label) {
+/// `lock_vma_under_rcu(mm, addr)`: takes the VMA lock for read, or goes to `fail`.
+pub(crate) fn lock_vma_under_rcu(p: &mut Program, v: Vma, flavour: Flavour, fail: Label) {
     lock_vma_under_rcu_with(p, v, Reading::new(flavour), fail);
 }
 
-/// [`lock_vma_under_rcu`] of some address, perhaps without one of its tests.
-pub fn lock_vma_under_rcu_with(p: &mut Program, v: Vma, r: Reading, fail: Label) {
+/// [`lock_vma_under_rcu`] of any address, with or without each of its tests.
+pub(crate) fn lock_vma_under_rcu_with(p: &mut Program, v: Vma, r: Reading, fail: Label) {
     p.function("lock_vma_under_rcu", |p| match r.flavour {
         Flavour::Rwsem => lock_6_12(p, v, r, fail),
         Flavour::Refcount => lock_7_2(p, v, r, fail),
     });
 }
 
-/// `rcu_read_unlock()`, and goes on elsewhere.
+/// `rcu_read_unlock()`, then a branch.
 fn leave(p: &mut Program, rcu: Guard, to: Label) {
     let text = if rcu.is_active() { "rcu_read_unlock()" } else { "return" };
     p.step(text, move |k| {
@@ -318,7 +310,7 @@ fn leave(p: &mut Program, rcu: Guard, to: Label) {
 fn look_up(p: &mut Program, v: Vma, r: Reading, inval: Label) {
     p.step("vma = mas_walk(&mas)", move |k| if v.is_found(k, r.addr) { Flow::Next } else { Flow::Goto(inval) });
     p.function("vma_start_read", |p| {
-        // A stale value may only lead to a false failure: neither side is ordered here.
+        // The loads are not ordered here: a stale value leads to a failure that was not necessary, and to nothing else.
         p.branch("vma->vm_lock_seq == mm->mm_lock_seq: give up early", inval, move |k| {
             v.access(k, "vm_lock_seq");
             k.get(v.lock_seq) == k.get(v.mm.lock_seq)
@@ -368,7 +360,7 @@ fn lock_6_12(p: &mut Program, v: Vma, r: Reading, fail: Label) {
         if rcu.is_active() {
             k.rcu_read_unlock();
         }
-        v.grant_at(k, Some(addr));
+        v.grant(k, addr);
         Flow::Goto(out)
     });
     p.bind(isolated);
@@ -408,13 +400,13 @@ fn lock_7_2(p: &mut Program, v: Vma, r: Reading, fail: Label) {
     let addr = r.addr;
     test(p, r, Test::Range, "vma->vm_start <= address < vma->vm_end", end_read, move |k| v.covers(k, addr));
     p.step("return vma", move |k| {
-        v.grant_at(k, Some(addr));
+        v.grant(k, addr);
         Flow::Goto(out)
     });
     p.bind(again);
     leave(p, rcu, retry);
     p.bind(unstable);
-    // The other mm is pinned for this moment: the reference may be what its writer waits for.
+    // The other mm is pinned, because its writer can be waiting for this reference.
     p.rcu_read_unlock(rcu);
     p.bind(end_read);
     p.step("vma_refcount_put(vma)", move |k| {
@@ -429,17 +421,17 @@ fn lock_7_2(p: &mut Program, v: Vma, r: Reading, fail: Label) {
 }
 
 /// `vma_end_read(vma)`.
-pub fn vma_end_read(p: &mut Program, v: Vma) {
+pub(crate) fn vma_end_read(p: &mut Program, v: Vma) {
     p.run("vma_end_read(vma)", move |k| v.end_read_now(k));
 }
 
-/// `vma_start_write(vma)`: waits for the readers. The mmap_lock is held for write (PA-1).
-pub fn vma_start_write(p: &mut Program, v: Vma, flavour: Flavour) {
+/// `vma_start_write(vma)`: waits for the readers, with the mmap_lock held for write.
+pub(crate) fn vma_start_write(p: &mut Program, v: Vma, flavour: Flavour) {
     vma_start_write_with(p, v, flavour, Waits::ForReaders);
 }
 
-/// [`vma_start_write`] that may not wait.
-pub fn vma_start_write_with(p: &mut Program, v: Vma, flavour: Flavour, waits: Waits) {
+/// [`vma_start_write`] that waits or does not.
+pub(crate) fn vma_start_write_with(p: &mut Program, v: Vma, flavour: Flavour, waits: Waits) {
     p.function("vma_start_write", |p| {
         let done = p.label();
         p.branch("vma->vm_lock_seq == mm->mm_lock_seq: it is locked already", done, move |k| {
@@ -447,7 +439,7 @@ pub fn vma_start_write_with(p: &mut Program, v: Vma, flavour: Flavour, waits: Wa
                 k.violate(Invariant::State, "a VMA is write-locked without the mmap_lock held for write");
             }
             let locked = k.get(v.lock_seq) == k.get(v.mm.lock_seq);
-            // 6.12 has all of it inline.
+            // 6.12 inlines the whole function, so it has no event.
             if !locked && flavour == Flavour::Refcount {
                 k.emit(|| v.event(Kind::VmaStartWrite));
             }
@@ -492,8 +484,8 @@ pub fn vma_start_write_with(p: &mut Program, v: Vma, flavour: Flavour, waits: Wa
     });
 }
 
-/// `refcount_add_not_zero()` of the exclude bit, and the wait for those who have a reference.
-/// Goes to `zero` if there is nobody and nothing.
+/// `refcount_add_not_zero()` of the exclude bit, then the wait for the threads that have a reference. Goes to `zero` if the
+/// count is 0.
 fn exclude_readers(p: &mut Program, v: Vma, zero: Label) {
     let add = "refcount_add_not_zero(EXCLUDE, &vma->vm_refcnt)";
     p.step(add, move |k| {
@@ -509,14 +501,13 @@ fn exclude_readers(p: &mut Program, v: Vma, zero: Label) {
     }
 }
 
-/// `vma_mark_detached(vma)`: nobody can get the lock any more. 7.2 waits for those who hold a
-/// reference for a moment.
-pub fn vma_mark_detached(p: &mut Program, v: Vma, flavour: Flavour) {
+/// `vma_mark_detached(vma)`: no thread can take the lock any more. 7.2 waits for the threads that have a reference.
+pub(crate) fn vma_mark_detached(p: &mut Program, v: Vma, flavour: Flavour) {
     vma_mark_detached_with(p, v, flavour, Waits::ForReaders);
 }
 
-/// [`vma_mark_detached`] that may not wait.
-pub fn vma_mark_detached_with(p: &mut Program, v: Vma, flavour: Flavour, waits: Waits) {
+/// [`vma_mark_detached`] that waits or does not.
+pub(crate) fn vma_mark_detached_with(p: &mut Program, v: Vma, flavour: Flavour, waits: Waits) {
     p.function("vma_mark_detached", |p| match (flavour, waits) {
         (Flavour::Rwsem, _) => p.run("vma->detached = true", move |k| k.set(v.attached, 0)),
         (Flavour::Refcount, Waits::ForNobody) => {
@@ -537,7 +528,7 @@ pub fn vma_mark_detached_with(p: &mut Program, v: Vma, flavour: Flavour, waits: 
 }
 
 /// `vma_mark_attached(vma)`: readers can get the lock from now on, if the sequences differ.
-pub fn vma_mark_attached(p: &mut Program, v: Vma, flavour: Flavour) {
+pub(crate) fn vma_mark_attached(p: &mut Program, v: Vma, flavour: Flavour) {
     let text = match flavour {
         Flavour::Rwsem => "vma->detached = false",
         Flavour::Refcount => "refcount_set_release(&vma->vm_refcnt, 1)",

@@ -3,35 +3,32 @@
 use mmtrace_common::Kind;
 use mmtrace_model::model::locks::exclusion::Mode;
 
-use super::{
-    layout::{Local, Slot},
-    program::{Flow, Guard, Label, Program},
-};
+use super::{Flow, Guard, Label, Local, Program, Slot};
 
-/// What a map operation returns, in the caller's variables.
+/// The variables of the caller that get what a `pte_offset_map` call returns.
 #[derive(Clone, Copy, Debug)]
-pub struct Mapped {
-    /// The table that was mapped: its number.
-    pub table: Local,
+pub(crate) struct Mapped {
+    /// The number of the table that was mapped.
+    pub(crate) table: Local,
     /// `pmdval`: the PMD entry that it was found by.
-    pub pmdval: Local,
+    pub(crate) pmdval: Local,
 }
 
 impl Mapped {
-    /// Variables for it.
-    pub fn new(p: &mut Program) -> Self {
+    /// Adds the variables.
+    pub(crate) fn new(p: &mut Program) -> Self {
         Self { table: p.local("pte", 0), pmdval: p.local("pmdval", 0) }
     }
 }
 
 /// `__pte_offset_map()`: maps the table that `*pmd` points to, in an RCU section that
-/// [`pte_unmap`] ends. Goes to `null` when there is none.
-pub fn pte_offset_map(p: &mut Program, pmd: Slot, to: Mapped, null: Label) -> Guard {
+/// [`pte_unmap`] ends. Goes to `null` if `*pmd` points to none.
+pub(crate) fn pte_offset_map(p: &mut Program, pmd: Slot, to: Mapped, null: Label) -> Guard {
     pte_offset_map_by(p, pmd, to, null, None)
 }
 
-/// [`pte_offset_map()`] inside one of its kin, whose event it is.
-pub fn pte_offset_map_by(p: &mut Program, pmd: Slot, to: Mapped, null: Label, by: Option<Kind>) -> Guard {
+/// [`pte_offset_map()`] inside another `pte_offset_map` call, which emits the event.
+pub(crate) fn pte_offset_map_by(p: &mut Program, pmd: Slot, to: Mapped, null: Label, by: Option<Kind>) -> Guard {
     let rcu = p.rcu_read_lock();
     read_pmd(p, pmd, to, null, rcu, by);
     rcu
@@ -60,23 +57,23 @@ fn read_pmd(p: &mut Program, pmd: Slot, to: Mapped, null: Label, rcu: Guard, by:
 }
 
 /// `pte_unmap()`.
-pub fn pte_unmap(p: &mut Program, rcu: Guard) {
+pub(crate) fn pte_unmap(p: &mut Program, rcu: Guard) {
     p.release(rcu, "pte_unmap(pte)", |k| k.rcu_read_unlock());
 }
 
 /// The lock and the RCU section of a mapped and locked table.
 #[derive(Clone, Copy, Debug)]
-pub struct Locked {
-    /// Which table.
-    pub to: Mapped,
-    /// The section.
-    pub rcu: Guard,
+pub(crate) struct Locked {
+    /// The table.
+    pub(crate) to: Mapped,
+    /// The RCU section.
+    pub(crate) rcu: Guard,
     /// The lock.
-    pub ptl: Guard,
+    pub(crate) ptl: Guard,
 }
 
 /// `spin_lock(ptl)` of the mapped table.
-pub fn lock_ptl(p: &mut Program, to: Mapped) -> Guard {
+pub(crate) fn lock_ptl(p: &mut Program, to: Mapped) -> Guard {
     p.lock("spin_lock(ptl)", move |k| {
         let table = k.table(k.local(to.table));
         k.access(table, "the lock is taken");
@@ -86,7 +83,7 @@ pub fn lock_ptl(p: &mut Program, to: Mapped) -> Guard {
 }
 
 /// `spin_unlock(ptl)` of the mapped table.
-pub fn unlock_ptl(p: &mut Program, to: Mapped, ptl: Guard) {
+pub(crate) fn unlock_ptl(p: &mut Program, to: Mapped, ptl: Guard) {
     p.release(ptl, "spin_unlock(ptl)", move |k| {
         let table = k.table(k.local(to.table));
         k.access(table, "the lock is released");
@@ -95,9 +92,9 @@ pub fn unlock_ptl(p: &mut Program, to: Mapped, ptl: Guard) {
     });
 }
 
-/// `pte_offset_map_lock()`: maps and locks, and looks again whether the table is still the
-/// one; if not, begins again. Goes to `null` when there is no table.
-pub fn pte_offset_map_lock(p: &mut Program, pmd: Slot, to: Mapped, null: Label) -> Locked {
+/// `pte_offset_map_lock()`: maps and locks the table, and begins again if `*pmd` no longer points to it. Goes to `null` if
+/// there is no table.
+pub(crate) fn pte_offset_map_lock(p: &mut Program, pmd: Slot, to: Mapped, null: Label) -> Locked {
     p.function("pte_offset_map_lock", |p| {
         let again = p.mark();
         let rcu = pte_offset_map(p, pmd, to, null);
@@ -127,13 +124,13 @@ pub fn pte_offset_map_lock(p: &mut Program, pmd: Slot, to: Mapped, null: Label) 
 }
 
 /// `pte_unmap_unlock()`.
-pub fn pte_unmap_unlock(p: &mut Program, locked: Locked) {
+pub(crate) fn pte_unmap_unlock(p: &mut Program, locked: Locked) {
     unlock_ptl(p, locked.to, locked.ptl);
     pte_unmap(p, locked.rcu);
 }
 
-/// Whether `pmd_same()` holds for the value that was mapped by.
-pub fn pmd_same(p: &mut Program, pmd: Slot, to: Mapped, otherwise: Label) {
+/// Returns whether `pmd_same()` holds for the PMD value that the table was mapped by.
+pub(crate) fn pmd_same(p: &mut Program, pmd: Slot, to: Mapped, otherwise: Label) {
     p.recheck("pmd_same(pmdval, pmdp_get_lockless(pmd))", otherwise, move |k| {
         k.pmd(pmd).encode() == k.local(to.pmdval)
     });

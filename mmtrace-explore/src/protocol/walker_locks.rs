@@ -4,27 +4,26 @@
 use mmtrace_model::model::locks::exclusion::Mode;
 
 use super::{
-    layout::Lock,
+    Lock, Program,
     mm::{Mm, drop, mmap_read_lock, mmap_read_unlock, take},
-    program::Program,
     vma::{Flavour, Vma, lock_vma_under_rcu, vma_end_read},
 };
 
 /// The lock that a walker holds, of those that Documentation/mm/process_addrs.rst allows.
 #[derive(Clone, Copy, Debug)]
-pub enum WalkerLocks {
-    /// Nothing that this scenario is about: nobody here takes VMA or upper tables away.
+pub(crate) enum WalkerLocks {
+    /// None that is modelled: no thread of the scenario removes the VMA or the upper tables.
     Unmodelled,
     /// `mmap_read_lock()`.
     Mmap(Mm),
-    /// The VMA lock for read; when it is not to be had, the mmap_lock for read.
+    /// The VMA lock for read, or the mmap_lock for read if that fails.
     Vma(Vma, Flavour),
     /// The VMA's anon_vma for read: an rmap walk.
     AnonVma(Lock),
 }
 
 /// Runs `body` under the lock.
-pub fn under(p: &mut Program, locks: WalkerLocks, body: impl Fn(&mut Program)) {
+pub(crate) fn under(p: &mut Program, locks: WalkerLocks, body: impl Fn(&mut Program)) {
     match locks {
         WalkerLocks::Unmodelled => body(p),
         WalkerLocks::Mmap(mm) => {

@@ -26,7 +26,7 @@ use mmtrace_model::model::{
 };
 
 fn sc_4_11(s: &Setup<'_>, recheck_pmd: bool, sync: bool, then: Then) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let pml = w.lock("PML", Some(Rank::PageTableLock));
     let d = w.table_with("D", 1, TableState::Linked, pml);
     let a = w.table("A", 1, TableState::Linked);
@@ -52,7 +52,7 @@ fn sc_4_11(s: &Setup<'_>, recheck_pmd: bool, sync: bool, then: Then) -> World {
 }
 
 fn sc_4_12(s: &Setup<'_>) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let pml = w.lock("PML", Some(Rank::PageTableLock));
     let d = w.table_with("D", 1, TableState::Linked, pml);
     let a = w.table("A", 1, TableState::Linked);

@@ -25,7 +25,7 @@ enum Downgrade {
 
 /// Two threads unmap, each after a fault in user mode and an mmap() of its own.
 fn sc_x_5(s: &Setup<'_>, downgrade: Downgrade) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let mm = Mm::new(&mut w, 1, "");
     let inside = w.cell("who frees tables", 0);
     for (number, name) in [(0, "U"), (1, "V")] {

@@ -36,7 +36,7 @@ fn sc_3_1(s: &Setup<'_>, wrap: bool, switches: Switches) -> World {
 
 /// T1 faults in n, T2 unmaps n.
 fn unmapping(s: &Setup<'_>, wrap: bool, switches: Switches, with_pmd_page: bool) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let mm = SpfMm::new(&mut w, 1);
     let n = SpfVma::new(&mut w, "n", Range(0, 1, 10), false);
     thread(&mut w, s, fault(mm, n, 0, 10, switches));
@@ -49,7 +49,7 @@ fn unmapping(s: &Setup<'_>, wrap: bool, switches: Switches, with_pmd_page: bool)
 
 /// T1 faults in next, T2 gives the head of next to vma.
 fn merging(s: &Setup<'_>, addr: u8, write: bool, bump_next: bool, switches: Switches) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let mm = SpfMm::new(&mut w, 2);
     let vma = SpfVma::new(&mut w, "vma", Range(0, 2, 10), false);
     let next = SpfVma::new(&mut w, "next", Range(2, 4, 12), true);
@@ -72,7 +72,7 @@ fn sc_3_3(s: &Setup<'_>, bump_next: bool, switches: Switches) -> World {
 }
 
 fn sc_3_4(s: &Setup<'_>, ptl: PtlBy) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let mm = SpfMm::new(&mut w, 2);
     w.entry(Slot { table: mm.table, index: 1 }, Pte::present(3).encode());
     let vma = SpfVma::new(&mut w, "vma", Range(0, 2, 10), false);
@@ -85,7 +85,7 @@ fn sc_3_4(s: &Setup<'_>, ptl: PtlBy) -> World {
 
 /// T1 faults in the VMA that stays, T2 removes the other.
 fn removing(s: &Setup<'_>, removed: Removed, ends: Ends, srcu: bool, ask_seq: bool) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let mm = SpfMm::new(&mut w, 1);
     let (stays, goes) = match removed {
         Removed::Next => (Range(0, 1, 10), Range(1, 2, 11)),
@@ -108,7 +108,7 @@ fn removing(s: &Setup<'_>, removed: Removed, ends: Ends, srcu: bool, ask_seq: bo
 
 /// T1 faults, T2 drops another page of the same VMA.
 fn dropping(s: &Setup<'_>, wrap: bool) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let mm = SpfMm::new(&mut w, 2);
     w.entry(Slot { table: mm.table, index: 1 }, Pte::present(3).encode());
     let vma = SpfVma::new(&mut w, "vma", Range(0, 2, 10), false);
@@ -121,7 +121,7 @@ fn dropping(s: &Setup<'_>, wrap: bool) -> World {
 
 /// T1 and T2 fault on the same page.
 fn twice(s: &Setup<'_>) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let mm = SpfMm::new(&mut w, 1);
     let vma = SpfVma::new(&mut w, "vma", Range(0, 1, 10), false);
     for name in ["T1", "T2"] {

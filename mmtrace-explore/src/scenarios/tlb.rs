@@ -20,7 +20,7 @@ use mmtrace_model::model::{
 };
 
 fn sc_x_6(s: &Setup<'_>, free: Free) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let pml = w.lock("PML", Some(Rank::PageTableLock));
     let d = w.table_with("D", 1, TableState::Linked, pml);
     let a = w.table("A", 1, TableState::Linked);

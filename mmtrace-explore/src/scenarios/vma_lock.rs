@@ -74,7 +74,7 @@ const READERS: [&str; 5] = ["R", "R2", "R3", "R4", "R5"];
 const WRITERS: [&str; 3] = ["W", "W2", "W3"];
 
 fn sc_x_1(s: &Setup<'_>, r: Reading, waits: Waits, readers: usize, writers: usize) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let mm = Mm::new(&mut w, 1, "");
     let vma = Vma::new(&mut w, mm, "vma");
     for name in READERS.iter().take(readers) {
@@ -151,7 +151,7 @@ fn mmap(p: &mut Program, v: Vma, flavour: Flavour, start: u8) {
 }
 
 fn sc_x_2(s: &Setup<'_>, r: Reading, reuse: Reuse) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let mm = Mm::new(&mut w, 1, "");
     let vma = Vma::new(&mut w, mm, "vma");
     let mut p = s.program();
@@ -176,7 +176,7 @@ fn sc_x_2(s: &Setup<'_>, r: Reading, reuse: Reuse) -> World {
 }
 
 fn sc_x_3(s: &Setup<'_>, r: Reading, waits: Waits) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let mm = Mm::new(&mut w, 1, "");
     let vma = Vma::new(&mut w, mm, "vma");
     let mut p = s.program();
@@ -405,11 +405,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 #[cfg(test)]
 mod tests {
     use super::enlarged;
-    use crate::search::{Limits, MEMORY, Order, search};
+    use crate::search::{Limits, Order, search};
 
     #[test]
     fn the_large_world_is_as_large_as_it_says() {
-        let mut limits = Limits { memory: MEMORY, progress: &mut |_, _| {} };
+        let mut limits = Limits::default();
         let found = search(&enlarged(3, 2), Order::Breadth, &mut limits).expect("enough memory");
         assert!(found.broken.is_none());
         assert_eq!((found.states, found.transitions), (77_632, 260_866));

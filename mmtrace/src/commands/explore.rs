@@ -9,13 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use mmtrace_capture::{CaptureWriter, FinalInfo, WriterOptions, make_room};
 use mmtrace_explore::{
-    enlarged, matrix,
-    protocol::World,
-    render,
-    scenario::{Scenario, Variant},
-    scenarios, schedule,
-    search::{self, Found, Limits, Move, Order, search},
-    view,
+    Found, Limits, MEMORY, Move, Order, Scenario, Variant, World, enlarged, matrix, render, scenarios, schedule,
+    search, view,
 };
 use mmtrace_model::report::{Style, grouped, wrap};
 use serde_json::json;
@@ -65,7 +60,7 @@ pub struct ExploreArgs {
     #[arg(long, value_name = "ORDER", default_value = "breadth", value_parser = order)]
     pub search: Order,
     /// Most memory for the states, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = search::MEMORY >> 20)]
+    #[arg(long, value_name = "MIB", default_value_t = MEMORY >> 20)]
     pub memory: usize,
     /// Run this schedule instead of searching; a counterexample prints one, such as 'K*3 U K/1'
     #[arg(long, value_name = "SCHEDULE", requires = "variant")]
@@ -163,7 +158,7 @@ fn find(args: &ExploreArgs, world: &World) -> Result<Found> {
             console::put(&line);
         }
     };
-    let mut limits = Limits { memory: args.memory << 20, progress: &mut progress };
+    let mut limits = Limits { memory: args.memory << 20, progress: Some(&mut progress) };
     let found = search(world, args.search, &mut limits);
     if shown {
         console::put(&format!("\r{:60}\r", ""));
@@ -291,7 +286,7 @@ fn all(args: &ExploreArgs, out: &mut dyn Write, style: Style) -> Result<Outcome>
 
 fn matrix(args: &ExploreArgs, out: &mut dyn Write, style: Style) -> Result<Outcome> {
     let start = std::time::Instant::now();
-    let mut limits = Limits { memory: args.memory << 20, progress: &mut |_, _| {} };
+    let mut limits = Limits { memory: args.memory << 20, progress: None };
     let rows = matrix::run(args.search, &mut limits)?;
     let broken = rows.iter().filter(|r| r.invariant.is_some()).count();
     let candidates = rows.iter().filter(|r| r.is_candidate()).count();

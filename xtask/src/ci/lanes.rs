@@ -134,6 +134,9 @@ pub(super) fn test(run: &mut Run) -> Result<Outcome> {
 const EXAMPLES: &[(&str, &str, i32, &str)] = &[
     ("judge", "testdata/6.18-mmap/capture", 0, "held: L01 L02"),
     ("judge", "testdata/bugs/6.12-poison-collapse/capture", 1, "violated: L25"),
+    ("futex", "1", 0, "EXCLUSION broken"),
+    ("futex", "2", 0, "mutex2: safe"),
+    ("futex", "3", 0, "mutex3: safe"),
 ];
 /// An example does not take longer.
 const EXAMPLE_LIMIT: Duration = Duration::from_secs(60);

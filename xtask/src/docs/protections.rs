@@ -36,7 +36,7 @@ pub(super) fn page() -> Result<String> {
                 vec![
                     code(&row.site.function),
                     code(&row.site.text),
-                    c.broken.id().to_owned(),
+                    c.broken.id.to_owned(),
                     format!("{} {}", c.scenario, code(c.variant)),
                     c.steps.to_string(),
                     live.clone(),

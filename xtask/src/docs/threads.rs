@@ -4,11 +4,9 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use mmtrace_explore::{
+    Expect, Found, Limits, Live, Order, Scenario, Variant,
     mailing_list::{MailingListThread, THREADS},
-    scenario::{Expect, Live, Scenario, Variant},
-    scenarios, schedule,
-    search::{Found, Limits, MEMORY, Order, search},
-    view,
+    scenarios, schedule, search, view,
 };
 use mmtrace_model::report::{Style, grouped};
 
@@ -136,7 +134,7 @@ fn section(scenario: &Scenario, text: &mut String) -> Result<()> {
 }
 
 fn run(variant: &Variant) -> Result<Found> {
-    Ok(search(&variant.world(), Order::Breadth, &mut Limits { memory: MEMORY, progress: &mut |_, _| {} })?)
+    Ok(search(&variant.world(), Order::Breadth, &mut Limits::default())?)
 }
 
 fn verdict(expect: Expect) -> String {
@@ -159,13 +157,12 @@ fn counterexample(variant: &Variant, found: &Found, text: &mut String) -> Result
     let world = variant.world();
     let execution = schedule::run(&world, moves)?;
     let table = view::table(&world, &execution, Style::plain(), view::WIDTH);
-    let statement = broken.invariant.statement();
     let _ = write!(
         text,
         "\n<details><summary>{}: how it breaks {}</summary>\n\n```text\n{table}\n{}: {}\nschedule: {}\n```\n\n</details>\n",
         code(variant.id),
-        statement.id,
-        statement.id,
+        broken.property.id,
+        broken.property.id,
         broken.why,
         schedule::print(&world, moves),
     );

@@ -1,5 +1,5 @@
-//! A hugetlb fault: it shares a PMD table or allocates one, maps a page, or waits for one
-//! that is being moved (mm/hugetlb.c, mm/migrate.c; 6.12 and 7.2).
+//! A hugetlb fault: it shares a PMD table or allocates one, maps a page, or waits for one that migrates (mm/hugetlb.c,
+//! mm/migrate.c; 6.12 and 7.2).
 
 use mmtrace_common::Kind;
 use mmtrace_model::model::{
@@ -15,22 +15,22 @@ use crate::protocol::{
     mm::{Mm, drop, mmap_read_lock, mmap_read_unlock, take},
 };
 
-/// Whom a fault may share a table with.
+/// The VMA with which a fault can share a table.
 #[derive(Clone, Copy, Debug)]
-pub struct Partner {
+pub(crate) struct Partner {
     /// The other VMA.
-    pub vma: HugeVma,
+    pub(crate) vma: HugeVma,
     /// `page_table_shareable()` asks for its vma_lock.
-    pub needs_lock: bool,
+    pub(crate) needs_lock: bool,
     /// The mm's `page_table_lock`.
-    pub page_table_lock: Lock,
+    pub(crate) page_table_lock: Lock,
     /// The table that `pmd_alloc()` makes otherwise.
-    pub fresh: Table,
+    pub(crate) fresh: Table,
 }
 
-/// How a fault waits for a huge page that is being moved.
+/// How a fault waits for a huge page that migrates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
+pub(crate) enum Wait {
     /// As merged: the hugetlb lock is dropped with the table's lock held.
     DropUnderPtl,
     /// The hugetlb lock is dropped first.
@@ -39,27 +39,27 @@ pub enum Wait {
 
 /// A hugetlb fault.
 #[derive(Clone, Copy, Debug)]
-pub struct Fault {
-    /// The mm, held for read.
-    pub mm: Mm,
+pub(crate) struct Fault {
+    /// The mm, whose mmap_lock is held for read.
+    pub(crate) mm: Mm,
     /// The VMA.
-    pub vma: HugeVma,
+    pub(crate) vma: HugeVma,
     /// The file.
-    pub sharing: Sharing,
+    pub(crate) sharing: Sharing,
     /// The mutex of the file's index.
-    pub mutex: Lock,
-    /// With whom a table may be shared when there is none.
-    pub partner: Option<Partner>,
-    /// Where huge pages come from; none: from the page cache.
-    pub pool: Option<Pool>,
+    pub(crate) mutex: Lock,
+    /// The VMA with which a table can be shared, if there is none.
+    pub(crate) partner: Option<Partner>,
+    /// The pool that huge pages come from; `None`: they come from the page cache.
+    pub(crate) pool: Option<Pool>,
     /// How it waits, and the folio's lock.
-    pub wait: Option<(Wait, Lock)>,
-    /// What it shows: a page is mapped, it waits for a page that is moved, it shares a table.
-    pub shows: [Option<u8>; 3],
+    pub(crate) wait: Option<(Wait, Lock)>,
+    /// What it reaches: a page is mapped; it waits for a page that migrates; it shares a table.
+    pub(crate) shows: [Option<u8>; 3],
 }
 
 /// `hugetlb_fault()`.
-pub fn hugetlb_fault(p: &mut Program, f: Fault) {
+pub(crate) fn hugetlb_fault(p: &mut Program, f: Fault) {
     let v = f.vma;
     p.function("hugetlb_fault", |p| {
         let mmap = mmap_read_lock(p, f.mm);
@@ -93,7 +93,7 @@ pub fn hugetlb_fault(p: &mut Program, f: Fault) {
         if let Some((wait, folio)) = f.wait {
             p.release(mutex, "mutex_unlock(&hugetlb_fault_mutex_table[hash])", move |k| {
                 k.unlock(f.mutex);
-                // The next thing that happens.
+                // No step can come between the two.
                 k.say_hugetlb(Kind::MigrationEntryWaitHuge, v, None);
             });
             migration_entry_wait_huge(p, f, wait, folio, ptep, lock);
@@ -222,7 +222,7 @@ fn migration_entry_wait_huge(p: &mut Program, f: Fault, wait: Wait, folio: Lock,
 
 /// The end of a migration: `remove_migration_ptes()` and `folio_unlock()`. The thread has
 /// the folio locked from the beginning.
-pub fn finish_migration(p: &mut Program, vmas: &[HugeVma], s: Sharing, folio: Lock) {
+pub(crate) fn finish_migration(p: &mut Program, vmas: &[HugeVma], s: Sharing, folio: Lock) {
     p.function("remove_migration_ptes", |p| {
         let immap = take(p, "i_mmap_lock_read(mapping)", s.i_mmap, Mode::Read);
         let ptep = p.local("pvmw.pte", 0);
@@ -244,5 +244,5 @@ pub fn finish_migration(p: &mut Program, vmas: &[HugeVma], s: Sharing, folio: Lo
         }
         drop(p, "i_mmap_unlock_read(mapping)", s.i_mmap, immap);
     });
-    p.run("folio_unlock(src)", move |k| k.unlock(folio));
+    p.function("unmap_and_move_huge_page", |p| p.run("folio_unlock(src)", move |k| k.unlock(folio)));
 }

@@ -1,11 +1,11 @@
 //! Hugetlb page tables: the vma lock, walks, and PMD tables that several VMAs share
 //! (mm/hugetlb.c, mm/rmap.c, mm/pagewalk.c; 6.12 and 7.2).
 //!
-//! A PUD entry is a cell: 0, or the number of its PMD table and one. The huge pages of a
-//! shared table P are its entries; their lock is P's.
+//! A PUD entry is a cell: 0, or the number of its PMD table plus 1. The entries of a shared table P are the huge pages, under
+//! P's lock.
 
-pub mod fault;
-pub mod unmap;
+pub(crate) mod fault;
+pub(crate) mod unmap;
 
 use mmtrace_common::Kind;
 use mmtrace_model::model::{
@@ -15,28 +15,26 @@ use mmtrace_model::model::{
 };
 
 use super::{
+    Cell, Flow, Guard, Label, Layout, Local, Lock, Program, Protection, Slot, Table, World,
     kernel::Kernel,
-    layout::{Local, Lock, Slot, Table},
     mm::{Mm, drop, mmap_read_lock, mmap_read_unlock, take},
-    program::{Flow, Guard, Label, Program, Protection},
-    state::Cell,
-    world::World,
 };
+use crate::system::Look;
 
-/// `struct hugetlb_vma_lock`: freed when nobody refers to it.
+/// `struct hugetlb_vma_lock`, which is freed with its last reference.
 #[derive(Clone, Copy, Debug)]
-pub struct VmaLock {
+pub(crate) struct VmaLock {
     /// `rw_sema`.
-    pub sem: Lock,
+    pub(crate) sem: Lock,
     /// `refs`.
-    pub refs: Cell,
-    /// `vma`: 0 once it is detached.
-    pub vma: Cell,
+    pub(crate) refs: Cell,
+    /// `vma`: 0 once the lock is detached.
+    pub(crate) vma: Cell,
 }
 
 impl VmaLock {
-    /// One that is attached, with references besides the VMA's own.
-    pub fn new(w: &mut World, name: &str, others: u8) -> Self {
+    /// Adds a lock that is attached, with this many references besides the VMA's own.
+    pub(crate) fn new(w: &mut World, name: &str, others: u8) -> Self {
         Self {
             sem: w.lock(format!("vma_lock({name})"), Some(Rank::HugetlbVmaLock)),
             refs: w.cell(format!("vma_lock({name}).refs"), 1 + others),
@@ -44,15 +42,15 @@ impl VmaLock {
         }
     }
 
-    /// Looks at it: it must be there (I-UAF-HL).
-    pub fn access(self, k: &mut Kernel<'_>, what: &str) {
+    /// Checks that it is not freed (I-UAF-HL).
+    pub(crate) fn access(self, k: &mut Kernel<'_>, what: &str) {
         if k.get(self.refs) == 0 {
             k.violate(Invariant::UafHl, format!("{what} of a hugetlb vma_lock that is freed"));
         }
     }
 
     /// `kref_put(&vma_lock->refs, hugetlb_vma_lock_release)`.
-    pub fn put(self, k: &mut Kernel<'_>) {
+    pub(crate) fn put(self, k: &mut Kernel<'_>) {
         self.access(k, "a reference");
         let refs = k.get(self.refs);
         k.set(self.refs, refs.saturating_sub(1));
@@ -62,39 +60,39 @@ impl VmaLock {
     }
 }
 
-/// What `hugetlb_vma_lock_*()` of a VMA takes.
+/// The lock that `hugetlb_vma_lock_*()` of a VMA takes.
 #[derive(Clone, Copy, Debug)]
-pub enum Serial {
-    /// `VM_MAYSHARE`: the vma_lock, as long as it is attached.
+pub(crate) enum Serial {
+    /// Of a `VM_MAYSHARE` VMA: the vma_lock, as long as it is attached.
     Shareable(VmaLock),
-    /// The owner of a private reservation: `resv_map->rw_sema`.
+    /// Of the owner of a private reservation: `resv_map->rw_sema`.
     Reservation(Lock),
-    /// Private without reservation: nothing.
+    /// Of a private VMA without a reservation: none.
     Nothing,
 }
 
 /// A hugetlb VMA.
 #[derive(Clone, Copy, Debug)]
-pub struct HugeVma {
+pub(crate) struct HugeVma {
     /// Its name in the steps.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Its lock.
-    pub lock: Serial,
-    /// `vm_private_data` is there.
-    pub private_data: Cell,
+    pub(crate) lock: Serial,
+    /// Whether `vm_private_data` is set.
+    pub(crate) private_data: Cell,
     /// `*pud` of its range.
-    pub pud: Cell,
-    /// In the mm's tree.
-    pub in_tree: Cell,
-    /// In the file's interval tree.
-    pub in_rmap: Cell,
-    /// Freed.
-    pub freed: Cell,
+    pub(crate) pud: Cell,
+    /// Whether it is in the mm's tree.
+    pub(crate) in_tree: Cell,
+    /// Whether it is in the file's interval tree.
+    pub(crate) in_rmap: Cell,
+    /// Whether it is freed.
+    pub(crate) freed: Cell,
 }
 
 impl HugeVma {
-    /// One that maps `table`, if any.
-    pub fn new(w: &mut World, name: &'static str, lock: Serial, table: Option<Table>) -> Self {
+    /// Adds a VMA that maps `table`, if any.
+    pub(crate) fn new(w: &mut World, name: &'static str, lock: Serial, table: Option<Table>) -> Self {
         Self {
             name,
             lock,
@@ -106,13 +104,13 @@ impl HugeVma {
         }
     }
 
-    /// A shareable one.
-    pub fn shareable(w: &mut World, name: &'static str, table: Option<Table>) -> Self {
+    /// Adds a shareable VMA.
+    pub(crate) fn shareable(w: &mut World, name: &'static str, table: Option<Table>) -> Self {
         let lock = VmaLock::new(w, name, 0);
         Self::new(w, name, Serial::Shareable(lock), table)
     }
 
-    /// What its lock is now: `__vma_shareable_lock()`, `__vma_private_lock()`.
+    /// Returns the lock that it has now: `__vma_shareable_lock()`, `__vma_private_lock()`.
     fn resolve(self, k: &mut Kernel<'_>, what: &str) -> Option<Lock> {
         if k.get(self.private_data) == 0 {
             return None;
@@ -137,8 +135,8 @@ impl HugeVma {
         }
     }
 
-    /// The table that `*pud` points to.
-    pub fn table(self, k: &mut Kernel<'_>) -> Option<Table> {
+    /// Returns the table that `*pud` points to.
+    pub(crate) fn table(self, k: &mut Kernel<'_>) -> Option<Table> {
         if k.get(self.freed) != 0 {
             k.violate(Invariant::UafVma, format!("a walk in VMA {}, which is freed", self.name));
         }
@@ -150,19 +148,19 @@ impl HugeVma {
     }
 
     /// `find_vma()`, `vma_lookup()`: with the mmap_lock held (I-STATE).
-    pub fn find(self, k: &mut Kernel<'_>, mm: Mm) -> bool {
+    pub(crate) fn find(self, k: &mut Kernel<'_>, mm: Mm) -> bool {
         k.needs(mm.mmap_lock, "the tree of VMAs is walked");
         k.get(self.in_tree) != 0
     }
 
-    /// Whether a walk of the file's interval tree finds it.
+    /// Returns whether a walk of the file's interval tree finds it.
     fn is_in_rmap(self, k: &mut Kernel<'_>, s: Sharing) -> bool {
         k.needs(s.i_mmap, "the rmap tree is walked");
         k.get(self.in_rmap) != 0
     }
 
     /// Sets `*pud`.
-    pub fn set_table(self, k: &mut Kernel<'_>, table: Option<Table>) {
+    pub(crate) fn set_table(self, k: &mut Kernel<'_>, table: Option<Table>) {
         let name = table.map_or_else(|| "none".to_owned(), |t| k.table_name(t));
         k.note(|| format!("*pud({}) := {name}", self.name));
         k.set(self.pud, table.map_or(0, |t| t.number() + 1));
@@ -171,35 +169,35 @@ impl HugeVma {
 
 /// A file whose VMAs share PMD tables.
 #[derive(Clone, Copy, Debug)]
-pub struct Sharing {
+pub(crate) struct Sharing {
     /// `mapping->i_mmap_rwsem`.
-    pub i_mmap: Lock,
+    pub(crate) i_mmap: Lock,
     /// The table that is shared.
-    pub table: Table,
-    /// Its `pt_share_count`: users besides the first.
-    pub count: Cell,
+    pub(crate) table: Table,
+    /// Its `pt_share_count`: the PUD entries that point to it, less one.
+    pub(crate) count: Cell,
     /// PUD entries that may point to it.
-    pub puds: [Option<Cell>; 2],
+    pub(crate) puds: [Option<Cell>; 2],
     /// `huge_pmd_unshare()` waits for gup-fast before it gives up its use of the table.
-    pub sync: bool,
+    pub(crate) sync: bool,
 }
 
 impl Sharing {
-    /// PUD entries to the table.
-    fn entries(self, k: &mut Kernel<'_>) -> u8 {
+    /// Counts the PUD entries that point to the table.
+    fn entries(self, mut get: impl FnMut(Cell) -> u8) -> u8 {
         let mut n = 0;
         for pud in self.puds.into_iter().flatten() {
-            n += u8::from(k.get(pud) == self.table.number() + 1);
+            n += u8::from(get(pud) == self.table.number() + 1);
         }
         n
     }
 
-    /// When all is done, the count must be the number of entries (I-SHARE).
-    pub fn check_count(self, k: &mut Kernel<'_>) {
-        if k.table_state(self.table) == TableState::Linked {
-            let entries = self.entries(k);
-            let users = k.get(self.count) + 1;
-            k.require(entries == users, Invariant::Share, "the share count is not the number of PUD entries");
+    /// Checks that the count is the number of entries (I-SHARE). That is so when every thread is done.
+    pub(crate) fn check_count(self, layout: &Layout, look: &mut Look<'_>) {
+        if TableState::decode(look.get(layout.state_of(self.table))) == TableState::Linked {
+            let entries = self.entries(|pud| look.get(pud));
+            let users = look.get(self.count) + 1;
+            look.require(entries == users, Invariant::Share, "the share count is not the number of PUD entries");
         }
     }
 }
@@ -209,7 +207,7 @@ fn vma_lock(p: &mut Program, v: HugeVma, mode: Mode) -> Guard {
     vma_lock_in(p, v, mode, None)
 }
 
-/// The same at the end of a function whose return is an event.
+/// As [`vma_lock`], at the end of a function whose return is an event.
 fn vma_lock_in(p: &mut Program, v: HugeVma, mode: Mode, returns: Option<Kind>) -> Guard {
     let (rw, kind) = match mode {
         Mode::Write => ("write", Kind::HugetlbVmaLockWrite),
@@ -231,7 +229,7 @@ fn vma_unlock(p: &mut Program, v: HugeVma, mode: Mode, guard: Guard) {
     vma_unlock_in(p, v, mode, guard, None);
 }
 
-/// The same at the beginning of a function whose entry is an event.
+/// The release, at the beginning of a function whose entry is an event.
 fn vma_unlock_in(p: &mut Program, v: HugeVma, mode: Mode, guard: Guard, enters: Option<Kind>) {
     let (rw, kind) = match mode {
         Mode::Write => ("write", Kind::HugetlbVmaUnlockWrite),
@@ -246,8 +244,7 @@ fn vma_unlock_in(p: &mut Program, v: HugeVma, mode: Mode, guard: Guard, enters: 
     });
 }
 
-/// `hugetlb_vma_trylock_write(vma)` of a shareable VMA; goes to `busy`. A VMA without a
-/// vma_lock has nothing to be locked, and it succeeds.
+/// `hugetlb_vma_trylock_write(vma)` of a shareable VMA: goes to `busy` if it fails. It succeeds for a VMA without a vma_lock.
 fn vma_trylock_write(p: &mut Program, v: HugeVma, busy: Label) -> (Guard, Local) {
     p.function("hugetlb_vma_trylock_write", |p| {
         let vma_lock = p.local("vma_lock", 0);
@@ -301,7 +298,7 @@ fn huge_pte_unlock(p: &mut Program, ptep: Local, guard: Guard) {
     });
 }
 
-/// `hugetlb_walk(vma, addr, sz)`: the table's number, or goes to `none`.
+/// `hugetlb_walk(vma, addr, sz)`: gives the table's number, or goes to `none`.
 fn hugetlb_walk(p: &mut Program, text: &'static str, v: HugeVma, ptep: Local, none: Label) {
     p.step(format!("{text}({})", v.name), move |k| match v.table(k) {
         Some(table) => {
@@ -312,7 +309,7 @@ fn hugetlb_walk(p: &mut Program, text: &'static str, v: HugeVma, ptep: Local, no
     });
 }
 
-/// A *sometimes* property, if the scenario has it.
+/// Reaches a *sometimes* property, if the scenario has it.
 fn show(k: &mut Kernel<'_>, number: Option<u8>) {
     if let Some(number) = number {
         k.reach(number);
@@ -323,22 +320,22 @@ fn first(k: &Kernel<'_>, ptep: Local) -> Slot {
     Slot { table: k.table(k.local(ptep)), index: 0 }
 }
 
-/// What a walk holds besides the mmap_lock for read.
+/// The lock that a walk holds besides the mmap_lock for read.
 #[derive(Clone, Copy, Debug)]
-pub enum Hold {
+pub(crate) enum Hold {
     /// Nothing.
     Nothing,
     /// The hugetlb lock of its VMA: `vma_pgtable_walk_begin()`.
     Own,
     /// `i_mmap_rwsem`.
     Immap(Mode),
-    /// The vma_lock of another VMA, with a reference of its own.
+    /// The vma_lock of another VMA, to which the walk has a reference.
     Other(&'static str, VmaLock),
 }
 
-/// `folio_walk_start()` and `folio_walk_end()` of one huge page. With `stale`, what it finds
-/// must be mapped by its VMA then (I-STALE). Shows `walked`, and `stale` when it is not.
-pub fn folio_walk(p: &mut Program, v: HugeVma, s: Sharing, hold: Hold, stale: bool, shows: [u8; 2]) {
+/// `folio_walk_start()` and `folio_walk_end()` of one huge page. Reaches `walked`. With `stale`, checks that the page is still
+/// mapped by its VMA (I-STALE), and reaches `stale` if it is not.
+pub(crate) fn folio_walk(p: &mut Program, v: HugeVma, s: Sharing, hold: Hold, stale: bool, shows: [u8; 2]) {
     p.function("folio_walk_start", |p| {
         let (none, ptep) = (p.label(), p.local("pmdp", 0));
         let held = match hold {
@@ -387,9 +384,9 @@ pub fn folio_walk(p: &mut Program, v: HugeVma, s: Sharing, hold: Hold, stale: bo
     });
 }
 
-/// `gup_fast()` of one huge page of the shared table: interrupts off, no lock. The page must be
-/// the file's, which is page 1 (I-PIN).
-pub fn gup_fast(p: &mut Program, v: HugeVma, shows: u8) {
+/// `gup_fast()` of one huge page of the shared table, with interrupts off and no lock held. Checks that the page is the
+/// file's, which is page 1 (I-PIN).
+pub(crate) fn gup_fast(p: &mut Program, v: HugeVma, shows: u8) {
     p.function("gup_fast", |p| {
         let (out, pmdp, pmd) = (p.label(), p.local("pmdp", 0), p.local("pmd", 0));
         let irq = p.protect(Protection::Rcu, "local_irq_save(flags)");
@@ -418,8 +415,8 @@ pub fn gup_fast(p: &mut Program, v: HugeVma, shows: u8) {
     });
 }
 
-/// A fault that has its VMA's hugetlb lock for a while, and nothing else to do.
-pub fn hold_vma_lock(p: &mut Program, mm: Mm, v: HugeVma) {
+/// A fault that takes and releases its VMA's hugetlb lock, and does nothing under it.
+pub(crate) fn hold_vma_lock(p: &mut Program, mm: Mm, v: HugeVma) {
     p.function("hugetlb_fault", |p| {
         let out = p.label();
         let mmap = mmap_read_lock(p, mm);
@@ -431,11 +428,11 @@ pub fn hold_vma_lock(p: &mut Program, mm: Mm, v: HugeVma) {
     });
 }
 
-/// The pool of huge pages and what is on its way to it.
+/// The pool of huge pages, and the pages that are about to be freed to it.
 #[derive(Clone, Copy, Debug)]
-pub struct Pool {
+pub(crate) struct Pool {
     /// `h->free_huge_pages`.
-    pub free: Cell,
+    pub(crate) free: Cell,
     /// Pages on the gather batch: unmapped, not freed yet.
-    pub batch: Cell,
+    pub(crate) batch: Cell,
 }

@@ -1,5 +1,5 @@
-//! Taking hugetlb mappings away: unsharing through the rmap, munmap, truncation,
-//! MADV_DONTNEED (mm/hugetlb.c, mm/rmap.c, fs/hugetlbfs/inode.c; 6.12 and 7.2).
+//! The removal of hugetlb mappings: unsharing by an rmap walk, munmap, truncation, MADV_DONTNEED
+//! (mm/hugetlb.c, mm/rmap.c, fs/hugetlbfs/inode.c; 6.12 and 7.2).
 
 use mmtrace_common::Kind;
 use mmtrace_model::model::{
@@ -17,8 +17,8 @@ use crate::protocol::{
     mm::{Mm, drop, mmap_read_lock, mmap_read_unlock, mmap_write_downgrade, mmap_write_lock, mmap_write_unlock, take},
 };
 
-/// `huge_pmd_unshare()`: takes this VMA's PUD entry away if the table has other users; if
-/// not, goes to `last`. The caller holds the table's lock.
+/// `huge_pmd_unshare()`: clears this VMA's PUD entry if the table has other users, or goes to `last`. The caller holds the
+/// table's lock.
 fn huge_pmd_unshare(p: &mut Program, v: HugeVma, s: Sharing, last: Label) {
     unshare(p, v, s, last, false);
 }
@@ -50,7 +50,7 @@ fn unshare(p: &mut Program, v: HugeVma, s: Sharing, last: Label, rmap: bool) {
     });
 }
 
-/// What `huge_pmd_unshare()` asserts, and asks for in its comment (I-WLOCK).
+/// Checks the locks that `huge_pmd_unshare()` asserts and asks for in its comment (I-WLOCK).
 fn assert_locked(k: &mut Kernel<'_>, v: HugeVma, s: Sharing) {
     let by_vma = match v.lock {
         Serial::Shareable(lock) if k.get(v.private_data) != 0 => k.holds(lock.sem).is_some(),
@@ -66,9 +66,9 @@ fn assert_locked(k: &mut Kernel<'_>, v: HugeVma, s: Sharing) {
     }
 }
 
-/// `try_to_migrate()` of a page of the shared table, in one VMA: unshares it if it can have
-/// the VMA's lock. Shows: lock busy, entry taken away.
-pub fn rmap_unshare(p: &mut Program, v: HugeVma, s: Sharing, shows: [Option<u8>; 2]) {
+/// `try_to_migrate()` of a page of the shared table, in one VMA: unshares the table if the trylock of the VMA's lock succeeds.
+/// Reaches: the lock is busy; the entry is cleared.
+pub(crate) fn rmap_unshare(p: &mut Program, v: HugeVma, s: Sharing, shows: [Option<u8>; 2]) {
     let (done, unlock, ptep) = (p.label(), p.label(), p.local("pvmw.pte", 0));
     p.function("try_to_migrate", |p| {
         let immap = take(p, "i_mmap_lock_write(mapping)", s.i_mmap, Mode::Write);
@@ -100,7 +100,7 @@ pub fn rmap_unshare(p: &mut Program, v: HugeVma, s: Sharing, shows: [Option<u8>;
 
 /// When the last unmap of a VMA frees its vma_lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LockFree {
+pub(crate) enum LockFree {
     /// Before i_mmap_rwsem is released, as merged.
     BeforeImmap,
     /// After.
@@ -112,7 +112,7 @@ fn vma_unlock_write_free(p: &mut Program, v: HugeVma, guard: Guard) {
     let Serial::Shareable(lock) = v.lock else { return };
     p.function("__hugetlb_vma_unlock_write_put", |p| {
         p.run(format!("vma_lock->vma = NULL; {}->vm_private_data = NULL", v.name), move |k| {
-            // Of the function around it.
+            // The enclosing function took it.
             k.say_hugetlb(Kind::HugetlbZapEnd, v, None);
             k.set(lock.vma, 0);
             k.set(v.private_data, 0);
@@ -125,7 +125,7 @@ fn vma_unlock_write_free(p: &mut Program, v: HugeVma, guard: Guard) {
     });
 }
 
-/// `unmap_single_vma()` of a hugetlb VMA that goes: `__hugetlb_zap_begin()`,
+/// `unmap_single_vma()` of a hugetlb VMA that is unmapped: `__hugetlb_zap_begin()`,
 /// `__unmap_hugepage_range()`, `__hugetlb_zap_end()` with `ZAP_FLAG_UNMAP`.
 fn zap_final(p: &mut Program, v: HugeVma, s: Sharing, order: LockFree) {
     let (lock, immap) = p.function("__hugetlb_zap_begin", |p| {
@@ -165,23 +165,23 @@ fn unmap_hugepage_range(p: &mut Program, v: HugeVma, s: Sharing) {
     });
 }
 
-/// What munmap of a hugetlb VMA needs to know.
+/// A munmap of a hugetlb VMA.
 #[derive(Clone, Copy, Debug)]
-pub struct Munmap {
+pub(crate) struct Munmap {
     /// The mm.
-    pub mm: Mm,
-    /// The VMA that goes.
-    pub vma: HugeVma,
+    pub(crate) mm: Mm,
+    /// The VMA that is unmapped.
+    pub(crate) vma: HugeVma,
     /// Its file.
-    pub sharing: Sharing,
+    pub(crate) sharing: Sharing,
     /// When its vma_lock is freed.
-    pub order: LockFree,
-    /// What it shows: its table is freed.
-    pub shows: u8,
+    pub(crate) order: LockFree,
+    /// What it reaches: the table is freed.
+    pub(crate) shows: u8,
 }
 
 /// `do_vmi_munmap()` of a whole hugetlb VMA.
-pub fn munmap(p: &mut Program, m: Munmap) {
+pub(crate) fn munmap(p: &mut Program, m: Munmap) {
     let Munmap { mm, vma: v, sharing: s, order, shows } = m;
     p.function("do_vmi_munmap", |p| {
         let mmap = mmap_write_lock(p, mm);
@@ -198,7 +198,7 @@ pub fn munmap(p: &mut Program, m: Munmap) {
                 v.set_table(k, None);
                 k.access(table, "the freeing");
                 if table == s.table {
-                    let (users, count) = (s.entries(k), k.get(s.count));
+                    let (users, count) = (s.entries(|pud| k.get(pud)), k.get(s.count));
                     if users != 0 || count != 0 {
                         k.violate(
                             Invariant::Share,
@@ -230,9 +230,9 @@ fn unlink_file_vma(p: &mut Program, v: HugeVma, s: Sharing) {
     });
 }
 
-/// munmap of a hugetlb VMA whose table stays, for its mm has neighbours there; then a fault in
-/// an anonymous VMA that is mapped in its place. Shows: the table is used for that.
-pub fn munmap_and_reuse(p: &mut Program, m: Munmap) {
+/// munmap of a hugetlb VMA whose table stays, because its mm has other VMAs there, then a fault in an anonymous VMA that is
+/// mapped in its place. Reaches: the fault uses the table.
+pub(crate) fn munmap_and_reuse(p: &mut Program, m: Munmap) {
     let Munmap { mm, vma: v, sharing: s, order, shows } = m;
     p.function("do_vmi_munmap", |p| {
         let mmap = mmap_write_lock(p, mm);
@@ -256,8 +256,8 @@ pub fn munmap_and_reuse(p: &mut Program, m: Munmap) {
 }
 
 /// `hugetlb_vmdelete_list()`: truncation of the file. It looks at every VMA of the interval
-/// tree, whether something is mapped there or not. Shows: VMA met with its lock, and without.
-pub fn vmdelete_list(p: &mut Program, v: HugeVma, s: Sharing, shows: [u8; 2]) {
+/// tree, whether something is mapped there or not. Reaches: a VMA has a lock; a VMA has none.
+pub(crate) fn vmdelete_list(p: &mut Program, v: HugeVma, s: Sharing, shows: [u8; 2]) {
     p.function("hugetlb_vmdelete_list", |p| {
         let done = p.label();
         let immap = take(p, "i_mmap_lock_write(mapping)", s.i_mmap, Mode::Write);
@@ -275,19 +275,19 @@ pub fn vmdelete_list(p: &mut Program, v: HugeVma, s: Sharing, shows: [u8; 2]) {
     });
 }
 
-/// How a hole punch keeps a vma_lock that it waits for.
+/// How a hole punch makes sure that a vma_lock that it waits for is not freed.
 #[derive(Clone, Copy, Debug)]
-pub struct Punch {
-    /// With a reference.
-    pub reference: bool,
-    /// It looks whether the lock still belongs to a VMA.
-    pub look_again: bool,
+pub(crate) struct Punch {
+    /// It takes a reference.
+    pub(crate) reference: bool,
+    /// It tests whether the lock still belongs to a VMA.
+    pub(crate) look_again: bool,
 }
 
-/// `hugetlb_unmap_file_folio()`: a hole is punched. It has i_mmap_rwsem and so can only try the
-/// VMA's lock; if that is busy it takes both in order, and the VMA may be gone by then. Shows:
-/// it waits for the lock and the VMA is there, it is not.
-pub fn unmap_file_folio(p: &mut Program, v: HugeVma, s: Sharing, punch: Punch, shows: [u8; 2]) {
+/// `hugetlb_unmap_file_folio()`: punches a hole. It holds i_mmap_rwsem, and so can only try the
+/// VMA's lock; if that is busy it takes both in order, and the VMA can be gone by then. Reaches: it waits for the lock, and
+/// the VMA is there; it waits, and the VMA is gone.
+pub(crate) fn unmap_file_folio(p: &mut Program, v: HugeVma, s: Sharing, punch: Punch, shows: [u8; 2]) {
     let Serial::Shareable(lock) = v.lock else { return };
     p.function("hugetlb_unmap_file_folio", |p| {
         let (done, busy, gone) = (p.label(), p.label(), p.label());
@@ -350,15 +350,15 @@ pub fn unmap_file_folio(p: &mut Program, v: HugeVma, s: Sharing, punch: Punch, s
 
 /// When MADV_DONTNEED releases the hugetlb lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ZapEnd {
+pub(crate) enum ZapEnd {
     /// After the batch is freed, as merged.
     AfterFlush,
     /// Before.
     BeforeFlush,
 }
 
-/// MADV_DONTNEED of a huge page of a private VMA. Shows: a page is freed to the pool.
-pub fn zap_private(p: &mut Program, mm: Mm, (v, s): (HugeVma, Sharing), pool: Pool, end: ZapEnd, shows: u8) {
+/// MADV_DONTNEED of a huge page of a private VMA. Reaches: a page is freed to the pool.
+pub(crate) fn zap_private(p: &mut Program, mm: Mm, (v, s): (HugeVma, Sharing), pool: Pool, end: ZapEnd, shows: u8) {
     p.function("zap_page_range_single", |p| {
         let (mmap, gone) = (mmap_read_lock(p, mm), p.label());
         p.branch("vma = find_vma(mm, start): none", gone, move |k| !v.find(k, mm));

@@ -1,7 +1,7 @@
 //! Markers that user space expects at an address (I-MARKER).
 //!
-//! It expects one from the return of the system call that set it; from then on a walk from the PMD must find the marker,
-//! whenever a PMD or an entry is written. The cell that says so is a ghost: no kernel has it.
+//! User space expects a marker from the return of the system call that set it. From then on a walk from the PMD must find
+//! the marker, which is checked whenever a PMD or an entry is written. No kernel has the cell that says what is expected.
 
 use mmtrace_model::model::{
     invariant::Invariant,
@@ -12,18 +12,18 @@ use super::Kernel;
 use crate::protocol::layout::{ExpectedMarker, ExpectedMarkerInfo, Place, Slot};
 
 impl Kernel<'_> {
-    /// The system call returns success: from now on the marker is at the place with this number.
-    pub fn expect_marker(&mut self, expected: ExpectedMarker, place: u8) {
-        let layout = self.layout;
+    /// Makes user space expect the marker at the place with this number: the system call returns success.
+    pub(crate) fn expect_marker(&mut self, expected: ExpectedMarker, place: u8) {
+        let layout = self.protocol;
         let info = &layout.expected_markers[usize::from(expected.0)];
         self.set(info.cell, place + 1);
         self.note(|| format!("user space is told: {} set", info.marker.name()));
         self.check_expected_marker(info);
     }
 
-    /// User space no longer expects it, because it asked for that. Returns whether it did until now.
-    pub fn withdraw_marker(&mut self, expected: ExpectedMarker) -> bool {
-        let cell = self.layout.expected_markers[usize::from(expected.0)].cell;
+    /// Makes user space no longer expect a marker, because it asked for that. Returns whether it did until now.
+    pub(crate) fn withdraw_marker(&mut self, expected: ExpectedMarker) -> bool {
+        let cell = self.protocol.expected_markers[usize::from(expected.0)].cell;
         let made = self.get(cell) != 0;
         if made {
             self.set(cell, 0);
@@ -31,9 +31,9 @@ impl Kernel<'_> {
         made
     }
 
-    /// Looks at the markers expected at places that a write may concern.
+    /// Checks the markers that are expected at places that a write concerns.
     pub(super) fn check_expected_markers(&mut self, concerned: impl Fn(&Place) -> bool) {
-        let layout = self.layout;
+        let layout = self.protocol;
         for info in &layout.expected_markers {
             if info.places.iter().any(&concerned) {
                 self.check_expected_marker(info);

@@ -9,12 +9,12 @@ use super::Kernel;
 use crate::protocol::layout::{Lock, WRITE};
 
 impl Kernel<'_> {
-    /// How this thread holds a lock.
+    /// Returns how this thread holds a lock.
     #[must_use]
-    pub fn holds(&self, lock: Lock) -> Option<Mode> {
-        let info = &self.layout.locks[usize::from(lock.0)];
+    pub(crate) fn holds(&self, lock: Lock) -> Option<Mode> {
+        let info = &self.protocol.locks[usize::from(lock.0)];
         let word = self.peek(info.cell);
-        let mine = 1 << self.me;
+        let mine = 1 << self.me();
         if word & mine == 0 {
             return None;
         }
@@ -26,38 +26,38 @@ impl Kernel<'_> {
         })
     }
 
-    /// What is done here needs this lock, held in any way (I-STATE).
-    pub fn needs(&mut self, lock: Lock, what: &str) {
+    /// Checks that this thread holds a lock in any mode (I-STATE).
+    pub(crate) fn needs(&mut self, lock: Lock, what: &str) {
         if self.holds(lock).is_none() {
-            let why = format!("{what} without {} held", self.layout.locks[usize::from(lock.0)].name);
+            let why = format!("{what} without {} held", self.protocol.locks[usize::from(lock.0)].name);
             self.violate(Invariant::State, why);
         }
     }
 
-    /// What is done here needs this lock, held for write (I-STATE).
-    pub fn needs_write(&mut self, lock: Lock, what: &str) {
+    /// Checks that this thread holds a lock for write (I-STATE).
+    pub(crate) fn needs_write(&mut self, lock: Lock, what: &str) {
         if self.holds(lock) != Some(Mode::Write) {
-            let why = format!("{what} without {} held for write", self.layout.locks[usize::from(lock.0)].name);
+            let why = format!("{what} without {} held for write", self.protocol.locks[usize::from(lock.0)].name);
             self.violate(Invariant::State, why);
         }
     }
 
-    /// `…_trylock()`: whether it was taken.
-    pub fn trylock(&mut self, lock: Lock, mode: Mode) -> bool {
-        let cell = self.layout.locks[usize::from(lock.0)].cell;
+    /// `…_trylock()`: returns whether the lock was taken.
+    pub(crate) fn trylock(&mut self, lock: Lock, mode: Mode) -> bool {
+        let cell = self.protocol.locks[usize::from(lock.0)].cell;
         let word = self.get(cell);
         let free = match mode {
             Mode::Write => word == 0,
             _ => word & WRITE == 0,
         };
         if free {
-            self.set(cell, word | 1 << self.me | if mode == Mode::Write { WRITE } else { 0 });
+            self.set(cell, word | 1 << self.me() | if mode == Mode::Write { WRITE } else { 0 });
         }
         free
     }
 
-    /// Takes a lock, or says that it must be waited for. Held to the lock order.
-    pub fn lock(&mut self, lock: Lock, mode: Mode) -> bool {
+    /// Takes a lock, and checks the lock order (I-ORDER). Returns false if the thread has to wait.
+    pub(crate) fn lock(&mut self, lock: Lock, mode: Mode) -> bool {
         let free = self.trylock(lock, mode);
         if free {
             self.check_order(lock);
@@ -66,13 +66,13 @@ impl Kernel<'_> {
     }
 
     fn check_order(&mut self, lock: Lock) {
-        let layout = self.layout;
+        let layout = self.protocol;
         let info = &layout.locks[usize::from(lock.0)];
         let Some(rank) = info.rank else { return };
         let inner = layout.locks.iter().enumerate().find(|(i, other)| {
             let higher =
                 other.rank.is_some_and(|r| r > rank || (r == rank && rank != Rank::Ptl && rank != Rank::PageTableLock));
-            *i != usize::from(lock.0) && higher && self.peek(other.cell) & 1 << self.me != 0
+            *i != usize::from(lock.0) && higher && self.peek(other.cell) & 1 << self.me() != 0
         });
         if let Some((_, inner)) = inner {
             let why = format!("{} is waited for while {} is held, which comes after it", info.name, inner.name);
@@ -80,15 +80,15 @@ impl Kernel<'_> {
         }
     }
 
-    /// Who holds a lock, bit by thread.
-    pub fn readers(&mut self, lock: Lock) -> u8 {
-        self.get(self.layout.locks[usize::from(lock.0)].cell) & !WRITE
+    /// Returns the threads that hold a lock, bit by thread.
+    pub(crate) fn readers(&mut self, lock: Lock) -> u8 {
+        self.get(self.protocol.locks[usize::from(lock.0)].cell) & !WRITE
     }
 
     /// Releases a lock.
-    pub fn unlock(&mut self, lock: Lock) {
-        let info = &self.layout.locks[usize::from(lock.0)];
-        let mine = 1 << self.me;
+    pub(crate) fn unlock(&mut self, lock: Lock) {
+        let info = &self.protocol.locks[usize::from(lock.0)];
+        let mine = 1 << self.me();
         let word = self.get(info.cell);
         if word & mine == 0 {
             let why = format!("{} is released, and this thread does not hold it", info.name);
@@ -106,9 +106,9 @@ impl Kernel<'_> {
     }
 
     /// `mmap_write_downgrade()`.
-    pub fn downgrade(&mut self, lock: Lock) {
-        let info = &self.layout.locks[usize::from(lock.0)];
-        let mine = 1 << self.me;
+    pub(crate) fn downgrade(&mut self, lock: Lock) {
+        let info = &self.protocol.locks[usize::from(lock.0)];
+        let mine = 1 << self.me();
         let word = self.get(info.cell);
         if word != mine | WRITE {
             let why = format!("{} is downgraded by a thread that does not hold it for write", info.name);

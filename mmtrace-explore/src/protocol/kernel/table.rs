@@ -9,46 +9,43 @@ use mmtrace_model::model::{
 };
 
 use super::Kernel;
-use crate::protocol::{
-    layout::{Lock, Slot, Table},
-    state::Cell,
-};
+use crate::protocol::{Cell, Lock, Slot, Table};
 
 impl Kernel<'_> {
-    /// Where a table is in its life.
-    pub fn table_state(&mut self, table: Table) -> TableState {
-        let cell = self.layout.tables[usize::from(table.0)].state;
+    /// Returns the state of a table.
+    pub(crate) fn table_state(&mut self, table: Table) -> TableState {
+        let cell = self.protocol.tables[usize::from(table.0)].state;
         TableState::decode(self.get(cell))
     }
 
-    /// Sets where a table is in its life.
-    pub fn set_table_state(&mut self, table: Table, state: TableState) {
-        let cell = self.layout.tables[usize::from(table.0)].state;
+    /// Sets the state of a table.
+    pub(crate) fn set_table_state(&mut self, table: Table, state: TableState) {
+        let cell = self.protocol.tables[usize::from(table.0)].state;
         self.set(cell, state as u8);
     }
 
-    /// A table by the number in an entry.
+    /// Returns the table with the number that an entry has.
     #[must_use]
-    pub fn table(&self, number: u8) -> Table {
-        debug_assert!(usize::from(number) < self.layout.tables.len(), "an entry points to table {number}");
+    pub(crate) fn table(&self, number: u8) -> Table {
+        debug_assert!(usize::from(number) < self.protocol.tables.len(), "an entry points to table {number}");
         Table(number)
     }
 
-    /// Name of a table: A, B, C …
+    /// Returns the name of a table: A, B, C …
     #[must_use]
-    pub fn table_name(&self, table: Table) -> String {
-        let name = &self.layout.names[usize::from(self.layout.tables[usize::from(table.0)].entries.0)];
+    pub(crate) fn table_name(&self, table: Table) -> String {
+        let name = self.cells.name(self.protocol.tables[usize::from(table.0)].entries);
         name.trim_end_matches("[0]").to_owned()
     }
 
-    /// The lock of a table's entries.
+    /// Returns the lock of a table's entries.
     #[must_use]
-    pub fn ptl(&self, table: Table) -> Lock {
-        self.layout.ptl(table)
+    pub(crate) fn ptl(&self, table: Table) -> Lock {
+        self.protocol.ptl(table)
     }
 
-    /// Looks at a table: its memory must be there (I-UAF-PT).
-    pub fn access(&mut self, table: Table, what: &str) {
+    /// Checks that a table is not freed (I-UAF-PT).
+    pub(crate) fn access(&mut self, table: Table, what: &str) {
         if let Err(broken) = self.table_state(table).access() {
             let why = format!("{what} of table {}, which is freed", self.table_name(table));
             self.violate(broken, why);
@@ -56,37 +53,37 @@ impl Kernel<'_> {
     }
 
     fn entry_cell(&self, slot: Slot) -> Cell {
-        let info = &self.layout.tables[usize::from(slot.table.0)];
+        let info = &self.protocol.tables[usize::from(slot.table.0)];
         debug_assert!(slot.index < info.len, "entry {} of a table with {}", slot.index, info.len);
         Cell(info.entries.0 + slot.index)
     }
 
     /// Reads an entry's byte.
-    pub fn read_entry(&mut self, slot: Slot) -> u8 {
+    pub(crate) fn read_entry(&mut self, slot: Slot) -> u8 {
         self.access(slot.table, "an entry is read");
         let cell = self.entry_cell(slot);
         self.get(cell)
     }
 
     /// Writes an entry's byte without any check but I-UAF-PT: upper levels, teardown.
-    pub fn write_entry(&mut self, slot: Slot, byte: u8) {
+    pub(crate) fn write_entry(&mut self, slot: Slot, byte: u8) {
         self.access(slot.table, "an entry is written");
         let cell = self.entry_cell(slot);
         self.set(cell, byte);
     }
 
     /// Reads a PMD entry.
-    pub fn pmd(&mut self, slot: Slot) -> Pmd {
+    pub(crate) fn pmd(&mut self, slot: Slot) -> Pmd {
         let pmd = Pmd::decode(self.read_entry(slot));
-        if self.log.is_some() {
+        if self.is_logged() {
             let name = self.pmd_name(pmd);
             self.note(|| format!("*pmd = {name}"));
         }
         pmd
     }
 
-    /// Writes a PMD entry; its lock must be held (I-WLOCK).
-    pub fn set_pmd(&mut self, slot: Slot, pmd: Pmd) {
+    /// Writes a PMD entry, and checks that its lock is held (I-WLOCK).
+    pub(crate) fn set_pmd(&mut self, slot: Slot, pmd: Pmd) {
         if self.holds(self.ptl(slot.table)).is_none() {
             self.violate(Invariant::Wlock, format!("the PMD is set to {pmd} without its lock"));
         }
@@ -94,7 +91,7 @@ impl Kernel<'_> {
     }
 
     fn store_pmd(&mut self, slot: Slot, pmd: Pmd) {
-        if self.log.is_some() {
+        if self.is_logged() {
             let name = self.pmd_name(pmd);
             self.note(|| format!("*pmd := {name}"));
         }
@@ -110,16 +107,16 @@ impl Kernel<'_> {
     }
 
     /// Reads a PTE.
-    pub fn pte(&mut self, slot: Slot) -> Pte {
+    pub(crate) fn pte(&mut self, slot: Slot) -> Pte {
         let pte = Pte::decode(self.read_entry(slot));
-        let name = self.log.is_some().then(|| self.table_name(slot.table));
+        let name = self.is_logged().then(|| self.table_name(slot.table));
         self.note(|| format!("{}[{}] = {pte}", name.unwrap_or_default(), slot.index));
         pte
     }
 
-    /// Writes a PTE: the table must be linked and its PTL held (I-LOST, I-WLOCK), and an
-    /// empty entry is filled only under mmap_lock or VMA lock (I-FILL).
-    pub fn set_pte(&mut self, slot: Slot, pte: Pte) {
+    /// Writes a PTE. Checks that the table is linked and its PTL held (I-LOST, I-WLOCK), and that an empty entry is filled
+    /// under the mmap_lock or the VMA lock (I-FILL).
+    pub(crate) fn set_pte(&mut self, slot: Slot, pte: Pte) {
         let state = self.table_state(slot.table);
         let locked = self.holds(self.ptl(slot.table)).is_some();
         if let Err(broken) = state.write(locked, false) {
@@ -132,7 +129,7 @@ impl Kernel<'_> {
             self.violate(broken, why);
         }
         let cell = self.entry_cell(slot);
-        let fill = &self.layout.tables[usize::from(slot.table.0)].fill;
+        let fill = &self.protocol.tables[usize::from(slot.table.0)].fill;
         if !fill.is_empty()
             && !pte.is_none()
             && Pte::decode(self.get(cell)).is_none()
@@ -140,31 +137,31 @@ impl Kernel<'_> {
         {
             self.violate(Invariant::Fill, "an empty entry is filled with neither mmap_lock nor VMA lock held");
         }
-        let name = self.log.is_some().then(|| self.table_name(slot.table));
+        let name = self.is_logged().then(|| self.table_name(slot.table));
         self.note(|| format!("{}[{}] := {pte}", name.unwrap_or_default(), slot.index));
         self.set(cell, pte.encode());
         self.check_expected_markers(|place| place.index == slot.index);
     }
 
-    /// Clears a PTE of a table that this thread has unlinked: its own business.
-    pub fn clear_own(&mut self, slot: Slot) {
+    /// Clears a PTE of a table that this thread has unlinked, which needs no lock.
+    pub(crate) fn clear_own(&mut self, slot: Slot) {
         self.write_entry(slot, 0);
     }
 
-    /// Entries of a table.
+    /// Returns how many entries a table has.
     #[must_use]
-    pub fn entries(&self, table: Table) -> u8 {
-        self.layout.tables[usize::from(table.0)].len
+    pub(crate) fn entries(&self, table: Table) -> u8 {
+        self.protocol.tables[usize::from(table.0)].len
     }
 
-    /// Whether every entry is none.
-    pub fn all_none(&mut self, table: Table) -> bool {
+    /// Returns whether every entry is none.
+    pub(crate) fn all_none(&mut self, table: Table) -> bool {
         (0..self.entries(table)).all(|index| self.read_entry(Slot { table, index }) == 0)
     }
 
-    /// Takes the table that `slot` points to out of the tree: I-UNLINK, I-EMPTY, and I-BADPMD
-    /// when there is none. Returns it.
-    pub fn unlink(&mut self, slot: Slot, by: Unlinker) -> Option<Table> {
+    /// Unlinks the table that `slot` points to, and returns it. Checks I-UNLINK and I-EMPTY, and I-BADPMD if there is no
+    /// table.
+    pub(crate) fn unlink(&mut self, slot: Slot, by: Unlinker) -> Option<Table> {
         let Some(number) = self.pmd(slot).map() else {
             self.violate(Invariant::BadPmd, "a table is to be unlinked, and the PMD does not point to one");
             return None;
@@ -186,41 +183,35 @@ impl Kernel<'_> {
         Some(table)
     }
 
-    /// `pte_free_defer()`, `tlb_remove_table()` with RCU: freed after a grace period.
-    pub fn free_rcu(&mut self, table: Table) {
+    /// `pte_free_defer()`, `tlb_remove_table()` with RCU: frees a table after a grace period.
+    pub(crate) fn free_rcu(&mut self, table: Table) {
         let readers = self.rcu_readers();
-        let info = &self.layout.tables[usize::from(table.0)];
+        let info = &self.protocol.tables[usize::from(table.0)];
         self.set(info.grace, readers);
         self.set_table_state(table, TableState::Pending);
     }
 
-    /// Frees a table at once, contents and all.
-    pub fn free_now(&mut self, table: Table) {
-        let info = &self.layout.tables[usize::from(table.0)];
+    /// Frees a table and its entries at once.
+    pub(crate) fn free_now(&mut self, table: Table) {
+        let info = &self.protocol.tables[usize::from(table.0)];
         self.set(info.state, TableState::Freed as u8);
         for i in 0..info.len {
             self.set(Cell(info.entries.0 + i), 0);
         }
     }
 
-    /// Whether the readers that a table's freeing waits for are gone.
-    pub fn grace_over(&mut self, table: Table) -> bool {
-        let info = &self.layout.tables[usize::from(table.0)];
+    /// Returns whether a table waits to be freed, and its grace period is over.
+    pub(crate) fn grace_over(&mut self, table: Table) -> bool {
+        let info = &self.protocol.tables[usize::from(table.0)];
         self.get(info.state) == TableState::Pending as u8 && self.get(info.grace) == 0
     }
 
-    /// The grace period of a table that waits for one is over: frees it. `false` if it is not, or none is waited for.
-    pub fn grace_period(&mut self, table: Table) -> bool {
+    /// Frees a table that waits for its grace period, if that is over. Returns whether it is.
+    pub(crate) fn grace_period(&mut self, table: Table) -> bool {
         let over = self.grace_over(table);
         if over {
             self.free_now(table);
         }
         over
-    }
-
-    /// Tables of this world.
-    #[must_use]
-    pub fn tables(&self) -> u8 {
-        self.layout.tables.len() as u8
     }
 }

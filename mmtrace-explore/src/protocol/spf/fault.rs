@@ -11,22 +11,22 @@ use crate::protocol::{
     Cell, Flow, Guard, Kernel, Label, Local, Program, Protection, Slot, Table, nolock::set_pte_seen,
 };
 
-/// How a fault looks whether its VMA is gone (`q.dead`).
+/// When a fault tests whether its VMA is erased from the tree (`q.dead`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dead {
-    /// With the sequence, each time: `vma_has_changed()`.
+pub(crate) enum Dead {
+    /// Each time that it tests the sequence: `vma_has_changed()`.
     Final,
     /// Once, after the sequence is read.
     EarlyAfter,
     /// Once, before the sequence is read.
     EarlyBefore,
-    /// Not at all.
+    /// Never.
     Never,
 }
 
 /// How the PTL is taken (`q.ptl`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PtlBy {
+pub(crate) enum PtlBy {
     /// `spin_lock()` with interrupts off: patch 8 of v5.
     Spin,
     /// `spin_trylock()`: patch 9 of v5 and later.
@@ -35,72 +35,71 @@ pub enum PtlBy {
 
 /// When the entries are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadEntry {
+pub(crate) enum ReadEntry {
     /// After `local_irq_enable()`, through the pointer to the PMD entry: v5.
     Outside,
     /// In the first section with interrupts off: later postings.
     Inside,
 }
 
-/// By which PMD value the PTL is found.
+/// The PMD value by which the PTL is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LockOf {
-    /// The one that the walk has read.
+pub(crate) enum LockOf {
+    /// The value that the walk has read.
     Remembered,
-    /// `pte_lockptr(mm, vmf->pmd)` reads it once more.
+    /// A value that `pte_lockptr(mm, vmf->pmd)` reads once more.
     Reread,
 }
 
 /// The switches of a fault.
 #[derive(Clone, Copy, Debug)]
-pub struct Switches {
+pub(crate) struct Switches {
     /// `q.dead`.
-    pub dead: Dead,
+    pub(crate) dead: Dead,
     /// `q.ptl`.
-    pub ptl: PtlBy,
+    pub(crate) ptl: PtlBy,
     /// When entries are read.
-    pub read: ReadEntry,
+    pub(crate) read: ReadEntry,
     /// `pmd_same()` before the PTL is taken: later postings, with THP.
-    pub pmd_same: bool,
-    /// Where the PTL comes from.
-    pub lock_of: LockOf,
+    pub(crate) pmd_same: bool,
+    /// The PMD value by which the PTL is found.
+    pub(crate) lock_of: LockOf,
 }
 
 impl Switches {
-    /// The last version posted, v12; but the PTL is that of the PMD value that was read.
-    pub const V12: Self = Self {
+    /// As the last version posted, v12, except that the PTL is that of the PMD value that was read.
+    pub(crate) const V12: Self = Self {
         dead: Dead::Final,
         ptl: PtlBy::Try,
         read: ReadEntry::Inside,
         pmd_same: true,
         lock_of: LockOf::Remembered,
     };
-    /// The same without a PMD value to compare: the sequence and the tree alone decide.
-    pub const SEQUENCE: Self = Self { pmd_same: false, ..Self::V12 };
+    /// As the former, without a PMD value to compare: the sequence and the tree alone decide.
+    pub(crate) const SEQUENCE: Self = Self { pmd_same: false, ..Self::V12 };
 }
 
 /// A fault.
 #[derive(Clone, Copy, Debug)]
-pub struct Spf {
+pub(crate) struct Spf {
     /// The mm.
-    pub mm: SpfMm,
+    pub(crate) mm: SpfMm,
     /// The VMA that the lookup finds.
-    pub vma: SpfVma,
-    /// Page that faults.
-    pub addr: u8,
-    /// The index that its page must get (I-IDX), if that is asked.
-    pub index: Option<u8>,
+    pub(crate) vma: SpfVma,
+    /// The page that faults.
+    pub(crate) addr: u8,
+    /// The index that its page must get, if that is checked (I-IDX).
+    pub(crate) index: Option<u8>,
     /// Its entry in the table.
-    pub entry: u8,
-    /// It writes.
-    pub write: bool,
-    /// How it is done.
-    pub switches: Switches,
-    /// Shows: the page is mapped; the fault gives up; it gives up although VMA and tables are
-    /// as they were.
-    pub shows: [u8; 3],
-    /// An odd sequence without a writer is a violation (G-SPEC).
-    pub ask_spec: bool,
+    pub(crate) entry: u8,
+    /// Whether it writes.
+    pub(crate) write: bool,
+    /// The switches.
+    pub(crate) switches: Switches,
+    /// What it reaches: the page is mapped; the fault gives up; it gives up although VMA and tables are as they were.
+    pub(crate) shows: [u8; 3],
+    /// Whether an odd sequence without a writer is a violation (G-SPEC).
+    pub(crate) ask_spec: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -111,7 +110,7 @@ struct Vmf {
     pgoff: Local,
 }
 
-/// `srcu_read_lock(&vma_srcu)`. A protection.
+/// `srcu_read_lock(&vma_srcu)`. It is a protection.
 fn srcu_read_lock(p: &mut Program, srcu: Cell) -> Guard {
     let guard = p.protect(Protection::Rcu, "idx = srcu_read_lock(&vma_srcu)");
     if guard.is_active() {
@@ -134,7 +133,7 @@ fn srcu_read_unlock(p: &mut Program, f: Spf, guard: Guard) {
     });
 }
 
-/// A section with interrupts off. A protection, as they are what keeps the page tables.
+/// A section with interrupts off, which keeps the page tables. It is a protection.
 fn irq_disable(p: &mut Program, nth: &str) -> Guard {
     let text = format!("local_irq_disable(){nth}");
     let guard = p.protect(Protection::Rcu, &text);
@@ -148,8 +147,8 @@ fn irq_enable(p: &mut Program, guard: Guard) {
     p.release(guard, "local_irq_enable()", |k| k.irq_enable());
 }
 
-/// `handle_speculative_fault()`: without mmap_sem, and never again if anything changes.
-pub fn speculative_fault(p: &mut Program, f: Spf) {
+/// `handle_speculative_fault()`: takes no mmap_sem, and gives up if anything changes.
+pub(crate) fn speculative_fault(p: &mut Program, f: Spf) {
     let (v, q) = (f.vma, f.switches);
     let vmf = Vmf {
         seq: p.local("seq", 0),
@@ -360,7 +359,7 @@ fn spin(p: &mut Program, by: PtlBy, vmf: Vmf, fail: Label) -> Guard {
     }
 }
 
-/// The fault gives up: would it have had to, had it known what has changed?
+/// The fault gives up. Notes whether VMA and tables are as they were, so that it need not have.
 fn false_abort(k: &mut Kernel<'_>, f: Spf, vmf: Vmf) {
     let v = f.vma;
     let same = k.get(v.erased) == 0

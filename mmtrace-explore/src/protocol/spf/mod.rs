@@ -1,11 +1,11 @@
 //! Speculative page faults under a VMA's sequence count (the series of 2017 to 2019, never
-//! merged: RFC v5 on 4.12 to v12 on 5.1): `handle_speculative_fault()` and those it races with.
+//! merged: RFC v5 on 4.12 to v12 on 5.1): `handle_speculative_fault()` and what races with it.
 //!
-//! Page tables are freed as then: a thread with interrupts off is a reader, and the freeing
-//! waits for the flush IPI. VMAs are freed through SRCU, which is of no use to page tables.
+//! Page tables are freed as these kernels did: a thread with interrupts off is a reader, and the freeing waits for the flush
+//! IPI. SRCU frees VMAs, and does not keep page tables.
 
-pub mod fault;
-pub mod writer;
+pub(crate) mod fault;
+pub(crate) mod writer;
 
 use mmtrace_model::model::{
     invariant::Invariant,
@@ -13,46 +13,40 @@ use mmtrace_model::model::{
     page_tables::{entry::Pmd, lifecycle::TableState},
 };
 
-use super::{
-    kernel::Kernel,
-    layout::{Lock, Slot, Table},
-    program::{Flow, Program},
-    state::Cell,
-    world::World,
-};
+use super::{Cell, Flow, Lock, Program, Slot, Table, World, kernel::Kernel};
 
 /// A VMA with a sequence count.
 #[derive(Clone, Copy, Debug)]
-pub struct SpfVma {
+pub(crate) struct SpfVma {
     /// Its name in the steps.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// `vm_sequence`.
-    pub seq: Cell,
-    /// Threads that are inside a write section, bit by thread. Ghost.
-    pub writers: Cell,
-    /// `RB_EMPTY_NODE(&vma->vm_rb)`: erased from the tree.
-    pub erased: Cell,
+    pub(crate) seq: Cell,
+    /// Threads that are inside a write section, bit by thread. No kernel has this.
+    pub(crate) writers: Cell,
+    /// `RB_EMPTY_NODE(&vma->vm_rb)`: it is erased from the tree.
+    pub(crate) erased: Cell,
     /// `vm_start`, in pages.
-    pub start: Cell,
+    pub(crate) start: Cell,
     /// `vm_end`, in pages.
-    pub end: Cell,
+    pub(crate) end: Cell,
     /// `vm_pgoff`.
-    pub pgoff: Cell,
+    pub(crate) pgoff: Cell,
     /// `vm_flags & VM_WRITE`.
-    pub write: Cell,
-    /// Waits for SRCU to be freed (1), freed (2).
-    pub freed: Cell,
-    /// SRCU readers that it waits for, bit by thread.
-    pub grace: Cell,
+    pub(crate) write: Cell,
+    /// 1 while it waits for SRCU to be freed, 2 once it is freed.
+    pub(crate) freed: Cell,
+    /// The SRCU readers that it waits for, bit by thread.
+    pub(crate) grace: Cell,
 }
 
-/// Where a VMA lies: first page, page after the last one, index of the first page.
+/// The range of a VMA: first page, page after the last one, index of the first page.
 #[derive(Clone, Copy, Debug)]
-pub struct Range(pub u8, pub u8, pub u8);
+pub(crate) struct Range(pub(crate) u8, pub(crate) u8, pub(crate) u8);
 
 impl SpfVma {
-    /// One that is in the tree.
-    pub fn new(w: &mut World, name: &'static str, Range(start, end, pgoff): Range, write: bool) -> Self {
+    /// Adds a VMA that is in the tree.
+    pub(crate) fn new(w: &mut World, name: &'static str, Range(start, end, pgoff): Range, write: bool) -> Self {
         Self {
             name,
             seq: w.cell(format!("{name}.vm_sequence"), 0),
@@ -67,8 +61,8 @@ impl SpfVma {
         }
     }
 
-    /// Looks at it: it must be there (I-UAF-VMA).
-    pub fn access(self, k: &mut Kernel<'_>, what: &str) {
+    /// Checks that it is not freed (I-UAF-VMA).
+    pub(crate) fn access(self, k: &mut Kernel<'_>, what: &str) {
         if k.get(self.freed) == 2 {
             k.violate(Invariant::UafVma, format!("{what} of {}, which is freed", self.name));
         }
@@ -85,38 +79,38 @@ impl SpfVma {
 
 impl SpfMm {
     /// `find_vma()`, with mmap_sem held (I-STATE).
-    pub fn find(self, k: &mut Kernel<'_>, v: SpfVma) -> bool {
+    pub(crate) fn find(self, k: &mut Kernel<'_>, v: SpfVma) -> bool {
         k.needs(self.mmap_sem, "the tree of VMAs is walked");
         k.get(v.erased) == 0
     }
 
-    /// Writes a field of a VMA, or takes it out of the tree (I-STATE).
+    /// Writes a field of a VMA, or erases it from the tree (I-STATE).
     fn write(self, k: &mut Kernel<'_>, field: Cell, value: u8) {
         k.needs_write(self.mmap_sem, "a VMA is changed");
         k.set(field, value);
     }
 }
 
-/// What all faults and writers of an mm share.
+/// The objects that all faults and writers of an mm share.
 #[derive(Clone, Copy, Debug)]
-pub struct SpfMm {
+pub(crate) struct SpfMm {
     /// `mmap_sem`.
-    pub mmap_sem: Lock,
+    pub(crate) mmap_sem: Lock,
     /// SRCU readers (`vma_srcu`), bit by thread.
-    pub srcu: Cell,
-    /// `*pud`: the PMD page is there.
-    pub pud: Cell,
+    pub(crate) srcu: Cell,
+    /// `*pud`: whether it points to the PMD page.
+    pub(crate) pud: Cell,
     /// The PMD entry.
-    pub pmd: Slot,
+    pub(crate) pmd: Slot,
     /// The PTE table.
-    pub table: Table,
-    /// mprotect has returned: writing is denied. Ghost.
-    pub denied: Cell,
+    pub(crate) table: Table,
+    /// Whether mprotect has returned, so that writing is denied. No kernel has this.
+    pub(crate) denied: Cell,
 }
 
 impl SpfMm {
-    /// An mm with one PMD page D and one PTE table A with this many entries.
-    pub fn new(w: &mut World, entries: u8) -> Self {
+    /// Adds an mm with one PMD page D and one PTE table A with this many entries.
+    pub(crate) fn new(w: &mut World, entries: u8) -> Self {
         let mmap_sem = w.lock("mmap_sem", Some(Rank::MmapLock));
         let pml = w.lock("PML", Some(Rank::PageTableLock));
         let d = w.table_with("D", 1, TableState::Linked, pml);
@@ -134,9 +128,9 @@ impl SpfMm {
     }
 }
 
-/// Adds the thread that frees a VMA when SRCU readers are gone.
-pub fn srcu_callback(w: &mut World, v: SpfVma) {
-    let mut p = Program::new(None);
+/// Adds the thread that frees a VMA when its SRCU readers are gone.
+pub(crate) fn srcu_callback(w: &mut World, v: SpfVma) {
+    let mut p = Program::new();
     p.function("srcu", |p| {
         p.step(format!("__free_vma({}): the readers are gone", v.name), move |k| {
             if k.get(v.freed) != 1 || k.get(v.grace) != 0 {

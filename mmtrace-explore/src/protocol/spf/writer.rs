@@ -1,5 +1,5 @@
-//! What a speculative fault races with: munmap, `__vma_adjust()`, mprotect, MADV_DONTNEED,
-//! and a flush under the PTL.
+//! The operations that race with a speculative fault: munmap, `__vma_adjust()`, mprotect, MADV_DONTNEED, and a flush under
+//! the PTL.
 
 use mmtrace_model::model::{
     invariant::Invariant,
@@ -18,7 +18,7 @@ fn down_write(p: &mut Program, mm: SpfMm) -> Guard {
     take(p, "down_write(&mm->mmap_sem)", mm.mmap_sem, Mode::Write)
 }
 
-/// `up_write(&mm->mmap_sem)`: by now the sequence must be even (I-SEQ), if `ask`.
+/// `up_write(&mm->mmap_sem)`. With `ask`, checks that the sequence is even (I-SEQ).
 fn up_write(p: &mut Program, mm: SpfMm, guard: Guard, vmas: &[SpfVma], ask: bool) {
     let vmas = vmas.to_vec();
     p.run("up_write(&mm->mmap_sem)", move |k| {
@@ -34,7 +34,7 @@ fn up_write(p: &mut Program, mm: SpfMm, guard: Guard, vmas: &[SpfVma], ask: bool
     });
 }
 
-/// This thread is inside no write section of the VMA.
+/// Notes that this thread leaves the write section of the VMA.
 fn leave(k: &mut Kernel<'_>, v: SpfVma) {
     let writers = k.get(v.writers);
     k.set(v.writers, writers & !(1 << k.me()));
@@ -47,7 +47,7 @@ fn step_sequence(k: &mut Kernel<'_>, v: SpfVma) {
     k.note(|| format!("{}->vm_sequence := {}", v.name, seq.wrapping_add(1)));
 }
 
-/// `write_seqcount_begin(&vma->vm_sequence)`, later `vm_write_begin()`. Nobody waits for it.
+/// `write_seqcount_begin(&vma->vm_sequence)`, later `vm_write_begin()`. It waits for no reader.
 fn write_begin(p: &mut Program, v: SpfVma) {
     p.run(format!("write_seqcount_begin(&{}->vm_sequence)", v.name), move |k| {
         let writers = k.get(v.writers);
@@ -69,12 +69,12 @@ fn unlock_ptl(p: &mut Program, table: Table, guard: Guard) {
     p.release(guard, "spin_unlock(ptl)", move |k| k.unlock(k.ptl(table)));
 }
 
-/// Which entries are zapped.
+/// The entries that are zapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Zap {
-    /// All.
+pub(crate) enum Zap {
+    /// Every entry.
     All,
-    /// This one.
+    /// This entry.
     One(u8),
 }
 
@@ -104,7 +104,7 @@ fn unmap_page_range(p: &mut Program, mm: SpfMm, v: SpfVma, zap: Zap, wrap: bool)
 
 /// `do_munmap()` of a whole VMA: erased from the tree, zapped, its tables freed when every
 /// CPU has answered the flush, and itself freed by SRCU.
-pub fn munmap(p: &mut Program, mm: SpfMm, v: SpfVma, wrap: bool, with_pmd_page: bool) {
+pub(crate) fn munmap(p: &mut Program, mm: SpfMm, v: SpfVma, wrap: bool, with_pmd_page: bool) {
     p.function("do_munmap", |p| {
         let sem = down_write(p, mm);
         p.function("detach_vmas_to_be_unmapped", |p| {
@@ -161,7 +161,7 @@ fn free_pgtables(p: &mut Program, mm: SpfMm, with_pmd_page: bool) {
 }
 
 /// MADV_DONTNEED of one page.
-pub fn madvise_dontneed(p: &mut Program, mm: SpfMm, v: SpfVma, entry: u8, wrap: bool) {
+pub(crate) fn madvise_dontneed(p: &mut Program, mm: SpfMm, v: SpfVma, entry: u8, wrap: bool) {
     p.function("madvise_dontneed_single_vma", |p| {
         let (sem, out) = (take(p, "down_read(&mm->mmap_sem)", mm.mmap_sem, Mode::Read), p.label());
         p.branch("vma = find_vma(current->mm, start): none", out, move |k| !mm.find(k, v));
@@ -178,21 +178,21 @@ pub fn madvise_dontneed(p: &mut Program, mm: SpfMm, v: SpfVma, entry: u8, wrap: 
 
 /// mprotect of the head of `next`, which `vma` takes over: one page.
 #[derive(Clone, Copy, Debug)]
-pub struct Merge {
+pub(crate) struct Merge {
     /// The mm.
-    pub mm: SpfMm,
-    /// The VMA before: its rights are the ones wanted.
-    pub vma: SpfVma,
-    /// The VMA whose head goes.
-    pub next: SpfVma,
+    pub(crate) mm: SpfMm,
+    /// The VMA before it, which has the rights that mprotect sets.
+    pub(crate) vma: SpfVma,
+    /// The VMA whose head is taken over.
+    pub(crate) next: SpfVma,
     /// The entry of that page.
-    pub entry: u8,
-    /// `__vma_adjust()` also bumps `next` (`q.next`).
-    pub bump_next: bool,
+    pub(crate) entry: u8,
+    /// Whether `__vma_adjust()` also bumps `next` (`q.next`).
+    pub(crate) bump_next: bool,
 }
 
 /// `sys_mprotect()`: `__vma_adjust()`, then the entries are write-protected.
-pub fn mprotect_merge(p: &mut Program, m: Merge) {
+pub(crate) fn mprotect_merge(p: &mut Program, m: Merge) {
     let Merge { mm, vma, next, entry, bump_next } = m;
     p.function("mprotect_fixup", |p| {
         let sem = down_write(p, mm);
@@ -238,9 +238,9 @@ pub fn mprotect_merge(p: &mut Program, m: Merge) {
     });
 }
 
-/// Which VMA `__vma_adjust()` removes.
+/// The VMA that `__vma_adjust()` removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removed {
+pub(crate) enum Removed {
     /// `next`: `remove_next` is 1.
     Next,
     /// `vma` itself, after a swap: `remove_next` is 3, and at the end `next` is `vma`.
@@ -252,7 +252,7 @@ pub enum Removed {
 
 /// When the removed VMA's write section ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ends {
+pub(crate) enum Ends {
     /// After it is freed, as posted.
     AfterFree,
     /// Before, as in later postings.
@@ -261,25 +261,25 @@ pub enum Ends {
 
 /// A merge that removes a VMA.
 #[derive(Clone, Copy, Debug)]
-pub struct Remove {
+pub(crate) struct Remove {
     /// The mm.
-    pub mm: SpfMm,
-    /// The one that stays.
-    pub stays: SpfVma,
-    /// The one that goes.
-    pub goes: SpfVma,
-    /// In which case of `__vma_adjust()`.
-    pub removed: Removed,
-    /// When its section ends.
-    pub ends: Ends,
-    /// It is freed by SRCU, and not at once.
-    pub srcu: bool,
-    /// Whether I-SEQ is asked for.
-    pub ask_seq: bool,
+    pub(crate) mm: SpfMm,
+    /// The VMA that stays.
+    pub(crate) stays: SpfVma,
+    /// The VMA that is removed.
+    pub(crate) goes: SpfVma,
+    /// The case of `__vma_adjust()`.
+    pub(crate) removed: Removed,
+    /// When its write section ends.
+    pub(crate) ends: Ends,
+    /// Whether SRCU frees it. If not, it is freed at once.
+    pub(crate) srcu: bool,
+    /// Whether I-SEQ is checked.
+    pub(crate) ask_seq: bool,
 }
 
 /// `__vma_adjust()` that removes a VMA.
-pub fn remove(p: &mut Program, r: Remove) {
+pub(crate) fn remove(p: &mut Program, r: Remove) {
     let Remove { mm, stays, goes, removed, ends, srcu, ask_seq } = r;
     p.function("vma_merge", |p| {
         let sem = down_write(p, mm);
@@ -326,7 +326,7 @@ pub fn remove(p: &mut Program, r: Remove) {
 }
 
 /// `wp_page_copy()` of another page of the table: it flushes other CPUs with the PTL held.
-pub fn wp_page_copy(p: &mut Program, mm: SpfMm, v: SpfVma, entry: u8) {
+pub(crate) fn wp_page_copy(p: &mut Program, mm: SpfMm, v: SpfVma, entry: u8) {
     let bad_area = p.label();
     let sem = p.function("__do_page_fault", |p| {
         let sem = take(p, "down_read(&mm->mmap_sem)", mm.mmap_sem, Mode::Read);

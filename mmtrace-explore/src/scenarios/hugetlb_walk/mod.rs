@@ -61,7 +61,7 @@ enum Held {
 }
 
 fn sc_walk(s: &Setup<'_>, held: Held, stale: bool) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let file = File::new(&mut w, 2, Pte::present(1));
     let (mm_a, mm_b) = (Mm::new(&mut w, 1, "a "), Mm::new(&mut w, 2, "b "));
     let a = HugeVma::shareable(&mut w, "a", Some(file.table));
@@ -91,13 +91,13 @@ fn sc_walk(s: &Setup<'_>, held: Held, stale: bool) -> World {
     let mut p = s.program();
     munmap(&mut p, Munmap { mm: mm_b, vma: b, sharing, order: LockFree::BeforeImmap, shows: 4 });
     w.thread("T3", p);
-    w.at_end(move |k| sharing.check_count(k));
+    w.at_end(move |layout, look| sharing.check_count(layout, look));
     rcu::grace_periods(&mut w);
     w
 }
 
 fn sc_0_6(s: &Setup<'_>, order: LockFree) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let file = File::new(&mut w, 1, Pte::present(1));
     let mm = Mm::new(&mut w, 1, "");
     let b = HugeVma::shareable(&mut w, "b", Some(file.table));
@@ -113,7 +113,7 @@ fn sc_0_6(s: &Setup<'_>, order: LockFree) -> World {
 }
 
 fn sc_0_7(s: &Setup<'_>, order: LockFree, needs_lock: bool) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let file = File::new(&mut w, 1, Pte::present(1));
     let fresh = w.table("N", 1, TableState::Free);
     let (mm_a, mm_b) = (Mm::new(&mut w, 1, "a "), Mm::new(&mut w, 2, "b "));
@@ -131,13 +131,13 @@ fn sc_0_7(s: &Setup<'_>, order: LockFree, needs_lock: bool) -> World {
     let mut p = s.program();
     munmap(&mut p, Munmap { mm: mm_b, vma: b, sharing, order, shows: 2 });
     w.thread("T2", p);
-    w.at_end(move |k| sharing.check_count(k));
+    w.at_end(move |layout, look| sharing.check_count(layout, look));
     rcu::grace_periods(&mut w);
     w
 }
 
 fn sc_0_8(s: &Setup<'_>, wait: Wait) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let file = File::new(&mut w, 2, Pte::migration(0));
     let (mm_a, mm_b) = (Mm::new(&mut w, 1, "a "), Mm::new(&mut w, 2, "b "));
     let a = HugeVma::shareable(&mut w, "a", Some(file.table));
@@ -162,13 +162,13 @@ fn sc_0_8(s: &Setup<'_>, wait: Wait) -> World {
     let holder = w.next_tid();
     w.held(folio, holder, Mode::Write);
     w.thread("M", p);
-    w.at_end(move |k| sharing.check_count(k));
+    w.at_end(move |layout, look| sharing.check_count(layout, look));
     rcu::grace_periods(&mut w);
     w
 }
 
 fn sc_0_9(s: &Setup<'_>, sync: bool) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let file = File::new(&mut w, 2, Pte::present(1));
     let mm_b = Mm::new(&mut w, 2, "b ");
     let a = HugeVma::shareable(&mut w, "a", Some(file.table));
@@ -187,7 +187,7 @@ fn sc_0_9(s: &Setup<'_>, sync: bool) -> World {
 }
 
 fn sc_0_10(s: &Setup<'_>, punch: Punch) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let file = File::new(&mut w, 1, Pte::present(1));
     let mm = Mm::new(&mut w, 1, "");
     let b = HugeVma::shareable(&mut w, "b", Some(file.table));

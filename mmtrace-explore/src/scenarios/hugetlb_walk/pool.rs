@@ -20,7 +20,7 @@ use crate::{
 use mmtrace_model::model::{invariant::Invariant, locks::exclusion::Rank, page_tables::entry::Pte};
 
 fn sc_0_5(s: &Setup<'_>, locked: bool, end: ZapEnd) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let file = File::new(&mut w, 1, Pte::present(0));
     let mm = Mm::new(&mut w, 1, "");
     let lock = if locked {
@@ -44,7 +44,7 @@ fn sc_0_5(s: &Setup<'_>, locked: bool, end: ZapEnd) -> World {
 }
 
 fn sc_0_11(s: &Setup<'_>) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let file = File::new(&mut w, 1, Pte::None);
     let mm = Mm::new(&mut w, 1, "");
     let resv = w.lock("resv_map->rw_sema", Some(Rank::HugetlbVmaLock));

@@ -29,14 +29,14 @@ use mmtrace_model::model::{
 
 const FLAVOUR: Flavour = Flavour::Refcount;
 
-/// As in 6.4.
+/// The convention of 6.4.
 const HELD: Convention = Convention { promise: Promise::Held, retry: Retry::Keeps, release: Release::Always };
-/// Versions 1 and 2 of the series.
+/// The convention of versions 1 and 2 of the series.
 const UNLOCKED: Convention =
     Convention { promise: Promise::Unlocked, retry: Retry::Drops, release: Release::UnlessUnlocked };
 /// The architecture's code was not changed.
 const STALE_ARCH: Convention = Convention { release: Release::Always, ..Convention::MERGED };
-/// Only the architecture's code was changed.
+/// The convention is changed only in the architecture's code.
 const NAIVE: Convention = Convention { release: Release::UnlessRetryOrCompleted, ..HELD };
 /// One producer was not changed.
 const ONE_LEFT: Convention = Convention { retry: Retry::Keeps, ..Convention::MERGED };
@@ -65,7 +65,7 @@ fn fault(s: &Setup<'_>, f: Fault) -> Program {
 
 /// A fault on a swap entry or (`entry`) a migration entry, munmap, and the thread that has locked the folio.
 fn sc_2_5(s: &Setup<'_>, entry: Pte, convention: Convention) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let area = Area::new(&mut w, entry);
     w.thread("T", fault(s, area.fault(FLAVOUR, MigrationWait::DropUnderPtl, convention)));
     w.thread("U", area.unmap(s, FLAVOUR, TableFree::Rcu));
@@ -75,7 +75,7 @@ fn sc_2_5(s: &Setup<'_>, entry: Pte, convention: Convention) -> World {
 }
 
 fn sc_2_5_stale(s: &Setup<'_>, munmap: bool) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let area = Area::new(&mut w, Pte::Swap(0));
     w.thread("T", fault(s, area.fault(FLAVOUR, MigrationWait::Hold, STALE_ARCH)));
     if munmap {
@@ -90,7 +90,7 @@ fn sc_2_5_stale(s: &Setup<'_>, munmap: bool) -> World {
 
 /// The same with the mmap_lock. T has made the mapping.
 fn sc_2_5_mmap(s: &Setup<'_>) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let area = Area::new(&mut w, Pte::Swap(0));
     let mut p = s.program();
     p.function("vm_mmap_pgoff", |p| {
@@ -104,7 +104,7 @@ fn sc_2_5_mmap(s: &Setup<'_>) -> World {
 }
 
 fn sc_2_6(s: &Setup<'_>, convention: Convention, signal: Signal) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let area = Area::new(&mut w, Pte::Swap(0));
     let f = Fault { signal, ..area.fault(FLAVOUR, MigrationWait::Hold, convention) };
     match signal {
@@ -130,7 +130,7 @@ enum Drops {
 }
 
 fn sc_2_7(s: &Setup<'_>, drops: Drops, owner: bool) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let mm = Mm::new(&mut w, 1, "");
     let vma = Vma::new(&mut w, mm, "vma");
     let mutex = w.lock("hugetlb_fault_mutex", Some(Rank::HugetlbFaultMutex));
@@ -238,7 +238,7 @@ enum Caller {
 }
 
 fn sc_2_9(s: &Setup<'_>, caller: Caller) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let area = Area::new(&mut w, Pte::Swap(0));
     let mut p = s.program();
     p.function("__get_user_pages_locked", |p| {
@@ -263,7 +263,7 @@ fn sc_2_9(s: &Setup<'_>, caller: Caller) -> World {
 
 /// `FAULT_FLAG_RETRY_NOWAIT` in a fault that has the VMA lock.
 fn sc_2_9_vma(s: &Setup<'_>, sanitized: bool) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let area = Area::new(&mut w, Pte::Swap(0));
     let mut p = s.program();
     p.function("do_user_addr_fault", |p| {

@@ -39,7 +39,7 @@ fn reclaimed(s: &Setup<'_>, w: &mut World, entry: Pte, vma_lock: bool) -> Area {
 }
 
 fn migrating(s: &Setup<'_>, vma_lock: bool) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let area = reclaimed(s, &mut w, Pte::present(0), vma_lock);
     let mut p = s.program();
     migrate_folio(&mut p, area.migration(), |_| {});
@@ -49,7 +49,7 @@ fn migrating(s: &Setup<'_>, vma_lock: bool) -> World {
 }
 
 fn swapping(s: &Setup<'_>, vma_lock: bool) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let area = reclaimed(s, &mut w, Pte::Swap(0), vma_lock);
     io(s, &mut w, area, false);
     rcu::grace_periods(&mut w);

@@ -26,7 +26,7 @@ enum First {
 }
 
 fn sc_2_1(s: &Setup<'_>, wait: MigrationWait, flavour: Flavour, first: First) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let area = Area::new(&mut w, Pte::present(0));
     let mut p = s.program();
     let fault = area.fault(flavour, wait, Convention::MERGED);
@@ -52,7 +52,7 @@ fn sc_2_1(s: &Setup<'_>, wait: MigrationWait, flavour: Flavour, first: First) ->
 
 /// The entry is in place. M has locked the folio and will finish.
 fn sc_2_2(s: &Setup<'_>, wait: MigrationWait, free: TableFree) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let area = Area::new(&mut w, Pte::migration(0));
     let mut p = s.program();
     do_user_addr_fault(&mut p, area.fault(Flavour::Rwsem, wait, Convention::MERGED));
@@ -67,7 +67,7 @@ fn sc_2_2(s: &Setup<'_>, wait: MigrationWait, free: TableFree) -> World {
 
 /// M never finishes. T may wait for ever, but U may not.
 fn sc_2_4(s: &Setup<'_>, wait: MigrationWait, flavour: Flavour) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let area = Area::new(&mut w, Pte::migration(0));
     let mut p = s.program();
     do_user_addr_fault(&mut p, area.fault(flavour, wait, Convention::MERGED));
@@ -90,7 +90,7 @@ enum WriterOrder {
 
 fn sc_2_8(s: &Setup<'_>, order: WriterOrder, wait: MigrationWait) -> World {
     let flavour = Flavour::Refcount;
-    let mut w = World::new();
+    let mut w = World::default();
     let area = Area::new(&mut w, Pte::migration(0));
     let mut p = s.program();
     do_user_addr_fault(&mut p, area.fault(flavour, wait, Convention::MERGED));

@@ -45,7 +45,7 @@ enum Locks {
 
 /// T walks and changes the entry, C collapses.
 fn walk_and_collapse(s: &Setup<'_>, who: Walker, recheck: Recheck, heavy: Locks, clear: Clear, then: Then) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let t = tables(&mut w, OLD);
     let mut locks = None;
     let mut regime = WalkerLocks::Unmodelled;
@@ -106,12 +106,12 @@ struct Span {
     spans: bool,
     /// The collapse checks that.
     check: bool,
-    /// The VMA is locked for write.
+    /// Whether the VMA is locked for write.
     vma_write: bool,
 }
 
 fn sc_1_7(s: &Setup<'_>, span: Span, entry: Pte, then: Then) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let t = tables(&mut w, entry);
     let b = fresh(&mut w, "B");
     let mm = Mm::new(&mut w, 0, "");

@@ -35,7 +35,7 @@ fn two(w: &mut World, s: &Setup<'_>, n: impl FnOnce(Tables) -> Nolock, free: Tab
 }
 
 fn sc_1_2(s: &Setup<'_>, api: Api, recheck: Recheck) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     two(&mut w, s, |t| Nolock::new(api, t.pmd, recheck), TableFree::Rcu);
     grace_periods(&mut w);
     w
@@ -48,7 +48,7 @@ const CHANGED: &[&str] = &[
 ];
 
 fn sc_1_3(s: &Setup<'_>) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let n = |t: Tables| Nolock { lock_from: LockFrom::Pmd, ..Nolock::new(Api::Legacy, t.pmd, Recheck::PteSame) };
     two(&mut w, s, n, TableFree::Rcu);
     grace_periods(&mut w);
@@ -56,7 +56,7 @@ fn sc_1_3(s: &Setup<'_>) -> World {
 }
 
 fn sc_1_3_refault(s: &Setup<'_>) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let t = tables(&mut w, Pte::None);
     let b = fresh(&mut w, "B");
     let mut p = s.program();
@@ -79,7 +79,7 @@ fn sc_1_3_refault(s: &Setup<'_>) -> World {
 }
 
 fn sc_1_4(s: &Setup<'_>, unmap_last: bool, free: TableFree) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let n = |t: Tables| Nolock { unmap_last, ..Nolock::new(Api::Rw, t.pmd, Recheck::Both) };
     two(&mut w, s, n, free);
     grace_periods(&mut w);

@@ -1,9 +1,8 @@
 //! SC-1.1 `m.rw+pte+pmd` with more threads, entries and tables, to measure the search.
 
 use crate::protocol::{
-    Program, Slot, Table, World,
+    Program, Slot, Table, Tid, World,
     anon_fault::pte_alloc,
-    layout::Tid,
     nolock::{Api, Nolock, Recheck, move_pages_pte},
     pt_reclaim::{PmlUnderPtl, Zap, zap_pte_range},
     rcu::grace_periods,
@@ -56,7 +55,7 @@ const TABLES: [&str; 4] = ["A", "B", "C", "E"];
 pub(crate) fn enlarged(writers: usize, slots: u8, tables: u8) -> World {
     assert!((1..=WRITERS.len()).contains(&writers), "1 to 4 writers");
     assert!((1..=4).contains(&slots) && (1..=4).contains(&tables), "1 to 4 slots, 1 to 4 tables");
-    let mut w = World::new();
+    let mut w = World::default();
     let pml = w.lock("PML", Some(Rank::PageTableLock));
     let d = w.table_with("D", 1, TableState::Linked, pml);
     let pmd = Slot { table: d, index: 0 };
@@ -68,7 +67,7 @@ pub(crate) fn enlarged(writers: usize, slots: u8, tables: u8) -> World {
         .collect();
     w.entry(pmd, Pmd::Table(pool[0].number()).encode());
     for (i, name) in WRITERS.iter().take(writers).enumerate() {
-        let mut p = Program::new(None);
+        let mut p = Program::new();
         let (again, out) = (p.mark(), p.label());
         let pool = pool.clone();
         let allocate = move |k: &mut crate::protocol::Kernel<'_>| {
@@ -80,7 +79,7 @@ pub(crate) fn enlarged(writers: usize, slots: u8, tables: u8) -> World {
         p.bind(out);
         w.thread(name, p);
     }
-    let mut p = Program::new(None);
+    let mut p = Program::new();
     for _ in 0..tables {
         let z = Zap { pmd, pml, reclaim: Some(PmlUnderPtl::Trylock), free: TableFree::Rcu, at_once: 1, later: 2 };
         zap_pte_range(&mut p, z);
@@ -93,14 +92,14 @@ pub(crate) fn enlarged(writers: usize, slots: u8, tables: u8) -> World {
 #[cfg(test)]
 mod tests {
     use super::enlarged;
-    use crate::search::{Limits, MEMORY, Order, search};
+    use crate::search::{Limits, Order, search};
 
     #[test]
     fn it_is_as_large_as_documented_and_nothing_breaks() {
         for (writers, slots, tables, states) in [(1, 1, 1, 455), (1, 1, 2, 4856), (2, 1, 1, 8854)] {
             let world = enlarged(writers, slots, tables);
             for order in [Order::Breadth, Order::Depth, Order::Reduced] {
-                let mut limits = Limits { memory: MEMORY, progress: &mut |_, _| () };
+                let mut limits = Limits::default();
                 let found = search(&world, order, &mut limits).expect("it fits");
                 assert!(found.broken.is_none(), "{writers} {slots} {tables}: {:?}", found.broken);
                 if order == Order::Reduced {

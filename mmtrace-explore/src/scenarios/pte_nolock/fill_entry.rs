@@ -24,7 +24,7 @@ use crate::{
 };
 
 fn sc_1_1(s: &Setup<'_>, api: Api, recheck: Recheck, reclaim: bool) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let t = tables(&mut w, Pte::None);
     let mut p = s.program();
     let fail = p.label();
@@ -46,7 +46,7 @@ enum Remover {
 }
 
 fn sc_1_5(s: &Setup<'_>, api: Api, remover: Remover, act: bool) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let t = tables(&mut w, Pte::None);
     let b = fresh(&mut w, "B");
     let folio = w.lock("folio", Some(Rank::FolioLock));
@@ -77,7 +77,7 @@ fn sc_1_5(s: &Setup<'_>, api: Api, remover: Remover, act: bool) -> World {
 }
 
 fn sc_1_11(s: &Setup<'_>, recheck: Recheck) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let t = tables(&mut w, Pte::None);
     for (name, page) in [("T1", 1), ("T2", 2)] {
         let mut p = s.program();

@@ -33,7 +33,7 @@ enum Dontneed {
 }
 
 fn sc_1_8(s: &Setup<'_>, order: Order, flavour: Flavour, dontneed: Dontneed) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let t = tables(&mut w, Pte::present(1));
     let mm = Mm::new(&mut w, 0, "");
     let vma = Vma::new(&mut w, mm, "vma");
@@ -62,7 +62,7 @@ fn sc_1_8(s: &Setup<'_>, order: Order, flavour: Flavour, dontneed: Dontneed) -> 
 }
 
 fn sc_1_9(s: &Setup<'_>, look_again: Option<bool>, pml: PmlUnderPtl) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let t = tables(&mut w, Pte::None);
     if let Some(look_again) = look_again {
         let mut p = s.program();
@@ -77,7 +77,7 @@ fn sc_1_9(s: &Setup<'_>, look_again: Option<bool>, pml: PmlUnderPtl) -> World {
 }
 
 fn sc_1_12(s: &Setup<'_>, look: bool) -> World {
-    let mut w = World::new();
+    let mut w = World::default();
     let t = tables(&mut w, Pte::None);
     let mut p = s.program();
     p.function("zap_pmd_range", |p| {

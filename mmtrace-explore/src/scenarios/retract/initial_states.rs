@@ -1,4 +1,4 @@
-//! Initial states of these scenarios: VMAs of one file, each with a page table.
+//! The initial states of the scenarios about retract: VMAs of one file, each with a page table.
 
 use crate::{
     protocol::{
@@ -36,7 +36,7 @@ pub(crate) struct Base {
 impl Base {
     /// Makes the mm and the file, with so many PMD entries.
     pub(crate) fn new(pmds: u8) -> Self {
-        let mut w = World::new();
+        let mut w = World::default();
         let mm = Mm::new(&mut w, 1, "");
         let mapping = Mapping {
             i_mmap: w.lock("i_mmap", Some(Rank::ImmapRwsem)),
@@ -166,7 +166,7 @@ impl Installer {
         }
     }
 
-    /// Adds the thread.
+    /// Adds the thread that makes the call.
     pub(crate) fn thread(self, s: &Setup<'_>, b: &mut Base, name: &'static str, at: At) {
         let expected = self.marker().map(|marker| b.w.expected_marker(marker, &[at.place()]));
         b.w.set(at.area.vm_flags, self.modes());

@@ -450,7 +450,7 @@ mod tests {
 
     #[test]
     fn two_threads_in_one_vma_are_as_large_as_documented() {
-        let mut limits = Limits { memory: 1 << 30, progress: &mut |_, _| {} };
+        let mut limits = Limits::default();
         let found = search(&super::enlarged(2, &[2]), Order::Depth, &mut limits).expect("it is small");
         assert!(found.broken.is_none(), "{:?}", found.broken);
         assert_eq!(found.states, 17_774);
