@@ -62,6 +62,7 @@
 //! |---|---|
 //! | [`replay`] | [`Engine`](replay::Engine), which takes the records; [`Timeline`](replay::timeline::Timeline), the state as of any time |
 //! | [`context`] | what a stream was taken from: the kernel, its probes, its enums |
+//! | [`kernel_version`], [`examined_kernels`] | versions of the kernel, and the series that mmtrace was examined on |
 //! | [`verdict`] | the rule table, and what was found |
 //! | [`model`] | the state that the rules are evaluated on, and the [invariants](model::invariant) of the explorer |
 //! | [`stats`], [`coverage`] | figures, and what share of what there was each is made of |
@@ -79,6 +80,8 @@
 pub mod bounded;
 pub mod context;
 pub mod coverage;
+pub mod examined_kernels;
+pub mod kernel_version;
 pub mod model;
 pub mod replay;
 pub mod report;

@@ -156,7 +156,7 @@ impl Model {
             // As after a loss: what was before recording is missing.
             tables: Tables::beginning(context.start.saturating_add(mmap_lock::EPSILON_NS)),
             collapsing: Vec::new(),
-            hugetlb: HugetlbLocks::new(context.kernel.major_minor()),
+            hugetlb: HugetlbLocks::new(context.kernel.series()),
             hugetlb_overlaps: Vec::new(),
             shareable: FxHashSet::default(),
             pmd_used: context.carries(Kind::PteOffsetMapRwNolock, Column::PmdUsed),

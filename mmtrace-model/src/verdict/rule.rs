@@ -3,7 +3,7 @@
 use mmtrace_common::Kind;
 
 use super::rules::{RULES, RuleId};
-use crate::context::Context;
+use crate::{context::Context, kernel_version::KernelVersion};
 
 /// How bad a broken rule is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -64,9 +64,9 @@ pub struct Rule {
     /// Events without which it cannot be judged.
     pub needs: &'static [Kind],
     /// First kernel that it is true of.
-    pub since: (u32, u32),
+    pub since: KernelVersion,
     /// First kernel that it is no longer known to be true of.
-    pub before: Option<(u32, u32)>,
+    pub before: Option<KernelVersion>,
     /// It needs the events of every mm: a filter turns it off.
     pub whole_system: bool,
     /// It reads entries in x86-64's format.
@@ -77,18 +77,12 @@ impl Rule {
     /// Why it cannot be observed in this context, if it cannot.
     #[must_use]
     pub fn blocked(&self, context: &Context) -> Option<String> {
-        let kernel = context.kernel.major_minor();
-        if kernel < self.since {
-            return Some(format!(
-                "true of kernels from {}.{} on, this is {}",
-                self.since.0, self.since.1, context.kernel.release
-            ));
+        let (series, release) = (context.kernel.series(), &context.kernel.release);
+        if series.is_none_or(|series| series < self.since) {
+            return Some(format!("true of kernels from {} on, this is {release}", self.since));
         }
-        if let Some(before) = self.before.filter(|b| kernel >= *b) {
-            return Some(format!(
-                "checked against sources before {}.{} only, this is {}",
-                before.0, before.1, context.kernel.release
-            ));
+        if let Some(before) = self.before.filter(|before| series.is_some_and(|series| series >= *before)) {
+            return Some(format!("checked against sources before {before} only, this is {release}"));
         }
         if self.x86_64 && context.kernel.machine != "x86_64" {
             return Some(format!("reads x86-64 page-table entries, this is {}", context.kernel.machine));

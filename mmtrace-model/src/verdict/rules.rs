@@ -7,9 +7,7 @@
 use mmtrace_common::Kind::*;
 
 use super::rule::{Rule, Severity};
-
-/// First kernel whose sources and events the rules were held against.
-const FIRST_EXAMINED: (u32, u32) = (6, 1);
+use crate::{examined_kernels::FIRST_EXAMINED, kernel_version::KernelVersion};
 
 /// What was given, or else the default.
 macro_rules! first {
@@ -39,8 +37,8 @@ macro_rules! rules {
         meaning: $meaning:literal,
         example: $example:literal,
         needs: [$($kind:ident),*],
-        $(since: $since:expr,)?
-        $(before: $before:expr,)?
+        $(since: ($since_major:literal, $since_minor:literal),)?
+        $(before: ($before_major:literal, $before_minor:literal),)?
         $(whole_system: $whole:literal,)?
         $(x86_64: $x86:literal,)?
     })*) => {
@@ -61,8 +59,8 @@ macro_rules! rules {
             meaning: $meaning,
             example: $example,
             needs: &[$($kind),*],
-            since: first!($($since,)? FIRST_EXAMINED),
-            before: option!($($before)?),
+            since: first!($(KernelVersion::new($since_major, $since_minor),)? FIRST_EXAMINED),
+            before: option!($(KernelVersion::new($before_major, $before_minor))?),
             whole_system: first!($($whole,)? false),
             x86_64: first!($($x86,)? false),
         }),*];

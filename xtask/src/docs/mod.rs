@@ -3,6 +3,7 @@
 mod coverage;
 mod dashboard;
 mod events;
+mod kernels;
 mod paths;
 mod protections;
 mod report;
@@ -28,7 +29,8 @@ const WRITTEN: &str = "<!-- Written by `cargo xtask docs`";
 /// screen in README.md from testdata/.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write nothing; fail if a page is not what would be written, or a path that pages and comments name is not there
+    /// Write nothing; fail if a page is not what would be written, if a page written by hand names other kernels than those
+    /// that were examined, or if a path that pages and comments name is not there
     #[arg(long)]
     check: bool,
 }
@@ -53,8 +55,8 @@ pub(crate) fn command(args: &Args) -> Result<bool> {
     Ok(true)
 }
 
-/// Returns whether every page is what would be written, and every path that pages and doc comments name exists; says
-/// what is not so.
+/// Returns whether every page is what would be written, names the examined kernels, and every path that pages and doc
+/// comments name exists; says what is not so.
 pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
     let mut same = true;
     let pages = pages(workspace)?;
@@ -74,6 +76,10 @@ pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
     }
     for path in stale::pages(workspace, &pages)? {
         say!("{path}: no table makes it any more. Remove it: {COMMAND}");
+        same = false;
+    }
+    for wrong in kernels::contradictions(workspace)? {
+        say!("{wrong} (mmtrace-model/src/examined_kernels.rs)");
         same = false;
     }
     for missing in paths::missing(workspace)? {
