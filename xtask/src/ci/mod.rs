@@ -21,7 +21,10 @@ use crate::{disk, setup::Setup, test::Sums, workspace::Workspace};
 /// setup  what `cargo xtask setup` does
 /// fmt    rustfmt, workspace and mmtrace-ebpf
 /// clippy the workspace, and mmtrace-ebpf where its toolchain has clippy; warnings are errors
+/// rustdoc  doc comments give no warning, and the public API of each published library is that of docs/api/
+///        (`api --check`)
 /// test   the tests of the workspace
+/// package  `cargo package`: each published package builds from what is in it
 /// oracle Spin, on its own models of some scenarios (testdata/promela), finds the same verdicts, as many
 ///        states, and counterexamples as short
 /// ebpf   the eBPF object is what its sources give (`build-ebpf --check`)
@@ -33,8 +36,8 @@ use crate::{disk, setup::Setup, test::Sums, workspace::Workspace};
 ///        has every metric, and answers what dashboards/grafana.json asks for
 /// sql    the SQL in README.md runs in DuckDB over a capture of testdata/, and pyarrow reads
 ///        every event
-/// vm     `cargo xtask vm`: mmtrace records kernels 6.1, 6.12 and 7.2 in virtual machines; no rule
-///        violated, and replay says the same
+/// vm     `cargo xtask vm`: mmtrace records other examined kernels in virtual machines; no rule violated, and replay
+///        says the same
 ///
 /// A lane, or part of one, that this machine cannot run is "not run here", with the reason. That
 /// is no failure, with one exception: with CI=true, what setup began to install and could not
@@ -54,7 +57,8 @@ pub(crate) struct Args {
 }
 
 /// The lanes, in order.
-const LANES: [&str; 11] = ["setup", "fmt", "clippy", "test", "oracle", "ebpf", "docs", "live", "metrics", "sql", "vm"];
+const LANES: [&str; 13] =
+    ["setup", "fmt", "clippy", "rustdoc", "test", "package", "oracle", "ebpf", "docs", "live", "metrics", "sql", "vm"];
 
 /// What a lane came to.
 enum Outcome {
@@ -113,7 +117,9 @@ impl Run {
             "setup" => Ok(lanes::setup(self)),
             "fmt" => lanes::fmt(self),
             "clippy" => lanes::clippy(self),
+            "rustdoc" => lanes::rustdoc(self),
             "test" => lanes::test(self),
+            "package" => lanes::package(self),
             "oracle" => oracle::lane(self),
             "ebpf" => lanes::ebpf(self),
             "docs" => lanes::docs(self),
@@ -129,6 +135,8 @@ impl Run {
         let scratch: &[&str] = match lane {
             // What changed sources would be compiled from: here none change.
             "test" => &["debug/incremental"],
+            "rustdoc" => &["doc"],
+            "package" => &["package"],
             "oracle" => &["spin"],
             "ebpf" => &["ebpf"],
             _ => &[],

@@ -45,7 +45,7 @@ fn examined() -> String {
         };
         let machine = match kernel.machine {
             Machine::Virtual { suite } => format!("a virtual machine (`cargo xtask vm {}`, {suite})", kernel.version),
-            Machine::Real => "a machine".to_owned(),
+            Machine::Real => "a real machine".to_owned(),
         };
         vec![kernel.version.to_string(), read.to_owned(), probes.to_owned(), machine]
     });
