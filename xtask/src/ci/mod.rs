@@ -24,7 +24,8 @@ use crate::{disk, setup::Setup, test::Sums, workspace::Workspace};
 /// rustdoc  doc comments give no warning, and the public API of each published library is that of docs/api/
 ///        (`api --check`)
 /// test   the tests of the workspace
-/// package  `cargo package`: each published package builds from what is in it
+/// package  `cargo package`: each published package builds from what is in it. It takes minutes, since each package is
+///        built with features of its own: only with --full, or if it is named
 /// oracle Spin, on its own models of some scenarios (testdata/promela), finds the same verdicts, as many
 ///        states, and counterexamples as short
 /// ebpf   the eBPF object is what its sources give (`build-ebpf --check`)
@@ -54,7 +55,21 @@ pub(crate) struct Args {
     /// Only these lanes, in their usual order
     #[arg(value_name = "LANE", value_parser = clap::builder::PossibleValuesParser::new(LANES))]
     lanes: Vec<String>,
+
+    /// All lanes, those too that run only if they are named
+    #[arg(long, conflicts_with = "lanes")]
+    full: bool,
 }
+
+impl Args {
+    /// Whether a lane is to run.
+    fn wants(&self, lane: &str) -> bool {
+        if self.lanes.is_empty() { self.full || lane != SLOW } else { self.lanes.iter().any(|named| named == lane) }
+    }
+}
+
+/// The lane that runs only with `--full`, or if it is named.
+const SLOW: &str = "package";
 
 /// The lanes, in order.
 const LANES: [&str; 13] =
@@ -91,7 +106,7 @@ pub(crate) fn command(args: &Args) -> Result<bool> {
     }
     let start = Instant::now();
     let mut results = Vec::new();
-    for lane in LANES.into_iter().filter(|l| args.lanes.is_empty() || args.lanes.iter().any(|a| a == l)) {
+    for lane in LANES.into_iter().filter(|lane| args.wants(lane)) {
         say!("\n── {lane} ──");
         let start = Instant::now();
         let mut outcome = run.lane(lane).unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
