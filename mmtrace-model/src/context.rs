@@ -1,7 +1,7 @@
 //! The source of a stream of events: everything besides the events on which a verdict depends. A recording writes it
 //! into its manifest, so that a replay judges with the same knowledge.
 
-use crate::bounded;
+use crate::{bounded, kernel_version::KernelVersion};
 use mmtrace_common::{At, Kind, OFFSETS, SPECS, Source};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -70,18 +70,23 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// (major, minor) of the release, (0, 0) where it does not start with two numbers.
+    /// The series of the release, if it names one.
     #[must_use]
-    pub fn major_minor(&self) -> (u32, u32) {
-        let mut numbers = self.release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
-        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    pub fn series(&self) -> Option<KernelVersion> {
+        self.release.parse().ok()
     }
 
     /// Whether a task can be preempted in a tracepoint's program: since 7.0, tracepoints no longer disable preemption
     /// (include/linux/tracepoint.h: `__DECLARE_TRACE`). A kernel of unknown version counts as one of these.
     #[must_use]
     pub fn preempts_tracepoints(&self) -> bool {
-        !(1..7).contains(&self.major_minor().0)
+        self.series().is_none_or(KernelVersion::preempts_tracepoints)
+    }
+
+    /// Whether its VMAs may have locks: a kernel of unknown version may have everything.
+    #[must_use]
+    pub fn may_have_vma_locks(&self) -> bool {
+        self.series().is_none_or(KernelVersion::has_vma_locks)
     }
 }
 

@@ -63,6 +63,7 @@
 //! | [`replay`] | [`Engine`](replay::Engine), which takes the records; [`Timeline`](replay::timeline::Timeline), the state as of any time |
 //! | [`context`] | the source of a stream: the kernel, its probes, its enums |
 //! | [`verdict`] | the rule table and the findings |
+//! | [`kernel_version`], [`examined_kernels`] | versions of the kernel, and the series that mmtrace was examined on |
 //! | [`model`] | the state that the rules are evaluated on, and the [invariants](model::invariant) of the explorer |
 //! | [`names`] | what tasks are called, and the names of calls |
 //! | [`stats`], [`durations`], [`coverage`] | figures, and what share of what there was each is made of |
@@ -82,6 +83,8 @@ mod colours;
 pub mod context;
 pub mod coverage;
 pub mod durations;
+pub mod examined_kernels;
+pub mod kernel_version;
 pub mod model;
 pub mod names;
 mod numbers;

@@ -65,7 +65,6 @@ struct Row {
 
 impl Row {
     fn new(rule: &'static Rule) -> Self {
-        let version = |(major, minor): (u32, u32)| format!("{major}.{minor}");
         Self {
             id: rule.name,
             title: rule.title,
@@ -77,8 +76,8 @@ impl Row {
             meaning: rule.meaning,
             example: rule.example,
             needs: rule.needs.iter().map(|k| k.name()).collect(),
-            since: version(rule.since),
-            before: rule.before.map(version),
+            since: rule.since.to_string(),
+            before: rule.before.map(|before| before.to_string()),
             whole_system: rule.whole_system,
         }
     }

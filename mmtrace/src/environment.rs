@@ -22,8 +22,13 @@ pub use finding::{Finding, Status};
 pub use mount::{Tracefs, tracepoint_exists};
 pub use permission::{Capabilities, Capability};
 pub use preemption::Preemption;
+
+use mmtrace_model::kernel_version::KernelVersion;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+
+/// First kernel that accounts the memory of maps and programs to cgroups, and no longer by `RLIMIT_MEMLOCK`.
+const ACCOUNTED_MEMORY: KernelVersion = KernelVersion::new(5, 11);
 
 /// Everything that was found out.
 #[derive(Clone, Debug, Serialize)]
@@ -60,7 +65,7 @@ impl Environment {
     pub fn examine() -> Self {
         let root = Path::new("/");
         let (release, kernel) = facts::kernel(root);
-        let version = release::major_minor(&release);
+        let version = release.parse::<KernelVersion>().ok();
         let status = permission::process_status(root);
         let mounts = mount::mounts(root);
         let capabilities = status.capabilities();
@@ -71,7 +76,7 @@ impl Environment {
         let (lockdown, lockdown_finding) = facts::lockdown(&mounts, read_lockdown, bpf.is_ok());
         let (btf, btf_finding) = facts::btf(root);
         let preemption = Preemption::read(root, || preemption::switch(&mounts));
-        let memlock_matters = version != (0, 0) && version < (5, 11);
+        let memlock_matters = version.is_some_and(|version| version < ACCOUNTED_MEMORY);
 
         let known =
             permission::Circumstances { status: &status, initial_user_namespace, lockdown: &lockdown, memlock_matters };
@@ -114,11 +119,5 @@ impl Environment {
     #[must_use]
     pub fn blocking(&self) -> Option<&Finding> {
         self.findings.iter().find(|f| f.status == Status::Fail)
-    }
-
-    /// (major, minor) of the kernel, (0, 0) when unknown.
-    #[must_use]
-    pub fn kernel(&self) -> (u32, u32) {
-        release::major_minor(&self.release)
     }
 }

@@ -9,6 +9,7 @@ macro_rules! say {
     }};
 }
 
+mod api;
 mod bench;
 mod ci;
 mod disk;
@@ -20,6 +21,7 @@ mod record;
 mod setup;
 mod spin;
 mod test;
+mod toolchains;
 mod vm;
 mod workspace;
 
@@ -44,6 +46,7 @@ enum Task {
     Ci(ci::Args),
     Bench(bench::Args),
     Docs(docs::Args),
+    Api(api::Args),
     Vm(vm::Args),
 }
 
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Ci(args) => ci::command(args),
         Task::Bench(args) => bench::command(args),
         Task::Docs(args) => docs::command(args),
+        Task::Api(args) => api::command(args),
         Task::Vm(args) => vm::command(args),
     };
     match done {

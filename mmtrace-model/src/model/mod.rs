@@ -169,7 +169,7 @@ impl Model {
             // This is like a loss: the events before recording are missing.
             tables: Tables::beginning(context.start.saturating_add(mmap_lock::EPSILON_NS)),
             collapsing: Vec::new(),
-            hugetlb: HugetlbLocks::new(context.kernel.major_minor()),
+            hugetlb: HugetlbLocks::new(context.kernel.series()),
             hugetlb_overlaps: Vec::new(),
             shareable: FxHashSet::default(),
             pmd_used: context.carries(Kind::PteOffsetMapRwNolock, Column::PmdUsed),

@@ -6,7 +6,7 @@
 use mmtrace_common::Kind::{self, *};
 
 use super::Severity;
-use crate::context::Context;
+use crate::{context::Context, examined_kernels::FIRST_EXAMINED, kernel_version::KernelVersion};
 
 /// A rule.
 #[derive(Debug)]
@@ -34,9 +34,9 @@ pub struct Rule {
     /// Events without which it cannot be judged.
     pub needs: &'static [Kind],
     /// First kernel that it is true of.
-    pub since: (u32, u32),
+    pub since: KernelVersion,
     /// First kernel that it is no longer known to be true of.
-    pub before: Option<(u32, u32)>,
+    pub before: Option<KernelVersion>,
     /// It needs the events of every mm: a filter turns it off.
     pub whole_system: bool,
     /// It reads entries in x86-64's format.
@@ -47,18 +47,12 @@ impl Rule {
     /// Why it cannot be observed in this context, if it cannot.
     #[must_use]
     pub fn blocked(&self, context: &Context) -> Option<String> {
-        let kernel = context.kernel.major_minor();
-        if kernel < self.since {
-            return Some(format!(
-                "true of kernels from {}.{} on, this is {}",
-                self.since.0, self.since.1, context.kernel.release
-            ));
+        let (series, release) = (context.kernel.series(), &context.kernel.release);
+        if series.is_none_or(|series| series < self.since) {
+            return Some(format!("true of kernels from {} on, this is {release}", self.since));
         }
-        if let Some(before) = self.before.filter(|b| kernel >= *b) {
-            return Some(format!(
-                "checked against sources before {}.{} only, this is {}",
-                before.0, before.1, context.kernel.release
-            ));
+        if let Some(before) = self.before.filter(|before| series.is_some_and(|series| series >= *before)) {
+            return Some(format!("checked against sources before {before} only, this is {release}"));
         }
         if self.x86_64 && context.kernel.machine != "x86_64" {
             return Some(format!("reads x86-64 page-table entries, this is {}", context.kernel.machine));
@@ -84,9 +78,6 @@ impl RuleId {
         &RULES[self as usize]
     }
 }
-
-/// First kernel with whose sources and events the rules were compared.
-const FIRST_EXAMINED: (u32, u32) = (6, 1);
 
 /// The given value, or else the default.
 macro_rules! first {
@@ -116,8 +107,8 @@ macro_rules! rules {
         meaning: $meaning:literal,
         example: $example:literal,
         needs: [$($kind:ident),*],
-        $(since: $since:expr,)?
-        $(before: $before:expr,)?
+        $(since: ($since_major:literal, $since_minor:literal),)?
+        $(before: ($before_major:literal, $before_minor:literal),)?
         $(whole_system: $whole:literal,)?
         $(x86_64: $x86:literal,)?
     })*) => {
@@ -138,8 +129,8 @@ macro_rules! rules {
             meaning: $meaning,
             example: $example,
             needs: &[$($kind),*],
-            since: first!($($since,)? FIRST_EXAMINED),
-            before: option!($($before)?),
+            since: first!($(KernelVersion::new($since_major, $since_minor),)? FIRST_EXAMINED),
+            before: option!($(KernelVersion::new($before_major, $before_minor))?),
             whole_system: first!($($whole,)? false),
             x86_64: first!($($x86,)? false),
         }),*];

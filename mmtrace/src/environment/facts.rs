@@ -6,9 +6,14 @@ use super::{
     release,
 };
 use crate::btf::{Btf, BtfError, KERNEL_BTF};
+use mmtrace_model::{
+    examined_kernels::{EXAMINED_KERNELS, ExaminedKernel, listed},
+    kernel_version::KernelVersion,
+};
 use serde::Serialize;
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +23,9 @@ const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
 const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
 /// Inode of the initial cgroup namespace, `PROC_CGROUP_INIT_INO`.
 const INITIAL_CGROUP_NAMESPACE: u64 = 0xefff_fffb;
+
+/// First kernel with BPF ring buffers.
+const RING_BUFFERS: KernelVersion = KernelVersion::new(5, 8);
 
 fn read(root: &Path, path: &str) -> io::Result<String> {
     fs::read_to_string(root.join(path)).map(|text| text.trim().to_owned())
@@ -35,18 +43,24 @@ fn setting(root: &Path, path: &str) -> Result<String, String> {
 /// `uname -r`, and whether this kernel is new enough.
 pub(super) fn kernel(root: &Path) -> (String, Finding) {
     const NAME: &str = "kernel";
-    let text = match setting(root, release::FILE) {
-        Ok(text) => text,
+    let release = match setting(root, release::FILE) {
+        Ok(release) => release,
         Err(why) => return (String::new(), Finding::new(NAME, Status::Unknown, why)),
     };
-    let finding = match release::major_minor(&text) {
-        (0, 0) => Finding::new(NAME, Status::Unknown, text.clone()),
-        version if version < (5, 8) => Finding::new(NAME, Status::Fail, text.clone())
-            .consequence("mmtrace needs BPF ring buffers, which Linux has since 5.8.")
-            .fix("boot Linux 5.8 or later; mmtrace is tested on 6.1 and later"),
-        _ => Finding::ok(NAME, text.clone()),
+    let finding = match release.parse::<KernelVersion>() {
+        Err(_) => Finding::new(NAME, Status::Unknown, release.clone()),
+        Ok(version) if version < RING_BUFFERS => Finding::new(NAME, Status::Fail, release.clone())
+            .consequence(format!("mmtrace needs BPF ring buffers, which came with Linux {RING_BUFFERS}."))
+            .fix("boot a newer kernel"),
+        Ok(version) if ExaminedKernel::find(version).is_none_or(|kernel| !kernel.has_rules_read) => {
+            Finding::ok(NAME, release.clone()).consequence(format!(
+                "The rules were read in the sources of Linux {}, not in those of {version}.",
+                listed(EXAMINED_KERNELS.iter().filter(|kernel| kernel.has_rules_read))
+            ))
+        }
+        Ok(_) => Finding::ok(NAME, release.clone()),
     };
-    (text, finding)
+    (release, finding)
 }
 
 /// Inode of a namespace of this process, from the link `user:[4026531837]`.
@@ -196,8 +210,9 @@ pub(super) fn jit(root: &Path) -> Finding {
 }
 
 /// Said only where it applies: each probe read asked SELinux from 5.6 to 5.12.
-pub(super) fn selinux(root: &Path, version: (u32, u32)) -> Option<Finding> {
-    if !((5, 6)..=(5, 12)).contains(&version) || !root.join("sys/fs/selinux/enforce").exists() {
+pub(super) fn selinux(root: &Path, version: Option<KernelVersion>) -> Option<Finding> {
+    const ASKS: RangeInclusive<KernelVersion> = KernelVersion::new(5, 6)..=KernelVersion::new(5, 12);
+    if !version.is_some_and(|version| ASKS.contains(&version)) || !root.join("sys/fs/selinux/enforce").exists() {
         return None;
     }
     let finding = Finding::new("SELinux", Status::Warn, "active, on a kernel between 5.6 and 5.12")

@@ -2,12 +2,16 @@
 
 use super::release;
 use super::syscall;
+use mmtrace_model::kernel_version::KernelVersion;
 use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+
+/// Before this version any new mount of tracefs puts the modes of the existing ones back to their default.
+const QUIET_TRACEFS: KernelVersion = KernelVersion::new(6, 1);
 
 /// One line of `/proc/self/mountinfo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +93,7 @@ impl Tracefs {
         let mounts = mounts(root);
         let events = match of_type(&mounts, "tracefs").next() {
             Some(mount) => open_directory(&mount.point.join("events")).ok(),
-            // Before 6.1 any new mount of tracefs puts the modes of the existing ones back to their default.
-            None if release::version(root) < (6, 1) => None,
+            None if release::version(root).is_none_or(|version| version < QUIET_TRACEFS) => None,
             None => syscall::mount_detached(c"tracefs")
                 .and_then(|mount| syscall::open_at(mount.as_fd(), c"events", libc::O_PATH | libc::O_DIRECTORY))
                 .ok(),

@@ -1,6 +1,7 @@
 use super::cgroup::{CgroupError, resolve, resolve_in};
 use super::permission::{Circumstances, ProcessStatus, Refused, Request};
 use super::*;
+use mmtrace_model::kernel_version::KernelVersion;
 use std::fs;
 use std::io;
 use tempfile::TempDir;
@@ -48,7 +49,17 @@ fn kernel_versions() {
     assert_eq!(release("5.7.19-generic"), Status::Fail);
     assert_eq!(release("next"), Status::Unknown);
     assert_eq!(facts::kernel(Root::new().path()).1.status, Status::Unknown);
-    assert_eq!(release::major_minor("6.1-rc3"), (6, 1));
+}
+
+#[test]
+fn a_kernel_that_was_not_examined_is_told_from_those_that_were() {
+    let consequence =
+        |release: &str| facts::kernel(Root::new().file("proc/sys/kernel/osrelease", release).path()).1.consequence;
+    assert_eq!(consequence("6.12.117+deb12\n"), None);
+    let said = consequence("6.13-rc1\n").expect("no rule was read in 6.13");
+    assert!(said.contains("6.1, 6.12 ") && said.contains("not in those of 6.13"), "{said}");
+    assert!(consequence("5.7.19\n").expect("it has no ring buffers").contains("ring buffers"));
+    assert_eq!(consequence("next\n"), None);
 }
 
 #[test]
@@ -192,9 +203,11 @@ fn files_that_are_missing_or_forbid() {
     assert_eq!((jit("0\n"), jit("1\n"), jit("2\n")), (Status::Warn, Status::Ok, Status::Ok));
 
     let selinux = Root::new().file("sys/fs/selinux/enforce", "1");
-    assert!(facts::selinux(selinux.path(), (5, 10)).is_some());
-    assert!(facts::selinux(selinux.path(), (5, 13)).is_none());
-    assert!(facts::selinux(empty.path(), (5, 10)).is_none());
+    let version = |minor| Some(KernelVersion::new(5, minor));
+    assert!(facts::selinux(selinux.path(), version(10)).is_some());
+    assert!(facts::selinux(selinux.path(), version(13)).is_none());
+    assert!(facts::selinux(selinux.path(), None).is_none());
+    assert!(facts::selinux(empty.path(), version(10)).is_none());
 
     assert_eq!(permission::memlock(Ok(64 << 10), None).status, Status::Warn);
     assert_eq!(permission::memlock(Ok(64 << 10), Some(Capabilities(1 << 24))).status, Status::Ok);

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::{Outcome, Run};
 use crate::{
+    api::{self, Comparison},
     docs as pages,
     ebpf::{self, Rebuild, toolchain::Compiler},
     imports, process,
@@ -173,5 +174,43 @@ pub(super) fn docs(run: &mut Run) -> Result<Outcome> {
         Outcome::Passed(String::new())
     } else {
         Outcome::Failed("not up to date: cargo xtask docs".to_owned())
+    })
+}
+
+/// rustdoc has no warnings, and the public APIs are those that are checked in.
+pub(super) fn rustdoc(run: &mut Run) -> Result<Outcome> {
+    let mut doc = process::command(cargo(), &run.workspace.root);
+    doc.args(["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+    if !process::succeeds(&mut doc)? {
+        return Ok(Outcome::Failed("rustdoc has warnings: cargo doc --workspace --no-deps".to_owned()));
+    }
+    Ok(match api::check(&run.workspace)? {
+        Comparison::Same(libraries) => Outcome::Passed(format!("the public APIs of {libraries} libraries")),
+        Comparison::Differs(which) => {
+            Outcome::Failed(format!("other public APIs: {}; to accept them, {}", which.join(", "), api::COMMAND))
+        }
+        Comparison::NotDone(why) => match run.setup.as_ref().map(|setup| &setup.rustdoc) {
+            Some(step) if run.ci && is_failed(step) => Outcome::Failed(format!("no public APIs: setup {step}")),
+            _ => Outcome::NotRun(format!("rustdoc has no warnings; public APIs not compared: {why}")),
+        },
+    })
+}
+
+/// The profile of the workspace, which packages do not have: with it, dependencies are those that the tests were built with.
+const PROFILE: [&str; 3] =
+    ["profile.dev.opt-level = 1", "profile.dev.debug = 'line-tables-only'", "profile.dev.package.'*'.debug = false"];
+
+/// Each published package builds from what is in it.
+pub(super) fn package(run: &mut Run) -> Result<Outcome> {
+    let mut package = process::command(cargo(), &run.workspace.root);
+    // Without a target folder named, each package would have one of its own.
+    package.env("CARGO_TARGET_DIR", &run.workspace.target);
+    // The default members: those that are published.
+    package.args(["package", "--quiet", "--allow-dirty"]);
+    package.args(PROFILE.into_iter().flat_map(|setting| ["--config", setting]));
+    Ok(if process::succeeds(&mut package)? {
+        Outcome::Passed(String::new())
+    } else {
+        Outcome::Failed("a package does not build from what is in it: cargo package".to_owned())
     })
 }

@@ -24,7 +24,11 @@ use outcome::{Outcome, Run};
 /// fmt    rustfmt, workspace and mmtrace-ebpf
 /// clippy the workspace, and mmtrace-ebpf where its toolchain has clippy; warnings are errors; no modules import each
 ///        other in a circle
+/// rustdoc  doc comments give no warning, and the public API of each published library is that of docs/api/
+///        (`api --check`)
 /// test   the tests of the workspace
+/// package  `cargo package`: each published package builds from what is in it. It takes minutes, since each package is
+///        built with features of its own: only with --full, or if it is named
 /// oracle Spin, on its own models of some scenarios (testdata/promela), finds the same verdicts, as many
 ///        states, and counterexamples as short
 /// ebpf   the eBPF object is what its sources give (`build-ebpf --check`)
@@ -36,8 +40,8 @@ use outcome::{Outcome, Run};
 ///        has every metric, and answers what dashboards/grafana.json asks for
 /// sql    the SQL in README.md runs in DuckDB over a capture of testdata/, and pyarrow reads
 ///        every event
-/// vm     `cargo xtask vm`: mmtrace records kernels 6.1, 6.12 and 7.2 in virtual machines; no rule
-///        violated, and replay says the same
+/// vm     `cargo xtask vm`: mmtrace records other examined kernels in virtual machines; no rule violated, and replay
+///        says the same
 ///
 /// A lane, or part of one, that this machine cannot run is "not run here", with the reason. That
 /// is no failure, with one exception: with CI=true, what setup began to install and could not
@@ -54,10 +58,25 @@ pub(crate) struct Args {
     /// Only these lanes, in their usual order
     #[arg(value_name = "LANE", value_parser = clap::builder::PossibleValuesParser::new(LANES))]
     lanes: Vec<String>,
+
+    /// All lanes, those too that run only if they are named
+    #[arg(long, conflicts_with = "lanes")]
+    full: bool,
 }
 
+impl Args {
+    /// Whether a lane is to run.
+    fn wants(&self, lane: &str) -> bool {
+        if self.lanes.is_empty() { self.full || lane != SLOW } else { self.lanes.iter().any(|named| named == lane) }
+    }
+}
+
+/// The lane that runs only with `--full`, or if it is named.
+const SLOW: &str = "package";
+
 /// The lanes, in order.
-const LANES: [&str; 11] = ["setup", "fmt", "clippy", "test", "oracle", "ebpf", "docs", "live", "metrics", "sql", "vm"];
+const LANES: [&str; 13] =
+    ["setup", "fmt", "clippy", "rustdoc", "test", "package", "oracle", "ebpf", "docs", "live", "metrics", "sql", "vm"];
 
 /// Runs the command.
 pub(crate) fn command(args: &Args) -> Result<bool> {
@@ -71,7 +90,7 @@ pub(crate) fn command(args: &Args) -> Result<bool> {
     }
     let start = Instant::now();
     let mut results = Vec::new();
-    for lane in LANES.into_iter().filter(|l| args.lanes.is_empty() || args.lanes.iter().any(|a| a == l)) {
+    for lane in LANES.into_iter().filter(|lane| args.wants(lane)) {
         say!("\n── {lane} ──");
         let start = Instant::now();
         let mut outcome = run.lane(lane).unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
@@ -97,7 +116,9 @@ impl Run {
             "setup" => Ok(lanes::setup(self)),
             "fmt" => lanes::fmt(self),
             "clippy" => lanes::clippy(self),
+            "rustdoc" => lanes::rustdoc(self),
             "test" => lanes::test(self),
+            "package" => lanes::package(self),
             "oracle" => oracle::lane(self),
             "ebpf" => lanes::ebpf(self),
             "docs" => lanes::docs(self),
@@ -113,6 +134,8 @@ impl Run {
         let scratch: &[&str] = match lane {
             // What changed sources would be compiled from: here none change.
             "test" => &["debug/incremental"],
+            "rustdoc" => &["doc"],
+            "package" => &["package"],
             "oracle" => &["spin"],
             "ebpf" => &["ebpf"],
             _ => &[],

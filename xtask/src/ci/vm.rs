@@ -7,7 +7,7 @@ use crate::vm;
 
 /// Boots the kernels of CI.
 pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
-    let session = vm::run(&run.workspace, &vm::KERNELS, vm::Task::Test)?;
+    let session = vm::run(&run.workspace, &vm::kernels(), vm::Task::Test)?;
     if !session.wrong.is_empty() {
         return Ok(Outcome::Failed(session.wrong.join("; ")));
     }

@@ -4,24 +4,53 @@ use std::{collections::BTreeMap, fmt::Write as _, fs};
 
 use anyhow::{Context as _, Result};
 use mmtrace_common::SPECS;
-use mmtrace_model::verdict::{RULES, Severity};
+use mmtrace_model::{
+    examined_kernels::{EXAMINED_KERNELS, ExaminedKernel, Machine, Probes, listed},
+    kernel_version::KernelVersion,
+    verdict::{RULES, Severity},
+};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::markdown::{code, head, table};
 use crate::{
-    vm::coverage::{self, Coverage, Evaluated},
+    vm::{
+        coverage::{self, Coverage, Evaluated},
+        probes,
+    },
     workspace::Workspace,
 };
 
-/// Kernel of the captures that are checked in, besides those that have a table.
-const CAPTURED: &str = "6.18";
+/// The start of the page.
+fn intro() -> String {
+    format!(
+        "
+What each kernel shows of each rule and each probe. {} are Debian's cloud kernels in virtual machines, on
+which `cargo xtask vm` runs the workloads of xtask/src/vm/table.rs; the numbers are those of one such run, written by
+`cargo xtask vm --write-probes`. {} is a machine on which security policy forbids programs on functions; its numbers
+are the sums over the captures in testdata/.
+",
+        listed(ExaminedKernel::virtual_ones()),
+        listed(ExaminedKernel::real_ones()),
+    )
+}
 
-const INTRO: &str = "
-This page says what each kernel shows of each rule and each probe. 6.1, 6.12 and 7.2 are Debian's cloud kernels in
-virtual machines, on which `cargo xtask vm` runs the workloads of xtask/src/vm/table.rs. Their numbers come from one such
-run, which `cargo xtask vm --write-probes` wrote down. 6.18 is a machine on which security policy forbids programs on
-functions. Its numbers are the sums over the captures in testdata/.
-";
+/// What was examined of each kernel.
+fn examined() -> String {
+    let rows = EXAMINED_KERNELS.iter().map(|kernel| {
+        let read = if kernel.has_rules_read { "yes" } else { "no" };
+        let probes = match kernel.probes {
+            Probes::All => "on tracepoints and functions",
+            Probes::Tracepoints => "on tracepoints",
+        };
+        let machine = match kernel.machine {
+            Machine::Virtual { suite } => format!("a virtual machine (`cargo xtask vm {}`, {suite})", kernel.version),
+            Machine::Real => "a real machine".to_owned(),
+        };
+        vec![kernel.version.to_string(), read.to_owned(), probes.to_owned(), machine]
+    });
+    table(&["kernel", "sources of the rules read", "probes attached", "recorded on"], rows)
+}
 
 /// The page.
 ///
@@ -30,8 +59,12 @@ functions. Its numbers are the sums over the captures in testdata/.
 pub(super) fn page(workspace: &Workspace) -> Result<String> {
     let kernels = kernels(workspace)?;
     let mut text = head("Coverage", "testdata/coverage/ and testdata/probes/");
-    text.push_str(INTRO);
-    let names = || kernels.iter().map(|(series, _)| series.as_str());
+    text.push_str(&intro());
+    let names: Vec<String> = kernels.keys().map(KernelVersion::to_string).collect();
+    let names = || names.iter().map(String::as_str);
+
+    text.push_str("\n## Kernels\n\n");
+    text.push_str(&examined());
 
     text.push_str("\n## Recordings\n\n");
     text.push_str(&table(
@@ -88,12 +121,14 @@ pub(super) fn page(workspace: &Workspace) -> Result<String> {
          kernel counts it\n(`kernel.bpf_stats_enabled`). These machines are emulated and some tens of times slower than real \
          ones, so compare the\nnumbers only with each other.\n\n",
     );
-    let probes = probes(workspace, &kernels)?;
-    let examined = || kernels.iter().filter(|(series, _)| probes.contains_key(series));
-    let columns: Vec<&str> = std::iter::once("probe").chain(examined().map(|(series, _)| series.as_str())).collect();
+    let probes = probes(workspace)?;
+    let resolved = || kernels.iter().filter(|(series, _)| probes.contains_key(series));
+    let columns: Vec<String> =
+        std::iter::once("probe".to_owned()).chain(resolved().map(|(series, _)| series.to_string())).collect();
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     let rows = SPECS.iter().filter(|s| !s.kind.is_synthetic()).map(|spec| {
         let key = format!("{}:{}", spec.site.system, spec.name);
-        let cells = examined().map(|(series, c)| {
+        let cells = resolved().map(|(series, c)| {
             let Some(form) = probes[series]["probes"][&key]["form"].as_str() else { return "-".to_owned() };
             c.ns.get(spec.name).map_or_else(|| form.to_owned(), |ns| format!("{form} {ns}"))
         });
@@ -104,29 +139,31 @@ pub(super) fn page(workspace: &Workspace) -> Result<String> {
     Ok(text)
 }
 
-/// The kernels, oldest first.
-fn kernels(workspace: &Workspace) -> Result<Vec<(String, Coverage)>> {
-    let mut kernels = Vec::new();
-    let folder = workspace.path(coverage::FOLDER);
-    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
-        let path = entry?.path();
-        let series = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        kernels.push((series, serde_json::from_slice(&text).with_context(|| path.display().to_string())?));
-    }
-    kernels.push((CAPTURED.to_owned(), captured(workspace)?));
-    let number = |series: &str| -> Vec<u32> { series.split('.').filter_map(|n| n.parse().ok()).collect() };
-    kernels.sort_by_key(|(series, _)| number(series));
-    Ok(kernels)
+/// What each examined kernel evaluated.
+fn kernels(workspace: &Workspace) -> Result<BTreeMap<KernelVersion, Coverage>> {
+    let of = |kernel: &ExaminedKernel| match kernel.machine {
+        Machine::Virtual { .. } => read(workspace, coverage::FOLDER, kernel.version),
+        Machine::Real => captured(workspace, kernel.version),
+    };
+    EXAMINED_KERNELS.iter().map(|kernel| Ok((kernel.version, of(kernel)?))).collect()
 }
 
-/// The sums over the captures of [`CAPTURED`].
-fn captured(workspace: &Workspace) -> Result<Coverage> {
+/// Reads the table of a kernel that `cargo xtask vm --write-probes` has written.
+fn read<T: DeserializeOwned>(workspace: &Workspace, folder: &str, series: KernelVersion) -> Result<T> {
+    let path = workspace.path(folder).join(format!("{series}.json"));
+    let text = fs::read(&path)
+        .with_context(|| format!("cannot read {}: cargo xtask vm {series} --write-probes", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| path.display().to_string())
+}
+
+/// The sums over the captures of a kernel.
+fn captured(workspace: &Workspace, series: KernelVersion) -> Result<Coverage> {
+    let prefix = format!("{series}-");
     let mut sum = Coverage::default();
     for entry in fs::read_dir(workspace.path("testdata"))? {
         let path = entry?.path().join("report.json");
         let name = path.parent().and_then(|p| p.file_name()).unwrap_or_default().to_string_lossy().into_owned();
-        if !name.starts_with(CAPTURED) || !path.exists() {
+        if !name.starts_with(&prefix) || !path.exists() {
             continue;
         }
         let report: Value = serde_json::from_slice(&fs::read(&path)?).with_context(|| path.display().to_string())?;
@@ -159,13 +196,7 @@ fn captured(workspace: &Workspace) -> Result<Coverage> {
 }
 
 /// What the probes are resolved to, by series.
-fn probes(workspace: &Workspace, kernels: &[(String, Coverage)]) -> Result<BTreeMap<String, Value>> {
-    let mut tables = BTreeMap::new();
-    for (series, _) in kernels {
-        let path = workspace.path("testdata/probes").join(format!("{series}.json"));
-        if let Ok(text) = fs::read(&path) {
-            tables.insert(series.clone(), serde_json::from_slice(&text).with_context(|| path.display().to_string())?);
-        }
-    }
-    Ok(tables)
+fn probes(workspace: &Workspace) -> Result<BTreeMap<KernelVersion, Value>> {
+    let of = |kernel: &ExaminedKernel| Ok((kernel.version, read(workspace, probes::FOLDER, kernel.version)?));
+    ExaminedKernel::virtual_ones().map(of).collect()
 }

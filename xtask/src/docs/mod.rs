@@ -3,6 +3,7 @@
 mod coverage;
 mod dashboard;
 mod events;
+mod kernels;
 mod markdown;
 mod paths;
 mod protections;
@@ -26,7 +27,8 @@ const COMMAND: &str = "cargo xtask docs";
 /// screen in README.md from testdata/.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write nothing; fail if a page is not what would be written, or a path that pages and comments name is not there
+    /// Write nothing; fail if a page is not what would be written, if a page written by hand names other kernels than those
+    /// that were examined, or if a path that pages and comments name is not there
     #[arg(long)]
     check: bool,
 }
@@ -51,8 +53,8 @@ pub(crate) fn command(args: &Args) -> Result<bool> {
     Ok(true)
 }
 
-/// Returns whether every page is what would be written, and every path that pages and doc comments name exists; says
-/// what is not so.
+/// Returns whether every page is what would be written, names the examined kernels, and every path that pages and doc
+/// comments name exists; says what is not so.
 pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
     let mut same = true;
     let pages = pages(workspace)?;
@@ -72,6 +74,10 @@ pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
     }
     for path in stale::pages(workspace, &pages)? {
         say!("{path}: no table makes it any more. Remove it: {COMMAND}");
+        same = false;
+    }
+    for wrong in kernels::contradictions(workspace)? {
+        say!("{wrong} (mmtrace-model/src/examined_kernels.rs)");
         same = false;
     }
     for missing in paths::missing(workspace)? {

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use mmtrace_model::verdict::{RULES, Rule, Severity};
+use mmtrace_model::{
+    examined_kernels::{EXAMINED_KERNELS, listed},
+    verdict::{RULES, Rule, Severity},
+};
 
 use super::markdown::{code, head, table};
 
@@ -23,7 +26,8 @@ observable*. [events.md](events.md) describes the events, and [glossary.md](glos
 pub(super) fn page() -> String {
     let mut text = head("Rules", "`mmtrace_model::verdict::RULES`, mmtrace-model/src/verdict/rules.rs");
     text.push_str(INTRO);
-    text.push('\n');
+    let read = listed(EXAMINED_KERNELS.iter().filter(|kernel| kernel.has_rules_read));
+    let _ = writeln!(text, "\nThe sources that the rules name were read in Linux {read}.\n");
     text.push_str(&table(
         &["rule", "severity", "title", "kernels"],
         RULES.iter().map(|rule| {
@@ -68,10 +72,9 @@ fn section(rule: &Rule, text: &mut String) {
 }
 
 fn kernels(rule: &Rule) -> String {
-    let (major, minor) = rule.since;
     match rule.before {
-        Some((m, n)) => format!("Linux {major}.{minor} to before {m}.{n}"),
-        None => format!("Linux {major}.{minor} and later"),
+        Some(before) => format!("Linux {} to before {before}", rule.since),
+        None => format!("Linux {} and later", rule.since),
     }
 }
 

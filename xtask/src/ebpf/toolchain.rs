@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    process,
+    process, toolchains,
     workspace::{cargo_home, program},
 };
 
@@ -104,8 +104,10 @@ impl Compiler {
                 Err(_) => seen.push(folder.join("rustc").display().to_string()),
             }
         }
-        for name in rustup_toolchains(root) {
-            let Some(sysroot) = rustup_sysroot(root, &name) else { continue };
+        let mut names = toolchains::names(root);
+        names.sort_by_key(|name| !name.starts_with("nightly"));
+        for name in names {
+            let Some(sysroot) = toolchains::sysroot(root, &name) else { continue };
             match Self::new(root, sysroot.join("bin/cargo"), sysroot.join("bin/rustc")) {
                 Ok(compiler) => return Ok(compiler),
                 Err(_) => seen.push(format!("rustup's {name}")),
@@ -159,27 +161,6 @@ impl Compiler {
 /// Whether the rustc in this folder is only rustup's way to the real one.
 fn is_proxy(folder: &Path) -> bool {
     fs::canonicalize(folder.join("rustc")).is_ok_and(|p| p.file_name().is_some_and(|name| name == "rustup"))
-}
-
-fn rustup(root: &Path) -> Option<std::process::Command> {
-    let bin = cargo_home().map(|home| home.join("bin"));
-    let mut command = process::command(program("rustup", bin.as_slice())?, root);
-    process::as_from_a_shell(&mut command);
-    Some(command)
-}
-
-/// The names of rustup's toolchains, nightly ones first.
-fn rustup_toolchains(root: &Path) -> Vec<String> {
-    let Some(mut command) = rustup(root) else { return Vec::new() };
-    let Ok(list) = process::output(command.args(["toolchain", "list"])) else { return Vec::new() };
-    let list = String::from_utf8_lossy(&list);
-    let mut names: Vec<String> = list.lines().filter_map(|l| l.split_whitespace().next()).map(str::to_owned).collect();
-    names.sort_by_key(|name| !name.starts_with("nightly"));
-    names
-}
-
-fn rustup_sysroot(root: &Path, name: &str) -> Option<PathBuf> {
-    process::line(rustup(root)?.args(["run", name, "rustc", "--print", "sysroot"])).map(PathBuf::from)
 }
 
 impl Linker {

@@ -10,11 +10,11 @@ use crate::workspace::Workspace;
 pub(crate) use step::Step;
 pub(crate) use steps::{has_subcommand, python_versions};
 
-/// Install what `build-ebpf` and the ci lanes `oracle`, `ebpf`, `metrics`, `sql` and `vm` need
+/// Install what `build-ebpf` and the ci lanes `oracle`, `ebpf`, `rustdoc`, `metrics`, `sql` and `vm` need
 ///
 /// What is there is left alone; what cannot be had is said, and is no failure of the rest.
 ///
-/// Everywhere: rustfmt and clippy by rustup, and a Python environment with duckdb and pyarrow in
+/// Everywhere: rustfmt, clippy and the oldest Rust that CI builds with by rustup, and a Python environment with duckdb and pyarrow in
 /// target/venv. As root where apt is: the packages rustc-web, cargo-web, rust-web-src, rust-web-clippy,
 /// llvm-22-dev, qemu-system-x86, spin, gcc, libc6-dev and prometheus, then bpf-linker 0.13.0 by cargo install.
 #[derive(clap::Args)]
@@ -40,6 +40,8 @@ pub(crate) struct Setup {
     pub(crate) spin: Step,
     /// Prometheus and its promtool.
     pub(crate) prometheus: Step,
+    /// The rustdoc that lists public APIs.
+    pub(crate) rustdoc: Step,
 }
 
 /// Runs the command.
@@ -65,12 +67,13 @@ pub(crate) fn run(workspace: &Workspace) -> Setup {
         qemu: step("QEMU, for other kernels", &|| steps::qemu(workspace)),
         spin: step("Spin, which checks the explorer", &|| steps::spin(workspace)),
         prometheus: step("Prometheus, which scrapes what is exported", &|| steps::prometheus(workspace)),
+        rustdoc: step("the rustdoc that lists public APIs", &|| steps::rustdoc(workspace)),
     }
 }
 
 impl Setup {
     /// The steps with their names.
-    pub(crate) fn steps(&self) -> [(&'static str, &Step); 8] {
+    pub(crate) fn steps(&self) -> [(&'static str, &Step); 9] {
         [
             ("rustfmt and clippy", &self.lints),
             ("compiler", &self.compiler),
@@ -80,6 +83,7 @@ impl Setup {
             ("QEMU", &self.qemu),
             ("Spin", &self.spin),
             ("Prometheus", &self.prometheus),
+            ("rustdoc", &self.rustdoc),
         ]
     }
 }

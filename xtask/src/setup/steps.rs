@@ -9,9 +9,11 @@ use super::{
     step::{Step, is_network},
 };
 use crate::{
+    api::Rustdoc,
     ebpf::toolchain::{Compiler, Linker},
     process,
     spin::{self, Spin},
+    toolchains,
     vm::QEMU,
     workspace::{Workspace, cargo, cargo_home, program},
 };
@@ -180,6 +182,26 @@ pub(super) fn spin(workspace: &Workspace) -> Result<Step> {
         Ok(spin) => Ok(Step::Present(spin.version())),
         Err(_) => apt::install(workspace, &spin::PACKAGES),
     }
+}
+
+/// The Rust whose rustdoc lists public APIs.
+pub(super) fn rustdoc(workspace: &Workspace) -> Result<Step> {
+    let why = match Rustdoc::find(workspace)? {
+        Ok(rustdoc) => return Ok(Step::Present(rustdoc.to_string())),
+        Err(why) => why,
+    };
+    let Some(mut install) = toolchains::rustup(&workspace.root) else {
+        return Ok(Step::Impossible(format!("{why}; there is no rustup to do it")));
+    };
+    let wanted = Rustdoc::wanted(workspace)?;
+    say!("  rustup toolchain install {wanted} --profile minimal");
+    install.args(["toolchain", "install", &wanted, "--profile", "minimal", "--no-self-update"]);
+    let (status, said) = process::shown(&mut install)?;
+    Ok(match Rustdoc::find(workspace)? {
+        Ok(rustdoc) => Step::Installed(rustdoc.to_string()),
+        Err(_) if is_network(&said) => Step::Impossible(format!("rustup cannot download Rust {wanted}")),
+        Err(_) => Step::Failed(format!("rustup toolchain install {wanted} failed ({status})")),
+    })
 }
 
 /// Prometheus for the metrics lane. The package would run it as a service; that it may, or not.

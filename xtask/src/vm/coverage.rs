@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context as _, Result};
+use mmtrace_model::kernel_version::KernelVersion;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -78,7 +79,7 @@ impl Coverage {
     }
 
     /// Puts it into the checkout.
-    pub(super) fn write(&self, workspace: &Workspace, series: &str) -> Result<String> {
+    pub(super) fn write(&self, workspace: &Workspace, series: KernelVersion) -> Result<String> {
         let path = workspace.path(FOLDER).join(format!("{series}.json"));
         fs::create_dir_all(workspace.path(FOLDER))?;
         fs::write(&path, serde_json::to_string_pretty(self)? + "\n")

@@ -5,6 +5,7 @@
 
 use std::{
     cmp::Ordering,
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -12,18 +13,18 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use mmtrace_model::{
+    examined_kernels::{EXAMINED_KERNELS, ExaminedKernel, Machine},
+    kernel_version::KernelVersion,
+};
 
 use crate::{
     process,
     workspace::{Workspace, program},
 };
 
-/// Suites of the archive itself that have kernels.
-const SUITES: [&str; 1] = ["sid"];
-/// Suite of the security archive.
-const SECURITY: &str = "bookworm-security";
-/// Instead of it, where apt has no security archive.
-const STABLE: &str = "bookworm";
+/// How the name of a suite of the security archive ends. The suite of the archive itself has the name before that.
+const SECURITY: &str = "-security";
 /// What Debian signs with, where its own systems have it.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// How old package lists may be.
@@ -46,6 +47,15 @@ pub(crate) struct Apt<'a> {
     folder: PathBuf,
     /// Why nothing new can be fetched.
     offline: Option<String>,
+}
+
+/// The suites that have the kernels which are booted, each once.
+fn suites() -> BTreeSet<&'static str> {
+    let suite = |kernel: &ExaminedKernel| match kernel.machine {
+        Machine::Virtual { suite } => Some(suite),
+        Machine::Real => None,
+    };
+    EXAMINED_KERNELS.iter().filter_map(suite).collect()
 }
 
 /// Names in Debian what a program needs to be, or says why it cannot.
@@ -113,12 +123,16 @@ impl<'a> Apt<'a> {
         };
         let Some(archive) = mirror("debian") else { return Ok(None) };
         let signed = if Path::new(KEYRING).exists() { format!(" signed-by={KEYRING}") } else { String::new() };
-        let mut lines = String::new();
-        let stable = mirror("debian-security").map_or((archive, STABLE), |security| (security, SECURITY));
-        for (uri, suite) in SUITES.into_iter().map(|suite| (archive, suite)).chain([stable]) {
-            lines.push_str(&format!("deb [arch=amd64 target=Packages{signed}] {uri} {suite} main\n"));
-        }
-        Ok(Some(lines))
+        let security = mirror("debian-security");
+        let line = |suite: &str| {
+            let (uri, suite) = match (suite.strip_suffix(SECURITY), security) {
+                (None, _) => (archive, suite),
+                (Some(_), Some(security)) => (security, suite),
+                (Some(stable), None) => (archive, stable),
+            };
+            format!("deb [arch=amd64 target=Packages{signed}] {uri} {suite} main\n")
+        };
+        Ok(Some(suites().into_iter().map(line).collect()))
     }
 
     /// apt-get or apt-cache with our own folders, and the machine's proxies and the like.
@@ -144,8 +158,8 @@ impl<'a> Apt<'a> {
     }
 
     /// The newest kernel of a series such as `6.12`, fetched if it is not here. The inner error says why there is none.
-    pub(crate) fn kernel(&self, series: &str) -> Result<Result<Kernel, String>> {
-        let cache = self.workspace.target.join("vm").join(series).join("kernel");
+    pub(crate) fn kernel(&self, series: KernelVersion) -> Result<Result<Kernel, String>> {
+        let cache = self.workspace.target.join("vm").join(series.to_string()).join("kernel");
         if let Some(why) = &self.offline {
             return Ok(match cached(&cache)? {
                 Some(kernel) => {
@@ -158,7 +172,8 @@ impl<'a> Apt<'a> {
         let names = process::output(self.command("apt-cache").args(["pkgnames", "linux-"]))?;
         let names = String::from_utf8_lossy(&names);
         let Some(package) = newest(&names, series) else {
-            let have = all_series(&names).join(", ");
+            let have: Vec<String> = all_series(&names).iter().map(KernelVersion::to_string).collect();
+            let have = have.join(", ");
             return Ok(Err(format!(
                 "no suite of Debian that was looked at has a cloud kernel {series}, so it is not tested; choose from: {have}"
             )));
@@ -174,7 +189,7 @@ impl<'a> Apt<'a> {
             return Ok(Ok(kernel));
         }
         say!("apt-get download {package} ({version})");
-        let fresh = self.workspace.target.join("vm").join(series).join("fresh");
+        let fresh = self.workspace.target.join("vm").join(series.to_string()).join("fresh");
         remove(&fresh)?;
         fs::create_dir_all(&fresh).with_context(|| format!("cannot make the folder {}", fresh.display()))?;
         let (status, said) =
@@ -242,11 +257,11 @@ fn numbers(release: &str) -> Vec<u64> {
     release.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect()
 }
 
-fn newest<'n>(packages: &'n str, series: &str) -> Option<&'n str> {
-    let wanted = numbers(series);
-    let of_series =
-        packages.lines().filter_map(|p| Some((p, numbers(release(p)?)))).filter(|(_, n)| n.starts_with(&wanted));
+fn newest(packages: &str, series: KernelVersion) -> Option<&str> {
+    let releases = packages.lines().filter_map(|package| Some((package, release(package)?)));
+    let of_series = releases.filter(|(_, release)| release.parse() == Ok(series));
     of_series
+        .map(|(package, release)| (package, numbers(release)))
         .max_by(|(a, x), (b, y)| match x.cmp(y) {
             // Where the image is in a package of its own, `linux-image` is an empty one that depends on it.
             Ordering::Equal => a.starts_with("linux-binary-").cmp(&b.starts_with("linux-binary-")),
@@ -255,12 +270,8 @@ fn newest<'n>(packages: &'n str, series: &str) -> Option<&'n str> {
         .map(|(package, _)| package)
 }
 
-fn all_series(packages: &str) -> Vec<String> {
-    let mut series: Vec<_> =
-        packages.lines().filter_map(|p| numbers(release(p)?).get(..2).map(<[u64]>::to_vec)).collect();
-    series.sort_unstable();
-    series.dedup();
-    series.iter().map(|n| n.iter().map(u64::to_string).collect::<Vec<_>>().join(".")).collect()
+fn all_series(packages: &str) -> BTreeSet<KernelVersion> {
+    packages.lines().filter_map(|package| release(package)?.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -281,11 +292,15 @@ mod tests {
     #[test]
     fn the_newest_kernel_of_a_series_is_chosen() {
         let names = NAMES.join("\n");
-        let of = |series| newest(&names, series);
-        assert_eq!(of("6.1"), Some("linux-image-6.1.0-56-cloud-amd64"));
-        assert_eq!(of("6.12"), Some("linux-image-6.12.117+deb12-cloud-amd64"));
-        assert_eq!(of("7.2"), Some("linux-binary-7.2.13+deb14-cloud-amd64"));
-        assert_eq!(of("7.3"), None);
-        assert_eq!(all_series(&names), ["6.1", "6.12", "7.2"]);
+        let of = |major, minor| newest(&names, KernelVersion::new(major, minor));
+        assert_eq!(of(6, 1), Some("linux-image-6.1.0-56-cloud-amd64"));
+        assert_eq!(of(6, 12), Some("linux-image-6.12.117+deb12-cloud-amd64"));
+        assert_eq!(of(7, 2), Some("linux-binary-7.2.13+deb14-cloud-amd64"));
+        assert_eq!(of(7, 3), None);
+        assert!(
+            all_series(&names)
+                .into_iter()
+                .eq([(6, 1), (6, 12), (7, 2)].map(|(major, minor)| KernelVersion::new(major, minor)))
+        );
     }
 }

@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
+use mmtrace_model::kernel_version::KernelVersion;
 use serde_json::Value;
 use xtask::guest::{DONE, Done, KEPT, STDERR, STDOUT, archive::Contents};
 
@@ -39,7 +40,7 @@ pub(super) fn store(results: &Contents, folder: &Path) -> Result<()> {
 }
 
 /// Judges every test of the table that is for this kernel.
-pub(super) fn judge(results: &Contents, kernel: (u32, u32)) -> Judgement {
+pub(super) fn judge(results: &Contents, kernel: KernelVersion) -> Judgement {
     let mut judgement = Judgement::default();
     for test in tests(kernel) {
         let mut wrong = Vec::new();
@@ -256,7 +257,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const KERNEL: (u32, u32) = (7, 2);
+    const KERNEL: KernelVersion = KernelVersion::new(7, 2);
 
     fn results(report: &Value, replayed: &Value) -> Contents {
         let doctor = json!({"can_record": true, "kernel": {"release": "6.1"}, "probes": [{"form": "tp_btf"}]});

@@ -5,7 +5,7 @@ mod debian;
 mod image;
 mod judge;
 mod machine;
-mod probes;
+pub(crate) mod probes;
 mod table;
 
 use std::{
@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use mmtrace_model::{examined_kernels::ExaminedKernel, kernel_version::KernelVersion};
 use serde_json::Value;
 
 use crate::workspace::Workspace;
@@ -23,8 +24,11 @@ pub(crate) use machine::{Accelerator, QEMU};
 use machine::{Machine, Remains};
 use probes::Drift;
 
-/// The kernels that CI boots: before per-VMA locks, with them, and the newest.
-pub(crate) const KERNELS: [&str; 3] = ["6.1", "6.12", "7.2"];
+/// The kernels that CI boots.
+pub(crate) fn kernels() -> Vec<KernelVersion> {
+    ExaminedKernel::virtual_ones().map(|kernel| kernel.version).collect()
+}
+
 /// How long a machine may take beside its steps: booting, and writing results.
 const BESIDE_STEPS: Duration = Duration::from_secs(60);
 
@@ -40,8 +44,8 @@ const BESIDE_STEPS: Duration = Duration::from_secs(60);
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// Series of kernels, such as 6.12
-    #[arg(value_name = "KERNEL", default_values = KERNELS, value_parser = series)]
-    kernels: Vec<String>,
+    #[arg(value_name = "KERNEL", default_values_t = kernels(), value_parser = series)]
+    kernels: Vec<KernelVersion>,
 
     /// Write what the probes are resolved to into testdata/probes/, instead of comparing it, and what was evaluated into
     /// testdata/coverage/
@@ -53,18 +57,10 @@ pub(crate) struct Args {
     mmtrace: Vec<String>,
 }
 
-fn series(text: &str) -> Result<String, String> {
-    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    match text.split_once('.') {
-        Some((major, minor)) if is_number(major) && is_number(minor) => Ok(text.to_owned()),
-        _ => Err("a major and a minor number, such as 6.12".to_owned()),
-    }
-}
-
-/// Major and minor number of a series; 0.0 where there are none.
-fn numbers(series: &str) -> (u32, u32) {
-    let (major, minor) = series.split_once('.').unwrap_or_default();
-    (major.parse().unwrap_or(0), minor.parse().unwrap_or(0))
+/// Takes a series, and no single release of it: the newest one is booted.
+fn series(text: &str) -> Result<KernelVersion, String> {
+    let version = text.parse::<KernelVersion>().ok().filter(|version| version.to_string() == text);
+    version.ok_or_else(|| "a major and a minor number, such as 6.12".to_owned())
 }
 
 /// What to do with a kernel.
@@ -91,13 +87,12 @@ pub(crate) struct Session {
 
 /// Runs the command.
 pub(crate) fn command(args: &Args) -> Result<bool> {
-    let kernels: Vec<&str> = args.kernels.iter().map(String::as_str).collect();
     let task = match (&args.mmtrace[..], args.write_probes) {
         ([], false) => Task::Test,
         ([], true) => Task::WriteProbes,
         (args, _) => Task::Command(args),
     };
-    let session = run(&Workspace::find()?, &kernels, task)?;
+    let session = run(&Workspace::find()?, &args.kernels, task)?;
     for reason in &session.not_run {
         say!("not run: {reason}");
     }
@@ -111,7 +106,7 @@ pub(crate) fn command(args: &Args) -> Result<bool> {
 }
 
 /// Boots one kernel after the other.
-pub(crate) fn run(workspace: &Workspace, kernels: &[&str], task: Task<'_>) -> Result<Session> {
+pub(crate) fn run(workspace: &Workspace, kernels: &[KernelVersion], task: Task<'_>) -> Result<Session> {
     let mut session = Session::default();
     if let Err(why) = machine::qemu() {
         session.not_run.push(why);
@@ -120,7 +115,7 @@ pub(crate) fn run(workspace: &Workspace, kernels: &[&str], task: Task<'_>) -> Re
     let apt = Apt::open(workspace)?;
     let mut programs = None;
     let mut accelerator = Accelerator::best();
-    for series in kernels {
+    for &series in kernels {
         match apt.kernel(series)? {
             Err(why) => session.not_run.push(format!("{series}: {why}")),
             Ok(kernel) => {
@@ -142,18 +137,18 @@ pub(crate) fn run(workspace: &Workspace, kernels: &[&str], task: Task<'_>) -> Re
 /// One kernel: says what came of it, and returns what is wrong.
 fn boot(
     workspace: &Workspace,
-    series: &str,
+    series: KernelVersion,
     kernel: &debian::Kernel,
     programs: &Programs,
     accelerator: &mut Accelerator,
     task: Task<'_>,
 ) -> Result<Vec<String>> {
-    let folder = workspace.target.join("vm").join(series);
+    let folder = workspace.target.join("vm").join(series.to_string());
     let (initramfs, results) = (folder.join("initramfs"), folder.join("results"));
     debian::remove(&results)?;
     fs::create_dir_all(&results).with_context(|| format!("cannot make the folder {}", results.display()))?;
     let plan = match task {
-        Task::Test | Task::WriteProbes => table::plan(numbers(series)),
+        Task::Test | Task::WriteProbes => table::plan(series),
         Task::Command(args) => table::single(args),
     };
     programs.pack(&plan, &initramfs)?;
@@ -185,14 +180,14 @@ fn boot(
 }
 
 /// Says what is known of a machine, and returns what is wrong.
-fn tell(workspace: &Workspace, series: &str, remains: &Remains, task: Task<'_>) -> Result<Vec<String>> {
+fn tell(workspace: &Workspace, series: KernelVersion, remains: &Remains, task: Task<'_>) -> Result<Vec<String>> {
     let mut wrong = Vec::new();
     wrong.extend(remains.trouble.iter().cloned());
     wrong.extend(machine::alarms(&remains.console).into_iter().map(|line| format!("the kernel says: {line}")));
     if let Task::Command(_) = task {
         wrong.extend(judge::show(&remains.results, table::COMMAND));
     } else {
-        let mut judgement = judge::judge(&remains.results, numbers(series));
+        let mut judgement = judge::judge(&remains.results, series);
         for line in &judgement.told {
             say!("  {line}");
         }
@@ -213,7 +208,7 @@ fn tell(workspace: &Workspace, series: &str, remains: &Remains, task: Task<'_>) 
 }
 
 /// Compares what the probes are resolved to with what is known; returns what is wrong.
-fn compare(workspace: &Workspace, series: &str, table: &Value, write_probes: bool) -> Result<Option<String>> {
+fn compare(workspace: &Workspace, series: KernelVersion, table: &Value, write_probes: bool) -> Result<Option<String>> {
     if write_probes {
         say!("  probes          written to {}", probes::write(workspace, series, table)?);
         return Ok(None);
@@ -244,7 +239,7 @@ mod tests {
 
     #[test]
     fn series_are_two_numbers() {
-        assert!(KERNELS.into_iter().all(|kernel| series(kernel).is_ok()));
+        assert!(kernels().into_iter().all(|kernel| series(&kernel.to_string()) == Ok(kernel)));
         for text in ["6", "6.", "six.one", "6.1.0", "../6.1", ""] {
             assert!(series(text).is_err(), "{text}");
         }

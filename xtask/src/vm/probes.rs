@@ -6,12 +6,13 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
+use mmtrace_model::kernel_version::KernelVersion;
 use serde_json::{Map, Value, json};
 
 use crate::workspace::Workspace;
 
 /// Folder of the tables.
-const FOLDER: &str = "testdata/probes";
+pub(crate) const FOLDER: &str = "testdata/probes";
 
 /// How a table compares.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,12 +63,12 @@ pub(super) fn table(doctor: &Value, manifest: &Value) -> Value {
     })
 }
 
-fn path(workspace: &Workspace, series: &str) -> PathBuf {
+fn path(workspace: &Workspace, series: KernelVersion) -> PathBuf {
     workspace.path(FOLDER).join(format!("{series}.json"))
 }
 
 /// Compares a table with the one of the checkout.
-pub(super) fn compare(workspace: &Workspace, series: &str, table: &Value) -> Result<Drift> {
+pub(super) fn compare(workspace: &Workspace, series: KernelVersion, table: &Value) -> Result<Drift> {
     let path = path(workspace, series);
     let Ok(known) = fs::read(&path) else { return Ok(Drift::New) };
     let known: Value = serde_json::from_slice(&known).with_context(|| format!("{} is no JSON", path.display()))?;
@@ -75,7 +76,7 @@ pub(super) fn compare(workspace: &Workspace, series: &str, table: &Value) -> Res
 }
 
 /// Puts a table into the checkout.
-pub(super) fn write(workspace: &Workspace, series: &str, table: &Value) -> Result<String> {
+pub(super) fn write(workspace: &Workspace, series: KernelVersion, table: &Value) -> Result<String> {
     let path = path(workspace, series);
     fs::create_dir_all(workspace.path(FOLDER))?;
     let text = serde_json::to_string_pretty(table)? + "\n";

@@ -1,5 +1,6 @@
 //! What is run in every machine. A further test is a further row.
 
+use mmtrace_model::kernel_version::KernelVersion;
 use xtask::guest::{Plan, Step};
 
 use super::image::MMTRACE;
@@ -8,8 +9,8 @@ use super::image::MMTRACE;
 pub(super) struct Test {
     /// Its name, and that of its folder in the results.
     pub(super) name: &'static str,
-    /// First kernel that it is for.
-    pub(super) since: (u32, u32),
+    /// First kernel that it is for; `None`: every one.
+    pub(super) since: Option<KernelVersion>,
     /// Arguments of mmtrace.
     pub(super) args: &'static [&'static str],
     /// Settings during the test: file, value.
@@ -49,15 +50,13 @@ impl Expect {
     }
 }
 
-/// First kernel whose tracepoints can be preempted.
-const PREEMPTIBLE: (u32, u32) = (7, 0);
 const STATS: (&str, &str) = ("/proc/sys/kernel/bpf_stats_enabled", "1");
 const THP: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 
 /// What most tests have.
 const TEST: Test = Test {
     name: "",
-    since: (0, 0),
+    since: None,
     args: &[],
     settings: &[(THP, "madvise")],
     limit: 120,
@@ -109,7 +108,7 @@ pub(super) const TESTS: &[Test] = &[
     // The whole family of maps, those that are off by themselves too.
     Test {
         name: "maps",
-        since: (6, 5),
+        since: Some(KernelVersion::new(6, 5)),
         args: &[
             "record",
             "-e",
@@ -127,7 +126,7 @@ pub(super) const TESTS: &[Test] = &[
     // docs/findings.md, F1 to F3.
     Test {
         name: "poison-collapse",
-        since: (6, 6),
+        since: Some(KernelVersion::new(6, 6)),
         args: &["record", "--seconds", "3", "--workload", "poison-collapse", "--json", "-o", "/run/poison-collapse"],
         keep: &["/run/poison-collapse"],
         expect: Expect::Caught("L25"),
@@ -135,14 +134,14 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "guard-collapse",
-        since: (6, 15),
+        since: Some(KernelVersion::new(6, 15)),
         args: &["record", "--seconds", "10", "--workload", "guard-collapse", "--json", "-o", "/run/guard-collapse"],
         expect: Expect::CaughtIfSeen("L25"),
         ..TEST
     },
     Test {
         name: "poison-pte",
-        since: (6, 6),
+        since: Some(KernelVersion::new(6, 6)),
         args: &["record", "--seconds", "10", "--workload", "poison-pte-collapse", "--json", "-o", "/run/poison-pte"],
         expect: Expect::CaughtIfSeen("L25"),
         ..TEST
@@ -150,16 +149,16 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 /// The tests that are for a kernel.
-pub(super) fn tests(kernel: (u32, u32)) -> impl Iterator<Item = &'static Test> {
-    TESTS.iter().filter(move |test| kernel >= test.since)
+pub(super) fn tests(kernel: KernelVersion) -> impl Iterator<Item = &'static Test> {
+    TESTS.iter().filter(move |test| test.since.is_none_or(|since| kernel >= since))
 }
 
 /// The table as the first process takes it.
-pub(super) fn plan(kernel: (u32, u32)) -> Plan {
+pub(super) fn plan(kernel: KernelVersion) -> Plan {
     let owned = |words: &[&str]| words.iter().map(|&w| w.to_owned()).collect::<Vec<_>>();
     // In an emulated machine a task's time slice is over in the middle of what takes microseconds elsewhere.
     let command = |test: &Test| match test.args {
-        ["record", rest @ ..] if kernel >= PREEMPTIBLE => {
+        ["record", rest @ ..] if kernel.preempts_tracepoints() => {
             [owned(&[MMTRACE, "record", "--standby", "2"]), owned(rest)].concat()
         }
         all => [owned(&[MMTRACE]), owned(all)].concat(),

@@ -7,7 +7,10 @@ use crate::model::{
     Model,
     locks::{exclusion::Mode, mmap_lock::EPSILON_NS},
 };
-use crate::verdict::{RuleId, Sink};
+use crate::{
+    kernel_version::KernelVersion,
+    verdict::{RuleId, Sink},
+};
 
 /// `VM_MAYSHARE`
 const VM_MAYSHARE: u64 = 0x80;
@@ -15,10 +18,7 @@ const VM_MAYSHARE: u64 = 0x80;
 const HPAGE_RESV_OWNER: u64 = 1;
 /// `HPAGE_RESV_MASK`
 const HPAGE_RESV_MASK: u64 = 3;
-/// First kernel on which the lock of private reservations is checked ("hugetlbfs: extend hugetlb_vma_lock to private
-/// VMAs", merged for 6.6-rc7; 6.6 itself is not checked).
-const PRIVATE_LOCKS: (u32, u32) = (6, 7);
-/// Suspicions that are kept with their events. More are only counted, and stay unknown.
+/// Suspicions kept with their events; more are only counted, and stay unknown.
 const SUSPICIONS_MAX: usize = 1 << 10;
 /// Locks that are followed, and holds of one lock.
 const LOCKS_MAX: usize = 1 << 12;
@@ -75,8 +75,8 @@ pub(in crate::model) struct HugetlbLocks {
 }
 
 impl HugetlbLocks {
-    pub(in crate::model) fn new(kernel: (u32, u32)) -> Self {
-        Self { private: kernel >= PRIVATE_LOCKS, ..Self::default() }
+    pub(in crate::model) fn new(kernel: Option<KernelVersion>) -> Self {
+        Self { private: kernel.is_some_and(KernelVersion::has_private_hugetlb_locks), ..Self::default() }
     }
 
     /// Forgets the holds, because they are not known.

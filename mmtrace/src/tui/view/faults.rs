@@ -155,7 +155,7 @@ fn unseen(scene: &Scene<'_>) -> Option<String> {
         Some("not observable by tracepoints: locks, retries, latency, waits, collapses".to_owned())
     } else if unpaired > UNPAIRED_MIN {
         Some(format!("{} calls of handle_mm_fault() are not counted: events are missing", grouped(unpaired)))
-    } else if !context.has(Kind::LockVmaUnderRcu) && context.kernel.major_minor() < (6, 4) {
+    } else if !context.has(Kind::LockVmaUnderRcu) && !context.kernel.may_have_vma_locks() {
         Some("every fault takes the mmap_lock: there are no VMA locks before Linux 6.4".to_owned())
     } else {
         None

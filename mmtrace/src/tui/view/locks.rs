@@ -86,7 +86,7 @@ fn unseen(context: &Context) -> Option<&'static str> {
         (true, true) => None,
         (true, false) => Some("VMA locks: for read only; __vma_start_write() has no probe on this kernel"),
         (false, true) => Some("VMA locks: for write only; lock_vma_under_rcu() has no probe on this kernel"),
-        _ if context.kernel.major_minor() < (6, 4) => Some("VMA locks: there are none before Linux 6.4"),
+        _ if !context.kernel.may_have_vma_locks() => Some("VMA locks: there are none before Linux 6.4"),
         _ => Some("VMA locks: not observable by tracepoints, function probes show them"),
     }
 }
