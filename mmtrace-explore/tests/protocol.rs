@@ -165,7 +165,7 @@ fn random(programs: &[Vec<Op>], apart: &[(usize, u8)]) -> System<Apart> {
                     step.set(all[to], value);
                 }),
                 Op::WaitFor(cell, value) => {
-                    p.step("wait", move |step| if step.get(all[cell]) == value { Flow::Next } else { Flow::Block })
+                    p.step("wait", move |step| if step.get(all[cell]) == value { Flow::Next } else { Flow::Block });
                 }
                 Op::Either(one, other) => p.choice("either", 2, move |step| {
                     step.set(all[if step.choice() == 0 { one } else { other }], 2);

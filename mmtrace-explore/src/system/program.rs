@@ -24,16 +24,19 @@ pub enum Flow {
     Block,
 }
 
+/// The closure of a step.
+type Call<P, T> = Box<dyn Fn(&mut Access<'_, P>) -> T + Send + Sync>;
+
 /// What a step does. Each kind has one box and one call, because the explorer runs millions of steps.
 enum Run<P: Protocol> {
     /// Decides where to go.
-    Step(Box<dyn Fn(&mut Access<'_, P>) -> Flow + Send + Sync>),
+    Step(Call<P, Flow>),
     /// Goes on.
-    Act(Box<dyn Fn(&mut Access<'_, P>) + Send + Sync>),
+    Act(Call<P, ()>),
     /// Goes to the label if the test gives this value, and on if not.
-    Test(Box<dyn Fn(&mut Access<'_, P>) -> bool + Send + Sync>, bool, Label),
+    Test(Call<P, bool>, bool, Label),
     /// Goes on once the test holds.
-    Wait(Box<dyn Fn(&mut Access<'_, P>) -> bool + Send + Sync>),
+    Wait(Call<P, bool>),
     /// Goes to the label.
     Goto(Label),
 }
