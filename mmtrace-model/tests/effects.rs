@@ -18,7 +18,7 @@ use mmtrace_testing::kernel::{MM, Made, START, context};
 fn effects(made: &Made) -> (Vec<Effect>, Sink) {
     let context = context();
     let (mut model, mut sink) = (Model::new(&context), Sink::new(&context));
-    let effects = made.records.iter().map(|record| model.apply(record, &mut sink)).collect();
+    let effects = made.records.iter().map(|record| *model.apply(record, &mut sink)).collect();
     (effects, sink)
 }
 
@@ -89,7 +89,11 @@ fn who_was_in_user_mode_after_a_loss_holds_nothing_from_before() {
     assert_eq!(last(&m).what, What::Unlocked { write: true, ended: None });
 }
 
-fn now(made: &Made) -> (Vec<(u32, bool)>, Vec<(u32, bool)>) {
+/// Tasks, and whether for write.
+type Tasks = Vec<(u32, bool)>;
+
+/// Who holds the first mm's lock, and who waits for it.
+fn now(made: &Made) -> (Tasks, Tasks) {
     let mut engine = Engine::new(context(), true);
     made.records.iter().for_each(|record| engine.apply(record));
     let mut locks = Now::all(engine.model().expect("it judges"));
@@ -110,13 +114,4 @@ fn who_holds_a_lock_and_who_waits_for_it_is_known_until_events_are_missing() {
     assert_eq!(now(&m), (vec![], vec![]));
     m.later(1_000_000).lock(4, false);
     assert_eq!(now(&m), (vec![(4, false)], vec![]));
-}
-
-/// BPF programs release what an interrupt has acquired, on top of any task.
-#[test]
-fn a_release_on_behalf_of_another_ends_the_hold_and_measures_nothing() {
-    let mut m = Made::begun();
-    m.lock(2, false).later(1_000_000).unlock(3, false);
-    assert_eq!(last(&m).what, What::Unlocked { write: false, ended: None });
-    assert_eq!(now(&m), (vec![], vec![]));
 }

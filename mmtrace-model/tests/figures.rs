@@ -7,7 +7,7 @@ use mmtrace_model::{
     durations::Distribution,
     model::faults::address_space::Cause,
     replay::Engine,
-    report::{Report, Style},
+    report::{Output, Report, Style},
     verdict::{RuleId, Verdict},
 };
 use mmtrace_testing::judging::judge;
@@ -34,7 +34,9 @@ fn holds(context: &Context, made: &Made) -> (u64, u64) {
 
 fn text(engine: &Engine, json: bool) -> String {
     let mut out = Vec::new();
-    Report::new(engine).print(json, Style::plain(), &mut out).expect("to memory");
+    Report::new(engine)
+        .print(if json { Output::Json } else { Output::All }, Style::plain(), &mut out)
+        .expect("to memory");
     String::from_utf8(out).expect("UTF-8")
 }
 

@@ -13,7 +13,7 @@ mod soundness;
 use mmtrace_common::{Column, Kind, Record};
 use mmtrace_model::{
     model::locks::mmap_lock::EPSILON_NS,
-    report::{Report, Style},
+    report::{Output, Report, Style},
     verdict::{RuleId, Verdict},
 };
 use mmtrace_testing::judging::{broken, judge};
@@ -431,7 +431,7 @@ fn a_writer_delayed_by_a_migration_is_measured_and_told() {
     assert_eq!(worst[0].ns, 1_010_000);
     let report = Report::new(&engine);
     let mut text = Vec::new();
-    report.print(false, Style::plain(), &mut text).expect("to memory");
+    report.print(Output::All, Style::plain(), &mut text).expect("to memory");
     let text = String::from_utf8_lossy(&text);
     assert!(text.contains("VMA lock held for read across a migration wait while a writer waits"), "{text}");
     assert!(text.contains("task 2 held VMA"), "{text}");

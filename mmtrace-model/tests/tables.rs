@@ -14,7 +14,7 @@ use mmtrace_common::{Column, Kind};
 use mmtrace_model::{
     model::locks::mmap_lock::EPSILON_NS,
     replay::Engine,
-    report::{Report, Style},
+    report::{Output, Report, Style},
     verdict::{RuleId, Verdict},
 };
 use mmtrace_testing::judging::{broken, judge};
@@ -664,7 +664,7 @@ fn the_report_tells_of_page_tables_once_there_are_events_of_them() {
     let walker = &json["walker"];
     assert_eq!((&walker["maps"], &walker["divergences"], &walker["hazards"]["H01"]), (&2.into(), &0.into(), &1.into()));
     let mut text = Vec::new();
-    report.print(false, Style::plain(), &mut text).expect("to memory");
+    report.print(Output::All, Style::plain(), &mut text).expect("to memory");
     let text = String::from_utf8_lossy(&text);
     assert!(text.contains("walker: tables unlinked by a collapse 1, ") && text.contains("divergences 0"), "{text}");
 }

@@ -14,6 +14,7 @@ use crate::{catalogue, commands, doctor, record, workload};
 Examples:
   sudo mmtrace doctor                              check whether this machine can record
   sudo mmtrace record --seconds 10 --workload all  record for 10 seconds, and print a report
+  mmtrace report                                   who held and awaited mmap_locks, whose faults there were
   mmtrace replay                                   judge the recorded capture again
   mmtrace explain L25                              read what a rule means
 
@@ -33,8 +34,12 @@ pub enum Command {
     Record(record::RecordArgs),
     /// Show the running kernel in a dashboard, without writing a capture
     Top(record::TopArgs),
+    /// Record and judge like `record`, without writing a capture
+    Stat(record::StatArgs),
     /// Judge a capture again and print its report
     Replay(commands::replay::ReplayArgs),
+    /// Show who held and awaited the mmap_locks of a capture, and whose page faults there were
+    Report(commands::report::ReportArgs),
     /// Describe a capture: kernel, condition, size, losses, probes
     Info(commands::InfoArgs),
     /// Print the events of a capture

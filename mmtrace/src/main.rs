@@ -14,7 +14,7 @@ use clap::Parser;
 use mmtrace::{
     catalogue,
     cli::{Cli, Command},
-    commands::{self, ShowError, explore, replay},
+    commands::{self, ShowError, explore, replay, report},
     console::{self, complain, complain_at_length},
     doctor, panics, record, workload,
 };
@@ -100,7 +100,13 @@ fn dispatch(command: &Command, style: Style, out: &mut dyn Write) -> anyhow::Res
     Ok(match command {
         Command::Record(args) => verdict(record::run(args, style)?),
         Command::Top(args) => verdict(record::run(&args.into(), style)?),
+        Command::Stat(args) => verdict(record::run(&args.into(), style)?),
         Command::Replay(args) => match replay::run(args, out, style)? {
+            replay::Outcome::Clean => 0,
+            replay::Outcome::Violated => VIOLATED,
+            replay::Outcome::Damaged => FAILED,
+        },
+        Command::Report(args) => match report::run(args, out, style)? {
             replay::Outcome::Clean => 0,
             replay::Outcome::Violated => VIOLATED,
             replay::Outcome::Damaged => FAILED,

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mmtrace_model::report::{Report, RuleReport, Style};
+use mmtrace_model::report::{Output, Report, RuleReport, Style};
 use mmtrace_testing::judging::{broken, judge};
 
 use golden::{Golden, TESTDATA, captures, goldens};
@@ -63,7 +63,7 @@ fn replays_to_its_report(golden: &Golden, parent: &str, unevaluated: &mut Uneval
     }
     report.rules.retain(|rule| !is_unevaluated(rule));
     let mut now = Vec::new();
-    report.print(true, Style::plain(), &mut now).expect("to memory");
+    report.print(Output::Json, Style::plain(), &mut now).expect("to memory");
     compare(&String::from_utf8(now).expect("JSON is UTF-8"), &folder("").join(name).join("report.json"));
 }
 

@@ -15,7 +15,7 @@ use mmtrace_model::{
     context::Context,
     model::locks::mmap_lock::EPSILON_NS,
     replay::Engine,
-    report::{Report, Style},
+    report::{Output, Report, Style},
     verdict::{RULES, Verdict},
 };
 use mmtrace_testing::judging::{broken, judge};
@@ -558,8 +558,8 @@ fn no_stream_makes_it_panic() {
         }
         engine.finish();
         let report = Report::new(&engine);
-        report.print(true, Style::plain(), &mut std::io::sink()).expect("nowhere");
-        report.print(false, Style::plain(), &mut std::io::sink()).expect("nowhere");
+        report.print(Output::Json, Style::plain(), &mut std::io::sink()).expect("nowhere");
+        report.print(Output::All, Style::plain(), &mut std::io::sink()).expect("nowhere");
     }
 }
 

@@ -21,7 +21,7 @@ use mmtrace_common::{Kind, Record, SPECS};
 use mmtrace_model::{
     context::Context,
     replay::Engine,
-    report::{Report, Style},
+    report::{Output as Form, Report, Style},
     untrusted::is_harmful,
 };
 use proptest::prelude::*;
@@ -52,7 +52,9 @@ fn record() -> impl Strategy<Value = Record> {
 fn look(engine: &Engine) {
     let report = Report::new(engine);
     for json in [true, false] {
-        report.print(json, Style::plain(), &mut std::io::sink()).expect("nothing is refused");
+        report
+            .print(if json { Form::Json } else { Form::All }, Style::plain(), &mut std::io::sink())
+            .expect("nothing is refused");
     }
     assert!(!metrics::text(engine).is_empty());
     let layout = Layout::default();

@@ -18,17 +18,17 @@ use crate::verdict::{RuleId, Sink};
 impl Model {
     /// Takes the next event. Returns what it came to.
     #[inline]
-    pub fn apply(&mut self, record: &Record, sink: &mut Sink) -> Effect {
-        (self.effect, self.call) = (What::Nothing, None);
+    pub fn apply(&mut self, record: &Record, sink: &mut Sink) -> &Effect {
+        self.effect.begin(record);
         if let Some(event) = E::of(record) {
             sink.saw(record);
             self.take(event, record, sink);
         }
-        let effect = Effect::of(record, self.call, self.effect);
-        self.measures.apply(&effect, sink);
-        effect
+        self.measures.apply(&self.effect, sink);
+        &self.effect
     }
 
+    #[inline]
     fn take(&mut self, event: E, record: &Record, sink: &mut Sink) {
         let kind = event.kind();
         if kind.is_missing() {
@@ -61,7 +61,7 @@ impl Model {
                 self.faulted(e.addr, e.error_code, true, record);
             }
             E::PageFaultKernel(e) => {
-                self.call = self.tells_call.then(|| Call::of_number(e.call.into()));
+                self.effect.call = self.tells_call.then(|| Call::of_number(e.call.into()));
                 // One that is not handled leaves what the task is in the middle of as it is.
                 if functions && !self.is_disabled(record) {
                     self.enters_kernel_trap(record);
@@ -77,7 +77,7 @@ impl Model {
                 }
             }
             E::HandleMmFaultReturn(_) => {
-                self.effect = What::HandledUnseen;
+                self.effect.what = What::HandledUnseen;
                 if functions {
                     self.fault_ends(record, sink);
                 }
@@ -93,7 +93,7 @@ impl Model {
 
             // The mmap_lock and the locks of VMAs.
             E::StartLocking(e) => {
-                self.call = self.tells_call.then(|| Call::of_number(e.call.into()));
+                self.effect.call = self.tells_call.then(|| Call::of_number(e.call.into()));
                 self.lock_step(LockStep::Starts, e.write, functions, locks, record, sink);
             }
             E::AcquireReturned(e) => {
@@ -110,25 +110,25 @@ impl Model {
                 }
             }
             E::LockVmaUnderRcu(e) => {
-                self.effect = What::VmaGranted { vma: e.vma };
+                self.effect.what = What::VmaGranted { vma: e.vma };
                 if functions {
                     self.vma_read_lock(record, sink);
                 }
             }
             E::VmaStartWrite(e) => {
-                self.effect = What::VmaAwaited { vma: e.vma };
+                self.effect.what = What::VmaAwaited { vma: e.vma };
                 if functions {
                     self.vma_write_begins(record, sink);
                 }
             }
             E::VmaStartWriteReturn(e) => {
-                self.effect = What::VmaLocked { vma: e.vma, locked: e.ret >= 0, in_hold: false };
+                self.effect.what = What::VmaLocked { vma: e.vma, locked: e.ret >= 0, in_hold: false };
                 if functions {
                     self.vma_write_locked(record, sink);
                 }
             }
             E::VmAreaFree(e) => {
-                self.effect = What::VmaFreed { vma: e.vma };
+                self.effect.what = What::VmaFreed { vma: e.vma };
                 if functions {
                     self.vma_freed(record);
                 }
@@ -139,7 +139,7 @@ impl Model {
 
             // Processes, their mms, and the mappings of these.
             E::ExitMmap(_) => {
-                self.effect = What::Unmapped;
+                self.effect.what = What::Unmapped;
                 if functions {
                     self.functions.dead.died(record.mm, record.ts);
                 }
@@ -184,7 +184,7 @@ impl Model {
                 }
             }
             E::Exit(_) => {
-                self.effect = What::Exited;
+                self.effect.what = What::Exited;
                 self.intervals.forget_task(record.tid);
                 if functions {
                     self.functions.forget_task(record.tid);
@@ -194,7 +194,7 @@ impl Model {
                 }
             }
             E::MaWrite(e) => {
-                self.effect = What::VmaStored { addr: e.addr };
+                self.effect.what = What::VmaStored { addr: e.addr };
                 if locks {
                     self.ma_write(record, sink);
                 } else {
@@ -204,26 +204,26 @@ impl Model {
 
             // Migration and compaction.
             E::SetMigrationPte(e) => {
-                self.effect = What::EntrySet;
+                self.effect.what = What::EntrySet;
                 self.standing.set(e.addr, record.ts);
                 if locks {
                     self.set_migration(kind, e.addr, e.pte, record, sink);
                 }
             }
             E::RemoveMigrationPte(e) => {
-                self.effect = What::EntryRemoved { pte: true, since: self.standing.removed(e.addr, record.ts) };
+                self.effect.what = What::EntryRemoved { pte: true, since: self.standing.removed(e.addr, record.ts) };
                 if locks {
                     self.remove_migration(kind, e.addr, e.pte, record, sink);
                 }
             }
             E::SetMigrationPmd(e) => {
-                self.effect = What::EntrySet;
+                self.effect.what = What::EntrySet;
                 if locks {
                     self.set_migration(kind, e.addr, e.pmd, record, sink);
                 }
             }
             E::RemoveMigrationPmd(e) => {
-                self.effect = What::EntryRemoved { pte: false, since: None };
+                self.effect.what = What::EntryRemoved { pte: false, since: None };
                 if locks {
                     self.remove_migration(kind, e.addr, e.pmd, record, sink);
                 }
@@ -231,14 +231,14 @@ impl Model {
             E::MigratePagesStart(e) if locks => self.migrate_start(e, record, sink),
             E::MigratePages(e) => {
                 let (reason, succeeded, failed) = (u64::from(e.reason), e.succeeded, e.failed);
-                self.effect = What::Migrated { reason, succeeded, failed };
+                self.effect.what = What::Migrated { reason, succeeded, failed };
                 if locks {
                     self.migrate_end(e, record, sink);
                 }
             }
             E::CompactionBegin(_) if locks => self.task(record.tid).compacts(true),
             E::CompactionEnd(_) => {
-                self.effect = What::Compacted;
+                self.effect.what = What::Compacted;
                 if locks {
                     self.task(record.tid).compacts(false);
                 }
@@ -252,7 +252,7 @@ impl Model {
                 }
             }
             E::MigrationEntryWaitReturn(_) => {
-                self.effect = What::MigrationAwaitedUnseen;
+                self.effect.what = What::MigrationAwaitedUnseen;
                 if functions {
                     self.wait_ends(record, sink);
                 }
@@ -266,14 +266,14 @@ impl Model {
                 }
             }
             E::ScanPmd(e) => {
-                self.effect = What::Scanned { range: Range::Anonymous, result: u64::from(e.status) };
+                self.effect.what = What::Scanned { range: Range::Anonymous, result: u64::from(e.status) };
                 self.in_no_unlinking_call(record);
                 if locks {
                     self.scan_pmd(record, sink);
                 }
             }
             E::ScanFile(e) => {
-                self.effect = What::Scanned { range: Range::File, result: u64::from(e.status) };
+                self.effect.what = What::Scanned { range: Range::File, result: u64::from(e.status) };
                 self.in_no_unlinking_call(record);
                 if locks {
                     self.scan_end(record.tid);
@@ -324,7 +324,7 @@ impl Model {
                 }
             }
             E::RetractPageTablesReturn(_) => {
-                self.effect = What::RetractEnded { since: None };
+                self.effect.what = What::RetractEnded { since: None };
                 if functions {
                     self.retract_ends(record, sink);
                 }
@@ -368,13 +368,13 @@ impl Model {
             E::HugetlbZapEnd(_) if calls => self.hugetlb_zap_end(record, sink),
             E::HugePmdUnshare(_) if calls => self.huge_pmd_unshare(record, sink),
             E::MigrationEntryWaitHuge(_) => {
-                self.effect = What::HugeEntryMet;
+                self.effect.what = What::HugeEntryMet;
                 if calls {
                     self.huge_wait(record);
                 }
             }
             E::MigrationEntryWaitOnLocked(_) => {
-                self.effect = What::MigrationSlept;
+                self.effect.what = What::MigrationSlept;
                 if calls {
                     self.huge_sleep(record, sink);
                 }
@@ -425,12 +425,12 @@ impl Model {
         /// x86 page-fault error code: the access was a write.
         const WRITE: u32 = 2;
         let cause = self.cause(record);
-        self.effect = What::Faulted { cause, addr, write: error_code & WRITE != 0, user };
+        self.effect.what = What::Faulted { cause, addr, write: error_code & WRITE != 0, user };
     }
 
     /// The end of a collapse; its begin, where that was seen, is added by whoever has seen it.
     const fn collapsed(&mut self, range: Range, status: u32) {
-        self.effect = What::Collapsed { range, result: status as u64, begun: None, succeeded: false };
+        self.effect.what = What::Collapsed { range, result: status as u64, begun: None, succeeded: false };
     }
 
     /// An event of an mmap_lock.

@@ -8,7 +8,7 @@ use mmtrace_common::{Call, Kind, Record};
 use super::{faults::address_space::Cause, locks::exclusion::Mode};
 
 /// What an event came to, and who did it where and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effect {
     /// The task.
     pub tid: u32,
@@ -25,9 +25,15 @@ pub struct Effect {
 }
 
 impl Effect {
+    /// An event begins to be taken.
     #[inline]
-    pub(super) const fn of(record: &Record, call: Option<Call>, what: What) -> Self {
-        Self { tid: record.tid, tgid: record.tgid, mm: record.mm, ts: record.ts, call, what }
+    pub(super) const fn begin(&mut self, record: &Record) {
+        self.tid = record.tid;
+        self.tgid = record.tgid;
+        self.mm = record.mm;
+        self.ts = record.ts;
+        self.call = None;
+        self.what = What::Nothing;
     }
 
     /// Nanoseconds since a time before it.
@@ -111,9 +117,10 @@ pub enum Range {
 }
 
 /// What an event came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum What {
     /// Nothing that a figure tells of.
+    #[default]
     Nothing,
     /// Events are missing.
     Missing {

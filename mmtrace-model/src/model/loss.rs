@@ -19,7 +19,7 @@ impl Model {
             _ => record.get(Column::LostKind).and_then(|k| Kind::from_u16(k as u16)),
         };
         sink.missing(of, count);
-        self.effect = What::Missing { of, count, until };
+        self.effect.what = What::Missing { of, count, until };
         if self.intervals.lost(kind, of, count, until) {
             for mm in self.mms.values_mut() {
                 mm.lock.forget_reads();

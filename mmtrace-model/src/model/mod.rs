@@ -18,11 +18,11 @@ pub mod migration;
 pub mod page_tables;
 mod suspects;
 
-use mmtrace_common::{Call, Column, Kind, Record};
+use mmtrace_common::{Column, Kind, Record};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{context::Context, verdict::Sink};
-use effect::What;
+use effect::Effect;
 use faults::{
     address_space::{Cause, Space},
     cause,
@@ -113,10 +113,8 @@ pub struct Model {
     tells_disabled: bool,
     /// Lock acquisitions and faults in the kernel tell the entry into the kernel.
     tells_call: bool,
-    /// The entry into the kernel that the last event tells.
-    call: Option<Call>,
     /// What the event that is taken now came to.
-    effect: What,
+    effect: Effect,
     intervals: Intervals,
     standing: Standing,
     measures: Measures,
@@ -159,9 +157,8 @@ impl Model {
             tells_call: [Kind::StartLocking, Kind::PageFaultKernel]
                 .iter()
                 .any(|kind| context.carries(*kind, Column::Call)),
-            call: None,
             tells_disabled: context.carries(Kind::PageFaultKernel, Column::PagefaultDisabled),
-            effect: What::Nothing,
+            effect: Effect::default(),
             intervals: Intervals::new(context.kernel.preempts_tracepoints(), |kind| context.has(kind)),
             standing: Standing::default(),
             measures: Measures::default(),

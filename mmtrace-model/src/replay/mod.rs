@@ -114,9 +114,9 @@ impl Engine {
         }
         if let Some(judge) = &mut self.judge {
             let effect = judge.model.apply(record, &mut judge.sink);
-            judge.callers.apply(&effect, || self.tasks.of(record));
+            judge.callers.apply(effect, || self.tasks.of(record));
             if let Some(stats) = &mut judge.stats {
-                stats.apply(record, &effect);
+                stats.apply(record, effect);
             }
         }
     }

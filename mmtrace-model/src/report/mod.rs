@@ -84,6 +84,18 @@ pub enum Output {
     All,
 }
 
+impl Output {
+    /// Returns what two options ask for.
+    #[must_use]
+    pub const fn of(json: bool, all: bool) -> Self {
+        match (json, all) {
+            (true, _) => Self::Json,
+            (false, false) => Self::Text,
+            (false, true) => Self::All,
+        }
+    }
+}
+
 /// Events of a report.
 #[derive(Debug, Serialize)]
 pub struct Events {

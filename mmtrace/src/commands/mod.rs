@@ -5,6 +5,7 @@ mod error;
 pub mod explore;
 mod info;
 pub mod replay;
+pub mod report;
 mod seek_bench;
 mod time_text;
 

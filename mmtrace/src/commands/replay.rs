@@ -7,7 +7,7 @@ use clap::Args;
 use mmtrace_capture::Capture;
 use mmtrace_model::replay::Engine;
 use mmtrace_model::{
-    report::{Report, Style},
+    report::{Output, Report, Style},
     when::When,
 };
 
@@ -39,6 +39,9 @@ pub struct ReplayArgs {
     /// Print the report as JSON (docs/report.md describes the format)
     #[arg(long)]
     pub json: bool,
+    /// Print every rule and every kind of event as well
+    #[arg(long, conflicts_with = "json")]
+    pub rules: bool,
     /// Show the capture in the dashboard: play, pause, step, and jump to any time
     #[arg(long, conflicts_with_all = ["json", "from", "to"])]
     pub tui: bool,
@@ -92,12 +95,12 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     engine.finish();
     let report = Report::new(&engine);
     let outcome = outcome(&capture, report.is_violated());
-    report.print(args.json, style, out).context("cannot print the report")?;
+    report.print(Output::of(args.json, args.rules), style, out).context("cannot print the report")?;
     Ok(outcome)
 }
 
 /// Says what could not be read, and how the replay ended.
-fn outcome(capture: &Capture, violated: bool) -> Outcome {
+pub(super) fn outcome(capture: &Capture, violated: bool) -> Outcome {
     for problem in capture.problems() {
         complain(format_args!("{}: {problem}", capture.dir().display()));
     }

@@ -133,7 +133,8 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
         Group::Process => By::Process,
         Group::Call => By::Call,
     };
-    let tables = engine.callers().map_or_else(Tables::default, |callers| Tables::new(callers, engine.tasks(), by, start));
+    let tables =
+        engine.callers().map_or_else(Tables::default, |callers| Tables::new(callers, engine.tasks(), by, start));
     let violated = engine.sink().is_some_and(mmtrace_model::verdict::Sink::any_violated);
     print(args, &tables, style, out).context("cannot print the report")?;
     Ok(outcome(&capture, violated))

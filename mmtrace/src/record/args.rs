@@ -161,6 +161,10 @@ pub struct RecordArgs {
     #[arg(long)]
     pub json: bool,
 
+    /// Print every rule and every kind of event in the closing report as well
+    #[arg(long, conflicts_with = "json")]
+    pub rules: bool,
+
     /// Show the dashboard while recording
     #[arg(long, conflicts_with_all = ["json", "no_validate"])]
     pub tui: bool,
@@ -196,12 +200,55 @@ impl From<&TopArgs> for RecordArgs {
             watch: top.watch.clone(),
             output: DEFAULT_DIR.into(),
             no_validate: false,
+            rules: false,
             no_capture: true,
             ring: None,
             dump_on: None,
             json: false,
             tui: true,
             dashboard: top.dashboard.clone(),
+        }
+    }
+}
+
+/// Arguments of `mmtrace stat`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  sudo mmtrace stat --seconds 10      the whole system for 10 seconds
+  sudo mmtrace stat -p 1234           one process, and the children that it will start, until Ctrl-C
+  sudo mmtrace stat -- make -j8       a command
+  sudo mmtrace stat --json -p 1234    the same as `lock_users` and `faults_by` of docs/report.md
+
+Exit status: 0 no rule was violated, 1 a rule was violated, 2 error")]
+pub struct StatArgs {
+    /// What to watch.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+
+    /// Print the report as JSON (docs/report.md describes the format)
+    #[arg(long)]
+    pub json: bool,
+
+    /// Print every rule and every kind of event as well
+    #[arg(long, conflicts_with = "json")]
+    pub rules: bool,
+}
+
+impl From<&StatArgs> for RecordArgs {
+    /// A recording that writes nothing.
+    fn from(stat: &StatArgs) -> Self {
+        Self {
+            watch: stat.watch.clone(),
+            output: DEFAULT_DIR.into(),
+            no_validate: false,
+            no_capture: true,
+            ring: None,
+            dump_on: None,
+            json: stat.json,
+            rules: stat.rules,
+            tui: false,
+            dashboard: DASHBOARD.to_owned(),
         }
     }
 }

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, anyhow};
 use mmtrace_capture::{CaptureError, CaptureWriter, FinalInfo};
 use mmtrace_model::{
     replay::Engine,
-    report::{Report, Style},
+    report::{Output, Report, Style},
     untrusted::Screened,
     verdict::Verdict,
 };
@@ -189,7 +189,7 @@ impl Closing<'_> {
         let (violated, verdict) = (report.is_violated(), report.verdict.map_or("not validated", Verdict::name));
         let mut text = Vec::new();
         let mut screened = Screened::new(&mut text, style.has_colour());
-        report.print(args.json, style, &mut screened).context("cannot make the report")?;
+        report.print(Output::of(args.json, args.rules), style, &mut screened).context("cannot make the report")?;
         drop(screened);
         let mut printing = Printing::begin(text);
         printing.is_over();

@@ -27,7 +27,7 @@ use anyhow::{Context as _, Result};
 use mmtrace_model::report::Style;
 
 use crate::console;
-pub use args::{DASHBOARD, DEFAULT_DIR, RecordArgs, TopArgs, WatchArgs};
+pub use args::{DASHBOARD, DEFAULT_DIR, RecordArgs, StatArgs, TopArgs, WatchArgs};
 pub use dump::Occasion;
 pub use kernel::running as running_kernel;
 pub use signals::survive_file_limit;

@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, sync::OnceLock};
 use mmtrace_common::Kind;
 use mmtrace_model::{
     replay::Engine,
-    report::{Report, Style},
+    report::{Output, Report, Style},
     verdict::{RULES, RuleId},
 };
 use mmtrace_testing::judging::broken;
@@ -156,7 +156,7 @@ fn named(engine: &Engine, name: &str) {
     let report = Report::new(engine);
     assert!(report.is_violated());
     let mut text = Vec::new();
-    report.print(false, Style::plain(), &mut text).expect("to memory");
+    report.print(Output::All, Style::plain(), &mut text).expect("to memory");
     assert!(String::from_utf8_lossy(&text).contains(name), "{name} is not in the report");
     let json = serde_json::to_value(&report).expect("a report is JSON");
     assert_eq!(json["verdict"], "violated");

@@ -28,7 +28,7 @@ impl Model {
         let collapse =
             std::mem::replace(&mut task.collapse, Collapse { ended: true, known: true, ..Collapse::default() });
         let status = Some(u64::from(end.status));
-        self.effect = What::Collapsed {
+        self.effect.what = What::Collapsed {
             range: Range::Anonymous,
             result: u64::from(end.status),
             begun: collapse.begun,

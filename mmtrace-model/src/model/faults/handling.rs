@@ -272,7 +272,7 @@ impl Model {
                 Trap { .. } => Under::Mmap,
             };
             caller.call = Some(call);
-            self.effect = What::Handles(call.handling());
+            self.effect.what = What::Handles(call.handling());
             self.in_mmap_mode(addr, record, sink);
             self.in_trap(call, record, sink);
             return;
@@ -311,7 +311,7 @@ impl Model {
             sink.unjudged(RuleId::L16);
         }
         self.functions.callers.of(record.tid).call = Some(call);
-        self.effect = What::Handles(call.handling());
+        self.effect.what = What::Handles(call.handling());
         self.in_trap(call, record, sink);
     }
 
@@ -375,7 +375,7 @@ impl Model {
         let ends_trap = call.in_trap && call.has(flag::USER) && caller.trap.known && outcome != Outcome::Retry;
         let trap = ends_trap.then_some(caller.trap.since);
         let (handling, major) = (call.handling(), result & MAJOR != 0);
-        self.effect = What::Handled { call: handling, outcome, major, trap, fell_back: None };
+        self.effect.what = What::Handled { call: handling, outcome, major, trap, fell_back: None };
         if call.has(flag::VMA_LOCK | flag::RETRY_NOWAIT) {
             if result & SIGSEGV != 0 {
                 sink.held(RuleId::L11, record.ts);
@@ -416,7 +416,7 @@ impl Model {
             && result & RETRY == 0
             && let Some(since) = caller.trap.fell_back.take()
         {
-            self.effect = What::Handled { call: handling, outcome, major, trap, fell_back: Some(since) };
+            self.effect.what = What::Handled { call: handling, outcome, major, trap, fell_back: Some(since) };
         }
         self.lock_was_kept_or_dropped(call, result, record, sink);
     }

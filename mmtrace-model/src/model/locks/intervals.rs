@@ -299,7 +299,7 @@ impl Model {
     pub(in crate::model) fn measure_lock(&mut self, step: LockStep, write: bool, record: &Record) -> bool {
         let lock = &mut mm_of(&mut self.mms, record.mm).lock;
         let (what, downgrade) = self.intervals.take(lock, step, write, record);
-        self.effect = what;
+        self.effect.what = what;
         downgrade
     }
 

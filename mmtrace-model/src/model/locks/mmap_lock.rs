@@ -298,7 +298,8 @@ impl MmapLock {
                 open.hold.mode = mode;
             }
             _ => {
-                self.holds.push(Open { hold: hold(record, mode), known: Known::Held, measured: None, isolated: false })
+                let hold = hold(record, mode);
+                self.holds.push(Open { hold, known: Known::Held, measured: None, isolated: false });
             }
         }
         if let Some(count) = self.count(Known::Held, mode) {
@@ -532,10 +533,6 @@ impl MmapLock {
                 Meaning::Unknown
             }
             Some(index) => {
-                if own.is_none() && self.readers == 1 {
-                    // It can have been nobody else's. Of several, whose it was is a guess.
-                    self.holds[index].measured = None;
-                }
                 self.unknow(index);
                 Meaning::Right
             }

@@ -184,7 +184,7 @@ impl Model {
         }
         self.alive(record, sink);
         let section = self.functions.vmas.sections.get(&record.mm).copied().filter(|s| s.tid == record.tid);
-        self.effect = What::VmaLocked { vma, locked: true, in_hold: section.is_some() };
+        self.effect.what = What::VmaLocked { vma, locked: true, in_hold: section.is_some() };
         let vma = self.functions.vmas.vma(vma);
         let next = usize::from(vma.next) % WRITES;
         vma.writes[next] = (record.ts, record.tid);

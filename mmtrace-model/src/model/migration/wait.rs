@@ -116,7 +116,7 @@ impl Model {
         let Some(index) = waiting.waits.iter().position(|w| w.tid == record.tid) else { return };
         let wait = waiting.waits.swap_remove(index);
         let Wait { mm, addr, vma, since, .. } = wait;
-        self.effect = What::MigrationAwaited { mm, addr, vma, since };
+        self.effect.what = What::MigrationAwaited { mm, addr, vma, since };
         let writers = if wait.vma == 0 { &waiting.lock_writers } else { &waiting.vma_writers };
         let hit = |(tid, w): &(&u32, &Writer)| w.mm == wait.mm && w.vma == wait.vma && **tid != wait.tid;
         let mut hits: Vec<(u32, Writer)> = writers.iter().filter(hit).map(|(tid, w)| (*tid, *w)).collect();

@@ -95,7 +95,7 @@ impl Model {
             Kind::RetractPageTablesReturn => {
                 walk.known = true;
                 if let Some(retract) = walk.retract.take() {
-                    self.effect = What::RetractEnded { since: Some(retract.since) };
+                    self.effect.what = What::RetractEnded { since: Some(retract.since) };
                 }
             }
             Kind::CollapsePteMappedThp => walk.pte_mapped = Some(record.mm),
@@ -121,7 +121,7 @@ impl Model {
         self.flushed_empty(&flush, record, sink);
         let walk = self.tables.walk(record.tid);
         if walk.retract.is_some() || walk.pte_mapped.is_some() {
-            self.effect = What::TableUnlinked { addr: flush.addr, retracted: walk.retract.is_some() };
+            self.effect.what = What::TableUnlinked { addr: flush.addr, retracted: walk.retract.is_some() };
         }
         walk.flush = Some(Flush { frame, slot, returned: false, freed: false });
         // A collapse of a PTE-mapped huge page may run under a write hold too (uprobes). It does not keep other tasks
