@@ -20,16 +20,15 @@ impl Model {
     #[inline]
     pub fn apply(&mut self, record: &Record, sink: &mut Sink) -> &Effect {
         self.effect.begin(record);
-        if let Some(event) = E::of(record) {
-            sink.saw(record);
-            self.take(event, record, sink);
-        }
+        self.take(record, sink);
         self.measures.apply(&self.effect, sink);
         &self.effect
     }
 
     #[inline]
-    fn take(&mut self, event: E, record: &Record, sink: &mut Sink) {
+    fn take(&mut self, record: &Record, sink: &mut Sink) {
+        let Some(event) = E::of(record) else { return };
+        sink.saw(record);
         let kind = event.kind();
         if kind.is_missing() {
             self.lost(kind, record, sink);

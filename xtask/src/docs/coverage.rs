@@ -185,7 +185,7 @@ fn captured(workspace: &Workspace, series: KernelVersion) -> Result<Coverage> {
         serde_json::from_slice(&fs::read(&path)?).with_context(|| path.display().to_string())?;
     for (rule, reasons) in rules {
         for (reason, captures) in reasons {
-            if captures.iter().any(|name| name.starts_with(CAPTURED)) {
+            if captures.iter().any(|name| name.starts_with(&prefix)) {
                 let entry: &mut Evaluated = sum.rules.entry(rule.clone()).or_default();
                 let reason = reason.strip_prefix("not_observable: ").map(str::to_owned);
                 entry.reason = reason.or_else(|| entry.reason.take());
