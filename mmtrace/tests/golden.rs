@@ -22,6 +22,8 @@ use golden::{Golden, TESTDATA, captures, goldens};
 const BUGS: &str = "bugs";
 /// Captures in which runs of probes were missed, so that rules are unknown.
 const MISSED: &str = "missed";
+/// Rows of the tables by caller that a report.json has. The rest is in `rows_add_up`.
+const ROWS: usize = 8;
 /// If this variable is set, the tests write what they would compare with.
 const UPDATE: &str = "UPDATE_REPORTS";
 
@@ -61,10 +63,23 @@ fn replays_to_its_report(golden: &Golden, parent: &str, unevaluated: &mut Uneval
         let of_rule = unevaluated.entry(rule.id.to_owned()).or_default();
         of_rule.entry(reason).or_default().push(name.display().to_string());
     }
+    rows_add_up(&report, &golden.name);
     report.rules.retain(|rule| !is_unevaluated(rule));
+    report.callers.locks.truncate(ROWS);
+    report.callers.faults.truncate(ROWS);
     let mut now = Vec::new();
     report.print(Output::Json, Style::plain(), &mut now).expect("to memory");
     compare(&String::from_utf8(now).expect("JSON is UTF-8"), &folder("").join(name).join("report.json"));
+}
+
+/// Every fault and every measured write hold is in one row of the tables by caller.
+fn rows_add_up(report: &Report, name: &str) {
+    let faults: u64 = report.callers.faults.iter().map(|row| row.count).sum();
+    assert_eq!(faults, report.faults.values().sum::<u64>(), "{name}");
+    let holds = report.callers.locks.iter().filter(|row| row.write).filter_map(|row| row.held);
+    let measured = report.rules.iter().find(|rule| rule.id == "M04").and_then(|rule| rule.measured);
+    let (count, sum) = holds.fold((0, 0), |(count, sum), held| (count + held.count, sum + held.sum_ns));
+    assert_eq!((count, sum), measured.map_or((0, 0), |m| (m.count, m.sum_ns)), "{name}");
 }
 
 /// Fails unless a file says this; with [`UPDATE`] writes it.
