@@ -19,7 +19,7 @@ use mmtrace_capture::{CaptureWriter, FinalInfo, WriterOptions};
 use mmtrace_common::{Column, Kind, Record, SPECS};
 use mmtrace_model::{
     context::Context,
-    report::{Output, Report, Style},
+    report::{Output as Form, Report, Style},
     verdict::RULES,
 };
 use mmtrace_testing::judging::{broken, judge};
@@ -194,7 +194,7 @@ fn a_golden_replays_to_its_report_and_success() {
     let golden = goldens().iter().find(|golden| golden.name == name).expect("it is one of them");
     let mut report = Vec::new();
     let engine = judge(&golden.context, &golden.records);
-    Report::new(&engine).print(Output::Json, Style::plain(), &mut report).expect("to memory");
+    Report::new(&engine).print(Form::Json, Style::plain(), &mut report).expect("to memory");
     assert_eq!(text(&output.stdout), text(&report));
     assert_eq!(text(&output.stderr), "");
     for command in READERS {
