@@ -4,7 +4,7 @@ use super::names::Names;
 use super::schema::DictionaryKey;
 use arrow_array::types::{ArrowPrimitiveType, Int32Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, BooleanArray, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
-use mmtrace_common::{Column, FieldType, Kind, Record, spec};
+use mmtrace_common::{Call, Column, FieldType, Kind, Record, spec};
 
 /// How many of a batch's rows became records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,8 +105,13 @@ pub(super) fn decode(names: &Names, batch: &RecordBatch, out: &mut Vec<Record>) 
             }
             FieldType::Int => cast(batch, name, "Int32")?.map(Cells::I32),
             FieldType::Bool => cast(batch, name, "Boolean")?.map(Cells::Bool),
-            FieldType::Enum(_) | FieldType::Kind | FieldType::Call => {
+            FieldType::Enum(_) | FieldType::Kind => {
                 named(batch, name, |name| names.number(*column, name))?.map(Cells::Name)
+            }
+            // A call that a later mmtrace has named is no reason to lose the event.
+            FieldType::Call => {
+                let number = |name: &str| names.number(*column, name).unwrap_or(Call::Unknown.number().into());
+                named(batch, name, |name| Some(number(name)))?.map(Cells::Name)
             }
         };
         columns.push(cells.unwrap_or(Cells::Missing));

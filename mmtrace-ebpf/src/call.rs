@@ -51,6 +51,11 @@ pub fn call(ctx: *mut c_void) -> u32 {
         let helper: unsafe extern "C" fn(*mut task_struct) -> u64 = core::mem::transmute(TASK_PT_REGS);
         helper(task)
     };
+    // What the kernel starts a program by (modprobe, a core dump's helper) is no kernel thread any more, and has no saved
+    // registers yet: arch/x86/kernel/process.c:copy_thread.
+    if member::<true>(regs, offsets::regs_ip()) == 0 {
+        return Call::KernelThread.number().into();
+    }
     let number = member::<true>(regs, offsets::regs_orig_ax());
     let bare = number & !X32;
     if bare >= u64::from(SYSCALLS_MAX) {

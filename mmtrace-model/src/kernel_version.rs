@@ -79,13 +79,13 @@ impl FromStr for KernelVersion {
         let (major, rest) = number(release)?;
         let (minor, rest) = number(rest.strip_prefix('.').ok_or(NotAKernelVersion)?)?;
         // Makefile: KERNELRELEASE is "MAJOR.MINOR", perhaps ".SUBLEVEL", then EXTRAVERSION and LOCALVERSION. By custom
-        // these begin with a sign.
-        let rest = match rest.strip_prefix('.') {
-            Some(sublevel) => sublevel.trim_start_matches(|c: char| c.is_ascii_digit()),
-            None => rest,
-        };
-        let has_sublevel = !rest.starts_with(|c: char| c == '.' || c.is_alphanumeric());
-        if has_sublevel { Ok(Self { major, minor }) } else { Err(NotAKernelVersion) }
+        // these begin with a sign; that of WSL begins with a fourth number.
+        let mut rest = rest;
+        while let Some(next) = rest.strip_prefix('.').filter(|next| next.starts_with(|c: char| c.is_ascii_digit())) {
+            rest = next.trim_start_matches(|c: char| c.is_ascii_digit());
+        }
+        let ends = !rest.starts_with(|c: char| c == '.' || c.is_alphanumeric());
+        if ends { Ok(Self { major, minor }) } else { Err(NotAKernelVersion) }
     }
 }
 
@@ -112,6 +112,7 @@ mod tests {
         for (release, major, minor) in [
             ("6.1", 6, 1),
             ("6.1.0-35-amd64", 6, 1),
+            ("6.6.87.2-microsoft-standard-WSL2", 6, 6),
             ("6.12.117+deb12-cloud-amd64", 6, 12),
             ("6.18.44-fc-v669", 6, 18),
             ("7.2-rc3", 7, 2),
@@ -136,7 +137,6 @@ mod tests {
             "6..1",
             "6.1.x",
             "6.1..2",
-            "6.1.0.2",
             "6.1a",
             "6.1.0a",
             "v6.1",

@@ -8,11 +8,14 @@ use mmtrace_capture::Capture;
 use mmtrace_common::Record;
 use mmtrace_model::{
     replay::{Engine, recent::Recent, timeline::Timeline},
-    report::Report,
+    report::{Report, callers::Tables},
 };
 
 fn state(engine: &Engine) -> String {
-    let report = serde_json::to_string(&Report::new(engine)).expect("a report");
+    let mut report = Report::new(engine);
+    // A checkpoint lacks them.
+    report.callers = Tables::default();
+    let report = serde_json::to_string(&report).expect("a report");
     format!("{report}\n{:?}", engine.stats())
 }
 

@@ -318,6 +318,7 @@ pub const STANDBY_OFFSETS: &[OffsetId] = &[OffsetId::TaskStack, OffsetId::TaskPi
 pub const CALL_OFFSETS: &[OffsetId] = &[
     OffsetId::TaskStack,
     OffsetId::TaskFlags,
+    OffsetId::RegsIp,
     OffsetId::RegsOrigAx,
     OffsetId::TaskThreadInfo,
     OffsetId::ThreadInfoStatus,

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use super::Comm;
 
 /// Thread ids whose names are known. Those of tasks that have exited are forgotten first.
-const KNOWN_MAX: usize = 1 << 18;
+const KNOWN_MAX: usize = 1 << 17;
 /// Names that figures are kept by; whoever comes after these is [`ThreadId::OTHERS`].
 const THREADS_MAX: usize = 1 << 16;
 /// Tasks whose names are to be asked for at a time.
@@ -37,9 +37,13 @@ pub struct Thread {
 /// What a thread id stands for now.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
+    /// Its process; 0 if no event said.
+    tgid: u32,
     comm: Option<Comm>,
     thread: Option<ThreadId>,
     exited: bool,
+    /// It was named since its birth or its last exec.
+    renamed: bool,
 }
 
 /// The tasks of a stream of events, with their names as of the last event.
@@ -75,16 +79,27 @@ impl Tasks {
         match record.kind() {
             Some(Kind::TaskName) => {
                 let name = event::TaskName::of(record);
-                self.rename(record.tid, Comm::of_words(name.comm, name.comm_tail));
+                self.rename(record.tid, record.tgid, Comm::of_words(name.comm, name.comm_tail));
             }
             Some(Kind::TaskRename) => {
                 let name = event::TaskRename::of(record);
-                self.rename(name.of_tid.cast_unsigned(), Comm::of_words(name.comm, name.comm_tail));
+                let of = name.of_tid.cast_unsigned();
+                let tgid = if of == record.tid { record.tgid } else { 0 };
+                self.rename(of, tgid, Comm::of_words(name.comm, name.comm_tail));
             }
             Some(Kind::Fork) => {
                 let fork = event::Fork::of(record);
                 let comm = self.comm(record.tid);
-                self.insert(fork.child_tid.cast_unsigned(), Known { comm, ..Known::default() });
+                let tgid = fork.child_pid.cast_unsigned();
+                self.insert(fork.child_tid.cast_unsigned(), Known { tgid, comm, ..Known::default() });
+            }
+            // An exec names the task first; if that was not seen, the name is another program's.
+            Some(Kind::Exec) => {
+                if let Some(known) = self.known.get_mut(&record.tid)
+                    && !std::mem::take(&mut known.renamed)
+                {
+                    (known.comm, known.thread) = (None, None);
+                }
             }
             Some(Kind::Exit) => {
                 if let Some(known) = self.known.get_mut(&record.tid) {
@@ -99,14 +114,16 @@ impl Tasks {
     #[inline]
     pub fn of(&mut self, record: &Record) -> ThreadId {
         match self.known.get(&record.tid) {
-            Some(Known { thread: Some(thread), .. }) => *thread,
+            Some(Known { thread: Some(thread), tgid, .. }) if *tgid == record.tgid => *thread,
             _ => self.meet(record.tid, record.tgid),
         }
     }
 
     #[cold]
     fn meet(&mut self, tid: u32, tgid: u32) -> ThreadId {
-        let known = self.known.get(&tid).copied().unwrap_or_default();
+        // Of another process: the thread id is used again, and the birth was not seen.
+        let known = self.known.get(&tid).copied().filter(|known| known.tgid == tgid || known.tgid == 0);
+        let known = Known { tgid, ..known.unwrap_or_default() };
         if known.comm.is_none() && self.nameless.len() < NAMELESS_MAX {
             self.nameless.push((tid, tgid));
         }
@@ -166,18 +183,20 @@ impl Tasks {
         std::mem::take(&mut self.nameless)
     }
 
-    fn rename(&mut self, tid: u32, comm: Comm) {
-        let before = self.known.get(&tid).filter(|known| !known.exited);
+    fn rename(&mut self, tid: u32, tgid: u32, comm: Comm) {
+        let same = |known: &&Known| !known.exited && (tgid == 0 || known.tgid == 0 || known.tgid == tgid);
+        let before = self.known.get(&tid).filter(same);
+        let tgid = before.map_or(tgid, |known| known.tgid.max(tgid));
         // A thread that had no name keeps its number, and gets the name; one that had another is another thread now.
         let thread =
             before.filter(|known| known.comm.is_none() || known.comm == Some(comm)).and_then(|known| known.thread);
-        self.insert(tid, Known { comm: Some(comm), thread, exited: false });
+        self.insert(tid, Known { tgid, comm: Some(comm), thread, exited: false, renamed: true });
     }
 
     fn insert(&mut self, tid: u32, known: Known) {
         if self.known.len() >= KNOWN_MAX && !self.known.contains_key(&tid) {
             self.known.retain(|_, known| !known.exited);
-            if self.known.len() >= KNOWN_MAX {
+            if self.known.len() > KNOWN_MAX / 2 {
                 self.known.clear();
             }
         }

@@ -35,7 +35,8 @@ pub struct Engine {
 struct Judge {
     model: Model,
     sink: Sink,
-    callers: Callers,
+    /// `None` in what is made of a checkpoint.
+    callers: Option<Callers>,
     /// Statistics, which are kept only on request.
     stats: Option<Box<Stats>>,
 }
@@ -48,7 +49,7 @@ impl Engine {
             Box::new(Judge {
                 model: Model::new(&context),
                 sink: Sink::new(&context),
-                callers: Callers::default(),
+                callers: Some(Callers::default()),
                 stats: None,
             })
         });
@@ -66,6 +67,18 @@ impl Engine {
         }
     }
 
+    /// Returns a copy to go on from later. It lacks the tables of callers, which only the closing report needs, and which
+    /// are large.
+    #[must_use]
+    pub fn checkpoint(&self) -> Self {
+        let judge = self.judge.as_deref().map(|judge| {
+            let Judge { model, sink, stats, .. } = judge;
+            Box::new(Judge { model: model.clone(), sink: sink.clone(), callers: None, stats: stats.clone() })
+        });
+        let Self { context, tasks, .. } = self;
+        Self { context: context.clone(), tasks: tasks.clone(), judge, ..*self }
+    }
+
     /// Keeps statistics from now on.
     #[must_use]
     pub fn with_stats(mut self) -> Self {
@@ -73,6 +86,11 @@ impl Engine {
             judge.stats = Some(Box::default());
         }
         self
+    }
+
+    /// Learns from a record what tasks are called, and nothing else: for records before those that are judged.
+    pub fn learn_names(&mut self, record: &Record) {
+        self.tasks.apply(record);
     }
 
     /// Returns what tasks are called.
@@ -84,7 +102,7 @@ impl Engine {
     /// Returns who took locks and faulted; `None` when only counting.
     #[must_use]
     pub fn callers(&self) -> Option<&Callers> {
-        self.judge.as_ref().map(|judge| &judge.callers)
+        self.judge.as_ref().and_then(|judge| judge.callers.as_ref())
     }
 
     /// Takes the tasks that were met without a name: see [`Tasks::nameless`].
@@ -114,7 +132,9 @@ impl Engine {
         }
         if let Some(judge) = &mut self.judge {
             let effect = judge.model.apply(record, &mut judge.sink);
-            judge.callers.apply(effect, || self.tasks.of(record));
+            if let Some(callers) = &mut judge.callers {
+                callers.apply(effect, || self.tasks.of(record));
+            }
             if let Some(stats) = &mut judge.stats {
                 stats.apply(record, effect);
             }

@@ -36,7 +36,8 @@ impl Recent {
         if self.open.as_ref().is_some_and(|chunk| chunk.records.len() >= CHUNK) {
             self.close();
         }
-        let open = self.open.get_or_insert_with(|| Chunk { before: Arc::new(engine.clone()), records: Vec::new() });
+        let open =
+            self.open.get_or_insert_with(|| Chunk { before: Arc::new(engine.checkpoint()), records: Vec::new() });
         open.records.extend_from_slice(records);
     }
 

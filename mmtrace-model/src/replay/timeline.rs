@@ -139,7 +139,11 @@ impl<S: Source> Timeline<S> {
         self.taken += 1;
         self.ts = self.ts.max(record.ts);
         if self.taken.is_multiple_of(self.every) && self.checkpoints.last().is_some_and(|c| c.taken < self.taken) {
-            self.checkpoints.push(Checkpoint { taken: self.taken, ts: self.ts, engine: Arc::new(self.engine.clone()) });
+            self.checkpoints.push(Checkpoint {
+                taken: self.taken,
+                ts: self.ts,
+                engine: Arc::new(self.engine.checkpoint()),
+            });
             if self.checkpoints.len() > CHECKPOINTS_MAX {
                 self.every *= 2;
                 let every = self.every;

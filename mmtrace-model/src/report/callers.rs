@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::grouped;
 
 use crate::{
+    coverage::Coverage,
     model::faults::address_space::Cause,
     names::{Comm, Tasks, ThreadId, call_name},
     stats::callers::{Caller, Callers, Causes, Intervals, LockUse},
@@ -124,6 +125,9 @@ pub struct LockRow {
     pub write: bool,
     /// Acquisitions.
     pub acquired: u64,
+    /// Holds for write that it downgraded; stands in the row for read.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub downgraded: u64,
     /// Failed trylocks, and waits that were killed.
     #[serde(skip_serializing_if = "is_zero")]
     pub refused: u64,
@@ -183,6 +187,14 @@ pub struct Tables {
     pub faults: Vec<FaultRow>,
 }
 
+/// `rows`: what was seen whole, and the number of all.
+fn seen(rows: impl Iterator<Item = (Option<Times>, u64)>) -> Coverage {
+    let (counted, all) = rows.fold((0u64, 0u64), |(counted, all), (times, of)| {
+        (counted.saturating_add(times.map_or(0, |times| times.count)), all.saturating_add(of))
+    });
+    Coverage::of(counted, all.saturating_sub(counted))
+}
+
 /// What rows are put together by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum By {
@@ -198,6 +210,15 @@ pub enum By {
 }
 
 impl By {
+    /// Names a row: what rows are not told apart by is absent.
+    fn who(self, caller: Caller, threads: &BTreeSet<ThreadId>, tasks: &Tasks) -> Who {
+        let who = Who::new(caller, threads, tasks);
+        match self {
+            Self::Caller | Self::Thread => who,
+            Self::Process | Self::Call => Who { thread: None, ..who },
+        }
+    }
+
     /// The part of a caller that rows are told apart by.
     fn key(self, caller: Caller, tasks: &Tasks) -> Caller {
         match self {
@@ -210,6 +231,19 @@ impl By {
 }
 
 impl Tables {
+    /// Returns how many of the holds were seen whole. The others began before the recording, go on at its end, or have lost
+    /// events in them.
+    #[must_use]
+    pub fn holds_seen(&self) -> Coverage {
+        seen(self.locks.iter().map(|row| (row.held, row.acquired.saturating_add(row.downgraded))))
+    }
+
+    /// Returns how many of the acquisitions had a wait that was seen whole.
+    #[must_use]
+    pub fn waits_seen(&self) -> Coverage {
+        seen(self.locks.iter().map(|row| (row.waited, row.acquired)))
+    }
+
     /// Puts rows together. `start`: when the recording began.
     #[must_use]
     pub fn new(callers: &Callers, tasks: &Tasks, by: By, start: u64) -> Self {
@@ -222,9 +256,10 @@ impl Tables {
         let mut locks: Vec<LockRow> = locks
             .iter()
             .map(|((caller, write), (used, threads))| LockRow {
-                who: Who::new(*caller, threads, tasks),
+                who: by.who(*caller, threads, tasks),
                 write: *write,
                 acquired: used.acquired,
+                downgraded: used.downgraded,
                 refused: used.refused,
                 held: Times::new(&used.holds, start),
                 waited: Times::new(&used.waits, start),
@@ -244,7 +279,7 @@ impl Tables {
         let mut faults: Vec<FaultRow> = faults
             .iter()
             .map(|(caller, (causes, threads))| FaultRow {
-                who: Who::new(*caller, threads, tasks),
+                who: by.who(*caller, threads, tasks),
                 count: causes.iter().sum(),
                 causes: Cause::ALL.iter().map(|c| c.name()).zip(*causes).filter(|(_, n)| *n > 0).collect(),
             })

@@ -105,23 +105,33 @@ fn stories(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()>
 /// Writes who held mmap_locks longest in all.
 fn held(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
     let rows = report.callers.locks.iter().filter_map(|row| Some((row, row.held?)));
-    locks("Held mmap_locks", "held", rows.collect(), style, out)
+    locks("Held mmap_locks", "held", rows.collect(), report.callers.holds_seen().text("holds"), style, out)
 }
 
 /// Writes who waited for mmap_locks longest in all.
 fn waited(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
     let mut rows: Vec<_> = report.callers.locks.iter().filter_map(|row| Some((row, row.waited?))).collect();
     rows.sort_by_key(|(_, times)| std::cmp::Reverse(times.sum_ns));
-    locks("Waited for mmap_locks", "waited", rows, style, out)
+    locks("Waited for mmap_locks", "waited", rows, report.callers.waits_seen().text("waits"), style, out)
 }
 
-fn locks(title: &str, verb: &str, rows: Vec<(&LockRow, Times)>, style: Style, out: &mut dyn Write) -> io::Result<()> {
+fn locks(
+    title: &str,
+    verb: &str,
+    rows: Vec<(&LockRow, Times)>,
+    part: Option<String>,
+    style: Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
     let total = rows.iter().fold(0u64, |sum, (_, times)| sum.saturating_add(times.sum_ns));
     let head = format!("{title}: {} in all", duration(total));
     writeln!(out, "\n{}", style.bold(&head))?;
+    if let Some(part) = part {
+        writeln!(out, "  {}", style.dim(&format!("of {part} that were seen whole")))?;
+    }
     writeln!(out, "  {}", style.dim(&format!("{verb:>9} {:>9} {:>9} {:>9}  by", "times", "p99", "longest")))?;
     for (row, times) in rows.iter().take(ROWS) {
         writeln!(

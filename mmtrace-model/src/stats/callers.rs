@@ -2,7 +2,7 @@
 //!
 //! Threads of one name in one process are one row, as `comm` is in other tools: the name is that of the time of the event.
 
-use mmtrace_common::Call;
+use mmtrace_common::{Call, Kind};
 use rustc_hash::FxHashMap;
 
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     model::{
         effect::{Effect, Interval, What},
         faults::address_space::Cause,
-        locks::exclusion::Mode,
+        locks::{exclusion::Mode, mmap_lock::EPSILON_NS},
     },
     names::ThreadId,
 };
@@ -137,6 +137,8 @@ impl Intervals {
 pub struct LockUse {
     /// Times that it got a lock; a downgrade is none.
     pub acquired: u64,
+    /// Times that it downgraded a hold for write to one for read. Stands in the row for read.
+    pub downgraded: u64,
     /// Times that it did not get one: a failed trylock, or a wait that was killed.
     pub refused: u64,
     /// Waits that were seen whole.
@@ -149,6 +151,7 @@ impl LockUse {
     /// Takes those of another row as well.
     pub fn merge(&mut self, other: &Self) {
         self.acquired += other.acquired;
+        self.downgraded += other.downgraded;
         self.refused += other.refused;
         self.waits.merge(&other.waits);
         self.holds.merge(&other.holds);
@@ -163,8 +166,11 @@ pub type Causes = [u64; Cause::ALL.len()];
 pub struct Callers {
     locks: FxHashMap<(Caller, bool), LockUse>,
     faults: FxHashMap<Caller, Causes>,
-    /// The call that each task came into the kernel by when it last wanted a lock.
-    calls: FxHashMap<u32, Option<Call>>,
+    /// The call that each task came into the kernel by when it last wanted a lock, for read and for write: an interrupt
+    /// on top of a task takes locks for read only.
+    calls: FxHashMap<(u32, bool), Option<Call>>,
+    /// Events that tell calls may be missing up to this time.
+    blind_until: u64,
     histograms: usize,
 }
 
@@ -172,16 +178,28 @@ impl Callers {
     /// Takes what an event came to. `thread` is asked for who did it.
     pub(crate) fn apply(&mut self, effect: &Effect, thread: impl FnOnce() -> ThreadId) {
         match effect.what {
-            What::LockAwaited { .. } => {
-                if self.calls.len() >= TASKS_MAX && !self.calls.contains_key(&effect.tid) {
+            What::LockAwaited { write } => {
+                let task = (effect.tid, write);
+                if self.calls.len() >= TASKS_MAX && !self.calls.contains_key(&task) {
                     self.calls.clear();
                 }
-                self.calls.insert(effect.tid, effect.call);
+                if effect.ts > self.blind_until {
+                    self.calls.insert(task, effect.call);
+                }
+            }
+            What::Missing { of: None | Some(Kind::StartLocking), until, .. } => {
+                self.calls.clear();
+                self.blind_until = self.blind_until.max(until.saturating_add(EPSILON_NS));
             }
             What::LockRefused { write } => self.lock(effect, thread(), write).0.refused += 1,
             What::Locked { mode, waited, ended } => {
                 let thread = thread();
-                if mode != Mode::Downgraded {
+                if mode == Mode::Downgraded {
+                    // The rest of the hold has the call that it began with.
+                    let call = self.calls.get(&(effect.tid, true)).copied().flatten();
+                    self.calls.insert((effect.tid, false), call);
+                    self.lock(effect, thread, false).0.downgraded += 1;
+                } else {
                     let (row, histograms) = self.lock(effect, thread, mode == Mode::Write);
                     row.acquired += 1;
                     if let Some(waited) = waited {
@@ -207,7 +225,7 @@ impl Callers {
     }
 
     fn lock(&mut self, effect: &Effect, thread: ThreadId, write: bool) -> (&mut LockUse, &mut usize) {
-        let call = self.calls.get(&effect.tid).copied().flatten();
+        let call = self.calls.get(&(effect.tid, write)).copied().flatten();
         let key = (Caller { thread, call }, write);
         let key = if self.locks.len() < ROWS_MAX || self.locks.contains_key(&key) { key } else { (OTHERS, write) };
         (self.locks.entry(key).or_default(), &mut self.histograms)

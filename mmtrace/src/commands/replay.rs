@@ -83,6 +83,11 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     }
     let start = capture.context().start;
     let mut engine = Engine::new(capture.context().clone(), true);
+    if let Some(from) = args.from {
+        // What tasks are called does not depend on where the replay begins.
+        let before = capture.records_between(0, from.after(start).saturating_sub(1));
+        before.for_each(|record| engine.learn_names(&record));
+    }
     let records = match (args.from, args.to) {
         (None, None) => capture.records(),
         (from, to) => {

@@ -11,7 +11,7 @@ use mmtrace_capture::Capture;
 use mmtrace_model::{
     replay::Engine,
     report::{
-        Style,
+        Report, Style,
         callers::{By, FaultRow, LockRow, Tables, Times},
         duration, grouped,
     },
@@ -123,6 +123,10 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     let start = capture.context().start;
     let mut engine = Engine::new(capture.context().clone(), true);
     let (from, to) = (args.from.map_or(0, |t| t.after(start)), args.to.map_or(u64::MAX, |t| t.after(start)));
+    if args.from.is_some() {
+        // What tasks are called does not depend on where the report begins.
+        capture.records_between(0, from.saturating_sub(1)).for_each(|record| engine.learn_names(&record));
+    }
     for record in capture.records_between(from, to) {
         engine.apply(&record);
     }
@@ -140,6 +144,20 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     Ok(outcome(&capture, violated))
 }
 
+/// Says what the tables are made of, and what is missing from it.
+fn stream(engine: &Engine, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let verdict = Report::new(engine).verdict.map_or_else(String::new, |v| format!("{}: ", style.verdict(v, v.name())));
+    let seconds = engine.span().map_or(0.0, |(from, to)| (to - from) as f64 / 1e9);
+    write!(out, "{verdict}{} events in {seconds:.1} s", grouped(engine.total()))?;
+    for (count, what) in [(engine.lost(), "lost"), (engine.missed(), "missed"), (engine.gaps(), "gaps in the capture")]
+    {
+        if count > 0 {
+            write!(out, ", {}", style.bad(&format!("{} {what}", grouped(count))))?;
+        }
+    }
+    writeln!(out, "\n")
+}
+
 fn print(args: &ReportArgs, tables: &Tables, style: Style, out: &mut dyn Write) -> io::Result<()> {
     if args.json {
         json(tables, out)?;
@@ -153,8 +171,14 @@ fn print(args: &ReportArgs, tables: &Tables, style: Style, out: &mut dyn Write) 
             writeln!(out)?;
         }
         match table {
-            Table::Holds => locks(args, "Held mmap_locks", "held", tables, |row| row.held, style, out)?,
-            Table::Waits => locks(args, "Waited for mmap_locks", "waited", tables, |row| row.waited, style, out)?,
+            Table::Holds => {
+                let part = tables.holds_seen().text("holds");
+                locks(args, ["Held mmap_locks", "held"], part, tables, |row| row.held, style, out)?;
+            }
+            Table::Waits => {
+                let part = tables.waits_seen().text("waits");
+                locks(args, ["Waited for mmap_locks", "waited"], part, tables, |row| row.waited, style, out)?;
+            }
             Table::Faults => faults(args, &tables.faults, style, out)?,
         }
     }
@@ -163,8 +187,8 @@ fn print(args: &ReportArgs, tables: &Tables, style: Style, out: &mut dyn Write) 
 
 fn locks(
     args: &ReportArgs,
-    title: &str,
-    verb: &str,
+    [title, verb]: [&str; 2],
+    part: Option<String>,
     tables: &Tables,
     times: impl Fn(&LockRow) -> Option<Times>,
     style: Style,
@@ -190,6 +214,9 @@ fn locks(
     }
     let total: u64 = rows.iter().fold(0, |sum, (_, times)| sum.saturating_add(times.sum_ns));
     writeln!(out, "{}", style.bold(&format!("{title}: {} in all", duration(total))))?;
+    if let Some(part) = part {
+        writeln!(out, "  {}", style.dim(&format!("of {part} that were seen whole")))?;
+    }
     if rows.is_empty() {
         return writeln!(out, "  none was seen whole");
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use mmtrace_common::Kind;
 use mmtrace_model::{context::ProbeState, replay::Engine, report::grouped};
 
 use super::{
@@ -36,7 +37,10 @@ impl Silence {
     /// Returns possible reasons if none of the selected events was recorded; nothing if one was.
     pub(super) fn explain(&self, engine: &Engine, target: &Target) -> Vec<String> {
         let by_kind = engine.by_kind();
-        if by_kind.keys().any(|name| self.attached.contains(*name)) {
+        // Names of tasks are recorded whatever the filter: they are no sign that it lets anything through.
+        let name = Kind::TaskRename.name();
+        let counts = |event: &str| event != name || self.attached.len() == 1;
+        if by_kind.keys().any(|event| self.attached.contains(*event) && counts(event)) {
             return Vec::new();
         }
         let lost = engine.lost().saturating_add(engine.missed());

@@ -36,6 +36,7 @@ mod uffd;
 mod uffd_wp;
 
 use std::{
+    ffi::CString,
     io::{self, Write},
     path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
@@ -83,12 +84,22 @@ pub fn run(args: &WorkloadArgs, stop: &AtomicBool, out: &mut dyn Write) -> Resul
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
         Err(error) => tell(&format!("{CANNOT_RESTORE}: {error}")),
     }
+    call_thread(args.name.as_deref().unwrap_or_default());
     let outcome = execute(args, stop, &all::this_program)?;
     outcome.print(args.json, out).context("cannot print the outcome")?;
     if !outcome.failures.is_empty() {
         bail!("the workload did less than it should: {}", outcome.failures.join("; "));
     }
     Ok(outcome)
+}
+
+/// Names this thread, and with it those that it starts, after a workload: reports then tell the parts of `all` apart.
+fn call_thread(workload: &str) {
+    // The kernel keeps 15 bytes. `khugepaged` alone would look like the kernel's own.
+    if let Ok(name) = CString::new(format!("mm-{workload}")) {
+        // A recording is as good with the old name.
+        let _ = rustix::thread::set_name(&name);
+    }
 }
 
 /// What failed when settings cannot be restored.

@@ -111,6 +111,7 @@ pub const WORKLOADS: &[Workload] = &[
         kinds: &[
             K::Fork,
             K::Exec,
+            K::TaskRename,
             K::Exit,
             K::ExitMmap,
             K::MaWrite,

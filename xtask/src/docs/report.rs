@@ -66,6 +66,12 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ),
     ("lock_users[].write", "boolean", true, "whether the lock was taken for write; a downgraded hold counts as read"),
     ("lock_users[].acquired", "number", true, "acquisitions"),
+    (
+        "lock_users[].downgraded",
+        "number",
+        false,
+        "holds for write that it downgraded, in the row for read; absent if there were none",
+    ),
     ("lock_users[].refused", "number", false, "failed trylocks and killed waits; absent if there were none"),
     ("lock_users[].held.count", "number", false, "holds that were seen whole; `held` is absent if there were none"),
     ("lock_users[].held.sum_ns", "number", false, "their sum, nanoseconds"),
@@ -250,7 +256,7 @@ mod tests {
                 for (key, value) in map {
                     let key = match path {
                         "events.by_kind" => "EVENT",
-                        "faults" => "CAUSE",
+                        "faults" | "faults_by[].causes" => "CAUSE",
                         "walker.hazards" => "RULE",
                         _ => key,
                     };

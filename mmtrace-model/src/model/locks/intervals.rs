@@ -252,7 +252,8 @@ impl Intervals {
 
     /// A release for read may be on behalf of another task, so that none from among missing events can be told from others.
     fn begin_read(&mut self, lock: &mut MmapLock, record: &Record, mode: Mode) {
-        if record.ts > self.unsure_until {
+        // A hold whose end is not recorded would stay for ever.
+        if record.ts > self.unsure_until && self.missing(false, record.ts) & bit(RELEASED) == 0 {
             lock.begin(record, mode, self.number());
         }
     }

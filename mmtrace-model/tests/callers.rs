@@ -1,0 +1,141 @@
+//! Who held mmap_locks, who waited for them and whose faults there were, as the report says it.
+
+use mmtrace_common::{Call, Column, Kind, Record, View as _, event};
+use mmtrace_model::{
+    names::Comm,
+    replay::Engine,
+    report::{
+        Output, Report, Style,
+        callers::{By, Tables},
+    },
+};
+use mmtrace_testing::kernel::{Made, START, context};
+
+/// The process whose threads [`Made`] makes events of.
+const PROCESS: u32 = 1;
+
+fn call(call: Call) -> (Column, u64) {
+    (Column::Call, call.number().into())
+}
+
+/// A task has a name when the recording begins.
+fn begins_as(m: &mut Made, tid: u32, text: &str) {
+    name(m, tid, text);
+    let record = m.records.pop().expect("the name");
+    m.records.insert(0, Record { ts: START, ..record });
+}
+
+/// A task gets a name.
+fn name(m: &mut Made, tid: u32, text: &str) {
+    let mut bytes = [0; 16];
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
+    let [comm, comm_tail] = Comm::new(bytes).words();
+    let mut record = Record { ts: m.now, tid, tgid: PROCESS, ..Record::default() };
+    event::TaskName { comm, comm_tail }.write(&mut record);
+    m.records.push(record);
+}
+
+/// A task takes the mmap_lock by a call and releases it.
+fn hold(m: &mut Made, tid: u32, by: Call, write: bool) {
+    m.say(tid, Kind::StartLocking, &[(Column::Write, write.into()), call(by)]);
+    m.say(tid, Kind::AcquireReturned, &[(Column::Write, write.into()), (Column::Success, 1)]);
+    m.unlock(tid, write);
+}
+
+fn judged(m: &Made) -> Engine {
+    let mut engine = Engine::new(context(), true);
+    m.records.iter().for_each(|record| engine.apply(record));
+    engine.finish();
+    engine
+}
+
+fn tables(engine: &Engine, by: By) -> Tables {
+    Tables::new(engine.callers().expect("it judges"), engine.tasks(), by, START)
+}
+
+/// mprotect and munmap of two named threads, one fault in read().
+fn contention() -> Made {
+    let mut m = Made::begun();
+    for (tid, text) in [(PROCESS, "contend"), (2, "jit-protector"), (3, "fault-worker"), (4, "fault-worker")] {
+        begins_as(&mut m, tid, text);
+    }
+    (0..3).for_each(|_| hold(&mut m, 2, Call::System(10), true));
+    hold(&mut m, 3, Call::System(11), true);
+    hold(&mut m, 4, Call::System(11), false);
+    m.say(3, Kind::PageFaultKernel, &[(Column::Addr, 0x7000), call(Call::System(0))]);
+    m
+}
+
+#[test]
+fn holds_and_waits_have_the_thread_and_the_call() {
+    let report = Report::new(&judged(&contention()));
+    let rows: Vec<(String, u64)> =
+        report.callers.locks.iter().map(|row| (row.who.caller(Some(row.write)), row.acquired)).collect();
+    let named = |text: &str, acquired| (text.to_owned(), acquired);
+    assert_eq!(rows[0], named("contend 1 · jit-protector 2: mprotect (write)", 3));
+    assert!(rows.contains(&named("contend 1 · fault-worker (2 threads): munmap (write)", 1)), "{rows:?}");
+    assert!(rows.contains(&named("contend 1 · fault-worker (2 threads): munmap (read)", 1)), "{rows:?}");
+    let protect = &report.callers.locks[0];
+    let (held, waited) = (protect.held.expect("holds"), protect.waited.expect("waits"));
+    assert_eq!((held.count, waited.count, held.longest_tid), (3, 3, 2));
+    assert_eq!(held.sum_ns, 3 * held.longest_ns);
+    let faults: Vec<String> = report.callers.faults.iter().map(|row| row.text()).collect();
+    let in_read = "contend 1 · fault-worker (2 threads) in read: 1 ";
+    assert!(faults.iter().any(|text| text.starts_with(in_read)), "{faults:?}");
+}
+
+#[test]
+fn the_first_lines_of_the_report_answer_who_and_by_which_call() {
+    let mut text = Vec::new();
+    Report::new(&judged(&contention())).print(Output::Text, Style::plain(), &mut text).expect("to memory");
+    let text = String::from_utf8(text).expect("UTF-8");
+    let first: Vec<&str> = text.lines().take(10).collect();
+    assert!(first[0].contains("rules held"), "{text}");
+    assert!(first.iter().any(|line| line.contains("jit-protector 2: mprotect (write)")), "{text}");
+}
+
+#[test]
+fn rows_put_together_add_up_to_the_same() {
+    let engine = judged(&contention());
+    let sums = |by| {
+        let tables = tables(&engine, by);
+        let held =
+            tables.locks.iter().filter_map(|row| row.held).fold((0, 0), |(n, ns), h| (n + h.count, ns + h.sum_ns));
+        let faults: u64 = tables.faults.iter().map(|row| row.count).sum();
+        (held, tables.locks.iter().map(|row| row.acquired).sum::<u64>(), faults)
+    };
+    for by in [By::Thread, By::Process, By::Call] {
+        assert_eq!(sums(by), sums(By::Caller), "{by:?}");
+    }
+    let process = &tables(&engine, By::Process).locks[0].who;
+    assert_eq!((process.name(), process.call.as_deref()), ("contend 1".to_owned(), None));
+    assert_eq!(tables(&engine, By::Call).locks[0].who.caller(None), "mprotect");
+}
+
+#[test]
+fn without_names_and_calls_the_numbers_stand_alone() {
+    let mut m = Made::begun();
+    m.write_lock(2);
+    m.unlock(2, true);
+    let mut context = context();
+    context.probes.iter_mut().for_each(|probe| probe.absent.push(Column::Call.name().to_owned()));
+    let mut engine = Engine::new(context, true);
+    m.records.iter().for_each(|record| engine.apply(record));
+    let rows = tables(&engine, By::Caller).locks;
+    let names: Vec<_> = rows.iter().map(|row| row.who.caller(Some(row.write))).collect();
+    assert!(names.contains(&"process 1 · task 2 (write)".to_owned()), "{names:?}");
+    assert!(engine.nameless_tasks().contains(&(2, PROCESS)), "a recorder asks for it");
+    assert_eq!(engine.nameless_tasks(), [], "once");
+}
+
+#[test]
+fn a_mode_and_a_call_stay_with_the_thread_that_renames_itself() {
+    let mut m = Made::begun();
+    begins_as(&mut m, 2, "before");
+    hold(&mut m, 2, Call::System(9), true);
+    name(&mut m, 2, "after");
+    hold(&mut m, 2, Call::System(9), true);
+    let rows = tables(&judged(&m), By::Caller).locks;
+    let names: Vec<_> = rows.iter().map(|row| (row.who.thread.as_deref().unwrap_or_default(), row.acquired)).collect();
+    assert!(names.contains(&("before", 1)) && names.contains(&("after", 1)), "{names:?}");
+}
