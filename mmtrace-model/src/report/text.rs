@@ -130,7 +130,7 @@ fn locks(
     let head = format!("{title}: {} in all", duration(total));
     writeln!(out, "\n{}", style.bold(&head))?;
     if let Some(part) = part {
-        writeln!(out, "  {}", style.dim(&format!("of {part} that were seen whole")))?;
+        writeln!(out, "  {}", style.dim(&format!("{part} were seen whole")))?;
     }
     writeln!(out, "  {}", style.dim(&format!("{verb:>9} {:>9} {:>9} {:>9}  by", "times", "p99", "longest")))?;
     for (row, times) in rows.iter().take(ROWS) {

@@ -137,6 +137,9 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
         Group::Process => By::Process,
         Group::Call => By::Call,
     };
+    if !args.csv && !args.json {
+        stream(&engine, style, out).context("cannot print the report")?;
+    }
     let tables =
         engine.callers().map_or_else(Tables::default, |callers| Tables::new(callers, engine.tasks(), by, start));
     let violated = engine.sink().is_some_and(mmtrace_model::verdict::Sink::any_violated);
@@ -146,7 +149,7 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
 
 /// Says what the tables are made of, and what is missing from it.
 fn stream(engine: &Engine, style: Style, out: &mut dyn Write) -> io::Result<()> {
-    let verdict = Report::new(engine).verdict.map_or_else(String::new, |v| format!("{}: ", style.verdict(v, v.name())));
+    let verdict = Report::new(engine).verdict.map_or_else(String::new, |v| format!("{}; ", style.verdict(v, v.name())));
     let seconds = engine.span().map_or(0.0, |(from, to)| (to - from) as f64 / 1e9);
     write!(out, "{verdict}{} events in {seconds:.1} s", grouped(engine.total()))?;
     for (count, what) in [(engine.lost(), "lost"), (engine.missed(), "missed"), (engine.gaps(), "gaps in the capture")]
@@ -215,7 +218,7 @@ fn locks(
     let total: u64 = rows.iter().fold(0, |sum, (_, times)| sum.saturating_add(times.sum_ns));
     writeln!(out, "{}", style.bold(&format!("{title}: {} in all", duration(total))))?;
     if let Some(part) = part {
-        writeln!(out, "  {}", style.dim(&format!("of {part} that were seen whole")))?;
+        writeln!(out, "  {}", style.dim(&format!("{part} were seen whole")))?;
     }
     if rows.is_empty() {
         return writeln!(out, "  none was seen whole");
