@@ -225,6 +225,18 @@ impl CaptureWriter {
         self.folder.is_in_place().unwrap_or(false)
     }
 
+    /// Returns how many segments were begun.
+    #[must_use]
+    pub const fn segments(&self) -> u64 {
+        self.segments
+    }
+
+    /// Whether the oldest segments are given up for new ones.
+    #[must_use]
+    pub const fn is_flight_recorder(&self) -> bool {
+        self.options.keep_bytes.is_some()
+    }
+
     /// Counts the records that were refused because of their kind.
     #[must_use]
     pub fn unknown(&self) -> u64 {

@@ -129,6 +129,48 @@ fn without_names_and_calls_the_numbers_stand_alone() {
 }
 
 #[test]
+fn an_interrupt_on_top_of_a_task_leaves_it_its_call() {
+    let mut m = Made::begun();
+    begins_as(&mut m, 2, "worker");
+    let start = |m: &mut Made, by, write: bool| {
+        m.say(2, Kind::StartLocking, &[(Column::Write, write.into()), call(by)]);
+    };
+    let acquired = |m: &mut Made, write: bool| {
+        m.say(2, Kind::AcquireReturned, &[(Column::Write, write.into()), (Column::Success, 1)]);
+    };
+    start(&mut m, Call::System(11), true);
+    // While it waits: an interrupt tries and fails.
+    start(&mut m, Call::Interrupt, false);
+    m.say(2, Kind::AcquireReturned, &[(Column::Write, 0), (Column::Success, 0)]);
+    acquired(&mut m, true);
+    acquired(&mut m, false);
+    // After the downgrade: an interrupt takes the lock for read as well.
+    start(&mut m, Call::Interrupt, false);
+    acquired(&mut m, false);
+    m.unlock(2, false);
+    m.unlock(2, false);
+    let rows = tables(&judged(&m), By::Call).locks;
+    let of = |call: &str, write| rows.iter().find(|row| row.who.call.as_deref() == Some(call) && row.write == write);
+    let (writes, reads) = (of("munmap", true).expect("a row"), of("munmap", false).expect("a row"));
+    assert_eq!((writes.acquired, writes.held.expect("a hold").count), (1, 1));
+    assert_eq!((reads.acquired, reads.downgraded, reads.held.expect("a hold").count), (0, 1, 1));
+    let interrupt = of("interrupt", false).expect("a row");
+    assert_eq!((interrupt.acquired, interrupt.refused, interrupt.held.expect("a hold").count), (1, 1, 1));
+    assert!(of("interrupt", true).is_none());
+}
+
+#[test]
+fn a_trap_in_user_mode_is_a_page_fault_only_if_a_fault_was_seen() {
+    let mut m = Made::begun();
+    hold(&mut m, 2, Call::UserTrap, false);
+    hold(&mut m, 2, Call::UserTrap, false);
+    let rows = tables(&judged(&m), By::Call).locks;
+    let of = |call: &str| rows.iter().find(|row| row.who.call.as_deref() == Some(call)).map_or(0, |row| row.acquired);
+    // Tasks begin with a fault.
+    assert_eq!((of("page fault"), of("interrupt")), (1, 1));
+}
+
+#[test]
 fn a_mode_and_a_call_stay_with_the_thread_that_renames_itself() {
     let mut m = Made::begun();
     begins_as(&mut m, 2, "before");

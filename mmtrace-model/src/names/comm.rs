@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use mmtrace_common::{Record, View as _, event};
+
 use crate::untrusted::is_harmful;
 
 /// The command name of a task (`task_struct.comm`): up to 15 bytes that the task chose, in any encoding.
@@ -33,6 +35,15 @@ impl Comm {
     pub fn words(self) -> [u64; 2] {
         let (words, _) = self.0.as_chunks::<8>();
         [u64::from_ne_bytes(words[0]), u64::from_ne_bytes(words[1])]
+    }
+
+    /// Returns the record that says that a task is called this.
+    #[must_use]
+    pub fn named(self, tid: u32, tgid: u32, ts: u64) -> Record {
+        let mut record = Record { ts, tid, tgid, ..Record::default() };
+        let [comm, comm_tail] = self.words();
+        event::TaskName { comm, comm_tail }.write(&mut record);
+        record
     }
 
     /// Returns its bytes up to the first zero.

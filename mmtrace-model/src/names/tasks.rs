@@ -1,14 +1,19 @@
 //! What tasks are called.
 
 use mmtrace_common::{Kind, Record, View as _, event};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Comm;
+use crate::context::Context;
 
 /// Thread ids whose names are known. Those of tasks that have exited are forgotten first.
 const KNOWN_MAX: usize = 1 << 17;
-/// Names that figures are kept by; whoever comes after these is [`ThreadId::OTHERS`].
-const THREADS_MAX: usize = 1 << 16;
+/// Threads that figures are kept by. Those that come later are told apart by name alone.
+const THREADS_MAX: usize = 1 << 15;
+/// Names of those.
+const NAMES_MAX: usize = 1 << 13;
+/// Tasks that are counted.
+const COUNTED_MAX: usize = 1 << 17;
 /// Tasks whose names are to be asked for at a time.
 const NAMELESS_MAX: usize = 64;
 
@@ -22,9 +27,9 @@ impl ThreadId {
 }
 
 /// The threads of one process that have one name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thread {
-    /// The process's id.
+    /// The process's id; 0 stands for all processes of this name that came when too many were known.
     pub tgid: u32,
     /// The name of the process's first thread; `None` if it was not seen.
     pub process: Option<Comm>,
@@ -34,6 +39,19 @@ pub struct Thread {
     pub tid: u32,
 }
 
+/// What threads are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    /// A process, from its birth or last exec on.
+    Process { first: u32, number: u32 },
+    /// Threads of a process that have a name.
+    Named(ThreadId, Comm),
+    /// A thread of a process that has none.
+    Nameless(ThreadId, u32),
+    /// By the names of process and thread alone.
+    OfNames(Option<Comm>, Option<Comm>),
+}
+
 /// What a thread id stands for now.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
@@ -41,6 +59,8 @@ struct Known {
     tgid: u32,
     comm: Option<Comm>,
     thread: Option<ThreadId>,
+    /// Of a process's first thread: the process.
+    process: Option<ThreadId>,
     exited: bool,
     /// It was named since its birth or its last exec.
     renamed: bool,
@@ -56,26 +76,40 @@ pub struct Tasks {
     known: FxHashMap<u32, Known>,
     /// Threads by number.
     threads: Vec<Thread>,
-    /// How many tasks each of those was.
-    tasks: Vec<u32>,
-    /// The first thread of each one's process.
+    /// The process of each of those.
     processes: Vec<ThreadId>,
-    numbers: FxHashMap<Thread, ThreadId>,
+    numbers: FxHashMap<Key, ThreadId>,
+    /// Which tasks each of those was.
+    counted: FxHashSet<(ThreadId, u32)>,
     nameless: Vec<(u32, u32)>,
+    /// Births, execs and renames are recorded. Without them a name may be another program's.
+    is_told: bool,
 }
 
 impl Default for Tasks {
     fn default() -> Self {
         let others = Thread { tgid: 0, process: None, comm: None, tid: 0 };
-        let (known, numbers, nameless) = <(FxHashMap<_, _>, FxHashMap<_, _>, Vec<_>)>::default();
-        Self { known, threads: vec![others], tasks: vec![0], processes: vec![ThreadId::OTHERS], numbers, nameless }
+        let (known, numbers) = <(FxHashMap<_, _>, FxHashMap<_, _>)>::default();
+        let (threads, processes) = (vec![others], vec![ThreadId::OTHERS]);
+        let (counted, nameless) = (FxHashSet::default(), Vec::new());
+        Self { known, threads, processes, numbers, counted, nameless, is_told: true }
     }
 }
 
 impl Tasks {
+    /// Knows nobody yet. No task has a name if `context` lacks an event that names tasks.
+    #[must_use]
+    pub fn new(context: &Context) -> Self {
+        let is_told = [Kind::TaskRename, Kind::Fork, Kind::Exec].iter().all(|kind| context.has(*kind));
+        Self { is_told, ..Self::default() }
+    }
+
     /// Learns from an event: names, births, ends.
     #[inline]
     pub fn apply(&mut self, record: &Record) {
+        if !self.is_told {
+            return;
+        }
         match record.kind() {
             Some(Kind::TaskName) => {
                 let name = event::TaskName::of(record);
@@ -95,10 +129,11 @@ impl Tasks {
             }
             // An exec names the task first; if that was not seen, the name is another program's.
             Some(Kind::Exec) => {
-                if let Some(known) = self.known.get_mut(&record.tid)
-                    && !std::mem::take(&mut known.renamed)
-                {
-                    (known.comm, known.thread) = (None, None);
+                if let Some(known) = self.known.get_mut(&record.tid) {
+                    if !std::mem::take(&mut known.renamed) {
+                        known.comm = None;
+                    }
+                    (known.thread, known.process) = (None, None);
                 }
             }
             Some(Kind::Exit) => {
@@ -121,43 +156,87 @@ impl Tasks {
 
     #[cold]
     fn meet(&mut self, tid: u32, tgid: u32) -> ThreadId {
-        // Of another process: the thread id is used again, and the birth was not seen.
-        let known = self.known.get(&tid).copied().filter(|known| known.tgid == tgid || known.tgid == 0);
-        let known = Known { tgid, ..known.unwrap_or_default() };
-        if known.comm.is_none() && self.nameless.len() < NAMELESS_MAX {
+        let process = self.process_of(tgid);
+        let known = self.known_as(tid, tgid);
+        if known.comm.is_none() && tid != tgid && self.nameless.len() < NAMELESS_MAX {
             self.nameless.push((tid, tgid));
         }
-        let process = self.comm(tgid);
-        let first = self.number(Thread { tgid, process, comm: process, tid: tgid }, None);
-        let thread = self.number(Thread { tgid, process, comm: known.comm, tid }, Some(first));
-        self.tasks[thread.0 as usize] += 1;
+        let name = self.threads[process.0 as usize].process;
+        let new = Thread { tgid, process: name, comm: known.comm, tid };
+        let key = known.comm.map_or(Key::Nameless(process, tid), |comm| Key::Named(process, comm));
+        let thread = self.number(key, new, Some(process));
+        if self.counted.len() < COUNTED_MAX {
+            self.counted.insert((thread, tid));
+        }
         self.insert(tid, Known { thread: Some(thread), ..known });
         thread
     }
 
-    /// Returns the number of a thread. Threads of one name are told apart by nothing.
-    fn number(&mut self, thread: Thread, process: Option<ThreadId>) -> ThreadId {
-        let key = Thread { tid: thread.comm.map_or(thread.tid, |_| 0), ..thread };
+    /// What is known of a task, if it is of this process: else the thread id is used again, and the birth was not seen.
+    fn known_as(&self, tid: u32, tgid: u32) -> Known {
+        let known = self.known.get(&tid).copied().filter(|known| known.tgid == tgid || known.tgid == 0);
+        Known { tgid, ..known.unwrap_or_default() }
+    }
+
+    /// The number of a process.
+    fn process_of(&mut self, tgid: u32) -> ThreadId {
+        let known = self.known_as(tgid, tgid);
+        if let Some(process) = known.process {
+            return process;
+        }
+        if known.comm.is_none() && self.nameless.len() < NAMELESS_MAX {
+            self.nameless.push((tgid, tgid));
+        }
+        let new = Thread { tgid, process: known.comm, comm: known.comm, tid: tgid };
+        let key = Key::Process { first: tgid, number: self.threads.len() as u32 };
+        let process = self.number(key, new, None);
+        self.insert(tgid, Known { process: Some(process), ..known });
+        process
+    }
+
+    fn number(&mut self, key: Key, new: Thread, process: Option<ThreadId>) -> ThreadId {
         if let Some(number) = self.numbers.get(&key) {
             return *number;
         }
+        let (mut key, mut new) = (key, new);
         if self.threads.len() >= THREADS_MAX {
-            return ThreadId::OTHERS;
+            (key, new) = (Key::OfNames(new.process, new.comm), Thread { tgid: 0, tid: 0, ..new });
+            if let Some(number) = self.numbers.get(&key) {
+                return *number;
+            }
+            if self.threads.len() >= THREADS_MAX + NAMES_MAX {
+                return ThreadId::OTHERS;
+            }
         }
         let number = ThreadId(self.threads.len() as u32);
-        self.threads.push(thread);
-        self.tasks.push(0);
-        self.processes.push(process.unwrap_or(number));
+        self.threads.push(new);
+        self.processes.push(process.filter(|_| new.tgid != 0).unwrap_or(number));
         self.numbers.insert(key, number);
         number
     }
 
-    /// Returns what is known of a thread. A name that was found after the thread was met is there.
+    /// Returns the number that stands for every thread of these names, whatever its process: for figures that have no room
+    /// for another thread.
+    pub fn of_names(&mut self, id: ThreadId) -> ThreadId {
+        let Thread { process, comm, .. } = self.thread(id);
+        let key = Key::OfNames(process, comm);
+        if !self.numbers.contains_key(&key) && self.threads.len() >= THREADS_MAX + NAMES_MAX {
+            return ThreadId::OTHERS;
+        }
+        self.number(key, Thread { tgid: 0, process, comm, tid: 0 }, None)
+    }
+
+    /// Returns what is known of a thread. A name that was found after the thread was met is there, and the process has the
+    /// last name of its first thread.
     #[must_use]
     pub fn thread(&self, id: ThreadId) -> Thread {
         let thread = self.threads.get(id.0 as usize).unwrap_or(&self.threads[0]);
+        if thread.tgid == 0 {
+            return *thread;
+        }
+        let process = self.threads[self.processes[id.0 as usize].0 as usize].process;
         let later = |name: Option<Comm>, tid| name.or_else(|| self.comm(tid));
-        Thread { process: later(thread.process, thread.tgid), comm: later(thread.comm, thread.tid), ..*thread }
+        Thread { process: later(process, thread.tgid), comm: later(thread.comm, thread.tid), ..*thread }
     }
 
     /// Returns the number that stands for all threads of a thread's process. Its [`Tasks::thread`] has the process's name.
@@ -166,10 +245,12 @@ impl Tasks {
         self.processes.get(id.0 as usize).copied().unwrap_or(ThreadId::OTHERS)
     }
 
-    /// Returns how many tasks a thread's name stood for.
+    /// Returns the thread ids that each thread stood for.
     #[must_use]
-    pub fn tasks(&self, id: ThreadId) -> u32 {
-        self.tasks.get(id.0 as usize).copied().unwrap_or(0)
+    pub fn tids(&self) -> FxHashMap<ThreadId, Vec<u32>> {
+        let mut tids: FxHashMap<ThreadId, Vec<u32>> = FxHashMap::default();
+        self.counted.iter().for_each(|(thread, tid)| tids.entry(*thread).or_default().push(*tid));
+        tids
     }
 
     /// Returns what the task of a thread id is called now.
@@ -178,19 +259,30 @@ impl Tasks {
         self.known.get(&tid).and_then(|known| known.comm)
     }
 
+    /// Returns the name of every living task, as `task_name` records of the time `ts`.
+    #[must_use]
+    pub fn names(&self, ts: u64) -> Vec<Record> {
+        let living = self.known.iter().filter(|(_, known)| !known.exited && known.tgid != 0);
+        let named = living.filter_map(|(tid, known)| Some((*tid, known.tgid, known.comm?)));
+        named.map(|(tid, tgid, comm)| comm.named(tid, tgid, ts)).collect()
+    }
+
     /// Takes the tasks that were met without a name, as thread id and process id: a recorder asks the kernel for them.
     pub fn nameless(&mut self) -> Vec<(u32, u32)> {
-        std::mem::take(&mut self.nameless)
+        let nameless = std::mem::take(&mut self.nameless);
+        if self.is_told { nameless } else { Vec::new() }
     }
 
     fn rename(&mut self, tid: u32, tgid: u32, comm: Comm) {
         let same = |known: &&Known| !known.exited && (tgid == 0 || known.tgid == 0 || known.tgid == tgid);
-        let before = self.known.get(&tid).filter(same);
-        let tgid = before.map_or(tgid, |known| known.tgid.max(tgid));
+        let before = self.known.get(&tid).filter(same).copied().unwrap_or_default();
         // A thread that had no name keeps its number, and gets the name; one that had another is another thread now.
-        let thread =
-            before.filter(|known| known.comm.is_none() || known.comm == Some(comm)).and_then(|known| known.thread);
-        self.insert(tid, Known { tgid, comm: Some(comm), thread, exited: false, renamed: true });
+        let thread = before.thread.filter(|_| before.comm.is_none_or(|old| old == comm));
+        if let Some(process) = before.process.and_then(|process| self.threads.get_mut(process.0 as usize)) {
+            process.process = Some(comm);
+        }
+        let known = Known { tgid: before.tgid.max(tgid), comm: Some(comm), thread, renamed: true, ..before };
+        self.insert(tid, known);
     }
 
     fn insert(&mut self, tid: u32, known: Known) {
@@ -265,7 +357,7 @@ mod tests {
         }
         let [one, other] = [12, 13].map(|tid| tasks.of(&fault(tid, 10)));
         assert_eq!(one, other);
-        assert_eq!(tasks.tasks(one), 2);
+        assert_eq!(tasks.tids()[&one].len(), 2);
         assert_eq!(tasks.thread(one).process, Some(comm("contend")));
         assert_ne!(tasks.of(&fault(10, 10)), one);
     }
@@ -275,7 +367,7 @@ mod tests {
         let mut tasks = Tasks::default();
         let met = tasks.of(&fault(21, 20));
         assert_eq!(tasks.of(&fault(21, 20)), met);
-        assert_eq!(tasks.nameless(), [(21, 20)]);
+        assert_eq!(tasks.nameless(), [(20, 20), (21, 20)]);
         assert_eq!(tasks.nameless(), []);
         assert_eq!(tasks.thread(met).comm, None);
         tasks.apply(&name(21, 20, "cat"));
@@ -297,12 +389,56 @@ mod tests {
     }
 
     #[test]
-    fn names_beyond_the_limit_go_to_the_others() {
+    fn threads_beyond_the_limit_are_told_apart_by_name_alone() {
         let mut tasks = Tasks::default();
         for tid in 1..=THREADS_MAX as u32 {
             tasks.of(&fault(tid, tid));
         }
-        assert_eq!(tasks.of(&fault(1 << 20, 1 << 20)), ThreadId::OTHERS);
         assert!(tasks.nameless().len() <= NAMELESS_MAX);
+        let late = |tasks: &mut Tasks, tid, text| {
+            tasks.apply(&name(tid, tid, text));
+            tasks.of(&fault(tid, tid))
+        };
+        let [one, other, third] =
+            [(1 << 20, "cat"), (1 << 21, "cat"), (1 << 22, "dog")].map(|(tid, text)| late(&mut tasks, tid, text));
+        assert_eq!(one, other);
+        assert_ne!(one, third);
+        let cats = Thread { tgid: 0, process: Some(comm("cat")), comm: Some(comm("cat")), tid: 0 };
+        assert_eq!(tasks.thread(one), cats);
+    }
+
+    #[test]
+    fn a_process_is_one_whatever_its_first_thread_calls_itself() {
+        let mut tasks = Tasks::default();
+        for event in [name(10, 10, "lead"), fork(10, 10, (10, 11)), rename(11, 10, 11, "worker")] {
+            tasks.apply(&event);
+        }
+        let [before, worker] = [10, 11].map(|tid| tasks.of(&fault(tid, 10)));
+        tasks.apply(&rename(10, 10, 10, "java-main"));
+        let after = tasks.of(&fault(10, 10));
+        assert_ne!(before, after);
+        let [one, other, third] = [before, worker, after].map(|thread| tasks.process(thread));
+        assert!(one == other && other == third);
+        assert_eq!(tasks.thread(worker).process, Some(comm("java-main")));
+    }
+
+    #[test]
+    fn an_exec_whose_new_name_was_not_seen_leaves_none() {
+        let mut tasks = Tasks::default();
+        tasks.apply(&name(10, 10, "bash"));
+        let bash = tasks.of(&fault(10, 10));
+        let exec = record(10, 10, |r| event::Exec { old_pid: 10 }.write(r));
+        // The list of tasks may have been made between the new name and the end of the exec.
+        tasks.apply(&exec);
+        assert_eq!(tasks.comm(10), Some(comm("bash")));
+        tasks.apply(&exec);
+        assert_eq!(tasks.comm(10), None);
+        for event in [rename(10, 10, 10, "cat"), exec] {
+            tasks.apply(&event);
+        }
+        let cat = tasks.of(&fault(10, 10));
+        assert_ne!(tasks.process(bash), tasks.process(cat));
+        assert_eq!(tasks.thread(cat).process, Some(comm("cat")));
+        assert_eq!(tasks.thread(bash).process, Some(comm("bash")));
     }
 }

@@ -49,22 +49,12 @@ impl Engine {
             Box::new(Judge {
                 model: Model::new(&context),
                 sink: Sink::new(&context),
-                callers: Some(Callers::default()),
+                callers: Some(Callers::new(&context)),
                 stats: None,
             })
         });
-        let counts = [0; LOST_KINDS];
-        Self {
-            context: Arc::new(context),
-            judge,
-            tasks: Tasks::default(),
-            counts,
-            lost: 0,
-            missed: 0,
-            gaps: 0,
-            foreign: 0,
-            span: None,
-        }
+        let (tasks, counts) = (Tasks::new(&context), [0; LOST_KINDS]);
+        Self { context: Arc::new(context), judge, tasks, counts, lost: 0, missed: 0, gaps: 0, foreign: 0, span: None }
     }
 
     /// Returns a copy to go on from later. It lacks the tables of callers, which only the closing report needs, and which
@@ -133,7 +123,7 @@ impl Engine {
         if let Some(judge) = &mut self.judge {
             let effect = judge.model.apply(record, &mut judge.sink);
             if let Some(callers) = &mut judge.callers {
-                callers.apply(effect, || self.tasks.of(record));
+                callers.apply(effect, record, &mut self.tasks);
             }
             if let Some(stats) = &mut judge.stats {
                 stats.apply(record, effect);

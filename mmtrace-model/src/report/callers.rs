@@ -25,7 +25,7 @@ pub struct Who {
     /// The thread's name; absent if it was not seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thread: Option<String>,
-    /// Number of threads of this name that the row is about.
+    /// Number of threads that the row is about; 0 if they came when too many were known.
     pub threads: u32,
     /// Id of the thread, or of the first one.
     pub tid: u32,
@@ -35,15 +35,15 @@ pub struct Who {
 }
 
 impl Who {
-    /// `threads`: those that the row is about.
-    fn new(caller: Caller, threads: &BTreeSet<ThreadId>, tasks: &Tasks) -> Self {
+    /// `tids`: the threads that the row is about.
+    fn new(caller: Caller, tids: &BTreeSet<u32>, tasks: &Tasks) -> Self {
         let thread = tasks.thread(caller.thread);
         let text = |comm: Option<Comm>| comm.map(|comm| comm.to_string());
         Self {
             pid: thread.tgid,
             process: text(thread.process),
             thread: text(thread.comm),
-            threads: threads.iter().map(|thread| tasks.tasks(*thread)).sum(),
+            threads: tids.len() as u32,
             tid: thread.tid,
             call: caller.call.map(|call| call_name(call).into_owned()),
         }
@@ -52,15 +52,17 @@ impl Who {
     /// Who it is, in one line: `contend 11641 · jit-protector 11643`.
     #[must_use]
     pub fn name(&self) -> String {
-        if self.pid == 0 && self.thread.is_none() {
+        if self.pid == 0 && self.thread.is_none() && self.process.is_none() {
             return if self.tid == 0 { "others".to_owned() } else { format!("task {}", self.tid) };
         }
         let process = match &self.process {
+            Some(process) if self.pid == 0 => format!("{process} (several processes)"),
             Some(process) => format!("{process} {}", self.pid),
             None => format!("process {}", self.pid),
         };
         let of_many = || format!("({} threads)", self.threads);
         match (&self.thread, self.threads) {
+            (Some(thread), _) if self.pid == 0 => format!("{process} · {thread}"),
             (Some(thread), threads) if threads > 1 => format!("{process} · {thread} {}", of_many()),
             (Some(_), _) if self.tid == self.pid => process,
             (Some(thread), _) => format!("{process} · {thread} {}", self.tid),
@@ -159,6 +161,10 @@ impl FaultRow {
     /// Whose faults, in which call, and why.
     #[must_use]
     pub fn text(&self) -> String {
+        if self.who.pid == 0 && self.who.process.is_none() {
+            // By call.
+            return format!("{}: {}", self.who.caller(None), causes(&self.causes));
+        }
         let call = self.who.call.as_deref().filter(|call| *call != call_name(Call::UserTrap));
         let in_call = call.map_or_else(String::new, |call| format!(" in {call}"));
         format!("{}{in_call}: {}", self.who.name(), causes(&self.causes))
@@ -211,8 +217,8 @@ pub enum By {
 
 impl By {
     /// Names a row: what rows are not told apart by is absent.
-    fn who(self, caller: Caller, threads: &BTreeSet<ThreadId>, tasks: &Tasks) -> Who {
-        let who = Who::new(caller, threads, tasks);
+    fn who(self, caller: Caller, tids: &BTreeSet<u32>, tasks: &Tasks) -> Who {
+        let who = Who::new(caller, tids, tasks);
         match self {
             Self::Caller | Self::Thread => who,
             Self::Process | Self::Call => Who { thread: None, ..who },
@@ -247,11 +253,12 @@ impl Tables {
     /// Puts rows together. `start`: when the recording began.
     #[must_use]
     pub fn new(callers: &Callers, tasks: &Tasks, by: By, start: u64) -> Self {
-        let mut locks: BTreeMap<(Caller, bool), (LockUse, BTreeSet<ThreadId>)> = BTreeMap::new();
+        let tids = tasks.tids();
+        let mut locks: BTreeMap<(Caller, bool), (LockUse, BTreeSet<u32>)> = BTreeMap::new();
         for (caller, write, used) in callers.locks() {
             let (row, threads) = locks.entry((by.key(caller, tasks), write)).or_default();
             row.merge(used);
-            threads.insert(caller.thread);
+            threads.extend(tids.get(&caller.thread).into_iter().flatten());
         }
         let mut locks: Vec<LockRow> = locks
             .iter()
@@ -270,10 +277,10 @@ impl Tables {
             let order = |row: &LockRow| (sum(&row.held), sum(&row.waited), row.acquired);
             order(other).cmp(&order(one)).then_with(|| one.who.cmp(&other.who)).then(one.write.cmp(&other.write))
         });
-        let mut faults: BTreeMap<Caller, (Causes, BTreeSet<ThreadId>)> = BTreeMap::new();
+        let mut faults: BTreeMap<Caller, (Causes, BTreeSet<u32>)> = BTreeMap::new();
         for (caller, causes) in callers.faults() {
             let (row, threads) = faults.entry(by.key(caller, tasks)).or_default();
-            threads.insert(caller.thread);
+            threads.extend(tids.get(&caller.thread).into_iter().flatten());
             row.iter_mut().zip(causes).for_each(|(sum, n)| *sum += n);
         }
         let mut faults: Vec<FaultRow> = faults

@@ -167,7 +167,7 @@ fn faults(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> 
     }
     if let Some(text) = report.faults_coverage.and_then(|coverage| coverage.text("faults")) {
         let before = if report.faults.is_empty() { "\n" } else { "" };
-        writeln!(out, "{before}  {}", style.bad(&format!("the causes cover {text}")))?;
+        writeln!(out, "{before}  {}", style.bad(&format!("causes are those of {text}")))?;
     }
     Ok(())
 }

@@ -2,23 +2,26 @@
 //!
 //! Threads of one name in one process are one row, as `comm` is in other tools: the name is that of the time of the event.
 
-use mmtrace_common::{Call, Kind};
+use mmtrace_common::{Call, Kind, Record};
 use rustc_hash::FxHashMap;
 
 use crate::{
+    context::Context,
     durations::Durations,
     model::{
         effect::{Effect, Interval, What},
         faults::address_space::Cause,
         locks::{exclusion::Mode, mmap_lock::EPSILON_NS},
     },
-    names::ThreadId,
+    names::{Tasks, ThreadId},
 };
 
-/// Rows of each table; whoever comes later is added to one row.
-const ROWS_MAX: usize = 1 << 15;
-/// Tasks whose last call is known.
+/// Rows of each table that tell processes apart. As many again tell callers apart by their names alone.
+const ROWS_MAX: usize = 1 << 13;
+/// Tasks whose calls are known.
 const TASKS_MAX: usize = 1 << 16;
+/// Acquisitions or holds of one task that are open at once.
+const NESTING_MAX: usize = 8;
 /// Durations of a row that are kept as they are; of more there is a histogram.
 const FEW: usize = 24;
 /// Histograms, 5 KiB each. Rows that would need another one have no quantiles.
@@ -161,74 +164,169 @@ impl LockUse {
 /// Faults by cause, in the order of [`Cause::ALL`].
 pub type Causes = [u64; Cause::ALL.len()];
 
-/// All callers.
+/// What a task has begun, with its calls: an interrupt on top of a task can take a lock while the task waits or holds.
 #[derive(Clone, Debug, Default)]
+struct Begun {
+    /// Acquisitions, oldest first: for write, and the call.
+    waits: Vec<(bool, Option<Call>)>,
+    /// Holds, oldest first: the mm, for write, and the call.
+    holds: Vec<(u64, bool, Option<Call>)>,
+    /// A fault in user mode was seen after the last hold.
+    faults: bool,
+}
+
+/// Adds the newest, if need be in place of the oldest.
+fn begin<T>(begun: &mut Vec<T>, new: T) {
+    if begun.len() >= NESTING_MAX {
+        begun.remove(0);
+    }
+    begun.push(new);
+}
+
+impl Begun {
+    /// Takes the newest acquisition of this mode, and with it any that has begun after it: its end is missing.
+    fn waited(&mut self, write: bool) -> Option<Call> {
+        let at = self.waits.iter().rposition(|(of, _)| *of == write)?;
+        let (_, call) = self.waits[at];
+        self.waits.truncate(at);
+        call
+    }
+
+    /// Takes the newest hold of this mode.
+    fn held(&mut self, mm: u64, write: bool) -> Option<Call> {
+        let at = self.holds.iter().rposition(|(of, mode, _)| *of == mm && *mode == write)?;
+        self.holds.remove(at).2
+    }
+}
+
+/// All callers.
+#[derive(Clone, Debug)]
 pub struct Callers {
     locks: FxHashMap<(Caller, bool), LockUse>,
     faults: FxHashMap<Caller, Causes>,
-    /// The call that each task came into the kernel by when it last wanted a lock, for read and for write: an interrupt
-    /// on top of a task takes locks for read only.
-    calls: FxHashMap<(u32, bool), Option<Call>>,
+    tasks: FxHashMap<u32, Begun>,
     /// Events that tell calls may be missing up to this time.
     blind_until: u64,
+    /// Faults in user mode are recorded.
+    has_faults: bool,
     histograms: usize,
 }
 
 impl Callers {
-    /// Takes what an event came to. `thread` is asked for who did it.
-    pub(crate) fn apply(&mut self, effect: &Effect, thread: impl FnOnce() -> ThreadId) {
+    /// Nobody yet.
+    #[must_use]
+    pub fn new(context: &Context) -> Self {
+        let (locks, faults, tasks) = <(FxHashMap<_, _>, FxHashMap<_, _>, FxHashMap<_, _>)>::default();
+        let has_faults = context.has(Kind::PageFaultUser);
+        Self { locks, faults, tasks, blind_until: 0, has_faults, histograms: 0 }
+    }
+
+    /// Takes what an event came to. `record` is the event, `names` says who did it.
+    pub(crate) fn apply(&mut self, effect: &Effect, record: &Record, names: &mut Tasks) {
         match effect.what {
             What::LockAwaited { write } => {
-                let task = (effect.tid, write);
-                if self.calls.len() >= TASKS_MAX && !self.calls.contains_key(&task) {
-                    self.calls.clear();
-                }
                 if effect.ts > self.blind_until {
-                    self.calls.insert(task, effect.call);
+                    let call = self.call(effect);
+                    begin(&mut self.task(effect.tid).waits, (write, call));
                 }
             }
-            What::Missing { of: None | Some(Kind::StartLocking), until, .. } => {
-                self.calls.clear();
-                self.blind_until = self.blind_until.max(until.saturating_add(EPSILON_NS));
+            What::LockRefused { write } => {
+                let call = self.task(effect.tid).waited(write);
+                self.lock(record, call, write, names).0.refused += 1;
             }
-            What::LockRefused { write } => self.lock(effect, thread(), write).0.refused += 1,
+            What::Locked { mode: Mode::Downgraded, ended, .. } => {
+                let task = self.task(effect.tid);
+                let call = task.held(effect.mm, true);
+                begin(&mut task.holds, (effect.mm, false, call));
+                self.lock(record, call, false, names).0.downgraded += 1;
+                self.ended(effect, ended, call, record, names);
+            }
             What::Locked { mode, waited, ended } => {
-                let thread = thread();
-                if mode == Mode::Downgraded {
-                    // The rest of the hold has the call that it began with.
-                    let call = self.calls.get(&(effect.tid, true)).copied().flatten();
-                    self.calls.insert((effect.tid, false), call);
-                    self.lock(effect, thread, false).0.downgraded += 1;
-                } else {
-                    let (row, histograms) = self.lock(effect, thread, mode == Mode::Write);
-                    row.acquired += 1;
-                    if let Some(waited) = waited {
-                        row.waits.add(longest(effect, waited), histograms);
-                    }
+                let write = mode == Mode::Write;
+                let task = self.task(effect.tid);
+                let call = task.waited(write);
+                begin(&mut task.holds, (effect.mm, write, call));
+                let (row, histograms) = self.lock(record, call, write, names);
+                row.acquired += 1;
+                if let Some(waited) = waited {
+                    row.waits.add(longest(effect, waited), histograms);
                 }
-                if let Some(ended) = ended {
-                    let (row, histograms) = self.lock(effect, thread, true);
-                    row.holds.add(longest(effect, ended), histograms);
-                }
+                self.ended(effect, ended, call, record, names);
             }
-            What::Unlocked { ended: Some(ended), .. } => {
-                let (row, histograms) = self.lock(effect, thread(), ended.mode == Mode::Write);
-                row.holds.add(longest(effect, ended), histograms);
+            What::Unlocked { write, ended } => {
+                let task = self.task(effect.tid);
+                task.faults = false;
+                let call = task.held(effect.mm, write);
+                self.ended(effect, ended, call, record, names);
             }
             What::Faulted { cause, user, .. } => {
                 let call = if user { Some(Call::UserTrap) } else { effect.call };
-                let caller = room(&self.faults, Caller { thread: thread(), call });
+                if user {
+                    // A task in user mode holds and awaits nothing.
+                    *self.task(effect.tid) = Begun { faults: true, ..Begun::default() };
+                }
+                let mut caller = Caller { thread: names.of(record), call };
+                if self.faults.len() >= ROWS_MAX && !self.faults.contains_key(&caller) {
+                    caller = late(&self.faults, caller, names);
+                }
                 self.faults.entry(caller).or_insert([0; Cause::ALL.len()])[cause as usize] += 1;
+            }
+            What::Missing { of: None | Some(Kind::StartLocking | Kind::PageFaultUser), until, .. } => {
+                self.tasks.clear();
+                self.blind_until = self.blind_until.max(until.saturating_add(EPSILON_NS));
+            }
+            What::Exited => {
+                self.tasks.remove(&effect.tid);
             }
             _ => {}
         }
     }
 
-    fn lock(&mut self, effect: &Effect, thread: ThreadId, write: bool) -> (&mut LockUse, &mut usize) {
-        let call = self.calls.get(&(effect.tid, write)).copied().flatten();
-        let key = (Caller { thread, call }, write);
-        let key = if self.locks.len() < ROWS_MAX || self.locks.contains_key(&key) { key } else { (OTHERS, write) };
-        (self.locks.entry(key).or_default(), &mut self.histograms)
+    /// The call of an acquisition. An interrupt in user mode looks like a fault there, but no fault was seen.
+    fn call(&mut self, effect: &Effect) -> Option<Call> {
+        let faults = self.has_faults && !self.task(effect.tid).faults;
+        match effect.call {
+            Some(Call::UserTrap) if faults => Some(Call::Interrupt),
+            call => call,
+        }
+    }
+
+    fn task(&mut self, tid: u32) -> &mut Begun {
+        if self.tasks.len() >= TASKS_MAX && !self.tasks.contains_key(&tid) {
+            self.tasks.clear();
+        }
+        self.tasks.entry(tid).or_default()
+    }
+
+    fn ended(
+        &mut self,
+        effect: &Effect,
+        ended: Option<Interval>,
+        call: Option<Call>,
+        record: &Record,
+        names: &mut Tasks,
+    ) {
+        if let Some(ended) = ended {
+            let (row, histograms) = self.lock(record, call, ended.mode == Mode::Write, names);
+            row.holds.add(longest(effect, ended), histograms);
+        }
+    }
+
+    fn lock(
+        &mut self,
+        record: &Record,
+        call: Option<Call>,
+        write: bool,
+        names: &mut Tasks,
+    ) -> (&mut LockUse, &mut usize) {
+        let mut caller = Caller { thread: names.of(record), call };
+        if self.locks.len() >= ROWS_MAX && !self.locks.contains_key(&(caller, write)) {
+            caller.thread = names.of_names(caller.thread);
+            if self.locks.len() >= 2 * ROWS_MAX && !self.locks.contains_key(&(caller, write)) {
+                caller.thread = ThreadId::OTHERS;
+            }
+        }
+        (self.locks.entry((caller, write)).or_default(), &mut self.histograms)
     }
 
     /// Returns what each caller did with mmap_locks; the flag says for write.
@@ -242,11 +340,14 @@ impl Callers {
     }
 }
 
-/// Stands for all callers that came when there were too many.
-const OTHERS: Caller = Caller { thread: ThreadId::OTHERS, call: None };
-
-fn room<V>(rows: &FxHashMap<Caller, V>, caller: Caller) -> Caller {
-    if rows.len() < ROWS_MAX || rows.contains_key(&caller) { caller } else { OTHERS }
+/// A row for a caller that comes when there are too many: by names alone, or by its call alone.
+fn late(rows: &FxHashMap<Caller, Causes>, caller: Caller, names: &mut Tasks) -> Caller {
+    let named = Caller { thread: names.of_names(caller.thread), ..caller };
+    if rows.len() < 2 * ROWS_MAX || rows.contains_key(&named) {
+        named
+    } else {
+        Caller { thread: ThreadId::OTHERS, ..caller }
+    }
 }
 
 fn longest(effect: &Effect, interval: Interval) -> Longest {

@@ -38,6 +38,8 @@ pub(super) struct Live {
     pub(super) face: Face,
     metrics: Option<Offer>,
     names: TaskNames,
+    /// The segment that all names were last written to.
+    named: u64,
     /// Records of the last pass.
     batch: Vec<Record>,
     /// Records of it that have been judged.
@@ -59,7 +61,7 @@ impl Live {
     ) -> Self {
         let (batch, flushed) = (Vec::new(), Instant::now());
         let (judged, pass, failed) = (0, Pass::Drained, None);
-        Self { engine, writer, dumps, face, metrics, names, batch, judged, pass, flushed, failed }
+        Self { engine, writer, dumps, face, metrics, names, named: 1, batch, judged, pass, flushed, failed }
     }
 
     /// Begins with the names of the tasks that exist. `ts` is the start of the recording, nanoseconds.
@@ -125,12 +127,28 @@ impl Live {
     /// what was recorded is worth a verdict.
     fn judge(&mut self, slice: std::ops::Range<usize>) {
         self.judged = slice.end;
-        for record in &self.batch[slice] {
-            self.engine.apply(record);
-            if let Some(Err(error)) = self.writer.as_mut().map(|writer| writer.append(record)) {
+        for at in slice {
+            let record = self.batch[at];
+            self.engine.apply(&record);
+            if let Some(Err(error)) = self.writer.as_mut().map(|writer| writer.append(&record)) {
                 self.writer = None;
                 self.failed.get_or_insert(error.into());
             }
+            self.name_again(record.ts);
+        }
+    }
+
+    /// A flight recorder gives up its oldest segments, and the names with them: each segment begins with all names.
+    fn name_again(&mut self, ts: u64) {
+        let Some(writer) = self.writer.as_mut().filter(|writer| writer.is_flight_recorder()) else { return };
+        if writer.segments() == self.named {
+            return;
+        }
+        self.named = writer.segments();
+        let names = self.engine.tasks().names(ts);
+        if let Some(Err(error)) = names.iter().map(|name| writer.append(name)).find(Result::is_err) {
+            self.writer = None;
+            self.fail(error.into());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, io};
 
-use mmtrace_common::{Kind, Record, View as _, event};
+use mmtrace_common::Record;
 use mmtrace_model::names::Comm;
 
 use crate::{
@@ -53,14 +53,7 @@ impl TaskNames {
 }
 
 fn named(task: &tasks::Task, ts: u64) -> Record {
-    record(task.tid, task.tgid, Comm::new(task.comm), ts)
-}
-
-fn record(tid: u32, tgid: u32, comm: Comm, ts: u64) -> Record {
-    let mut record = Record { ts, tid, tgid, kind: Kind::TaskName as u16, ..Record::default() };
-    let [comm, comm_tail] = comm.words();
-    event::TaskName { comm, comm_tail }.write(&mut record);
-    record
+    Comm::new(task.comm).named(task.tid, task.tgid, ts)
 }
 
 /// Every task in `/proc`; those that end meanwhile are left out.
@@ -87,11 +80,13 @@ fn proc_name(tid: u32, tgid: u32, ts: u64) -> io::Result<Record> {
     let mut comm = [0; 16];
     let len = text.len().min(comm.len() - 1);
     comm[..len].copy_from_slice(&text[..len]);
-    Ok(record(tid, tgid, Comm::new(comm), ts))
+    Ok(Comm::new(comm).named(tid, tgid, ts))
 }
 
 #[cfg(test)]
 mod tests {
+    use mmtrace_common::{View as _, event};
+
     use super::*;
 
     #[test]

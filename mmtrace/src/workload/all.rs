@@ -6,6 +6,7 @@ use super::tally::Tally;
 use super::{Job, WorkloadArgs, table};
 use std::ffi::OsString;
 use std::io::{self, Read};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -78,7 +79,7 @@ fn phase(
     let patience = Instant::now() + GRACE;
     for (name, mut child) in children {
         match finish(&mut child, patience) {
-            Ok(Some(outcome)) => {
+            Ok(Ok(outcome)) => {
                 outcome.paths.into_iter().for_each(|path| tally.merge(path));
                 // One reason stands for both phases.
                 for failure in outcome.failures {
@@ -87,8 +88,7 @@ fn phase(
                     }
                 }
             }
-            Ok(None) => {
-                let reason = format!("did not end within {} s of its time, and was killed", GRACE.as_secs());
+            Ok(Err(reason)) => {
                 let workload = name.to_owned();
                 let note = Some(reason);
                 tally.merge(PathOutcome { workload, path: "process".to_owned(), note, ..PathOutcome::default() });
@@ -103,11 +103,17 @@ fn start(command: &mut Command) -> io::Result<Child> {
     die_with_parent(command, libc::SIGTERM).spawn()
 }
 
-/// Reaps a child and reads what it did; `None` if it had to be killed. What it prints fits into the pipes, so it never
-/// waits for this process.
-fn finish(child: &mut Child, patience: Instant) -> Result<Option<Outcome>, String> {
+/// Reaps a child and reads what it did, or why it did nothing that counts, which is no failure. What it prints fits into
+/// the pipes, so it never waits for this process.
+fn finish(child: &mut Child, patience: Instant) -> Result<Result<Outcome, String>, String> {
     let status = reap(child, patience).map_err(|error| format!("cannot be waited for: {error}"))?;
-    let Some(status) = status else { return Ok(None) };
+    let Some(status) = status else {
+        return Ok(Err(format!("did not end within {} s of its time, and was killed", GRACE.as_secs())));
+    };
+    if status.signal() == Some(libc::SIGTERM) {
+        // On a slow machine it is told to end before it has begun to listen.
+        return Ok(Err("had not begun when its time was over".to_owned()));
+    }
     let (mut printed, mut errors) = (String::new(), String::new());
     if let Some(pipe) = &mut child.stdout {
         pipe.read_to_string(&mut printed).map_err(|error| error.to_string())?;
@@ -116,7 +122,7 @@ fn finish(child: &mut Child, patience: Instant) -> Result<Option<Outcome>, Strin
         pipe.read_to_string(&mut errors).map_err(|error| error.to_string())?;
     }
     let outcome = printed.lines().find_map(|line| serde_json::from_str(line).ok());
-    outcome.map(Some).ok_or_else(|| match errors.trim() {
+    outcome.map(Ok).ok_or_else(|| match errors.trim() {
         "" => format!("ended with {status}, and printed no outcome"),
         errors => format!("ended with {status}: {}", errors.trim_start_matches("mmtrace: ")),
     })
