@@ -9,7 +9,7 @@ use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_get_func_arg, bpf_probe_re
 use core::{arch::asm, ffi::c_void, hint::assert_unchecked};
 use mmtrace_common::{ABSENT, POSITIONS};
 
-use crate::{call::call, offsets};
+use crate::offsets;
 
 /// Positions of a program's parameters: of the mm first, then of its fields in
 /// the order of the event table.
@@ -67,10 +67,10 @@ impl Args {
         }
     }
 
-    /// Returns the current task's entry into the kernel, as a number.
+    /// Returns the program's context.
     #[inline(always)]
-    pub fn call(self) -> u32 {
-        call(self.ctx)
+    pub const fn context(self) -> *mut c_void {
+        self.ctx
     }
 
     /// The parameter that gives the event's mm.

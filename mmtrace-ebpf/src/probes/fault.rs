@@ -5,6 +5,7 @@ use mmtrace_common::{Kind, event};
 use super::{atomic_probe, entry, exit, record};
 use crate::{
     args::{Args, arg, current_mm, member, member32, number, pagefault_disabled},
+    call::call,
     offsets,
 };
 
@@ -31,7 +32,7 @@ fn kernel<const TYPED: bool>(args: Args) {
             ip: member::<TYPED>(arg!(args, PageFaultKernel, Ip), offsets::regs_ip()),
             error_code: arg!(args, PageFaultKernel, ErrorCode) as u32,
             pagefault_disabled: pagefault_disabled(),
-            call: args.call(),
+            call: call(args.context()),
         }
     );
 }

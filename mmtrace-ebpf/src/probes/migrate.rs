@@ -4,7 +4,10 @@
 use mmtrace_common::{Kind, event};
 
 use super::{atomic_probe, entry, exit, probe, record};
-use crate::args::{Args, arg, current_mm};
+use crate::{
+    args::{Args, arg, current_mm},
+    call::call,
+};
 
 /// Records an event of a PTE that has been replaced.
 macro_rules! pte {
@@ -54,7 +57,7 @@ fn start<const TYPED: bool>(args: Args) {
         event::MigratePagesStart {
             mode: arg!(args, MigratePagesStart, Mode) as u32,
             reason: arg!(args, MigratePagesStart, Reason) as u32,
-            call: args.call(),
+            call: call(args.context()),
         }
     );
 }

@@ -8,8 +8,11 @@ use mmtrace_model::model::{
     page_tables::{entry::Marker, lifecycle::TableState},
 };
 
-use super::{Kernel, event::Event};
-use crate::system::{Cell, Cells, Look, Property, Protocol, State, System, Tid};
+use super::event::Event;
+use crate::system::{Access, Cell, Cells, Look, Property, Protocol, State, System, Tid};
+
+/// A step of the kernel while it runs.
+pub(crate) type Kernel<'a> = Access<'a, Layout>;
 
 /// A lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::{access::Access, cells::Local, protocol::Protocol};
+use super::{
+    cells::Local,
+    protocol::{Protocol, access::Access},
+};
 
 /// The place of a label that has none: no program is so long.
 const UNBOUND: u8 = u8::MAX;

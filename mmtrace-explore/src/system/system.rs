@@ -1,10 +1,13 @@
 //! A protocol with threads: what is searched.
 
 use super::{
-    access::{Access, Log, Look, Outcome},
     cells::{Cells, Tid},
     program::{Flow, Program, Site},
-    protocol::{Broken, Protocol},
+    property::Broken,
+    protocol::{
+        Protocol,
+        access::{Access, Log, Look, Outcome},
+    },
     state::State,
 };
 

@@ -5,7 +5,7 @@
 
 use mmtrace_common::{Call, Kind, Record};
 
-use super::{faults::address_space::Cause, locks::exclusion::Mode};
+use super::{fault_cause::Cause, lock_mode::Mode};
 
 /// What an event came to, and who did it where and when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! Durations that the events give: how long tasks wait for locks and hold them, and how long migration entries stay.
 
 use mmtrace_common::{Kind, LOST_KINDS, Record};
-use serde::Serialize;
 
 use super::{
     Model,
@@ -13,6 +12,8 @@ use crate::{
     durations::{Distribution, Durations},
     verdict::{RuleId, Sink},
 };
+
+pub use super::overlap::Overlap;
 
 /// The measured durations, in nanoseconds, and how many there were to be measured.
 #[derive(Clone, Debug, Default)]
@@ -59,34 +60,6 @@ impl Followed {
 
 /// Overlaps kept of each rule: the longest.
 const WORST: usize = 4;
-
-/// A writer that waited for a task while that task waited for a migration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Overlap {
-    /// The rule that measures it.
-    #[serde(skip)]
-    pub rule: &'static str,
-    /// The task that waited for the migration.
-    pub waiter: u32,
-    /// The writer that waited for that task.
-    pub writer: u32,
-    /// The mm, as a kernel pointer.
-    #[serde(serialize_with = "hex")]
-    pub mm: u64,
-    /// The VMA that the waiter held for read; 0 if it held the mmap_lock.
-    #[serde(serialize_with = "hex")]
-    pub vma: u64,
-    /// The address on which the waiter faulted.
-    #[serde(serialize_with = "hex")]
-    pub addr: u64,
-    /// How long both waited.
-    pub ns: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn hex<S: serde::Serializer>(value: &u64, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(&format_args!("{value:#x}"))
-}
 
 /// The rules that measure, in the order of their histograms.
 const MEASURES: [RuleId; 8] =

@@ -4,17 +4,21 @@
 //! [`Sink`] which rules were evaluated, and with which result. The model concludes nothing from events that it has not
 //! seen: its state starts unknown, and becomes unknown again after a loss and after a violation.
 
+mod clock_skew;
 mod collapse;
 mod dispatch;
 pub mod effect;
+mod fault_cause;
 pub mod faults;
 mod function_state;
 pub mod invariant;
 pub mod lifetime;
+mod lock_mode;
 pub mod locks;
 mod loss;
 pub mod measures;
 pub mod migration;
+mod overlap;
 pub mod page_tables;
 mod suspects;
 
@@ -43,6 +47,8 @@ use page_tables::{
 
 /// Tasks that are followed. Idle tasks are forgotten beyond that number.
 const TASKS_MAX: usize = 1 << 15;
+/// Open calls or write holds of one task. A task cannot have more.
+const NESTING_MAX: usize = 16;
 /// mms that are followed. mms without an observed holder are forgotten beyond that number.
 const MMS_MAX: usize = 1 << 14;
 /// A rule that a write hold from before recording would invalidate waits for this long, nanoseconds.

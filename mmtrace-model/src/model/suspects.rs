@@ -3,7 +3,7 @@
 use mmtrace_common::Record;
 
 use super::Model;
-use crate::model::locks::mmap_lock::EPSILON_NS;
+use crate::model::clock_skew::EPSILON_NS;
 use crate::verdict::{RuleId, Sink};
 
 /// Findings that wait at once; more are not taken.

@@ -104,21 +104,21 @@ fn stories(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()>
 
 /// Writes who held mmap_locks longest in all.
 fn held(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
-    let rows = report.callers.locks.iter().filter_map(|row| Some((row, row.held?)));
-    locks("Held mmap_locks", "held", rows.collect(), report.callers.holds_seen().text("holds"), style, out)
+    let rows: Vec<_> = report.callers.locks.iter().filter_map(|row| Some((row, row.held?))).collect();
+    locks("Held mmap_locks", "held", &rows, report.callers.holds_seen().text("holds"), style, out)
 }
 
 /// Writes who waited for mmap_locks longest in all.
 fn waited(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
     let mut rows: Vec<_> = report.callers.locks.iter().filter_map(|row| Some((row, row.waited?))).collect();
     rows.sort_by_key(|(_, times)| std::cmp::Reverse(times.sum_ns));
-    locks("Waited for mmap_locks", "waited", rows, report.callers.waits_seen().text("waits"), style, out)
+    locks("Waited for mmap_locks", "waited", &rows, report.callers.waits_seen().text("waits"), style, out)
 }
 
 fn locks(
     title: &str,
     verb: &str,
-    rows: Vec<(&LockRow, Times)>,
+    rows: &[(&LockRow, Times)],
     part: Option<String>,
     style: Style,
     out: &mut dyn Write,
@@ -150,7 +150,7 @@ fn locks(
 /// Says that there are more rows.
 fn more(rows: usize, style: Style, out: &mut dyn Write) -> io::Result<()> {
     if rows > ROWS {
-        writeln!(out, "  {}", style.dim(&format!("and {} more: mmtrace report", grouped((rows - ROWS) as u64))))?;
+        writeln!(out, "  {}", style.dim(&format!("and {} more", grouped((rows - ROWS) as u64))))?;
     }
     Ok(())
 }

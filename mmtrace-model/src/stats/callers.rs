@@ -224,11 +224,9 @@ impl Callers {
     /// Takes what an event came to. `record` is the event, `names` says who did it.
     pub(crate) fn apply(&mut self, effect: &Effect, record: &Record, names: &mut Tasks) {
         match effect.what {
-            What::LockAwaited { write } => {
-                if effect.ts > self.blind_until {
-                    let call = self.call(effect);
-                    begin(&mut self.task(effect.tid).waits, (write, call));
-                }
+            What::LockAwaited { write } if effect.ts > self.blind_until => {
+                let call = self.call(effect);
+                begin(&mut self.task(effect.tid).waits, (write, call));
             }
             What::LockRefused { write } => {
                 let call = self.task(effect.tid).waited(write);

@@ -48,7 +48,7 @@ impl FromStr for Address {
 /// Answers every request with the text as it is at that time.
 ///
 /// A client that connects and then says nothing, or reads nothing, keeps nobody else waiting: each connection has a task
-/// of its own and [`PATIENCE`], and where there are [`AT_ONCE`] of them, the oldest is closed for the next.
+/// of its own and `PATIENCE`, and where there are `AT_ONCE` of them, the oldest is closed for the next.
 pub async fn serve(listener: TcpListener, text: Rc<RefCell<String>>) {
     let mut connections = VecDeque::with_capacity(AT_ONCE);
     loop {

@@ -218,7 +218,7 @@ Examples:
   sudo mmtrace stat --seconds 10      the whole system for 10 seconds
   sudo mmtrace stat -p 1234           one process, and the children that it will start, until Ctrl-C
   sudo mmtrace stat -- make -j8       a command
-  sudo mmtrace stat --json -p 1234    the same as `lock_users` and `faults_by` of docs/report.md
+  sudo mmtrace stat --json -p 1234    the report of docs/report.md, for scripts
 
 Exit status: 0 no rule was violated, 1 a rule was violated, 2 error")]
 pub struct StatArgs {

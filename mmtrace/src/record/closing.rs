@@ -234,7 +234,10 @@ impl Closing<'_> {
             }
         }
         if sealed && !args.json {
-            tell(&format!("wrote the capture to {0}; to judge it again: mmtrace replay {0}", args.output.display()));
+            tell(&format!(
+                "wrote the capture to {0}; for all rows: mmtrace report {0}; to judge it again: mmtrace replay {0}",
+                args.output.display()
+            ));
         }
         silent.iter().for_each(|line| tell(line));
         if let Some(child) = child {

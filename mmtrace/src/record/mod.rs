@@ -1,6 +1,6 @@
-//! `mmtrace record`, in four phases: [`prepare`] attaches the probes, [`Session::run`](session::Session::run) judges and
-//! writes events as they come ([`live`]), [`drain`] takes the probes off and reads what is left, and
-//! [`Closing::close`](closing::Closing::close) prints the report.
+//! `mmtrace record`, in four phases: `prepare` attaches the probes, `Session::run` judges and
+//! writes events as they come (`live`), `drain` takes the probes off and reads what is left, and
+//! `Closing::close` prints the report.
 
 mod args;
 mod child;

@@ -235,7 +235,9 @@ impl Asked {
             }
         }
         if namespaced && initial == Some(false) {
-            notes.push("mmtrace runs in a pid namespace; events and reports show the host's process ids".to_owned());
+            notes.push("mmtrace runs in a pid namespace; events and reports show the host's process ids, and lack the names of tasks \
+                 outside it that ran before"
+                    .to_owned());
         }
         let command = command.map(|name| name.to_string_lossy().into_owned());
         let filter = Filter { pids, cgroup, comm: watch.comm.clone(), command };

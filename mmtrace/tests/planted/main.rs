@@ -117,6 +117,10 @@ fn check(rule: RuleId) {
         let mut counts = BTreeMap::new();
         for stream in streams() {
             let golden = stream.golden;
+            // A rule that the capture cannot show, because of its filter, is not broken in it either.
+            if rule.rule().blocked(&golden.context).is_some() {
+                continue;
+            }
             let spots: Vec<usize> = (0..golden.records.len()).filter(|i| plant(stream, *i).is_some()).collect();
             let sample = sample(&spots);
             counts.insert(golden.name.as_str(), (sample.len(), spots.len()));

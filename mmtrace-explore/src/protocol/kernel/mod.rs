@@ -8,8 +8,4 @@ mod lock;
 mod rcu;
 mod table;
 
-use super::layout::Layout;
-use crate::system::Access;
-
-/// A step of the kernel while it runs.
-pub(crate) type Kernel<'a> = Access<'a, Layout>;
+pub(crate) use super::layout::Kernel;

@@ -3,7 +3,7 @@
 use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
 
-use crate::model::{Model, locks::mmap_lock::EPSILON_NS};
+use crate::model::{Model, clock_skew::EPSILON_NS};
 use crate::verdict::{RuleId, Sink};
 
 /// VM_UFFD_WP (include/linux/mm.h, the same from 6.1 to 7.2).

@@ -5,8 +5,8 @@ use mmtrace_common::{Kind, Record, View as _, event};
 use crate::coverage::Coverage;
 use crate::model::{
     Model, SPACE_MAX,
+    clock_skew::EPSILON_NS,
     faults::address_space::{Cause, Space},
-    locks::mmap_lock::EPSILON_NS,
 };
 
 /// Until when events are missing from which address spaces are learned, nanoseconds.

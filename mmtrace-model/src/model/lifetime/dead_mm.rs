@@ -6,7 +6,7 @@
 use mmtrace_common::{Kind, Record};
 use rustc_hash::FxHashMap;
 
-use crate::model::{Model, locks::mmap_lock::EPSILON_NS, suspects::Suspect};
+use crate::model::{Model, clock_skew::EPSILON_NS, suspects::Suspect};
 use crate::verdict::{RuleId, Sink};
 
 /// Dead mms that are followed. All of them are forgotten beyond that number.

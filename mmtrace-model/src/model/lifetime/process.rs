@@ -2,7 +2,7 @@
 
 use mmtrace_common::{Record, View as _, event};
 
-use crate::model::{Life, Mm, Model, faults::address_space::Space, lifetime::task::Task};
+use crate::model::{Life, Mm, Model, lifetime::task::Task};
 use crate::verdict::{RuleId, Sink};
 
 impl Model {
@@ -44,7 +44,7 @@ impl Model {
             }
             // Another mm at the same address. Its lock was forgotten at that release; what has been
             // seen of it since is true of the new mm: dup_mmap() locks it before the fork is announced.
-            Life::Dead => (entry.life, entry.space) = (Life::Unknown, Space::default()),
+            Life::Dead => (entry.life, entry.space) = (Life::Unknown, Default::default()),
             Life::Unknown | Life::Born | Life::Alive => {}
         }
         if entry.life == Life::Unknown {

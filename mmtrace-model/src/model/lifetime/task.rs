@@ -33,9 +33,6 @@ pub struct Task {
     pub runs_on: u64,
 }
 
-/// Open calls or write holds of one task. A task cannot have more.
-pub const NESTING_MAX: usize = 16;
-
 /// The part of a task's current collapse that the events have shown.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Collapse {

@@ -1,34 +1,6 @@
 //! Which holds of a lock exclude each other, and in which order locks are taken.
 
-/// How a lock is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// Shared.
-    Read,
-    /// Shared, after it was exclusive (`mmap_write_downgrade`).
-    Downgraded,
-    /// Exclusive. Spinlocks and folio locks have only this one.
-    Write,
-}
-
-impl Mode {
-    /// The mode in a sentence: held "for read", "for write".
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Downgraded => "read (downgraded)",
-            Self::Write => "write",
-        }
-    }
-
-    /// Whether two holds of one lock exclude each other (Documentation/mm/process_addrs.rst, "mmap_lock"). A downgraded
-    /// hold excludes another one because both had to be exclusive first.
-    #[must_use]
-    pub const fn excludes(self, other: Self) -> bool {
-        !matches!((self, other), (Self::Read, Self::Read | Self::Downgraded) | (Self::Downgraded, Self::Read))
-    }
-}
+pub use crate::model::lock_mode::Mode;
 
 /// A place in the lock order; the outermost lock is lowest (mm/rmap.c and mm/filemap.c, the comments on lock ordering,
 /// 6.12 and 7.2). The numbers are mmtrace's own.

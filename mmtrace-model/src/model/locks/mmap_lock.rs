@@ -6,11 +6,8 @@
 
 use mmtrace_common::Record;
 
+pub use crate::model::clock_skew::EPSILON_NS;
 use crate::model::locks::exclusion::Mode;
-
-/// Two intervals observed on different CPUs overlap only if they do so by more
-/// than this: `bpf_ktime_get_ns()` of two CPUs may differ by a little.
-pub const EPSILON_NS: u64 = 2_000;
 
 /// Holds of one kind of one mm that are followed one by one; beyond that the lock's state is given up.
 const HOLDS_MAX: usize = 4096;

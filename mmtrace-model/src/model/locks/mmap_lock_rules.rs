@@ -3,8 +3,8 @@
 use mmtrace_common::Record;
 
 use crate::model::{
-    Life, Model,
-    lifetime::task::{NESTING_MAX, Task},
+    Life, Model, NESTING_MAX,
+    lifetime::task::Task,
     locks::{
         exclusion::Mode,
         mmap_lock::{Breach, EPSILON_NS, LockStep, Meaning},

@@ -8,7 +8,7 @@
 use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
 
-use crate::model::{Model, effect::What, locks::mmap_lock::EPSILON_NS, suspects::Suspect};
+use crate::model::{Model, clock_skew::EPSILON_NS, effect::What, suspects::Suspect};
 use crate::verdict::{RuleId, Sink};
 
 /// VMAs that are followed: 8 MiB. All of them are forgotten beyond that number.

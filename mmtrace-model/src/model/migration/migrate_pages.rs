@@ -3,8 +3,7 @@
 use mmtrace_common::{Kind, Record, event};
 
 use crate::model::{
-    Model, SETTLE_NS,
-    lifetime::task::NESTING_MAX,
+    Model, NESTING_MAX, SETTLE_NS,
     migration::entries::{Bracket, x86_64},
 };
 use crate::verdict::{RuleId, Sink};

@@ -6,7 +6,7 @@
 use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
 
-use crate::model::{Model, effect::What, measures::Overlap};
+use crate::model::{Model, effect::What, overlap::Overlap};
 use crate::verdict::{RuleId, Sink};
 
 /// Waits that are followed at the same time. All of them are forgotten beyond that number.

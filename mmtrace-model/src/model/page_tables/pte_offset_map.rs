@@ -5,7 +5,7 @@ use mmtrace_common::{Kind, Record, View as _, event};
 
 use crate::model::{
     Model,
-    locks::mmap_lock::EPSILON_NS,
+    clock_skew::EPSILON_NS,
     page_tables::shadow::{Life, Locking, Nolock, is_good, is_in_place, table_of},
 };
 use crate::verdict::{RuleId, Sink};

@@ -4,9 +4,9 @@ use mmtrace_common::{Event, Kind, Record, View as _, event};
 
 use crate::model::{
     Model,
+    clock_skew::EPSILON_NS,
     effect::What,
     faults::handling::is_success,
-    locks::mmap_lock::EPSILON_NS,
     page_tables::shadow::{Flush, Life, Retract, Walk, frame_of_pfn, table_of},
 };
 use crate::verdict::{RuleId, Sink};

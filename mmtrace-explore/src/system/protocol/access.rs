@@ -3,11 +3,12 @@
 //! A step reads and writes cells through [`Access`] alone. The reduction rests on that: it knows what each step touched,
 //! and nobody declares it.
 
-use super::{
+use super::super::{
     cells::{Cells, Local, Tid},
-    protocol::{Broken, Property, Protocol},
+    property::{Broken, Property},
     state::{Cell, Footprint, State},
 };
+use super::Protocol;
 
 /// What a step did besides its effect. It is kept only for an execution that is shown.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ pub struct Access<'a, P: Protocol> {
 
 impl<'a, P: Protocol> Access<'a, P> {
     #[inline]
-    pub(super) fn new(
+    pub(in crate::system) fn new(
         protocol: &'a P,
         cells: &'a Cells,
         state: &'a mut State,
@@ -65,13 +66,13 @@ impl<'a, P: Protocol> Access<'a, P> {
 
     /// The step could not be taken.
     #[inline]
-    pub(super) fn blocked(self) -> Outcome {
+    pub(in crate::system) fn blocked(self) -> Outcome {
         Outcome { footprint: self.footprint, broken: None, blocked: true, reached: 0 }
     }
 
     /// The step is taken, and the thread goes on at `next`, or has come to its end.
     #[inline]
-    pub(super) fn finish(mut self, next: u8, is_last: bool) -> Outcome {
+    pub(in crate::system) fn finish(mut self, next: u8, is_last: bool) -> Outcome {
         let pc = self.cells.thread(self.me).pc;
         self.state.0[usize::from(pc)] = next;
         if is_last {
@@ -110,7 +111,7 @@ impl<'a, P: Protocol> Access<'a, P> {
         self.me
     }
 
-    /// Returns which way the step goes, of those that [`Program::choice`](super::Program::choice) gave it.
+    /// Returns which way the step goes, of those that [`Program::choice`](crate::Program::choice) gave it.
     #[must_use]
     pub const fn choice(&self) -> u8 {
         self.choice
@@ -209,11 +210,11 @@ pub struct Look<'a> {
 
 impl<'a> Look<'a> {
     #[inline]
-    pub(super) const fn new(state: &'a State) -> Self {
+    pub(in crate::system) const fn new(state: &'a State) -> Self {
         Self { state, reads: 0, broken: None }
     }
 
-    pub(super) fn broken(self) -> Option<Broken> {
+    pub(in crate::system) fn broken(self) -> Option<Broken> {
         self.broken
     }
 
