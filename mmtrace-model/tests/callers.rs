@@ -160,6 +160,30 @@ fn an_interrupt_on_top_of_a_task_leaves_it_its_call() {
 }
 
 #[test]
+fn callers_beyond_the_rows_keep_their_names_and_calls() {
+    let mut m = Made::begun();
+    let event = |m: &mut Made, tid, kind, values: &[(Column, u64)]| {
+        m.say(tid, kind, values);
+        let record = m.records.last_mut().expect("the event");
+        record.tgid = tid;
+    };
+    for tid in 100..40_000 {
+        let text = if tid == 39_999 { "late" } else { "short" };
+        name(&mut m, tid, text);
+        m.records.last_mut().expect("the name").tgid = tid;
+        event(&mut m, tid, Kind::StartLocking, &[(Column::Write, 0), call(Call::System(9))]);
+        event(&mut m, tid, Kind::AcquireReturned, &[(Column::Write, 0), (Column::Success, 1)]);
+        event(&mut m, tid, Kind::Released, &[(Column::Write, 0)]);
+    }
+    let report = Report::new(&judged(&m));
+    let of = |name: &str| report.callers.locks.iter().find(|row| row.who.caller(Some(row.write)) == name);
+    assert_eq!(of("late (several processes) · late: mmap (read)").expect("a row").acquired, 1);
+    assert!(of("short (several processes) · short: mmap (read)").expect("a row").acquired > 30_000);
+    assert!(report.callers.locks.len() < 9_000, "{}", report.callers.locks.len());
+    assert!(report.callers.locks.iter().all(|row| row.who.name() != "others"));
+}
+
+#[test]
 fn a_trap_in_user_mode_is_a_page_fault_only_if_a_fault_was_seen() {
     let mut m = Made::begun();
     hold(&mut m, 2, Call::UserTrap, false);

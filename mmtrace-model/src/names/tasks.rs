@@ -259,6 +259,12 @@ impl Tasks {
         self.known.get(&tid).and_then(|known| known.comm)
     }
 
+    /// Returns the task of a thread id as views show it: `jit-protector 11643`, or the id alone if the name is not known.
+    #[must_use]
+    pub fn label(&self, tid: u32) -> String {
+        self.comm(tid).map_or_else(|| tid.to_string(), |comm| format!("{comm} {tid}"))
+    }
+
     /// Returns the name of every living task, as `task_name` records of the time `ts`.
     #[must_use]
     pub fn names(&self, ts: u64) -> Vec<Record> {

@@ -52,8 +52,8 @@ impl Who {
     /// Who it is, in one line: `contend 11641 · jit-protector 11643`.
     #[must_use]
     pub fn name(&self) -> String {
-        if self.pid == 0 && self.thread.is_none() && self.process.is_none() {
-            return if self.tid == 0 { "others".to_owned() } else { format!("task {}", self.tid) };
+        if self.is_anybody() {
+            return "others".to_owned();
         }
         let process = match &self.process {
             Some(process) if self.pid == 0 => format!("{process} (several processes)"),
@@ -64,7 +64,7 @@ impl Who {
         match (&self.thread, self.threads) {
             (Some(thread), _) if self.pid == 0 => format!("{process} · {thread}"),
             (Some(thread), threads) if threads > 1 => format!("{process} · {thread} {}", of_many()),
-            (Some(_), _) if self.tid == self.pid => process,
+            (Some(thread), _) if self.tid == self.pid && self.process.as_ref() == Some(thread) => process,
             (Some(thread), _) => format!("{process} · {thread} {}", self.tid),
             (None, _) if self.tid == self.pid => process,
             (None, _) => format!("{process} · task {}", self.tid),
@@ -73,14 +73,19 @@ impl Who {
 }
 
 impl Who {
+    /// Whether the row is about no process: it is put together by call, or of callers that came when there were too many.
+    const fn is_anybody(&self) -> bool {
+        self.pid == 0 && self.process.is_none() && self.thread.is_none() && self.tid == 0
+    }
+
     /// Who, and by which call: `contend 11641 · jit-protector 11643: mprotect (write)`. `write` says how a lock was taken.
     #[must_use]
     pub fn caller(&self, write: Option<bool>) -> String {
         let mode = write.map_or("", |write| if write { " (write)" } else { " (read)" });
-        match (&self.call, self.pid) {
-            (Some(call), 0) if self.tid == 0 => format!("{call}{mode}"),
-            (Some(call), _) => format!("{}: {call}{mode}", self.name()),
-            (None, _) => format!("{}{mode}", self.name()),
+        match &self.call {
+            Some(call) if self.is_anybody() => format!("{call}{mode}"),
+            Some(call) => format!("{}: {call}{mode}", self.name()),
+            None => format!("{}{mode}", self.name()),
         }
     }
 }
@@ -161,8 +166,7 @@ impl FaultRow {
     /// Whose faults, in which call, and why.
     #[must_use]
     pub fn text(&self) -> String {
-        if self.who.pid == 0 && self.who.process.is_none() {
-            // By call.
+        if self.who.is_anybody() {
             return format!("{}: {}", self.who.caller(None), causes(&self.causes));
         }
         let call = self.who.call.as_deref().filter(|call| *call != call_name(Call::UserTrap));

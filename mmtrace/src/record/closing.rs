@@ -235,7 +235,7 @@ impl Closing<'_> {
         }
         if sealed && !args.json {
             tell(&format!(
-                "wrote the capture to {0}; for all rows: mmtrace report {0}; to judge it again: mmtrace replay {0}",
+                "wrote the capture to {0}; for all rows: mmtrace report {0} --limit 0; to judge it again: mmtrace replay {0}",
                 args.output.display()
             ));
         }

@@ -36,6 +36,9 @@ impl TaskNames {
 
     /// Returns the names of tasks by thread id and process id, of those that still exist.
     pub(super) fn of(&self, asked: &[(u32, u32)], ts: u64) -> Vec<Record> {
+        if asked.is_empty() {
+            return Vec::new();
+        }
         let Some(tasks) = &self.tasks else {
             let known = asked.iter().filter(|_| self.initial_pid_namespace);
             return known.filter_map(|(tid, tgid)| proc_name(*tid, *tgid, ts).ok()).collect();
@@ -94,7 +97,14 @@ mod tests {
         let own = std::process::id();
         let named = std::thread::Builder::new().name("strange\u{1b}name".to_owned());
         let (tell, told) = std::sync::mpsc::channel::<()>();
-        let thread = named.spawn(move || told.recv().is_err()).expect("a thread");
+        let (ready, begun) = std::sync::mpsc::channel();
+        let work = move || {
+            ready.send(()).expect("awaited");
+            told.recv().is_err()
+        };
+        let thread = named.spawn(work).expect("a thread");
+        // A thread names itself before it begins its work.
+        begun.recv().expect("it has begun");
         let names: Vec<String> = from_proc(9)
             .expect("/proc")
             .iter()

@@ -120,13 +120,14 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
     };
     let dumps = args.dump_on.map(|occasion| Dumps::new(occasion, &args.output));
     let mut live = Live::new(engine, writer, dumps, face, metrics, names);
-    live.begin(rings.start());
 
     let child = start_child(args, object.get(), target.own)?;
     // A workload ends by itself, and is recorded to its end: probes come off a quiet machine.
     let grace = if args.watch.workload.is_some() { WORKLOAD_GRACE } else { Duration::ZERO };
     let deadline = args.watch.seconds.map(|s| tokio::time::Instant::now() + Duration::from_secs_f64(s) + grace);
     sys::raise_priority();
+    // Now that it gets a CPU when it needs one: others may keep it from doing even this.
+    live.begin(rings.start());
     Ok(Session {
         args,
         signals,

@@ -74,7 +74,7 @@ impl Tree {
         Self(all)
     }
 
-    /// Returns whether there is such a path, from the top or from a folder: `protocol/world.rs` is that of a crate.
+    /// Returns whether there is such a path, from the top or from a folder: `protocol/layout.rs` is that of a crate.
     fn has(&self, path: &str) -> bool {
         let end = format!("/{path}");
         // A folder may be named without the slash after it.

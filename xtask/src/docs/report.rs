@@ -48,7 +48,12 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
         true,
         "who took mmap_locks, by process, thread name, call and mode; those that held them longest in all come first",
     ),
-    ("lock_users[].pid", "number", true, "the process; 0 stands for callers beyond the 32,768 that have rows"),
+    (
+        "lock_users[].pid",
+        "number",
+        true,
+        "the process; 0 in rows that are not about one: callers beyond the 8,192 rows that tell processes apart, and all rows of `mmtrace report --by call`",
+    ),
     (
         "lock_users[].process",
         "string",

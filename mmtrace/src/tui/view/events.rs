@@ -2,10 +2,7 @@
 
 use mmtrace_capture::{Filter, Names};
 use mmtrace_common::{Column as Field, Kind, Record};
-use mmtrace_model::{
-    context::Context,
-    report::{fields, grouped},
-};
+use mmtrace_model::report::{fields, grouped};
 use ratatui::{Frame, layout::Rect};
 
 use super::{
@@ -21,8 +18,15 @@ use crate::tui::{
 };
 
 /// The columns.
-pub const COLUMNS: &[Column] =
-    &[right("time", 12), right("cpu", 3), right("pid", 7), right("tid", 7), left("event", 27), rest("fields", 28)];
+pub const COLUMNS: &[Column] = &[
+    right("time", 12),
+    right("cpu", 3),
+    right("pid", 7),
+    right("tid", 7),
+    left("comm", 15).of(&[Kind::TaskRename]),
+    left("event", 27),
+    rest("fields", 28),
+];
 
 const DETAILS: &[Column] = &[left("field", 14), left("value", 36), rest("Enter", 20)];
 
@@ -52,7 +56,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State)
         let recent = sink.recent(NEWEST);
         let seen = visible(area, recent.len(), how);
         let rows = recent.iter().rev().enumerate().map(|(i, record)| match seen.contains(&i) {
-            true => row(context, record, start),
+            true => row(scene, record, start),
             false => Row { key: key_of(record), cells: Vec::new() },
         });
         return listing::draw(frame, area, scene, COLUMNS, rows.collect(), how);
@@ -68,7 +72,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State)
     let kept = recent.iter().rev().filter(|record| {
         filter.as_ref().is_none_or(|f| f.matches(&names, record, scene.engine.tasks().comm(record.tid)))
     });
-    listing::draw(frame, area, scene, COLUMNS, kept.map(|record| row(context, record, start)).collect(), &how)
+    listing::draw(frame, area, scene, COLUMNS, kept.map(|record| row(scene, record, start)).collect(), &how)
 }
 
 /// What tells events apart.
@@ -80,7 +84,8 @@ fn name(record: &Record) -> &'static str {
     record.kind().map_or("?", Kind::name)
 }
 
-fn row(context: &Context, record: &Record, start: u64) -> Row {
+fn row(scene: &Scene<'_>, record: &Record, start: u64) -> Row {
+    let context = scene.engine.context();
     let tone = if record.kind().is_some_and(Kind::is_missing) { Tone::Bad } else { Tone::Plain };
     let fields: Vec<String> =
         fields(record, context).into_iter().map(|(column, value)| format!("{}={value}", column.name())).collect();
@@ -91,6 +96,11 @@ fn row(context: &Context, record: &Record, start: u64) -> Row {
             Cell { text: record.cpu.to_string(), order: u64::from(record.cpu), tone },
             Cell { text: record.tgid.to_string(), order: u64::from(record.tgid), tone },
             Cell { text: record.tid.to_string(), order: u64::from(record.tid), tone },
+            scene
+                .engine
+                .tasks()
+                .comm(record.tid)
+                .map_or_else(Cell::none, |comm| Cell::text(comm.to_string()).tone(tone)),
             Cell::text(name(record)).tone(tone),
             Cell::text(fields.join(" ")).tone(tone),
         ],

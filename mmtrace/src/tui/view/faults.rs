@@ -27,6 +27,8 @@ use crate::tui::{
     tone::Tone,
 };
 
+/// What shows the names of tasks.
+const NAMES: &[Kind] = &[Kind::TaskRename];
 /// What shows how faults are handled.
 const CALLS: &[Kind] = &[Kind::HandleMmFaultReturn];
 /// What shows whether that is under the lock of a VMA.
@@ -45,6 +47,7 @@ const UNPAIRED_MIN: u64 = 64;
 /// The columns.
 pub const COLUMNS: &[Column] = &[
     right("pid", 7),
+    left("process", 15).of(NAMES),
     right("faults", 11),
     right("for write", 11),
     right("first", 10),
@@ -112,6 +115,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State)
             key: u64::from(pid),
             cells: vec![
                 Cell { text: pid.to_string(), order: u64::from(pid), tone: Tone::Plain },
+                scene.engine.tasks().comm(pid).map_or_else(Cell::none, |comm| Cell::text(comm.to_string())),
                 Cell::number(p.total()),
                 Cell::number(p.writes),
                 cause(Cause::FirstTouch),

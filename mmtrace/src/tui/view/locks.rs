@@ -4,6 +4,7 @@ use mmtrace_common::Kind;
 use mmtrace_model::{
     context::Context,
     durations::Durations,
+    names::Tasks,
     report::{duration, grouped, wrap},
     stats::locks::{Holder, MmLock, Now, VmaLocks},
 };
@@ -24,9 +25,13 @@ use crate::tui::{
 /// What shows locks of VMAs.
 const VMA_LOCKS: &[Kind] = &[Kind::LockVmaUnderRcu, Kind::VmaStartWriteReturn];
 
+/// What shows the names of tasks.
+const NAMES: &[Kind] = &[Kind::TaskRename];
+
 /// The columns.
 pub const COLUMNS: &[Column] = &[
     right("pid", 7),
+    left("process", 15).of(NAMES),
     left("lock", 9).of(VMA_LOCKS),
     right("mm", 6),
     right("acquired", 9),
@@ -66,11 +71,12 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State)
     let acquired = |lock: &MmLock| lock.acquired() + lock.vmas.as_ref().map_or(0, |vmas| vmas.acquired());
     locks.sort_by_key(|(mm, lock)| (std::cmp::Reverse(acquired(lock)), *mm));
     let now = scene.engine.span().map_or(0, |s| s.1);
+    let tasks = scene.engine.tasks();
     let rows = locks.into_iter().flat_map(|(mm, lock)| {
-        let mmap = Row { key: mm, cells: mmap_lock(mm, lock, now_of(mm), now) };
+        let mmap = Row { key: mm, cells: mmap_lock(mm, lock, now_of(mm), now, tasks) };
         // mms are aligned: the lowest bit is free to tell the two rows apart.
         let vmas = lock.vmas.as_ref();
-        let vmas = vmas.map(|v| Row { key: mm | 1, cells: vma_locks(mm, lock.tgid, v, now, context) });
+        let vmas = vmas.map(|v| Row { key: mm | 1, cells: vma_locks(mm, lock.tgid, v, now, scene) });
         [seen.then_some(mmap), vmas]
     });
     listing::draw(frame, area, scene, COLUMNS, rows.flatten().collect(), how)
@@ -91,9 +97,10 @@ fn unseen(context: &Context) -> Option<&'static str> {
     }
 }
 
-fn mmap_lock(mm: u64, lock: &MmLock, held: &Now, now: u64) -> Vec<Cell> {
+fn mmap_lock(mm: u64, lock: &MmLock, held: &Now, now: u64, tasks: &Tasks) -> Vec<Cell> {
     vec![
         Cell { text: lock.tgid.to_string(), order: u64::from(lock.tgid), tone: Tone::Plain },
+        named(lock.tgid, tasks),
         Cell::text("mmap_lock"),
         Cell { text: short_id(mm), order: mm, tone: Tone::Dim },
         Cell::number(lock.acquired()),
@@ -107,15 +114,17 @@ fn mmap_lock(mm: u64, lock: &MmLock, held: &Now, now: u64) -> Vec<Cell> {
         Cell::duration(lock.read_wait.quantile(0.99)),
         Cell::duration(lock.write_wait.quantile(0.99)),
         Cell::duration(lock.holds.longest.map_or(0, |(_, ns)| ns)),
-        Cell::text(state_of(lock, held, now)),
+        Cell::text(state_of(lock, held, now, tasks)),
     ]
 }
 
-fn vma_locks(mm: u64, tgid: u32, vmas: &VmaLocks, now: u64, context: &Context) -> Vec<Cell> {
+fn vma_locks(mm: u64, tgid: u32, vmas: &VmaLocks, now: u64, scene: &Scene<'_>) -> Vec<Cell> {
+    let (context, tasks) = (scene.engine.context(), scene.engine.tasks());
     let read = |n: u64| context.has(Kind::LockVmaUnderRcu).then_some(n);
     let write = |n: u64| context.has(Kind::VmaStartWriteReturn).then_some(n);
     vec![
         Cell { text: tgid.to_string(), order: u64::from(tgid), tone: Tone::Plain },
+        named(tgid, tasks),
         Cell::text("VMA locks"),
         Cell { text: short_id(mm), order: mm, tone: Tone::Dim },
         Cell::number(vmas.acquired()),
@@ -130,8 +139,13 @@ fn vma_locks(mm: u64, tgid: u32, vmas: &VmaLocks, now: u64, context: &Context) -
         Cell::none(),
         Cell::duration(vmas.write_wait.quantile(0.99)),
         Cell::duration(vmas.holds.longest.map_or(0, |(_, ns)| ns)),
-        Cell::text(vmas_now(vmas, now)),
+        Cell::text(vmas_now(vmas, now, tasks)),
     ]
+}
+
+/// The name of a process.
+fn named(tgid: u32, tasks: &Tasks) -> Cell {
+    tasks.comm(tgid).map_or_else(Cell::none, |comm| Cell::text(comm.to_string()))
 }
 
 /// What tells mms apart on a screen: the digits of the pointer that differ.
@@ -139,45 +153,49 @@ fn short_id(mm: u64) -> String {
     format!("{:05x}", (mm >> 6) & 0xf_ffff)
 }
 
-/// How many wait, behind who holds.
-fn and_waiting(held: String, waiting: &[Holder]) -> String {
-    let wait = if waiting.len() == 1 { "waits" } else { "wait" };
-    if waiting.is_empty() { held } else { format!("{held}, {} {wait}", waiting.len()) }
+/// Who waits behind who holds: the one that has waited longest, and how many there are.
+fn and_waiting(held: String, waiting: &[Holder], tasks: &Tasks) -> String {
+    match waiting {
+        [] => held,
+        [one] => format!("{held}; {} waits", tasks.label(one.tid)),
+        [oldest, ..] => format!("{held}; {} wait, {} longest", waiting.len(), tasks.label(oldest.tid)),
+    }
 }
 
 /// Who holds and who waits, in a few characters.
-fn state_of(lock: &MmLock, held: &Now, now: u64) -> String {
+fn state_of(lock: &MmLock, held: &Now, now: u64, tasks: &Tasks) -> String {
     let Now { holders, waiting } = held;
     let readers = holders.iter().filter(|h| !h.write).count();
     let writer = holders.iter().find(|h| h.write);
     let since = |h: &Holder| duration(now.saturating_sub(h.since));
     let held = match (writer, readers) {
-        (Some(w), _) => format!("W {} for {}", w.tid, since(w)),
+        (Some(w), _) => format!("W {} for {}", tasks.label(w.tid), since(w)),
         (None, 0) if lock.doubt => "not known".to_owned(),
         (None, 0) => "free".to_owned(),
-        (None, 1) => format!("R {} for {}", holders[0].tid, since(&holders[0])),
+        (None, 1) => format!("R {} for {}", tasks.label(holders[0].tid), since(&holders[0])),
         (None, n) => format!("{n} R for {}", since(&holders[0])),
     };
-    and_waiting(held, waiting)
+    and_waiting(held, waiting, tasks)
 }
 
 /// The same of the locks of VMAs.
-fn vmas_now(vmas: &VmaLocks, now: u64) -> String {
+fn vmas_now(vmas: &VmaLocks, now: u64, tasks: &Tasks) -> String {
     let since = |h: &Holder| duration(now.saturating_sub(h.since));
     let told = |letter: &str, held: &[Holder], what: &str| match held {
         [] => None,
-        [one] => Some(format!("{letter} {} for {}", one.tid, since(one))),
+        [one] => Some(format!("{letter} {} for {}", tasks.label(one.tid), since(one))),
         [oldest, ..] => Some(format!("{} {letter}{what} for {}", held.len(), since(oldest))),
     };
     let held: Vec<String> =
         [told("W", &vmas.writers, " VMAs"), told("R", &vmas.readers, "")].into_iter().flatten().collect();
-    and_waiting(if held.is_empty() { "free".to_owned() } else { held.join(", ") }, &vmas.waiting)
+    and_waiting(if held.is_empty() { "free".to_owned() } else { held.join(", ") }, &vmas.waiting, tasks)
 }
 
 /// One mm: its mmap_lock, and below it the locks of its VMAs.
 fn inside(scene: &Scene<'_>, mm: u64, lock: &MmLock, held: &Now, width: usize) -> Vec<Line<'static>> {
     let context = scene.engine.context();
     let now = scene.engine.span().map_or(0, |s| s.1);
+    let names = scene.engine.tasks();
     let strong = |text: String| Line::from(scene.span(text, Tone::Strong));
     let distribution = |(name, d): (&str, &Durations)| {
         let at = |q: f64| if d.count() == 0 { "-".to_owned() } else { duration(d.quantile(q)) };
@@ -189,14 +207,18 @@ fn inside(scene: &Scene<'_>, mm: u64, lock: &MmLock, held: &Now, width: usize) -
         longest.map(|(holder, ns)| {
             let how = if holder.write { "for write" } else { "for read" };
             let of = if holder.vma == 0 { String::new() } else { format!(", VMA {:#x}", holder.vma) };
-            Line::from(format!("  longest hold: task {} {how}, {}{of}", holder.tid, duration(ns)))
+            Line::from(format!("  longest hold: task {} {how}, {}{of}", names.label(holder.tid), duration(ns)))
         })
     };
     let tasks = |title: &str, tasks: &[Holder]| {
         let who = |h: &Holder| {
             let how = if h.write { "for write" } else { "for read" };
             let of = if h.vma == 0 { String::new() } else { format!("  VMA {:#x}", h.vma) };
-            Line::from(format!("  task {:<8} {how:<9} since {}{of}", h.tid, duration(now.saturating_sub(h.since))))
+            Line::from(format!(
+                "  task {:<8} {how:<9} since {}{of}",
+                names.label(h.tid),
+                duration(now.saturating_sub(h.since))
+            ))
         };
         if tasks.is_empty() {
             return vec![Line::from(vec![
@@ -206,7 +228,7 @@ fn inside(scene: &Scene<'_>, mm: u64, lock: &MmLock, held: &Now, width: usize) -
         }
         [Line::from(scene.span(title.to_owned(), Tone::Strong))].into_iter().chain(tasks.iter().map(who)).collect()
     };
-    let mut lines = vec![strong(format!("mmap_lock of pid {}, mm {mm:#x}", lock.tgid))];
+    let mut lines = vec![strong(format!("mmap_lock of process {}, mm {mm:#x}", names.label(lock.tgid)))];
     let ([holds_r, holds_w], [waits_r, waits_w]) = (lock.holds_measured(held), lock.waits_measured());
     let measured = [
         (("held for read", &lock.holds.read), holds_r, "holds"),
