@@ -55,7 +55,7 @@ fn tables(engine: &Engine, by: By) -> Tables {
 
 /// mprotect and munmap of two named threads, one fault in read().
 fn contention() -> Made {
-    let mut m = Made::begun();
+    let mut m = Made { step: 9_000, ..Made::begun() };
     for (tid, text) in [(PROCESS, "contend"), (2, "jit-protector"), (3, "fault-worker"), (4, "fault-worker")] {
         begins_as(&mut m, tid, text);
     }
@@ -110,6 +110,62 @@ fn rows_put_together_add_up_to_the_same() {
     let process = &tables(&engine, By::Process).locks[0].who;
     assert_eq!((process.name(), process.call.as_deref()), ("contend 1".to_owned(), None));
     assert_eq!(tables(&engine, By::Call).locks[0].who.caller(None), "mprotect");
+}
+
+/// jit-protector holds the lock in mprotect while fault-worker waits in munmap, and a maps-poller beside it.
+fn convoy() -> Made {
+    let mut m = contention();
+    let (write, got) = ((Column::Write, 1), (Column::Success, 1));
+    m.say(2, Kind::StartLocking, &[write, call(Call::System(10))]);
+    m.say(2, Kind::AcquireReturned, &[write, got]);
+    m.say(3, Kind::StartLocking, &[write, call(Call::System(11))]);
+    m.later(50_000);
+    m.unlock(2, true);
+    m.say(3, Kind::AcquireReturned, &[write, got]);
+    m.say(4, Kind::StartLocking, &[(Column::Write, 0), call(Call::System(0))]);
+    m.later(20_000);
+    m.unlock(3, true);
+    m.say(4, Kind::AcquireReturned, &[(Column::Write, 0), got]);
+    m.unlock(4, false);
+    m
+}
+
+#[test]
+fn a_wait_names_the_holder_that_it_was_behind() {
+    let report = Report::new(&judged(&convoy()));
+    let row = |text: &str| {
+        let mut rows = report.callers.locks.iter();
+        rows.find(|row| row.who.caller(Some(row.write)) == text).expect("a row").clone()
+    };
+    let unmaps = row("contend 1 · fault-worker (2 threads): munmap (write)");
+    let (waited, contended) = (unmaps.waited.expect("waits"), unmaps.contended.expect("a contended wait"));
+    assert_eq!((waited.count, contended.count), (2, 1), "the other acquisition waited for nobody");
+    assert!(contended.sum_ns >= 50_000, "{contended:?}");
+    let behind: Vec<_> = unmaps.behind.iter().map(|row| (row.who.caller(Some(row.write)), row.ns)).collect();
+    assert_eq!(behind.len(), 1, "{behind:?}");
+    assert_eq!(behind[0].0, "contend 1 · jit-protector 2: mprotect (write)");
+    assert!(behind[0].1 >= 50_000 && behind[0].1 <= contended.sum_ns, "{behind:?}");
+    let read = row("contend 1 · fault-worker (2 threads): read (read)");
+    assert_eq!(read.behind[0].who.caller(Some(true)), "contend 1 · fault-worker (2 threads): munmap (write)");
+    let by_call = tables(&judged(&convoy()), By::Call);
+    let unmaps = by_call.locks.iter().find(|row| row.who.caller(Some(row.write)) == "munmap (write)").expect("a row");
+    assert_eq!(unmaps.behind[0].who.caller(Some(true)), "mprotect (write)");
+    let mut text = Vec::new();
+    report.print(Output::Text, Style::plain(), &mut text).expect("to memory");
+    let text = String::from_utf8(text).expect("UTF-8");
+    assert!(text.contains("% behind contend 1 · jit-protector 2: mprotect (write)"), "{text}");
+}
+
+#[test]
+fn a_long_wait_behind_nobody_that_is_seen_counts_as_one() {
+    let mut m = contention();
+    m.say(3, Kind::StartLocking, &[(Column::Write, 1), call(Call::System(11))]);
+    m.later(50_000);
+    m.say(3, Kind::AcquireReturned, &[(Column::Write, 1), (Column::Success, 1)]);
+    m.unlock(3, true);
+    let report = Report::new(&judged(&m));
+    let row = report.callers.locks.iter().find(|row| row.contended.is_some()).expect("a row");
+    assert_eq!((row.contended.map(|times| times.count), row.behind.len()), (Some(1), 0));
 }
 
 #[test]

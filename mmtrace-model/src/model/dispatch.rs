@@ -101,6 +101,7 @@ impl Model {
             }
             E::Released(e) => self.lock_step(LockStep::Released, e.write, functions, locks, record, sink),
             E::ContentionBegin(_) => {
+                self.effect.what = What::LockBlocked;
                 if functions {
                     self.follow_contention(record, sink);
                 }

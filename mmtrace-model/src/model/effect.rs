@@ -166,6 +166,8 @@ pub enum What {
         /// For write.
         write: bool,
     },
+    /// It is queued for its own mm's mmap_lock, and blocks.
+    LockBlocked,
     /// It has given up: a failed trylock, or a wait that was killed.
     LockRefused {
         /// For write.

@@ -1,5 +1,6 @@
 //! The closing report of a recording or a replay.
 
+mod answers;
 pub mod callers;
 mod rules_text;
 mod story;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{
-    Report, Style,
+    Report, Style, answers,
     callers::{LockRow, Times, causes},
     duration, grouped, rules_text,
 };
@@ -14,14 +14,17 @@ use crate::{
 
 /// Rows of each table of callers.
 const ROWS: usize = 5;
+/// Holders that are named below a row of waits.
+const BEHIND: usize = 2;
 
 /// Writes it; with every rule and every kind of event if `all`.
 pub(super) fn print(report: &Report, all: bool, style: Style, out: &mut dyn Write) -> io::Result<()> {
     verdict(report, style, out)?;
     stream(report, style, out)?;
     stories(report, style, out)?;
-    held(report, style, out)?;
+    answers::print(report, style, out)?;
     waited(report, style, out)?;
+    held(report, style, out)?;
     faults(report, style, out)?;
     if all {
         kinds(report, out)?;
@@ -110,7 +113,7 @@ fn held(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
 
 /// Writes who waited for mmap_locks longest in all.
 fn waited(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
-    let mut rows: Vec<_> = report.callers.locks.iter().filter_map(|row| Some((row, row.waited?))).collect();
+    let mut rows: Vec<_> = report.callers.locks.iter().filter_map(|row| Some((row, row.contended?))).collect();
     rows.sort_by_key(|(_, times)| std::cmp::Reverse(times.sum_ns));
     locks("Waited for mmap_locks", "waited", &rows, report.callers.waits_seen().text("waits"), style, out)
 }
@@ -143,6 +146,11 @@ fn locks(
             duration(times.longest_ns),
             row.who.caller(Some(row.write)),
         )?;
+        if verb == "waited" {
+            for behind in row.behind_text(BEHIND) {
+                writeln!(out, "  {:41}{}", "", style.dim(&behind))?;
+            }
+        }
     }
     more(rows.len(), style, out)
 }

@@ -14,6 +14,7 @@ use crate::{
         locks::{exclusion::Mode, mmap_lock::EPSILON_NS},
     },
     names::{Tasks, ThreadId},
+    stats::blockers::{Blockers, Over},
 };
 
 /// Rows of each table that tell processes apart. As many again tell callers apart by their names alone.
@@ -26,6 +27,14 @@ const NESTING_MAX: usize = 8;
 const FEW: usize = 24;
 /// Histograms, 5 KiB each. Rows that would need another one have no quantiles.
 const HISTOGRAMS_MAX: usize = 1 << 12;
+
+/// Whom one row was behind, one by one; the rest is one sum.
+const BEHIND_MAX: usize = 64;
+/// Whom all rows were behind, one by one.
+const BEHIND_ALL_MAX: usize = 1 << 16;
+/// A wait that was not seen to be behind anybody counts as contended if it took so long, nanoseconds: its holder may be a
+/// process that is not recorded. Shorter ones are what two events and the code between them take.
+const LONG_NS: u64 = 10_000;
 
 /// Who did something, and by which call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -135,6 +144,46 @@ impl Intervals {
     }
 }
 
+/// Time that waits spent behind others, nanoseconds.
+#[derive(Clone, Debug, Default)]
+pub struct Behind {
+    by: FxHashMap<(Caller, bool), u64>,
+    others: u64,
+}
+
+impl Behind {
+    /// Behind whom and how long; the flag says that they held the lock for write.
+    pub fn callers(&self) -> impl Iterator<Item = (Caller, bool, u64)> {
+        self.by.iter().map(|((caller, write), ns)| (*caller, *write, *ns))
+    }
+
+    /// Behind holders that came when there were too many to tell apart.
+    #[must_use]
+    pub const fn others(&self) -> u64 {
+        self.others
+    }
+
+    fn add(&mut self, by: (Caller, bool), ns: u64, all: &mut usize) {
+        if let Some(sum) = self.by.get_mut(&by) {
+            *sum = sum.saturating_add(ns);
+        } else if self.by.len() < BEHIND_MAX && *all < BEHIND_ALL_MAX {
+            *all += 1;
+            self.by.insert(by, ns);
+        } else {
+            self.others = self.others.saturating_add(ns);
+        }
+    }
+
+    /// Takes those of another row as well. `key` says which holders are put together.
+    pub fn merge(&mut self, other: &Self, key: impl Fn(Caller) -> Caller) {
+        for (caller, write, ns) in other.callers() {
+            let sum = self.by.entry((key(caller), write)).or_default();
+            *sum = sum.saturating_add(ns);
+        }
+        self.others = self.others.saturating_add(other.others);
+    }
+}
+
 /// What one caller did with mmap_locks, in one mode.
 #[derive(Clone, Debug, Default)]
 pub struct LockUse {
@@ -144,19 +193,25 @@ pub struct LockUse {
     pub downgraded: u64,
     /// Times that it did not get one: a failed trylock, or a wait that was killed.
     pub refused: u64,
-    /// Waits that were seen whole.
+    /// Waits that were seen whole, however short: most are the time that an acquisition takes when nobody is in the way.
     pub waits: Intervals,
+    /// The waits among them for a lock that another task held in the way, that blocked, or that took 10 us and more.
+    pub contended: Intervals,
+    /// Whom the contended waits were behind.
+    pub behind: Behind,
     /// Holds that were seen whole.
     pub holds: Intervals,
 }
 
 impl LockUse {
-    /// Takes those of another row as well.
-    pub fn merge(&mut self, other: &Self) {
+    /// Takes those of another row as well. `key` says which holders it was behind are put together.
+    pub fn merge(&mut self, other: &Self, key: impl Fn(Caller) -> Caller) {
         self.acquired += other.acquired;
         self.downgraded += other.downgraded;
         self.refused += other.refused;
         self.waits.merge(&other.waits);
+        self.contended.merge(&other.contended);
+        self.behind.merge(&other.behind, key);
         self.holds.merge(&other.holds);
     }
 }
@@ -173,6 +228,8 @@ struct Begun {
     holds: Vec<(u64, bool, Option<Call>)>,
     /// A fault in user mode was seen after the last hold.
     faults: bool,
+    /// It blocked on its own mm's lock after it began to acquire one.
+    blocked: bool,
 }
 
 /// Adds the newest, if need be in place of the oldest.
@@ -205,11 +262,14 @@ pub struct Callers {
     locks: FxHashMap<(Caller, bool), LockUse>,
     faults: FxHashMap<Caller, Causes>,
     tasks: FxHashMap<u32, Begun>,
+    blockers: Blockers,
     /// Events that tell calls may be missing up to this time.
     blind_until: u64,
     /// Faults in user mode are recorded.
     has_faults: bool,
     histograms: usize,
+    /// Entries of [`Behind`] in all rows.
+    behind: usize,
 }
 
 impl Callers {
@@ -218,7 +278,16 @@ impl Callers {
     pub fn new(context: &Context) -> Self {
         let (locks, faults, tasks) = <(FxHashMap<_, _>, FxHashMap<_, _>, FxHashMap<_, _>)>::default();
         let has_faults = context.has(Kind::PageFaultUser);
-        Self { locks, faults, tasks, blind_until: 0, has_faults, histograms: 0 }
+        Self {
+            locks,
+            faults,
+            tasks,
+            blockers: Blockers::default(),
+            blind_until: 0,
+            has_faults,
+            histograms: 0,
+            behind: 0,
+        }
     }
 
     /// Takes what an event came to. `record` is the event, `names` says who did it.
@@ -226,29 +295,38 @@ impl Callers {
         match effect.what {
             What::LockAwaited { write } if effect.ts > self.blind_until => {
                 let call = self.call(effect);
-                begin(&mut self.task(effect.tid).waits, (write, call));
+                let task = self.task(effect.tid);
+                task.blocked = false;
+                begin(&mut task.waits, (write, call));
+                self.blockers.awaited(effect.mm);
             }
+            What::LockBlocked => self.task(effect.tid).blocked = true,
             What::LockRefused { write } => {
+                self.blockers.waited(effect.mm);
                 let call = self.task(effect.tid).waited(write);
-                self.lock(record, call, write, names).0.refused += 1;
+                let key = self.key(record, call, write, names);
+                self.lock(key).refused += 1;
             }
             What::Locked { mode: Mode::Downgraded, ended, .. } => {
                 let task = self.task(effect.tid);
                 let call = task.held(effect.mm, true);
                 begin(&mut task.holds, (effect.mm, false, call));
-                self.lock(record, call, false, names).0.downgraded += 1;
+                let key = self.key(record, call, false, names);
+                self.lock(key).downgraded += 1;
                 self.ended(effect, ended, call, record, names);
             }
             What::Locked { mode, waited, ended } => {
                 let write = mode == Mode::Write;
                 let task = self.task(effect.tid);
                 let call = task.waited(write);
+                let blocked = std::mem::take(&mut task.blocked);
                 begin(&mut task.holds, (effect.mm, write, call));
-                let (row, histograms) = self.lock(record, call, write, names);
-                row.acquired += 1;
+                let key = self.key(record, call, write, names);
+                self.lock(key).acquired += 1;
                 if let Some(waited) = waited {
-                    row.waits.add(longest(effect, waited), histograms);
+                    self.waited(key, effect, waited, blocked);
                 }
+                self.blockers.waited(effect.mm);
                 self.ended(effect, ended, call, record, names);
             }
             What::Unlocked { write, ended } => {
@@ -269,8 +347,10 @@ impl Callers {
                 }
                 self.faults.entry(caller).or_insert([0; Cause::ALL.len()])[cause as usize] += 1;
             }
+            What::Missing { of: Some(Kind::AcquireReturned | Kind::Released), .. } => self.blockers.clear(),
             What::Missing { of: None | Some(Kind::StartLocking | Kind::PageFaultUser), until, .. } => {
                 self.tasks.clear();
+                self.blockers.clear();
                 self.blind_until = self.blind_until.max(until.saturating_add(EPSILON_NS));
             }
             What::Exited => {
@@ -305,18 +385,31 @@ impl Callers {
         names: &mut Tasks,
     ) {
         if let Some(ended) = ended {
-            let (row, histograms) = self.lock(record, call, ended.mode == Mode::Write, names);
-            row.holds.add(longest(effect, ended), histograms);
+            let write = ended.mode == Mode::Write;
+            let key = self.key(record, call, write, names);
+            let row = self.locks.entry(key).or_default();
+            row.holds.add(longest(effect, ended), &mut self.histograms);
+            self.blockers.over(effect.mm, Over { by: key.0, write, since: ended.since, until: effect.ts });
         }
     }
 
-    fn lock(
-        &mut self,
-        record: &Record,
-        call: Option<Call>,
-        write: bool,
-        names: &mut Tasks,
-    ) -> (&mut LockUse, &mut usize) {
+    /// A wait that was seen whole is over.
+    fn waited(&mut self, key: (Caller, bool), effect: &Effect, waited: Interval, blocked: bool) {
+        let interval = longest(effect, waited);
+        let row = self.locks.entry(key).or_default();
+        row.waits.add(interval, &mut self.histograms);
+        let mut contended = blocked || interval.ns >= LONG_NS;
+        for part in self.blockers.of(effect.mm, key.1, waited.since, effect.ts) {
+            contended = true;
+            row.behind.add((part.by, part.write), part.ns, &mut self.behind);
+        }
+        if contended {
+            row.contended.add(interval, &mut self.histograms);
+        }
+    }
+
+    /// The row of a caller; of its names alone if there are too many.
+    fn key(&self, record: &Record, call: Option<Call>, write: bool, names: &mut Tasks) -> (Caller, bool) {
         let mut caller = Caller { thread: names.of(record), call };
         if self.locks.len() >= ROWS_MAX && !self.locks.contains_key(&(caller, write)) {
             caller.thread = names.of_names(caller.thread);
@@ -324,7 +417,11 @@ impl Callers {
                 caller.thread = ThreadId::OTHERS;
             }
         }
-        (self.locks.entry((caller, write)).or_default(), &mut self.histograms)
+        (caller, write)
+    }
+
+    fn lock(&mut self, key: (Caller, bool)) -> &mut LockUse {
+        self.locks.entry(key).or_default()
     }
 
     /// Returns what each caller did with mmap_locks; the flag says for write.

@@ -6,6 +6,7 @@ use mmtrace_common::Record;
 
 use crate::model::effect::{Effect, Under, What};
 
+mod blockers;
 pub mod callers;
 pub mod faults;
 pub mod locks;

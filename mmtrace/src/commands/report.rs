@@ -21,6 +21,9 @@ use mmtrace_model::{
 
 use super::replay::{Outcome, outcome};
 
+/// Holders that are named below a row of waits.
+const BEHIND: usize = 3;
+
 /// What rows are put together by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Group {
@@ -180,7 +183,7 @@ fn print(args: &ReportArgs, tables: &Tables, style: Style, out: &mut dyn Write) 
             }
             Table::Waits => {
                 let part = tables.waits_seen().text("waits");
-                locks(args, ["Waited for mmap_locks", "waited"], part, tables, |row| row.waited, style, out)?;
+                locks(args, ["Waited for mmap_locks", "waited"], part, tables, |row| row.contended, style, out)?;
             }
             Table::Faults => faults(args, &tables.faults, style, out)?,
         }
@@ -221,7 +224,7 @@ fn locks(
         writeln!(out, "  {}", style.dim(&format!("{part} were seen whole")))?;
     }
     if rows.is_empty() {
-        return writeln!(out, "  none was seen whole");
+        return writeln!(out, "  {}", if verb == "waited" { "nobody waited" } else { "none was seen whole" });
     }
     let head = format!("{verb:>9} {:>6} {:>9} {:>9} {:>9} {:>10}  by", "share", "times", "p99", "longest", "at");
     writeln!(out, "  {}", style.dim(&head))?;
@@ -238,6 +241,11 @@ fn locks(
             times.longest_at_ns as f64 / 1e9,
             row.who.caller(Some(row.write)),
         )?;
+        if verb == "waited" {
+            for behind in row.behind_text(BEHIND) {
+                writeln!(out, "  {:62}{}", "", style.dim(&behind))?;
+            }
+        }
     }
     more(rows.len(), shown, style, out)
 }

@@ -22,7 +22,7 @@ const RULES: &str = "dashboards/prometheus-rules.yml";
 const GRAFANA: &str = "dashboards/grafana.json";
 /// Recording is to last so long, at most.
 const SECONDS: u64 = 60;
-/// By then Prometheus must have scraped twice.
+/// By then Prometheus must have scraped everything twice.
 const PATIENCE: Duration = Duration::from_secs(45);
 /// No command may take longer.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -46,24 +46,13 @@ pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
         return Ok(Outcome::NotRun(format!("promtool accepts the rules; nothing to scrape: {reason}")));
     }
     let folder = run.workspace.target.join("ci/prometheus");
-    let scraped = Scraped::start(&mmtrace, &prometheus, promtool, root, &folder)?;
-    let names = scraped.names()?;
-    let lacking: Vec<&str> = METRICS.iter().map(|m| m.name).filter(|name| !is_among(name, &names)).collect();
-    if !lacking.is_empty() {
-        return Ok(Outcome::Failed(format!("Prometheus has no {}", lacking.join(", "))));
-    }
     let asked = expressions(&fs::read_to_string(run.workspace.path(GRAFANA))?)?;
-    for expression in &asked {
-        let samples = scraped.query(expression).with_context(|| format!("{GRAFANA} asks for {expression}"))?;
-        if samples.is_empty() {
-            return Ok(Outcome::Failed(format!("{GRAFANA} asks for {expression}, and nothing answers")));
-        }
+    let scraped = Scraped::start(&mmtrace, &prometheus, promtool, root, &folder)?;
+    let said = || format!("what prometheus said is in {}", folder.join("log").display());
+    if let Some(lacking) = scraped.await_answers(&asked).with_context(said)? {
+        return Ok(Outcome::Failed(lacking));
     }
-    let recorded = ["instance:page_faults:rate1m", "ALERTS{alertname=\"MmtraceRuleViolated\"}"];
-    if scraped.query(recorded[0])?.is_empty() {
-        return Ok(Outcome::Failed(format!("the rules were not evaluated: there is no {}", recorded[0])));
-    }
-    if !scraped.query(recorded[1])?.is_empty() {
+    if !scraped.query("ALERTS{alertname=\"MmtraceRuleViolated\"}")?.is_empty() {
         return Ok(Outcome::Failed("the alert of a violated rule is raised, and nothing was planted".to_owned()));
     }
     Ok(Outcome::Passed(format!(
@@ -128,30 +117,40 @@ impl Scraped {
                 return Err(error);
             }
         };
-        let scraped = Self { recorder, prometheus, promtool, server: format!("http://{server}") };
-        scraped
-            .await_scrapes()
-            .with_context(|| format!("what prometheus said is in {}", folder.join("log").display()))?;
-        Ok(scraped)
+        Ok(Self { recorder, prometheus, promtool, server: format!("http://{server}") })
     }
 
-    /// Until every metric has been seen, and some twice: rates need two.
-    fn await_scrapes(&self) -> Result<()> {
+    /// Waits until Prometheus has every metric and answers every expression, and returns what it still lacks when the
+    /// patience ends. A series appears with its first value, and a rate needs two scrapes of it.
+    fn await_answers(&self, asked: &[String]) -> Result<Option<String>> {
         let start = Instant::now();
         loop {
-            let twice = self.query("count_over_time(mmtrace_info[1m]) > 2").unwrap_or_default();
-            let all = self.names().is_ok_and(|names| METRICS.iter().all(|m| is_among(m.name, &names)));
-            if !twice.is_empty() && all {
-                return Ok(());
+            // A server that does not listen yet fails the query.
+            let lacking = self.lacking(asked);
+            match lacking {
+                Ok(None) => return Ok(None),
+                other if start.elapsed() > PATIENCE => return other,
+                _ => thread::sleep(Duration::from_secs(1)),
             }
-            if start.elapsed() > PATIENCE {
-                if twice.is_empty() {
-                    bail!("prometheus had scraped nothing after {} s", PATIENCE.as_secs());
-                }
-                return Ok(());
-            }
-            thread::sleep(Duration::from_secs(1));
         }
+    }
+
+    /// What Prometheus lacks now.
+    fn lacking(&self, asked: &[String]) -> Result<Option<String>> {
+        let names = self.names()?;
+        let absent: Vec<&str> = METRICS.iter().map(|m| m.name).filter(|name| !is_among(name, &names)).collect();
+        if !absent.is_empty() {
+            return Ok(Some(format!("Prometheus has no {}", absent.join(", "))));
+        }
+        for expression in asked {
+            let samples = self.query(expression).with_context(|| format!("{GRAFANA} asks for {expression}"))?;
+            if samples.is_empty() {
+                return Ok(Some(format!("{GRAFANA} asks for {expression}, and nothing answers")));
+            }
+        }
+        let recorded = "instance:page_faults:rate1m";
+        let evaluated = !self.query(recorded)?.is_empty();
+        Ok((!evaluated).then(|| format!("the rules were not evaluated: there is no {recorded}")))
     }
 
     /// The names of the metrics that Prometheus has.

@@ -111,6 +111,27 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ),
     ("lock_users[].waited.longest_tid", "number", false, "the thread whose wait was the longest"),
     (
+        "lock_users[].contended",
+        "object",
+        false,
+        "the waits among them that were behind somebody: another task held the lock in the way, or this one was queued and \
+         blocked, or it took 10 us and more; it has the members of `waited`",
+    ),
+    (
+        "lock_users[].behind[]",
+        "array",
+        false,
+        "whom these waits were behind, longest first, at most 8: holders by name and call, with the members that `lock_users[]` \
+         has for that, and `write`",
+    ),
+    ("lock_users[].behind[].ns", "number", true, "how long they were behind this holder, nanoseconds"),
+    (
+        "lock_users[].behind_others_ns",
+        "number",
+        false,
+        "how long they were behind other holders; what is left is the hand-over of the lock, and holds that were not seen",
+    ),
+    (
         "faults_by[]",
         "array",
         true,

@@ -1,0 +1,63 @@
+//! The first lines of the report: who waited most, who held most, whose faults there were.
+
+use std::{
+    cmp::Reverse,
+    io::{self, Write},
+};
+
+use super::{
+    Report, Style,
+    callers::{LockRow, Times},
+    duration, grouped,
+};
+
+/// Callers that an answer names.
+const NAMED: usize = 2;
+/// Width of the first column.
+const WIDTH: usize = 8;
+
+/// Writes them; nothing about what did not happen.
+pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let mut lines = Vec::new();
+    lines.extend(lock_lines(report, "Waits", |row| row.contended));
+    lines.extend(lock_lines(report, "Holds", |row| row.held));
+    lines.extend(fault_lines(report));
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    for (title, text) in lines {
+        writeln!(out, "{}{text}", style.bold(&format!("{title:WIDTH$}")))?;
+    }
+    Ok(())
+}
+
+/// A title, empty below the first line, and what is said.
+type Line = (&'static str, String);
+
+fn lock_lines(report: &Report, title: &'static str, times: impl Fn(&LockRow) -> Option<Times>) -> Vec<Line> {
+    let mut rows: Vec<_> = report.callers.locks.iter().filter_map(|row| Some((row, times(row)?))).collect();
+    rows.sort_by_key(|(_, times)| Reverse(times.sum_ns));
+    let total = rows.iter().fold(0u64, |sum, (_, times)| sum.saturating_add(times.sum_ns));
+    let mut lines = Vec::new();
+    for (n, (row, times)) in rows.iter().take(NAMED).enumerate() {
+        let who = row.who.caller(Some(row.write));
+        let (sum, longest) = (duration(times.sum_ns), duration(times.longest_ns));
+        let (title, head) = if n == 0 {
+            (title, format!("{} of mmap_locks; most: ", duration(total)))
+        } else {
+            ("", "then: ".to_owned())
+        };
+        lines.push((title, format!("{head}{who}: {sum}, longest {longest}")));
+        if title == "Waits" {
+            lines.extend(row.behind_text(NAMED).into_iter().next().map(|behind| ("", format!("of that {behind}"))));
+        }
+    }
+    lines
+}
+
+fn fault_lines(report: &Report) -> Vec<Line> {
+    let total: u64 = report.callers.faults.iter().map(|row| row.count).sum();
+    let most = report.callers.faults.first();
+    most.map(|row| ("Faults", format!("{}; most: {}", grouped(total), row.text()))).into_iter().collect()
+}
