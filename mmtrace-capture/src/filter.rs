@@ -305,8 +305,12 @@ impl<'a> Parser<'a> {
         let Some(subject) = Subject::find(name) else {
             let columns: Vec<_> =
                 FIXED.iter().map(|f| f.0).chain([COMM]).chain(Column::ALL.iter().map(|c| c.name())).collect();
-            let found = if name.is_empty() { "the filter ends here".to_owned() } else { format!("{name} is none") };
-            return Err(self.error(format!("expected a column, {found}; columns are {}", columns.join(", "))));
+            let found = if name.is_empty() {
+                "a column is missing at the end".to_owned()
+            } else {
+                format!("{name} is not a column")
+            };
+            return Err(self.error(format!("{found}; columns are {}", columns.join(", "))));
         };
         self.at += name.len();
         let op = match self.peek() {
@@ -427,7 +431,7 @@ mod tests {
         assert_eq!(mistake("pid == 1 and colour == 2").position, 14);
         assert!(mistake("colour == 2").message.contains("columns are ts, cpu, pid, tid, kind, mm, comm, addr"));
         assert_eq!(mistake("pid = 1").position, 5);
-        assert_eq!(mistake("").message.split(';').next(), Some("expected a column, the filter ends here"));
+        assert_eq!(mistake("").message.split(';').next(), Some("a column is missing at the end"));
         assert_eq!(mistake("pid ==").message, "expected a value");
         assert_eq!(mistake("(pid == 1").position, 10);
         assert_eq!(mistake("pid == 1 pid == 2").position, 10);

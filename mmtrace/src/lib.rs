@@ -35,6 +35,7 @@ pub mod console;
 pub mod doctor;
 pub mod environment;
 pub mod export;
+pub mod moment;
 pub mod outlet;
 pub mod panics;
 pub mod probe;

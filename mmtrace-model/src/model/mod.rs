@@ -180,6 +180,12 @@ impl Model {
         }
     }
 
+    /// What the last event came to.
+    #[must_use]
+    pub const fn effect(&self) -> &Effect {
+        &self.effect
+    }
+
     /// Faults by cause, in the order of [`Cause::ALL`].
     #[must_use]
     pub const fn causes(&self) -> &[u64; Cause::ALL.len()] {

@@ -78,6 +78,21 @@ impl Engine {
         self
     }
 
+    /// Takes the `gap` record of a part that was left out on purpose: the model knows nothing of it, and the report does not
+    /// count it.
+    pub fn begin_late(&mut self, skipped: &Record) {
+        if let Some(judge) = &mut self.judge {
+            judge.model.apply(skipped, &mut judge.sink);
+        }
+    }
+
+    /// Counts callers from here on. What began before, and ends later, counts.
+    pub fn count_from_here(&mut self) {
+        if let Some(callers) = self.judge.as_mut().and_then(|judge| judge.callers.as_mut()) {
+            callers.count_from_here();
+        }
+    }
+
     /// Learns from a record what tasks are called, and nothing else: for records before those that are judged.
     pub fn learn_names(&mut self, record: &Record) {
         self.tasks.apply(record);

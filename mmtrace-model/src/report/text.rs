@@ -74,7 +74,14 @@ fn stream(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> 
         missing(report.missed, "missed")
     )?;
     if report.gaps > 0 {
-        write!(out, ", {}", missing(report.gaps, "gaps in the capture"))?;
+        write!(
+            out,
+            ", {}",
+            missing(
+                report.gaps,
+                if report.gaps == 1 { "part that cannot be read" } else { "parts that cannot be read" }
+            )
+        )?;
     }
     if report.foreign > 0 {
         // No program of mmtrace wrote these: a record was damaged, or something else writes into the rings.

@@ -290,6 +290,13 @@ impl Callers {
         }
     }
 
+    /// Forgets what was counted, but not what goes on.
+    pub(crate) fn count_from_here(&mut self) {
+        self.locks.clear();
+        self.faults.clear();
+        (self.histograms, self.behind) = (0, 0);
+    }
+
     /// Takes what an event came to. `record` is the event, `names` says who did it.
     pub(crate) fn apply(&mut self, effect: &Effect, record: &Record, names: &mut Tasks) {
         match effect.what {

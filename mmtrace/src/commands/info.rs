@@ -5,6 +5,7 @@ use super::time_text::{Seconds, utc};
 use mmtrace_capture::{Capture, Condition, Manifest, Problem, State, Summary, Totals};
 use mmtrace_common::{Kind, SPECS};
 use mmtrace_model::context::{Form, ProbeState};
+use mmtrace_model::report::grouped;
 use mmtrace_model::untrusted::{clean, json};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -126,11 +127,12 @@ fn as_text(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
         Some((start, ts)) => writeln!(out, "duration   {} s", Seconds { ts, start })?,
         None => writeln!(out, "duration   unknown")?,
     }
-    writeln!(out, "size       {} bytes, {:.2} per event", summary.bytes, per_event(summary))?;
+    writeln!(out, "size       {} bytes, {:.2} per event", grouped(summary.bytes), per_event(summary))?;
     writeln!(
         out,
         "loss       {} lost (a ring had no room), {} missed (the kernel skipped the program's run)",
-        summary.lost, summary.missed
+        grouped(summary.lost),
+        grouped(summary.missed)
     )?;
     if let Some(places) = summary.kinds.get(Kind::Foreign.name()) {
         writeln!(
@@ -138,15 +140,15 @@ fn as_text(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
             "foreign    {places} foreign events: records in a ring that no program of mmtrace can have written"
         )?;
     }
-    writeln!(out, "events     {}", summary.events)?;
+    writeln!(out, "events     {}", grouped(summary.events))?;
     if manifest.dropped.segments > 0 {
-        writeln!(out, "removed    {} older events, by the flight recorder (--ring)", manifest.dropped.events)?;
+        writeln!(out, "removed    {} older events, by the flight recorder (--ring)", grouped(manifest.dropped.events))?;
     }
     let mut kinds: Vec<_> = summary.kinds.iter().collect();
     kinds.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
     for (kind, n) in kinds {
         let share = *n as f64 * 100.0 / summary.events.max(1) as f64;
-        writeln!(out, "           {n:>12} {share:>5.1} %  {}", clean(kind))?;
+        writeln!(out, "           {:>14} {share:>5.1} %  {}", grouped(*n), clean(kind))?;
     }
     let attached = context.probes.iter().filter(|p| p.form.is_some()).count();
     writeln!(out, "probes     {attached} of {} attached", context.probes.len())?;

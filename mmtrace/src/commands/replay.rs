@@ -5,14 +5,17 @@ use std::{io::Write, path::PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use mmtrace_capture::Capture;
-use mmtrace_model::replay::Engine;
+use mmtrace_common::Kind;
 use mmtrace_model::{
+    replay::Engine,
     report::{Output, Report, Style},
-    when::When,
 };
 
-use crate::console::complain;
-use crate::tui::layout::Layout;
+use crate::{
+    console::complain,
+    moment::{Moment, part},
+    tui::layout::Layout,
+};
 
 /// Arguments of `mmtrace replay`.
 #[derive(Args, Debug)]
@@ -28,14 +31,14 @@ pub struct ReplayArgs {
     /// Capture to judge: a folder that `mmtrace record` wrote
     #[arg(value_name = "DIR", default_value = crate::record::DEFAULT_DIR)]
     pub dir: PathBuf,
-    /// Begin at this time after the start of the capture, such as 1.5, 250ms or 2min
+    /// Begin at this time: after the start of the capture (1.5, 250ms, 2min), or of the day (14:03, 14:03:05.5)
     ///
     /// mmtrace then knows nothing of what happened before, as if the recording had begun at T.
     #[arg(long, value_name = "T")]
-    pub from: Option<When>,
-    /// End at this time after the start of the capture
+    pub from: Option<Moment>,
+    /// End at this time
     #[arg(long, value_name = "T")]
-    pub to: Option<When>,
+    pub to: Option<Moment>,
     /// Print the report as JSON (docs/report.md describes the format)
     #[arg(long)]
     pub json: bool,
@@ -81,22 +84,21 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outco
         super::seek_bench::run(&capture, jumps, out)?;
         return Ok(outcome(&capture, false));
     }
-    let start = capture.context().start;
     let mut engine = Engine::new(capture.context().clone(), true);
-    if let Some(from) = args.from {
+    let (from, to) = part(&capture, args.from, args.to)?;
+    if args.from.is_some() {
         // What tasks are called does not depend on where the replay begins.
-        let before = capture.records_between(0, from.after(start).saturating_sub(1));
-        before.for_each(|record| engine.learn_names(&record));
+        capture.records_between(0, from.saturating_sub(1)).for_each(|record| engine.learn_names(&record));
     }
-    let records = match (args.from, args.to) {
-        (None, None) => capture.records(),
-        (from, to) => {
-            capture.records_between(from.map_or(0, |t| t.after(start)), to.map_or(u64::MAX, |t| t.after(start)))
-        }
-    };
-    for record in records {
-        engine.apply(&record);
+    let whole = args.from.is_none() && args.to.is_none();
+    let records = if whole { capture.records() } else { capture.records_between(from, to) };
+    let mut records = records.peekable();
+    if args.from.is_some()
+        && let Some(skipped) = records.next_if(|record| record.kind() == Some(Kind::Gap))
+    {
+        engine.begin_late(&skipped);
     }
+    records.for_each(|record| engine.apply(&record));
     engine.finish();
     let report = Report::new(&engine);
     let outcome = outcome(&capture, report.is_violated());

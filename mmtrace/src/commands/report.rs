@@ -16,10 +16,10 @@ use mmtrace_model::{
         duration, grouped,
     },
     untrusted::{clean, json},
-    when::When,
 };
 
 use super::replay::{Outcome, outcome};
+use crate::moment::{Moment, part};
 
 /// Holders that are named below a row of waits.
 const BEHIND: usize = 3;
@@ -85,14 +85,14 @@ pub struct ReportArgs {
     /// Rows of each table; 0 shows all
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
-    /// Begin at this time after the start of the capture, such as 1.5 or 250ms
+    /// Begin at this time: after the start of the capture (1.5, 250ms, 2min), or of the day (14:03, 14:03:05.5)
     ///
-    /// mmtrace then knows nothing of what happened before, as if the recording had begun here.
+    /// What happened before is judged too, and is not counted. Holds and waits count where they end.
     #[arg(long, value_name = "T")]
-    from: Option<When>,
-    /// End at this time after the start of the capture
+    from: Option<Moment>,
+    /// End at this time
     #[arg(long, value_name = "T")]
-    to: Option<When>,
+    to: Option<Moment>,
     /// Print all rows as JSON: `lock_users` and `faults_by` of docs/report.md
     #[arg(long)]
     json: bool,
@@ -125,14 +125,14 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     let capture = Capture::open(&args.dir)?;
     let start = capture.context().start;
     let mut engine = Engine::new(capture.context().clone(), true);
-    let (from, to) = (args.from.map_or(0, |t| t.after(start)), args.to.map_or(u64::MAX, |t| t.after(start)));
-    if args.from.is_some() {
-        // What tasks are called does not depend on where the report begins.
-        capture.records_between(0, from.saturating_sub(1)).for_each(|record| engine.learn_names(&record));
-    }
-    for record in capture.records_between(from, to) {
+    let (from, to) = part(&capture, args.from, args.to)?;
+    let mut records = capture.records_between(0, to).peekable();
+    while let Some(record) = records.next_if(|record| record.ts < from) {
         engine.apply(&record);
     }
+    let before = Before::of(&engine);
+    engine.count_from_here();
+    records.for_each(|record| engine.apply(&record));
     engine.finish();
     let by = match args.by {
         Group::Caller => By::Caller,
@@ -141,7 +141,7 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
         Group::Call => By::Call,
     };
     if !args.csv && !args.json {
-        stream(&engine, style, out).context("cannot print the report")?;
+        stream(&engine, &before, from.max(start), style, out).context("cannot print the report")?;
     }
     let tables =
         engine.callers().map_or_else(Tables::default, |callers| Tables::new(callers, engine.tasks(), by, start));
@@ -150,13 +150,32 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     Ok(outcome(&capture, violated))
 }
 
+/// What an engine had counted before the part that is reported.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    total: u64,
+    lost: u64,
+    missed: u64,
+    gaps: u64,
+}
+
+impl Before {
+    fn of(engine: &Engine) -> Self {
+        Self { total: engine.total(), lost: engine.lost(), missed: engine.missed(), gaps: engine.gaps() }
+    }
+}
+
 /// Says what the tables are made of, and what is missing from it.
-fn stream(engine: &Engine, style: Style, out: &mut dyn Write) -> io::Result<()> {
+fn stream(engine: &Engine, before: &Before, from: u64, style: Style, out: &mut dyn Write) -> io::Result<()> {
     let verdict = Report::new(engine).verdict.map_or_else(String::new, |v| format!("{}; ", style.verdict(v, v.name())));
-    let seconds = engine.span().map_or(0.0, |(from, to)| (to - from) as f64 / 1e9);
-    write!(out, "{verdict}{} events in {seconds:.1} s", grouped(engine.total()))?;
-    for (count, what) in [(engine.lost(), "lost"), (engine.missed(), "missed"), (engine.gaps(), "gaps in the capture")]
-    {
+    let seconds = engine.span().map_or(0.0, |(first, to)| to.saturating_sub(first.max(from)) as f64 / 1e9);
+    write!(out, "{verdict}{} events in {seconds:.1} s", grouped(engine.total() - before.total))?;
+    let missing = [
+        (engine.lost() - before.lost, "lost"),
+        (engine.missed() - before.missed, "missed"),
+        (engine.gaps() - before.gaps, "parts that cannot be read"),
+    ];
+    for (count, what) in missing {
         if count > 0 {
             write!(out, ", {}", style.bad(&format!("{} {what}", grouped(count))))?;
         }

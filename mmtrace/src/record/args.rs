@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, builder::NonEmptyStringValueParser};
 
-use super::{dump::Occasion, size::Size};
+use super::{occasion::Occasion, size::Size};
 use crate::{export::serve::Address, probe::selection::Selection, workload::names};
 
 /// The dashboard that is shown when none is named.
@@ -125,6 +125,8 @@ Examples:
   sudo mmtrace record -p 1234                        one process, and the children that it will start
   sudo mmtrace record --user -- make -j8             a command, which runs as the user who called sudo
   sudo mmtrace record --ring 2G --dump-on violation  a flight recorder that saves what led to a violation
+  sudo mmtrace record --ring 2G --dump-on 'wait > 50ms'
+                                                     the same, for whatever led to a long wait
 
 Exit status: 0 no rule was violated, 1 a rule was violated, 2 error")]
 pub struct RecordArgs {
@@ -153,13 +155,21 @@ pub struct RecordArgs {
 
     /// Save what the flight recorder holds as a separate capture when this happens
     ///
-    /// mmtrace saves once for each rule, 1 second after the rule is first broken, to DIR.RULE-1 (mmtrace.data.L25-1).
+    /// WHAT is `violation` (a rule is violated), `hazard` (a rule is violated, or a hazard occurs), or a wait for an
+    /// mmap_lock, a hold of one, or a page fault that takes longer than a time: 'wait > 50ms', 'hold > 10ms',
+    /// 'fault > 100ms'. Repeat the option for several. mmtrace saves 1 second after it has happened, to DIR.WHAT-1
+    /// (mmtrace.data.L25-1, mmtrace.data.wait-1), and what happens within that second with it: once for each rule; for
+    /// waits, holds and faults 5 times each, and not again within 10 seconds.
     #[arg(long, value_name = "WHAT", requires = "ring", conflicts_with = "no_validate")]
-    pub dump_on: Option<Occasion>,
+    pub dump_on: Vec<Occasion>,
 
     /// Print the closing report as JSON (docs/report.md describes the format)
     #[arg(long)]
     pub json: bool,
+
+    /// Write the closing report to FILE instead of standard output, where the command prints as well
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 
     /// Print every rule and every kind of event in the closing report as well
     #[arg(long, conflicts_with = "json")]
@@ -203,8 +213,9 @@ impl From<&TopArgs> for RecordArgs {
             rules: false,
             no_capture: true,
             ring: None,
-            dump_on: None,
+            dump_on: Vec::new(),
             json: false,
+            report: None,
             tui: true,
             dashboard: top.dashboard.clone(),
         }
@@ -219,6 +230,8 @@ Examples:
   sudo mmtrace stat -p 1234           one process, and the children that it will start, until Ctrl-C
   sudo mmtrace stat -- make -j8       a command
   sudo mmtrace stat --json -p 1234    the report of docs/report.md, for scripts
+  sudo mmtrace stat --json --report run.json -- make
+                                      the same in a file; standard output is the command's
 
 Exit status: 0 no rule was violated, 1 a rule was violated, 2 error")]
 pub struct StatArgs {
@@ -229,6 +242,10 @@ pub struct StatArgs {
     /// Print the report as JSON (docs/report.md describes the format)
     #[arg(long)]
     pub json: bool,
+
+    /// Write the closing report to FILE instead of standard output, where the command prints as well
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 
     /// Print every rule and every kind of event as well
     #[arg(long, conflicts_with = "json")]
@@ -244,8 +261,9 @@ impl From<&StatArgs> for RecordArgs {
             no_validate: false,
             no_capture: true,
             ring: None,
-            dump_on: None,
+            dump_on: Vec::new(),
             json: stat.json,
+            report: stat.report.clone(),
             rules: stat.rules,
             tui: false,
             dashboard: DASHBOARD.to_owned(),

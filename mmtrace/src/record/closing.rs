@@ -20,7 +20,9 @@ use mmtrace_model::{
 };
 use tokio::time::sleep;
 
-use super::{RecordArgs, child::Recorded, detaching::Detaching, dump::Dumps, signals::Signals};
+use super::{
+    RecordArgs, child::Recorded, detaching::Detaching, dump::Dumps, report_file::ReportFile, signals::Signals,
+};
 use crate::{
     console::{self, tell},
     outlet::{Outlet, write_a_piece},
@@ -51,6 +53,8 @@ pub(super) struct Closing<'a> {
     pub(super) unfinished: Option<String>,
     /// Possible reasons, if nothing was recorded.
     pub(super) silent: Vec<String>,
+    /// Where the report goes, if not to standard output.
+    pub(super) report: Option<ReportFile>,
     pub(super) child: Option<Recorded>,
     pub(super) detaching: Detaching<Object>,
     pub(super) saving: Saving,
@@ -128,8 +132,9 @@ enum Printing {
 }
 
 impl Printing {
-    fn begin(text: Vec<u8>) -> Self {
-        let (to, again) = match (console::stdout(), console::stdout()) {
+    fn begin(text: Vec<u8>, file: Option<&ReportFile>) -> Self {
+        let open = || file.map_or_else(console::stdout, ReportFile::empty);
+        let (to, again) = match (open(), open()) {
             (Ok(to), Ok(again)) => (to, again),
             (Err(error), _) | (_, Err(error)) => return Self::Failed(error),
         };
@@ -183,15 +188,16 @@ impl Printing {
 impl Closing<'_> {
     /// Prints the report, and sees to the end of everything else. Returns whether anything was violated.
     pub(super) async fn close(self, style: Style) -> Result<bool> {
-        let Self { args, mut signals, engine, capture, mut failed, unfinished, silent, child, detaching, saving } =
-            self;
+        let Self { args, mut signals, engine, capture, mut failed, unfinished, silent, report: file, .. } = self;
+        let Self { child, detaching, saving, .. } = self;
+        let style = if file.is_some() { Style::plain() } else { style };
         let report = Report::new(&engine);
         let (violated, verdict) = (report.is_violated(), report.verdict.map_or("not validated", Verdict::name));
         let mut text = Vec::new();
         let mut screened = Screened::new(&mut text, style.has_colour());
         report.print(Output::of(args.json, args.rules), style, &mut screened).context("cannot make the report")?;
         drop(screened);
-        let mut printing = Printing::begin(text);
+        let mut printing = Printing::begin(text, file.as_ref());
         printing.is_over();
         let sealing = Sealing::begin(capture, engine);
         wait_for_both(&mut printing, &sealing, &mut signals).await;
@@ -217,7 +223,9 @@ impl Closing<'_> {
                 Err(error) => drop(failed.get_or_insert(error.into())),
             }
         }
-        match printing.error() {
+        let error = printing.error();
+        let printed = error.is_none();
+        match error {
             None => {}
             // The reader has seen enough: the verdict is the exit status.
             Some(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
@@ -232,6 +240,9 @@ impl Closing<'_> {
                     Some(_) => tell(&error.to_string()),
                 }
             }
+        }
+        if let Some(file) = file.filter(|_| printed) {
+            tell(&format!("{verdict}; wrote the report to {}", file.path().display()));
         }
         if sealed && !args.json {
             tell(&format!(

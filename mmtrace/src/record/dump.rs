@@ -1,4 +1,4 @@
-//! `--dump-on`: saves what the flight recorder holds when a rule is broken.
+//! `--dump-on`: saves what the flight recorder holds when something happens.
 
 use std::{
     path::{Path, PathBuf},
@@ -6,68 +6,87 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::ValueEnum;
 use mmtrace_capture::{CaptureError, CaptureWriter, free_name};
+use mmtrace_common::Record;
 use mmtrace_model::{
-    context::Context,
     replay::Engine,
-    verdict::{RULES, Rule, Severity},
+    report::{duration, grouped},
+    verdict::{RULES, Rule},
 };
+
+use super::occasion::{Measure, Occasion};
 
 /// How long after it the recorder goes on, so that what follows is kept as well.
 const AFTER: Duration = Duration::from_secs(1);
+/// A long wait, hold or fault is saved so often, and not again within this time: the disk would fill.
+const LONG_MAX: usize = 5;
+const LONG_EVERY: Duration = Duration::from_secs(10);
 
-/// The occasion on which the flight recorder's events are saved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Occasion {
-    /// A rule is violated
-    Violation,
-    /// A rule is violated, or a hazard occurs
-    Hazard,
+/// A save that is due.
+struct Due {
+    when: Instant,
+    /// The first rule or measure, which names the folder.
+    name: &'static str,
+    /// What has happened, one after another.
+    why: String,
 }
 
-impl Occasion {
-    /// Whether it is about this rule.
-    fn covers(self, rule: &Rule) -> bool {
-        rule.severity.can_fail() || (self == Self::Hazard && rule.severity == Severity::Hazard)
-    }
-
-    /// Whether any rule that it is about can be observed with these probes.
-    pub(super) fn can_happen(self, context: &Context) -> bool {
-        RULES.iter().any(|rule| self.covers(rule) && rule.blocked(context).is_none())
-    }
-
-    /// As it is typed.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Violation => "violation",
-            Self::Hazard => "hazard",
-        }
-    }
-}
-
-/// Watches for the occasion, and has the capture kept.
+/// Watches for the occasions, and has the capture kept.
 pub(super) struct Dumps {
-    occasion: Occasion,
+    occasions: Vec<Occasion>,
     /// The recording's own folder.
     dir: PathBuf,
     /// Rules for which something was kept: once for each, or the disk would fill.
     kept: Vec<&'static str>,
-    /// The next save: when, and for which rule.
-    due: Option<(Instant, &'static str)>,
-    writing: Vec<(PathBuf, Receiver<Result<u64, CaptureError>>)>,
+    /// Long waits, holds and faults for which something was kept, and when.
+    long: Vec<(Measure, Instant)>,
+    /// The next save.
+    due: Option<Due>,
+    writing: Vec<(PathBuf, String, Receiver<Result<u64, CaptureError>>)>,
 }
 
 impl Dumps {
     /// Nothing happened yet.
-    pub(super) fn new(occasion: Occasion, dir: &Path) -> Self {
-        Self { occasion, dir: dir.to_path_buf(), kept: Vec::new(), due: None, writing: Vec::new() }
+    pub(super) fn new(occasions: &[Occasion], dir: &Path) -> Self {
+        let (occasions, dir) = (occasions.to_vec(), dir.to_path_buf());
+        Self { occasions, dir, kept: Vec::new(), long: Vec::new(), due: None, writing: Vec::new() }
+    }
+
+    /// Looks at what the last event came to, for a wait, hold or fault that took too long.
+    #[inline]
+    pub(super) fn see(&mut self, engine: &Engine, record: &Record) {
+        let Some((measure, ns)) = engine.model().and_then(|model| Measure::of(model.effect())) else { return };
+        if self.occasions.iter().any(|occasion| occasion.is_exceeded(measure, ns)) {
+            self.exceeded(measure, ns, engine, record);
+        }
+    }
+
+    #[cold]
+    fn exceeded(&mut self, measure: Measure, ns: u64, engine: &Engine, record: &Record) {
+        let now = Instant::now();
+        let mut earlier = self.long.iter().filter(|(of, _)| *of == measure);
+        let lately = earlier.clone().any(|(_, when)| now.duration_since(*when) < LONG_EVERY);
+        if lately || earlier.by_ref().count() >= LONG_MAX {
+            return;
+        }
+        self.long.push((measure, now));
+        let at = record.ts.saturating_sub(engine.context().start) as f64 / 1e9;
+        let why = format!("{} {} {} until {at:.3} s", engine.tasks().label(record.tid), measure.verb(), duration(ns));
+        self.save(measure.name(), &why, now);
+    }
+
+    /// A save is due a little later; what happens until then is saved with it.
+    fn save(&mut self, name: &'static str, why: &str, now: Instant) {
+        match &mut self.due {
+            None => self.due = Some(Due { when: now + AFTER, name, why: why.to_owned() }),
+            Some(due) => due.why = format!("{}; {why}", due.why),
+        }
     }
 
     /// Looks for something new. What there is to say about it, if there is.
     pub(super) fn tick(&mut self, engine: &Engine, writer: &mut CaptureWriter) -> Result<Option<String>, CaptureError> {
         self.look(engine, Instant::now());
-        if self.due.is_some_and(|(when, _)| Instant::now() >= when) {
+        if self.due.as_ref().is_some_and(|due| Instant::now() >= due.when) {
             self.dump(writer)?;
         }
         Ok(self.told())
@@ -86,38 +105,38 @@ impl Dumps {
 
     fn look(&mut self, engine: &Engine, now: Instant) {
         let Some(sink) = engine.sink() else { return };
-        for rule in RULES.iter().filter(|r| self.occasion.covers(r) && sink.violations(r.id) > 0) {
-            if !self.kept.contains(&rule.name) {
-                self.kept.push(rule.name);
-                self.due.get_or_insert((now + AFTER, rule.name));
-            }
+        let broken = RULES.iter().filter(|r| sink.violations(r.id) > 0);
+        let covered = |rule: &&&Rule| self.occasions.iter().any(|occasion| occasion.covers(rule));
+        let new: Vec<_> = broken.filter(|rule| covered(&rule) && !self.kept.contains(&rule.name)).collect();
+        for rule in new {
+            self.kept.push(rule.name);
+            self.save(rule.name, &format!("{} {}", rule.name, rule.title), now);
         }
     }
 
     fn dump(&mut self, writer: &mut CaptureWriter) -> Result<(), CaptureError> {
-        let Some((_, rule)) = self.due.take() else { return Ok(()) };
+        let Some(Due { name: what, why, .. }) = self.due.take() else { return Ok(()) };
         let mut name = self.dir.as_os_str().to_owned();
-        name.push(format!(".{rule}"));
+        name.push(format!(".{what}"));
         let dir = free_name(Path::new(&name));
         let done = writer.dump(&dir)?;
-        self.writing.push((dir, done));
+        self.writing.push((dir, why, done));
         Ok(())
     }
 
     fn told(&mut self) -> Option<String> {
-        let (i, answer) = self.writing.iter().enumerate().find_map(|(i, (_, done))| match done.try_recv() {
+        let (i, answer) = self.writing.iter().enumerate().find_map(|(i, (.., done))| match done.try_recv() {
             Ok(answer) => Some((i, Some(answer))),
             Err(TryRecvError::Disconnected) => Some((i, None)),
             Err(TryRecvError::Empty) => None,
         })?;
-        let (dir, _) = self.writing.remove(i);
+        let (dir, why, _) = self.writing.remove(i);
+        let dir = dir.display();
         Some(match answer {
-            Some(Ok(events)) => {
-                format!("saved {} events in {}", mmtrace_model::report::grouped(events), dir.display())
-            }
-            Some(Err(error)) => format!("cannot save the events of the flight recorder in {}: {error}", dir.display()),
+            Some(Ok(events)) => format!("{why}: saved {} events in {dir}", grouped(events)),
+            Some(Err(error)) => format!("{why}: cannot save the events of the flight recorder in {dir}: {error}"),
             None => {
-                format!("cannot save the events of the flight recorder in {}: the recording ended first", dir.display())
+                format!("{why}: cannot save the events of the flight recorder in {dir}: the recording ended first")
             }
         })
     }
@@ -129,16 +148,17 @@ mod tests {
     use mmtrace_capture::{Capture, Condition, FinalInfo, WriterOptions};
 
     /// Records a golden capture anew, in which the hazard H07 is met and no rule is broken.
-    fn recorded(occasion: Occasion, dir: &Path) -> Vec<String> {
+    fn recorded(occasion: &str, dir: &Path) -> Vec<String> {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/6.18-mmap/capture");
         let golden = Capture::open(&golden).expect("a capture");
         let mut engine = Engine::new(golden.context().clone(), true);
         let options = WriterOptions::keeping(Some(64 << 20));
         let mut writer = CaptureWriter::create(dir, golden.context(), Vec::new(), options).expect("created");
-        let mut dumps = Dumps::new(occasion, dir);
+        let mut dumps = Dumps::new(&[occasion.parse().expect("an occasion")], dir);
         let mut told = Vec::new();
         for (i, record) in golden.records().take(20_000).enumerate() {
             engine.apply(&record);
+            dumps.see(&engine, &record);
             writer.append(&record).expect("written");
             if i % 1000 == 0 {
                 told.extend(dumps.tick(&engine, &mut writer).expect("looked"));
@@ -154,9 +174,11 @@ mod tests {
     fn what_the_recorder_holds_is_kept_once_when_it_happens() {
         let temp = tempfile::tempdir().expect("a folder");
         let dir = temp.path().join("capture");
-        let told = recorded(Occasion::Hazard, &dir);
+        let told = recorded("hazard", &dir);
         let kept = temp.path().join("capture.H07-1");
-        assert_eq!(told, [format!("saved 20,000 events in {}", kept.display())]);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("H07 "), "{told:?}");
+        assert!(told[0].ends_with(&format!(": saved 20,000 events in {}", kept.display())), "{told:?}");
         let capture = Capture::open(&kept).expect("a capture");
         assert_eq!(capture.condition(), Condition::Complete);
         assert_eq!(capture.records().count(), 20_000);
@@ -164,21 +186,21 @@ mod tests {
     }
 
     #[test]
-    fn an_occasion_whose_rules_lack_their_events_cannot_happen() {
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/6.18-mmap/capture");
-        let mut context = Capture::open(&golden).expect("a capture").context().clone();
-        assert!(Occasion::Violation.can_happen(&context) && Occasion::Hazard.can_happen(&context));
-        context.probes.iter_mut().filter(|probe| probe.event != "tlb_flush").for_each(|probe| probe.form = None);
-        assert!(!Occasion::Violation.can_happen(&context) && !Occasion::Hazard.can_happen(&context));
-        for occasion in Occasion::value_variants() {
-            assert_eq!(occasion.to_possible_value().expect("one").get_name(), occasion.name());
-        }
+    fn a_long_hold_is_kept_and_told_with_the_task() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let dir = temp.path().join("capture");
+        let told = recorded("hold > 20us", &dir);
+        let kept = temp.path().join("capture.hold-1");
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains(" held an mmap_lock for "), "{told:?}");
+        assert!(told[0].ends_with(&format!("saved 20,000 events in {}", kept.display())), "{told:?}");
+        assert!(recorded("hold > 10min", &temp.path().join("other")).is_empty());
     }
 
     #[test]
     fn a_hazard_is_no_violation() {
         let temp = tempfile::tempdir().expect("a folder");
-        assert!(recorded(Occasion::Violation, &temp.path().join("capture")).is_empty());
+        assert!(recorded("violation", &temp.path().join("capture")).is_empty());
         assert_eq!(std::fs::read_dir(temp.path()).expect("listed").count(), 1);
     }
 }

@@ -131,6 +131,9 @@ impl Live {
         for at in slice {
             let record = self.batch[at];
             self.engine.apply(&record);
+            if let Some(dumps) = &mut self.dumps {
+                dumps.see(&self.engine, &record);
+            }
             if let Some(Err(error)) = self.writer.as_mut().map(|writer| writer.append(&record)) {
                 self.writer = None;
                 self.failed.get_or_insert(error.into());

@@ -13,7 +13,9 @@ mod kernel;
 mod limits;
 mod live;
 mod names;
+mod occasion;
 mod prepare;
+mod report_file;
 mod session;
 mod signals;
 mod silence;
@@ -28,8 +30,8 @@ use mmtrace_model::report::Style;
 
 use crate::console;
 pub use args::{DASHBOARD, DEFAULT_DIR, RecordArgs, StatArgs, TopArgs, WatchArgs};
-pub use dump::Occasion;
 pub use kernel::running as running_kernel;
+pub use occasion::Occasion;
 pub use signals::survive_file_limit;
 pub use size::Size;
 

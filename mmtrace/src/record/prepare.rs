@@ -22,6 +22,7 @@ use super::{
     kernel, limits,
     live::Live,
     names::TaskNames,
+    report_file::ReportFile,
     session::Session,
     signals::Signals,
     silence::Silence,
@@ -56,6 +57,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
     let layout = dashboard(args)?;
     let asked = Asked::check(&args.watch)?;
     user::wanted(args)?;
+    let report = args.report.as_deref().map(ReportFile::open).transpose()?;
     let environment = Environment::examine();
     if let Some(finding) = environment.blocking() {
         bail!("cannot record here: {finding}\nTo see everything that mmtrace checks: mmtrace doctor");
@@ -87,12 +89,8 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
         filter: target.described(&plan),
         start: 0,
     };
-    if let Some(occasion) = args.dump_on.filter(|occasion| !occasion.can_happen(&context)) {
-        bail!(
-            "--dump-on {} would never save anything: no rule that it waits for can be observed with the selected \
-             events; select more events with -e",
-            occasion.name()
-        );
+    if let Some((occasion, why)) = args.dump_on.iter().find_map(|of| Some((of, of.hindrance(&context)?))) {
+        bail!("--dump-on {occasion} would never save anything: {why}; select more events with -e");
     }
     let streams = object.get().streams()?;
     // Only now is an earlier capture moved: all that could stand in the way has been looked at.
@@ -118,7 +116,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
         }
         None => (engine, Face::Line(Status::new())),
     };
-    let dumps = args.dump_on.map(|occasion| Dumps::new(occasion, &args.output));
+    let dumps = (!args.dump_on.is_empty()).then(|| Dumps::new(&args.dump_on, &args.output));
     let mut live = Live::new(engine, writer, dumps, face, metrics, names);
 
     let child = start_child(args, object.get(), target.own)?;
@@ -141,6 +139,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
         standby,
         target,
         silence,
+        report,
         news: None,
         failed: None,
     })

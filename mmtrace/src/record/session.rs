@@ -13,6 +13,7 @@ use super::{
     child::Recorded,
     detaching::Held,
     live::{Live, Pace},
+    report_file::ReportFile,
     signals::Signals,
     silence::Silence,
     target::Target,
@@ -41,6 +42,8 @@ pub(super) struct Session<'a> {
     pub(super) standby: Standby,
     pub(super) target: Target,
     pub(super) silence: Silence,
+    /// Where the closing report goes, if not to standard output.
+    pub(super) report: Option<ReportFile>,
     /// Why the recording ended, to be said once the terminal is given back.
     pub(super) news: Option<String>,
     /// How the workload failed, if it did.

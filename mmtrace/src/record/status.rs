@@ -116,7 +116,7 @@ impl Status {
             if n > 0 { self.style.bad(&text) } else { text }
         };
         let mut line = format!(
-            "recording for {:.0} s: {} events ({}/s), {}, {}",
+            "recording for {:.1} s: {} events ({}/s), {}, {}",
             now.duration_since(self.began).as_secs_f64(),
             grouped(total),
             grouped(rate as u64),

@@ -52,7 +52,7 @@ pub enum Action {
     Save,
     /// Sorts by the next column.
     Sort,
-    /// Turns the order round.
+    /// Reverses the order of the rows.
     Reverse,
     /// Shows only rows with a text.
     Filter,
@@ -148,7 +148,7 @@ pub const BINDINGS: &[Binding] = &[
     binding("8", &[Char('8')], Action::View(7), "view-8", ""),
     binding("9", &[Char('9')], Action::View(8), "view-9", ""),
     binding("Tab", &[Tab], Action::NextView, "next-view", "next view"),
-    binding("BackTab", &[KeyCode::BackTab], Action::PreviousView, "previous-view", "view before"),
+    binding("BackTab", &[KeyCode::BackTab], Action::PreviousView, "previous-view", "previous view"),
     binding("j Down", &[Char('j'), Down], Action::Down, "down", "one row down"),
     binding("k Up", &[Char('k'), Up], Action::Up, "up", "one row up"),
     binding("PgDn", &[PageDown], Action::PageDown, "page-down", "a page down"),
@@ -169,7 +169,7 @@ pub const BINDINGS: &[Binding] = &[
     binding("-", &[Char('-')], Action::Slower, "slower", "replay half as fast"),
     binding("P", &[Char('P')], Action::Save, "save", "save the last seconds as a capture"),
     binding("s", &[Char('s')], Action::Sort, "sort", "sort by the next column"),
-    binding("r", &[Char('r')], Action::Reverse, "reverse", "turn the order round"),
+    binding("r", &[Char('r')], Action::Reverse, "reverse", "reverse the order"),
     binding("/", &[Char('/')], Action::Filter, "filter", "only rows with this text"),
     binding(":", &[Char(':')], Action::Palette, "palette", "any action by name"),
     binding("?", &[Char('?')], Action::Help, "help", "this help"),

@@ -55,7 +55,7 @@ pub struct WorkloadArgs {
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 
-    /// Most memory to use at a time, such as 256M or 2G; at least 16M, for `all` 160M
+    /// Use at most this much memory at a time, such as 256M or 2G; at least 16M, for `all` 160M
     ///
     /// A workload never uses more than half of the memory that is available at its start (MemAvailable in
     /// /proc/meminfo).

@@ -45,7 +45,7 @@ fn thread(job: &Job<'_>, tally: &Tally, region: usize) -> io::Result<()> {
             anon.write(page, value);
         }
         anons.add("pages filled", anon.pages() as u64);
-        anons.add("of them zero page, then copied", anon.pages().div_ceil(8) as u64);
+        anons.add("pages of these that were first read as the zero page, then copied", anon.pages().div_ceil(8) as u64);
         // Pages that are present but write-protected: the fault finds nothing to copy and makes them writable.
         let quarter = anon.len() / 4 / PAGE * PAGE;
         anon.protect(0, quarter, Access::Read)?;

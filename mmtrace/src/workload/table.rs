@@ -83,7 +83,7 @@ pub const WORKLOADS: &[Workload] = &[
         about: "collapse into huge pages, by khugepaged and by MADV_COLLAPSE, of anonymous and shmem memory",
         kinds: &[K::ScanPmd, K::CollapseIsolate, K::CollapseHugePage, K::ScanFile, K::CollapseFile],
         sometimes: &[K::KhugepagedScan, K::CollapseSwapin],
-        needs: "root to hurry khugepaged (which else sleeps for 10 s between scans), root and --allow-swap for the \
+        needs: "root to hurry khugepaged (which otherwise sleeps for 10 s between scans), root and --allow-swap for the \
                 swap-in; transparent huge pages not switched off; MADV_COLLAPSE (6.1); mm_khugepaged_scan is new in 7.x",
         body: Body::One(khugepaged::run),
     },
@@ -208,7 +208,7 @@ pub const WORKLOADS: &[Workload] = &[
     },
     Workload {
         name: "poison-collapse",
-        about: "looks whether a poison marker outlives the collapse of its file through another mapping",
+        about: "checks whether a poison marker outlives the collapse of its file through another mapping",
         kinds: &[],
         sometimes: &[K::ScanFile, K::CollapseFile, K::StartLocking, K::AcquireReturned, K::Released],
         needs: "userfaultfd with poison (6.6), MADV_COLLAPSE. `markers_lost` should be 0, and is not on known kernels",
@@ -216,7 +216,7 @@ pub const WORKLOADS: &[Workload] = &[
     },
     Workload {
         name: "guard-collapse",
-        about: "looks whether a guard page can be read while its mapping is collapsed",
+        about: "checks whether a guard page can be read while its mapping is collapsed",
         kinds: &[],
         sometimes: &[K::ScanFile, K::CollapseFile, K::StartLocking, K::AcquireReturned, K::Released],
         needs: "guard pages in file mappings (6.15). `guard_pages_read` should be 0, and is not on known kernels",
@@ -224,7 +224,7 @@ pub const WORKLOADS: &[Workload] = &[
     },
     Workload {
         name: "poison-pte-collapse",
-        about: "looks whether a poison marker outlives the collapse of its own mapping",
+        about: "checks whether a poison marker outlives the collapse of its own mapping",
         kinds: &[],
         sometimes: &[K::ScanFile, K::CollapseFile, K::StartLocking, K::AcquireReturned, K::Released],
         needs: "as poison-collapse",

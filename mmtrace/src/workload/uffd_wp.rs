@@ -55,7 +55,7 @@ fn drive(job: &Job<'_>, tally: &Tally) -> io::Result<()> {
     })
 }
 
-/// Registers, protects page by page, and looks whether all stayed protected.
+/// Registers, protects page by page, and checks whether all stayed protected.
 fn protecting(
     job: &Job<'_>,
     tally: &Tally,

@@ -1,0 +1,75 @@
+//! `--report FILE`: the closing report in a file, where the output of the command cannot mix with it.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+/// A file that the report will be written to.
+pub(super) struct ReportFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl ReportFile {
+    /// Opens it before the recording, so that what cannot be written is said at once. What it holds stays until the report
+    /// is there.
+    ///
+    /// # Errors
+    /// It cannot be written, or it is a symbolic link: mmtrace runs as root, and somebody else may have made that.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let file = options.open(path).with_context(|| {
+            format!("cannot write the report to {}; to print it instead, leave --report out", path.display())
+        })?;
+        Ok(Self { path: path.to_path_buf(), file })
+    }
+
+    /// Takes what it held away. Returns where the report is to go.
+    pub(super) fn empty(&self) -> io::Result<File> {
+        if self.file.metadata()?.is_file() {
+            self.file.set_len(0)?;
+        }
+        self.file.try_clone()
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write as _};
+
+    use super::*;
+
+    #[test]
+    fn an_earlier_report_stays_until_there_is_another() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let path = temp.path().join("report.json");
+        fs::write(&path, "a long earlier report").expect("written");
+        let report = ReportFile::open(&path).expect("opened");
+        assert_eq!(fs::read_to_string(&path).expect("read"), "a long earlier report");
+        report.empty().expect("emptied").write_all(b"{}").expect("written");
+        assert_eq!(fs::read_to_string(report.path()).expect("read"), "{}");
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let (victim, link) = (temp.path().join("victim"), temp.path().join("link"));
+        fs::write(&victim, "precious").expect("written");
+        std::os::unix::fs::symlink(&victim, &link).expect("linked");
+        let error = ReportFile::open(&link).err().expect("refused").to_string();
+        assert!(error.contains("--report"), "{error}");
+        assert_eq!(fs::read_to_string(&victim).expect("read"), "precious");
+        assert!(ReportFile::open(&temp.path().join("no/such/folder")).is_err());
+    }
+}
