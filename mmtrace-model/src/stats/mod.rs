@@ -9,6 +9,7 @@ use crate::model::effect::{Effect, Under, What};
 pub mod callers;
 pub mod faults;
 pub mod locks;
+pub mod mappings;
 pub mod rates;
 pub mod work;
 
