@@ -39,11 +39,23 @@ offsets! {
     OFF_VMA_START vma_start "`vm_area_struct.vm_start`";
     OFF_VMA_END vma_end "`vm_area_struct.vm_end`";
     OFF_VMA_FLAGS vma_flags "`vm_area_struct.vm_flags`";
+    OFF_VMA_PGOFF vma_pgoff "`vm_area_struct.vm_pgoff`";
+    OFF_VMA_FILE vma_file "`vm_area_struct.vm_file`";
+    OFF_VMA_OPS vma_ops "`vm_area_struct.vm_ops`";
     OFF_VMA_PRIVATE vma_private "`vm_area_struct.vm_private_data`";
     OFF_VMF_VMA vmf_vma "`vm_fault.vma`";
     OFF_VMF_ADDRESS vmf_address "`vm_fault.address`";
     OFF_VMF_FLAGS vmf_flags "`vm_fault.flags`";
     OFF_TLB_MM tlb_mm "`mmu_gather.mm`";
     OFF_PAGE_RCU_HEAD page_rcu_head "`page.rcu_head`";
+    OFF_FILE_INODE file_inode "`file.f_inode`";
+    OFF_FILE_PATH file_path "`file.f_path`";
+    OFF_INODE_INO inode_ino "`inode.i_ino`";
+    OFF_INODE_SB inode_sb "`inode.i_sb`";
+    OFF_SUPER_DEV super_dev "`super_block.s_dev`";
+    OFF_PATH_DENTRY path_dentry "`path.dentry`";
+    OFF_DENTRY_NAME dentry_name "`dentry.d_name`";
+    OFF_QSTR_HASH qstr_hash "`qstr.hash`";
+    OFF_QSTR_NAME qstr_name "`qstr.name`";
     OFF_UFFD_MM uffd_mm "`userfaultfd_ctx.mm`";
 }

@@ -119,7 +119,7 @@ impl Form {
             // A trampoline is refused where a struct is returned.
             At::EntryOfStruct => &[Self::Kprobe],
             At::ExitOfStruct => &[Self::Kretprobe],
-            At::User => &[],
+            At::Beside | At::User => &[],
         }
     }
 
@@ -174,7 +174,7 @@ impl Context {
     pub fn mark_absent(&mut self) {
         for spec in SPECS {
             for field in spec.fields {
-                if !matches!(field.source, Source::Current(_) | Source::Call) {
+                if !matches!(field.source, Source::Current(_) | Source::Call | Source::Through(..)) {
                     continue;
                 }
                 let takes = OFFSETS.iter().filter(|o| field.source.offsets().contains(&o.id));

@@ -92,6 +92,17 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// Returns bytes of a stranger as text: harmful characters, and what is not UTF-8, as escapes (`\n`, `\xff`).
+#[must_use]
+pub fn escaped_bytes(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(&escaped(chunk.valid()));
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text
+}
+
 /// The JSON layout with harmful characters as `\u` escapes; it parses to the same text.
 struct Escaping<F>(F);
 

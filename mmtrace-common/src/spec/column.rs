@@ -106,6 +106,18 @@ columns! {
     OfTid "of_tid" FieldType::Int, "thread id of the task that the event is about";
     Comm "new_comm" FieldType::Text, "the task's command name from now on: its first eight bytes";
     CommTail "new_comm_tail" FieldType::Text, "the task's command name from now on: its last eight bytes";
+    Pgoff "pgoff" FieldType::Uint, "offset of the mapping in its file, in base pages; of anonymous memory, its address in base pages when it was mapped";
+    Ino "ino" FieldType::Uint, "inode of the file; 0: no file";
+    Dev "dev" FieldType::Hex, "device of the file's file system, as in the kernel: major number << 20 | minor number";
+    Anonymous "anonymous" FieldType::Bool, "private anonymous memory: the mapping has no file and no operations";
+    Name "name" FieldType::Text, "a file's or mapping's name: its first eight bytes";
+    Name2 "name_2" FieldType::Text, "bytes 8 to 15 of the name";
+    Name3 "name_3" FieldType::Text, "bytes 16 to 23 of the name";
+    Name4 "name_4" FieldType::Text, "bytes 24 to 31 of the name";
+    Name5 "name_5" FieldType::Text, "bytes 32 to 39 of the name";
+    Part "part" FieldType::Uint, "which 40 bytes of the name these are, from 0 on";
+    Since "since" FieldType::Time, "when the reading of /proc/PID/maps began";
+    Whole "whole" FieldType::Bool, "every mapping of the mm is among the records";
     LostKind "lost_kind" FieldType::Kind, "kind of the events that are missing";
     Count "count" FieldType::Uint, "number of events missing, 0 when it cannot be known";
     Until "until" FieldType::Time, "the loss happened between `ts` and this time";

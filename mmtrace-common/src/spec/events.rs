@@ -71,6 +71,9 @@ const COLLAPSE_PTE_MAPPED_THP: &[Function] = &[
 const VMA_START_WRITE: &[Function] =
     &[f!(__vma_start_write("vma", "state")), f!(__vma_start_write("vma", "mm_lock_seq"))];
 
+/// Members that lead to the base name of a VMA's file.
+const FILE_NAME: &[O] = &[O::VmaFile, O::FilePath, O::PathDentry, O::DentryName, O::QstrName];
+
 const fn tracepoint(system: &'static str) -> Site {
     Site::on(At::Tracepoint, system, &[])
 }
@@ -95,6 +98,11 @@ const fn made_here() -> Site {
     Site::on(At::User, "", &[])
 }
 
+/// The program of another event writes it, beside its own record.
+const fn beside() -> Site {
+    Site::on(At::Beside, "", &[])
+}
+
 /// Argument word of this index.
 const fn word(index: u8) -> Slot {
     Slot::Arg(index)
@@ -104,6 +112,10 @@ const fn word(index: u8) -> Slot {
 const fn bits(shift: u8, bits: u8) -> Slot {
     Slot::Aux { shift, bits }
 }
+
+/// Bits of a device number that records carry. A file system's has no more: its major number is below 512
+/// (block/genhd.c:BLKDEV_MAJOR_MAX), its minor number has 20 bits.
+const DEV_BITS: u8 = 29;
 
 /// A source, and whether the probe is refused without it.
 type From = (Source, bool);
@@ -130,6 +142,11 @@ const fn path(name: &'static str, path: &'static [O]) -> From {
 
 const fn made(name: &'static str) -> From {
     (Source::Made(name), true)
+}
+
+/// A value behind an untyped pointer; some kernels lack it.
+const fn through(name: &'static str, path: &'static [O]) -> From {
+    (Source::Through(name, path), false)
 }
 
 const fn member(name: &'static str, member: O) -> From {
@@ -358,6 +375,11 @@ events! {
         addr: u64, word(0), Addr, member("mas", O::MasIndex);
         end: u64, word(1), End, member("mas", O::MasLast);
         vma: u64, word(2), Vma, arg("val");
+        vm_flags: u64, word(3), VmFlags, through("val", &[O::VmaFlags]);
+        pgoff: u64, word(4), Pgoff, through("val", &[O::VmaPgoff]);
+        ino: u64, word(5), Ino, through("val", &[O::VmaFile, O::FileInode, O::InodeIno]);
+        dev: u32, bits(0, DEV_BITS), Dev, through("val", &[O::VmaFile, O::FileInode, O::InodeSb, O::SuperDev]);
+        anonymous: bool, bits(DEV_BITS, 1), Anonymous, through("val", &[O::VmaFile, O::VmaOps]);
     }
 
     // Functions: what tracepoints do not show. Signatures are those of 6.1, 6.12, 6.18 and 7.2, where they differ. A
@@ -741,6 +763,63 @@ events! {
     TaskName = 76, "task_name", made_here(), Life, NOTHING => {
         comm: u64, word(0), Comm, user();
         comm_tail: u64, word(1), CommTail, user();
+    }
+
+    // Names of mappings.
+
+    /// the base name of a file that was mapped, where it is first seen; the program of ma_write writes it in front of its
+    /// own record
+    FileName = 77, "file_name", beside().needs(&[O::QstrHash]), Layout, NOTHING => {
+        ino: u64, word(0), Ino, through("val", &[O::VmaFile, O::FileInode, O::InodeIno]);
+        name: u64, word(1), Name, through("val", FILE_NAME);
+        name_2: u64, word(2), Name2, through("val", FILE_NAME);
+        name_3: u64, word(3), Name3, through("val", FILE_NAME);
+        name_4: u64, word(4), Name4, through("val", FILE_NAME);
+        name_5: u64, word(5), Name5, through("val", FILE_NAME);
+        dev: u32, bits(0, DEV_BITS), Dev, through("val", &[O::VmaFile, O::FileInode, O::InodeSb, O::SuperDev]);
+    }
+
+    /// the path of a mapped file in /proc/PID/maps, in up to eight parts; made by the user side
+    FilePath = 78, "file_path", made_here(), Layout, NOTHING => {
+        ino: u64, word(0), Ino, user();
+        name: u64, word(1), Name, user();
+        name_2: u64, word(2), Name2, user();
+        name_3: u64, word(3), Name3, user();
+        name_4: u64, word(4), Name4, user();
+        name_5: u64, word(5), Name5, user();
+        dev: u32, bits(0, DEV_BITS), Dev, user();
+        part: u32, bits(DEV_BITS, 3), Part, user();
+    }
+
+    /// a mapping in /proc/PID/maps, which was read because faults were in mappings that no ma_write had shown; made by
+    /// the user side
+    Mapping = 79, "mapping", made_here(), Layout, NOTHING => {
+        addr: u64, word(0), Addr, user();
+        end: u64, word(1), End, user();
+        since: u64, word(2), Since, user();
+        vm_flags: u64, word(3), VmFlags, user();
+        pgoff: u64, word(4), Pgoff, user();
+        ino: u64, word(5), Ino, user();
+        dev: u32, bits(0, DEV_BITS), Dev, user();
+        anonymous: bool, bits(DEV_BITS, 1), Anonymous, user();
+    }
+
+    /// the name of the mapping that begins at an address, such as [heap] or [anon:NAME], in up to eight parts; stands in
+    /// front of its mapping record; made by the user side
+    MappingName = 80, "mapping_name", made_here(), Layout, NOTHING => {
+        addr: u64, word(0), Addr, user();
+        name: u64, word(1), Name, user();
+        name_2: u64, word(2), Name2, user();
+        name_3: u64, word(3), Name3, user();
+        name_4: u64, word(4), Name4, user();
+        name_5: u64, word(5), Name5, user();
+        part: u32, bits(DEV_BITS, 3), Part, user();
+    }
+
+    /// /proc/PID/maps of an mm has been read: its mapping records stand in front of it; made by the user side
+    MapsRead = 81, "maps_read", made_here(), Layout, NOTHING => {
+        since: u64, word(0), Since, user();
+        whole: bool, bits(0, 1), Whole, user();
     }
 
     // Made by the user side: what is missing.

@@ -23,9 +23,15 @@ impl Kind {
         }
     }
 
-    /// Whether the user side made the event, not a probe: it says what is missing, or what a task is called.
+    /// Whether the event has no probe of its own: it says what is missing, or what a task or a mapping is called.
     #[must_use]
     pub const fn is_synthetic(self) -> bool {
+        matches!(spec(self).site.at, At::User | At::Beside)
+    }
+
+    /// Whether the user side makes the event, so that no program writes it.
+    #[must_use]
+    pub const fn is_made_by_user_side(self) -> bool {
         matches!(spec(self).site.at, At::User)
     }
 
@@ -88,6 +94,9 @@ pub enum Source {
     Deref(&'static str),
     /// The value that these members, one after the other, lead to from the parameter of this name.
     Path(&'static str, &'static [OffsetId]),
+    /// The value that these members, one after the other, lead to from the untyped pointer in the parameter of this name:
+    /// itself, or something about it, as the column's description says. Absent where BTF lacks one of them.
+    Through(&'static str, &'static [OffsetId]),
     /// A value that the program computes from the parameter of this name, as the column's description says.
     Made(&'static str),
     /// A member of a struct that the parameter of this name points to.
@@ -106,7 +115,7 @@ impl Source {
     pub const fn offsets(&self) -> &[OffsetId] {
         match self {
             Self::Member(_, id) | Self::OfReturn(id) | Self::Current(id) => core::slice::from_ref(id),
-            Self::Path(_, path) => path,
+            Self::Path(_, path) | Self::Through(_, path) => path,
             Self::Call => CALL_OFFSETS,
             _ => &[],
         }
@@ -116,9 +125,12 @@ impl Source {
     #[must_use]
     pub const fn parameter(&self) -> Option<&'static str> {
         match self {
-            Self::Arg(name) | Self::Deref(name) | Self::Path(name, _) | Self::Made(name) | Self::Member(name, _) => {
-                Some(name)
-            }
+            Self::Arg(name)
+            | Self::Deref(name)
+            | Self::Path(name, _)
+            | Self::Through(name, _)
+            | Self::Made(name)
+            | Self::Member(name, _) => Some(name),
             Self::Return | Self::OfReturn(_) | Self::Current(_) | Self::Call | Self::User => None,
         }
     }
@@ -173,6 +185,8 @@ pub enum At {
     EntryOfStruct,
     /// Where such a function returns.
     ExitOfStruct,
+    /// Nowhere of its own: the program of another event writes it.
+    Beside,
     /// Nowhere: the user side makes the event.
     User,
 }
@@ -301,6 +315,9 @@ offsets! {
     VmaStart "vm_area_struct" "vm_start" "OFF_VMA_START";
     VmaEnd "vm_area_struct" "vm_end" "OFF_VMA_END";
     VmaFlags "vm_area_struct" "vm_flags" "OFF_VMA_FLAGS";
+    VmaPgoff "vm_area_struct" "vm_pgoff" "OFF_VMA_PGOFF";
+    VmaFile "vm_area_struct" "vm_file" "OFF_VMA_FILE";
+    VmaOps "vm_area_struct" "vm_ops" "OFF_VMA_OPS";
     VmaPrivate "vm_area_struct" "vm_private_data" "OFF_VMA_PRIVATE";
     VmfVma "vm_fault" "vma" "OFF_VMF_VMA";
     VmfAddress "vm_fault" "address" "OFF_VMF_ADDRESS";
@@ -308,6 +325,15 @@ offsets! {
     TlbMm "mmu_gather" "mm" "OFF_TLB_MM";
     // include/linux/types.h defines `rcu_head` as `callback_head`, and so names the member.
     PageRcuHead "page" "callback_head" "OFF_PAGE_RCU_HEAD";
+    FileInode "file" "f_inode" "OFF_FILE_INODE";
+    FilePath "file" "f_path" "OFF_FILE_PATH";
+    InodeIno "inode" "i_ino" "OFF_INODE_INO";
+    InodeSb "inode" "i_sb" "OFF_INODE_SB";
+    SuperDev "super_block" "s_dev" "OFF_SUPER_DEV";
+    PathDentry "path" "dentry" "OFF_PATH_DENTRY";
+    DentryName "dentry" "d_name" "OFF_DENTRY_NAME";
+    QstrHash "qstr" "hash" "OFF_QSTR_HASH";
+    QstrName "qstr" "name" "OFF_QSTR_NAME";
     UffdMm "userfaultfd_ctx" "mm" "OFF_UFFD_MM";
 }
 

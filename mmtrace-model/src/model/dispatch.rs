@@ -20,6 +20,7 @@ impl Model {
     #[inline]
     pub fn apply(&mut self, record: &Record, sink: &mut Sink) -> &Effect {
         self.effect.begin(record);
+        self.mappings.apply(record);
         self.take(record, sink);
         self.measures.apply(&self.effect, sink);
         &self.effect
@@ -388,6 +389,8 @@ impl Model {
             | E::LockMmAndFindVma(_) => {}
             // Names change nothing that is judged.
             E::TaskRename(_) | E::TaskName(_) => {}
+            E::FileName(_) | E::FilePath(_) | E::Mapping(_) | E::MappingName(_) => {}
+            E::MapsRead(e) => self.effect.what = What::MapsRead { since: e.since },
             // mmtrace itself makes these events: see above.
             E::Loss(_) | E::Missed(_) | E::Gap(_) | E::Foreign(_) => {}
             // The part that takes the event does not learn from events of this time.

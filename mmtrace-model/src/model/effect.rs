@@ -220,6 +220,11 @@ pub enum What {
         /// From here on.
         addr: u64,
     },
+    /// The mappings of the mm were read from /proc/PID/maps.
+    MapsRead {
+        /// When that began, nanoseconds.
+        since: u64,
+    },
     /// `exit_mmap()`: nothing is mapped any more.
     Unmapped,
     /// A task exits.

@@ -16,6 +16,7 @@ pub mod lifetime;
 mod lock_mode;
 pub mod locks;
 mod loss;
+pub mod mappings;
 pub mod measures;
 pub mod migration;
 mod overlap;
@@ -38,6 +39,7 @@ use locks::{
     intervals::Intervals,
     mmap_lock::{self, MmapLock},
 };
+use mappings::Mappings;
 use measures::Measures;
 use migration::entries::Standing;
 use page_tables::{
@@ -123,6 +125,7 @@ pub struct Model {
     effect: Effect,
     intervals: Intervals,
     standing: Standing,
+    mappings: Mappings,
     measures: Measures,
     functions: Functions,
     /// Page tables, and the tasks that work on them.
@@ -167,6 +170,7 @@ impl Model {
             effect: Effect::default(),
             intervals: Intervals::new(context.kernel.preempts_tracepoints(), |kind| context.has(kind)),
             standing: Standing::default(),
+            mappings: Mappings::new(context),
             measures: Measures::default(),
             functions: Functions::new(context),
             // This is like a loss: the events before recording are missing.
@@ -202,6 +206,18 @@ impl Model {
     #[must_use]
     pub const fn measures(&self) -> &Measures {
         &self.measures
+    }
+
+    /// What addresses belong to.
+    #[must_use]
+    pub const fn mappings(&self) -> &Mappings {
+        &self.mappings
+    }
+
+    /// What addresses belong to, for whoever asks the kernel about mappings that no event has shown, and for records from
+    /// before those that are judged.
+    pub const fn mappings_mut(&mut self) -> &mut Mappings {
+        &mut self.mappings
     }
 
     /// Page tables and walks of them.

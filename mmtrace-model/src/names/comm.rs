@@ -4,7 +4,7 @@ use std::fmt;
 
 use mmtrace_common::{Record, View as _, event};
 
-use crate::untrusted::is_harmful;
+use crate::untrusted::escaped_bytes;
 
 /// The command name of a task (`task_struct.comm`): up to 15 bytes that the task chose, in any encoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,19 +56,7 @@ impl Comm {
 /// Fit for a terminal and for JSON: control characters and what is not UTF-8 show as escapes.
 impl fmt::Display for Comm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::new();
-        for chunk in self.bytes().utf8_chunks() {
-            for c in chunk.valid().chars() {
-                match is_harmful(c) {
-                    true => text.extend(c.escape_default()),
-                    false => text.push(c),
-                }
-            }
-            for byte in chunk.invalid() {
-                text.push_str(&format!("\\x{byte:02x}"));
-            }
-        }
-        f.pad(&text)
+        f.pad(&escaped_bytes(self.bytes()))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     context::Context,
     model::Model,
     names::Tasks,
-    stats::{Stats, callers::Callers},
+    stats::{Stats, callers::Callers, mappings::MappedFaults},
     verdict::Sink,
 };
 
@@ -37,6 +37,8 @@ struct Judge {
     sink: Sink,
     /// `None` in what is made of a checkpoint.
     callers: Option<Callers>,
+    /// `None` in what is made of a checkpoint.
+    mapped: Option<MappedFaults>,
     /// Statistics, which are kept only on request.
     stats: Option<Box<Stats>>,
 }
@@ -50,6 +52,7 @@ impl Engine {
                 model: Model::new(&context),
                 sink: Sink::new(&context),
                 callers: Some(Callers::new(&context)),
+                mapped: Some(MappedFaults::default()),
                 stats: None,
             })
         });
@@ -57,13 +60,19 @@ impl Engine {
         Self { context: Arc::new(context), judge, tasks, counts, lost: 0, missed: 0, gaps: 0, foreign: 0, span: None }
     }
 
-    /// Returns a copy to go on from later. It lacks the tables of callers, which only the closing report needs, and which
-    /// are large.
+    /// Returns a copy to go on from later. It lacks the tables of callers and of faults by mapping, which only the closing
+    /// report needs, and which are large.
     #[must_use]
     pub fn checkpoint(&self) -> Self {
         let judge = self.judge.as_deref().map(|judge| {
             let Judge { model, sink, stats, .. } = judge;
-            Box::new(Judge { model: model.clone(), sink: sink.clone(), callers: None, stats: stats.clone() })
+            Box::new(Judge {
+                model: model.clone(),
+                sink: sink.clone(),
+                callers: None,
+                mapped: None,
+                stats: stats.clone(),
+            })
         });
         let Self { context, tasks, .. } = self;
         Self { context: context.clone(), tasks: tasks.clone(), judge, ..*self }
@@ -86,16 +95,24 @@ impl Engine {
         }
     }
 
-    /// Counts callers from here on. What began before, and ends later, counts.
+    /// Counts callers and faults by mapping from here on. A hold or wait that began before, and ends later, counts.
     pub fn count_from_here(&mut self) {
-        if let Some(callers) = self.judge.as_mut().and_then(|judge| judge.callers.as_mut()) {
+        let Some(judge) = &mut self.judge else { return };
+        if let Some(callers) = &mut judge.callers {
             callers.count_from_here();
+        }
+        if let Some(mapped) = &mut judge.mapped {
+            *mapped = MappedFaults::default();
         }
     }
 
-    /// Learns from a record what tasks are called, and nothing else: for records before those that are judged.
+    /// Learns from a record what tasks are called and what is mapped, and nothing else: for records before those that are
+    /// judged.
     pub fn learn_names(&mut self, record: &Record) {
         self.tasks.apply(record);
+        if let Some(judge) = &mut self.judge {
+            judge.model.mappings_mut().apply(record);
+        }
     }
 
     /// Returns what tasks are called.
@@ -108,6 +125,17 @@ impl Engine {
     #[must_use]
     pub fn callers(&self) -> Option<&Callers> {
         self.judge.as_ref().and_then(|judge| judge.callers.as_ref())
+    }
+
+    /// Returns faults by mapping; `None` when only counting.
+    #[must_use]
+    pub fn mapped_faults(&self) -> Option<&MappedFaults> {
+        self.judge.as_ref().and_then(|judge| judge.mapped.as_ref())
+    }
+
+    /// Takes the mms whose mappings are to be read from /proc/PID/maps, each with a process that runs on it.
+    pub fn asked_mappings(&mut self) -> Vec<(u32, u64)> {
+        self.judge.as_mut().map_or_else(Vec::new, |judge| judge.model.mappings_mut().asked())
     }
 
     /// Takes the tasks that were met without a name: see [`Tasks::nameless`].
@@ -136,9 +164,13 @@ impl Engine {
             _ => self.count_missing(record),
         }
         if let Some(judge) = &mut self.judge {
-            let effect = judge.model.apply(record, &mut judge.sink);
+            let effect = *judge.model.apply(record, &mut judge.sink);
+            let effect = &effect;
             if let Some(callers) = &mut judge.callers {
                 callers.apply(effect, record, &mut self.tasks);
+            }
+            if let Some(mapped) = &mut judge.mapped {
+                mapped.apply(effect, record, judge.model.mappings(), &mut self.tasks);
             }
             if let Some(stats) = &mut judge.stats {
                 stats.apply(record, effect);

@@ -59,5 +59,10 @@ fn lock_lines(report: &Report, title: &'static str, times: impl Fn(&LockRow) -> 
 fn fault_lines(report: &Report) -> Vec<Line> {
     let total: u64 = report.callers.faults.iter().map(|row| row.count).sum();
     let most = report.callers.faults.first();
-    most.map(|row| ("Faults", format!("{}; most: {}", grouped(total), row.text()))).into_iter().collect()
+    let mut lines: Vec<Line> =
+        most.map(|row| ("Faults", format!("{}; most: {}", grouped(total), row.text()))).into_iter().collect();
+    if let Some(row) = report.mappings.first().filter(|_| !lines.is_empty()) {
+        lines.push(("", format!("most in: {} {}", grouped(row.count), row.text())));
+    }
+    lines
 }

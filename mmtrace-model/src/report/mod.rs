@@ -2,6 +2,7 @@
 
 mod answers;
 pub mod callers;
+pub mod mappings;
 mod rules_text;
 mod story;
 mod style;
@@ -29,8 +30,8 @@ use crate::{
     verdict::{RULES, Severity, Verdict},
 };
 
-pub use crate::numbers::{duration, grouped};
-pub use story::{Line as StoryLine, Story, describe, fields};
+pub use crate::numbers::{bytes, duration, grouped};
+pub use story::{Line as StoryLine, Story, TAILS, describe, fields, text_of};
 pub use style::{Style, wrap};
 
 /// The closing report. As JSON its fields are stable: docs/report.md.
@@ -61,6 +62,9 @@ pub struct Report {
     /// Who held mmap_locks and waited for them, and whose faults there were.
     #[serde(flatten)]
     pub callers: callers::Tables,
+    /// Faults by mapping; absent if the events do not tell which mapping an address belongs to.
+    #[serde(rename = "faults_by_mapping", skip_serializing_if = "Vec::is_empty")]
+    pub mappings: Vec<mappings::MappingRow>,
     /// Page tables and walks; absent if no event showed any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub walker: Option<Walker>,
@@ -209,6 +213,7 @@ impl Report {
             callers: engine.callers().map_or_else(callers::Tables::default, |callers| {
                 callers::Tables::new(callers, engine.tasks(), callers::By::Caller, context.start)
             }),
+            mappings: mappings::rows(engine),
             walker: Walker::new(engine),
             rules,
             violations,

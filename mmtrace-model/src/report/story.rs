@@ -9,7 +9,7 @@ use super::Style;
 use crate::{
     context::Context,
     names::{Comm, call_name},
-    untrusted::clean,
+    untrusted::{clean, escaped_bytes},
     verdict::Violation,
 };
 
@@ -191,7 +191,26 @@ pub fn fields(record: &Record, context: &Context) -> Vec<(Column, String)> {
     let fields = spec(kind).fields.iter().filter(|field| {
         context.probe(kind).is_none_or(|probe| probe.absent.iter().all(|absent| absent != field.column.name()))
     });
-    fields.map(|field| (field.column, value(field, record, context))).collect()
+    let whole = fields.filter(|field| !TAILS.contains(&field.column));
+    let shown = |field| text_of(field, record).unwrap_or_else(|| value(field, record, context));
+    whole.map(|field| (field.column, shown(field))).collect()
+}
+
+/// Columns that continue the text of another one.
+pub const TAILS: [Column; 5] = [Column::CommTail, Column::Name2, Column::Name3, Column::Name4, Column::Name5];
+
+/// Returns the text that begins in the column of `field`, fit for a terminal: the name that an event gives a task, a file
+/// or a mapping.
+#[must_use]
+pub fn text_of(field: &Field, record: &Record) -> Option<String> {
+    let tails: &[Column] = match field.column {
+        Column::Comm => &TAILS[..1],
+        Column::Name => &TAILS[1..],
+        _ => return None,
+    };
+    let words = [field.column].into_iter().chain(tails.iter().copied()).filter_map(|column| record.get(column));
+    let bytes: Vec<u8> = words.flat_map(u64::to_ne_bytes).take_while(|byte| *byte != 0).collect();
+    Some(escaped_bytes(&bytes))
 }
 
 /// Formats the value of a field for people.

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use super::{
     Report, Style, answers,
     callers::{LockRow, Times, causes},
-    duration, grouped, rules_text,
+    duration, grouped,
+    mappings::known,
+    rules_text,
 };
 use crate::{
     untrusted::clean,
@@ -26,6 +28,7 @@ pub(super) fn print(report: &Report, all: bool, style: Style, out: &mut dyn Writ
     waited(report, style, out)?;
     held(report, style, out)?;
     faults(report, style, out)?;
+    mapped(report, style, out)?;
     if all {
         kinds(report, out)?;
         walker(report, out)?;
@@ -185,6 +188,22 @@ fn faults(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> 
         writeln!(out, "{before}  {}", style.bad(&format!("causes are those of {text}")))?;
     }
     Ok(())
+}
+
+/// Writes in which mappings the faults were.
+fn mapped(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let rows = &report.mappings;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{}", style.bold("Page faults by mapping"))?;
+    if let Some(part) = known(rows).text("faults") {
+        writeln!(out, "  {}", style.dim(&format!("the mapping of {part} is known")))?;
+    }
+    for row in rows.iter().take(ROWS) {
+        writeln!(out, "  {:>9}  {}", grouped(row.count), row.text())?;
+    }
+    more(rows.len(), style, out)
 }
 
 /// Writes how many events there were of each kind.

@@ -10,6 +10,7 @@ mod blockers;
 pub mod callers;
 pub mod faults;
 pub mod locks;
+pub mod mappings;
 pub mod rates;
 pub mod work;
 

@@ -5,7 +5,9 @@ use super::time_text::Seconds;
 use mmtrace_capture::{Capture, Filter, Names, Problem, ValueText, columns};
 use mmtrace_common::{Column, Field, Kind, Record, SPECS};
 use mmtrace_model::context::Context;
-use mmtrace_model::names::{Comm, Tasks};
+use mmtrace_model::model::mappings::Mappings;
+use mmtrace_model::names::Tasks;
+use mmtrace_model::report::{TAILS, text_of};
 use mmtrace_model::untrusted::{clean, json_line};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -75,6 +77,7 @@ pub fn dump(args: &DumpArgs, out: &mut dyn Write) -> Result<Dumped, ShowError> {
         while dumped.shown < limit {
             let Some(record) = records.next() else { break };
             lines.tasks.apply(&record);
+            lines.mappings.apply(&record);
             let comm = lines.tasks.comm(record.tid);
             if filter.as_ref().is_some_and(|f| !f.matches(capture.names(), &record, comm)) {
                 lines.note(&record);
@@ -100,6 +103,8 @@ struct Lines<'a> {
     names: &'a Names,
     /// What tasks are called at the event that is shown.
     tasks: Tasks,
+    /// What addresses belong to at that event.
+    mappings: Mappings,
     /// Whether the capture has names of tasks.
     named: bool,
     /// Fields to show, by wire number of the kind.
@@ -113,15 +118,22 @@ impl<'a> Lines<'a> {
         for spec in SPECS {
             let absent = context.probe(spec.kind).map_or(&[][..], |p| &p.absent);
             let present = spec.fields.iter().filter(|f| !absent.iter().any(|a| a == f.column.name()));
-            fields[usize::from(spec.kind as u16)] = present.filter(|f| f.column != Column::CommTail).collect();
+            fields[usize::from(spec.kind as u16)] = present.filter(|f| !TAILS.contains(&f.column)).collect();
         }
-        let (tasks, named) = (Tasks::default(), context.has(Kind::TaskRename));
-        Self { names, tasks, named, fields, start: (context.start != 0).then_some(context.start) }
+        let (tasks, mappings, named) = (Tasks::default(), Mappings::new(context), context.has(Kind::TaskRename));
+        Self { names, tasks, mappings, named, fields, start: (context.start != 0).then_some(context.start) }
     }
 
     /// Times are relative to the first record when the capture does not say when it started.
     fn note(&mut self, record: &Record) -> u64 {
         *self.start.get_or_insert(record.ts)
+    }
+
+    /// The mapping of a page fault, in words; nothing of other events, or if the capture does not tell.
+    fn mapping(&self, record: &Record) -> Option<String> {
+        let is_fault = matches!(record.kind(), Some(Kind::PageFaultUser | Kind::PageFaultKernel));
+        (is_fault && self.mappings.is_told())
+            .then(|| self.mappings.text(self.mappings.label(record.mm, self.mappings.faulted())))
     }
 
     fn fields(&self, record: &Record) -> &[&'static Field] {
@@ -143,14 +155,17 @@ impl<'a> Lines<'a> {
         }
         for field in self.fields(record) {
             let name = field.column.name();
-            if let Some(comm) = new_comm(field, record) {
-                write!(out, " {name}={comm}")?;
+            if let Some(text) = text_of(field, record) {
+                write!(out, " {name}={text}")?;
                 continue;
             }
             match ValueText::new(self.names, field.column, field.get(record)) {
                 ValueText::Time(ts) => write!(out, " {name}={}", Seconds { ts, start })?,
                 value => write!(out, " {name}={value}")?,
             }
+        }
+        if let Some(mapping) = self.mapping(record) {
+            write!(out, " mapping={mapping}")?;
         }
         writeln!(out)
     }
@@ -168,8 +183,8 @@ impl<'a> Lines<'a> {
         }
         for field in self.fields(record) {
             write!(out, r#","{}":"#, field.column.name())?;
-            if let Some(comm) = new_comm(field, record) {
-                json_line(&comm.to_string(), out)?;
+            if let Some(text) = text_of(field, record) {
+                json_line(&text, out)?;
                 continue;
             }
             match ValueText::new(self.names, field.column, field.get(record)) {
@@ -178,11 +193,15 @@ impl<'a> Lines<'a> {
                 value => write!(out, "{value}")?,
             }
         }
+        if let Some(mapping) = self.mapping(record) {
+            out.write_all(br#","mapping":"#)?;
+            json_line(&mapping, out)?;
+        }
         writeln!(out, "}}")
     }
 
     fn header(&self, out: &mut impl Write) -> io::Result<()> {
-        let names: Vec<_> = columns().map(|column| column.name).chain(["comm"]).collect();
+        let names: Vec<_> = columns().map(|column| column.name).chain(["comm", "mapping"]).collect();
         writeln!(out, "{}", names.join(","))
     }
 
@@ -195,8 +214,8 @@ impl<'a> Lines<'a> {
         for column in Column::ALL {
             out.write_all(b",")?;
             if let Some(field) = self.fields(record).iter().find(|f| f.column == *column) {
-                match (new_comm(field, record), ValueText::new(self.names, *column, field.get(record))) {
-                    (Some(comm), _) => cell(&comm.to_string(), out)?,
+                match (text_of(field, record), ValueText::new(self.names, *column, field.get(record))) {
+                    (Some(text), _) => cell(&text, out)?,
                     (None, ValueText::Name(name)) => cell(&name, out)?,
                     (None, value) => write!(out, "{value}")?,
                 }
@@ -206,14 +225,12 @@ impl<'a> Lines<'a> {
         if let Some(comm) = self.tasks.comm(record.tid) {
             cell(&comm.to_string(), out)?;
         }
+        out.write_all(b",")?;
+        if let Some(mapping) = self.mapping(record) {
+            cell(&mapping, out)?;
+        }
         writeln!(out)
     }
-}
-
-/// The name that an event gives a task, whose first half `field` is.
-fn new_comm(field: &Field, record: &Record) -> Option<Comm> {
-    let tail = record.get(Column::CommTail).filter(|_| field.column == Column::Comm)?;
-    Some(Comm::of_words(field.get(record), tail))
 }
 
 /// A text as a cell of CSV.

@@ -1,6 +1,7 @@
 //! `mmtrace report DIR`: who held mmap_locks, who waited for them, whose faults there were.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     path::PathBuf,
 };
@@ -13,7 +14,7 @@ use mmtrace_model::{
     report::{
         Report, Style,
         callers::{By, FaultRow, LockRow, Tables, Times},
-        duration, grouped,
+        duration, grouped, mappings,
     },
     untrusted::{clean, json},
 };
@@ -36,6 +37,8 @@ enum Group {
     Process,
     /// System call, or other entry into the kernel
     Call,
+    /// Mapping: file, [heap], [stack], anonymous memory; of page faults
+    Mapping,
 }
 
 /// What rows are sorted by; the largest come first.
@@ -58,6 +61,7 @@ enum Sort {
 Examples:
   mmtrace report                         who held and awaited mmap_locks, and whose faults there were
   mmtrace report --by call               the same by system call
+  mmtrace report --by mapping            page faults by file, heap, stack, …
   mmtrace report --waits --sort longest  the longest waits first
   mmtrace report --from 2 --to 2.5       half a second of the capture
   mmtrace report --csv --holds           all rows, for a spreadsheet
@@ -93,7 +97,7 @@ pub struct ReportArgs {
     /// End at this time
     #[arg(long, value_name = "T")]
     to: Option<Moment>,
-    /// Print all rows as JSON: `lock_users` and `faults_by` of docs/report.md
+    /// Print all rows as JSON: `lock_users` and `faults_by` of docs/report.md, or `faults_by_mapping`
     #[arg(long)]
     json: bool,
     /// Print all rows as comma-separated values
@@ -134,18 +138,22 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     engine.count_from_here();
     records.for_each(|record| engine.apply(&record));
     engine.finish();
+    let violated = engine.sink().is_some_and(mmtrace_model::verdict::Sink::any_violated);
     let by = match args.by {
         Group::Caller => By::Caller,
         Group::Thread => By::Thread,
         Group::Process => By::Process,
         Group::Call => By::Call,
+        Group::Mapping => {
+            mapped(args, &engine, &before, from.max(start), style, out).context("cannot print the report")?;
+            return Ok(outcome(&capture, violated));
+        }
     };
     if !args.csv && !args.json {
         stream(&engine, &before, from.max(start), style, out).context("cannot print the report")?;
     }
     let tables =
         engine.callers().map_or_else(Tables::default, |callers| Tables::new(callers, engine.tasks(), by, start));
-    let violated = engine.sink().is_some_and(mmtrace_model::verdict::Sink::any_violated);
     print(args, &tables, style, out).context("cannot print the report")?;
     Ok(outcome(&capture, violated))
 }
@@ -286,6 +294,49 @@ fn faults(args: &ReportArgs, rows: &[FaultRow], style: Style, out: &mut dyn Writ
     more(rows.len(), shown, style, out)
 }
 
+/// Page faults by mapping.
+fn mapped(
+    args: &ReportArgs,
+    engine: &Engine,
+    before: &Before,
+    from: u64,
+    style: Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let rows = mappings::rows(engine);
+    if args.json {
+        json(&BTreeMap::from([("faults_by_mapping", &rows)]), out)?;
+        return writeln!(out);
+    }
+    if args.csv {
+        writeln!(out, "table,process,mapping,kind,faults,mappings,start,end")?;
+        for row in &rows {
+            let (process, mapping) = (cell(row.process.as_deref().unwrap_or_default()), cell(&row.mapping));
+            let range = row.top.map_or_else(|| ",".to_owned(), |top| format!("{:#x},{:#x}", top.start, top.end));
+            writeln!(out, "faults,{process},{mapping},{},{},{},{range}", row.kind, row.count, row.mappings)?;
+        }
+        return Ok(());
+    }
+    stream(engine, before, from, style, out)?;
+    let total: u64 = rows.iter().map(|row| row.count).sum();
+    writeln!(out, "{}", style.bold(&format!("Page faults by mapping: {}", grouped(total))))?;
+    if rows.is_empty() {
+        return writeln!(
+            out,
+            "  the capture does not tell: it has no ma_write events, or an older mmtrace recorded it"
+        );
+    }
+    if let Some(part) = mappings::known(&rows).text("faults") {
+        writeln!(out, "  {}", style.dim(&format!("the mapping of {part} is known")))?;
+    }
+    let shown = if args.limit == 0 { rows.len() } else { args.limit };
+    for row in rows.iter().take(shown) {
+        let share = 100.0 * row.count as f64 / total.max(1) as f64;
+        writeln!(out, "  {:>9} {share:>5.1}%  {}", grouped(row.count), row.text())?;
+    }
+    more(rows.len(), shown, style, out)
+}
+
 fn more(rows: usize, shown: usize, style: Style, out: &mut dyn Write) -> io::Result<()> {
     if rows > shown {
         writeln!(out, "  {}", style.dim(&format!("and {} more: --limit 0 shows all", grouped((rows - shown) as u64))))?;
@@ -293,12 +344,15 @@ fn more(rows: usize, shown: usize, style: Style, out: &mut dyn Write) -> io::Res
     Ok(())
 }
 
+/// A text as a cell of CSV.
+fn cell(text: &str) -> String {
+    let text = clean(text).replace('"', "\"\"");
+    if text.contains([',', '"']) { format!("\"{text}\"") } else { text }
+}
+
 /// Who did it, as cells of CSV.
 fn names(who: &mmtrace_model::report::callers::Who) -> String {
-    let cell = |text: &Option<String>| {
-        let text = clean(text.as_deref().unwrap_or_default()).replace('"', "\"\"");
-        if text.contains([',', '"']) { format!("\"{text}\"") } else { text }
-    };
+    let cell = |text: &Option<String>| cell(text.as_deref().unwrap_or_default());
     let (process, thread, call) = (cell(&who.process), cell(&who.thread), cell(&who.call));
     format!("{},{process},{thread},{},{},{call}", who.pid, who.threads, who.tid)
 }

@@ -185,12 +185,17 @@ fn resolve(
         MmFrom::LockArg(name) => position(&params, name, Expect::Word)?,
         MmFrom::Current | MmFrom::None => ABSENT,
     };
+    let lacks = |source: Source| offsets.iter().any(|(o, found)| source.offsets().contains(o) && found.is_err());
     for (entry, field) in positions[1..].iter_mut().zip(spec.fields) {
         let (name, expect) = match field.source {
             Source::Arg(name) => (name, expected(field)),
             Source::Member(name, id) => (name, Expect::Struct(owner(id))),
             Source::Path(name, path) => (name, Expect::Struct(owner(path[0]))),
-            Source::Deref(name) | Source::Made(name) => (name, Expect::Word),
+            Source::Through(..) if lacks(field.source) && !field.required => {
+                absent.push(field.column);
+                continue;
+            }
+            Source::Deref(name) | Source::Made(name) | Source::Through(name, _) => (name, Expect::Word),
             Source::Return | Source::OfReturn(_) => {
                 if returns {
                     *entry = params.len() as u8;
@@ -200,8 +205,7 @@ fn resolve(
                 continue;
             }
             Source::Current(_) | Source::Call => {
-                let takes = field.source.offsets();
-                if offsets.iter().any(|(o, found)| takes.contains(o) && found.is_err()) {
+                if lacks(field.source) {
                     absent.push(field.column);
                 }
                 continue;

@@ -314,7 +314,7 @@ impl Rings {
             if new.0 == old.0 {
                 continue;
             }
-            for spec in SPECS.iter().filter(|s| !s.kind.is_synthetic()) {
+            for spec in SPECS.iter().filter(|s| !s.kind.is_made_by_user_side()) {
                 let index = spec.kind as usize;
                 let count = new.0[index] - old.0[index];
                 if count > 0 {
@@ -340,7 +340,7 @@ impl Rings {
 
 /// A record that a program of ours has written.
 fn ours(item: &[u8]) -> Option<Record> {
-    Record::parse(item).filter(|record| record.kind().is_some_and(|kind| !kind.is_synthetic()))
+    Record::parse(item).filter(|record| record.kind().is_some_and(|kind| !kind.is_made_by_user_side()))
 }
 
 /// The record of events of a kind that were not read, from a time on until another.

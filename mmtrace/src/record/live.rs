@@ -7,7 +7,7 @@ use mmtrace_capture::CaptureWriter;
 use mmtrace_common::{Column, Kind, LOST_KINDS, Record};
 use mmtrace_model::{replay::Engine, report::grouped};
 
-use super::{closing::Capture, dump::Dumps, names::TaskNames, status::Face};
+use super::{closing::Capture, dump::Dumps, maps::MapsReader, names::TaskNames, status::Face};
 use crate::{
     export::offer::Offer,
     probe::rings::{self, Pass, Rings},
@@ -38,6 +38,7 @@ pub(super) struct Live {
     pub(super) face: Face,
     metrics: Option<Offer>,
     names: TaskNames,
+    maps: MapsReader,
     /// The segment that all names were last written to.
     named: u64,
     /// Records of the last pass.
@@ -58,10 +59,11 @@ impl Live {
         face: Face,
         metrics: Option<Offer>,
         names: TaskNames,
+        maps: MapsReader,
     ) -> Self {
         let (batch, flushed) = (Vec::new(), Instant::now());
         let (judged, pass, failed) = (0, Pass::Drained, None);
-        Self { engine, writer, dumps, face, metrics, names, named: 1, batch, judged, pass, flushed, failed }
+        Self { engine, writer, dumps, face, metrics, names, maps, named: 1, batch, judged, pass, flushed, failed }
     }
 
     /// Begins with the names of the tasks that exist. `ts` is the start of the recording, nanoseconds.
@@ -97,6 +99,8 @@ impl Live {
             if self.pass == Pass::Drained {
                 let nameless = self.engine.nameless_tasks();
                 self.batch.extend(self.names.of(&nameless, rings.watermark()));
+                self.maps.ask(self.engine.asked_mappings());
+                self.batch.extend(self.maps.records(rings.watermark()));
             }
             self.judged = 0;
             match rings.pass(&mut self.batch) {
@@ -142,14 +146,16 @@ impl Live {
         }
     }
 
-    /// A flight recorder gives up its oldest segments, and the names with them: each segment begins with all names.
+    /// A flight recorder gives up its oldest segments, and the names with them: each segment begins with all names of
+    /// tasks, and with what is known of mappings.
     fn name_again(&mut self, ts: u64) {
         let Some(writer) = self.writer.as_mut().filter(|writer| writer.is_flight_recorder()) else { return };
         if writer.segments() == self.named {
             return;
         }
         self.named = writer.segments();
-        let names = self.engine.tasks().names(ts);
+        let mut names = self.engine.tasks().names(ts);
+        names.extend(self.engine.model().map_or_else(Vec::new, |model| model.mappings().records(ts)));
         if let Some(Err(error)) = names.iter().map(|name| writer.append(name)).find(Result::is_err) {
             self.writer = None;
             self.fail(error.into());

@@ -12,6 +12,7 @@ mod executable;
 mod kernel;
 mod limits;
 mod live;
+mod maps;
 mod names;
 mod occasion;
 mod prepare;

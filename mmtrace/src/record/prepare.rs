@@ -21,6 +21,7 @@ use super::{
     dump::Dumps,
     kernel, limits,
     live::Live,
+    maps::MapsReader,
     names::TaskNames,
     report_file::ReportFile,
     session::Session,
@@ -62,7 +63,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
     if let Some(finding) = environment.blocking() {
         bail!("cannot record here: {finding}\nTo see everything that mmtrace checks: mmtrace doctor");
     }
-    let (plan, target, names) = plan(args, asked, &environment)?;
+    let (plan, target, (names, maps)) = plan(args, asked, &environment)?;
     let metrics = match args.watch.metrics {
         Some(address) => Some(Offer::at(address).await?),
         None => None,
@@ -117,7 +118,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
         None => (engine, Face::Line(Status::new())),
     };
     let dumps = (!args.dump_on.is_empty()).then(|| Dumps::new(&args.dump_on, &args.output));
-    let mut live = Live::new(engine, writer, dumps, face, metrics, names);
+    let mut live = Live::new(engine, writer, dumps, face, metrics, names, maps);
 
     let child = start_child(args, object.get(), target.own)?;
     // A workload ends by itself, and is recorded to its end: probes come off a quiet machine.
@@ -155,12 +156,13 @@ fn dashboard(args: &RecordArgs) -> Result<Option<Layout>> {
 }
 
 /// Returns where this kernel has each event, whom to record, and where to ask for names.
-fn plan(args: &RecordArgs, asked: Asked, environment: &Environment) -> Result<(Plan, Target, TaskNames)> {
+fn plan(args: &RecordArgs, asked: Asked, environment: &Environment) -> Result<(Plan, Target, (TaskNames, MapsReader))> {
     let selection = args.watch.events.clone().unwrap_or_default();
     let btf = Btf::from_kernel().context("cannot read the kernel's type information (BTF)")?;
     let mut plan = Plan::new(&btf, &Symbols::from_kernel(), &selection);
     let target = asked.resolve(&args.watch, environment.initial_pid_namespace, &btf)?;
-    let names = TaskNames::new(&btf, environment.initial_pid_namespace == Some(true));
+    let initial = environment.initial_pid_namespace == Some(true);
+    let names = (TaskNames::new(&btf, initial), MapsReader::new(&btf, initial));
     plan.serve(&target.filter);
     target.notes.iter().for_each(|note| tell(note));
     Ok((plan, target, names))

@@ -62,6 +62,7 @@ fn place(spec: &Spec) -> String {
         At::Tracepoint => format!("`{}:{}`", spec.site.system, spec.name),
         At::Entry | At::EntryOfStruct => format!("entry to {}", symbols()),
         At::Exit | At::ExitOfStruct => format!("return from {}", symbols()),
+        At::Beside => "written by the program of another event".to_owned(),
         At::User => "made by mmtrace".to_owned(),
     }
 }
@@ -97,7 +98,7 @@ fn from(field: &Field) -> String {
         Source::Return => "the return value".to_owned(),
         Source::OfReturn(id) => format!("the return value: {}", code(&format!("->{}", member(id)))),
         Source::Deref(name) => code(&format!("*{name}")),
-        Source::Path(name, path) => code(&follow(name, path)),
+        Source::Path(name, path) | Source::Through(name, path) => code(&follow(name, path)),
         Source::Made(name) => format!("made from `{name}`"),
         Source::Current(id) => code(&format!("current->{}", member(id))),
         Source::Call => "saved registers and flags of the current task".to_owned(),

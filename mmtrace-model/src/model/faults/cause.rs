@@ -76,7 +76,7 @@ impl Model {
         if record.ts <= blind.mapped {
             return;
         }
-        let event::MaWrite { addr: start, end, vma } = event::MaWrite::of(record);
+        let event::MaWrite { addr: start, end, vma, .. } = event::MaWrite::of(record);
         self.with_space(record.mm, |space| {
             space.store(start, end, vma);
             if record.ts <= blind.touched {

@@ -107,7 +107,7 @@ impl Model {
 
     pub(in crate::model) fn ma_write(&mut self, record: &Record, sink: &mut Sink) {
         self.settle(record, sink);
-        let event::MaWrite { addr: start, end, vma } = event::MaWrite::of(record);
+        let event::MaWrite { addr: start, end, vma, .. } = event::MaWrite::of(record);
         self.vma_stored(record);
         let mm = self.mm(record.mm);
         let writer = mm.lock.writer();

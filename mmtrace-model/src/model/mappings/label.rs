@@ -1,0 +1,107 @@
+//! How mappings are called in tables.
+
+use super::{
+    files::{FileId, Files},
+    mapping::{Backing, Mapping},
+    texts::{NameId, Names},
+};
+use crate::untrusted::escaped_bytes;
+
+/// What a row of a table is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Of {
+    /// Addresses of which nothing is known.
+    Unknown,
+    /// Addresses that belonged to no mapping.
+    Outside,
+    /// Addresses of the kernel.
+    Kernel,
+    /// Private anonymous memory without a name.
+    Anonymous,
+    /// The heap that `brk()` makes.
+    Heap,
+    /// A stack.
+    Stack,
+    /// A file.
+    File(FileId),
+    /// A name in /proc/PID/maps: `[anon:NAME]`, `[vdso]`.
+    Named(NameId),
+    /// Memory of the kernel's that is mapped into processes, without a name.
+    Special,
+    /// Mappings that came when there were too many rows.
+    Others,
+}
+
+/// How a mapping is called. Mappings with one label are one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Label {
+    /// What it is.
+    pub of: Of,
+    /// Writes are seen by others.
+    pub shared: bool,
+    /// Its pages come from a pool of huge pages.
+    pub hugetlb: bool,
+    /// It was registered with userfaultfd when it was last stored.
+    pub userfaultfd: bool,
+}
+
+impl Label {
+    /// The label of what is no mapping.
+    #[must_use]
+    pub const fn of(of: Of) -> Self {
+        Self { of, shared: false, hugetlb: false, userfaultfd: false }
+    }
+
+    /// The label of a mapping; `name` is that in /proc/PID/maps, if it is no file's.
+    pub(super) fn of_mapping(mapping: &Mapping, name: Option<NameId>) -> Self {
+        let of = match (mapping.backing, name) {
+            (Backing::File(file), _) => Of::File(file),
+            (Backing::Heap, _) => Of::Heap,
+            (Backing::Stack, _) => Of::Stack,
+            (Backing::Anonymous | Backing::Special, Some(name)) => Of::Named(name),
+            (Backing::Anonymous, None) => Of::Anonymous,
+            (Backing::Special, None) => Of::Special,
+        };
+        Self { of, shared: mapping.is_shared(), hugetlb: mapping.is_hugetlb(), userfaultfd: mapping.has_userfaultfd() }
+    }
+
+    /// The kind of mapping, as JSON has it.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self.of {
+            Of::Unknown => "unknown",
+            Of::Outside => "outside",
+            Of::Kernel => "kernel",
+            Of::Anonymous => "anonymous",
+            Of::Heap => "heap",
+            Of::Stack => "stack",
+            Of::File(_) => "file",
+            Of::Named(_) => "named",
+            Of::Special => "special",
+            Of::Others => "others",
+        }
+    }
+
+    /// In words.
+    pub(super) fn text(self, files: &Files, names: &Names) -> String {
+        let mut text = match self.of {
+            Of::Unknown => "unknown mapping".to_owned(),
+            Of::Outside => "outside every mapping".to_owned(),
+            Of::Kernel => "kernel addresses".to_owned(),
+            Of::Anonymous => "anonymous".to_owned(),
+            Of::Heap => "[heap]".to_owned(),
+            Of::Stack => "[stack]".to_owned(),
+            Of::File(file) => escaped_bytes(&files.name(file)),
+            Of::Named(name) => escaped_bytes(names.name(name)),
+            Of::Special => "special mapping of the kernel".to_owned(),
+            Of::Others => "other mappings".to_owned(),
+        };
+        for (has, word) in [(self.shared, ", shared"), (self.hugetlb, ", hugetlb"), (self.userfaultfd, ", userfaultfd")]
+        {
+            if has {
+                text.push_str(word);
+            }
+        }
+        text
+    }
+}

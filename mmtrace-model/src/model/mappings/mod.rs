@@ -1,0 +1,439 @@
+//! What addresses belong to: which file, the heap, a stack, other memory.
+//!
+//! Facts come from three events. `ma_write` says what is stored into the current task's VMA tree. `mapping` records say
+//! what /proc/PID/maps has shown of an mm that had mappings before the recording, or before a loss. `file_name` and
+//! `file_path` say what files are called. A fork copies what is known of the parent; exit_mmap ends it.
+//!
+//! A reading of /proc/PID/maps takes time. Its records come into the stream once every event is handed out that happened
+//! before its end, and each says when the reading began: what was stored later than that stays as it is.
+//!
+//! The name of anonymous memory is the one that was read last, and is used as long as no task has since taken the
+//! mmap_lock for write in prctl(), which is how `PR_SET_VMA_ANON_NAME` changes it without an event. A mapping that was
+//! stored by another call after the reading has no name until the next one.
+
+mod address_map;
+mod files;
+mod label;
+mod mapping;
+mod texts;
+
+use mmtrace_common::{Call, Column, Event as E, Kind, Record, View as _, event, spec, unknown::SPACE};
+use rustc_hash::FxHashMap;
+
+use super::clock_skew::EPSILON_NS;
+use crate::context::Context;
+use address_map::AddressMap;
+use files::Files;
+use mapping::{Doing, backing, file_of, stored};
+use texts::{Assembly, Names, Words, parts};
+
+pub use address_map::{At, Found};
+pub use files::{FileId, path_records};
+pub use label::{Label, Of};
+pub use mapping::{Backing, Mapping, MappingId, VM_GROWSDOWN, VM_SHARED};
+pub use texts::NameId;
+
+/// mms that are followed.
+const MMS_MAX: usize = 1 << 14;
+/// Ranges that are followed, over all mms: about 30 MiB.
+const PIECES_MAX: usize = 1 << 18;
+/// Tasks whose last acquisition for write is known.
+const WRITERS_MAX: usize = 1 << 14;
+/// mms whose mappings are to be read at a time.
+const ASKED_MAX: usize = 64;
+/// How soon the mappings of an mm are asked for again, nanoseconds. It doubles each time.
+const AGAIN_NS: u64 = 500_000_000;
+/// And at most so long.
+const AGAIN_MAX_NS: u64 = 64_000_000_000;
+/// Records of mappings that a segment of a flight recorder begins with.
+const REPEATED_MAX: usize = 1 << 16;
+
+/// The name of the heap in /proc/PID/maps.
+const HEAP: &[u8] = b"[heap]";
+
+/// One mm.
+#[derive(Clone, Debug, Default)]
+struct Mm {
+    map: AddressMap,
+    /// Until when names of anonymous memory may have changed.
+    renamed: u64,
+    /// Its mappings are not asked for before this time, nanoseconds.
+    ask_after: u64,
+    /// How long it was since they were asked for, the last time.
+    waited: u64,
+}
+
+/// The last acquisition of an mmap_lock for write that a task began.
+#[derive(Clone, Copy, Debug)]
+struct Writer {
+    mm: u64,
+    doing: Doing,
+}
+
+/// The mappings of all mms of a stream, as of the last event.
+#[derive(Clone, Debug, Default)]
+pub struct Mappings {
+    mms: FxHashMap<u64, Mm>,
+    /// The mm that ended last, which figures may still ask about.
+    ended: Option<(u64, Mm)>,
+    writers: FxHashMap<u32, Writer>,
+    files: Files,
+    names: Names,
+    paths: Assembly<(u32, u64)>,
+    name_parts: Assembly<(u64, u64)>,
+    /// The name of the next `mapping` record: of which mm and address.
+    next_name: Option<(u64, u64, NameId)>,
+    /// What the last fault's address belongs to.
+    faulted: At,
+    /// Ranges over all mms; sometimes too many, never too few.
+    pieces: usize,
+    /// The number of the next mapping.
+    next_id: u64,
+    /// Nothing is learned from events up to this time, because some before it are missing.
+    blind_until: u64,
+    asked: Vec<(u32, u64)>,
+    /// `ma_write` is recorded, and tells what it stores.
+    is_told: bool,
+    /// Acquisitions of mmap_locks are recorded, so that it is seen when names may change.
+    sees_locks: bool,
+    /// And they tell the call.
+    sees_calls: bool,
+}
+
+impl Mappings {
+    /// Knows nothing yet, and never will if the events of `context` do not tell.
+    #[must_use]
+    pub fn new(context: &Context) -> Self {
+        let told = [Column::VmFlags, Column::Ino, Column::Dev, Column::Anonymous];
+        Self {
+            is_told: told.iter().all(|column| context.carries(Kind::MaWrite, *column)),
+            sees_locks: context.has(Kind::StartLocking),
+            sees_calls: context.carries(Kind::StartLocking, Column::Call),
+            ..Self::default()
+        }
+    }
+
+    /// Whether the events tell what addresses belong to.
+    #[must_use]
+    pub const fn is_told(&self) -> bool {
+        self.is_told
+    }
+
+    /// Learns from an event.
+    #[inline]
+    pub fn apply(&mut self, record: &Record) {
+        if !self.is_told {
+            return;
+        }
+        match E::of(record) {
+            Some(E::PageFaultUser(e)) => self.fault(e.addr, record),
+            Some(E::PageFaultKernel(e)) => self.fault(e.addr, record),
+            Some(E::StartLocking(e)) if e.write => self.locks(Call::of_number(e.call.into()), record),
+            Some(E::MaWrite(e)) => self.stores(&e, record),
+            Some(E::UserfaultfdSetCtx(e)) => {
+                if let Some(mm) = self.mms.get_mut(&record.mm) {
+                    mm.map.register(e.vma, e.vm_flags);
+                }
+            }
+            Some(E::ExitMmap(_)) => self.ends(record.mm),
+            Some(E::FileName(e)) => {
+                let words = [e.name, e.name_2, e.name_3, e.name_4, e.name_5];
+                self.files.has_base((e.dev, e.ino), &texts::bytes(words));
+            }
+            Some(E::FilePath(e)) => {
+                let (of, words) = ((e.dev, e.ino), [e.name, e.name_2, e.name_3, e.name_4, e.name_5]);
+                if let Some(path) = self.paths.take(of, e.part, words) {
+                    self.files.has_path(of, &path);
+                }
+            }
+            Some(E::MappingName(e)) => {
+                let (of, words) = ((record.mm, e.addr), [e.name, e.name_2, e.name_3, e.name_4, e.name_5]);
+                if let Some(name) = self.name_parts.take(of, e.part, words) {
+                    self.next_name = self.names.number(&name).map(|name| (record.mm, e.addr, name));
+                }
+            }
+            Some(E::Mapping(e)) => self.read(&e, record),
+            Some(E::MapsRead(e)) => self.was_read(&e, record),
+            Some(E::Loss(_) | E::Missed(_) | E::Gap(_) | E::Foreign(_)) => self.lost(record),
+            _ => {}
+        }
+    }
+
+    /// Returns what the address of the last fault belongs to.
+    #[must_use]
+    pub const fn faulted(&self) -> At {
+        self.faulted
+    }
+
+    /// Returns what an address of an mm belongs to.
+    #[must_use]
+    pub fn at(&self, mm: u64, addr: u64) -> At {
+        self.mm(mm).map_or(At::Unknown, |mm| mm.map.at(addr))
+    }
+
+    /// Returns the first mapping in `[start, end]`, and the number of ranges there.
+    #[must_use]
+    pub fn within(&self, mm: u64, start: u64, end: u64) -> Option<(Found, usize)> {
+        self.mm(mm)?.map.within(start, end)
+    }
+
+    /// Returns how the mapping behind an address is to be called.
+    #[must_use]
+    pub fn label(&self, mm: u64, at: At) -> Label {
+        match at {
+            At::Unknown => Label::of(Of::Unknown),
+            At::Outside => Label::of(Of::Outside),
+            At::Mapping(found) => Label::of_mapping(&found.mapping, self.name(mm, &found.mapping)),
+        }
+    }
+
+    /// Returns a label in words. They are fit for a terminal and for JSON.
+    #[must_use]
+    pub fn text(&self, label: Label) -> String {
+        label.text(&self.files, &self.names)
+    }
+
+    /// Takes the mms whose mappings are to be read, each with a process that runs on it.
+    pub fn asked(&mut self) -> Vec<(u32, u64)> {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// Returns what is known as records of the time `ts`, as if all had been read just then; of very many mappings, not
+    /// all.
+    #[must_use]
+    pub fn records(&self, ts: u64) -> Vec<Record> {
+        if !self.is_told {
+            return Vec::new();
+        }
+        let mut records: Vec<Record> = self.files.records(ts).collect();
+        let room = records.len() + REPEATED_MAX;
+        let mut mms: Vec<(&u64, &Mm)> = self.mms.iter().filter(|(_, mm)| mm.map.len() > 0).collect();
+        mms.sort_unstable_by_key(|(mm, _)| **mm);
+        for (mm, known) in mms {
+            if records.len() + known.map.len() > room {
+                continue;
+            }
+            for (start, end, mapping) in known.map.iter() {
+                let name = match mapping.backing {
+                    Backing::Heap => Some(HEAP),
+                    _ => self.name(*mm, mapping).map(|name| self.names.name(name)),
+                };
+                records.extend(name.map(|name| name_records(*mm, start, name, ts)).into_iter().flatten());
+                let file = if let Backing::File(file) = mapping.backing { Some(file) } else { None };
+                let (dev, ino) = file.map_or((0, 0), |file| self.files.identity(file));
+                let anonymous = matches!(mapping.backing, Backing::Anonymous | Backing::Heap | Backing::Stack);
+                let Mapping { vm_flags, pgoff, .. } = *mapping;
+                let read = event::Mapping { addr: start, end, since: ts, vm_flags, pgoff, ino, dev, anonymous };
+                records.push(record(*mm, ts, |record| read.write(record)));
+            }
+            let whole = known.map.is_whole();
+            records.push(record(*mm, ts, |record| event::MapsRead { since: ts, whole }.write(record)));
+        }
+        records
+    }
+
+    fn mm(&self, mm: u64) -> Option<&Mm> {
+        self.mms.get(&mm).or_else(|| self.ended.as_ref().filter(|(ended, _)| *ended == mm).map(|(_, mm)| mm))
+    }
+
+    /// The name of a mapping that is no file's, if it is still that.
+    fn name(&self, mm: u64, mapping: &Mapping) -> Option<NameId> {
+        let (name, read) = mapping.name?;
+        let is_current = || {
+            let renamed = self.mm(mm).map_or(0, |mm| mm.renamed);
+            self.sees_locks && read > renamed.saturating_add(EPSILON_NS)
+        };
+        // The kernel gives special mappings their names for good.
+        (mapping.backing == Backing::Special || is_current()).then_some(name)
+    }
+
+    fn fault(&mut self, addr: u64, record: &Record) {
+        self.faulted = At::Unknown;
+        if addr >> 63 != 0 || record.mm == 0 || record.ts <= self.blind_until {
+            return;
+        }
+        if let Some(mm) = self.mms.get(&record.mm) {
+            self.faulted = mm.map.at(addr);
+        }
+        let may_have_name = |found: &Found| {
+            let has_none = found.mapping.name.is_none_or(|(_, read)| {
+                self.mms.get(&record.mm).is_some_and(|mm| read <= mm.renamed.saturating_add(EPSILON_NS))
+            });
+            has_none && self.mms.get(&record.mm).is_some_and(|mm| mm.renamed > 0)
+        };
+        let asks = match &self.faulted {
+            At::Unknown => true,
+            At::Outside => false,
+            At::Mapping(found) => found.mapping.backing == Backing::Anonymous && may_have_name(found),
+        };
+        if asks {
+            self.ask(record);
+        }
+    }
+
+    #[cold]
+    fn ask(&mut self, record: &Record) {
+        if self.asked.len() >= ASKED_MAX {
+            return;
+        }
+        let Some(mm) = self.mm_mut(record.mm) else { return };
+        if record.ts >= mm.ask_after && mm.map.can_be_read() {
+            mm.waited = (mm.waited * 2).clamp(AGAIN_NS, AGAIN_MAX_NS);
+            mm.ask_after = record.ts.saturating_add(mm.waited);
+            self.asked.push((record.tgid, record.mm));
+        }
+    }
+
+    fn mm_mut(&mut self, mm: u64) -> Option<&mut Mm> {
+        if mm == 0 {
+            return None;
+        }
+        if self.mms.len() >= MMS_MAX && !self.mms.contains_key(&mm) {
+            self.forget();
+        }
+        Some(self.mms.entry(mm).or_default())
+    }
+
+    fn forget(&mut self) {
+        self.mms.clear();
+        self.pieces = 0;
+    }
+
+    /// Works on an mm's mappings within the memory that all of them may use.
+    fn with_map(&mut self, mm: u64, work: impl FnOnce(&mut AddressMap)) {
+        let Some(of) = self.mm_mut(mm) else { return };
+        let before = of.map.len();
+        work(&mut of.map);
+        let after = of.map.len();
+        self.pieces = (self.pieces + after).saturating_sub(before);
+        if self.pieces > PIECES_MAX {
+            self.forget();
+        }
+    }
+
+    fn id(&mut self) -> MappingId {
+        self.next_id += 1;
+        MappingId(self.next_id)
+    }
+
+    /// A task begins to acquire an mmap_lock for write.
+    fn locks(&mut self, call: Call, record: &Record) {
+        let doing = if self.sees_calls { Doing::of(call) } else { Doing::Other };
+        if (doing == Doing::Names || !self.sees_calls)
+            && let Some(mm) = self.mms.get_mut(&record.mm)
+        {
+            mm.renamed = mm.renamed.max(record.ts);
+        }
+        if self.writers.len() >= WRITERS_MAX && !self.writers.contains_key(&record.tid) {
+            self.writers.clear();
+        }
+        let before = self.writers.insert(record.tid, Writer { mm: record.mm, doing });
+        // A fork locks the parent's mm and then the child's, and copies the one to the other while it holds both
+        // (kernel/fork.c, from 7.0 mm/mmap.c: dup_mmap).
+        if let Some(parent) = before.filter(|before| before.doing == Doing::Forks && doing == Doing::Forks)
+            && parent.mm != record.mm
+        {
+            self.copy(parent.mm, record.mm);
+        }
+    }
+
+    fn copy(&mut self, parent: u64, child: u64) {
+        let Some(parent) = self.mms.get(&parent) else { return };
+        let (map, renamed) = (parent.map.clone(), parent.renamed);
+        self.with_map(child, |to| *to = map);
+        if let Some(child) = self.mms.get_mut(&child) {
+            child.renamed = renamed;
+        }
+    }
+
+    /// A VMA is stored, or (vma 0) an empty range.
+    fn stores(&mut self, event: &event::MaWrite, record: &Record) {
+        if record.ts <= self.blind_until {
+            return;
+        }
+        let doing = self.writers.get(&record.tid).filter(|writer| writer.mm == record.mm);
+        let doing = doing.map_or(Doing::Other, |writer| writer.doing);
+        let mapping = (event.vma != 0).then(|| {
+            let file = file_of(event.dev, event.ino).map(|file| self.files.number(file));
+            Mapping { id: self.id(), ..stored(event, file) }
+        });
+        self.with_map(record.mm, |map| map.store(event.addr, event.end, mapping, doing, record.ts));
+    }
+
+    /// /proc/PID/maps has shown a mapping.
+    fn read(&mut self, event: &event::Mapping, record: &Record) {
+        let name = self.next_name.take().filter(|(mm, addr, _)| (*mm, *addr) == (record.mm, event.addr));
+        let name = name.map(|(.., name)| name);
+        if event.since <= self.blind_until {
+            return;
+        }
+        let file = file_of(event.dev, event.ino).map(|file| self.files.number(file));
+        let is_heap = event.anonymous && name.is_some_and(|name| self.names.name(name) == HEAP);
+        let mapping = Mapping {
+            id: self.id(),
+            backing: if is_heap { Backing::Heap } else { backing(event.anonymous, file, event.vm_flags) },
+            vm_flags: event.vm_flags,
+            pgoff: event.pgoff,
+            vma: 0,
+            name: name.filter(|_| file.is_none() && !is_heap).map(|name| (name, event.since)),
+        };
+        let later = later_than(event.since);
+        self.with_map(record.mm, |map| map.read(event.addr, event.end, mapping, event.since, later));
+    }
+
+    /// The reading of an mm's mappings is over.
+    fn was_read(&mut self, event: &event::MapsRead, record: &Record) {
+        if event.since > self.blind_until {
+            let later = later_than(event.since);
+            self.with_map(record.mm, |map| map.was_read(event.since, event.whole, later));
+        }
+    }
+
+    /// `exit_mmap()`.
+    fn ends(&mut self, mm: u64) {
+        if let Some(ended) = self.mms.remove(&mm) {
+            self.pieces = self.pieces.saturating_sub(ended.map.len());
+            self.ended = Some((mm, ended));
+        }
+    }
+
+    /// Events are missing.
+    fn lost(&mut self, record: &Record) {
+        let until = record.get(Column::Until).unwrap_or(u64::MAX).saturating_add(EPSILON_NS);
+        let of = record.get(Column::LostKind).and_then(|kind| Kind::from_u16(kind as u16));
+        if of.is_none_or(|kind| spec(kind).unknown & SPACE != 0) {
+            self.forget();
+            self.blind_until = self.blind_until.max(until);
+        }
+        // Without it, a call of prctl() or a fork may have gone unseen.
+        if of.is_none_or(|kind| kind == Kind::StartLocking) {
+            self.writers.clear();
+            self.mms.values_mut().for_each(|mm| mm.renamed = mm.renamed.max(until));
+        }
+    }
+}
+
+/// Whether something that was stored at a time may have been stored after a reading began, by another CPU's clock.
+fn later_than(since: u64) -> impl Fn(u64) -> bool {
+    move |stored| stored != since && stored.saturating_add(EPSILON_NS) >= since
+}
+
+fn record(mm: u64, ts: u64, write: impl FnOnce(&mut Record)) -> Record {
+    let mut record = Record { ts, mm, ..Record::default() };
+    write(&mut record);
+    record
+}
+
+/// Returns the `mapping_name` records of the mapping that begins at `addr`; its `mapping` record comes next.
+#[must_use]
+pub fn name_records(mm: u64, addr: u64, name: &[u8], ts: u64) -> Vec<Record> {
+    let part = |(part, words): (usize, Words)| {
+        let [name, name_2, name_3, name_4, name_5] = words;
+        let event = event::MappingName { addr, name, name_2, name_3, name_4, name_5, part: part as u32 };
+        record(mm, ts, |record| event.write(record))
+    };
+    parts(name).into_iter().enumerate().map(part).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+//! Faults by mapping.
+//!
+//! Mappings of one label in processes of one name are one row. While an mm lives, its mappings are counted one by one,
+//! so that they go to the row of the name that they have in the end.
+
+use mmtrace_common::Record;
+use rustc_hash::FxHashMap;
+
+use super::callers::Causes;
+use crate::{
+    model::{
+        effect::{Effect, What},
+        faults::address_space::Cause,
+        mappings::{At, Label, MappingId, Mappings, Of},
+    },
+    names::{Comm, Tasks, ThreadId},
+};
+
+/// Mappings, and what stands for them, that are counted one by one, over all mms.
+const LIVE_MAX: usize = 1 << 15;
+/// Pages whose faults wait for the mappings of their mm to be read, over all mms.
+const PENDING_MAX: usize = 1 << 17;
+/// Rows that tell processes apart by name. As many again tell mappings apart alone.
+const ROWS_MAX: usize = 1 << 12;
+
+/// What a count of one mm is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Place {
+    Unknown,
+    Outside,
+    Kernel,
+    Mapping(MappingId),
+}
+
+/// Faults in one mapping.
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    causes: Causes,
+    /// First and last address, as of the last fault.
+    range: (u64, u64),
+    label: Label,
+}
+
+/// Faults in one mm.
+#[derive(Clone, Debug, Default)]
+struct Mm {
+    /// A thread of the process that faulted last.
+    process: Option<ThreadId>,
+    live: FxHashMap<Place, Live>,
+    /// Faults where nothing is known yet, by page and cause.
+    pending: FxHashMap<(u64, Cause), u64>,
+}
+
+/// The mapping of a row that has most faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Top {
+    /// Its faults.
+    pub count: u64,
+    /// First address.
+    pub start: u64,
+    /// Last address, inclusive.
+    pub end: u64,
+    /// Its mm, as a kernel pointer.
+    pub mm: u64,
+}
+
+/// The faults of one row.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// By cause, in the order of [`Cause::ALL`].
+    pub causes: Causes,
+    /// Number of mappings. One that was counted in two parts counts twice.
+    pub mappings: u64,
+    /// The one with most faults; absent of what is no mapping.
+    pub top: Option<Top>,
+}
+
+impl Default for Row {
+    fn default() -> Self {
+        Self { causes: [0; Cause::ALL.len()], mappings: 0, top: None }
+    }
+}
+
+impl Row {
+    fn add(&mut self, causes: &Causes, top: Option<Top>) {
+        self.causes.iter_mut().zip(causes).for_each(|(sum, n)| *sum += n);
+        if let Some(top) = top {
+            self.mappings += 1;
+            if self.top.is_none_or(|old| (old.count, top.start) < (top.count, old.start)) {
+                self.top = Some(top);
+            }
+        }
+    }
+
+    /// Faults of the row.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.causes.iter().sum()
+    }
+}
+
+/// Rows by process name and label.
+pub type Rows = FxHashMap<(Option<Comm>, Label), Row>;
+
+/// Faults by mapping.
+#[derive(Clone, Debug, Default)]
+pub struct MappedFaults {
+    mms: FxHashMap<u64, Mm>,
+    rows: Rows,
+    live: usize,
+    pending: usize,
+}
+
+impl MappedFaults {
+    /// Takes what an event came to.
+    pub(crate) fn apply(&mut self, effect: &Effect, record: &Record, mappings: &Mappings, names: &mut Tasks) {
+        match effect.what {
+            What::Faulted { cause, addr, .. } => {
+                let process = names.of(record);
+                self.fault(effect.mm, addr, cause, process, mappings, names);
+            }
+            What::MapsRead { since } => self.resolve(effect.mm, since, mappings, names),
+            What::Unmapped => self.settle(effect.mm, mappings, names),
+            _ => {}
+        }
+    }
+
+    fn fault(&mut self, mm: u64, addr: u64, cause: Cause, process: ThreadId, mappings: &Mappings, names: &Tasks) {
+        if self.live >= LIVE_MAX {
+            self.settle_all(mappings, names);
+        }
+        let of = self.mms.entry(mm).or_default();
+        of.process = Some(process);
+        let (place, range) = match mappings.faulted() {
+            At::Mapping(found) => (Place::Mapping(found.mapping.id), (found.start, found.end)),
+            At::Outside => (Place::Outside, (0, 0)),
+            At::Unknown if addr >> 63 != 0 => (Place::Kernel, (0, 0)),
+            At::Unknown if mm != 0 && self.pending < PENDING_MAX => {
+                *of.pending.entry((addr & !0xfff, cause)).or_insert_with(|| {
+                    self.pending += 1;
+                    0
+                }) += 1;
+                return;
+            }
+            At::Unknown => (Place::Unknown, (0, 0)),
+        };
+        let label = || match place {
+            Place::Kernel => Label::of(Of::Kernel),
+            _ => mappings.label(mm, mappings.faulted()),
+        };
+        count(of, &mut self.live, place, range, label, cause, 1);
+    }
+
+    /// The mappings of an mm have been read. A page that lies in a mapping which only the reading has shown was in it all
+    /// along: a mapping that took the place of another one would have been stored.
+    fn resolve(&mut self, mm: u64, since: u64, mappings: &Mappings, names: &Tasks) {
+        let Some(of) = self.mms.get_mut(&mm) else { return };
+        let pending = std::mem::take(&mut of.pending);
+        self.pending = self.pending.saturating_sub(pending.len());
+        for ((page, cause), n) in pending {
+            let at = mappings.at(mm, page);
+            let (place, range, label) = match at {
+                At::Mapping(found) if found.only_read() == Some(since) => {
+                    (Place::Mapping(found.mapping.id), (found.start, found.end), mappings.label(mm, at))
+                }
+                _ => (Place::Unknown, (0, 0), Label::of(Of::Unknown)),
+            };
+            count(of, &mut self.live, place, range, || label, cause, n);
+        }
+        if self.live >= LIVE_MAX {
+            self.settle_all(mappings, names);
+        }
+    }
+
+    /// Puts the mappings of an mm into their rows.
+    fn settle(&mut self, mm: u64, mappings: &Mappings, names: &Tasks) {
+        let Some(of) = self.mms.remove(&mm) else { return };
+        self.live = self.live.saturating_sub(of.live.len());
+        self.pending = self.pending.saturating_sub(of.pending.len());
+        put(mm, &of, &mut self.rows, mappings, names);
+    }
+
+    fn settle_all(&mut self, mappings: &Mappings, names: &Tasks) {
+        for (mm, of) in std::mem::take(&mut self.mms) {
+            put(mm, &of, &mut self.rows, mappings, names);
+        }
+        (self.live, self.pending) = (0, 0);
+    }
+
+    /// Returns all rows. Faults whose mapping is still to be read are unknown.
+    #[must_use]
+    pub fn rows(&self, mappings: &Mappings, names: &Tasks) -> Rows {
+        let mut rows = self.rows.clone();
+        for (mm, of) in &self.mms {
+            put(*mm, of, &mut rows, mappings, names);
+        }
+        rows
+    }
+}
+
+fn count(
+    of: &mut Mm,
+    all: &mut usize,
+    place: Place,
+    range: (u64, u64),
+    label: impl FnOnce() -> Label,
+    cause: Cause,
+    n: u64,
+) {
+    let live = of.live.entry(place).or_insert_with(|| {
+        *all += 1;
+        Live { causes: [0; Cause::ALL.len()], range, label: label() }
+    });
+    live.range = range;
+    live.causes[cause as usize] += n;
+}
+
+/// Adds what is counted of an mm to rows.
+fn put(mm: u64, of: &Mm, rows: &mut Rows, mappings: &Mappings, names: &Tasks) {
+    let process = of.process.and_then(|process| names.thread(names.process(process)).process);
+    for (place, live) in &of.live {
+        let total: u64 = live.causes.iter().sum();
+        let (label, top) = match place {
+            Place::Mapping(id) => {
+                let (start, end) = live.range;
+                // The name may have been read after the fault.
+                let at = mappings.at(mm, start);
+                let is_there = matches!(at, At::Mapping(found) if found.mapping.id == *id);
+                let label = if is_there { mappings.label(mm, at) } else { live.label };
+                (label, Some(Top { count: total, start, end, mm }))
+            }
+            _ => (live.label, None),
+        };
+        row(rows, process, label).add(&live.causes, top);
+    }
+    if !of.pending.is_empty() {
+        let mut causes = [0; Cause::ALL.len()];
+        of.pending.iter().for_each(|((_, cause), n)| causes[*cause as usize] += n);
+        row(rows, process, Label::of(Of::Unknown)).add(&causes, None);
+    }
+}
+
+/// The row of a process and a label; when there are too many, of the label alone.
+fn row(rows: &mut Rows, process: Option<Comm>, label: Label) -> &mut Row {
+    let mut key = (process, label);
+    if rows.len() >= ROWS_MAX && !rows.contains_key(&key) {
+        key = (None, label);
+        if rows.len() >= 2 * ROWS_MAX && !rows.contains_key(&key) {
+            key = (None, Label::of(Of::Others));
+        }
+    }
+    rows.entry(key).or_default()
+}
