@@ -36,6 +36,8 @@ pub enum Command {
     Top(record::TopArgs),
     /// Record and judge like `record`, without writing a capture
     Stat(record::StatArgs),
+    /// Put a label on the time line of the recordings that run
+    Mark(commands::mark::MarkArgs),
     /// Judge a capture again and print its report
     Replay(commands::replay::ReplayArgs),
     /// Show who held and awaited the mmap_locks of a capture, and whose page faults there were

@@ -101,6 +101,10 @@ fn dispatch(command: &Command, style: Style, out: &mut dyn Write) -> anyhow::Res
         Command::Record(args) => verdict(record::run(args, style)?),
         Command::Top(args) => verdict(record::run(&args.into(), style)?),
         Command::Stat(args) => verdict(record::run(&args.into(), style)?),
+        Command::Mark(args) => {
+            commands::mark::run(args, out)?;
+            0
+        }
         Command::Replay(args) => match replay::run(args, out, style)? {
             replay::Outcome::Clean => 0,
             replay::Outcome::Violated => VIOLATED,

@@ -110,7 +110,7 @@ columns! {
     Ino "ino" FieldType::Uint, "inode of the file; 0: no file";
     Dev "dev" FieldType::Hex, "device of the file's file system, as in the kernel: major number << 20 | minor number";
     Anonymous "anonymous" FieldType::Bool, "private anonymous memory: the mapping has no file and no operations";
-    Name "name" FieldType::Text, "a file's or mapping's name: its first eight bytes";
+    Name "name" FieldType::Text, "a file's or mapping's name, or a mark: its first eight bytes";
     Name2 "name_2" FieldType::Text, "bytes 8 to 15 of the name";
     Name3 "name_3" FieldType::Text, "bytes 16 to 23 of the name";
     Name4 "name_4" FieldType::Text, "bytes 24 to 31 of the name";

@@ -822,6 +822,18 @@ events! {
         whole: bool, bits(0, 1), Whole, user();
     }
 
+    // Made by the user side: what users say.
+
+    /// a label that `mmtrace mark` put on the time line, in up to eight parts; made by the user side
+    Mark = 95, "mark", made_here(), Life, NOTHING => {
+        name: u64, word(0), Name, user();
+        name_2: u64, word(1), Name2, user();
+        name_3: u64, word(2), Name3, user();
+        name_4: u64, word(3), Name4, user();
+        name_5: u64, word(4), Name5, user();
+        part: u32, bits(0, 3), Part, user();
+    }
+
     // Made by the user side: what is missing.
 
     /// the ring buffer was full: events of one kind on one CPU were not delivered between `ts` and `until`

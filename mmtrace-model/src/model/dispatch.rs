@@ -388,7 +388,7 @@ impl Model {
             | E::ContentionEnd(_)
             | E::LockMmAndFindVma(_) => {}
             // Names change nothing that is judged.
-            E::TaskRename(_) | E::TaskName(_) => {}
+            E::TaskRename(_) | E::TaskName(_) | E::Mark(_) => {}
             E::FileName(_) | E::FilePath(_) | E::Mapping(_) | E::MappingName(_) => {}
             E::MapsRead(e) => self.effect.what = What::MapsRead { since: e.since },
             // mmtrace itself makes these events: see above.

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use mmtrace_common::{Column, Kind, LOST_KINDS, Record};
 
+use self::marks::Marks;
 use crate::{
     context::Context,
     model::Model,
@@ -12,6 +13,7 @@ use crate::{
     verdict::Sink,
 };
 
+pub mod marks;
 pub mod recent;
 pub mod source;
 pub mod timeline;
@@ -23,6 +25,7 @@ pub struct Engine {
     /// `None` if events are only counted.
     judge: Option<Box<Judge>>,
     tasks: Tasks,
+    marks: Marks,
     counts: [u64; LOST_KINDS],
     lost: u64,
     missed: u64,
@@ -56,8 +59,19 @@ impl Engine {
                 stats: None,
             })
         });
-        let (tasks, counts) = (Tasks::new(&context), [0; LOST_KINDS]);
-        Self { context: Arc::new(context), judge, tasks, counts, lost: 0, missed: 0, gaps: 0, foreign: 0, span: None }
+        let (tasks, marks, counts) = (Tasks::new(&context), Marks::default(), [0; LOST_KINDS]);
+        Self {
+            context: Arc::new(context),
+            judge,
+            tasks,
+            marks,
+            counts,
+            lost: 0,
+            missed: 0,
+            gaps: 0,
+            foreign: 0,
+            span: None,
+        }
     }
 
     /// Returns a copy to go on from later. It lacks the tables of callers and of faults by mapping, which only the closing
@@ -74,8 +88,8 @@ impl Engine {
                 stats: stats.clone(),
             })
         });
-        let Self { context, tasks, .. } = self;
-        Self { context: context.clone(), tasks: tasks.clone(), judge, ..*self }
+        let Self { context, tasks, marks, .. } = self;
+        Self { context: context.clone(), tasks: tasks.clone(), marks: marks.clone(), judge, ..*self }
     }
 
     /// Keeps statistics from now on.
@@ -121,6 +135,12 @@ impl Engine {
         &self.tasks
     }
 
+    /// Returns the labels that users put on the time line.
+    #[must_use]
+    pub const fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
     /// Returns who took locks and faulted; `None` when only counting.
     #[must_use]
     pub fn callers(&self) -> Option<&Callers> {
@@ -153,6 +173,7 @@ impl Engine {
     #[inline]
     pub fn apply(&mut self, record: &Record) {
         self.tasks.apply(record);
+        self.marks.apply(record);
         let missing = record.kind().is_some_and(Kind::is_synthetic);
         match self.counts.get_mut(usize::from(record.kind)) {
             Some(count) if !missing => {

@@ -15,6 +15,8 @@ use super::{
 const NAMED: usize = 2;
 /// Width of the first column.
 const WIDTH: usize = 8;
+/// Marks that are shown; the last ones.
+const MARKS: usize = 10;
 
 /// Writes them; nothing about what did not happen.
 pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
@@ -22,6 +24,7 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
     lines.extend(lock_lines(report, "Waits", |row| row.contended));
     lines.extend(lock_lines(report, "Holds", |row| row.held));
     lines.extend(fault_lines(report));
+    lines.extend(mark_lines(report));
     if lines.is_empty() {
         return Ok(());
     }
@@ -63,6 +66,20 @@ fn fault_lines(report: &Report) -> Vec<Line> {
         most.map(|row| ("Faults", format!("{}; most: {}", grouped(total), row.text()))).into_iter().collect();
     if let Some(row) = report.mappings.first().filter(|_| !lines.is_empty()) {
         lines.push(("", format!("most in: {} {}", grouped(row.count), row.text())));
+    }
+    lines
+}
+
+fn mark_lines(report: &Report) -> Vec<Line> {
+    let earlier = report.marks.len().saturating_sub(MARKS);
+    let mut lines: Vec<Line> = Vec::new();
+    if earlier > 0 {
+        lines.push(("", format!("{} earlier ones", grouped(earlier as u64))));
+    }
+    let shown = report.marks.iter().skip(earlier);
+    lines.extend(shown.map(|mark| ("", format!("at {:.3} s: {}", mark.at_ns as f64 / 1e9, mark.text))));
+    if let Some(first) = lines.first_mut() {
+        first.0 = "Marks";
     }
     lines
 }

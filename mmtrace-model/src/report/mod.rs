@@ -25,8 +25,8 @@ use crate::{
         measures::Overlap,
         page_tables::shadow::{Counts, HAZARDS},
     },
-    replay::Engine,
-    untrusted::json,
+    replay::{Engine, marks::Mark},
+    untrusted::{clean, json},
     verdict::{RULES, Severity, Verdict},
 };
 
@@ -65,6 +65,9 @@ pub struct Report {
     /// Faults by mapping; absent if the events do not tell which mapping an address belongs to.
     #[serde(rename = "faults_by_mapping", skip_serializing_if = "Vec::is_empty")]
     pub mappings: Vec<mappings::MappingRow>,
+    /// The labels that `mmtrace mark` put on the time line, oldest first; absent if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<MarkRow>,
     /// Page tables and walks; absent if no event showed any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub walker: Option<Walker>,
@@ -76,6 +79,15 @@ pub struct Report {
     /// was evaluated. `held`: neither. Absent with `--no-validate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
+}
+
+/// A label on the time line.
+#[derive(Clone, Debug, Serialize)]
+pub struct MarkRow {
+    /// When, nanoseconds from the start of the recording.
+    pub at_ns: u64,
+    /// What it says; strange bytes are escaped.
+    pub text: String,
 }
 
 /// How a report is written.
@@ -98,6 +110,12 @@ impl Output {
             (false, false) => Self::Text,
             (false, true) => Self::All,
         }
+    }
+}
+
+impl MarkRow {
+    fn new(mark: &Mark, start: u64) -> Self {
+        Self { at_ns: mark.ts.saturating_sub(start), text: clean(&String::from_utf8_lossy(&mark.text)).into_owned() }
     }
 }
 
@@ -214,6 +232,7 @@ impl Report {
                 callers::Tables::new(callers, engine.tasks(), callers::By::Caller, context.start)
             }),
             mappings: mappings::rows(engine),
+            marks: engine.marks().all().iter().map(|mark| MarkRow::new(mark, context.start)).collect(),
             walker: Walker::new(engine),
             rules,
             violations,

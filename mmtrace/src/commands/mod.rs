@@ -4,6 +4,7 @@ mod dump;
 mod error;
 pub mod explore;
 mod info;
+pub mod mark;
 pub mod replay;
 pub mod report;
 mod seek_bench;

@@ -7,7 +7,7 @@ use mmtrace_capture::CaptureWriter;
 use mmtrace_common::{Column, Kind, LOST_KINDS, Record};
 use mmtrace_model::{replay::Engine, report::grouped};
 
-use super::{closing::Capture, dump::Dumps, maps::MapsReader, names::TaskNames, status::Face};
+use super::{closing::Capture, dump::Dumps, maps::MapsReader, marks::MarkSocket, names::TaskNames, status::Face};
 use crate::{
     export::offer::Offer,
     probe::rings::{self, Pass, Rings},
@@ -39,6 +39,8 @@ pub(super) struct Live {
     metrics: Option<Offer>,
     names: TaskNames,
     maps: MapsReader,
+    /// `None` if no socket can be had.
+    marks: Option<MarkSocket>,
     /// The segment that all names were last written to.
     named: u64,
     /// Records of the last pass.
@@ -63,7 +65,23 @@ impl Live {
     ) -> Self {
         let (batch, flushed) = (Vec::new(), Instant::now());
         let (judged, pass, failed) = (0, Pass::Drained, None);
-        Self { engine, writer, dumps, face, metrics, names, maps, named: 1, batch, judged, pass, flushed, failed }
+        let marks = MarkSocket::new().ok();
+        Self {
+            engine,
+            writer,
+            dumps,
+            face,
+            metrics,
+            names,
+            maps,
+            marks,
+            named: 1,
+            batch,
+            judged,
+            pass,
+            flushed,
+            failed,
+        }
     }
 
     /// Begins with the names of the tasks that exist. `ts` is the start of the recording, nanoseconds.
@@ -102,6 +120,7 @@ impl Live {
                 self.maps.ask(self.engine.asked_mappings());
                 self.batch.extend(self.maps.records(rings.watermark()));
             }
+            self.batch.extend(self.marks.iter().flat_map(|marks| marks.records(rings.watermark())));
             self.judged = 0;
             match rings.pass(&mut self.batch) {
                 Ok(pass) => self.pass = pass,

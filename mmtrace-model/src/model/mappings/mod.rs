@@ -15,7 +15,7 @@ mod address_map;
 mod files;
 mod label;
 mod mapping;
-mod texts;
+pub(crate) mod texts;
 
 use mmtrace_common::{Call, Column, Event as E, Kind, Record, View as _, event, spec, unknown::SPACE};
 use rustc_hash::FxHashMap;

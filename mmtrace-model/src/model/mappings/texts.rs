@@ -3,18 +3,18 @@
 use rustc_hash::FxHashMap;
 
 /// Bytes of a text that one record carries.
-pub(super) const PART: usize = 40;
+pub(crate) const PART: usize = 40;
 /// Parts that a text has at most. Its last byte is 0.
-pub(super) const PARTS_MAX: usize = 8;
+pub(crate) const PARTS_MAX: usize = 8;
 /// Names that are kept.
 const NAMES_MAX: usize = 1 << 14;
 
 /// The words that records carry of one part of a text.
-pub(super) type Words = [u64; PART / 8];
+pub(crate) type Words = [u64; PART / 8];
 
 /// Returns the parts of a text: the last one ends with a zero. Of a text that is too long, the beginning is left out,
 /// and three dots stand for it: the end of a path says more.
-pub(super) fn parts(text: &[u8]) -> Vec<Words> {
+pub(crate) fn parts(text: &[u8]) -> Vec<Words> {
     const DOTS: &[u8] = b"...";
     let most = PART * PARTS_MAX - 1;
     let cut = text.len().saturating_sub(most);
@@ -33,20 +33,20 @@ fn words(part: &[u8; PART]) -> Words {
 }
 
 /// Returns the bytes of a part, up to the first zero.
-pub(super) fn bytes(words: Words) -> Vec<u8> {
+pub(crate) fn bytes(words: Words) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).take_while(|byte| *byte != 0).collect()
 }
 
 /// A text whose parts come one after the other.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Assembly<K> {
+pub(crate) struct Assembly<K> {
     /// What it is the name of, and the parts so far.
     begun: Option<(K, Vec<u8>)>,
 }
 
 impl<K: PartialEq + Copy> Assembly<K> {
     /// Takes the next part. Returns the text once it is whole; a part that does not follow on the one before is left out.
-    pub(super) fn take(&mut self, of: K, part: u32, words: Words) -> Option<Vec<u8>> {
+    pub(crate) fn take(&mut self, of: K, part: u32, words: Words) -> Option<Vec<u8>> {
         let new = bytes(words);
         let part = part as usize;
         let mut text = match self.begun.take() {
