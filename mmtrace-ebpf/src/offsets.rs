@@ -28,6 +28,7 @@ offsets! {
     OFF_TASK_THREAD_INFO task_thread_info "`task_struct.thread_info`";
     OFF_TASK_PAGEFAULT_DISABLED task_pagefault_disabled "`task_struct.pagefault_disabled`";
     OFF_MM_MMAP_LOCK mm_mmap_lock "`mm_struct.mmap_lock`";
+    OFF_MM_PGD mm_pgd "`mm_struct.pgd`";
     OFF_MM_MT mm_mt "`mm_struct.mm_mt`";
     OFF_MAS_TREE mas_tree "`ma_state.tree`";
     OFF_MAS_INDEX mas_index "`ma_state.index`";
@@ -39,6 +40,11 @@ offsets! {
     OFF_VMA_START vma_start "`vm_area_struct.vm_start`";
     OFF_VMA_END vma_end "`vm_area_struct.vm_end`";
     OFF_VMA_FLAGS vma_flags "`vm_area_struct.vm_flags`";
+    OFF_VMA_OPS vma_ops "`vm_area_struct.vm_ops`";
+    OFF_VMA_FILE vma_file "`vm_area_struct.vm_file`";
+    OFF_FILE_INODE file_inode "`file.f_inode`";
+    OFF_INODE_SB inode_sb "`inode.i_sb`";
+    OFF_SUPER_MAGIC super_magic "`super_block.s_magic`";
     OFF_VMA_PRIVATE vma_private "`vm_area_struct.vm_private_data`";
     OFF_VMF_VMA vmf_vma "`vm_fault.vma`";
     OFF_VMF_ADDRESS vmf_address "`vm_fault.address`";

@@ -147,6 +147,13 @@ impl Engine {
         let end = self.span.map_or(0, |s| s.1);
         if let Some(judge) = &mut self.judge {
             judge.model.finish(end, &mut judge.sink);
+            let faults = judge.model.finish_faults();
+            if let Some(callers) = &mut judge.callers {
+                faults.iter().for_each(|fault| callers.count(fault, &mut self.tasks));
+            }
+            if let Some(stats) = &mut judge.stats {
+                stats.count(&faults);
+            }
         }
     }
 

@@ -29,7 +29,7 @@ use crate::{
 };
 
 pub use crate::numbers::{duration, grouped};
-pub use story::{Line as StoryLine, Story, describe, fields};
+pub use story::{Line as StoryLine, Story, describe, fields, vma_facts_text, walk_text};
 pub use style::{Style, wrap};
 
 /// The closing report. As JSON its fields are stable: docs/report.md.
