@@ -42,8 +42,8 @@ causes! {
     CacheHit = "cache_hit", "page-cache hit";
     /// An empty entry of a file's mapping; the page was read (`VM_FAULT_MAJOR`).
     Major = "major", "read from disk (major)";
-    /// An empty entry of a file's mapping. Whether the page was in the page cache is not known.
-    FilePage = "file_page", "file page (cached or read)";
+    /// An empty entry of a file's mapping. Whether the page was in the page cache, or anything is there, was not seen.
+    FilePage = "file_page", "file page (outcome not seen)";
     /// An empty entry of shared memory (tmpfs, memfd): a page was there, or is filled with zeros.
     SharedMemory = "shared_memory", "shared memory page";
     /// A write to a read-only entry of a private mapping, or to an empty one of a private mapping of a file. The page is

@@ -166,7 +166,10 @@ const ROWS: &[Row] = &[
     },
     Row {
         kind: Cause::Failed,
-        when: |f, _| f.writes() && f.end == End::Unseen && f.vma(|vma| !vma.is_writable()),
+        when: |f, _| {
+            let refused = |vma: VmaFacts| !vma.is_accessible() || (f.writes() && !vma.is_writable());
+            f.end == End::Unseen && f.vma(refused)
+        },
         source: "arch/x86/mm/fault.c:access_error",
     },
     Row {
@@ -202,6 +205,11 @@ const ROWS: &[Row] = &[
             f.is_empty(types) && missing && !f.tells_userfaultfd
         },
         source: "mm/memory.c:do_anonymous_page",
+    },
+    Row {
+        kind: Cause::Unknown,
+        when: |f, types| f.is_empty(types) && f.vma(VmaFacts::has_uffd_missing) && !f.tells_userfaultfd,
+        source: "mm/shmem.c:shmem_fault, which asks userfaultfd only for pages that the file lacks",
     },
     Row {
         kind: Cause::AnonymousFirstTouch,
