@@ -200,6 +200,9 @@ pub(super) fn causes(counts: &BTreeMap<&'static str, u64>, most: usize) -> Strin
     let words = |name: &str| Cause::ALL.iter().find(|c| c.name() == name).map_or_else(|| name.to_owned(), |c| c.words().to_owned());
     let shown = if causes.len() > most + 1 { most } else { causes.len() };
     let rest: u64 = causes.iter().skip(shown).map(|(_, count)| **count).sum();
+    if let [(name, _)] = *causes {
+        return words(name);
+    }
     let named = causes.iter().take(shown).map(|(name, count)| format!("{} {}", words(name), share(**count, total)));
     let rest = (rest > 0).then(|| format!("{} other kinds {}", causes.len() - shown, share(rest, total)));
     named.chain(rest).collect::<Vec<_>>().join(", ")

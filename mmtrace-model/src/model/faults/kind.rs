@@ -42,6 +42,21 @@ pub(in crate::model) enum End {
     Failed,
 }
 
+/// What an address belongs to, by what is known of the address space.
+#[cfg_attr(not(test), expect(dead_code, reason = "stores of VMAs do not tell yet what they store"))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::model) enum Mapped {
+    /// Not known.
+    #[default]
+    Unknown,
+    /// Nothing is mapped there.
+    Nothing,
+    /// Nothing is mapped there, and a stack may grow down to it.
+    BelowStack,
+    /// A VMA.
+    Vma(VmaFacts),
+}
+
 /// Everything that is known of a fault.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::model) struct Seen {
@@ -50,7 +65,7 @@ pub(in crate::model) struct Seen {
     /// The error code.
     pub(in crate::model) code: u32,
     /// The VMA.
-    pub(in crate::model) facts: Option<VmaFacts>,
+    pub(in crate::model) mapped: Mapped,
     /// The end.
     pub(in crate::model) end: End,
     /// The page was read: `VM_FAULT_MAJOR`.
@@ -80,9 +95,14 @@ impl Seen {
         self.walk.map(|walk| walk.entry)
     }
 
+    /// The VMA is known.
+    const fn has_vma(&self) -> bool {
+        matches!(self.mapped, Mapped::Vma(_))
+    }
+
     /// The VMA is known, and this is true of it.
     fn vma(&self, is: impl Fn(VmaFacts) -> bool) -> bool {
-        self.facts.is_some_and(is)
+        matches!(self.mapped, Mapped::Vma(vma) if is(vma))
     }
 
     /// The entry is a marker; its bits.
@@ -153,7 +173,9 @@ const ROWS: &[Row] = &[
     },
     Row {
         kind: Cause::StackGrowth,
-        when: |f, types| f.grew && f.is_empty(types),
+        when: |f, types| {
+            f.is_empty(types) && (f.grew || f.end == End::Unseen && f.mapped == Mapped::BelowStack)
+        },
         source: "mm/mmap.c:expand_stack_locked",
     },
     Row {
@@ -168,9 +190,9 @@ const ROWS: &[Row] = &[
         kind: Cause::Failed,
         when: |f, _| {
             let refused = |vma: VmaFacts| !vma.is_accessible() || (f.writes() && !vma.is_writable());
-            f.end == End::Unseen && f.vma(refused)
+            f.end == End::Unseen && (f.mapped == Mapped::Nothing || f.vma(refused))
         },
-        source: "arch/x86/mm/fault.c:access_error",
+        source: "arch/x86/mm/fault.c:bad_area, access_error",
     },
     Row {
         kind: Cause::WriteNotify,
@@ -179,7 +201,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         kind: Cause::CopyOnWrite,
-        when: |f, _| f.is_protected() && f.facts.is_some(),
+        when: |f, _| f.is_protected() && f.has_vma(),
         source: "mm/memory.c:do_wp_page, wp_page_copy, wp_page_reuse",
     },
     Row { kind: Cause::WriteProtect, when: |f, _| f.is_protected(), source: "mm/memory.c:do_wp_page" },
@@ -238,12 +260,12 @@ const ROWS: &[Row] = &[
     },
     Row {
         kind: Cause::CacheHit,
-        when: |f, types| f.is_empty(types) && f.facts.is_some() && f.end == End::Handled,
+        when: |f, types| f.is_empty(types) && f.has_vma() && f.end == End::Handled,
         source: "mm/filemap.c:filemap_fault, filemap_map_pages",
     },
     Row {
         kind: Cause::FilePage,
-        when: |f, types| f.is_empty(types) && f.facts.is_some(),
+        when: |f, types| f.is_empty(types) && f.has_vma(),
         source: "mm/memory.c:do_read_fault, do_shared_fault",
     },
 ];
@@ -273,10 +295,11 @@ mod tests {
     const WRITABLE: Entry = Entry::Present { writable: true, no_exec: true, uffd_wp: false };
 
     fn seen(entry: Entry, code: u32, facts: Option<VmaFacts>, end: End) -> Seen {
+        let mapped = facts.map_or(Mapped::Unknown, Mapped::Vma);
         Seen {
             walk: Some(Walk { level: 1, entry }),
             code: code | USER,
-            facts,
+            mapped,
             end,
             major: false,
             met_migration: false,
@@ -356,6 +379,15 @@ mod tests {
         ] {
             assert_eq!(kind(&fault, TYPES, Cause::Unknown), expected, "{fault:?}");
         }
+        // Where functions are not seen, the mappings tell what the result would.
+        for (mapped, expected) in [
+            (Mapped::Nothing, Cause::Failed),
+            (Mapped::BelowStack, Cause::StackGrowth),
+            (Mapped::Unknown, Cause::EmptyEntry),
+        ] {
+            let fault = Seen { mapped, ..seen(NONE, 0, None, End::Unseen) };
+            assert_eq!(kind(&fault, TYPES, Cause::Unknown), expected);
+        }
         // Where handle_userfault() cannot be seen, the VMA and the entry tell.
         let missing = Some(VmaFacts::new(0x273, false, false, 0));
         let fault = Seen { tells_userfaultfd: false, ..none(missing) };
@@ -374,7 +406,7 @@ mod tests {
 
     #[test]
     fn before_6_2_the_last_type_is_that_of_a_page_that_could_not_be_read() {
-        let types = SwapTypes { marker: 30, poison: Some(31), ..TYPES };
+        let types = SwapTypes { marker: 30, poison: Some(31), migration: 0 };
         assert_eq!(kind(&seen(swap(31, 0), 0, None, End::Unseen), types, Cause::Unknown), Cause::Marker);
         let memfd = Some(VmaFacts::new(0xfb, true, true, mmtrace_common::TMPFS_MAGIC));
         assert_eq!(kind(&seen(swap(30, 1), 0, memfd, End::Handled), types, Cause::Unknown), Cause::SharedMemory);

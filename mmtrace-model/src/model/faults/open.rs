@@ -4,14 +4,13 @@
 //! that function has returned something other than RETRY, when no VMA was found, or when the task is seen to be elsewhere:
 //! it faults again, or exits.
 
-use mmtrace_common::{Call, Record, VmaFacts, View as _, Walk, event};
+use mmtrace_common::{Call, Column, Kind, Record, View as _, VmaFacts, Walk, event};
 use rustc_hash::FxHashMap;
 
-use super::kind::{End, Seen, SwapTypes, kind};
+use super::kind::{End, Mapped, Seen, SwapTypes, kind};
 use crate::context::Context;
 use crate::kernel_version::KernelVersion;
 use crate::model::{Model, effect::Fault, fault_cause::Cause};
-use mmtrace_common::{Column, Kind};
 
 /// Faults that are open at once. Another one is settled when it happens.
 const OPEN_MAX: usize = 1 << 14;
@@ -97,11 +96,11 @@ impl Model {
         }
     }
 
-    /// What is mapped at an address, by the mappings that are known. The facts of the fault's own call come first; these
+    /// What an address belongs to, by the mappings that are known. The facts of the fault's own call are preferred; these
     /// are for faults whose call is not recorded.
-    const fn vma_facts(&self, _mm: u64, _addr: u64) -> Option<VmaFacts> {
+    const fn mapped(&self, _mm: u64, _addr: u64) -> Mapped {
         // Stores of VMAs do not carry their flags.
-        None
+        Mapped::Unknown
     }
 
     /// A page fault, in user mode or not. `history`: what is known of its page from before. `functions`: the model learns
@@ -131,7 +130,7 @@ impl Model {
         let seen = Seen {
             walk: Walk::of_number(walk),
             code: error_code,
-            facts: self.vma_facts(mm, addr),
+            mapped: self.mapped(mm, addr),
             end: End::Unseen,
             major: false,
             met_migration: false,
@@ -183,7 +182,9 @@ impl Model {
         let event::HandleMmFault { addr, vma_facts, in_trap, .. } = event::HandleMmFault::of(record);
         if in_trap && let Some(open) = self.open_faults.at(record.tid, addr) {
             open.called = true;
-            open.seen.facts = VmaFacts::of_number(vma_facts).or(open.seen.facts);
+            if let Some(facts) = VmaFacts::of_number(vma_facts) {
+                open.seen.mapped = Mapped::Vma(facts);
+            }
         }
     }
 
