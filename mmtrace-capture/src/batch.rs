@@ -83,7 +83,12 @@ struct Cells {
 impl Cells {
     fn new(ty: FieldType) -> Self {
         let values = match ty {
-            FieldType::Hex | FieldType::Uint | FieldType::Time | FieldType::Text => Values::U64(Vec::new()),
+            FieldType::Hex
+            | FieldType::Uint
+            | FieldType::Time
+            | FieldType::Text
+            | FieldType::Walk
+            | FieldType::VmaFacts => Values::U64(Vec::new()),
             FieldType::Int => Values::I32(Vec::new()),
             FieldType::Bool => Values::Bool(Bits::default()),
             FieldType::Enum(_) | FieldType::Kind | FieldType::Call => {

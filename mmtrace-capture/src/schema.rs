@@ -40,7 +40,12 @@ pub(super) fn dictionary_type() -> DataType {
 
 fn data_type(ty: FieldType) -> DataType {
     match ty {
-        FieldType::Hex | FieldType::Uint | FieldType::Time | FieldType::Text => DataType::UInt64,
+        FieldType::Hex
+        | FieldType::Uint
+        | FieldType::Time
+        | FieldType::Text
+        | FieldType::Walk
+        | FieldType::VmaFacts => DataType::UInt64,
         FieldType::Int => DataType::Int32,
         FieldType::Bool => DataType::Boolean,
         FieldType::Enum(_) | FieldType::Kind | FieldType::Call => dictionary_type(),

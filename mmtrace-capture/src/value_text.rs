@@ -2,7 +2,11 @@
 
 use super::names::Names;
 use mmtrace_common::{Column, FieldType};
-use mmtrace_model::{names::Comm, untrusted::clean};
+use mmtrace_model::{
+    names::Comm,
+    report::{vma_facts_text, walk_text},
+    untrusted::clean,
+};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -30,6 +34,8 @@ impl<'a> ValueText<'a> {
         match column.ty() {
             FieldType::Hex => Self::Hex(raw),
             FieldType::Uint => Self::Uint(raw),
+            FieldType::Walk => Self::Name(walk_text(raw).into()),
+            FieldType::VmaFacts => Self::Name(vma_facts_text(raw).into()),
             FieldType::Text => Self::Name(Comm::of_words(raw, 0).to_string().into()),
             FieldType::Int => Self::Int(raw as i32),
             FieldType::Bool => Self::Bool(raw & 0xff != 0),

@@ -28,7 +28,7 @@ pub struct Args {
 /// offset. Written in Rust, the optimiser would fold the branches of
 /// [`Args::position`] into one load from a computed pointer, which is refused.
 #[inline(always)]
-fn load<const OFFSET: usize>(ctx: *mut c_void) -> u64 {
+pub fn load<const OFFSET: usize>(ctx: *mut c_void) -> u64 {
     let word: u64;
     // SAFETY: reads the context; the verifier checks that the word exists.
     unsafe {

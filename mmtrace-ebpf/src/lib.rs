@@ -23,6 +23,7 @@ mod probes;
 mod ring;
 mod stack;
 mod standby;
+mod walk;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

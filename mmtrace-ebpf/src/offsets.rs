@@ -28,6 +28,7 @@ offsets! {
     OFF_TASK_THREAD_INFO task_thread_info "`task_struct.thread_info`";
     OFF_TASK_PAGEFAULT_DISABLED task_pagefault_disabled "`task_struct.pagefault_disabled`";
     OFF_MM_MMAP_LOCK mm_mmap_lock "`mm_struct.mmap_lock`";
+    OFF_MM_PGD mm_pgd "`mm_struct.pgd`";
     OFF_MM_MT mm_mt "`mm_struct.mm_mt`";
     OFF_MAS_TREE mas_tree "`ma_state.tree`";
     OFF_MAS_INDEX mas_index "`ma_state.index`";
@@ -42,6 +43,7 @@ offsets! {
     OFF_VMA_PGOFF vma_pgoff "`vm_area_struct.vm_pgoff`";
     OFF_VMA_FILE vma_file "`vm_area_struct.vm_file`";
     OFF_VMA_OPS vma_ops "`vm_area_struct.vm_ops`";
+    OFF_SUPER_MAGIC super_magic "`super_block.s_magic`";
     OFF_VMA_PRIVATE vma_private "`vm_area_struct.vm_private_data`";
     OFF_VMF_VMA vmf_vma "`vm_fault.vma`";
     OFF_VMF_ADDRESS vmf_address "`vm_fault.address`";

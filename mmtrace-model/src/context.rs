@@ -174,7 +174,11 @@ impl Context {
     pub fn mark_absent(&mut self) {
         for spec in SPECS {
             for field in spec.fields {
-                if !matches!(field.source, Source::Current(_) | Source::Call | Source::Through(..)) {
+                let optional = matches!(
+                    field.source,
+                    Source::Current(_) | Source::Call | Source::Through(..) | Source::Walk | Source::VmaFacts(_)
+                );
+                if !optional {
                     continue;
                 }
                 let takes = OFFSETS.iter().filter(|o| field.source.offsets().contains(&o.id));

@@ -38,6 +38,7 @@ columns! {
     Addr "addr" FieldType::Hex, "user virtual address";
     Ip "ip" FieldType::Hex, "instruction pointer at the fault";
     ErrorCode "error_code" FieldType::Hex, "x86 page-fault error code: 1 present, 2 write, 4 user, 8 reserved bit, 16 fetch, 32 protection key, 64 shadow stack";
+    Walk "walk" FieldType::Walk, "what the page tables had at the address when the CPU raised the fault: level and entry";
     PagefaultDisabled "pagefault_disabled" FieldType::Bool, "the task had page faults disabled (pagefault_disable): the fault is not handled, the access fails";
     Write "write" FieldType::Bool, "mmap_lock taken or released for write";
     Success "success" FieldType::Bool, "the acquisition succeeded (false: failed trylock or killed wait)";
@@ -82,6 +83,7 @@ columns! {
     End "end" FieldType::Hex, "last address of the range, inclusive";
     Vma "vma" FieldType::Hex, "the VMA (kernel pointer); 0: none";
     FaultFlags "fault_flags" FieldType::Hex, "enum fault_flag: 1 WRITE, 4 ALLOW_RETRY, 8 RETRY_NOWAIT, 0x20 TRIED, 0x40 USER, 0x80 REMOTE, 0x1000 VMA_LOCK";
+    VmaFacts "vma_facts" FieldType::VmaFacts, "what the VMA is: anonymous, file, shared, hugetlb, shmem, …";
     InTrap "in_trap" FieldType::Bool, "the call has registers: it handles a fault of the current task, not another's access (gup)";
     FaultResult "fault_result" FieldType::Hex, "vm_fault_t: 0x400 RETRY, 0x4000 COMPLETED, 0x100 NOPAGE, …; 0 resolved";
     VmaStart "vma_start" FieldType::Hex, "first address of the VMA";

@@ -16,7 +16,7 @@ use super::{
     unknown::{ALL, COLLAPSES, FUNCTIONS, LOCKS, NOTHING, SLOTS, SPACE, TABLES, TOUCHED, UNMAPPED},
     view::{Bits, events},
 };
-use crate::{Call, Record};
+use crate::{Call, Record, VmaFacts, Walk};
 
 /// The values of one kind of event, by name.
 ///
@@ -162,6 +162,16 @@ const fn call() -> From {
     (Source::Call, false)
 }
 
+/// What the page tables have at the address that the event is about.
+const fn walk() -> From {
+    (Source::Walk, false)
+}
+
+/// What the VMA in the parameter of this name is.
+const fn facts(name: &'static str) -> From {
+    (Source::VmaFacts(name), false)
+}
+
 const fn user() -> From {
     (Source::User, true)
 }
@@ -178,7 +188,8 @@ events! {
     PageFaultUser = 1, "page_fault_user", tracepoint("exceptions").of(MmFrom::Current), Fault, FUNCTIONS | TOUCHED => {
         addr: u64, word(0), Addr, arg("address");
         ip: u64, word(1), Ip, member("regs", O::RegsIp);
-        error_code: u32, bits(0, 32), ErrorCode, arg("error_code");
+        error_code: u32, bits(0, 16), ErrorCode, arg("error_code");
+        walk: u32, bits(16, Walk::BITS), Walk, walk();
     }
 
     /// a fault taken in kernel mode: user-space access by the kernel, or a kernel address; one that is not handled
@@ -188,7 +199,8 @@ events! {
         Fault, FUNCTIONS | TOUCHED => {
         addr: u64, word(0), Addr, arg("address");
         ip: u64, word(1), Ip, member("regs", O::RegsIp);
-        error_code: u32, bits(0, 32), ErrorCode, arg("error_code");
+        error_code: u32, bits(0, 16), ErrorCode, arg("error_code");
+        walk: u32, bits(16, Walk::BITS), Walk, walk();
         pagefault_disabled: bool, word(2), PagefaultDisabled, of_current(O::TaskPagefaultDisabled);
         call: u32, word(3), Call, call();
     }
@@ -390,6 +402,7 @@ events! {
         vma: u64, word(0), Vma, arg("vma");
         addr: u64, word(1), Addr, arg("address");
         fault_flags: u32, bits(0, 16), FaultFlags, arg("flags");
+        vma_facts: u32, bits(16, VmaFacts::BITS), VmaFacts, facts("vma");
         in_trap: bool, bits(31, 1), InTrap, made("regs");
     }
 
@@ -747,6 +760,38 @@ events! {
         Fault, FUNCTIONS => {
         fault_flags: u32, bits(0, 16), FaultFlags, path("vmf", &[O::VmfFlags]);
         fault_result: u64, word(0), FaultResult, returned();
+    }
+
+    // Rare parts of a fault: what neither the page tables nor the result of the fault tell.
+
+    /// a fault on memory without a page table has tried a huge page; with FALLBACK it goes on with a small one
+    /// (mm/huge_memory.c)
+    HugePmdAnonymous = 85, "do_huge_pmd_anonymous_page",
+        exit(&[f!(do_huge_pmd_anonymous_page("vmf"))]).of(MmFrom::Current),
+        Fault, FUNCTIONS => {
+        vma: u64, word(0), Vma, path("vmf", &[O::VmfVma]);
+        addr: u64, word(1), Addr, path("vmf", &[O::VmfAddress]);
+        fault_result: u32, bits(0, 32), FaultResult, returned();
+    }
+
+    /// a fault is handed to userfaultfd, and waits there (fs/userfaultfd.c, from 7.0 mm/userfaultfd.c)
+    HandleUserfault = 86, "handle_userfault",
+        entry(&[f!(handle_userfault("vmf", "reason"))]).of(MmFrom::Current),
+        Fault, FUNCTIONS => {
+        vma: u64, word(0), Vma, path("vmf", &[O::VmfVma]);
+        addr: u64, word(1), Addr, path("vmf", &[O::VmfAddress]);
+    }
+
+    /// a stack was to grow down to an address; `ret` 0: it did (mm/mmap.c; 6.1: expand_stack)
+    ExpandStack = 87, "expand_stack_locked",
+        exit(&[
+            f!(expand_stack_locked("vma", "address")),
+            f!(expand_stack("vma", "address")),
+        ]).of(MM_OF_VMA),
+        Fault, FUNCTIONS => {
+        vma: u64, word(0), Vma, arg("vma");
+        addr: u64, word(1), Addr, arg("address");
+        ret: i32, bits(0, 32), Ret, returned();
     }
 
     // Names of tasks.

@@ -105,6 +105,12 @@ pub enum Source {
     Current(OffsetId),
     /// The current task's entry into the kernel ([`Call`](crate::Call)); absent where BTF lacks one of [`CALL_OFFSETS`].
     Call,
+    /// The end of a walk of the current task's page tables ([`Walk`](crate::Walk)); absent where BTF lacks `mm->pgd`, or
+    /// where it is not known how the kernel reaches page tables.
+    Walk,
+    /// Facts about the VMA in the parameter of this name ([`VmaFacts`](crate::VmaFacts)); absent where BTF lacks one of
+    /// [`VMA_FACTS_OFFSETS`].
+    VmaFacts(&'static str),
     /// The user side makes it.
     User,
 }
@@ -117,6 +123,8 @@ impl Source {
             Self::Member(_, id) | Self::OfReturn(id) | Self::Current(id) => core::slice::from_ref(id),
             Self::Path(_, path) | Self::Through(_, path) => path,
             Self::Call => CALL_OFFSETS,
+            Self::Walk => &[OffsetId::MmPgd],
+            Self::VmaFacts(_) => VMA_FACTS_OFFSETS,
             _ => &[],
         }
     }
@@ -130,8 +138,9 @@ impl Source {
             | Self::Path(name, _)
             | Self::Through(name, _)
             | Self::Made(name)
-            | Self::Member(name, _) => Some(name),
-            Self::Return | Self::OfReturn(_) | Self::Current(_) | Self::Call | Self::User => None,
+            | Self::Member(name, _)
+            | Self::VmaFacts(name) => Some(name),
+            Self::Return | Self::OfReturn(_) | Self::Current(_) | Self::Call | Self::Walk | Self::User => None,
         }
     }
 }
@@ -157,6 +166,10 @@ pub enum FieldType {
     Call,
     /// Eight bytes of text in memory order, padded with zeros.
     Text,
+    /// The end of a walk of page tables ([`Walk`](crate::Walk)), shown in words.
+    Walk,
+    /// Facts about a VMA ([`VmaFacts`](crate::VmaFacts)), shown in words.
+    VmaFacts,
 }
 
 /// One value of an event.
@@ -304,6 +317,7 @@ offsets! {
     TaskThreadInfo "task_struct" "thread_info" "OFF_TASK_THREAD_INFO";
     TaskPagefaultDisabled "task_struct" "pagefault_disabled" "OFF_TASK_PAGEFAULT_DISABLED";
     MmMmapLock "mm_struct" "mmap_lock" "OFF_MM_MMAP_LOCK";
+    MmPgd "mm_struct" "pgd" "OFF_MM_PGD";
     MmMt "mm_struct" "mm_mt" "OFF_MM_MT";
     MasTree "ma_state" "tree" "OFF_MAS_TREE";
     MasIndex "ma_state" "index" "OFF_MAS_INDEX";
@@ -318,6 +332,7 @@ offsets! {
     VmaPgoff "vm_area_struct" "vm_pgoff" "OFF_VMA_PGOFF";
     VmaFile "vm_area_struct" "vm_file" "OFF_VMA_FILE";
     VmaOps "vm_area_struct" "vm_ops" "OFF_VMA_OPS";
+    SuperMagic "super_block" "s_magic" "OFF_SUPER_MAGIC";
     VmaPrivate "vm_area_struct" "vm_private_data" "OFF_VMA_PRIVATE";
     VmfVma "vm_fault" "vma" "OFF_VMF_VMA";
     VmfAddress "vm_fault" "address" "OFF_VMF_ADDRESS";
@@ -348,6 +363,16 @@ pub const CALL_OFFSETS: &[OffsetId] = &[
     OffsetId::RegsOrigAx,
     OffsetId::TaskThreadInfo,
     OffsetId::ThreadInfoStatus,
+];
+
+/// Struct offsets that it takes to tell what a VMA is.
+pub const VMA_FACTS_OFFSETS: &[OffsetId] = &[
+    OffsetId::VmaFlags,
+    OffsetId::VmaOps,
+    OffsetId::VmaFile,
+    OffsetId::FileInode,
+    OffsetId::InodeSb,
+    OffsetId::SuperMagic,
 ];
 
 /// Trace system of events that are kernel functions.

@@ -1,12 +1,13 @@
 //! `exceptions:page_fault_*`, the hottest probes of all, and the calls that handle faults (mm/memory.c).
 
-use mmtrace_common::{Kind, event};
+use mmtrace_common::{Kind, VmaFacts, event};
 
 use super::{atomic_probe, entry, exit, record};
 use crate::{
-    args::{Args, arg, current_mm, member, member32, number, pagefault_disabled},
+    args::{Args, arg, current_mm, current_mm_number as mm_of_task, member, member32, number, pagefault_disabled},
     call::call,
     offsets,
+    walk,
 };
 
 #[inline(always)]
@@ -17,6 +18,7 @@ fn user<const TYPED: bool>(args: Args) {
             addr: arg!(args, PageFaultUser, Addr),
             ip: member::<TYPED>(arg!(args, PageFaultUser, Ip), offsets::regs_ip()),
             error_code: arg!(args, PageFaultUser, ErrorCode) as u32,
+            walk: walk::found(mm_of_task(), arg!(args, PageFaultUser, Addr), arg!(args, PageFaultUser, ErrorCode)),
         }
     );
 }
@@ -31,6 +33,7 @@ fn kernel<const TYPED: bool>(args: Args) {
             addr: arg!(args, PageFaultKernel, Addr),
             ip: member::<TYPED>(arg!(args, PageFaultKernel, Ip), offsets::regs_ip()),
             error_code: arg!(args, PageFaultKernel, ErrorCode) as u32,
+            walk: walk::found(mm_of_task(), arg!(args, PageFaultKernel, Addr), arg!(args, PageFaultKernel, ErrorCode)),
             pagefault_disabled: pagefault_disabled(),
             call: call(args.context()),
         }
@@ -41,6 +44,20 @@ fn kernel<const TYPED: bool>(args: Args) {
 atomic_probe!(Kind::PageFaultUser, page_fault_user, page_fault_user_raw, POS_PAGE_FAULT_USER, user);
 atomic_probe!(Kind::PageFaultKernel, page_fault_kernel, page_fault_kernel_raw, POS_PAGE_FAULT_KERNEL, kernel);
 
+/// Facts about a VMA.
+#[inline(always)]
+fn facts(vma: u64) -> u32 {
+    let file = member::<true>(vma, offsets::vma_file());
+    let magic = if file == 0 {
+        0
+    } else {
+        let inode = member::<true>(file, offsets::file_inode());
+        member::<true>(member::<true>(inode, offsets::inode_sb()), offsets::super_magic())
+    };
+    let has_ops = member::<true>(vma, offsets::vma_ops()) != 0;
+    VmaFacts::new(member::<true>(vma, offsets::vma_flags()), has_ops, file != 0, magic).number()
+}
+
 #[inline(always)]
 fn handle(args: Args) {
     record!(
@@ -49,6 +66,7 @@ fn handle(args: Args) {
             vma: arg!(args, HandleMmFault, Vma),
             addr: arg!(args, HandleMmFault, Addr),
             fault_flags: arg!(args, HandleMmFault, FaultFlags) as u32,
+            vma_facts: facts(arg!(args, HandleMmFault, VmaFacts)),
             in_trap: number!(args, HandleMmFault, InTrap) != 0,
         }
     );
@@ -98,6 +116,44 @@ fn folio_lock(args: Args) {
     );
 }
 
+#[inline(always)]
+fn huge(args: Args) {
+    record!(
+        current_mm(),
+        event::HugePmdAnonymous {
+            vma: member::<true>(arg!(args, HugePmdAnonymous, Vma), offsets::vmf_vma()),
+            addr: member::<true>(arg!(args, HugePmdAnonymous, Addr), offsets::vmf_address()),
+            fault_result: arg!(args, HugePmdAnonymous, FaultResult) as u32,
+        }
+    );
+}
+
+#[inline(always)]
+fn userfault(args: Args) {
+    record!(
+        current_mm(),
+        event::HandleUserfault {
+            vma: member::<true>(arg!(args, HandleUserfault, Vma), offsets::vmf_vma()),
+            addr: member::<true>(arg!(args, HandleUserfault, Addr), offsets::vmf_address()),
+        }
+    );
+}
+
+#[inline(always)]
+fn grow(args: Args) {
+    record!(
+        args.mm_of_vma(),
+        event::ExpandStack {
+            vma: arg!(args, ExpandStack, Vma),
+            addr: arg!(args, ExpandStack, Addr),
+            ret: arg!(args, ExpandStack, Ret) as i32,
+        }
+    );
+}
+
+exit!(Kind::HugePmdAnonymous, do_huge_pmd_anonymous_page, POS_DO_HUGE_PMD_ANONYMOUS_PAGE, huge);
+entry!(Kind::HandleUserfault, handle_userfault, POS_HANDLE_USERFAULT, userfault);
+exit!(Kind::ExpandStack, expand_stack_locked, POS_EXPAND_STACK_LOCKED, grow);
 entry!(Kind::HandleMmFault, handle_mm_fault, POS_HANDLE_MM_FAULT, handle);
 exit!(Kind::HandleMmFaultReturn, handle_mm_fault_return, POS_HANDLE_MM_FAULT_RETURN, handled);
 exit!(Kind::LockMmAndFindVma, lock_mm_and_find_vma, POS_LOCK_MM_AND_FIND_VMA, find_vma);

@@ -49,7 +49,7 @@ impl Model {
         }
         match event {
             // Faults, from their trap to their end.
-            E::PageFaultUser(e) => {
+            E::PageFaultUser(_) => {
                 self.intervals.forget_task(record.tid);
                 if functions {
                     self.runs(record, sink);
@@ -58,7 +58,7 @@ impl Model {
                 if locks {
                     self.user_fault(record, sink);
                 }
-                self.faulted(e.addr, e.error_code, true, record);
+                self.faulted(true, functions, record);
             }
             E::PageFaultKernel(e) => {
                 self.effect.call = self.tells_call.then(|| Call::of_number(e.call.into()));
@@ -66,10 +66,11 @@ impl Model {
                 if functions && !self.is_disabled(record) {
                     self.enters_kernel_trap(record);
                 }
-                self.faulted(e.addr, e.error_code, false, record);
+                self.faulted(false, functions, record);
             }
             E::HandleMmFault(_) => {
                 if functions {
+                    self.fault_called(record);
                     self.fault_begins(record, sink);
                 }
                 if calls {
@@ -79,12 +80,17 @@ impl Model {
             E::HandleMmFaultReturn(_) => {
                 self.effect.what = What::HandledUnseen;
                 if functions {
+                    self.fault_returned(record);
                     self.fault_ends(record, sink);
                 }
                 if calls {
                     self.fault_in_collapse_ends(record);
                 }
             }
+            E::HugePmdAnonymous(_) if functions => self.fault_huge(record),
+            E::HandleUserfault(_) if functions => self.fault_met_userfaultfd(record),
+            E::ExpandStack(_) if functions => self.fault_grew(record),
+            E::LockMmAndFindVma(_) if functions => self.fault_looked(record),
             E::FolioLockOrRetry(_) if functions => self.folio_lock(record),
             E::VmfAnonPrepare(_) if functions => self.anon_vma_prepared(record, sink),
             E::UserfaultfdSetCtx(_) if functions => self.functions.retracting.registers(record),
@@ -186,6 +192,7 @@ impl Model {
             }
             E::Exit(_) => {
                 self.effect.what = What::Exited;
+                self.fault_left(record.tid);
                 self.intervals.forget_task(record.tid);
                 if functions {
                     self.functions.forget_task(record.tid);
@@ -246,6 +253,7 @@ impl Model {
             }
             E::MigrationEntryWait(_) => {
                 if functions {
+                    self.fault_met_migration(record.tid);
                     self.wait_begins(record, sink);
                 }
                 if calls && let Some(walk) = self.tables.walk_of(record.tid) {
@@ -370,6 +378,9 @@ impl Model {
             E::HugePmdUnshare(_) if calls => self.huge_pmd_unshare(record, sink),
             E::MigrationEntryWaitHuge(_) => {
                 self.effect.what = What::HugeEntryMet;
+                if functions {
+                    self.fault_met_migration(record.tid);
+                }
                 if calls {
                     self.huge_wait(record);
                 }
@@ -382,11 +393,7 @@ impl Model {
             }
 
             // The model concludes nothing from these events; they are only counted.
-            E::TlbFlush(_)
-            | E::KhugepagedScan(_)
-            | E::CollapseSwapin(_)
-            | E::ContentionEnd(_)
-            | E::LockMmAndFindVma(_) => {}
+            E::TlbFlush(_) | E::KhugepagedScan(_) | E::CollapseSwapin(_) | E::ContentionEnd(_) => {}
             // Names change nothing that is judged.
             E::TaskRename(_) | E::TaskName(_) | E::Mark(_) => {}
             E::FileName(_) | E::FilePath(_) | E::Mapping(_) | E::MappingName(_) => {}
@@ -394,7 +401,11 @@ impl Model {
             // mmtrace itself makes these events: see above.
             E::Loss(_) | E::Missed(_) | E::Gap(_) | E::Foreign(_) => {}
             // The part that takes the event does not learn from events of this time.
-            E::FolioLockOrRetry(_)
+            E::HugePmdAnonymous(_)
+            | E::HandleUserfault(_)
+            | E::ExpandStack(_)
+            | E::LockMmAndFindVma(_)
+            | E::FolioLockOrRetry(_)
             | E::VmfAnonPrepare(_)
             | E::UserfaultfdSetCtx(_)
             | E::MwriteprotectRange(_)
@@ -424,11 +435,10 @@ impl Model {
     }
 
     /// A page fault, once every part that asks for the task's state before it has taken it.
-    fn faulted(&mut self, addr: u64, error_code: u32, user: bool, record: &Record) {
-        /// x86 page-fault error code: the access was a write.
-        const WRITE: u32 = 2;
-        let cause = self.cause(record);
-        self.effect.what = What::Faulted { cause, addr, write: error_code & WRITE != 0, user };
+    fn faulted(&mut self, user: bool, functions: bool, record: &Record) {
+        let history = self.cause(record);
+        self.effect.what = What::Faulted { user };
+        self.fault_opens(record, history, user, self.effect.call, functions);
     }
 
     /// The end of a collapse; its begin, where that was seen, is added by whoever has seen it.

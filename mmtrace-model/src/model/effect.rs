@@ -5,7 +5,7 @@
 
 use mmtrace_common::{Call, Kind, Record};
 
-use super::{fault_cause::Cause, lock_mode::Mode};
+use super::{fault_cause::Cause, lock_mode::Mode, mappings::At};
 
 /// What an event came to, and who did it where and when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,33 @@ pub struct Effect {
     pub call: Option<Call>,
     /// What.
     pub what: What,
+    /// Faults of the task whose kind is settled by the event. An older one may be settled together with a new one.
+    pub faults: [Option<Fault>; 2],
+}
+
+/// A page fault, once its kind is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The task.
+    pub tid: u32,
+    /// Its process.
+    pub tgid: u32,
+    /// Its mm.
+    pub mm: u64,
+    /// When the CPU raised it, nanoseconds.
+    pub ts: u64,
+    /// Where.
+    pub addr: u64,
+    /// The access was a write.
+    pub write: bool,
+    /// In user mode.
+    pub user: bool,
+    /// The task's entry into the kernel, for a fault in the kernel that tells it.
+    pub call: Option<Call>,
+    /// What the address belonged to when the CPU raised it.
+    pub at: At,
+    /// Why.
+    pub cause: Cause,
 }
 
 impl Effect {
@@ -34,6 +61,7 @@ impl Effect {
         self.ts = record.ts;
         self.call = None;
         self.what = What::Nothing;
+        self.faults = [None; 2];
     }
 
     /// Nanoseconds since a time before it.
@@ -132,14 +160,8 @@ pub enum What {
         until: u64,
     },
 
-    /// A page fault.
+    /// The CPU has raised a page fault. It is counted when its kind is settled: see [`Effect::faults`].
     Faulted {
-        /// Why.
-        cause: Cause,
-        /// Where.
-        addr: u64,
-        /// The access was a write.
-        write: bool,
         /// In user mode: the task holds and waits for no lock.
         user: bool,
     },

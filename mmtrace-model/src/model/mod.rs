@@ -31,6 +31,7 @@ use effect::Effect;
 use faults::{
     address_space::{Cause, Space},
     cause,
+    open::OpenFaults,
 };
 use function_state::Functions;
 use lifetime::task::Task;
@@ -116,6 +117,7 @@ pub struct Model {
     blind_until: u64,
     values: Values,
     causes: [u64; Cause::ALL.len()],
+    open_faults: OpenFaults,
     blind: cause::Blind,
     /// Faults in the kernel say whether page faults were disabled.
     tells_disabled: bool,
@@ -162,6 +164,7 @@ impl Model {
                 without_reclaim: ["MR_COMPACTION", "MR_NUMA_MISPLACED"].map(|name| value("migrate_reason", name)),
             },
             causes: [0; Cause::ALL.len()],
+            open_faults: OpenFaults::new(context),
             blind: cause::Blind::default(),
             tells_call: [Kind::StartLocking, Kind::PageFaultKernel]
                 .iter()
@@ -190,7 +193,7 @@ impl Model {
         &self.effect
     }
 
-    /// Faults by cause, in the order of [`Cause::ALL`].
+    /// Faults by cause, in the order of [`Cause::ALL`]. A fault that is being handled is not counted yet.
     #[must_use]
     pub const fn causes(&self) -> &[u64; Cause::ALL.len()] {
         &self.causes

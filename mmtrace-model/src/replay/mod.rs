@@ -191,7 +191,7 @@ impl Engine {
                 callers.apply(effect, record, &mut self.tasks);
             }
             if let Some(mapped) = &mut judge.mapped {
-                mapped.apply(effect, record, judge.model.mappings(), &mut self.tasks);
+                mapped.apply(effect, judge.model.mappings(), &mut self.tasks);
             }
             if let Some(stats) = &mut judge.stats {
                 stats.apply(record, effect);
@@ -215,6 +215,16 @@ impl Engine {
         let end = self.span.map_or(0, |s| s.1);
         if let Some(judge) = &mut self.judge {
             judge.model.finish(end, &mut judge.sink);
+            let faults = judge.model.finish_faults();
+            if let Some(callers) = &mut judge.callers {
+                faults.iter().for_each(|fault| callers.count(fault, &mut self.tasks));
+            }
+            if let Some(mapped) = &mut judge.mapped {
+                faults.iter().for_each(|fault| mapped.fault(fault, judge.model.mappings(), &mut self.tasks));
+            }
+            if let Some(stats) = &mut judge.stats {
+                stats.count(&faults);
+            }
         }
     }
 

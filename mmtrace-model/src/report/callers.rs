@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use mmtrace_common::Call;
 use serde::Serialize;
 
-use super::grouped;
-
 use crate::{
     coverage::Coverage,
     model::faults::address_space::Cause,
@@ -195,6 +193,9 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
+/// How many kinds of faults a row names.
+pub(super) const KINDS: usize = 4;
+
 /// The faults of one caller.
 #[derive(Clone, Debug, Serialize)]
 pub struct FaultRow {
@@ -203,32 +204,65 @@ pub struct FaultRow {
     pub who: Who,
     /// Number of faults.
     pub count: u64,
-    /// Their causes.
+    /// Their causes: the kinds of the faults.
     pub causes: BTreeMap<&'static str, u64>,
+    /// The kind that the row is about; absent unless rows are put together by kind. The caller is then the one with most
+    /// faults of the kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'static str>,
+    /// How many of them are that caller's; likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub most: Option<u64>,
 }
 
 impl FaultRow {
     /// Whose faults, in which call, and why.
     #[must_use]
     pub fn text(&self) -> String {
-        if self.who.is_anybody() {
-            return format!("{}: {}", self.who.caller(None), causes(&self.causes));
+        if let (Some(kind), Some(most)) = (self.kind, self.most) {
+            let words = Cause::ALL.iter().find(|cause| cause.name() == kind).map_or(kind, |cause| cause.words());
+            return format!("{words}: {} by {}", share(most, self.count), self.who_text());
         }
+        if self.who.is_anybody() {
+            return format!("{}: {}", self.who.caller(None), causes(&self.causes, KINDS));
+        }
+        format!("{}: {}", self.who_text(), causes(&self.causes, KINDS))
+    }
+
+    /// Whose they are, and in which call.
+    fn who_text(&self) -> String {
         let call = self.who.call.as_deref().filter(|call| *call != call_name(Call::UserTrap));
         let in_call = call.map_or_else(String::new, |call| format!(" in {call}"));
-        format!("{}{in_call}: {}", self.who.name(), causes(&self.causes))
+        format!("{}{in_call}", self.who.name())
     }
 }
 
-/// Causes of faults with their numbers, most frequent first.
-pub(super) fn causes(counts: &BTreeMap<&'static str, u64>) -> String {
+/// Kinds of faults with their shares, most frequent first; the rare ones of more than `most` are put together.
+pub(super) fn causes(counts: &BTreeMap<&'static str, u64>, most: usize) -> String {
+    let total: u64 = counts.values().sum();
     let mut causes: Vec<_> = counts.iter().collect();
     causes.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), **name));
     let words = |name: &str| {
         Cause::ALL.iter().find(|c| c.name() == name).map_or_else(|| name.to_owned(), |c| c.words().to_owned())
     };
-    let causes = causes.iter().map(|(name, count)| format!("{} {}", grouped(**count), words(name)));
-    causes.collect::<Vec<_>>().join(", ")
+    let shown = if causes.len() > most + 1 { most } else { causes.len() };
+    let rest: u64 = causes.iter().skip(shown).map(|(_, count)| **count).sum();
+    if let [(name, _)] = *causes {
+        return words(name);
+    }
+    let named = causes.iter().take(shown).map(|(name, count)| format!("{} {}", words(name), share(**count, total)));
+    let rest = (rest > 0).then(|| format!("{} other kinds {}", causes.len() - shown, share(rest, total)));
+    named.chain(rest).collect::<Vec<_>>().join(", ")
+}
+
+/// A share in percent. One of more than nothing is never 0 %, and one of less than all never 100 %.
+fn share(of: u64, total: u64) -> String {
+    let percent = (100.0 * of as f64 / total.max(1) as f64).round() as u64;
+    match percent {
+        0 if of > 0 => "<1 %".to_owned(),
+        100 if of < total => ">99 %".to_owned(),
+        percent => format!("{percent} %"),
+    }
 }
 
 /// Tables of callers.
@@ -240,6 +274,25 @@ pub struct Tables {
     /// Callers with faults; those with most come first.
     #[serde(rename = "faults_by")]
     pub faults: Vec<FaultRow>,
+}
+
+/// Rows of callers, as a row for each kind of fault with its most frequent callers.
+fn by_kind(callers: &[FaultRow]) -> Vec<FaultRow> {
+    let kinds = Cause::ALL.iter().filter_map(|cause| {
+        let mut of: Vec<(&Who, u64)> =
+            callers.iter().filter_map(|row| Some((&row.who, *row.causes.get(cause.name())?))).collect();
+        of.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(other.0)));
+        let count = of.iter().map(|(_, count)| *count).sum();
+        let (most, _) = of.first()?;
+        Some(FaultRow {
+            who: (*most).clone(),
+            count,
+            causes: BTreeMap::from([(cause.name(), count)]),
+            most: Some(of[0].1),
+            kind: Some(cause.name()),
+        })
+    });
+    kinds.collect()
 }
 
 /// `rows`: what was seen whole, and the number of all.
@@ -262,6 +315,8 @@ pub enum By {
     Process,
     /// Call.
     Call,
+    /// Kind of fault. Holds and waits have none: they are put together by caller.
+    Kind,
 }
 
 impl By {
@@ -269,7 +324,7 @@ impl By {
     fn who(self, caller: Caller, tids: &BTreeSet<u32>, tasks: &Tasks) -> Who {
         let who = Who::new(caller, tids, tasks);
         match self {
-            Self::Caller | Self::Thread => who,
+            Self::Caller | Self::Thread | Self::Kind => who,
             Self::Process | Self::Call => Who { thread: None, ..who },
         }
     }
@@ -277,7 +332,7 @@ impl By {
     /// The part of a caller that rows are told apart by.
     fn key(self, caller: Caller, tasks: &Tasks) -> Caller {
         match self {
-            Self::Caller => caller,
+            Self::Caller | Self::Kind => caller,
             Self::Thread => Caller { call: None, ..caller },
             Self::Process => Caller { thread: tasks.process(caller.thread), call: None },
             Self::Call => Caller { thread: ThreadId::OTHERS, ..caller },
@@ -358,8 +413,13 @@ impl Tables {
                 who: by.who(*caller, threads, tasks),
                 count: causes.iter().sum(),
                 causes: Cause::ALL.iter().map(|c| c.name()).zip(*causes).filter(|(_, n)| *n > 0).collect(),
+                kind: None,
+                most: None,
             })
             .collect();
+        if by == By::Kind {
+            faults = by_kind(&faults);
+        }
         faults.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.who.cmp(&other.who)));
         Self { locks, faults }
     }

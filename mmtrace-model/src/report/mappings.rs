@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use super::{callers::causes, grouped};
+use super::{
+    callers::{KINDS, causes},
+    grouped,
+};
 use crate::{
     coverage::Coverage,
     model::{
@@ -111,7 +114,7 @@ impl MappingRow {
                 n => format!(" ({} mappings; most faults: {size} at {:#x})", grouped(n), top.start),
             }
         });
-        format!("{process} · {}{place}: {}", self.mapping, causes(&self.causes))
+        format!("{process} · {}{place}: {}", self.mapping, causes(&self.causes, KINDS))
     }
 }
 

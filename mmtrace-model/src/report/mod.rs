@@ -31,7 +31,7 @@ use crate::{
 };
 
 pub use crate::numbers::{bytes, duration, grouped};
-pub use story::{Line as StoryLine, Story, TAILS, describe, fields, text_of};
+pub use story::{Line as StoryLine, Story, TAILS, describe, fields, text_of, vma_facts_text, walk_text};
 pub use style::{Style, wrap};
 
 /// The closing report. As JSON its fields are stable: docs/report.md.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use mmtrace_common::{Call, Column, Field, FieldType, Kind, Record, spec};
+use mmtrace_common::{Call, Column, Field, FieldType, Kind, Record, VmaFacts, Walk, spec};
 use serde::Serialize;
 
 use super::Style;
@@ -225,6 +225,25 @@ fn value(field: &Field, record: &Record, context: &Context) -> String {
         FieldType::Uint if field.column == Column::Pages && raw == u64::MAX => "all".to_owned(),
         FieldType::Uint | FieldType::Time => raw.to_string(),
         FieldType::Call => call_name(Call::of_number(raw)).into_owned(),
+        FieldType::Walk => walk_text(raw),
+        FieldType::VmaFacts => vma_facts_text(raw),
         FieldType::Text => Comm::of_words(raw, 0).to_string(),
     }
+}
+
+/// Returns in words what the number of a walk of page tables says.
+#[must_use]
+pub fn walk_text(raw: u64) -> String {
+    match u32::try_from(raw).ok().map(|number| (number, Walk::of_number(number))) {
+        Some((_, Some(walk))) => walk.to_string(),
+        Some((Walk::NOT_WALKED, None)) => "not walked".to_owned(),
+        _ => format!("#{raw}"),
+    }
+}
+
+/// Returns in words what the number of facts about a VMA says.
+#[must_use]
+pub fn vma_facts_text(raw: u64) -> String {
+    let facts = u32::try_from(raw).ok().and_then(VmaFacts::of_number);
+    facts.map_or_else(|| if raw == 0 { "unknown".to_owned() } else { format!("#{raw}") }, |facts| facts.to_string())
 }

@@ -10,6 +10,7 @@ use super::{
     rules_text,
 };
 use crate::{
+    model::faults::address_space::Cause,
     untrusted::clean,
     verdict::{Rule, Severity, Verdict},
 };
@@ -177,7 +178,11 @@ fn more(rows: usize, style: Style, out: &mut dyn Write) -> io::Result<()> {
 fn faults(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
     if !report.faults.is_empty() {
         let total = grouped(report.faults.values().sum());
-        writeln!(out, "\n{}", style.bold(&format!("Page faults: {total}: {}", causes(&report.faults))))?;
+        writeln!(
+            out,
+            "\n{}",
+            style.bold(&format!("Page faults: {total}: {}", causes(&report.faults, Cause::ALL.len())))
+        )?;
         for row in report.callers.faults.iter().take(ROWS) {
             writeln!(out, "  {:>9}  {}", grouped(row.count), row.text())?;
         }

@@ -9,7 +9,7 @@ use crate::{
     context::Context,
     durations::Durations,
     model::{
-        effect::{Effect, Interval, What},
+        effect::{Effect, Fault, Interval, What},
         faults::address_space::Cause,
         locks::{exclusion::Mode, mmap_lock::EPSILON_NS},
     },
@@ -299,6 +299,7 @@ impl Callers {
 
     /// Takes what an event came to. `record` is the event, `names` says who did it.
     pub(crate) fn apply(&mut self, effect: &Effect, record: &Record, names: &mut Tasks) {
+        effect.faults.iter().flatten().for_each(|fault| self.count(fault, names));
         match effect.what {
             What::LockAwaited { write } if effect.ts > self.blind_until => {
                 let call = self.call(effect);
@@ -342,17 +343,9 @@ impl Callers {
                 let call = task.held(effect.mm, write);
                 self.ended(effect, ended, call, record, names);
             }
-            What::Faulted { cause, user, .. } => {
-                let call = if user { Some(Call::UserTrap) } else { effect.call };
-                if user {
-                    // A task in user mode holds and awaits nothing.
-                    *self.task(effect.tid) = Begun { faults: true, ..Begun::default() };
-                }
-                let mut caller = Caller { thread: names.of(record), call };
-                if self.faults.len() >= ROWS_MAX && !self.faults.contains_key(&caller) {
-                    caller = late(&self.faults, caller, names);
-                }
-                self.faults.entry(caller).or_insert([0; Cause::ALL.len()])[cause as usize] += 1;
+            What::Faulted { user: true } => {
+                // A task in user mode holds and awaits nothing.
+                *self.task(effect.tid) = Begun { faults: true, ..Begun::default() };
             }
             What::Missing { of: Some(Kind::AcquireReturned | Kind::Released), .. } => self.blockers.clear(),
             What::Missing { of: None | Some(Kind::StartLocking | Kind::PageFaultUser), until, .. } => {
@@ -365,6 +358,17 @@ impl Callers {
             }
             _ => {}
         }
+    }
+
+    /// Counts a fault whose kind is settled.
+    pub(crate) fn count(&mut self, fault: &Fault, names: &mut Tasks) {
+        let Fault { tid, tgid, mm, ts, cause, .. } = *fault;
+        let call = if fault.user { Some(Call::UserTrap) } else { fault.call };
+        let mut caller = Caller { thread: names.of(&Record { tid, tgid, mm, ts, ..Record::default() }), call };
+        if self.faults.len() >= ROWS_MAX && !self.faults.contains_key(&caller) {
+            caller = late(&self.faults, caller, names);
+        }
+        self.faults.entry(caller).or_insert([0; Cause::ALL.len()])[cause as usize] += 1;
     }
 
     /// The call of an acquisition. An interrupt in user mode looks like a fault there, but no fault was seen.

@@ -6,7 +6,7 @@ use crate::{
     coverage::Coverage,
     durations::Durations,
     model::{
-        effect::{Effect, Handling, Outcome, Under},
+        effect::{Effect, Fault, Handling, Outcome, Under},
         faults::address_space::Cause,
     },
 };
@@ -142,8 +142,8 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub(super) fn add(&mut self, effect: &Effect, cause: Cause, addr: u64, write: bool) {
-        let Effect { tgid, mm, ts, .. } = *effect;
+    /// A process has raised a fault: from now on it is known by its mm.
+    pub(super) fn begins(&mut self, tgid: u32, mm: u64, ts: u64) {
         if self.processes.len() >= PROCESSES_MAX && !self.processes.contains_key(&tgid) {
             let quiet = self.processes.iter().min_by_key(|(_, p)| (!p.exited, p.last)).map(|(tgid, _)| *tgid);
             if let Some(process) = quiet.and_then(|tgid| self.processes.remove(&tgid)) {
@@ -161,8 +161,15 @@ impl Faults {
             self.owners.insert(mm, tgid);
             process.mm = mm;
         }
-        process.last = ts;
+        process.last = process.last.max(ts);
         process.exited = false;
+    }
+
+    /// Counts a fault whose kind is settled.
+    pub(super) fn add(&mut self, fault: &Fault) {
+        let Fault { tgid, mm, ts, addr, write, cause, .. } = *fault;
+        self.begins(tgid, mm, ts);
+        let process = self.processes.entry(tgid).or_default();
         process.causes[cause as usize] += 1;
         if cause == Cause::PagefaultDisabled {
             return;

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use super::callers::Causes;
 use crate::{
     model::{
-        effect::{Effect, What},
+        effect::{Effect, Fault, What},
         faults::address_space::Cause,
         mappings::{At, Label, MappingId, Mappings, Of},
     },
@@ -113,25 +113,25 @@ pub struct MappedFaults {
 
 impl MappedFaults {
     /// Takes what an event came to.
-    pub(crate) fn apply(&mut self, effect: &Effect, record: &Record, mappings: &Mappings, names: &mut Tasks) {
+    pub(crate) fn apply(&mut self, effect: &Effect, mappings: &Mappings, names: &mut Tasks) {
+        effect.faults.iter().flatten().for_each(|fault| self.fault(fault, mappings, names));
         match effect.what {
-            What::Faulted { cause, addr, .. } => {
-                let process = names.of(record);
-                self.fault(effect.mm, addr, cause, process, mappings, names);
-            }
             What::MapsRead { since } => self.resolve(effect.mm, since, mappings, names),
             What::Unmapped => self.settle(effect.mm, mappings, names),
             _ => {}
         }
     }
 
-    fn fault(&mut self, mm: u64, addr: u64, cause: Cause, process: ThreadId, mappings: &Mappings, names: &Tasks) {
+    /// Counts a fault whose kind is settled.
+    pub(crate) fn fault(&mut self, fault: &Fault, mappings: &Mappings, names: &mut Tasks) {
+        let Fault { tid, tgid, mm, ts, addr, at, cause, .. } = *fault;
+        let process = names.of(&Record { tid, tgid, mm, ts, ..Record::default() });
         if self.live >= LIVE_MAX {
             self.settle_all(mappings, names);
         }
         let of = self.mms.entry(mm).or_default();
         of.process = Some(process);
-        let (place, range) = match mappings.faulted() {
+        let (place, range) = match at {
             At::Mapping(found) => (Place::Mapping(found.mapping.id), (found.start, found.end)),
             At::Outside => (Place::Outside, (0, 0)),
             At::Unknown if addr >> 63 != 0 => (Place::Kernel, (0, 0)),
@@ -146,7 +146,7 @@ impl MappedFaults {
         };
         let label = || match place {
             Place::Kernel => Label::of(Of::Kernel),
-            _ => mappings.label(mm, mappings.faulted()),
+            _ => mappings.label(mm, at),
         };
         count(of, &mut self.live, place, range, label, cause, 1);
     }

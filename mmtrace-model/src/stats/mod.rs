@@ -4,7 +4,7 @@
 
 use mmtrace_common::Record;
 
-use crate::model::effect::{Effect, Under, What};
+use crate::model::effect::{Effect, Fault, Under, What};
 
 mod blockers;
 pub mod callers;
@@ -43,9 +43,10 @@ impl Stats {
             self.rates.add(kind, record.ts, n);
         }
         self.work.add(effect);
+        effect.faults.iter().flatten().for_each(|fault| self.faults.add(fault));
         match effect.what {
-            What::Faulted { cause, addr, write, user, .. } => {
-                self.faults.add(effect, cause, addr, write);
+            What::Faulted { user } => {
+                self.faults.begins(effect.tgid, effect.mm, effect.ts);
                 if user {
                     self.locks.in_user_mode(effect);
                 }
@@ -75,5 +76,10 @@ impl Stats {
             }
             _ => {}
         }
+    }
+
+    /// Counts faults whose kind is settled.
+    pub(crate) fn count(&mut self, faults: &[Fault]) {
+        faults.iter().for_each(|fault| self.faults.add(fault));
     }
 }

@@ -39,6 +39,8 @@ enum Group {
     Call,
     /// Mapping: file, [heap], [stack], anonymous memory; of page faults
     Mapping,
+    /// Kind of page fault, with the caller that has most of them
+    Kind,
 }
 
 /// What rows are sorted by; the largest come first.
@@ -62,6 +64,7 @@ Examples:
   mmtrace report                         who held and awaited mmap_locks, and whose faults there were
   mmtrace report --by call               the same by system call
   mmtrace report --by mapping            page faults by file, heap, stack, …
+  mmtrace report --by kind               page faults by kind
   mmtrace report --waits --sort longest  the longest waits first
   mmtrace report --from 2 --to 2.5       half a second of the capture
   mmtrace report --csv --holds           all rows, for a spreadsheet
@@ -115,7 +118,9 @@ enum Table {
 
 impl ReportArgs {
     fn tables(&self) -> Vec<Table> {
-        let asked = [(self.holds, Table::Holds), (self.waits, Table::Waits), (self.faults, Table::Faults)];
+        // Only faults have kinds.
+        let faults = self.faults || self.by == Group::Kind;
+        let asked = [(self.holds, Table::Holds), (self.waits, Table::Waits), (faults, Table::Faults)];
         let all = asked.iter().all(|(asked, _)| !asked);
         asked.into_iter().filter(|(asked, _)| *asked || all).map(|(_, table)| table).collect()
     }
@@ -148,6 +153,7 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
             mapped(args, &engine, &before, from.max(start), style, out).context("cannot print the report")?;
             return Ok(outcome(&capture, violated));
         }
+        Group::Kind => By::Kind,
     };
     if !args.csv && !args.json {
         stream(&engine, &before, from.max(start), style, out).context("cannot print the report")?;

@@ -10,6 +10,7 @@
 pub mod filter;
 pub mod function;
 pub mod object;
+mod page_tables;
 pub mod plan;
 pub mod refusal;
 pub mod rings;

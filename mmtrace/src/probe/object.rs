@@ -8,12 +8,13 @@ use aya::{
     programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, ProgramFd, RawTracePoint},
 };
 use aya_log::EbpfLogger;
-use mmtrace_common::{Kind, LOST_KINDS, STANDBY_OFFSETS, Spec};
+use mmtrace_common::{Column, Kind, LOST_KINDS, OffsetId, STANDBY_OFFSETS, Source, Spec};
 use mmtrace_model::context::{Form, ProbeState};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     filter::Filter,
+    page_tables,
     plan::{Plan, Planned, offset_global, offset_name},
     standby::{self, Standby},
     sys,
@@ -86,6 +87,8 @@ pub struct Object {
     attached: Vec<Attached>,
     /// Events whose standby programs were refused.
     bare: Vec<&'static str>,
+    /// The programs on page faults can walk page tables.
+    walks: bool,
 }
 
 /// A program in the kernel.
@@ -180,9 +183,17 @@ impl Object {
         loader.override_global("FILTER_CGROUP_LEVEL", &level, true);
 
         let ebpf = loader.load(OBJECT).map_err(|e| ObjectError::Load(Box::new(e)))?;
-        let mut object =
-            Self { ebpf, btf: Btf::from_sys_fs()?, rings, standby, attached: Vec::new(), bare: Vec::new() };
+        let mut object = Self {
+            ebpf,
+            btf: Btf::from_sys_fs()?,
+            rings,
+            standby,
+            attached: Vec::new(),
+            bare: Vec::new(),
+            walks: false,
+        };
         object.learn_own_mm()?;
+        object.find_page_tables(plan)?;
         for process in &filter.pids {
             object.want_pid(process.tgid)?;
         }
@@ -194,6 +205,19 @@ impl Object {
         program.load().map_err(|e| ObjectError::Own(explain(&e)))?;
         let fd = program.fd().map_err(|e| ObjectError::Own(e.to_string()))?.as_fd();
         sys::run_once(fd).map(|_| ()).map_err(|e| ObjectError::Own(e.to_string()))
+    }
+
+    /// Finds out how page tables are walked. Where nothing works, the programs do not walk, and say so.
+    fn find_page_tables(&mut self, plan: &Plan) -> Result<(), ObjectError> {
+        if !plan.offsets.iter().any(|(id, _)| *id == OffsetId::MmPgd) {
+            return Ok(());
+        }
+        let program = self.program::<RawTracePoint>("find_page_tables")?;
+        program.load().map_err(|e| ObjectError::Own(explain(&e)))?;
+        let fd = program.fd().map_err(|e| ObjectError::Own(e.to_string()))?.as_fd();
+        // A kernel that does not run it is one whose page tables are not walked.
+        self.walks = page_tables::find(|arguments| sys::run_once_with(fd, arguments)).unwrap_or(false);
+        Ok(())
     }
 
     /// Adds a process to those wanted, by its id in the initial pid namespace; it counts from its next event on.
@@ -278,6 +302,10 @@ impl Object {
     fn bring(&mut self, probe: &Planned, extent: Extent) -> Result<ProbeState, ObjectError> {
         let spec = probe.spec;
         let mut state = probe.state();
+        let walks = spec.fields.iter().any(|field| field.source == Source::Walk);
+        if walks && !self.walks {
+            state.absent.push(Column::Walk.name().to_owned());
+        }
         if state.reason.is_some() {
             return Ok(state);
         }

@@ -195,6 +195,13 @@ fn resolve(
                 absent.push(field.column);
                 continue;
             }
+            Source::VmaFacts(name) => {
+                if lacks(field.source) {
+                    absent.push(field.column);
+                    continue;
+                }
+                (name, Expect::Struct("vm_area_struct"))
+            }
             Source::Deref(name) | Source::Made(name) | Source::Through(name, _) => (name, Expect::Word),
             Source::Return | Source::OfReturn(_) => {
                 if returns {
@@ -204,7 +211,7 @@ fn resolve(
                 }
                 continue;
             }
-            Source::Current(_) | Source::Call => {
+            Source::Current(_) | Source::Call | Source::Walk => {
                 if lacks(field.source) {
                     absent.push(field.column);
                 }

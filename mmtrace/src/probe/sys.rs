@@ -109,8 +109,20 @@ pub fn counts(program: BorrowedFd<'_>) -> io::Result<Counts> {
 /// # Errors
 /// What the kernel said.
 pub fn run_once(program: BorrowedFd<'_>) -> io::Result<u32> {
+    run_once_with(program, &[])
+}
+
+/// As [`run_once`], with these arguments.
+///
+/// # Errors
+/// What the kernel said.
+pub fn run_once_with(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<u32> {
     let mut attr = nothing_asked();
     attr.test.prog_fd = program.as_raw_fd() as u32;
+    if !arguments.is_empty() {
+        attr.test.ctx_in = arguments.as_ptr() as u64;
+        attr.test.ctx_size_in = size_of_val(arguments) as u32;
+    }
     bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
     // SAFETY: a number, whatever its bits, that the kernel has written.
     Ok(unsafe { attr.test.retval })

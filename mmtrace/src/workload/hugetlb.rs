@@ -21,7 +21,7 @@ const PAGES: usize = SHARED * STEP;
 const STEP: usize = HUGE / PAGE;
 
 /// Huge pages that are free for us.
-struct Pool {
+pub(super) struct Pool {
     /// Put back when dropped.
     _setting: Option<Setting>,
     /// Whether there is none beyond them.
@@ -42,7 +42,7 @@ fn pool() -> io::Result<(usize, usize)> {
 
 impl Pool {
     /// Makes sure that `pages` are free, and has more allocated if need be.
-    fn take(pages: usize) -> io::Result<Self> {
+    pub(super) fn take(pages: usize) -> io::Result<Self> {
         let (free, all) = pool()?;
         let mut setting = None;
         if free < pages {

@@ -8,6 +8,7 @@ mod args;
 mod children;
 mod collapse_file;
 mod compaction;
+mod fault_kinds;
 mod faults;
 mod fork;
 mod gup;

@@ -59,6 +59,8 @@ pub(super) enum Advice {
     Guard,
     /// Undo [`Advice::Guard`].
     Unguard,
+    /// Read nothing ahead.
+    Random,
 }
 
 impl Advice {
@@ -73,6 +75,7 @@ impl Advice {
             Self::Populate => libc::MADV_POPULATE_WRITE,
             Self::Guard => MADV_GUARD_INSTALL,
             Self::Unguard => MADV_GUARD_REMOVE,
+            Self::Random => libc::MADV_RANDOM,
         }
     }
 }
@@ -368,12 +371,39 @@ fn memory_file(len: usize, flags: u32) -> io::Result<File> {
     Ok(file)
 }
 
+/// Takes a file's pages out of the page cache: posix_fadvise(2). They must be on disk.
+pub(super) fn forget_cached(file: &File) -> io::Result<()> {
+    // SAFETY: no pointers; the descriptor is open.
+    match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// Has the kernel read a byte at an address where nothing is mapped, into a file; whether it says EFAULT.
+pub(super) fn fails_in_kernel(file: &File) -> bool {
+    // Below vm.mmap_min_addr, where a process has nothing.
+    let nowhere = ptr::without_provenance::<libc::c_void>(16);
+    // SAFETY: the kernel reads the byte, and checks the address.
+    let result = unsafe { libc::pwrite(file.as_raw_fd(), nowhere, 1, 0) };
+    result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
+}
+
 /// Page faults of this process so far, minor and major.
 pub(super) fn fault_count() -> u64 {
+    faults_of(libc::RUSAGE_SELF)
+}
+
+/// As [`fault_count`], of the calling thread.
+pub(super) fn thread_fault_count() -> u64 {
+    faults_of(libc::RUSAGE_THREAD)
+}
+
+fn faults_of(whose: i32) -> u64 {
     // SAFETY: an all-zero rusage is a valid one.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel fills the struct that is passed.
-    if unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) } != 0 {
+    if unsafe { libc::getrusage(whose, &raw mut usage) } != 0 {
         return 0;
     }
     (usage.ru_minflt + usage.ru_majflt).unsigned_abs()

@@ -2,8 +2,8 @@
 
 use super::tally::Tally;
 use super::{
-    Job, collapse_file, compaction, faults, fork, gup, hugetlb, khugepaged, markers, migrate, mmap, mremap, swap,
-    uffd_wp,
+    Job, collapse_file, compaction, fault_kinds, faults, fork, gup, hugetlb, khugepaged, markers, migrate, mmap,
+    mremap, swap, uffd_wp,
 };
 use mmtrace_common::Kind;
 use std::collections::BTreeSet;
@@ -229,6 +229,24 @@ pub const WORKLOADS: &[Workload] = &[
         sometimes: &[K::ScanFile, K::CollapseFile, K::StartLocking, K::AcquireReturned, K::Released],
         needs: "as poison-collapse",
         body: Body::Alone(markers::poison_pte_collapse),
+    },
+    Workload {
+        name: "fault-kinds",
+        about: "page faults of each kind, each by a thread of its own, and how many there were: what a report is compared with",
+        kinds: &[K::PageFaultUser, K::PageFaultKernel, K::StartLocking, K::AcquireReturned, K::Released, K::MaWrite],
+        sometimes: &[
+            K::HandleMmFault,
+            K::HandleMmFaultReturn,
+            K::LockMmAndFindVma,
+            K::HugePmdAnonymous,
+            K::HandleUserfault,
+            K::ExpandStack,
+            K::Fork,
+            K::Exit,
+        ],
+        needs: "a disk behind the folder for temporary files or /var/tmp; swap, or root and --allow-swap; root for two \
+                huge pages; userfaultfd; guard pages (6.13)",
+        body: Body::Alone(fault_kinds::run),
     },
     Workload {
         name: "all",

@@ -9,6 +9,8 @@ const API: u64 = 0xAA;
 /// `UFFD_USER_MODE_ONLY`: what a process without privilege may ask for (5.11).
 const USER_MODE_ONLY: i32 = 1;
 
+/// `UFFD_FEATURE_PAGEFAULT_FLAG_WP` (5.7)
+pub(super) const PAGEFAULT_WP: u64 = 1 << 0;
 /// `UFFD_FEATURE_MINOR_SHMEM` (5.14)
 pub(super) const MINOR_SHMEM: u64 = 1 << 10;
 /// `UFFD_FEATURE_WP_HUGETLBFS_SHMEM` (5.19)

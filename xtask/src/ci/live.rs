@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use mmtrace_common::SPECS;
 use serde_json::Value;
 
-use super::{Outcome, Run, endings};
+use super::{Outcome, Run, endings, fault_kinds};
 use crate::{process, workspace};
 
 /// Recording is to last so long.
@@ -52,6 +52,7 @@ pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
     let mut session = sessions(SECONDS, None)?;
     session.wrong.extend(with_standby.wrong.into_iter().map(|wrong| format!("with standby programs: {wrong}")));
     session.wrong.extend(filters(&mmtrace, &workspace.root)?);
+    session.wrong.extend(fault_kinds::check(&mmtrace, &workspace.root, &folder)?);
     session.wrong.extend(kills(&mmtrace, &workspace.root, &folder)?);
     session.wrong.extend(endings::all(&mmtrace, &workspace.root, &folder)?);
     if session.wrong.is_empty() {

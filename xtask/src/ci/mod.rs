@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: everything that CI runs, lane by lane.
 
 mod endings;
+mod fault_kinds;
 mod lanes;
 mod live;
 mod metrics;

@@ -102,6 +102,8 @@ fn from(field: &Field) -> String {
         Source::Made(name) => format!("made from `{name}`"),
         Source::Current(id) => code(&format!("current->{}", member(id))),
         Source::Call => "saved registers and flags of the current task".to_owned(),
+        Source::Walk => "the page tables of `current->mm`".to_owned(),
+        Source::VmaFacts(name) => format!("made from `{name}->vm_flags`, `vm_ops` and `vm_file`"),
         Source::User => "mmtrace".to_owned(),
     }
 }
@@ -125,6 +127,8 @@ fn shown(ty: FieldType) -> String {
         FieldType::Time => "nanoseconds of `CLOCK_MONOTONIC`".to_owned(),
         FieldType::Kind => "event, by name".to_owned(),
         FieldType::Call => "entry into the kernel, by name".to_owned(),
+        FieldType::Walk => "the end of a walk of page tables, in words; in SQL the number of `Walk`".to_owned(),
+        FieldType::VmaFacts => "facts about a VMA, in words; in SQL the number of `VmaFacts`".to_owned(),
         FieldType::Text => "eight bytes of text, zero-padded, as a number".to_owned(),
     }
 }

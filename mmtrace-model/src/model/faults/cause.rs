@@ -21,12 +21,12 @@ pub(in crate::model) struct Blind {
 }
 
 impl Model {
-    /// Counts every fault that is seen, whatever its cause.
+    /// Returns what the history of the page tells of a fault, and remembers that the page was touched.
     pub(in crate::model) fn cause(&mut self, record: &Record) -> Cause {
         // Both kinds of fault have these fields. This function does not read the field that only one kind has.
         let event::PageFaultUser { addr, error_code, .. } = event::PageFaultUser::of(record);
         let code = u64::from(error_code);
-        let cause = if self.is_disabled(record) {
+        if self.is_disabled(record) {
             Cause::PagefaultDisabled
         } else if self.standing.entries().contains(addr & !0xfff) {
             Cause::Migration
@@ -34,9 +34,7 @@ impl Model {
             Space::default().fault(addr, code)
         } else {
             self.with_space(record.mm, |space| space.fault(addr, code))
-        };
-        self.causes[cause as usize] += 1;
-        cause
+        }
     }
 
     /// The fault was taken in a `pagefault_disable()` section, so none of the task's pages is faulted in.
@@ -46,10 +44,10 @@ impl Model {
             && event::PageFaultKernel::of(record).pagefault_disabled
     }
 
-    /// The share of all faults whose cause was counted.
+    /// The share of all faults whose cause was counted, or will be when they have been handled.
     #[must_use]
     pub fn fault_coverage(&self) -> Coverage {
-        let counted = self.causes.iter().sum();
+        let counted = self.causes.iter().sum::<u64>() + self.open_faults.len() as u64;
         self.measures.of_events(counted, &[Kind::PageFaultUser, Kind::PageFaultKernel])
     }
 

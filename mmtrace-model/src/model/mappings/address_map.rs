@@ -215,6 +215,11 @@ impl AddressMap {
         }
     }
 
+    /// Returns the first mapping above an address.
+    pub(super) fn above(&self, addr: u64) -> Option<&Mapping> {
+        self.pieces.range(addr..).next().map(|(_, piece)| &piece.mapping)
+    }
+
     fn piece(&self, addr: u64) -> Option<Piece> {
         let (_, piece) = self.pieces.range(..=addr).next_back()?;
         (addr <= piece.end).then_some(*piece)

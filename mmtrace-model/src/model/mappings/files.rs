@@ -88,6 +88,11 @@ impl Files {
         }
     }
 
+    /// Returns the device of a file's file system: major number << 20 | minor number.
+    pub(super) fn device(&self, file: FileId) -> u32 {
+        self.files.get(file.0 as usize).map_or(0, |file| file.dev)
+    }
+
     /// Returns what a file is called: by its path, or else by its base name, or else by device and inode.
     pub(super) fn name(&self, number: FileId) -> Vec<u8> {
         let Some(file) = self.files.get(number.0 as usize).filter(|_| number != FileId::OTHERS) else {

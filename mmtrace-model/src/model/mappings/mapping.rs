@@ -1,6 +1,6 @@
 //! What a mapping is: a file, the heap, a stack, other anonymous memory.
 
-use mmtrace_common::{Call, event};
+use mmtrace_common::{Call, VmaFacts, event};
 
 use super::{files::FileId, texts::NameId};
 
@@ -72,6 +72,17 @@ impl Mapping {
     #[must_use]
     pub const fn has_userfaultfd(&self) -> bool {
         self.vm_flags & VM_UFFD != 0
+    }
+
+    /// Returns what decides how its faults are handled. Access and userfaultfd are as they were when it was stored; whether
+    /// its file is one of tmpfs is not known.
+    pub(in crate::model) const fn facts(&self) -> VmaFacts {
+        let (has_ops, has_file) = match self.backing {
+            Backing::Anonymous | Backing::Heap | Backing::Stack => (false, false),
+            Backing::File(_) => (true, true),
+            Backing::Special => (true, false),
+        };
+        VmaFacts::new(self.vm_flags, has_ops, has_file, 0)
     }
 
     /// Takes over the registration with userfaultfd from flags that a VMA is about to have.

@@ -171,6 +171,18 @@ impl Mappings {
         self.mm(mm).map_or(At::Unknown, |mm| mm.map.at(addr))
     }
 
+    /// Whether the next mapping above an address is a stack, which may grow down to it.
+    pub(in crate::model) fn is_below_stack(&self, mm: u64, addr: u64) -> bool {
+        let above = self.mm(mm).and_then(|mm| mm.map.above(addr));
+        above.is_some_and(|mapping| mapping.backing == Backing::Stack)
+    }
+
+    /// Whether it is not known what kind of memory lies behind a mapping: /proc/PID/maps shows files of tmpfs and hugetlbfs
+    /// like those of other file systems without a block device.
+    pub(in crate::model) fn is_doubtful(&self, mapping: &Mapping) -> bool {
+        matches!(mapping.backing, Backing::File(file) if mapping.vma == 0 && self.files.device(file) >> 20 == 0)
+    }
+
     /// Returns the first mapping in `[start, end]`, and the number of ranges there.
     #[must_use]
     pub fn within(&self, mm: u64, start: u64, end: u64) -> Option<(Found, usize)> {

@@ -41,6 +41,21 @@ const COLLAPSES: &[Kind] = &[Kind::PmdpCollapseFlush, Kind::CollapseHugePageEnte
 /// What shows faults that are not handled, as page faults are disabled.
 const DISABLED: &[Kind] = &[Kind::PageFaultKernel];
 
+/// What tells kinds of faults apart.
+const WALKS: &[Kind] = &[Kind::PageFaultUser];
+
+/// Pages that were touched for the first time, or again after they were given back.
+const FIRST: &[Cause] = &[Cause::FirstTouch, Cause::AnonymousFirstTouch, Cause::HugeFirstTouch, Cause::StackGrowth];
+/// Pages of files and of shared memory.
+const FILE: &[Cause] = &[Cause::CacheHit, Cause::Major, Cause::FilePage, Cause::SharedMemory];
+/// Writes to read-only entries.
+const WRITE_PROTECTED: &[Cause] = &[Cause::WriteProtect, Cause::CopyOnWrite, Cause::WriteNotify];
+/// Rare kinds.
+const OTHER: &[Cause] =
+    &[Cause::NumaHint, Cause::Userfaultfd, Cause::Hugetlb, Cause::Device, Cause::Marker, Cause::KernelAddress];
+/// What is not known.
+const UNKNOWN: &[Cause] = &[Cause::Unknown, Cause::EmptyEntry];
+
 /// So many calls may have begun before recording.
 const UNPAIRED_MIN: u64 = 64;
 
@@ -52,9 +67,13 @@ pub const COLUMNS: &[Column] = &[
     right("for write", 11),
     right("first", 10),
     right("refault", 10),
+    right("file", 10).of(WALKS).carrying(Carried::Walk),
     right("wp/cow", 10),
+    right("swap", 9).of(WALKS).carrying(Carried::Walk),
     right("spurious", 9),
     right("migration", 9),
+    right("other", 9).of(WALKS).carrying(Carried::Walk),
+    right("failed", 7).of(WALKS).carrying(Carried::Walk),
     right("disabled", 9).of(DISABLED).carrying(Carried::PagefaultDisabled),
     right("unknown", 10),
     right("VMA lock", 9).of(VMA_LOCK),
@@ -106,7 +125,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State)
     let mut processes: Vec<_> = stats.faults.iter().collect();
     processes.sort_by_key(|(pid, p)| (std::cmp::Reverse(p.total()), *pid));
     let rows = processes.into_iter().map(|(pid, p)| {
-        let cause = |c: Cause| Cell::number(p.causes[c as usize]);
+        let kinds = |causes: &[Cause]| Cell::number(causes.iter().map(|c| p.causes[*c as usize]).sum());
         let calls = p.calls.as_deref();
         let of = |n: fn(&Calls) -> u64| Cell::known(calls.map(n));
         let took = |q: f64| calls.map_or_else(Cell::none, |c| Cell::duration(c.took.quantile(q)));
@@ -118,13 +137,17 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State)
                 scene.engine.tasks().comm(pid).map_or_else(Cell::none, |comm| Cell::text(comm.to_string())),
                 Cell::number(p.total()),
                 Cell::number(p.writes),
-                cause(Cause::FirstTouch),
-                cause(Cause::Refault),
-                cause(Cause::WriteProtect),
-                cause(Cause::Spurious),
-                cause(Cause::Migration),
-                cause(Cause::PagefaultDisabled),
-                cause(Cause::Unknown),
+                kinds(FIRST),
+                kinds(&[Cause::Refault]),
+                kinds(FILE),
+                kinds(WRITE_PROTECTED),
+                kinds(&[Cause::SwapIn]),
+                kinds(&[Cause::Spurious]),
+                kinds(&[Cause::Migration]),
+                kinds(OTHER),
+                kinds(&[Cause::Failed]),
+                kinds(&[Cause::PagefaultDisabled]),
+                kinds(UNKNOWN),
                 of(|c| c.under[Under::Vma as usize]),
                 of(|c| c.under[Under::FellBack as usize]),
                 Cell::known(calls.map(unknown)),

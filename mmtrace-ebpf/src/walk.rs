@@ -1,0 +1,97 @@
+//! A walk of the current task's page tables.
+//!
+//! The programs on page faults run in the exception, with interrupts off (arch/x86/mm/fault.c:handle_page_fault). Until
+//! they are on again, no page table of the task's mm is freed: whoever frees one waits for an interrupt on this CPU, or for
+//! an RCU grace period. `gup_fast()` rests on the same (mm/gup.c). Entries may change meanwhile, as they may for the CPU.
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use core::ptr::addr_of;
+use mmtrace_common::Walk;
+
+use crate::{args::member, offsets};
+
+/// Where the direct map begins; 0: no page table can be walked. Set by [`crate::probes::own`], once it has found a word of
+/// mmtrace's own through the page tables.
+#[unsafe(no_mangle)]
+pub static mut WALK_BASE: u64 = 0;
+/// Bits of an entry that are a physical address. Memory encryption takes some for itself.
+#[unsafe(no_mangle)]
+pub static mut WALK_FRAME: u64 = 0;
+/// Levels of page tables: 4 or 5.
+#[unsafe(no_mangle)]
+pub static mut WALK_LEVELS: u64 = 0;
+
+/// How this kernel's page tables are reached.
+#[derive(Clone, Copy)]
+pub struct Reach {
+    /// Where the direct map begins.
+    pub base: u64,
+    /// Bits of an entry that are a physical address.
+    pub frame: u64,
+    /// 4 or 5.
+    pub levels: u64,
+}
+
+/// The end of a walk.
+#[derive(Clone, Copy)]
+pub struct End {
+    /// Its level, from 1 on; 0: a table could not be read.
+    pub level: u32,
+    /// The entry there.
+    pub entry: u64,
+}
+
+/// Returns the address of the current task's top page table, for its mm.
+#[inline(always)]
+pub fn top(mm: u64) -> u64 {
+    // A typed pointer could not be calculated with.
+    member::<false>(mm, offsets::mm_pgd())
+}
+
+/// Walks to the entry that maps `addr`, or to that at which the walk ends before.
+#[inline(always)]
+pub fn walk(top: u64, addr: u64, reach: Reach) -> End {
+    let mut table = top;
+    let mut end = End { level: 0, entry: 0 };
+    macro_rules! step {
+        ($($level:literal $shift:literal),*) => {
+            $(
+                if $level <= reach.levels {
+                    let at = table.wrapping_add((addr >> $shift & 511) * 8);
+                    // SAFETY: the helper checks the address.
+                    let Ok(entry) = (unsafe { bpf_probe_read_kernel(at as *const u64) }) else {
+                        return End { level: 0, entry: 0 };
+                    };
+                    end = End { level: $level, entry };
+                    if Walk::ends_at($level, entry) {
+                        return end;
+                    }
+                    table = reach.base.wrapping_add(entry & reach.frame);
+                }
+            )*
+        };
+    }
+    step!(5 48, 4 39, 3 30, 2 21, 1 12);
+    // No further table is read.
+    let _ = table;
+    end
+}
+
+/// Returns the [`Walk::number`] of what the page tables of the current task have at an address, for a fault with this
+/// error code.
+#[inline(always)]
+pub fn found(mm: u64, addr: u64, error_code: u64) -> u32 {
+    // SAFETY: words of ours, written once before this program is attached.
+    let (base, frame, levels) = unsafe {
+        (addr_of!(WALK_BASE).read_volatile(), addr_of!(WALK_FRAME).read_volatile(), addr_of!(WALK_LEVELS).read_volatile())
+    };
+    if base == 0 || mm == 0 || addr >> 63 != 0 {
+        return Walk::NOT_WALKED;
+    }
+    // X86_PF_RMP, bit 31, is the only one that is not recorded.
+    if error_code as u32 >> 16 != 0 {
+        return Walk::REFUSED;
+    }
+    let End { level, entry } = walk(top(mm), addr, Reach { base, frame, levels });
+    if level == 0 { Walk::NOT_WALKED } else { Walk::number(level, entry) }
+}

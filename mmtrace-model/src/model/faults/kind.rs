@@ -1,0 +1,424 @@
+//! The kind of a fault, as a table: what the page tables had, the access, the VMA, and the result.
+
+use mmtrace_common::{Entry, VmaFacts, Walk};
+
+use crate::model::fault_cause::Cause;
+
+/// Bits of an x86 page-fault error code (arch/x86/include/asm/trap_pf.h).
+mod access {
+    pub(super) const WRITE: u32 = 1 << 1;
+    pub(super) const FETCH: u32 = 1 << 4;
+    pub(super) const PROTECTION_KEY: u32 = 1 << 5;
+    pub(super) const SHADOW_STACK: u32 = 1 << 6;
+    pub(super) const SGX: u32 = 1 << 15;
+}
+
+/// Swap types below this one are those of swap files: the kernel keeps at most ten for itself (include/linux/swap.h,
+/// `MAX_SWAPFILES`).
+const SWAP_FILES: u8 = 22;
+/// `PTE_MARKER_POISONED | PTE_MARKER_GUARD` (include/linux/swapops.h); the third bit is `PTE_MARKER_UFFD_WP`.
+const DEADLY_MARKER: u8 = 6;
+
+/// Swap types that mean something other than a page in swap.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::model) struct SwapTypes {
+    /// `SWP_PTE_MARKER`.
+    pub(in crate::model) marker: u8,
+    /// `SWP_SWAPIN_ERROR`, before 6.2.
+    pub(in crate::model) poison: Option<u8>,
+    /// Those that migration entries were seen to have: bit n for type n.
+    pub(in crate::model) migration: u32,
+}
+
+/// How far the handling of a fault was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::model) enum End {
+    /// Its end is not known.
+    #[default]
+    Unseen,
+    /// `handle_mm_fault()` has handled it.
+    Handled,
+    /// `handle_mm_fault()` returned an error, or was not called.
+    Failed,
+}
+
+/// What an address belongs to, by what is known of the address space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::model) enum Mapped {
+    /// Not known.
+    #[default]
+    Unknown,
+    /// Nothing is mapped there.
+    Nothing,
+    /// Nothing is mapped there, and a stack may grow down to it.
+    BelowStack,
+    /// A VMA, as it was when the fault was handled.
+    Vma(VmaFacts),
+    /// A VMA, as it was when it was stored into the tree, or when /proc/PID/maps was read: an mprotect or a registration
+    /// with userfaultfd of the whole VMA since then is not seen, so these facts say nothing of access and userfaultfd.
+    Stored(VmaFacts),
+}
+
+/// Everything that is known of a fault.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::model) struct Seen {
+    /// What the page tables had; `None`: they were not walked.
+    pub(in crate::model) walk: Option<Walk>,
+    /// The error code.
+    pub(in crate::model) code: u32,
+    /// The VMA.
+    pub(in crate::model) mapped: Mapped,
+    /// The end.
+    pub(in crate::model) end: End,
+    /// The page was read: `VM_FAULT_MAJOR`.
+    pub(in crate::model) major: bool,
+    /// It waited for a migration, or was about to.
+    pub(in crate::model) met_migration: bool,
+    /// `handle_userfault()` was entered.
+    pub(in crate::model) met_userfaultfd: bool,
+    /// `handle_userfault()` would have been seen.
+    pub(in crate::model) tells_userfaultfd: bool,
+    /// A stack grew down to the address.
+    pub(in crate::model) grew: bool,
+    /// A huge page was mapped for anonymous memory.
+    pub(in crate::model) huge: bool,
+}
+
+impl Seen {
+    const fn is(&self, bits: u32) -> bool {
+        self.code & bits != 0
+    }
+
+    const fn writes(&self) -> bool {
+        self.is(access::WRITE | access::SHADOW_STACK)
+    }
+
+    fn entry(&self) -> Option<Entry> {
+        self.walk.map(|walk| walk.entry)
+    }
+
+    /// The VMA is known.
+    const fn has_vma(&self) -> bool {
+        matches!(self.mapped, Mapped::Vma(_) | Mapped::Stored(_))
+    }
+
+    /// The VMA is known, and this is true of what lies behind it.
+    fn vma(&self, is: impl Fn(VmaFacts) -> bool) -> bool {
+        matches!(self.mapped, Mapped::Vma(vma) | Mapped::Stored(vma) if is(vma))
+    }
+
+    /// The VMA is known as it was when the fault was handled, and this is true of its access and of userfaultfd.
+    fn vma_now(&self, is: impl Fn(VmaFacts) -> bool) -> bool {
+        matches!(self.mapped, Mapped::Vma(vma) if is(vma))
+    }
+
+    /// The entry is a marker; its bits.
+    fn marker(&self, types: SwapTypes) -> Option<u8> {
+        match self.entry() {
+            Some(Entry::Swap { of, offset, .. }) if of == types.marker => Some(offset),
+            _ => None,
+        }
+    }
+
+    /// The entry has nothing in it that decides: it is none, or remembers userfaultfd's write protection of a hole.
+    fn is_empty(&self, types: SwapTypes) -> bool {
+        self.entry() == Some(Entry::None) || self.marker(types).is_some_and(|bits| bits & DEADLY_MARKER == 0)
+    }
+
+    fn is_swap(&self, which: impl Fn(u8) -> bool) -> bool {
+        matches!(self.entry(), Some(Entry::Swap { of, .. }) if which(of))
+    }
+
+    /// A present entry refuses the write.
+    fn is_protected(&self) -> bool {
+        self.writes() && matches!(self.entry(), Some(Entry::Present { writable: false, .. }))
+    }
+}
+
+/// A kind of fault, when a fault is of that kind, and where in the kernel that is decided.
+struct Row {
+    kind: Cause,
+    when: fn(&Seen, SwapTypes) -> bool,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for whoever reads the table; a test reads it too"))]
+    source: &'static str,
+}
+
+/// The table. The first row that is true of a fault names its kind.
+const ROWS: &[Row] = &[
+    Row {
+        kind: Cause::Marker,
+        when: |f, types| {
+            let deadly = f.marker(types).is_some_and(|bits| bits & DEADLY_MARKER != 0);
+            f.end != End::Handled && (deadly || f.is_swap(|of| types.poison == Some(of)))
+        },
+        source: "mm/memory.c:handle_pte_marker",
+    },
+    Row {
+        kind: Cause::Failed,
+        when: |f, _| f.end == End::Failed || f.is(access::PROTECTION_KEY | access::SGX),
+        source: "arch/x86/mm/fault.c:bad_area, access_error, do_sigbus",
+    },
+    Row { kind: Cause::Userfaultfd, when: |f, _| f.met_userfaultfd, source: "mm/userfaultfd.c:handle_userfault" },
+    Row {
+        kind: Cause::Migration,
+        when: |f, types| f.met_migration || f.is_swap(|of| types.migration >> of & 1 != 0 && of >= SWAP_FILES),
+        source: "mm/memory.c:do_swap_page, mm/migrate.c:migration_entry_wait",
+    },
+    Row { kind: Cause::Hugetlb, when: |f, _| f.vma(VmaFacts::is_hugetlb), source: "mm/hugetlb.c:hugetlb_fault" },
+    Row { kind: Cause::SwapIn, when: |f, _| f.is_swap(|of| of < SWAP_FILES), source: "mm/memory.c:do_swap_page" },
+    Row {
+        kind: Cause::NumaHint,
+        when: |f, _| {
+            f.entry() == Some(Entry::ProtNone) && (f.end == End::Handled || f.vma_now(VmaFacts::is_accessible))
+        },
+        source: "mm/memory.c:handle_pte_fault, do_numa_page",
+    },
+    Row {
+        kind: Cause::Failed,
+        when: |f, _| f.entry() == Some(Entry::ProtNone) && f.vma_now(|vma| !vma.is_accessible()),
+        source: "arch/x86/mm/fault.c:access_error",
+    },
+    Row {
+        kind: Cause::StackGrowth,
+        when: |f, types| f.is_empty(types) && (f.grew || f.end == End::Unseen && f.mapped == Mapped::BelowStack),
+        source: "mm/mmap.c:expand_stack_locked",
+    },
+    Row {
+        kind: Cause::Userfaultfd,
+        when: |f, _| {
+            let protected = matches!(f.entry(), Some(Entry::Present { uffd_wp: true, .. }));
+            f.is_protected() && protected && !f.tells_userfaultfd
+        },
+        source: "mm/memory.c:do_wp_page",
+    },
+    Row {
+        kind: Cause::Failed,
+        when: |f, _| {
+            let refused = |vma: VmaFacts| !vma.is_accessible() || (f.writes() && !vma.is_writable());
+            f.end == End::Unseen && (f.mapped == Mapped::Nothing || f.vma_now(refused))
+        },
+        source: "arch/x86/mm/fault.c:bad_area, access_error",
+    },
+    Row {
+        kind: Cause::WriteNotify,
+        when: |f, _| f.is_protected() && f.vma(VmaFacts::is_shared),
+        source: "mm/memory.c:do_wp_page, wp_page_shared",
+    },
+    Row {
+        kind: Cause::CopyOnWrite,
+        when: |f, _| f.is_protected() && f.has_vma(),
+        source: "mm/memory.c:do_wp_page, wp_page_copy, wp_page_reuse",
+    },
+    Row { kind: Cause::WriteProtect, when: |f, _| f.is_protected(), source: "mm/memory.c:do_wp_page" },
+    Row {
+        kind: Cause::Failed,
+        when: |f, _| f.is(access::FETCH) && matches!(f.entry(), Some(Entry::Present { no_exec: true, .. })),
+        source: "arch/x86/mm/fault.c:access_error",
+    },
+    Row {
+        kind: Cause::Spurious,
+        when: |f, _| matches!(f.entry(), Some(Entry::Present { .. })),
+        source: "mm/memory.c:handle_pte_fault, which finds the entry as another thread or CPU has left it",
+    },
+    Row {
+        kind: Cause::HugeFirstTouch,
+        when: |f, types| f.is_empty(types) && f.huge,
+        source: "mm/huge_memory.c:do_huge_pmd_anonymous_page",
+    },
+    Row {
+        kind: Cause::Userfaultfd,
+        when: |f, types| {
+            let missing = f.vma_now(|vma| vma.is_anonymous() && vma.has_uffd_missing());
+            f.is_empty(types) && missing && !f.tells_userfaultfd
+        },
+        source: "mm/memory.c:do_anonymous_page",
+    },
+    Row {
+        kind: Cause::Unknown,
+        when: |f, types| f.is_empty(types) && f.vma_now(VmaFacts::has_uffd_missing) && !f.tells_userfaultfd,
+        source: "mm/shmem.c:shmem_fault, which asks userfaultfd only for pages that the file lacks",
+    },
+    Row {
+        kind: Cause::AnonymousFirstTouch,
+        when: |f, types| f.is_empty(types) && f.vma(VmaFacts::is_anonymous),
+        source: "mm/memory.c:do_anonymous_page",
+    },
+    Row {
+        kind: Cause::Device,
+        when: |f, types| f.is_empty(types) && f.vma(|vma| vma.is_device() || !vma.has_file()),
+        source: "mm/memory.c:do_fault, the driver's vm_ops->fault",
+    },
+    Row {
+        kind: Cause::Major,
+        when: |f, types| f.is_empty(types) && f.major,
+        source: "mm/filemap.c:filemap_fault, mm/shmem.c:shmem_swapin_folio",
+    },
+    Row {
+        kind: Cause::CopyOnWrite,
+        when: |f, types| f.is_empty(types) && f.writes() && f.vma(|vma| !vma.is_shared()),
+        source: "mm/memory.c:do_cow_fault",
+    },
+    Row {
+        kind: Cause::SharedMemory,
+        when: |f, types| f.is_empty(types) && f.vma(VmaFacts::is_shmem),
+        source: "mm/shmem.c:shmem_fault",
+    },
+    Row {
+        kind: Cause::CacheHit,
+        when: |f, types| f.is_empty(types) && f.has_vma() && f.end == End::Handled,
+        source: "mm/filemap.c:filemap_fault, filemap_map_pages",
+    },
+    Row {
+        kind: Cause::FilePage,
+        when: |f, types| f.is_empty(types) && f.has_vma(),
+        source: "mm/memory.c:do_read_fault, do_shared_fault; of a file of tmpfs too, where only its store was seen",
+    },
+];
+
+/// Returns the kind of a fault. `history`: what is known of its page from before.
+pub(in crate::model) fn kind(fault: &Seen, types: SwapTypes, history: Cause) -> Cause {
+    let Some(walk) = fault.walk else { return history };
+    if let Some(row) = ROWS.iter().find(|row| (row.when)(fault, types)) {
+        return row.kind;
+    }
+    match (walk.entry, history) {
+        (Entry::None, Cause::FirstTouch | Cause::Refault) => history,
+        (Entry::None, _) => Cause::EmptyEntry,
+        (Entry::Swap { .. }, Cause::Migration) => Cause::Migration,
+        _ => Cause::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USER: u32 = 4;
+    const TYPES: SwapTypes = SwapTypes { marker: 31, poison: None, migration: 1 << 28 | 1 << 29 | 1 << 30 };
+    const NONE: Entry = Entry::None;
+    const READ_ONLY: Entry = Entry::Present { writable: false, no_exec: true, uffd_wp: false };
+    const WRITABLE: Entry = Entry::Present { writable: true, no_exec: true, uffd_wp: false };
+
+    fn seen(entry: Entry, code: u32, facts: Option<VmaFacts>, end: End) -> Seen {
+        let mapped = facts.map_or(Mapped::Unknown, Mapped::Vma);
+        Seen {
+            walk: Some(Walk { level: 1, entry }),
+            code: code | USER,
+            mapped,
+            end,
+            major: false,
+            met_migration: false,
+            met_userfaultfd: false,
+            tells_userfaultfd: true,
+            grew: false,
+            huge: false,
+        }
+    }
+
+    fn swap(of: u8, offset: u8) -> Entry {
+        Entry::Swap { of, offset, uffd_wp: false }
+    }
+
+    #[test]
+    fn kinds_are_read() {
+        let write = access::WRITE;
+        let anonymous = Some(VmaFacts::new(0x73, false, false, 0));
+        let no_access = Some(VmaFacts::new(0x70, false, false, 0));
+        let private = Some(VmaFacts::new(0x73, true, true, 0xef53));
+        let shared = Some(VmaFacts::new(0xfb, true, true, 0xef53));
+        let memfd = Some(VmaFacts::new(0xfb, true, true, mmtrace_common::TMPFS_MAGIC));
+        let hugetlb = Some(VmaFacts::new(0x40_00fb, true, true, 0x9584_58f6));
+        let special = Some(VmaFacts::new(0x75, true, false, 0));
+        let missing = Some(VmaFacts::new(0x273, false, false, 0));
+        let (handled, failed, unseen) = (End::Handled, End::Failed, End::Unseen);
+        for (entry, code, facts, end, expected) in [
+            (NONE, write, anonymous, handled, Cause::AnonymousFirstTouch),
+            (NONE, 0, anonymous, unseen, Cause::AnonymousFirstTouch),
+            (NONE, 0, None, failed, Cause::Failed),
+            (NONE, 0, None, unseen, Cause::EmptyEntry),
+            (NONE, 0, private, handled, Cause::CacheHit),
+            (NONE, 0, private, unseen, Cause::FilePage),
+            (NONE, write, private, handled, Cause::CopyOnWrite),
+            (NONE, write, shared, handled, Cause::CacheHit),
+            (NONE, write, memfd, handled, Cause::SharedMemory),
+            (NONE, write, hugetlb, handled, Cause::Hugetlb),
+            (READ_ONLY, write, hugetlb, handled, Cause::Hugetlb),
+            (NONE, 0, special, handled, Cause::Device),
+            (NONE, 0, missing, handled, Cause::AnonymousFirstTouch),
+            (READ_ONLY, write, anonymous, handled, Cause::CopyOnWrite),
+            (READ_ONLY, write, shared, handled, Cause::WriteNotify),
+            (READ_ONLY, write, None, unseen, Cause::WriteProtect),
+            (READ_ONLY, write, None, failed, Cause::Failed),
+            (READ_ONLY, 0, None, unseen, Cause::Spurious),
+            (READ_ONLY, access::FETCH, None, unseen, Cause::Failed),
+            (WRITABLE, write, anonymous, handled, Cause::Spurious),
+            (WRITABLE, write | access::PROTECTION_KEY, None, unseen, Cause::Failed),
+            (Entry::ProtNone, 0, anonymous, handled, Cause::NumaHint),
+            (Entry::ProtNone, 0, None, unseen, Cause::Unknown),
+            (Entry::ProtNone, 0, no_access, unseen, Cause::Failed),
+            (swap(0, 3), 0, None, unseen, Cause::SwapIn),
+            (swap(29, 0), 0, None, unseen, Cause::Migration),
+            (swap(25, 0), 0, None, unseen, Cause::Unknown),
+            (swap(31, 4), write, None, unseen, Cause::Marker),
+            (swap(31, 2), write, None, failed, Cause::Marker),
+            (swap(31, 1), 0, memfd, handled, Cause::SharedMemory),
+            (Entry::Changing, 0, anonymous, handled, Cause::Unknown),
+            (Entry::Refused, write, anonymous, handled, Cause::Unknown),
+        ] {
+            let fault = seen(entry, code, facts, end);
+            assert_eq!(kind(&fault, TYPES, Cause::Unknown), expected, "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn what_functions_saw_on_the_way_decides() {
+        let anonymous = Some(VmaFacts::new(0x73, false, false, 0));
+        let file = Some(VmaFacts::new(0x73, true, true, 0xef53));
+        let none = |facts| seen(NONE, 0, facts, End::Handled);
+        for (fault, expected) in [
+            (Seen { huge: true, ..none(anonymous) }, Cause::HugeFirstTouch),
+            (Seen { grew: true, ..none(anonymous) }, Cause::StackGrowth),
+            (Seen { major: true, ..none(file) }, Cause::Major),
+            (Seen { met_userfaultfd: true, ..none(file) }, Cause::Userfaultfd),
+            (Seen { met_migration: true, ..seen(swap(25, 0), 0, anonymous, End::Handled) }, Cause::Migration),
+        ] {
+            assert_eq!(kind(&fault, TYPES, Cause::Unknown), expected, "{fault:?}");
+        }
+        // Where functions are not seen, the mappings tell what the result would.
+        for (mapped, expected) in [
+            (Mapped::Nothing, Cause::Failed),
+            (Mapped::BelowStack, Cause::StackGrowth),
+            (Mapped::Unknown, Cause::EmptyEntry),
+        ] {
+            let fault = Seen { mapped, ..seen(NONE, 0, None, End::Unseen) };
+            assert_eq!(kind(&fault, TYPES, Cause::Unknown), expected);
+        }
+        // Where handle_userfault() cannot be seen, the VMA and the entry tell.
+        let missing = Some(VmaFacts::new(0x273, false, false, 0));
+        let fault = Seen { tells_userfaultfd: false, ..none(missing) };
+        assert_eq!(kind(&fault, TYPES, Cause::Unknown), Cause::Userfaultfd);
+        let entry = Entry::Present { writable: false, no_exec: true, uffd_wp: true };
+        let fault = Seen { tells_userfaultfd: false, ..seen(entry, access::WRITE, None, End::Unseen) };
+        assert_eq!(kind(&fault, TYPES, Cause::Unknown), Cause::Userfaultfd);
+    }
+
+    #[test]
+    fn without_a_walk_the_history_tells() {
+        let fault = Seen { walk: None, ..seen(NONE, 0, None, End::Failed) };
+        assert_eq!(kind(&fault, TYPES, Cause::Refault), Cause::Refault);
+        assert_eq!(kind(&seen(NONE, 0, None, End::Unseen), TYPES, Cause::FirstTouch), Cause::FirstTouch);
+    }
+
+    #[test]
+    fn before_6_2_the_last_type_is_that_of_a_page_that_could_not_be_read() {
+        let types = SwapTypes { marker: 30, poison: Some(31), migration: 0 };
+        assert_eq!(kind(&seen(swap(31, 0), 0, None, End::Unseen), types, Cause::Unknown), Cause::Marker);
+        let memfd = Some(VmaFacts::new(0xfb, true, true, mmtrace_common::TMPFS_MAGIC));
+        assert_eq!(kind(&seen(swap(30, 1), 0, memfd, End::Handled), types, Cause::Unknown), Cause::SharedMemory);
+    }
+
+    #[test]
+    fn every_row_has_its_source() {
+        assert!(ROWS.iter().all(|row| row.source.contains(".c:") || row.source.contains("vm_ops")));
+    }
+}

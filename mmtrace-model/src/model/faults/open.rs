@@ -1,0 +1,270 @@
+//! Faults whose kind is not settled yet: from the exception to the end of their handling.
+//!
+//! A fault is one exception: it is counted once, however often `handle_mm_fault()` has to try. Its kind is settled when
+//! that function has returned something other than RETRY, when no VMA was found, or when the task is seen to be elsewhere:
+//! it faults again, or exits.
+
+use mmtrace_common::{Call, Column, Kind, Record, View as _, VmaFacts, Walk, event};
+use rustc_hash::FxHashMap;
+
+use super::kind::{End, Mapped, Seen, SwapTypes, kind};
+use crate::context::Context;
+use crate::kernel_version::KernelVersion;
+use crate::model::{Model, effect::Fault, fault_cause::Cause, mappings::At};
+
+/// Faults that are open at once. Another one is settled when it happens.
+const OPEN_MAX: usize = 1 << 14;
+
+/// `VM_FAULT_MAJOR` (include/linux/mm_types.h).
+const MAJOR: u32 = 0x4;
+/// `VM_FAULT_RETRY`.
+const RETRY: u32 = 0x400;
+/// `VM_FAULT_FALLBACK`: no huge page.
+const FALLBACK: u32 = 0x800;
+/// `VM_FAULT_ERROR`: OOM, SIGBUS, HWPOISON, HWPOISON_LARGE, SIGSEGV, FALLBACK.
+const ERROR: u32 = 0x1 | 0x2 | 0x10 | 0x20 | 0x40 | FALLBACK;
+
+/// A fault that is being handled.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    fault: Fault,
+    seen: Seen,
+    /// `handle_mm_fault()` was called for it.
+    called: bool,
+    /// `lock_mm_and_find_vma()` has returned for it.
+    looked: bool,
+    /// Every event since the exception was seen.
+    whole: bool,
+}
+
+/// Which events tell of faults.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tells {
+    /// Faults come with a walk of the page tables.
+    walk: bool,
+    /// `handle_mm_fault()` is seen from its entry to its return.
+    end: bool,
+    /// `lock_mm_and_find_vma()` is seen.
+    look: bool,
+    userfaultfd: bool,
+}
+
+/// Faults that are being handled, by task.
+#[derive(Clone, Debug, Default)]
+pub(in crate::model) struct OpenFaults {
+    open: FxHashMap<u32, Open>,
+    tells: Tells,
+    old_swap_types: bool,
+}
+
+impl OpenFaults {
+    pub(in crate::model) fn new(context: &Context) -> Self {
+        let tells = Tells {
+            walk: context.carries(Kind::PageFaultUser, Column::Walk),
+            end: context.has(Kind::HandleMmFault) && context.has(Kind::HandleMmFaultReturn),
+            look: context.has(Kind::LockMmAndFindVma),
+            userfaultfd: context.has(Kind::HandleUserfault),
+        };
+        // "mm: use pte markers for swap errors" (6.2) left one type fewer.
+        let old_swap_types = context.kernel.series().is_some_and(|series| series < KernelVersion::new(6, 2));
+        Self { open: FxHashMap::default(), tells, old_swap_types }
+    }
+
+    /// Number of faults that are not settled.
+    pub(in crate::model) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Events are missing: those that were to tell of the open faults may be among them.
+    pub(in crate::model) fn lost(&mut self) {
+        self.open.values_mut().for_each(|open| open.whole = false);
+    }
+
+    /// The open fault of a task, if it is about this page.
+    fn at(&mut self, tid: u32, addr: u64) -> Option<&mut Open> {
+        self.open.get_mut(&tid).filter(|open| open.fault.addr >> 12 == addr >> 12)
+    }
+}
+
+impl Model {
+    fn swap_types(&self) -> SwapTypes {
+        let migration = self.migration_types;
+        if self.open_faults.old_swap_types {
+            SwapTypes { marker: 30, poison: Some(31), migration }
+        } else {
+            SwapTypes { marker: 31, poison: None, migration }
+        }
+    }
+
+    /// What the address of the fault belongs to, by the mappings that are known. The facts of the fault's own call are
+    /// preferred; these are for faults whose call is not recorded.
+    fn mapped(&self, mm: u64, addr: u64) -> Mapped {
+        match self.mappings.faulted() {
+            At::Unknown => Mapped::Unknown,
+            At::Mapping(found) if self.mappings.is_doubtful(&found.mapping) => Mapped::Unknown,
+            At::Mapping(found) => Mapped::Stored(found.mapping.facts()),
+            At::Outside if self.mappings.is_below_stack(mm, addr) => Mapped::BelowStack,
+            At::Outside => Mapped::Nothing,
+        }
+    }
+
+    /// A page fault, in user mode or not. `history`: what is known of its page from before. `functions`: the model learns
+    /// from function events of this time.
+    pub(in crate::model) fn fault_opens(
+        &mut self,
+        record: &Record,
+        history: Cause,
+        user: bool,
+        call: Option<Call>,
+        functions: bool,
+    ) {
+        /// x86 page-fault error code: the access was a write.
+        const WRITE: u32 = 2;
+        // Both kinds of fault have these fields. This function does not read the fields that only one kind has.
+        let event::PageFaultUser { addr, error_code, walk, .. } = event::PageFaultUser::of(record);
+        let Record { ts, mm, tgid, tid, .. } = *record;
+        let write = error_code & WRITE != 0;
+        let fault = Fault { tid, tgid, mm, ts, addr, write, user, call, at: self.mappings.faulted(), cause: history };
+        let tells = self.open_faults.tells;
+        // One that is not handled leaves what the task is in the middle of as it is.
+        if !tells.walk || matches!(history, Cause::KernelAddress | Cause::PagefaultDisabled) {
+            self.settled(fault);
+            return;
+        }
+        self.fault_left(tid);
+        let seen = Seen {
+            walk: Walk::of_number(walk),
+            code: error_code,
+            mapped: self.mapped(mm, addr),
+            end: End::Unseen,
+            major: false,
+            met_migration: false,
+            met_userfaultfd: false,
+            tells_userfaultfd: tells.userfaultfd && functions,
+            grew: false,
+            huge: false,
+        };
+        let open = Open { fault, seen, called: false, looked: false, whole: true };
+        if tells.end && functions && self.open_faults.open.len() < OPEN_MAX {
+            self.open_faults.open.insert(tid, open);
+        } else {
+            self.settle_fault(open, End::Unseen);
+        }
+    }
+
+    /// The task is seen where the fault that it had open is over, though its end was not seen.
+    pub(in crate::model) fn fault_left(&mut self, tid: u32) {
+        let Some(open) = self.open_faults.open.remove(&tid) else { return };
+        if !open.whole || open.called {
+            // A signal has ended it before it was tried again, or an event is missing.
+            self.settle_fault(open, End::Unseen);
+        } else if open.fault.user || open.looked {
+            self.settle_fault(open, End::Failed);
+        } else if self.open_faults.tells.look {
+            // Neither looked up nor handled: the kernel was not allowed to sleep (`faulthandler_disabled()`).
+            self.settled(Fault { cause: Cause::PagefaultDisabled, ..open.fault });
+        } else {
+            self.settle_fault(open, End::Unseen);
+        }
+    }
+
+    /// `lock_mm_and_find_vma()` has returned; without a VMA, the access fails.
+    pub(in crate::model) fn fault_looked(&mut self, record: &Record) {
+        let event::LockMmAndFindVma { addr, vma } = event::LockMmAndFindVma::of(record);
+        let Some(open) = self.open_faults.at(record.tid, addr) else { return };
+        open.looked = true;
+        if vma == 0
+            && open.whole
+            && !open.called
+            && let Some(open) = self.open_faults.open.remove(&record.tid)
+        {
+            self.settle_fault(open, End::Failed);
+        }
+    }
+
+    /// `handle_mm_fault()` is entered.
+    pub(in crate::model) fn fault_called(&mut self, record: &Record) {
+        let event::HandleMmFault { addr, vma_facts, in_trap, .. } = event::HandleMmFault::of(record);
+        if in_trap && let Some(open) = self.open_faults.at(record.tid, addr) {
+            open.called = true;
+            if let Some(facts) = VmaFacts::of_number(vma_facts) {
+                open.seen.mapped = Mapped::Vma(facts);
+            }
+        }
+    }
+
+    /// `handle_mm_fault()` has returned.
+    pub(in crate::model) fn fault_returned(&mut self, record: &Record) {
+        let event::HandleMmFaultReturn { addr, fault_result, .. } = event::HandleMmFaultReturn::of(record);
+        let Some(open) = self.open_faults.at(record.tid, addr).filter(|open| open.called) else { return };
+        open.seen.major |= fault_result & MAJOR != 0;
+        if fault_result & RETRY == 0
+            && let Some(open) = self.open_faults.open.remove(&record.tid)
+        {
+            self.settle_fault(open, if fault_result & ERROR == 0 { End::Handled } else { End::Failed });
+        }
+    }
+
+    /// A fault meets a migration entry. The address may be that of a huge page.
+    pub(in crate::model) fn fault_met_migration(&mut self, tid: u32) {
+        if let Some(open) = self.open_faults.open.get_mut(&tid).filter(|open| open.called) {
+            open.seen.met_migration = true;
+        }
+    }
+
+    /// `handle_userfault()` is entered.
+    pub(in crate::model) fn fault_met_userfaultfd(&mut self, record: &Record) {
+        if let Some(open) = self.open_faults.open.get_mut(&record.tid).filter(|open| open.called) {
+            open.seen.met_userfaultfd = true;
+        }
+    }
+
+    /// `do_huge_pmd_anonymous_page()` has returned.
+    pub(in crate::model) fn fault_huge(&mut self, record: &Record) {
+        let event::HugePmdAnonymous { fault_result, .. } = event::HugePmdAnonymous::of(record);
+        if fault_result & (ERROR | RETRY) == 0
+            && let Some(open) = self.open_faults.open.get_mut(&record.tid).filter(|open| open.called)
+        {
+            open.seen.huge = true;
+        }
+    }
+
+    /// A stack was to grow down.
+    pub(in crate::model) fn fault_grew(&mut self, record: &Record) {
+        let event::ExpandStack { addr, ret, .. } = event::ExpandStack::of(record);
+        if ret == 0
+            && let Some(open) = self.open_faults.at(record.tid, addr)
+        {
+            open.seen.grew = true;
+        }
+    }
+
+    fn settle_fault(&mut self, open: Open, end: End) {
+        let seen = Seen { end: if open.whole { end } else { End::Unseen }, ..open.seen };
+        let cause = kind(&seen, self.swap_types(), open.fault.cause);
+        self.settled(Fault { cause, ..open.fault });
+    }
+
+    /// Counts a fault, whose kind is what it is now.
+    fn settled(&mut self, fault: Fault) {
+        self.causes[fault.cause as usize] += 1;
+        self.effect.faults = match self.effect.faults {
+            [None, _] => [Some(fault), None],
+            [first, _] => [first, Some(fault)],
+        };
+    }
+
+    /// Takes the end of the stream: returns the faults that are still open, oldest first, with the kinds that they have as
+    /// far as they were seen.
+    pub(crate) fn finish_faults(&mut self) -> Vec<Fault> {
+        let mut left: Vec<Open> = self.open_faults.open.drain().map(|(_, open)| open).collect();
+        left.sort_unstable_by_key(|open| (open.fault.ts, open.fault.tid));
+        let types = self.swap_types();
+        let faults: Vec<Fault> = left
+            .into_iter()
+            .map(|open| Fault { cause: kind(&open.seen, types, open.fault.cause), ..open.fault })
+            .collect();
+        faults.iter().for_each(|fault| self.causes[fault.cause as usize] += 1);
+        faults
+    }
+}

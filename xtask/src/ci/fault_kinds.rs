@@ -1,0 +1,123 @@
+//! Kinds of faults, as the workload that makes them counts them, and as a recording tells them.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::process;
+
+/// No recording may take longer.
+const LIMIT: Duration = Duration::from_secs(120);
+/// So many faults of a thread, or of a forked child, may be those of its own beginning and end.
+const OWN: u64 = 48;
+/// The workload's name.
+const WORKLOAD: &str = "fault-kinds";
+
+/// The kinds that a fault may be told as where functions are not recorded, by the kind that it is.
+///
+/// Where the VMA is known from its mapping, the first is told; where it is not, one of the last.
+const WITHOUT_FUNCTIONS: &[(&str, &[&str])] = &[
+    ("anonymous_first_touch", &["first_touch", "refault", "empty_entry"]),
+    ("huge_first_touch", &["anonymous_first_touch", "first_touch", "refault", "empty_entry"]),
+    ("stack_growth", &["anonymous_first_touch", "first_touch", "refault", "empty_entry"]),
+    ("cache_hit", &["file_page", "first_touch", "refault", "empty_entry"]),
+    ("major", &["file_page", "first_touch", "refault", "empty_entry"]),
+    ("shared_memory", &["file_page", "first_touch", "refault", "empty_entry"]),
+    ("copy_on_write", &["write_protect", "first_touch", "refault", "empty_entry"]),
+    ("write_notify", &["write_protect"]),
+    ("swap_in", &[]),
+    ("userfaultfd", &[]),
+    ("hugetlb", &["first_touch", "refault", "empty_entry"]),
+    ("failed", &["write_protect", "file_page", "first_touch", "refault", "empty_entry", "unknown"]),
+    ("marker", &[]),
+];
+
+/// What a thread of the workload made.
+struct Made {
+    thread: String,
+    kind: String,
+    count: u64,
+}
+
+/// Reads the workload's lines, as `fault-kinds/fk-major: 64 major`. Lines that say why a kind was not made are left out.
+fn made(text: &str) -> Vec<Made> {
+    let line = |line: &str| {
+        let (thread, rest) = line.strip_prefix(WORKLOAD)?.strip_prefix('/')?.split_once(": ")?;
+        let (count, kind) = rest.split_once(' ')?;
+        let kind = kind.split([' ', ';', ',']).next()?.to_owned();
+        Some(Made { thread: thread.to_owned(), kind, count: count.parse().ok()? })
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// Compares what was made with what a report tells; says what is wrong. `functions`: functions are recorded.
+fn compare(made: &[Made], report: &Value, functions: bool) -> Vec<String> {
+    let mut wrong = Vec::new();
+    say!("  {:<16} {:<22} {:>5}  told", "thread", "made", "");
+    for Made { thread, kind, count } in made {
+        let mut told: BTreeMap<String, u64> = BTreeMap::new();
+        let mut rows = 0;
+        for row in report["faults_by"].as_array().into_iter().flatten().filter(|row| row["thread"] == **thread) {
+            rows += 1;
+            for (kind, n) in row["causes"].as_object().into_iter().flatten() {
+                *told.entry(kind.clone()).or_default() += n.as_u64().unwrap_or(0);
+            }
+        }
+        let shown: Vec<String> = told.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+        say!("  {thread:<16} {kind:<22} {count:>5}  {}", shown.join(", "));
+        let others = WITHOUT_FUNCTIONS.iter().find(|(of, _)| of == kind).map_or(&[][..], |(_, others)| others);
+        let accepted = std::iter::once(kind.as_str()).chain(others.iter().copied().filter(|_| !functions));
+        let right: u64 = accepted.filter_map(|kind| told.get(kind)).sum();
+        if right < *count {
+            wrong
+                .push(format!("of {count} faults {kind} by {thread}, {right} were told as such: {}", shown.join(", ")));
+        }
+        // A handler of the signal may let the access fail a second time.
+        let exact = told.get(kind).copied().unwrap_or(0);
+        if functions && exact > 2 * count + OWN * rows {
+            wrong.push(format!("{thread} made {count} faults {kind}, and {exact} were told"));
+        }
+    }
+    wrong
+}
+
+/// Records the workload with functions, where there are any, and without; says what is wrong.
+pub(super) fn check(mmtrace: &Path, root: &Path, folder: &Path) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    let truth = folder.join("fault-kinds.txt");
+    for (events, told) in [("", "all events"), ("-function", "no functions")] {
+        say!("mmtrace record of the workload {WORKLOAD}: {told}");
+        let mut record = process::command(mmtrace, root);
+        record.args(["record", "--json", "--no-capture"]);
+        record.args([events].iter().filter(|events| !events.is_empty()).flat_map(|events| ["-e", events]));
+        record.args(["--", "sh", "-c", "exec $0 workload fault-kinds --seconds 30 --allow-swap >$1"]);
+        let recorded = process::within(LIMIT, record.arg(mmtrace).arg(&truth))?;
+        let report: Value = serde_json::from_slice(&recorded.stdout).unwrap_or_default();
+        let text = std::fs::read_to_string(&truth).with_context(|| format!("cannot read {}", truth.display()))?;
+        let made = made(&text);
+        if made.is_empty() {
+            wrong.push(format!("the workload {WORKLOAD} made nothing: {text}"));
+        }
+        let functions = report["events"]["by_kind"]["handle_mm_fault_return"].as_u64().is_some_and(|n| n > 0);
+        wrong.extend(compare(&made, &report, functions).into_iter().map(|what| format!("{told}: {what}")));
+    }
+    Ok(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_kind_that_is_told_as_another_is_found() {
+        let made = made("fault-kinds/fk-major: 64 major\nfault-kinds/fk-swap: not made: no swap\nfault-kinds: done\n");
+        assert_eq!(made.len(), 1);
+        let report = |kind: &str| json!({"faults_by": [{"thread": "fk-major", "causes": {kind: 64, "spurious": 1}}]});
+        assert_eq!(compare(&made, &report("major"), true), Vec::<String>::new());
+        assert_eq!(compare(&made, &report("file_page"), false), Vec::<String>::new());
+        assert_eq!(compare(&made, &report("file_page"), true).len(), 1);
+        assert_eq!(compare(&made, &report("cache_hit"), false).len(), 1);
+    }
+}
