@@ -6,3 +6,4 @@ pub mod folders;
 pub mod judging;
 pub mod kernel;
 pub mod page_tables;
+pub mod planted;

@@ -27,6 +27,18 @@ macro_rules! faults {
         }
 
         #[test]
+        fn each_rule_that_this_test_is_to_plant_a_fault_for_has_one() {
+            let of_this_test = mmtrace_testing::planted::PLANTED_IN_MODEL.iter();
+            let planned = of_this_test.filter(|(test, _)| *test == env!("CARGO_CRATE_NAME")).flat_map(|(_, rules)| *rules);
+            let mut planned: Vec<_> = planned.map(|rule| rule.rule().name).collect();
+            let mut planted: Vec<_> = FAULTS.iter().map(|(rule, ..)| rule.rule().name).collect();
+            planned.sort_unstable();
+            planted.sort_unstable();
+            planted.dedup();
+            assert_eq!(planted, planned, "mmtrace-testing/src/planted.rs lists them");
+        }
+
+        #[test]
         fn rules_that_lack_a_probe_are_not_observable() {
             $crate::planting::a_missing_probe_is_not_observable(FAULTS);
         }

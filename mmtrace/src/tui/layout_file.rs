@@ -127,7 +127,13 @@ mod tests {
         for (name, _) in BUILT_IN {
             Layout::load(name).expect(name);
         }
-        assert_eq!(Layout::default().views.len(), 7);
+        let text = BUILT_IN.iter().find(|(name, _)| *name == crate::record::DASHBOARD).expect("the default layout").1;
+        let head: String = text.lines().take_while(|line| line.starts_with('#')).collect();
+        for kind in &KINDS {
+            let shown = Layout::default().views.iter().any(|view| view.shows == kind.name);
+            assert!(shown, "the default layout has no [[view]] that shows {}", kind.name);
+            assert!(head.contains(kind.name), "the head of the default layout does not name the view {}", kind.name);
+        }
     }
 
     #[test]

@@ -42,6 +42,14 @@ pub(super) fn contradictions(workspace: &Workspace) -> Result<Vec<String>> {
             }
         }
     }
+    let captures = fs::read_dir(workspace.path("testdata")).context("cannot list testdata")?;
+    let captures: Vec<String> =
+        captures.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    for kernel in EXAMINED_KERNELS {
+        if !captures.iter().any(|name| name.starts_with(&format!("{}-", kernel.version))) {
+            wrong.push(format!("testdata: has no capture of Linux {}", kernel.version));
+        }
+    }
     Ok(wrong)
 }
 

@@ -174,6 +174,8 @@ fn symbol_section<'a>(file: &ElfFile64<'a>, symbol: &impl object::ObjectSymbol<'
 
 #[cfg(test)]
 mod tests {
+    use mmtrace_common::{At, OFFSETS, SPECS};
+
     use super::*;
 
     fn checked_in() -> Vec<u8> {
@@ -190,6 +192,17 @@ mod tests {
         assert!(!image.sections["tp_btf"].relocations.is_empty());
         assert!(image.symbols.iter().any(|s| s.name == "page_fault_user" && s.section == "tp_btf" && s.global));
         assert!(image.differences(&Image::parse(&checked_in()).expect("an object")).is_empty());
+    }
+
+    #[test]
+    fn the_object_has_a_program_for_each_event_and_a_variable_for_each_offset() {
+        let image = Image::parse(&checked_in()).expect("an object");
+        let has = |name: &str| image.symbols.iter().any(|symbol| symbol.name == name);
+        let probed = SPECS.iter().filter(|spec| !matches!(spec.site.at, At::User | At::Beside));
+        let positions = probed.map(|spec| format!("POS_{}", spec.name.to_uppercase()));
+        let offsets = OFFSETS.iter().map(|row| row.global.to_owned());
+        let lacking: Vec<String> = positions.chain(offsets).filter(|name| !has(name)).collect();
+        assert!(lacking.is_empty(), "{lacking:?}: write the program, then cargo xtask build-ebpf");
     }
 
     #[test]
