@@ -12,6 +12,10 @@ use mmtrace_model::untrusted::{clean, json_line};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
+/// Records that name tasks and mappings. People see the names with the other events.
+const NAMES: [Kind; 6] =
+    [Kind::TaskName, Kind::FileName, Kind::FilePath, Kind::Mapping, Kind::MappingName, Kind::MapsRead];
+
 /// Arguments of `mmtrace dump`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
@@ -21,7 +25,8 @@ Examples:
   mmtrace dump DIR --filter 'addr >= 0x7f0000000000 and not (kind == ma_write)'
   mmtrace dump DIR --csv > events.csv
 
-docs/events.md lists the columns of each event.
+docs/events.md lists the columns of each event. Without --filter, --json and --csv, the records that name tasks and
+mappings are left out: the other events show the names.
 Exit status: 0 all of the capture can be read, 2 a part of it cannot")]
 pub struct DumpArgs {
     /// Capture to print: a folder that `mmtrace record` wrote
@@ -37,8 +42,8 @@ pub struct DumpArgs {
     ///
     /// EXPR compares columns with values: COLUMN OP VALUE, where OP is == != < <= > >= or ~ (contains the text). `and`,
     /// `or`, `not` and parentheses join comparisons. The columns are ts (nanoseconds), cpu, pid, tid, kind, mm, comm
-    /// (the name of the task, as in 'comm == "java"'), and those of the event. Values are numbers (decimal or 0x…), names, "strings", true and false. A comparison with a column
-    /// that an event does not have is false.
+    /// (the name of the task, as in 'comm == "java"'), and those of the event. Values are numbers (decimal or 0x…), names,
+    /// "strings", true and false. A comparison with a column that an event does not have is false.
     #[arg(long, value_name = "EXPR")]
     pub filter: Option<String>,
     /// Stop after N events
@@ -74,12 +79,18 @@ pub fn dump(args: &DumpArgs, out: &mut dyn Write) -> Result<Dumped, ShowError> {
             lines.header(&mut out)?;
         }
         let limit = args.limit.unwrap_or(u64::MAX);
+        // Who asks for names by a filter gets them.
+        let people = !args.json && !args.csv && filter.is_none();
         while dumped.shown < limit {
             let Some(record) = records.next() else { break };
             lines.tasks.apply(&record);
             lines.mappings.apply(&record);
             let comm = lines.tasks.comm(record.tid);
             if filter.as_ref().is_some_and(|f| !f.matches(capture.names(), &record, comm)) {
+                lines.note(&record);
+                continue;
+            }
+            if people && record.kind().is_some_and(|kind| NAMES.contains(&kind)) {
                 lines.note(&record);
                 continue;
             }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::Args;
+use mmtrace_common::SPECS;
 use mmtrace_model::{
     context::{Context, Form, ProbeState},
     report::{Style, wrap},
@@ -32,6 +33,10 @@ use crate::{
 
 /// Width of the column that explains a fact.
 const WIDTH: usize = 86;
+/// How the reason of an event begins that is not selected.
+const OFF: &str = "off unless asked for: -e +";
+/// What stands between the form of a program and why the kernel refused it.
+const REFUSED: &str = " refused: ";
 /// Rings are not used here: a page each.
 const RING_BYTES: u32 = 4096;
 
@@ -132,7 +137,7 @@ fn examine() -> Diagnosis {
             }
         }
         Err(error) => {
-            let probed = mmtrace_common::SPECS.iter().filter(|s| !s.kind.is_synthetic());
+            let probed = SPECS.iter().filter(|s| !s.kind.is_synthetic());
             context.probes = probed
                 .map(|s| ProbeState {
                     event: s.name.to_owned(),
@@ -143,10 +148,11 @@ fn examine() -> Diagnosis {
                 .collect();
         }
     }
+    let spec_of = |state: &ProbeState| SPECS.iter().find(|spec| spec.name == state.event);
     let probes = context
         .probes
         .iter()
-        .zip(mmtrace_common::SPECS)
+        .filter_map(|state| Some((state, spec_of(state)?)))
         .map(|(state, spec)| ProbeLine {
             system: spec.site.system,
             event: state.event.clone(),
@@ -189,7 +195,8 @@ fn verified(plan: &Plan, environment: &Environment) -> Option<Vec<ProbeState>> {
 }
 
 fn print(diagnosis: &Diagnosis, style: Style, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}", style.bold("Environment"))?;
+    answer(diagnosis, style, out)?;
+    writeln!(out, "\n{}", style.bold("Environment"))?;
     for finding in &diagnosis.environment {
         let word = format!("{:<8}", finding.status.name());
         let word = match finding.status {
@@ -207,10 +214,8 @@ fn print(diagnosis: &Diagnosis, style: Style, out: &mut dyn Write) -> io::Result
     }
     writeln!(out, "\n{}", style.bold("Probes: how mmtrace would attach each, and the rules that need it"))?;
     for probe in &diagnosis.probes {
-        let how = match probe.form {
-            Some(form) => style.good(&format!("{:<8}", form.name())),
-            None => style.bad(&format!("{:<8}", "no")),
-        };
+        let Some(form) = probe.form else { continue };
+        let how = style.good(&format!("{:<8}", form.name()));
         write!(out, "  {how} {:<46}", format!("{}:{}", probe.system, probe.event))?;
         if !probe.absent.is_empty() {
             write!(out, " without {}, which this kernel lacks;", probe.absent.join(", "))?;
@@ -220,6 +225,7 @@ fn print(diagnosis: &Diagnosis, style: Style, out: &mut dyn Write) -> io::Result
             None => writeln!(out, "{}", style.dim(&format!(" {}", probe.feeds.join(" "))))?,
         }
     }
+    refused(diagnosis, style, out)?;
     if diagnosis.rules_off.is_empty() {
         writeln!(out, "\nThis machine can show every rule.")?;
     } else {
@@ -228,11 +234,56 @@ fn print(diagnosis: &Diagnosis, style: Style, out: &mut dyn Write) -> io::Result
             writeln!(out, "  {:<4} {}", rule.id, clean(&rule.reason))?;
         }
     }
-    match diagnosis.environment.iter().find(|f| f.status == Status::Fail) {
-        _ if diagnosis.can_record => writeln!(out, "\nThis machine can record: {}", style.bold("sudo mmtrace record")),
-        Some(finding) => {
-            writeln!(out, "\n{}: fix \"{}\" above first", style.bad("Recording is not possible here"), finding.name)
-        }
-        None => writeln!(out, "\n{}: the reason stands at each probe", style.bad("Recording is not possible here")),
+    Ok(())
+}
+
+/// Writes whether this machine can record, and how much of it.
+fn answer(diagnosis: &Diagnosis, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    if diagnosis.can_record {
+        let events = diagnosis.probes.iter().filter(|probe| probe.form.is_some()).count();
+        let rules = RULES.len() - diagnosis.rules_off.len();
+        return writeln!(
+            out,
+            "{} {events} of {} events, and judge {rules} of {} rules: {}",
+            style.good("This machine can record"),
+            diagnosis.probes.len(),
+            RULES.len(),
+            style.bold("sudo mmtrace record")
+        );
     }
+    let what = style.bad("Recording is not possible here");
+    match diagnosis.environment.iter().find(|f| f.status == Status::Fail) {
+        Some(finding) => writeln!(out, "{what}: fix \"{}\" below first", finding.name),
+        None => writeln!(out, "{what}: the reason stands at the events below"),
+    }
+}
+
+/// Writes which events cannot be recorded: each reason once, and the events that it is about.
+fn refused(diagnosis: &Diagnosis, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for probe in diagnosis.probes.iter().filter(|probe| probe.form.is_none()) {
+        let reason = probe.reason.as_deref().unwrap_or("the reason is not known");
+        // Reasons name the event, or how its program would be attached.
+        let reason = match reason.split_once(REFUSED) {
+            _ if reason.starts_with(OFF) => "off unless asked for: -e +NAME",
+            Some((_, why)) => why,
+            None => reason,
+        };
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, events)) => events.push(&probe.event),
+            None => reasons.push((reason, vec![&probe.event])),
+        }
+    }
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{}", style.bold("Events that are not recorded, and why"))?;
+    for (reason, events) in reasons {
+        let number = if events.len() == 1 { "1 event".to_owned() } else { format!("{} events", events.len()) };
+        writeln!(out, "  {} {}", style.bad(&format!("{number}:")), clean(reason))?;
+        for line in wrap(&events.join(" "), WIDTH) {
+            writeln!(out, "      {line}")?;
+        }
+    }
+    Ok(())
 }
