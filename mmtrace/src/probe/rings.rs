@@ -166,6 +166,12 @@ impl Rings {
         self.skips.costs()
     }
 
+    /// How long all programs ran so far, as far as the kernel measured it, nanoseconds.
+    #[must_use]
+    pub fn run_ns(&self) -> u64 {
+        self.skips.run_ns()
+    }
+
     /// From now on events are of no use: the probes are about to be detached one by one, once [`Self::settle`] says so.
     pub fn stop(&mut self) {
         self.stop = sys::monotonic_ns();

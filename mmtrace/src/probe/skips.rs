@@ -184,9 +184,19 @@ impl Skips {
         self.preempted
     }
 
+    /// How long all programs ran, as far as the kernel measured it, nanoseconds.
+    pub(super) fn run_ns(&self) -> u64 {
+        let all = self.programs.iter().flat_map(|attached| std::iter::once(&attached.program).chain(&attached.standby));
+        all.map(|program| sys::counts(program.as_fd()).unwrap_or_default().run_ns).sum()
+    }
+
     /// How often each program ran and how long that took in all, its standby programs' time included, nanoseconds;
     /// nothing unless the kernel counts it (sysctl `kernel.bpf_stats_enabled`).
     pub(super) fn costs(&self) -> Vec<(Kind, u64, u64)> {
+        // Otherwise they are of the windows in which the recording's own cost was measured.
+        if !std::fs::read("/proc/sys/kernel/bpf_stats_enabled").is_ok_and(|set| set.trim_ascii() == b"1") {
+            return Vec::new();
+        }
         let counts = |attached: &Attached| {
             let of = |program: &ProgramFd| sys::counts(program.as_fd()).unwrap_or_default();
             let first = of(&attached.program);

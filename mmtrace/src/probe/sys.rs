@@ -4,9 +4,10 @@ use std::{
     io,
     mem::size_of,
     os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd},
+    time::Duration,
 };
 
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_info, bpf_prog_type};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_info, bpf_prog_type, bpf_stats_type};
 
 fn bpf(cmd: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_int> {
     // SAFETY: `attr` is a whole `union bpf_attr` that outlives the call.
@@ -102,6 +103,22 @@ pub fn counts(program: BorrowedFd<'_>) -> io::Result<Counts> {
     attr.info.info = &raw mut info as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
     Ok(Counts { recursion_misses: info.recursion_misses, runs: info.run_cnt, run_ns: info.run_time_ns })
+}
+
+/// Has the kernel measure the time of all programs as long as the descriptor is open (`BPF_ENABLE_STATS`, Linux 5.8).
+///
+/// # Errors
+/// What the kernel said.
+pub fn measure_programs() -> io::Result<OwnedFd> {
+    let mut attr = nothing_asked();
+    attr.enable_stats.type_ = bpf_stats_type::BPF_STATS_RUN_TIME as u32;
+    descriptor(bpf_cmd::BPF_ENABLE_STATS, &mut attr)
+}
+
+/// CPU time that this process has used, in user mode and in the kernel.
+#[must_use]
+pub fn cpu_time() -> Duration {
+    Duration::from_nanos(clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID))
 }
 
 /// Runs a raw tracepoint program once, here and now, in the calling task. What it returns is returned.

@@ -33,8 +33,9 @@ const COUNT: Duration = Duration::from_millis(500);
 /// is lost, and said to be.
 pub(super) async fn drain(session: Session<'_>) -> Closing<'_> {
     let Session { args, mut signals, mut live, mut rings, object, diagnostics, mut child, standby, news, .. } = session;
-    let Session { target, silence, report, failed: unfinished, .. } = session;
+    let Session { target, silence, report, cost, failed: unfinished, .. } = session;
     rings.stop();
+    let cost = cost.text();
     let begun = Instant::now();
     if let Some(child) = &mut child {
         child.ask();
@@ -59,6 +60,7 @@ pub(super) async fn drain(session: Session<'_>) -> Closing<'_> {
         ));
     }
     tell_of_missed(&rings, standby);
+    tell(&cost);
     for (kind, runs, ns) in costs {
         tell(&format!("the probe of {} ran {runs} times, for {} ns each time", kind.name(), ns / runs.max(1)));
     }

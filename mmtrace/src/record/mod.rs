@@ -5,6 +5,7 @@
 mod args;
 mod child;
 mod closing;
+mod cost;
 mod detaching;
 mod drain;
 mod dump;

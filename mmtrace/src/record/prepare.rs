@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::{
     RecordArgs,
     child::Recorded,
+    cost::Cost,
     detaching::Held,
     dump::Dumps,
     kernel, limits,
@@ -141,6 +142,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
         target,
         silence,
         report,
+        cost: Cost::new(),
         news: None,
         failed: None,
     })

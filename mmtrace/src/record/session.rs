@@ -11,6 +11,7 @@ use tokio::{
 use super::{
     RecordArgs,
     child::Recorded,
+    cost::Cost,
     detaching::Held,
     live::{Live, Pace},
     report_file::ReportFile,
@@ -44,6 +45,8 @@ pub(super) struct Session<'a> {
     pub(super) silence: Silence,
     /// Where the closing report goes, if not to standard output.
     pub(super) report: Option<ReportFile>,
+    /// What the recording costs.
+    pub(super) cost: Cost,
     /// Why the recording ended, to be said once the terminal is given back.
     pub(super) news: Option<String>,
     /// How the workload failed, if it did.
@@ -59,6 +62,7 @@ impl Session<'_> {
                 Pace::Waiting => Some(PASS_EVERY),
                 Pace::Idle => Some(IDLE_EVERY),
             };
+            self.cost.tick(&self.rings);
             tokio::select! {
                 biased;
                 () = self.signals.beyond(0) => break,
