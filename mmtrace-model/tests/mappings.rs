@@ -57,7 +57,9 @@ fn judged(m: &Made) -> Engine {
 }
 
 fn rows(engine: &Engine) -> Vec<(String, u64)> {
-    let row = |row: &mappings::MappingRow| (format!("{} · {}", row.process.as_deref().unwrap_or("-"), row.mapping), row.count);
+    let row = |row: &mappings::MappingRow| {
+        (format!("{} · {}", row.process.as_deref().unwrap_or("-"), row.mapping), row.count)
+    };
     mappings::rows(engine).iter().map(row).collect()
 }
 
@@ -71,8 +73,7 @@ fn faults_from_before_a_reading_belong_to_what_it_shows() {
     assert_eq!(rows(&judged(&m)), named(&[("server · unknown mapping", 4)]));
     reads(&mut m, &[(ANONYMOUS, ANONYMOUS + 0xffff, b"", 0), (FILE, FILE + 0xfff, b"", 7)]);
     m.user(1, FILE);
-    let expected =
-        [("server · anonymous", 2), ("server · file 7 on device 0:1", 2), ("server · unknown mapping", 1)];
+    let expected = [("server · anonymous", 2), ("server · file 7 on device 0:1", 2), ("server · unknown mapping", 1)];
     assert_eq!(rows(&judged(&m)), named(&expected), "where nothing is mapped now, something may have been");
     m.user(1, 0x2000);
     assert!(rows(&judged(&m)).contains(&("server · outside every mapping".to_owned(), 1)));
@@ -81,7 +82,8 @@ fn faults_from_before_a_reading_belong_to_what_it_shows() {
 #[test]
 fn a_fault_before_a_store_is_not_in_what_was_stored() {
     let mut m = old_process();
-    let stored = [(Column::Addr, ANONYMOUS), (Column::End, ANONYMOUS + 0xfff), (Column::Vma, 9), (Column::Anonymous, 1)];
+    let stored =
+        [(Column::Addr, ANONYMOUS), (Column::End, ANONYMOUS + 0xfff), (Column::Vma, 9), (Column::Anonymous, 1)];
     m.write_lock(1).say(1, Kind::MaWrite, &stored).unlock(1, true);
     reads(&mut m, &[(ANONYMOUS, ANONYMOUS + 0xffff, b"", 0)]);
     assert_eq!(rows(&judged(&m)), named(&[("server · unknown mapping", 3), ("server · anonymous", 1)]));

@@ -66,7 +66,13 @@ impl Engine {
     pub fn checkpoint(&self) -> Self {
         let judge = self.judge.as_deref().map(|judge| {
             let Judge { model, sink, stats, .. } = judge;
-            Box::new(Judge { model: model.clone(), sink: sink.clone(), callers: None, mapped: None, stats: stats.clone() })
+            Box::new(Judge {
+                model: model.clone(),
+                sink: sink.clone(),
+                callers: None,
+                mapped: None,
+                stats: stats.clone(),
+            })
         });
         let Self { context, tasks, .. } = self;
         Self { context: context.clone(), tasks: tasks.clone(), judge, ..*self }

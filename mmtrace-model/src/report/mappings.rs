@@ -142,6 +142,7 @@ pub fn rows(engine: &Engine) -> Vec<MappingRow> {
 #[must_use]
 pub fn known(rows: &[MappingRow]) -> Coverage {
     let unknown = Label::of(Of::Unknown).kind();
-    let sum = |is_unknown: bool| rows.iter().filter(|row| (row.kind == unknown) == is_unknown).map(|row| row.count).sum();
+    let sum =
+        |is_unknown: bool| rows.iter().filter(|row| (row.kind == unknown) == is_unknown).map(|row| row.count).sum();
     Coverage::of(sum(false), sum(true))
 }

@@ -125,15 +125,7 @@ impl MappedFaults {
         }
     }
 
-    fn fault(
-        &mut self,
-        mm: u64,
-        addr: u64,
-        cause: Cause,
-        process: ThreadId,
-        mappings: &Mappings,
-        names: &Tasks,
-    ) {
+    fn fault(&mut self, mm: u64, addr: u64, cause: Cause, process: ThreadId, mappings: &Mappings, names: &Tasks) {
         if self.live >= LIVE_MAX {
             self.settle_all(mappings, names);
         }

@@ -287,7 +287,10 @@ fn mapped(args: &ReportArgs, engine: &Engine, style: Style, out: &mut dyn Write)
     let total: u64 = rows.iter().map(|row| row.count).sum();
     writeln!(out, "{}", style.bold(&format!("Page faults by mapping: {}", grouped(total))))?;
     if rows.is_empty() {
-        return writeln!(out, "  the capture does not tell: it has no ma_write events, or an older mmtrace recorded it");
+        return writeln!(
+            out,
+            "  the capture does not tell: it has no ma_write events, or an older mmtrace recorded it"
+        );
     }
     if let Some(part) = mappings::known(&rows).text("faults") {
         writeln!(out, "  {}", style.dim(&format!("the mapping of {part} is known")))?;

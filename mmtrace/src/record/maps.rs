@@ -262,7 +262,8 @@ mod tests {
 
     #[test]
     fn lines_are_read_as_the_kernel_writes_them() {
-        let file = parse(b"7f2000-7f4000 r-xp 00028000 08:01 1234                       /usr/lib/a b\\012.so (deleted)");
+        let file =
+            parse(b"7f2000-7f4000 r-xp 00028000 08:01 1234                       /usr/lib/a b\\012.so (deleted)");
         assert_eq!(
             file,
             Some(Line {
@@ -278,7 +279,10 @@ mod tests {
         let stack = parse(b"7ffc0000-7ffc2000 rw-p 00000000 00:00 0              [stack]").expect("a line");
         assert_eq!((stack.vm_flags, stack.is_anonymous()), (3 | VM_GROWSDOWN, true));
         let shared = parse(b"10000-20000 rw-s 00000000 00:01 5 /memfd:\xff\x1b (deleted)").expect("a line");
-        assert_eq!((shared.vm_flags, shared.is_file(), shared.name), (3 | VM_SHARED, true, &b"/memfd:\xff\x1b (deleted)"[..]));
+        assert_eq!(
+            (shared.vm_flags, shared.is_file(), shared.name),
+            (3 | VM_SHARED, true, &b"/memfd:\xff\x1b (deleted)"[..])
+        );
         let named = parse(b"10000-20000 rw-p 00000000 00:00 0 [anon:Go: heap]").expect("a line");
         assert!(named.is_anonymous() && named.name == b"[anon:Go: heap]");
         assert!(!parse(b"10000-20000 r-xp 00000000 00:00 0 [vdso]").expect("a line").is_anonymous());

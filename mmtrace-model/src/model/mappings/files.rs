@@ -145,7 +145,8 @@ fn is_base_of(base: &[u8], path: &[u8]) -> bool {
 
 fn base_record(dev: u32, ino: u64, base: &[u8], ts: u64) -> Record {
     let mut record = Record { ts, ..Record::default() };
-    let [name, name_2, name_3, name_4, name_5] = parts(&base[..base.len().min(BASE_MAX)]).first().copied().unwrap_or_default();
+    let [name, name_2, name_3, name_4, name_5] =
+        parts(&base[..base.len().min(BASE_MAX)]).first().copied().unwrap_or_default();
     event::FileName { ino, name, name_2, name_3, name_4, name_5, dev }.write(&mut record);
     record
 }

@@ -62,12 +62,7 @@ impl Label {
             (Backing::Anonymous, None) => Of::Anonymous,
             (Backing::Special, None) => Of::Special,
         };
-        Self {
-            of,
-            shared: mapping.is_shared(),
-            hugetlb: mapping.is_hugetlb(),
-            userfaultfd: mapping.has_userfaultfd(),
-        }
+        Self { of, shared: mapping.is_shared(), hugetlb: mapping.is_hugetlb(), userfaultfd: mapping.has_userfaultfd() }
     }
 
     /// The kind of mapping, as JSON has it.
@@ -101,8 +96,7 @@ impl Label {
             Of::Special => "special mapping of the kernel".to_owned(),
             Of::Others => "other mappings".to_owned(),
         };
-        for (has, word) in
-            [(self.shared, ", shared"), (self.hugetlb, ", hugetlb"), (self.userfaultfd, ", userfaultfd")]
+        for (has, word) in [(self.shared, ", shared"), (self.hugetlb, ", hugetlb"), (self.userfaultfd, ", userfaultfd")]
         {
             if has {
                 text.push_str(word);

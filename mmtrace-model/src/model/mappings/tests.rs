@@ -125,7 +125,8 @@ fn brk_makes_the_heap_and_mprotect_leaves_it_the_heap() {
 fn a_stack_takes_the_addresses_below_it_once_all_mappings_are_known() {
     let mut s = Stream::new();
     s.read(&[(0x7000, 0x7fff, b"")], false);
-    let stack = event::MaWrite { addr: 0xf000, end: 0xffff, vma: 3, vm_flags: VM_GROWSDOWN, anonymous: true, ..stored() };
+    let stack =
+        event::MaWrite { addr: 0xf000, end: 0xffff, vma: 3, vm_flags: VM_GROWSDOWN, anonymous: true, ..stored() };
     s.say(MM, stack);
     assert_eq!([0xf000, 0xe000].map(|addr| s.fault(MM, addr)), ["[stack]", "unknown mapping"]);
     s.read(&[(0x7000, 0x7fff, b""), (0xf000, 0xffff, b"[stack]")], true);
