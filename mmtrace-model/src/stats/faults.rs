@@ -103,6 +103,12 @@ impl Process {
         Coverage::of(counted, self.total().saturating_sub(counted))
     }
 
+    /// Its mm as a kernel pointer, as of its last fault; 0: not seen.
+    #[must_use]
+    pub const fn mm(&self) -> u64 {
+        self.mm
+    }
+
     fn region(&mut self, addr: u64, all: &mut usize) -> &mut Region {
         let region = addr >> REGION_SHIFT;
         if self.regions.len() >= REGIONS_MAX && !self.regions.contains_key(&region) {

@@ -224,9 +224,9 @@ fn append(mm: u64, since: u64, line: Line<'_>, told: &mut HashSet<Path>, records
     /// What the kernel shows in place of a file's path where shared memory has a name that belongs to the mapping alone.
     const OF_MAPPING: &[u8] = b"[anon_shmem:";
     if line.is_file() {
-        let path = (line.dev, line.ino, line.name.to_vec());
+        let path = (line.dev, line.ino, with_line_ends(line.name));
         if !line.name.is_empty() && !line.name.starts_with(OF_MAPPING) && !told.contains(&path) {
-            records.extend(path_records(line.dev, line.ino, line.name, 0));
+            records.extend(path_records(line.dev, line.ino, &path.2, 0));
             if told.len() >= PATHS_MAX {
                 told.clear();
             }
@@ -240,6 +240,19 @@ fn append(mm: u64, since: u64, line: Line<'_>, told: &mut HashSet<Path>, records
     let mut record = Record { mm, ..Record::default() };
     event::Mapping { addr, end, since, vm_flags, pgoff, ino, dev, anonymous }.write(&mut record);
     records.push(record);
+}
+
+/// A path with its line ends, for which the kernel writes `\012` (fs/seq_file.c:mangle_path).
+fn with_line_ends(path: &[u8]) -> Vec<u8> {
+    const ESCAPE: &[u8] = b"\\012";
+    let mut plain = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((first, after)) = rest.split_first() {
+        let escape = rest.strip_prefix(ESCAPE);
+        plain.push(if escape.is_some() { b'\n' } else { *first });
+        rest = escape.unwrap_or(after);
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -277,6 +290,12 @@ mod tests {
         for wrong in [&b""[..], b"10000", b"10000-20000 rw-p", b"x-y rw-p 0 0:0 0", b"10000-0 rw-p 0 0:0 0"] {
             assert_eq!(parse(wrong), None);
         }
+    }
+
+    #[test]
+    fn line_ends_come_back() {
+        assert_eq!(with_line_ends(b"/a\\012b\\013\\012"), b"/a\nb\\013\n");
+        assert_eq!(with_line_ends(b""), b"");
     }
 
     #[test]

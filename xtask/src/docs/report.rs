@@ -146,6 +146,48 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ("faults_by[].count", "number", true, "number of faults"),
     ("faults_by[].causes.CAUSE", "number", false, "those with this cause"),
     (
+        "faults_by_mapping[]",
+        "array",
+        false,
+        "in which mappings page faults were, by process name and mapping; those with most come first; absent if the events \
+         do not tell",
+    ),
+    (
+        "faults_by_mapping[].process",
+        "string",
+        false,
+        "the processes' name; absent if it was not seen, or if there were too many rows",
+    ),
+    (
+        "faults_by_mapping[].mapping",
+        "string",
+        true,
+        "the file, `[heap]`, `[stack]`, `[anon:NAME]` or `anonymous`, and what else is to be said of it; harmful characters \
+         and bytes that are not UTF-8 are escapes",
+    ),
+    (
+        "faults_by_mapping[].kind",
+        "string",
+        true,
+        "`file`, `heap`, `stack`, `anonymous`, `named` or `special`; where it is no mapping `unknown`, `outside` or \
+         `kernel`; `others` if there were too many rows",
+    ),
+    ("faults_by_mapping[].shared", "boolean", false, "true if writes are seen by others"),
+    ("faults_by_mapping[].hugetlb", "boolean", false, "true if its pages come from a pool of huge pages"),
+    ("faults_by_mapping[].userfaultfd", "boolean", false, "true if it was registered with userfaultfd"),
+    ("faults_by_mapping[].count", "number", true, "number of faults"),
+    ("faults_by_mapping[].causes.CAUSE", "number", false, "those with this cause"),
+    ("faults_by_mapping[].mappings", "number", true, "number of mappings"),
+    (
+        "faults_by_mapping[].top.count",
+        "number",
+        false,
+        "faults of the mapping that has most; absent of what is no mapping",
+    ),
+    ("faults_by_mapping[].top.start", "string", false, "its first address, as of its last fault, in hexadecimal"),
+    ("faults_by_mapping[].top.end", "string", false, "its last address, inclusive"),
+    ("faults_by_mapping[].top.mm", "string", false, "its mm, a kernel pointer in hexadecimal"),
+    (
         "walker.born",
         "number",
         false,

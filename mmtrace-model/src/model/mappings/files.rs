@@ -65,27 +65,29 @@ impl Files {
 
     /// A file is called so: by its base name.
     pub(super) fn has_base(&mut self, of: (u32, u64), base: &[u8]) {
-        self.is_called(of, base, &[]);
+        let Some(file) = self.file(of) else { return };
+        let is_nameless = file.base.is_empty() && file.path.is_empty();
+        if is_nameless || *file.base == *base || is_base_of(base, &file.path) {
+            file.base = base.into();
+        } else {
+            self.add(File { dev: of.0, ino: of.1, base: base.into(), path: Box::default() });
+        }
     }
 
     /// A file is called so: by its path.
     pub(super) fn has_path(&mut self, of: (u32, u64), path: &[u8]) {
-        self.is_called(of, last(path), path);
+        let Some(file) = self.file(of) else { return };
+        let before = if file.base.is_empty() { last(&file.path) } else { &file.base };
+        if before.is_empty() || is_base_of(before, path) {
+            file.path = path.into();
+        } else {
+            self.add(File { dev: of.0, ino: of.1, base: Box::default(), path: path.into() });
+        }
     }
 
-    fn is_called(&mut self, of: (u32, u64), base: &[u8], path: &[u8]) {
+    fn file(&mut self, of: (u32, u64)) -> Option<&mut File> {
         let number = self.number(of);
-        let Some(file) = self.files.get_mut(number.0 as usize).filter(|_| number != FileId::OTHERS) else { return };
-        if !file.base.is_empty() && cut(&file.base) != cut(base) {
-            self.add(File { dev: of.0, ino: of.1, base: base.into(), path: path.into() });
-            return;
-        }
-        if file.base.len() < base.len() {
-            file.base = base.into();
-        }
-        if !path.is_empty() {
-            file.path = path.into();
-        }
+        self.files.get_mut(number.0 as usize).filter(|_| number != FileId::OTHERS)
     }
 
     /// Returns the device of a file's file system: major number << 20 | minor number.
@@ -127,20 +129,29 @@ impl Files {
     }
 }
 
-/// The last part of a path, without what the kernel says of a file that has no name any more.
-fn last(path: &[u8]) -> &[u8] {
-    let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
-    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
+/// A path without what the kernel says of a file that has no name any more.
+fn living(path: &[u8]) -> &[u8] {
+    path.strip_suffix(b" (deleted)").unwrap_or(path)
 }
 
-/// As much of a base name as the program writes.
-fn cut(base: &[u8]) -> &[u8] {
-    &base[..base.len().min(BASE_MAX)]
+/// The last part of a path.
+fn last(path: &[u8]) -> &[u8] {
+    living(path).rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
+/// Whether a file of this path may have this base name, which may be cut. The base name of memory that is shared without
+/// a file is `dev/zero`.
+fn is_base_of(base: &[u8], path: &[u8]) -> bool {
+    match base.len() {
+        BASE_MAX => last(path).starts_with(base),
+        _ => !base.is_empty() && living(path).ends_with(base),
+    }
 }
 
 fn base_record(dev: u32, ino: u64, base: &[u8], ts: u64) -> Record {
     let mut record = Record { ts, ..Record::default() };
-    let [name, name_2, name_3, name_4, name_5] = parts(cut(base)).first().copied().unwrap_or_default();
+    let [name, name_2, name_3, name_4, name_5] =
+        parts(&base[..base.len().min(BASE_MAX)]).first().copied().unwrap_or_default();
     event::FileName { ino, name, name_2, name_3, name_4, name_5, dev }.write(&mut record);
     record
 }
@@ -172,6 +183,22 @@ mod tests {
         files.has_path(of, b"/usr/lib/libc.so.6 (deleted)");
         assert_eq!(files.name(file), b"/usr/lib/libc.so.6 (deleted)");
         assert_eq!(files.number(of), file, "it was one file all along");
+    }
+
+    #[test]
+    fn shared_memory_is_one_file_whichever_name_came_first() {
+        for (base, path) in [(&b"dev/zero"[..], &b"/dev/zero (deleted)"[..]), (b"memfd:x", b"/memfd:x (deleted)")] {
+            let mut files = Files::default();
+            files.has_base((1, 5), base);
+            let file = files.number((1, 5));
+            files.has_path((1, 5), path);
+            files.has_base((1, 5), base);
+            assert_eq!((files.number((1, 5)), files.name(file)), (file, path.to_vec()));
+            files.has_path((1, 6), path);
+            let file = files.number((1, 6));
+            files.has_base((1, 6), base);
+            assert_eq!(files.number((1, 6)), file);
+        }
     }
 
     #[test]

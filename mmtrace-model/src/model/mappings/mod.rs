@@ -64,10 +64,12 @@ struct Mm {
 }
 
 /// The last acquisition of an mmap_lock for write that a task began.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Writer {
     mm: u64,
     doing: Doing,
+    /// What the mm had when a fork was about to release the lock: what the child has.
+    copied: Option<(AddressMap, u64)>,
 }
 
 /// The mappings of all mms of a stream, as of the last event.
@@ -129,6 +131,8 @@ impl Mappings {
             Some(E::PageFaultUser(e)) => self.fault(e.addr, record),
             Some(E::PageFaultKernel(e)) => self.fault(e.addr, record),
             Some(E::StartLocking(e)) if e.write => self.locks(Call::of_number(e.call.into()), record),
+            Some(E::Released(e)) if e.write => self.releases(record),
+            Some(E::Fork(_)) => self.forks(record),
             Some(E::MaWrite(e)) => self.stores(&e, record),
             Some(E::UserfaultfdSetCtx(e)) => {
                 if let Some(mm) = self.mms.get_mut(&record.mm) {
@@ -339,22 +343,43 @@ impl Mappings {
         if self.writers.len() >= WRITERS_MAX && !self.writers.contains_key(&record.tid) {
             self.writers.clear();
         }
-        let before = self.writers.insert(record.tid, Writer { mm: record.mm, doing });
+        let before = self.writers.insert(record.tid, Writer { mm: record.mm, doing, copied: None });
         // A fork locks the parent's mm and then the child's, and copies the one to the other while it holds both
         // (kernel/fork.c, from 7.0 mm/mmap.c: dup_mmap).
         if let Some(parent) = before.filter(|before| before.doing == Doing::Forks && doing == Doing::Forks)
             && parent.mm != record.mm
         {
-            self.copy(parent.mm, record.mm);
+            let copied = self.mms.get(&parent.mm).map(|parent| (parent.map.clone(), parent.renamed));
+            self.becomes(record.mm, copied);
         }
     }
 
-    fn copy(&mut self, parent: u64, child: u64) {
-        let Some(parent) = self.mms.get(&parent) else { return };
-        let (map, renamed) = (parent.map.clone(), parent.renamed);
-        self.with_map(child, |to| *to = map);
-        if let Some(child) = self.mms.get_mut(&child) {
-            child.renamed = renamed;
+    /// A task is about to release an mmap_lock that it held for write. A filter does not know a child's mm before the
+    /// child is born, so a fork may show the lock of the parent's mm alone.
+    fn releases(&mut self, record: &Record) {
+        let Some(writer) = self.writers.get_mut(&record.tid) else { return };
+        if writer.doing == Doing::Forks && writer.mm == record.mm {
+            writer.copied = self.mms.get(&record.mm).map(|parent| (parent.map.clone(), parent.renamed));
+        }
+    }
+
+    /// A child is born; a thread shares the mm of its parent.
+    fn forks(&mut self, record: &Record) {
+        if let Some(writer) = self.writers.get_mut(&record.tid)
+            && writer.doing == Doing::Forks
+            && writer.mm != record.mm
+        {
+            let copied = writer.copied.take();
+            self.becomes(record.mm, copied);
+        }
+    }
+
+    /// An mm has the mappings of another one.
+    fn becomes(&mut self, mm: u64, copied: Option<(AddressMap, u64)>) {
+        let Some((map, renamed)) = copied else { return };
+        self.with_map(mm, |to| *to = map);
+        if let Some(mm) = self.mms.get_mut(&mm) {
+            mm.renamed = renamed;
         }
     }
 

@@ -182,6 +182,25 @@ fn a_fork_copies_what_is_known() {
     assert_eq!(s.fault(CHILD, 0x1000), "unknown mapping");
 }
 
+/// A filter does not know the child's mm yet when its lock is taken.
+#[test]
+fn a_fork_under_a_filter_copies_what_the_parent_had_when_it_was_copied() {
+    let mut s = Stream::new();
+    s.anonymous(0x1000, 0x1fff, BRK).lock(MM, CLONE).say(MM, event::Released { write: true });
+    // Another thread of the parent stores before the child is born.
+    let other = Record { ts: s.now, mm: MM, tid: 8, tgid: 7, ..Record::default() };
+    let mut locks = other;
+    event::StartLocking { write: true, call: MMAP.number().into() }.write(&mut locks);
+    let mut stores = other;
+    event::MaWrite { addr: 0x1000, end: 0x1fff, vma: 5, anonymous: true, ..stored() }.write(&mut stores);
+    [locks, stores].iter().for_each(|record| s.mappings.apply(record));
+    s.say(CHILD, event::Fork { child_pid: 9, child_tid: 9 });
+    assert_eq!([MM, CHILD].map(|mm| s.fault(mm, 0x1000)), ["anonymous", "[heap]"]);
+    // A thread is no copy.
+    s.say(MM, event::Fork { child_pid: 7, child_tid: 10 });
+    assert_eq!(s.fault(MM, 0x1000), "anonymous");
+}
+
 #[test]
 fn a_missing_store_makes_all_unknown_until_they_are_read() {
     let mut s = Stream::new();

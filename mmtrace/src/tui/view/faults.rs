@@ -4,7 +4,7 @@ use mmtrace_common::{Column as Carried, Kind};
 use mmtrace_model::{
     context::Context,
     coverage::Coverage,
-    model::{effect::Under, faults::address_space::Cause},
+    model::{Model, effect::Under, faults::address_space::Cause, mappings::At},
     report::{duration, grouped, wrap},
     stats::faults::{Calls, Process, REGION_SHIFT, Region},
 };
@@ -106,6 +106,11 @@ const COUNTED: [Counted; 8] = [
     (right("VMAs set", 8), |r| r.vmas),
 ];
 
+/// Width of the column of mappings.
+const MAPPING_WIDTH: usize = 24;
+/// The mappings of a region.
+const MAPPING: Column = left("mapping", MAPPING_WIDTH as u16).of(&[Kind::MaWrite]).carrying(Carried::Anonymous);
+
 /// Draws the view.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
     let Some(stats) = scene.engine.stats() else { return Drawn::default() };
@@ -202,7 +207,7 @@ fn regions(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State, 
     let [top, list] = Layout::vertical([Constraint::Length(height), Constraint::Min(1)]).areas(area);
     frame.render_widget(Paragraph::new(strip), top);
     let most = regions.iter().map(|(_, n)| n.faults).max().unwrap_or(1).max(1);
-    let columns: Vec<Column> = [right("region (2 MiB)", 14)]
+    let columns: Vec<Column> = [right("region (2 MiB)", 14), MAPPING]
         .into_iter()
         .chain(COUNTED.map(|(column, _)| column))
         .chain([rest("", 8)])
@@ -212,9 +217,24 @@ fn regions(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State, 
         let bar = Cell { text: "#".repeat(part as usize), order: u64::from(n.faults), tone: Tone::Plain };
         let region = Cell { text: format!("{:#x}", region << REGION_SHIFT), order: region, tone: Tone::Plain };
         let counts = COUNTED.map(|(_, of)| Cell::number(u64::from(of(&n))));
-        Row { key: region.order, cells: [region].into_iter().chain(counts).chain([bar]).collect() }
+        let mapping = Cell::text(mapping(scene, process.mm(), region.order << REGION_SHIFT));
+        Row { key: region.order, cells: [region, mapping].into_iter().chain(counts).chain([bar]).collect() }
     });
     listing::draw(frame, list, scene, &columns, rows.collect(), state.current())
+}
+
+/// The first mapping in a region as it is now, and how many follow it.
+fn mapping(scene: &Scene<'_>, mm: u64, start: u64) -> String {
+    let end = start | ((1 << REGION_SHIFT) - 1);
+    let Some(mappings) = scene.engine.model().map(Model::mappings) else { return String::new() };
+    let Some((found, ranges)) = mappings.within(mm, start, end) else { return String::new() };
+    let text = mappings.text(mappings.label(mm, At::Mapping(found)));
+    // The end of a path says more than its beginning.
+    let short = match text.char_indices().rev().nth(MAPPING_WIDTH - 1) {
+        Some((at, _)) if at > 0 && ranges == 1 => format!("…{}", &text[text.ceil_char_boundary(at + 1)..]),
+        _ => text.rsplit('/').next().unwrap_or_default().to_owned(),
+    };
+    if ranges > 1 { format!("{short} +{}", ranges - 1) } else { short }
 }
 
 /// How the faults of a process were handled.
