@@ -207,7 +207,7 @@ fn resolve(
                 }
                 continue;
             }
-            Source::Current(_) | Source::Call | Source::Walk => {
+            Source::Current(_) | Source::Call | Source::Walk | Source::VmaFactsAt => {
                 let takes = field.source.offsets();
                 if offsets.iter().any(|(o, found)| takes.contains(o) && found.is_err()) {
                     absent.push(field.column);
