@@ -13,7 +13,7 @@
 //! use mmtrace_common::{Column, Event, Kind, Record, View as _, event};
 //!
 //! let mut record = Record { ts: 1_000, tid: 7, ..Record::default() };
-//! let fault = event::PageFaultUser { addr: 0x7f00_0000_1000, ip: 0x40_1000, error_code: 6, walk: 0 };
+//! let fault = event::PageFaultUser { addr: 0x7f00_0000_1000, ip: 0x40_1000, error_code: 6, walk: 0, vma_facts: 0 };
 //! fault.write(&mut record);
 //!
 //! assert_eq!(record.kind().map(Kind::name), Some("page_fault_user"));
@@ -39,8 +39,8 @@ pub use call::{Call, SYSCALLS_MAX};
 pub use record::{ARGS_MAX, HEADER_WORDS, LOST_KINDS, Record, header_word};
 pub use spec::{
     ABSENT, At, CALL_OFFSETS, Class, Column, Event, FUNCTION, Field, FieldType, Function, Kind, MmFrom, OFFSETS,
-    Offset, OffsetId, POSITIONS, SPECS, STANDBY_OFFSETS, Site, Slot, Source, Spec, VMA_FACTS_OFFSETS, View, event,
-    spec, unknown,
+    Offset, OffsetId, POSITIONS, SPECS, STANDBY_OFFSETS, Site, Slot, Source, Spec, VMA_FACTS_OFFSETS, VMA_TREE_OFFSETS,
+    View, event, spec, unknown,
 };
-pub use vma_facts::{TMPFS_MAGIC, VmaFacts};
+pub use vma_facts::{TMPFS_MAGIC, VmaFacts, grows_down};
 pub use walk::{Entry, Walk};

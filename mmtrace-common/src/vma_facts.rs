@@ -1,8 +1,8 @@
-//! What a mapping is, as far as it decides how its faults are handled.
+//! What is mapped at an address, as far as it decides how its faults are handled.
 
 use core::fmt;
 
-/// Facts about one VMA, as bits.
+/// Facts about one VMA, or that there is none, as bits.
 ///
 /// They travel as a number of [`VmaFacts::BITS`] bits; 0 stands for facts that are not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,9 @@ facts! {
     9 DEVICE is_device "device" "`VM_PFNMAP` or `VM_MIXEDMAP`: a driver's, or the kernel's own pages.";
     10 ACCESSIBLE is_accessible "accessible" "`vma_is_accessible()`: some access is allowed.";
     11 WRITABLE is_writable "writable" "`VM_WRITE`.";
+    12 NOTHING is_nothing "nothing" "There is no VMA.";
+    13 BELOW_STACK is_below_stack "below-stack" "There is no VMA, and a stack may grow down to the address.";
+    14 PAST_END is_past_end "past-end" "The address lies behind the end of the file.";
 }
 
 /// The facts are known.
@@ -59,9 +62,21 @@ const KNOWN: u16 = 1;
 /// `TMPFS_MAGIC` (include/uapi/linux/magic.h): the `s_magic` of a tmpfs.
 pub const TMPFS_MAGIC: u64 = 0x0102_1994;
 
+/// Whether a VMA with these flags is a stack that grows down.
+#[inline(always)]
+#[must_use]
+pub const fn grows_down(vm_flags: u64) -> bool {
+    vm_flags & VM_GROWSDOWN != 0
+}
+
 impl VmaFacts {
     /// Bits of a [`VmaFacts::number`].
-    pub const BITS: u8 = 12;
+    pub const BITS: u8 = 15;
+
+    /// No VMA.
+    pub const NO_VMA: Self = Self(KNOWN | NOTHING);
+    /// No VMA, and the next one above is a stack that may grow.
+    pub const NO_VMA_BELOW_STACK: Self = Self(KNOWN | BELOW_STACK);
 
     /// Puts facts together. `magic` is that of the file's file system, 0 if there is no file.
     #[inline(always)]
@@ -74,6 +89,13 @@ impl VmaFacts {
         facts |= ((vm_flags & VM_UFFD_WP != 0) as u16) << 7 | ((vm_flags & VM_DEVICE != 0) as u16) << 9;
         facts |= ((vm_flags & VM_ACCESS != 0) as u16) << 10 | ((vm_flags & VM_WRITE != 0) as u16) << 11;
         Self(facts)
+    }
+
+    /// The same facts, and that the address lies behind the end of the file if `past` says so.
+    #[inline(always)]
+    #[must_use]
+    pub const fn past_end(self, past: bool) -> Self {
+        Self(self.0 | (past as u16) << 14)
     }
 
     /// Returns the number that stands for them in a record.
@@ -116,7 +138,12 @@ mod tests {
         let memfd = VmaFacts::new(VM_SHARED | 3, true, true, TMPFS_MAGIC);
         assert_eq!(memfd.to_string(), "file shared shmem accessible writable");
         let all = VmaFacts::new(u64::MAX, false, true, TMPFS_MAGIC);
-        assert_eq!(all.number(), (1 << VmaFacts::BITS) - 1);
+        assert_eq!(all.number(), (1 << 12) - 1);
+        assert!(memfd.past_end(true).is_past_end() && memfd.past_end(false) == memfd);
+        let none = [VmaFacts::NO_VMA, VmaFacts::NO_VMA_BELOW_STACK];
+        assert!(none.iter().all(|facts| facts.number() < 1 << VmaFacts::BITS && !facts.is_anonymous()));
+        assert!(none[0].is_nothing() && none[1].is_below_stack());
+        assert!(grows_down(VM_GROWSDOWN) && !grows_down(VM_SHARED));
         assert_eq!(VmaFacts::of_number(all.number()), Some(all));
         assert_eq!(VmaFacts::of_number(0), None);
     }

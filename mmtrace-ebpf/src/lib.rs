@@ -23,6 +23,7 @@ mod probes;
 mod ring;
 mod stack;
 mod standby;
+mod vma;
 mod walk;
 
 #[panic_handler]

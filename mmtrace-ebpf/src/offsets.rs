@@ -30,6 +30,7 @@ offsets! {
     OFF_MM_MMAP_LOCK mm_mmap_lock "`mm_struct.mmap_lock`";
     OFF_MM_PGD mm_pgd "`mm_struct.pgd`";
     OFF_MM_MT mm_mt "`mm_struct.mm_mt`";
+    OFF_TREE_ROOT tree_root "`maple_tree.ma_root`";
     OFF_MAS_TREE mas_tree "`ma_state.tree`";
     OFF_MAS_INDEX mas_index "`ma_state.index`";
     OFF_MAS_LAST mas_last "`ma_state.last`";
@@ -43,6 +44,8 @@ offsets! {
     OFF_VMA_PGOFF vma_pgoff "`vm_area_struct.vm_pgoff`";
     OFF_VMA_FILE vma_file "`vm_area_struct.vm_file`";
     OFF_VMA_OPS vma_ops "`vm_area_struct.vm_ops`";
+    OFF_INODE_MODE inode_mode "`inode.i_mode`";
+    OFF_INODE_SIZE inode_size "`inode.i_size`";
     OFF_SUPER_MAGIC super_magic "`super_block.s_magic`";
     OFF_VMA_PRIVATE vma_private "`vm_area_struct.vm_private_data`";
     OFF_VMF_VMA vmf_vma "`vm_fault.vma`";

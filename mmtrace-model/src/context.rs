@@ -176,7 +176,12 @@ impl Context {
             for field in spec.fields {
                 let optional = matches!(
                     field.source,
-                    Source::Current(_) | Source::Call | Source::Through(..) | Source::Walk | Source::VmaFacts(_)
+                    Source::Current(_)
+                        | Source::Call
+                        | Source::Through(..)
+                        | Source::Walk
+                        | Source::VmaFacts(_)
+                        | Source::VmaFactsAt
                 );
                 if !optional {
                     continue;

@@ -63,7 +63,7 @@ fn dump_shows_what_is_there() {
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(
         lines[0],
-        "     1.000001000 [001]      41/42      page_fault_user mm=0xffff888100000040 addr=0x7f0000001000 ip=0x401234 error_code=0x6"
+        "     1.000001000 [001]      41/42      page_fault_user mm=0xffff888100000040 addr=0x7f0000001000 ip=0x401234 error_code=0x6 walk=not walked vma_facts=unknown"
     );
     assert!(lines[1].ends_with("mm_khugepaged_scan_file present=5 swap=-1 status=#77"), "{}", lines[1]);
     assert!(lines[2].ends_with("thp_split=0 mode=MIGRATE_SYNC reason=#0"), "{}", lines[2]);
@@ -73,7 +73,8 @@ fn dump_shows_what_is_there() {
     assert_eq!(
         first,
         serde_json::json!({ "ts": 1_000_001_900u64, "cpu": 1, "pid": 41, "tid": 42, "kind": "page_fault_user",
-            "mm": "0xffff888100000040", "addr": "0x7f0000001000", "ip": "0x401234", "error_code": "0x6" })
+            "mm": "0xffff888100000040", "addr": "0x7f0000001000", "ip": "0x401234", "error_code": "0x6",
+            "walk": "not walked", "vma_facts": "unknown" })
     );
     let csv = dumped(&DumpArgs { csv: true, ..plain.clone() });
     let widths: Vec<_> = csv.lines().map(|l| l.split(',').count()).collect();

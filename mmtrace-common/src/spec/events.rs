@@ -167,6 +167,11 @@ const fn walk() -> From {
     (Source::Walk, false)
 }
 
+/// What is mapped at the address that the event is about.
+const fn facts_at() -> From {
+    (Source::VmaFactsAt, false)
+}
+
 /// What the VMA in the parameter of this name is.
 const fn facts(name: &'static str) -> From {
     (Source::VmaFacts(name), false)
@@ -190,6 +195,7 @@ events! {
         ip: u64, word(1), Ip, member("regs", O::RegsIp);
         error_code: u32, bits(0, 16), ErrorCode, arg("error_code");
         walk: u32, bits(16, Walk::BITS), Walk, walk();
+        vma_facts: u32, word(2), VmaFacts, facts_at();
     }
 
     /// a fault taken in kernel mode: user-space access by the kernel, or a kernel address; one that is not handled
@@ -203,6 +209,7 @@ events! {
         walk: u32, bits(16, Walk::BITS), Walk, walk();
         pagefault_disabled: bool, word(2), PagefaultDisabled, of_current(O::TaskPagefaultDisabled);
         call: u32, word(3), Call, call();
+        vma_facts: u32, word(4), VmaFacts, facts_at();
     }
 
     /// before an mmap_lock acquisition or trylock (include/linux/mmap_lock.h)

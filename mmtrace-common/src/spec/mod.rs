@@ -111,6 +111,9 @@ pub enum Source {
     /// Facts about the VMA in the parameter of this name ([`VmaFacts`](crate::VmaFacts)); absent where BTF lacks one of
     /// [`VMA_FACTS_OFFSETS`].
     VmaFacts(&'static str),
+    /// As [`Source::VmaFacts`], about the VMA that the current task's VMA tree has at the address; absent where BTF lacks
+    /// one of [`VMA_TREE_OFFSETS`].
+    VmaFactsAt,
     /// The user side makes it.
     User,
 }
@@ -125,6 +128,7 @@ impl Source {
             Self::Call => CALL_OFFSETS,
             Self::Walk => &[OffsetId::MmPgd],
             Self::VmaFacts(_) => VMA_FACTS_OFFSETS,
+            Self::VmaFactsAt => VMA_TREE_OFFSETS,
             _ => &[],
         }
     }
@@ -140,7 +144,13 @@ impl Source {
             | Self::Made(name)
             | Self::Member(name, _)
             | Self::VmaFacts(name) => Some(name),
-            Self::Return | Self::OfReturn(_) | Self::Current(_) | Self::Call | Self::Walk | Self::User => None,
+            Self::Return
+            | Self::OfReturn(_)
+            | Self::Current(_)
+            | Self::Call
+            | Self::Walk
+            | Self::VmaFactsAt
+            | Self::User => None,
         }
     }
 }
@@ -319,6 +329,7 @@ offsets! {
     MmMmapLock "mm_struct" "mmap_lock" "OFF_MM_MMAP_LOCK";
     MmPgd "mm_struct" "pgd" "OFF_MM_PGD";
     MmMt "mm_struct" "mm_mt" "OFF_MM_MT";
+    TreeRoot "maple_tree" "ma_root" "OFF_TREE_ROOT";
     MasTree "ma_state" "tree" "OFF_MAS_TREE";
     MasIndex "ma_state" "index" "OFF_MAS_INDEX";
     MasLast "ma_state" "last" "OFF_MAS_LAST";
@@ -332,6 +343,8 @@ offsets! {
     VmaPgoff "vm_area_struct" "vm_pgoff" "OFF_VMA_PGOFF";
     VmaFile "vm_area_struct" "vm_file" "OFF_VMA_FILE";
     VmaOps "vm_area_struct" "vm_ops" "OFF_VMA_OPS";
+    InodeMode "inode" "i_mode" "OFF_INODE_MODE";
+    InodeSize "inode" "i_size" "OFF_INODE_SIZE";
     SuperMagic "super_block" "s_magic" "OFF_SUPER_MAGIC";
     VmaPrivate "vm_area_struct" "vm_private_data" "OFF_VMA_PRIVATE";
     VmfVma "vm_fault" "vma" "OFF_VMF_VMA";
@@ -372,6 +385,23 @@ pub const VMA_FACTS_OFFSETS: &[OffsetId] = &[
     OffsetId::VmaFile,
     OffsetId::FileInode,
     OffsetId::InodeSb,
+    OffsetId::SuperMagic,
+];
+
+/// Struct offsets that it takes to find the VMA of an address.
+pub const VMA_TREE_OFFSETS: &[OffsetId] = &[
+    OffsetId::MmMt,
+    OffsetId::TreeRoot,
+    OffsetId::VmaStart,
+    OffsetId::VmaEnd,
+    OffsetId::VmaFlags,
+    OffsetId::VmaOps,
+    OffsetId::VmaFile,
+    OffsetId::VmaPgoff,
+    OffsetId::FileInode,
+    OffsetId::InodeSb,
+    OffsetId::InodeMode,
+    OffsetId::InodeSize,
     OffsetId::SuperMagic,
 ];
 

@@ -6,8 +6,7 @@ use super::{atomic_probe, entry, exit, record};
 use crate::{
     args::{Args, arg, current_mm, current_mm_number as mm_of_task, member, member32, number, pagefault_disabled},
     call::call,
-    offsets,
-    walk,
+    offsets, vma, walk,
 };
 
 #[inline(always)]
@@ -19,6 +18,7 @@ fn user<const TYPED: bool>(args: Args) {
             ip: member::<TYPED>(arg!(args, PageFaultUser, Ip), offsets::regs_ip()),
             error_code: arg!(args, PageFaultUser, ErrorCode) as u32,
             walk: walk::found(mm_of_task(), arg!(args, PageFaultUser, Addr), arg!(args, PageFaultUser, ErrorCode)),
+            vma_facts: vma::facts_at(mm_of_task(), arg!(args, PageFaultUser, Addr)),
         }
     );
 }
@@ -34,6 +34,7 @@ fn kernel<const TYPED: bool>(args: Args) {
             ip: member::<TYPED>(arg!(args, PageFaultKernel, Ip), offsets::regs_ip()),
             error_code: arg!(args, PageFaultKernel, ErrorCode) as u32,
             walk: walk::found(mm_of_task(), arg!(args, PageFaultKernel, Addr), arg!(args, PageFaultKernel, ErrorCode)),
+            vma_facts: vma::facts_at(mm_of_task(), arg!(args, PageFaultKernel, Addr)),
             pagefault_disabled: pagefault_disabled(),
             call: call(args.context()),
         }

@@ -24,6 +24,12 @@ macro_rules! causes {
                 match self { $(Self::$cause => $name),* }
             }
 
+            /// What it means.
+            #[must_use]
+            pub const fn about(self) -> &'static str {
+                match self { $(Self::$cause => concat!($($doc),+).trim_ascii()),* }
+            }
+
             /// The cause in words.
             #[must_use]
             pub const fn words(self) -> &'static str {

@@ -211,7 +211,7 @@ fn resolve(
                 }
                 continue;
             }
-            Source::Current(_) | Source::Call | Source::Walk => {
+            Source::Current(_) | Source::Call | Source::Walk | Source::VmaFactsAt => {
                 if lacks(field.source) {
                     absent.push(field.column);
                 }

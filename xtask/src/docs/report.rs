@@ -1,5 +1,7 @@
 //! docs/report.md
 
+use mmtrace_model::model::faults::address_space::Cause;
+
 use super::markdown::{code, head, table};
 
 /// A field of the JSON report: path, type, whether it is always there, meaning. A test holds the table to the
@@ -26,8 +28,7 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
         "faults.CAUSE",
         "number",
         false,
-        "page faults by cause; a cause that did not happen is absent. `pagefault_disabled`: the kernel took the fault with \
-         page faults disabled and did not handle it, for example because a profiler read user memory in an interrupt",
+        "page faults by cause, which is their kind (below); a cause that did not happen is absent",
     ),
     (
         "faults_coverage.counted",
@@ -144,7 +145,13 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ("faults_by[].tid", "number", true, "the thread, or the first of them"),
     ("faults_by[].call", "string", false, "`page fault`, or the call in which the kernel faulted"),
     ("faults_by[].count", "number", true, "number of faults"),
-    ("faults_by[].causes.CAUSE", "number", false, "those with this cause"),
+    (
+        "faults_by[].causes.CAUSE",
+        "number",
+        false,
+        "those with this cause. With `report --by kind`, a row is about one `kind`: the caller is the one with most such \
+         faults, `most` of them",
+    ),
     (
         "faults_by_mapping[]",
         "array",
@@ -289,6 +296,12 @@ In a path, `[]` is each entry of an array, and a word in capitals is any key.
 
 ";
 
+const KINDS: &str = "\
+The kind of a fault is read: from the page tables when the CPU raised it, from the VMA, and from the result of
+`handle_mm_fault()`. Where one of them is not recorded, the more general kinds stand for what cannot be told apart.
+
+";
+
 /// The page.
 pub(super) fn page() -> String {
     let mut text =
@@ -299,6 +312,12 @@ pub(super) fn page() -> String {
         FIELDS.iter().map(|(path, ty, always, meaning)| {
             vec![code(path), (*ty).into(), if *always { "yes" } else { "no" }.into(), (*meaning).into()]
         }),
+    ));
+    text.push_str("\n## Causes of faults\n\n");
+    text.push_str(KINDS);
+    text.push_str(&table(
+        &["cause", "in words", "meaning"],
+        Cause::ALL.iter().map(|cause| vec![code(cause.name()), cause.words().into(), cause.about().into()]),
     ));
     text
 }

@@ -59,6 +59,18 @@ pub(in crate::model) enum Mapped {
     Stored(VmaFacts),
 }
 
+impl Mapped {
+    /// What the number of [`VmaFacts`] says.
+    pub(in crate::model) fn of_number(number: u32) -> Self {
+        match VmaFacts::of_number(number) {
+            None => Self::Unknown,
+            Some(facts) if facts.is_nothing() => Self::Nothing,
+            Some(facts) if facts.is_below_stack() => Self::BelowStack,
+            Some(facts) => Self::Vma(facts),
+        }
+    }
+}
+
 /// Everything that is known of a fault.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::model) struct Seen {
@@ -174,11 +186,6 @@ const ROWS: &[Row] = &[
         source: "mm/memory.c:handle_pte_fault, do_numa_page",
     },
     Row {
-        kind: Cause::Failed,
-        when: |f, _| f.entry() == Some(Entry::ProtNone) && f.vma_now(|vma| !vma.is_accessible()),
-        source: "arch/x86/mm/fault.c:access_error",
-    },
-    Row {
         kind: Cause::StackGrowth,
         when: |f, types| f.is_empty(types) && (f.grew || f.end == End::Unseen && f.mapped == Mapped::BelowStack),
         source: "mm/mmap.c:expand_stack_locked",
@@ -198,6 +205,11 @@ const ROWS: &[Row] = &[
             f.end == End::Unseen && (f.mapped == Mapped::Nothing || f.vma_now(refused))
         },
         source: "arch/x86/mm/fault.c:bad_area, access_error",
+    },
+    Row {
+        kind: Cause::Failed,
+        when: |f, types| f.is_empty(types) && f.end == End::Unseen && f.vma(VmaFacts::is_past_end),
+        source: "mm/filemap.c:filemap_fault, mm/shmem.c:shmem_get_folio_gfp",
     },
     Row {
         kind: Cause::WriteNotify,
@@ -341,6 +353,7 @@ mod tests {
             (NONE, write, private, handled, Cause::CopyOnWrite),
             (NONE, write, shared, handled, Cause::CacheHit),
             (NONE, write, memfd, handled, Cause::SharedMemory),
+            (NONE, write, memfd.map(|vma| vma.past_end(true)), unseen, Cause::Failed),
             (NONE, write, hugetlb, handled, Cause::Hugetlb),
             (READ_ONLY, write, hugetlb, handled, Cause::Hugetlb),
             (NONE, 0, special, handled, Cause::Device),
@@ -355,6 +368,7 @@ mod tests {
             (WRITABLE, write | access::PROTECTION_KEY, None, unseen, Cause::Failed),
             (Entry::ProtNone, 0, anonymous, handled, Cause::NumaHint),
             (Entry::ProtNone, 0, None, unseen, Cause::Unknown),
+            (Entry::ProtNone, 0, anonymous, unseen, Cause::NumaHint),
             (Entry::ProtNone, 0, no_access, unseen, Cause::Failed),
             (swap(0, 3), 0, None, unseen, Cause::SwapIn),
             (swap(29, 0), 0, None, unseen, Cause::Migration),

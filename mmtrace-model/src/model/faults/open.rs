@@ -4,7 +4,7 @@
 //! that function has returned something other than RETRY, when no VMA was found, or when the task is seen to be elsewhere:
 //! it faults again, or exits.
 
-use mmtrace_common::{Call, Column, Kind, Record, View as _, VmaFacts, Walk, event};
+use mmtrace_common::{Call, Column, Kind, Record, View as _, Walk, event};
 use rustc_hash::FxHashMap;
 
 use super::kind::{End, Mapped, Seen, SwapTypes, kind};
@@ -96,8 +96,8 @@ impl Model {
         }
     }
 
-    /// What the address of the fault belongs to, by the mappings that are known. The facts of the fault's own call are
-    /// preferred; these are for faults whose call is not recorded.
+    /// What the address of the fault belongs to, by the mappings that are known: for faults at which the tree of VMAs could
+    /// not be read.
     fn mapped(&self, mm: u64, addr: u64) -> Mapped {
         match self.mappings.faulted() {
             At::Unknown => Mapped::Unknown,
@@ -122,6 +122,10 @@ impl Model {
         const WRITE: u32 = 2;
         // Both kinds of fault have these fields. This function does not read the fields that only one kind has.
         let event::PageFaultUser { addr, error_code, walk, .. } = event::PageFaultUser::of(record);
+        let vma_facts = match record.kind() {
+            Some(Kind::PageFaultUser) => event::PageFaultUser::of(record).vma_facts,
+            _ => event::PageFaultKernel::of(record).vma_facts,
+        };
         let Record { ts, mm, tgid, tid, .. } = *record;
         let write = error_code & WRITE != 0;
         let fault = Fault { tid, tgid, mm, ts, addr, write, user, call, at: self.mappings.faulted(), cause: history };
@@ -135,7 +139,10 @@ impl Model {
         let seen = Seen {
             walk: Walk::of_number(walk),
             code: error_code,
-            mapped: self.mapped(mm, addr),
+            mapped: match Mapped::of_number(vma_facts) {
+                Mapped::Unknown => self.mapped(mm, addr),
+                read => read,
+            },
             end: End::Unseen,
             major: false,
             met_migration: false,
@@ -187,8 +194,8 @@ impl Model {
         let event::HandleMmFault { addr, vma_facts, in_trap, .. } = event::HandleMmFault::of(record);
         if in_trap && let Some(open) = self.open_faults.at(record.tid, addr) {
             open.called = true;
-            if let Some(facts) = VmaFacts::of_number(vma_facts) {
-                open.seen.mapped = Mapped::Vma(facts);
+            if vma_facts != 0 {
+                open.seen.mapped = Mapped::of_number(vma_facts);
             }
         }
     }
