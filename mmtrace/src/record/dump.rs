@@ -42,7 +42,14 @@ pub(super) struct Dumps {
     long: Vec<(Measure, Instant)>,
     /// The next save.
     due: Option<Due>,
-    writing: Vec<(PathBuf, String, Receiver<Result<u64, CaptureError>>)>,
+    writing: Vec<Writing>,
+}
+
+/// A save that goes on.
+struct Writing {
+    dir: PathBuf,
+    why: String,
+    done: Receiver<Result<u64, CaptureError>>,
 }
 
 impl Dumps {
@@ -120,17 +127,17 @@ impl Dumps {
         name.push(format!(".{what}"));
         let dir = free_name(Path::new(&name));
         let done = writer.dump(&dir)?;
-        self.writing.push((dir, why, done));
+        self.writing.push(Writing { dir, why, done });
         Ok(())
     }
 
     fn told(&mut self) -> Option<String> {
-        let (i, answer) = self.writing.iter().enumerate().find_map(|(i, (.., done))| match done.try_recv() {
+        let (i, answer) = self.writing.iter().enumerate().find_map(|(i, writing)| match writing.done.try_recv() {
             Ok(answer) => Some((i, Some(answer))),
             Err(TryRecvError::Disconnected) => Some((i, None)),
             Err(TryRecvError::Empty) => None,
         })?;
-        let (dir, why, _) = self.writing.remove(i);
+        let Writing { dir, why, .. } = self.writing.remove(i);
         let dir = dir.display();
         Some(match answer {
             Some(Ok(events)) => format!("{why}: saved {} events in {dir}", grouped(events)),
