@@ -154,7 +154,7 @@ impl Engine {
                 mapped.apply(effect, record, judge.model.mappings(), &mut self.tasks);
             }
             if let Some(stats) = &mut judge.stats {
-                stats.apply(record, effect);
+                stats.apply(record, effect, judge.model.mappings());
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::{
     model::{
         effect::{Effect, Handling, Outcome, Under},
         faults::address_space::Cause,
+        mappings::{At, Label, Mappings},
     },
 };
 
@@ -87,6 +88,10 @@ pub struct Region {
     pub waits: u32,
     /// PTE tables that a collapse unlinked for huge pages.
     pub collapsed: u32,
+    /// The mapping of the last fault whose mapping was known then.
+    pub mapping: Option<Label>,
+    /// Faults were in other mappings as well.
+    pub several_mappings: bool,
 }
 
 impl Process {
@@ -148,7 +153,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub(super) fn add(&mut self, effect: &Effect, cause: Cause, addr: u64, write: bool) {
+    pub(super) fn add(&mut self, effect: &Effect, cause: Cause, addr: u64, write: bool, mappings: &Mappings) {
         let Effect { tgid, mm, ts, .. } = *effect;
         if self.processes.len() >= PROCESSES_MAX && !self.processes.contains_key(&tgid) {
             let quiet = self.processes.iter().min_by_key(|(_, p)| (!p.exited, p.last)).map(|(tgid, _)| *tgid);
@@ -177,6 +182,12 @@ impl Faults {
         let region = process.region(addr, &mut self.regions);
         region.faults = region.faults.saturating_add(1);
         region.migration = region.migration.saturating_add(u32::from(cause == Cause::Migration));
+        let at = mappings.faulted();
+        if matches!(at, At::Mapping(_)) {
+            let label = mappings.label(mm, at);
+            region.several_mappings |= region.mapping.is_some_and(|before| before != label);
+            region.mapping = Some(label);
+        }
     }
 
     /// A VMA was stored in a process's tree.

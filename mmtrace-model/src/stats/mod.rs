@@ -4,7 +4,10 @@
 
 use mmtrace_common::Record;
 
-use crate::model::effect::{Effect, Under, What};
+use crate::model::{
+    effect::{Effect, Under, What},
+    mappings::Mappings,
+};
 
 pub mod callers;
 pub mod faults;
@@ -32,9 +35,9 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Takes an event that the model has just taken, and what it came to.
+    /// Takes an event that the model has just taken, what it came to, and what addresses belong to.
     #[inline]
-    pub fn apply(&mut self, record: &Record, effect: &Effect) {
+    pub fn apply(&mut self, record: &Record, effect: &Effect, mappings: &Mappings) {
         let Some(kind) = record.kind() else { return };
         // One record may say that many are missing.
         let n = if let What::Missing { count, .. } = effect.what { count.max(1) } else { 1 };
@@ -44,7 +47,7 @@ impl Stats {
         self.work.add(effect);
         match effect.what {
             What::Faulted { cause, addr, write, user, .. } => {
-                self.faults.add(effect, cause, addr, write);
+                self.faults.add(effect, cause, addr, write, mappings);
                 if user {
                     self.locks.in_user_mode(effect);
                 }

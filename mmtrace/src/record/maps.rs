@@ -141,7 +141,7 @@ impl Source {
             let parsed = parse(&line).filter(|_| read < LINES_MAX);
             whole = parsed.is_some();
             let Some(line) = parsed else { break };
-            append(asked.mm, since, line, told, &mut records);
+            append(asked.mm, since, &line, told, &mut records);
         }
         let mut end = Record { mm: asked.mm, ..Record::default() };
         event::MapsRead { since, whole }.write(&mut end);
@@ -220,7 +220,7 @@ fn parse(line: &[u8]) -> Option<Line<'_>> {
 }
 
 /// Appends the records of a mapping: the path of a file that was not told before, or another name, and the mapping.
-fn append(mm: u64, since: u64, line: Line<'_>, told: &mut HashSet<Path>, records: &mut Vec<Record>) {
+fn append(mm: u64, since: u64, line: &Line<'_>, told: &mut HashSet<Path>, records: &mut Vec<Record>) {
     /// What the kernel shows in place of a file's path where shared memory has a name that belongs to the mapping alone.
     const OF_MAPPING: &[u8] = b"[anon_shmem:";
     if line.is_file() {
@@ -236,7 +236,7 @@ fn append(mm: u64, since: u64, line: Line<'_>, told: &mut HashSet<Path>, records
         records.extend(name_records(mm, line.start, line.name, 0));
     }
     let anonymous = line.is_anonymous();
-    let Line { start: addr, end, vm_flags, pgoff, dev, ino, .. } = line;
+    let Line { start: addr, end, vm_flags, pgoff, dev, ino, .. } = *line;
     let mut record = Record { mm, ..Record::default() };
     event::Mapping { addr, end, since, vm_flags, pgoff, ino, dev, anonymous }.write(&mut record);
     records.push(record);
@@ -302,8 +302,8 @@ mod tests {
     fn a_path_is_told_once() {
         let line = parse(b"10000-20000 r--p 00000000 08:01 7 /usr/lib/libc.so.6").expect("a line");
         let (mut told, mut records) = (HashSet::new(), Vec::new());
-        append(9, 5, line.clone(), &mut told, &mut records);
-        append(9, 6, line, &mut told, &mut records);
+        append(9, 5, &line, &mut told, &mut records);
+        append(9, 6, &line, &mut told, &mut records);
         let kinds: Vec<_> = records.iter().map(Record::kind).collect();
         assert_eq!(kinds, [Kind::FilePath, Kind::Mapping, Kind::Mapping].map(Some));
         assert_eq!(event::Mapping::of(&records[2]).since, 6);
