@@ -84,6 +84,7 @@ fn looking_inside_what_functions_show() {
         ("missed/7.2-migrate", "locks", 80, 24, "vma-locks"),
         ("bugs/6.12-poison-collapse", "faults", 80, 24, "a-process-with-functions"),
         ("bugs/6.12-poison-collapse", "rules", 160, 50, "a-violation"),
+        ("6.18-mappings", "faults", 120, 24, "a-process-with-mappings"),
     ] {
         let engine = engine(name);
         let number = layout().showing(view).expect("shown");

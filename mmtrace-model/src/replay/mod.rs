@@ -194,7 +194,7 @@ impl Engine {
                 mapped.apply(effect, judge.model.mappings(), &mut self.tasks);
             }
             if let Some(stats) = &mut judge.stats {
-                stats.apply(record, effect);
+                stats.apply(record, effect, judge.model.mappings());
             }
         }
     }
@@ -223,7 +223,7 @@ impl Engine {
                 faults.iter().for_each(|fault| mapped.fault(fault, judge.model.mappings(), &mut self.tasks));
             }
             if let Some(stats) = &mut judge.stats {
-                stats.count(&faults);
+                stats.count(&faults, judge.model.mappings());
             }
         }
     }

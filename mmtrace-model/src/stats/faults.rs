@@ -8,6 +8,7 @@ use crate::{
     model::{
         effect::{Effect, Fault, Handling, Outcome, Under},
         faults::address_space::Cause,
+        mappings::{At, Label, Mappings},
     },
 };
 
@@ -87,6 +88,10 @@ pub struct Region {
     pub waits: u32,
     /// PTE tables that a collapse unlinked for huge pages.
     pub collapsed: u32,
+    /// The mapping of the last fault whose mapping was known then.
+    pub mapping: Option<Label>,
+    /// Faults were in other mappings as well.
+    pub several_mappings: bool,
 }
 
 impl Process {
@@ -172,8 +177,8 @@ impl Faults {
     }
 
     /// Counts a fault whose kind is settled.
-    pub(super) fn add(&mut self, fault: &Fault) {
-        let Fault { tgid, mm, ts, addr, write, cause, .. } = *fault;
+    pub(super) fn add(&mut self, fault: &Fault, mappings: &Mappings) {
+        let Fault { tgid, mm, ts, addr, write, at, cause, .. } = *fault;
         self.begins(tgid, mm, ts);
         let process = self.processes.entry(tgid).or_default();
         process.causes[cause as usize] += 1;
@@ -184,6 +189,11 @@ impl Faults {
         let region = process.region(addr, &mut self.regions);
         region.faults = region.faults.saturating_add(1);
         region.migration = region.migration.saturating_add(u32::from(cause == Cause::Migration));
+        if matches!(at, At::Mapping(_)) {
+            let label = mappings.label(mm, at);
+            region.several_mappings |= region.mapping.is_some_and(|before| before != label);
+            region.mapping = Some(label);
+        }
     }
 
     /// A VMA was stored in a process's tree.

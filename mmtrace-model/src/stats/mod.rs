@@ -4,7 +4,10 @@
 
 use mmtrace_common::Record;
 
-use crate::model::effect::{Effect, Fault, Under, What};
+use crate::model::{
+    effect::{Effect, Fault, Under, What},
+    mappings::Mappings,
+};
 
 mod blockers;
 pub mod callers;
@@ -33,9 +36,9 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Takes an event that the model has just taken, and what it came to.
+    /// Takes an event that the model has just taken, what it came to, and what addresses belong to.
     #[inline]
-    pub fn apply(&mut self, record: &Record, effect: &Effect) {
+    pub fn apply(&mut self, record: &Record, effect: &Effect, mappings: &Mappings) {
         let Some(kind) = record.kind() else { return };
         // One record may say that many are missing.
         let n = if let What::Missing { count, .. } = effect.what { count.max(1) } else { 1 };
@@ -43,7 +46,7 @@ impl Stats {
             self.rates.add(kind, record.ts, n);
         }
         self.work.add(effect);
-        effect.faults.iter().flatten().for_each(|fault| self.faults.add(fault));
+        effect.faults.iter().flatten().for_each(|fault| self.faults.add(fault, mappings));
         match effect.what {
             What::Faulted { user } => {
                 self.faults.begins(effect.tgid, effect.mm, effect.ts);
@@ -79,7 +82,7 @@ impl Stats {
     }
 
     /// Counts faults whose kind is settled.
-    pub(crate) fn count(&mut self, faults: &[Fault]) {
-        faults.iter().for_each(|fault| self.faults.add(fault));
+    pub(crate) fn count(&mut self, faults: &[Fault], mappings: &Mappings) {
+        faults.iter().for_each(|fault| self.faults.add(fault, mappings));
     }
 }

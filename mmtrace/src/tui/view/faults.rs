@@ -106,10 +106,8 @@ const COUNTED: [Counted; 8] = [
     (right("VMAs set", 8), |r| r.vmas),
 ];
 
-/// Width of the column of mappings.
-const MAPPING_WIDTH: usize = 24;
 /// The mappings of a region.
-const MAPPING: Column = left("mapping", MAPPING_WIDTH as u16).of(&[Kind::MaWrite]).carrying(Carried::Anonymous);
+const MAPPING: Column = left("mapping", 24).of(&[Kind::MaWrite]).carrying(Carried::Anonymous);
 
 /// Draws the view.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
@@ -217,24 +215,33 @@ fn regions(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State, 
         let bar = Cell { text: "#".repeat(part as usize), order: u64::from(n.faults), tone: Tone::Plain };
         let region = Cell { text: format!("{:#x}", region << REGION_SHIFT), order: region, tone: Tone::Plain };
         let counts = COUNTED.map(|(_, of)| Cell::number(u64::from(of(&n))));
-        let mapping = Cell::text(mapping(scene, process.mm(), region.order << REGION_SHIFT));
+        let mapping = Cell::text(mapping(scene, process.mm(), region.order << REGION_SHIFT, &n));
         Row { key: region.order, cells: [region, mapping].into_iter().chain(counts).chain([bar]).collect() }
     });
     listing::draw(frame, list, scene, &columns, rows.collect(), state.current())
 }
 
-/// The first mapping in a region as it is now, and how many follow it.
-fn mapping(scene: &Scene<'_>, mm: u64, start: u64) -> String {
-    let end = start | ((1 << REGION_SHIFT) - 1);
+/// The first mapping in a region as it is now, and how many follow it; of an mm that is gone, the mapping of the last fault
+/// there.
+fn mapping(scene: &Scene<'_>, mm: u64, start: u64, region: &Region) -> String {
     let Some(mappings) = scene.engine.model().map(Model::mappings) else { return String::new() };
-    let Some((found, ranges)) = mappings.within(mm, start, end) else { return String::new() };
-    let text = mappings.text(mappings.label(mm, At::Mapping(found)));
+    let now = mappings.within(mm, start, start | ((1 << REGION_SHIFT) - 1));
+    let label = now.map(|(found, _)| mappings.label(mm, At::Mapping(found)));
+    let Some(label) = label.or(region.mapping) else { return String::new() };
+    let more = now.map_or(0, |(_, ranges)| ranges - 1);
+    let text = mappings.text(label);
     // The end of a path says more than its beginning.
-    let short = match text.char_indices().rev().nth(MAPPING_WIDTH - 1) {
-        Some((at, _)) if at > 0 && ranges == 1 => format!("…{}", &text[text.ceil_char_boundary(at + 1)..]),
-        _ => text.rsplit('/').next().unwrap_or_default().to_owned(),
+    let name = text.rsplit('/').next().unwrap_or_default();
+    let rest = match more {
+        0 if now.is_none() && region.several_mappings => " + others".to_owned(),
+        0 => String::new(),
+        more => format!(" +{more}"),
     };
-    if ranges > 1 { format!("{short} +{}", ranges - 1) } else { short }
+    let room = usize::from(MAPPING.width).saturating_sub(rest.len());
+    match name.char_indices().nth(room) {
+        Some(_) => format!("{}…{rest}", name.chars().take(room.saturating_sub(1)).collect::<String>()),
+        None => format!("{name}{rest}"),
+    }
 }
 
 /// How the faults of a process were handled.
