@@ -174,7 +174,7 @@ impl Context {
     pub fn mark_absent(&mut self) {
         for spec in SPECS {
             for field in spec.fields {
-                if !matches!(field.source, Source::Current(_) | Source::Call | Source::Walk | Source::VmaFacts(_) | Source::VmaFactsAt) {
+                if !matches!(field.source, Source::Current(_) | Source::Call | Source::Walk | Source::VmaFacts) {
                     continue;
                 }
                 let takes = OFFSETS.iter().filter(|o| field.source.offsets().contains(&o.id));

@@ -190,14 +190,6 @@ fn resolve(
             Source::Arg(name) => (name, expected(field)),
             Source::Member(name, id) => (name, Expect::Struct(owner(id))),
             Source::Path(name, path) => (name, Expect::Struct(owner(path[0]))),
-            Source::VmaFacts(name) => {
-                let takes = field.source.offsets();
-                if offsets.iter().any(|(o, found)| takes.contains(o) && found.is_err()) {
-                    absent.push(field.column);
-                    continue;
-                }
-                (name, Expect::Struct("vm_area_struct"))
-            }
             Source::Deref(name) | Source::Made(name) => (name, Expect::Word),
             Source::Return | Source::OfReturn(_) => {
                 if returns {
@@ -207,7 +199,7 @@ fn resolve(
                 }
                 continue;
             }
-            Source::Current(_) | Source::Call | Source::Walk | Source::VmaFactsAt => {
+            Source::Current(_) | Source::Call | Source::Walk | Source::VmaFacts => {
                 let takes = field.source.offsets();
                 if offsets.iter().any(|(o, found)| takes.contains(o) && found.is_err()) {
                     absent.push(field.column);
