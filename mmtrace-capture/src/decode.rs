@@ -105,9 +105,7 @@ pub(super) fn decode(names: &Names, batch: &RecordBatch, out: &mut Vec<Record>) 
             | FieldType::Time
             | FieldType::Text
             | FieldType::Walk
-            | FieldType::VmaFacts => {
-                cast(batch, name, "UInt64")?.map(Cells::U64)
-            }
+            | FieldType::VmaFacts => cast(batch, name, "UInt64")?.map(Cells::U64),
             FieldType::Int => cast(batch, name, "Int32")?.map(Cells::I32),
             FieldType::Bool => cast(batch, name, "Boolean")?.map(Cells::Bool),
             FieldType::Enum(_) | FieldType::Kind => {

@@ -48,12 +48,7 @@ fn handled(m: &mut Made, flags: u64, result: u64) {
 }
 
 fn called(m: &mut Made, flags: u64) {
-    let values = [
-        (Column::Addr, ADDR),
-        (Column::Vma, 7),
-        (Column::FaultFlags, flags),
-        (Column::InTrap, 1),
-    ];
+    let values = [(Column::Addr, ADDR), (Column::Vma, 7), (Column::FaultFlags, flags), (Column::InTrap, 1)];
     m.say(1, Kind::HandleMmFault, &values);
 }
 

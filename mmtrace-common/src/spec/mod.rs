@@ -124,11 +124,9 @@ impl Source {
     #[must_use]
     pub const fn parameter(&self) -> Option<&'static str> {
         match self {
-            Self::Arg(name)
-            | Self::Deref(name)
-            | Self::Path(name, _)
-            | Self::Made(name)
-            | Self::Member(name, _) => Some(name),
+            Self::Arg(name) | Self::Deref(name) | Self::Path(name, _) | Self::Made(name) | Self::Member(name, _) => {
+                Some(name)
+            }
             Self::Return
             | Self::OfReturn(_)
             | Self::Current(_)

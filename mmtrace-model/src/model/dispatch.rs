@@ -391,10 +391,7 @@ impl Model {
             }
 
             // The model concludes nothing from these events; they are only counted.
-            E::TlbFlush(_)
-            | E::KhugepagedScan(_)
-            | E::CollapseSwapin(_)
-            | E::ContentionEnd(_) => {}
+            E::TlbFlush(_) | E::KhugepagedScan(_) | E::CollapseSwapin(_) | E::ContentionEnd(_) => {}
             // Names change nothing that is judged.
             E::TaskRename(_) | E::TaskName(_) => {}
             // mmtrace itself makes these events: see above.

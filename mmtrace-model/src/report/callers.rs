@@ -197,7 +197,9 @@ pub(super) fn causes(counts: &BTreeMap<&'static str, u64>, most: usize) -> Strin
     let total: u64 = counts.values().sum();
     let mut causes: Vec<_> = counts.iter().collect();
     causes.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), **name));
-    let words = |name: &str| Cause::ALL.iter().find(|c| c.name() == name).map_or_else(|| name.to_owned(), |c| c.words().to_owned());
+    let words = |name: &str| {
+        Cause::ALL.iter().find(|c| c.name() == name).map_or_else(|| name.to_owned(), |c| c.words().to_owned())
+    };
     let shown = if causes.len() > most + 1 { most } else { causes.len() };
     let rest: u64 = causes.iter().skip(shown).map(|(_, count)| **count).sum();
     if let [(name, _)] = *causes {

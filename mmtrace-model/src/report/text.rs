@@ -160,7 +160,11 @@ fn more(rows: usize, style: Style, out: &mut dyn Write) -> io::Result<()> {
 fn faults(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
     if !report.faults.is_empty() {
         let total = grouped(report.faults.values().sum());
-        writeln!(out, "\n{}", style.bold(&format!("Page faults: {total}: {}", causes(&report.faults, Cause::ALL.len()))))?;
+        writeln!(
+            out,
+            "\n{}",
+            style.bold(&format!("Page faults: {total}: {}", causes(&report.faults, Cause::ALL.len())))
+        )?;
         for row in report.callers.faults.iter().take(ROWS) {
             writeln!(out, "  {:>9}  {}", grouped(row.count), row.text())?;
         }

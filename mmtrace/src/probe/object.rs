@@ -183,8 +183,15 @@ impl Object {
         loader.override_global("FILTER_CGROUP_LEVEL", &level, true);
 
         let ebpf = loader.load(OBJECT).map_err(|e| ObjectError::Load(Box::new(e)))?;
-        let mut object =
-            Self { ebpf, btf: Btf::from_sys_fs()?, rings, standby, attached: Vec::new(), bare: Vec::new(), walks: false };
+        let mut object = Self {
+            ebpf,
+            btf: Btf::from_sys_fs()?,
+            rings,
+            standby,
+            attached: Vec::new(),
+            bare: Vec::new(),
+            walks: false,
+        };
         object.learn_own_mm()?;
         object.find_page_tables(plan)?;
         for process in &filter.pids {

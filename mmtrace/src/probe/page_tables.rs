@@ -72,7 +72,8 @@ mod tests {
         for strange in ["", "address sizes", "address sizes\t: 99 bits", "address sizes : x"] {
             assert_eq!(frame_limit(strange), u64::MAX, "{strange}");
         }
-        let text = "00001000-0009ffff : System RAM\n100000000-63fffffff : System RAM\n  120000000-1207fffff : Kernel code\n";
+        let text =
+            "00001000-0009ffff : System RAM\n100000000-63fffffff : System RAM\n  120000000-1207fffff : Kernel code\n";
         assert_eq!(gib(text), 24);
         assert_eq!(gib("00000000-00000000 : System RAM\n"), 0);
         assert_eq!(gib("strange"), 0);

@@ -4,7 +4,9 @@
 use super::children::{Child, Step};
 use super::hugetlb::Pool;
 use super::swap::SwapFile;
-use super::sys::{Access, Advice, Backing, HUGE, Mapping, PAGE, fails_in_kernel, forget_cached, memfd, thread_fault_count};
+use super::sys::{
+    Access, Advice, Backing, HUGE, Mapping, PAGE, fails_in_kernel, forget_cached, memfd, thread_fault_count,
+};
 use super::tally::Tally;
 use super::uffd::{Mode, PAGEFAULT_WP, Uffd};
 use super::{Job, threads};
@@ -106,7 +108,8 @@ fn disk_file_in(folder: &Path, pages: usize) -> io::Result<File> {
 fn cached(_: &Job<'_>) -> io::Result<u64> {
     let file = disk_file(AROUND)?;
     // One fault maps as much as there is of a large folio: so a mapping has one fault.
-    let faults = (0..PAGES).map(|_| Mapping::new(PAGE, Backing::Private(&file)).map(|memory| counted(|| memory.scan(1))));
+    let faults =
+        (0..PAGES).map(|_| Mapping::new(PAGE, Backing::Private(&file)).map(|memory| counted(|| memory.scan(1))));
     faults.sum()
 }
 

@@ -2,8 +2,8 @@
 
 use super::tally::Tally;
 use super::{
-    Job, collapse_file, compaction, fault_kinds, faults, fork, gup, hugetlb, khugepaged, markers, migrate, mmap, mremap, swap,
-    uffd_wp,
+    Job, collapse_file, compaction, fault_kinds, faults, fork, gup, hugetlb, khugepaged, markers, migrate, mmap,
+    mremap, swap, uffd_wp,
 };
 use mmtrace_common::Kind;
 use std::collections::BTreeSet;

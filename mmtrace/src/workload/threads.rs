@@ -16,11 +16,7 @@ pub(super) fn start<'scope>(scope: &'scope Scope<'scope, '_>, work: impl FnOnce(
 }
 
 /// As [`start`], under a name of at most 15 bytes.
-pub(super) fn start_as<'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    name: &str,
-    work: impl FnOnce() + Send + 'scope,
-) {
+pub(super) fn start_as<'scope>(scope: &'scope Scope<'scope, '_>, name: &str, work: impl FnOnce() + Send + 'scope) {
     if Builder::new().name(name.to_owned()).spawn_scoped(scope, work).is_err() {
         REFUSED.fetch_add(1, Ordering::Relaxed);
     }

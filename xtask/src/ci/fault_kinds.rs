@@ -1,10 +1,6 @@
 //! Kinds of faults, as the workload that makes them counts them, and as a recording tells them.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -66,7 +62,8 @@ fn compare(made: &[Made], report: &Value, functions: bool) -> Vec<String> {
         let accepted = std::iter::once(kind.as_str()).chain(others.iter().copied().filter(|_| !functions));
         let right: u64 = accepted.filter_map(|kind| told.get(kind)).sum();
         if right < *count {
-            wrong.push(format!("of {count} faults {kind} by {thread}, {right} were told as such: {}", shown.join(", ")));
+            wrong
+                .push(format!("of {count} faults {kind} by {thread}, {right} were told as such: {}", shown.join(", ")));
         }
         // A handler of the signal may let the access fail a second time.
         let exact = told.get(kind).copied().unwrap_or(0);

@@ -172,9 +172,7 @@ const ROWS: &[Row] = &[
     Row { kind: Cause::SwapIn, when: |f, _| f.is_swap(|of| of < SWAP_FILES), source: "mm/memory.c:do_swap_page" },
     Row {
         kind: Cause::NumaHint,
-        when: |f, _| {
-            f.entry() == Some(Entry::ProtNone) && (f.end == End::Handled || f.vma(VmaFacts::is_accessible))
-        },
+        when: |f, _| f.entry() == Some(Entry::ProtNone) && (f.end == End::Handled || f.vma(VmaFacts::is_accessible)),
         source: "mm/memory.c:handle_pte_fault, do_numa_page",
     },
     Row {
