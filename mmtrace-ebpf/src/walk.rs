@@ -83,7 +83,11 @@ pub fn walk(top: u64, addr: u64, reach: Reach) -> End {
 pub fn found(mm: u64, addr: u64, error_code: u64) -> u32 {
     // SAFETY: words of ours, written once before this program is attached.
     let (base, frame, levels) = unsafe {
-        (addr_of!(WALK_BASE).read_volatile(), addr_of!(WALK_FRAME).read_volatile(), addr_of!(WALK_LEVELS).read_volatile())
+        (
+            addr_of!(WALK_BASE).read_volatile(),
+            addr_of!(WALK_FRAME).read_volatile(),
+            addr_of!(WALK_LEVELS).read_volatile(),
+        )
     };
     if base == 0 || mm == 0 || addr >> 63 != 0 {
         return Walk::NOT_WALKED;

@@ -176,12 +176,7 @@ impl Context {
             for field in spec.fields {
                 let optional = matches!(
                     field.source,
-                    Source::Current(_)
-                        | Source::Call
-                        | Source::Through(..)
-                        | Source::Walk
-                        | Source::VmaFacts(_)
-                        | Source::VmaFactsAt
+                    Source::Current(_) | Source::Call | Source::Through(..) | Source::Walk | Source::VmaFacts
                 );
                 if !optional {
                     continue;

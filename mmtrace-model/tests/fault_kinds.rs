@@ -31,25 +31,24 @@ fn file() -> u64 {
 }
 
 /// The CPU raises a fault in user mode.
-fn trap(m: &mut Made, entry: u64, error_code: u64) {
-    let values = [(Column::Addr, ADDR), (Column::ErrorCode, error_code), (Column::Walk, Walk::number(1, entry).into())];
+fn trap(m: &mut Made, entry: u64, error_code: u64, facts: u64) {
+    let values = [
+        (Column::Addr, ADDR),
+        (Column::ErrorCode, error_code),
+        (Column::Walk, Walk::number(1, entry).into()),
+        (Column::VmaFacts, facts),
+    ];
     m.say(1, Kind::PageFaultUser, &values);
 }
 
 /// `handle_mm_fault()` is entered for it, and returns.
-fn handled(m: &mut Made, flags: u64, facts: u64, result: u64) {
-    called(m, flags, facts);
+fn handled(m: &mut Made, flags: u64, result: u64) {
+    called(m, flags);
     returned(m, result);
 }
 
-fn called(m: &mut Made, flags: u64, facts: u64) {
-    let values = [
-        (Column::Addr, ADDR),
-        (Column::Vma, 7),
-        (Column::FaultFlags, flags),
-        (Column::VmaFacts, facts),
-        (Column::InTrap, 1),
-    ];
+fn called(m: &mut Made, flags: u64) {
+    let values = [(Column::Addr, ADDR), (Column::Vma, 7), (Column::FaultFlags, flags), (Column::InTrap, 1)];
     m.say(1, Kind::HandleMmFault, &values);
 }
 
@@ -86,10 +85,10 @@ fn made() -> Made {
 #[test]
 fn a_fault_that_is_tried_twice_is_one_fault_and_was_read_if_either_call_says_so() {
     let mut m = made();
-    trap(&mut m, EMPTY, 4);
-    handled(&mut m, TRAP | VMA_LOCK, file(), RETRY | MAJOR);
+    trap(&mut m, EMPTY, 4, file());
+    handled(&mut m, TRAP | VMA_LOCK, RETRY | MAJOR);
     m.say(1, Kind::LockMmAndFindVma, &[(Column::Addr, ADDR), (Column::Vma, 7)]);
-    handled(&mut m, TRAP, file(), 0);
+    handled(&mut m, TRAP, 0);
     assert_eq!(told(context(), &m), [(Cause::Major, 1)]);
 }
 
@@ -106,8 +105,8 @@ fn the_vma_and_the_result_tell_kinds_apart_that_the_entry_does_not() {
         (READ_ONLY, 7, 0, 0, Cause::WriteProtect),
     ] {
         let mut m = made();
-        trap(&mut m, entry, code);
-        handled(&mut m, TRAP | VMA_LOCK, facts, result);
+        trap(&mut m, entry, code, facts);
+        handled(&mut m, TRAP | VMA_LOCK, result);
         assert_eq!(told(context(), &m), [(expected, 1)]);
     }
 }
@@ -116,68 +115,68 @@ fn the_vma_and_the_result_tell_kinds_apart_that_the_entry_does_not() {
 fn what_happens_on_the_way_tells_too() {
     let at = [(Column::Addr, ADDR), (Column::Vma, 7)];
     let mut m = made();
-    trap(&mut m, EMPTY, 6);
-    called(&mut m, TRAP | VMA_LOCK, anonymous());
+    trap(&mut m, EMPTY, 6, anonymous());
+    called(&mut m, TRAP | VMA_LOCK);
     m.say(1, Kind::HugePmdAnonymous, &at);
     returned(&mut m, 0);
     assert_eq!(told(context(), &m), [(Cause::HugeFirstTouch, 1)]);
 
     let mut m = made();
-    trap(&mut m, EMPTY, 6);
-    called(&mut m, TRAP | VMA_LOCK, anonymous());
+    trap(&mut m, EMPTY, 6, anonymous());
+    called(&mut m, TRAP | VMA_LOCK);
     m.say(1, Kind::HandleUserfault, &at);
     returned(&mut m, RETRY);
-    handled(&mut m, TRAP, anonymous(), 0);
+    handled(&mut m, TRAP, 0);
     assert_eq!(told(context(), &m), [(Cause::Userfaultfd, 1)]);
 
     let mut m = made();
-    trap(&mut m, EMPTY, 6);
+    trap(&mut m, EMPTY, 6, VmaFacts::NO_VMA_BELOW_STACK.number().into());
     m.say(1, Kind::ExpandStack, &at);
     m.say(1, Kind::LockMmAndFindVma, &at);
-    handled(&mut m, TRAP, anonymous(), 0);
+    handled(&mut m, TRAP, 0);
     assert_eq!(told(context(), &m), [(Cause::StackGrowth, 1)]);
 }
 
 #[test]
 fn a_fault_without_a_vma_failed_and_so_did_one_that_nobody_handled() {
     let mut m = made();
-    trap(&mut m, EMPTY, 6);
+    trap(&mut m, EMPTY, 6, VmaFacts::NO_VMA.number().into());
     m.say(1, Kind::LockMmAndFindVma, &[(Column::Addr, ADDR)]);
     assert_eq!(told(context(), &m), [(Cause::Failed, 1)]);
 
     // A write to a page that may only be read: the next fault is in the signal's handler.
     let mut m = made();
-    trap(&mut m, READ_ONLY, 7);
+    trap(&mut m, READ_ONLY, 7, anonymous());
     m.say(1, Kind::LockMmAndFindVma, &[(Column::Addr, ADDR), (Column::Vma, 7)]);
-    trap(&mut m, EMPTY, 6);
-    handled(&mut m, TRAP, anonymous(), 0);
+    trap(&mut m, EMPTY, 6, anonymous());
+    handled(&mut m, TRAP, 0);
     assert_eq!(told(context(), &m), [(Cause::AnonymousFirstTouch, 1), (Cause::Failed, 1)]);
 }
 
 #[test]
 fn a_fault_whose_end_is_missing_is_not_called_failed() {
     let mut m = made();
-    trap(&mut m, READ_ONLY, 7);
+    trap(&mut m, READ_ONLY, 7, anonymous());
     m.lose(Kind::Loss, Kind::HandleMmFault, 1);
     m.later(1_000_000);
-    trap(&mut m, EMPTY, 6);
-    handled(&mut m, TRAP, anonymous(), 0);
-    assert_eq!(told(context(), &m), [(Cause::AnonymousFirstTouch, 1), (Cause::WriteProtect, 1)]);
+    trap(&mut m, EMPTY, 6, anonymous());
+    handled(&mut m, TRAP, 0);
+    assert_eq!(told(context(), &m), [(Cause::AnonymousFirstTouch, 1), (Cause::CopyOnWrite, 1)]);
 }
 
 #[test]
 fn a_fault_that_is_open_at_the_end_is_counted() {
     let mut m = made();
-    trap(&mut m, EMPTY, 4);
-    called(&mut m, TRAP | VMA_LOCK, file());
+    trap(&mut m, EMPTY, 4, file());
+    called(&mut m, TRAP | VMA_LOCK);
     assert_eq!(told(context(), &m), [(Cause::FilePage, 1)]);
 }
 
 #[test]
 fn a_profiler_on_top_of_a_fault_does_not_end_it() {
     let mut m = made();
-    trap(&mut m, EMPTY, 6);
-    called(&mut m, TRAP | VMA_LOCK, anonymous());
+    trap(&mut m, EMPTY, 6, anonymous());
+    called(&mut m, TRAP | VMA_LOCK);
     m.say(1, Kind::PageFaultKernel, &[(Column::Addr, ADDR + 0x5000), (Column::PagefaultDisabled, 1)]);
     returned(&mut m, 0);
     assert_eq!(told(context(), &m), [(Cause::AnonymousFirstTouch, 1), (Cause::PagefaultDisabled, 1)]);
@@ -198,7 +197,7 @@ fn without_functions_the_entry_tells() {
         ((!4_u64 << 14 >> 5) | 31 << 59, 6, Cause::Marker),
     ] {
         let mut m = made();
-        trap(&mut m, entry, code);
+        trap(&mut m, entry, code, 0);
         assert_eq!(told(context(), &m), [(expected, 1)], "{entry:#x}");
     }
 }
@@ -207,11 +206,11 @@ fn without_functions_the_entry_tells() {
 fn the_report_names_kinds_and_who_has_most_of_each() {
     let mut m = made();
     for _ in 0..9 {
-        trap(&mut m, EMPTY, 6);
-        handled(&mut m, TRAP | VMA_LOCK, anonymous(), 0);
+        trap(&mut m, EMPTY, 6, anonymous());
+        handled(&mut m, TRAP | VMA_LOCK, 0);
     }
-    trap(&mut m, EMPTY, 4);
-    handled(&mut m, TRAP | VMA_LOCK, file(), 0);
+    trap(&mut m, EMPTY, 4, file());
+    handled(&mut m, TRAP | VMA_LOCK, 0);
     let engine = engine(context(), &m);
     let mut out = Vec::new();
     Report::new(&engine).print(Output::Text, Style::plain(), &mut out).expect("it is printed");

@@ -16,7 +16,7 @@ use super::{
     unknown::{ALL, COLLAPSES, FUNCTIONS, LOCKS, NOTHING, SLOTS, SPACE, TABLES, TOUCHED, UNMAPPED},
     view::{Bits, events},
 };
-use crate::{Call, Record, VmaFacts, Walk};
+use crate::{Call, Record, Walk};
 
 /// The values of one kind of event, by name.
 ///
@@ -169,12 +169,7 @@ const fn walk() -> From {
 
 /// What is mapped at the address that the event is about.
 const fn facts_at() -> From {
-    (Source::VmaFactsAt, false)
-}
-
-/// What the VMA in the parameter of this name is.
-const fn facts(name: &'static str) -> From {
-    (Source::VmaFacts(name), false)
+    (Source::VmaFacts, false)
 }
 
 const fn user() -> From {
@@ -409,7 +404,6 @@ events! {
         vma: u64, word(0), Vma, arg("vma");
         addr: u64, word(1), Addr, arg("address");
         fault_flags: u32, bits(0, 16), FaultFlags, arg("flags");
-        vma_facts: u32, bits(16, VmaFacts::BITS), VmaFacts, facts("vma");
         in_trap: bool, bits(31, 1), InTrap, made("regs");
     }
 

@@ -108,12 +108,9 @@ pub enum Source {
     /// The end of a walk of the current task's page tables ([`Walk`](crate::Walk)); absent where BTF lacks `mm->pgd`, or
     /// where it is not known how the kernel reaches page tables.
     Walk,
-    /// Facts about the VMA in the parameter of this name ([`VmaFacts`](crate::VmaFacts)); absent where BTF lacks one of
-    /// [`VMA_FACTS_OFFSETS`].
-    VmaFacts(&'static str),
-    /// As [`Source::VmaFacts`], about the VMA that the current task's VMA tree has at the address; absent where BTF lacks
-    /// one of [`VMA_TREE_OFFSETS`].
-    VmaFactsAt,
+    /// Facts about what the current task's VMA tree has at the address ([`VmaFacts`](crate::VmaFacts)); absent where BTF
+    /// lacks one of [`VMA_FACTS_OFFSETS`].
+    VmaFacts,
     /// The user side makes it.
     User,
 }
@@ -127,8 +124,7 @@ impl Source {
             Self::Path(_, path) | Self::Through(_, path) => path,
             Self::Call => CALL_OFFSETS,
             Self::Walk => &[OffsetId::MmPgd],
-            Self::VmaFacts(_) => VMA_FACTS_OFFSETS,
-            Self::VmaFactsAt => VMA_TREE_OFFSETS,
+            Self::VmaFacts => VMA_FACTS_OFFSETS,
             _ => &[],
         }
     }
@@ -142,14 +138,13 @@ impl Source {
             | Self::Path(name, _)
             | Self::Through(name, _)
             | Self::Made(name)
-            | Self::Member(name, _)
-            | Self::VmaFacts(name) => Some(name),
+            | Self::Member(name, _) => Some(name),
             Self::Return
             | Self::OfReturn(_)
             | Self::Current(_)
             | Self::Call
             | Self::Walk
-            | Self::VmaFactsAt
+            | Self::VmaFacts
             | Self::User => None,
         }
     }
@@ -378,18 +373,8 @@ pub const CALL_OFFSETS: &[OffsetId] = &[
     OffsetId::ThreadInfoStatus,
 ];
 
-/// Struct offsets that it takes to tell what a VMA is.
+/// Struct offsets that it takes to find the VMA of an address, and to tell what it is.
 pub const VMA_FACTS_OFFSETS: &[OffsetId] = &[
-    OffsetId::VmaFlags,
-    OffsetId::VmaOps,
-    OffsetId::VmaFile,
-    OffsetId::FileInode,
-    OffsetId::InodeSb,
-    OffsetId::SuperMagic,
-];
-
-/// Struct offsets that it takes to find the VMA of an address.
-pub const VMA_TREE_OFFSETS: &[OffsetId] = &[
     OffsetId::MmMt,
     OffsetId::TreeRoot,
     OffsetId::VmaStart,

@@ -1,6 +1,6 @@
 //! `exceptions:page_fault_*`, the hottest probes of all, and the calls that handle faults (mm/memory.c).
 
-use mmtrace_common::{Kind, VmaFacts, event};
+use mmtrace_common::{Kind, event};
 
 use super::{atomic_probe, entry, exit, record};
 use crate::{
@@ -45,20 +45,6 @@ fn kernel<const TYPED: bool>(args: Args) {
 atomic_probe!(Kind::PageFaultUser, page_fault_user, page_fault_user_raw, POS_PAGE_FAULT_USER, user);
 atomic_probe!(Kind::PageFaultKernel, page_fault_kernel, page_fault_kernel_raw, POS_PAGE_FAULT_KERNEL, kernel);
 
-/// Facts about a VMA.
-#[inline(always)]
-fn facts(vma: u64) -> u32 {
-    let file = member::<true>(vma, offsets::vma_file());
-    let magic = if file == 0 {
-        0
-    } else {
-        let inode = member::<true>(file, offsets::file_inode());
-        member::<true>(member::<true>(inode, offsets::inode_sb()), offsets::super_magic())
-    };
-    let has_ops = member::<true>(vma, offsets::vma_ops()) != 0;
-    VmaFacts::new(member::<true>(vma, offsets::vma_flags()), has_ops, file != 0, magic).number()
-}
-
 #[inline(always)]
 fn handle(args: Args) {
     record!(
@@ -67,7 +53,6 @@ fn handle(args: Args) {
             vma: arg!(args, HandleMmFault, Vma),
             addr: arg!(args, HandleMmFault, Addr),
             fault_flags: arg!(args, HandleMmFault, FaultFlags) as u32,
-            vma_facts: facts(arg!(args, HandleMmFault, VmaFacts)),
             in_trap: number!(args, HandleMmFault, InTrap) != 0,
         }
     );

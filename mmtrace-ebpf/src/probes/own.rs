@@ -65,11 +65,7 @@ extern "C" fn find_page_tables(ctx: *mut c_void) -> u32 {
     let top = top(current_mm_number());
     // SAFETY: a word of ours; no other program runs yet.
     let told = unsafe { addr_of!(PAGE_OFFSET).read_volatile() };
-    let base = if below == u64::MAX {
-        told
-    } else {
-        (top >> DIRECT_MAP_SHIFT).wrapping_sub(below) << DIRECT_MAP_SHIFT
-    };
+    let base = if below == u64::MAX { told } else { (top >> DIRECT_MAP_SHIFT).wrapping_sub(below) << DIRECT_MAP_SHIFT };
     if base == 0 || top == 0 {
         return 0;
     }

@@ -195,13 +195,6 @@ fn resolve(
                 absent.push(field.column);
                 continue;
             }
-            Source::VmaFacts(name) => {
-                if lacks(field.source) {
-                    absent.push(field.column);
-                    continue;
-                }
-                (name, Expect::Struct("vm_area_struct"))
-            }
             Source::Deref(name) | Source::Made(name) | Source::Through(name, _) => (name, Expect::Word),
             Source::Return | Source::OfReturn(_) => {
                 if returns {
@@ -211,7 +204,7 @@ fn resolve(
                 }
                 continue;
             }
-            Source::Current(_) | Source::Call | Source::Walk | Source::VmaFactsAt => {
+            Source::Current(_) | Source::Call | Source::Walk | Source::VmaFacts => {
                 if lacks(field.source) {
                     absent.push(field.column);
                 }

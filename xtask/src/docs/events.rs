@@ -103,8 +103,7 @@ fn from(field: &Field) -> String {
         Source::Current(id) => code(&format!("current->{}", member(id))),
         Source::Call => "saved registers and flags of the current task".to_owned(),
         Source::Walk => "the page tables of `current->mm`".to_owned(),
-        Source::VmaFacts(name) => format!("made from `{name}->vm_flags`, `vm_ops` and `vm_file`"),
-        Source::VmaFactsAt => {
+        Source::VmaFacts => {
             "made from `vm_flags`, `vm_ops` and `vm_file` of the VMA in `current->mm->mm_mt`".to_owned()
         }
         Source::User => "mmtrace".to_owned(),

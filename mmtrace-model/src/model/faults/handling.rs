@@ -236,7 +236,7 @@ impl Model {
     /// `handle_mm_fault()` is entered.
     pub(in crate::model) fn fault_begins(&mut self, record: &Record, sink: &mut Sink) {
         self.alive(record, sink);
-        let event::HandleMmFault { vma, addr, fault_flags, in_trap, .. } = event::HandleMmFault::of(record);
+        let event::HandleMmFault { vma, addr, fault_flags, in_trap } = event::HandleMmFault::of(record);
         let mut call = Call {
             mm: record.mm,
             vma,

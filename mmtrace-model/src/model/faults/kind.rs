@@ -187,7 +187,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         kind: Cause::StackGrowth,
-        when: |f, types| f.is_empty(types) && (f.grew || f.end == End::Unseen && f.mapped == Mapped::BelowStack),
+        when: |f, types| f.is_empty(types) && (f.grew || f.mapped == Mapped::BelowStack),
         source: "mm/mmap.c:expand_stack_locked",
     },
     Row {

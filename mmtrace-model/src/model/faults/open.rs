@@ -191,12 +191,9 @@ impl Model {
 
     /// `handle_mm_fault()` is entered.
     pub(in crate::model) fn fault_called(&mut self, record: &Record) {
-        let event::HandleMmFault { addr, vma_facts, in_trap, .. } = event::HandleMmFault::of(record);
+        let event::HandleMmFault { addr, in_trap, .. } = event::HandleMmFault::of(record);
         if in_trap && let Some(open) = self.open_faults.at(record.tid, addr) {
             open.called = true;
-            if vma_facts != 0 {
-                open.seen.mapped = Mapped::of_number(vma_facts);
-            }
         }
     }
 
