@@ -64,7 +64,7 @@ pub fn facts_at(mm: u64, addr: u64) -> u32 {
     let mut level = 0;
     while level < LEVELS {
         let kind = next >> 3 & 15;
-        if next <= 4096 || kind < LEAF || kind > ALLOC_RANGE || !copy(node, WORDS, next & !0xff) {
+        if next <= 4096 || !(LEAF..=ALLOC_RANGE).contains(&kind) || !copy(node, WORDS, next & !0xff) {
             return 0;
         }
         // Behind the parent: 15 pivots and 16 slots, or 9 and 10.

@@ -9,7 +9,10 @@ use crate::{
     coverage::Coverage,
     model::faults::address_space::Cause,
     names::{Comm, Tasks, ThreadId, call_name},
-    stats::callers::{Caller, Callers, Causes, Intervals, LockUse},
+    stats::{
+        caller::Caller,
+        callers::{Callers, Causes, Intervals, LockUse},
+    },
 };
 
 /// A caller with its names.

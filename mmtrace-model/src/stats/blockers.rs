@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use super::callers::Caller;
+use super::caller::Caller;
 
 /// Locks that are awaited at once; all are forgotten beyond that.
 const LOCKS_MAX: usize = 1 << 12;

@@ -14,7 +14,10 @@ use crate::{
         locks::{exclusion::Mode, mmap_lock::EPSILON_NS},
     },
     names::{Tasks, ThreadId},
-    stats::blockers::{Blockers, Over},
+    stats::{
+        blockers::{Blockers, Over},
+        caller::Caller,
+    },
 };
 
 /// Rows of each table that tell processes apart. As many again tell callers apart by their names alone.
@@ -35,15 +38,6 @@ const BEHIND_ALL_MAX: usize = 1 << 16;
 /// A wait that was not seen to be behind anybody counts as contended if it took so long, nanoseconds: its holder may be a
 /// process that is not recorded. Shorter ones are what two events and the code between them take.
 const LONG_NS: u64 = 10_000;
-
-/// Who did something, and by which call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Caller {
-    /// The thread.
-    pub thread: ThreadId,
-    /// Its entry into the kernel; `None` if the events do not say.
-    pub call: Option<Call>,
-}
 
 /// The longest of some intervals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use crate::model::{
 };
 
 mod blockers;
+pub mod caller;
 pub mod callers;
 pub mod faults;
 pub mod locks;
