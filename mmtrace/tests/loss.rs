@@ -192,7 +192,8 @@ fn many_holes(tells: Kind, rounds: u64) -> u64 {
             }
             let engine = judge(&golden.context, holed.stream());
             assert_eq!(broken(&engine), [], "{}, round {round}", golden.name);
-            let any = tells == Kind::Gap;
+            // A short capture may have got no hole.
+            let any = tells == Kind::Gap && holed.holes > 0;
             let wrong = overconfident(&engine, |kind| any || holed.lost.contains_key(&kind));
             assert_eq!(wrong, [""; 0], "{}, round {round}: {:?}", golden.name, holed.lost);
             let sum: u64 = holed.lost.values().sum();
@@ -611,6 +612,20 @@ const FLOODS: &[(&str, Flood)] = &[
     ("ever new VMAs", |n| Record { args: [n << 13, (n << 13) | 0xfff, n | 1, 0, 0, 0], ..event(Kind::MaWrite, n) }),
     ("faults all over", |n| Record { args: [(n << 21) & (u64::MAX >> 1); 6], ..event(Kind::PageFaultUser, n) }),
     ("faults of ever new tasks", |n| Record { tid: n as u32, mm: n, ..event(Kind::PageFaultUser, n) }),
+    ("mappings of ever new mms", |n| Record {
+        mm: n,
+        args: [n << 13, n << 13 | 0xfff, n, 3, 0, n],
+        ..event(Kind::Mapping, n)
+    }),
+    ("readings of ever new mms", |n| Record { mm: n, args: [n; 6], aux: 1, ..event(Kind::MapsRead, n) }),
+    ("names of ever new files", |n| Record { args: [n; 6], ..event(Kind::FileName, n) }),
+    ("paths of ever new files", |n| Record { args: [n; 6], ..event(Kind::FilePath, n) }),
+    ("names of ever new mappings", |n| Record { mm: n, args: [n; 6], ..event(Kind::MappingName, n) }),
+    ("marks without end", |n| Record { args: [n | 1; 6], ..event(Kind::Mark, n) }),
+    ("holds that somebody waits for", |n| {
+        let kinds = [Kind::StartLocking, Kind::StartLocking, Kind::AcquireReturned, Kind::Released];
+        Record { tid: n as u32 % 4, aux: 3, mm: n / 4096, ..event(kinds[n as usize % 4], n) }
+    }),
     ("mms that are born and never die", |n| Record { mm: n, args: [n; 6], ..event(Kind::Fork, n) }),
     ("violations without end", |n| Record { args: [n, 1, 0, 0, 0, 0], ..event(Kind::SetMigrationPte, n) }),
     ("calls of ever new tasks", |n| Record { tid: n as u32, ..function(Kind::HandleMmFault, n) }),
@@ -672,7 +687,7 @@ fn resident_mib() -> u64 {
 fn memory_is_bounded() {
     if let Some(number) = std::env::var(FLOOD_VARIABLE).ok().and_then(|n| n.parse::<usize>().ok()) {
         let (what, flood) = FLOODS[number];
-        let context = goldens()[0].context.clone();
+        let context = Context::with_every_probe(goldens()[0].context.kernel.clone());
         let before = resident_mib();
         let mut engine = Engine::new(context, true);
         for n in 0..FLOOD_EVENTS {
