@@ -53,7 +53,10 @@ fn lock_lines(report: &Report, title: &'static str, times: impl Fn(&LockRow) -> 
         };
         lines.push((title, format!("{head}{who}: {sum}, longest {longest}")));
         if title == "Waits" {
-            lines.extend(row.behind_text(NAMED).into_iter().next().map(|behind| ("", format!("of that {behind}"))));
+            let behind = row.behind_text(1);
+            if !behind.is_empty() {
+                lines.push(("", format!("of that {}", behind.join(", "))));
+            }
         }
     }
     lines
@@ -66,6 +69,9 @@ fn fault_lines(report: &Report) -> Vec<Line> {
         most.map(|row| ("Faults", format!("{}; most: {}", grouped(total), row.text()))).into_iter().collect();
     if let Some(row) = report.mappings.first().filter(|_| !lines.is_empty()) {
         lines.push(("", format!("most in: {} {}", grouped(row.count), row.text())));
+    }
+    if !lines.is_empty() && !report.fault_times {
+        lines.push(("", "how long they took is not observable here: mmtrace doctor".to_owned()));
     }
     lines
 }

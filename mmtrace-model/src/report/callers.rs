@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use mmtrace_common::Call;
 use serde::Serialize;
 
+use super::{folding::Folding, grouped};
+
 use crate::{
     coverage::Coverage,
     model::faults::address_space::Cause,
@@ -26,6 +28,9 @@ pub struct Who {
     /// The thread's name; absent if it was not seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thread: Option<String>,
+    /// Number of processes that the row is about, if it is about several of one name; their `pid` is 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u32>,
     /// Number of threads that the row is about; 0 if they came when too many were known.
     pub threads: u32,
     /// Id of the thread, or of the first one.
@@ -42,6 +47,7 @@ impl Who {
         let text = |comm: Option<Comm>| comm.map(|comm| comm.to_string());
         Self {
             pid: thread.tgid,
+            processes: None,
             process: text(thread.process),
             thread: text(thread.comm),
             threads: tids.len() as u32,
@@ -57,17 +63,24 @@ impl Who {
             return "others".to_owned();
         }
         let process = match &self.process {
+            Some(process) if self.processes.is_some() => {
+                format!("{process} ({} processes)", grouped(self.processes.unwrap_or_default().into()))
+            }
+            None if self.processes.is_some() => {
+                format!("{} processes without a name", grouped(self.processes.unwrap_or_default().into()))
+            }
             Some(process) if self.pid == 0 => format!("{process} (several processes)"),
             Some(process) => format!("{process} {}", self.pid),
             None => format!("process {}", self.pid),
         };
         let of_many = || format!("({} threads)", self.threads);
         match (&self.thread, self.threads) {
+            (Some(thread), _) if self.pid == 0 && self.process.as_ref() == Some(thread) => process,
             (Some(thread), _) if self.pid == 0 => format!("{process} · {thread}"),
             (Some(thread), threads) if threads > 1 => format!("{process} · {thread} {}", of_many()),
             (Some(thread), _) if self.tid == self.pid && self.process.as_ref() == Some(thread) => process,
             (Some(thread), _) => format!("{process} · {thread} {}", self.tid),
-            (None, _) if self.tid == self.pid => process,
+            (None, _) if self.tid == self.pid || self.pid == 0 => process,
             (None, _) => format!("{process} · task {}", self.tid),
         }
     }
@@ -168,6 +181,9 @@ pub struct LockRow {
     /// were not seen.
     #[serde(skip_serializing_if = "is_zero")]
     pub behind_others_ns: u64,
+    /// Contended waits in which events are missing that may have told whom they were behind, nanoseconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub behind_unknown_ns: u64,
 }
 
 /// Holders that a row of a report names.
@@ -183,12 +199,25 @@ impl LockRow {
         let rows = self.behind.iter().take(limit).filter(|row| share(row.ns) >= 1.0);
         let mut lines: Vec<String> =
             rows.map(|row| format!("{} % behind {}", share(row.ns), row.who.caller(Some(row.write)))).collect();
-        let held = self.behind.iter().fold(self.behind_others_ns, |sum, row| sum.saturating_add(row.ns));
-        let free = share(contended.sum_ns.saturating_sub(held));
+        let others = self.behind.iter().skip(limit).fold(self.behind_others_ns, |sum, row| sum.saturating_add(row.ns));
+        if share(others) >= 1.0 {
+            lines.push(format!("{} % behind others", share(others)));
+        }
+        if share(self.behind_unknown_ns) >= 1.0 {
+            lines.push(format!("{} % behind nobody knows whom: events are missing", share(self.behind_unknown_ns)));
+        }
+        let free = share(self.behind_nobody_ns());
         if free >= 1.0 {
             lines.push(format!("{free} % behind no hold that was seen: a hand-over, or a wait for a CPU"));
         }
         lines
+    }
+
+    /// How long contended waits went on while no hold in the way was seen, nanoseconds.
+    fn behind_nobody_ns(&self) -> u64 {
+        let known = self.behind.iter().fold(self.behind_others_ns, |sum, row| sum.saturating_add(row.ns));
+        let explained = known.saturating_add(self.behind_unknown_ns);
+        self.contended.map_or(0, |contended| contended.sum_ns.saturating_sub(explained))
     }
 }
 
@@ -324,8 +353,11 @@ pub enum By {
 
 impl By {
     /// Names a row: what rows are not told apart by is absent.
-    fn who(self, caller: Caller, tids: &BTreeSet<u32>, tasks: &Tasks) -> Who {
-        let who = Who::new(caller, tids, tasks);
+    fn who(self, caller: Caller, tids: &BTreeSet<u32>, tasks: &Tasks, folding: &Folding) -> Who {
+        let mut who = Who::new(caller, tids, tasks);
+        if let Some(processes) = folding.processes(caller.thread) {
+            who = Who { pid: 0, tid: 0, processes, ..who };
+        }
         match self {
             Self::Caller | Self::Thread | Self::Kind => who,
             Self::Process | Self::Call => Who { thread: None, ..who },
@@ -361,19 +393,22 @@ impl Tables {
     #[must_use]
     pub fn new(callers: &Callers, tasks: &Tasks, by: By, start: u64) -> Self {
         let tids = tasks.tids();
+        let all = callers.locks().map(|(caller, ..)| caller).chain(callers.faults().map(|(caller, _)| caller));
+        let folding = Folding::new(all, tasks, |caller| by.key(caller, tasks));
+        let key = |caller: Caller| folding.row(by.key(caller, tasks));
         let mut locks: BTreeMap<(Caller, bool), (LockUse, BTreeSet<u32>)> = BTreeMap::new();
         let mut holders: BTreeMap<Caller, BTreeSet<u32>> = BTreeMap::new();
         for (caller, write, used) in callers.locks() {
-            let (row, threads) = locks.entry((by.key(caller, tasks), write)).or_default();
-            row.merge(used, |holder| by.key(holder, tasks));
+            let (row, threads) = locks.entry((key(caller), write)).or_default();
+            row.merge(used, key);
             threads.extend(tids.get(&caller.thread).into_iter().flatten());
-            let threads = holders.entry(by.key(caller, tasks)).or_default();
+            let threads = holders.entry(key(caller)).or_default();
             threads.extend(tids.get(&caller.thread).into_iter().flatten());
         }
         let none = BTreeSet::new();
         let row_of = |(holder, write, ns): (Caller, bool, u64)| {
             let threads = holders.get(&holder).unwrap_or(&none);
-            BehindRow { who: by.who(holder, threads, tasks), write, ns }
+            BehindRow { who: by.who(holder, threads, tasks, &folding), write, ns }
         };
         let mut locks: Vec<LockRow> = locks
             .iter()
@@ -386,7 +421,7 @@ impl Tables {
                 let rest = behind.split_off(behind.len().min(BEHIND_MAX));
                 let others = rest.iter().fold(used.behind.others(), |sum, row| sum.saturating_add(row.ns));
                 LockRow {
-                    who: by.who(*caller, threads, tasks),
+                    who: by.who(*caller, threads, tasks, &folding),
                     write: *write,
                     acquired: used.acquired,
                     downgraded: used.downgraded,
@@ -396,6 +431,7 @@ impl Tables {
                     contended: Times::new(&used.contended, start),
                     behind,
                     behind_others_ns: others,
+                    behind_unknown_ns: used.behind.unknown(),
                 }
             })
             .collect();
@@ -406,14 +442,14 @@ impl Tables {
         });
         let mut faults: BTreeMap<Caller, (Causes, BTreeSet<u32>)> = BTreeMap::new();
         for (caller, causes) in callers.faults() {
-            let (row, threads) = faults.entry(by.key(caller, tasks)).or_default();
+            let (row, threads) = faults.entry(key(caller)).or_default();
             threads.extend(tids.get(&caller.thread).into_iter().flatten());
             row.iter_mut().zip(causes).for_each(|(sum, n)| *sum += n);
         }
         let mut faults: Vec<FaultRow> = faults
             .iter()
             .map(|(caller, (causes, threads))| FaultRow {
-                who: by.who(*caller, threads, tasks),
+                who: by.who(*caller, threads, tasks, &folding),
                 count: causes.iter().sum(),
                 causes: Cause::ALL.iter().map(|c| c.name()).zip(*causes).filter(|(_, n)| *n > 0).collect(),
                 kind: None,

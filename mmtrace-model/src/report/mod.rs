@@ -2,6 +2,7 @@
 
 mod answers;
 pub mod callers;
+mod folding;
 pub mod mappings;
 mod rules_text;
 mod story;
@@ -13,6 +14,7 @@ use std::{
     io::{self, Write},
 };
 
+use mmtrace_common::Kind;
 use serde::Serialize;
 
 use crate::{
@@ -56,6 +58,9 @@ pub struct Report {
     pub foreign: u64,
     /// Faults by cause.
     pub faults: BTreeMap<&'static str, u64>,
+    /// Function probes show when a fault has been handled.
+    #[serde(skip)]
+    pub fault_times: bool,
     /// The share of all faults that `faults` counts; absent with `--no-validate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub faults_coverage: Option<Coverage>,
@@ -227,6 +232,7 @@ impl Report {
             gaps: engine.gaps(),
             foreign: engine.foreign(),
             faults,
+            fault_times: context.has(Kind::HandleMmFaultReturn),
             faults_coverage: engine.model().map(Model::fault_coverage),
             callers: engine.callers().map_or_else(callers::Tables::default, |callers| {
                 callers::Tables::new(callers, engine.tasks(), callers::By::Caller, context.start)

@@ -11,7 +11,7 @@ const LOCKS_MAX: usize = 1 << 12;
 /// Holds of one lock while somebody waits for it; the oldest are forgotten beyond that.
 const HOLDS_MAX: usize = 1 << 13;
 /// Holds of all locks; all are forgotten beyond that.
-const HOLDS_ALL_MAX: usize = 1 << 18;
+const HOLDS_ALL_MAX: usize = 1 << 16;
 
 /// A hold that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -143,6 +143,7 @@ impl Intervals {
 pub struct Behind {
     by: FxHashMap<(Caller, bool), u64>,
     others: u64,
+    unknown: u64,
 }
 
 impl Behind {
@@ -155,6 +156,12 @@ impl Behind {
     #[must_use]
     pub const fn others(&self) -> u64 {
         self.others
+    }
+
+    /// Of waits in which events are missing that may have told whom they were behind.
+    #[must_use]
+    pub const fn unknown(&self) -> u64 {
+        self.unknown
     }
 
     fn add(&mut self, by: (Caller, bool), ns: u64, all: &mut usize) {
@@ -175,6 +182,7 @@ impl Behind {
             *sum = sum.saturating_add(ns);
         }
         self.others = self.others.saturating_add(other.others);
+        self.unknown = self.unknown.saturating_add(other.unknown);
     }
 }
 
@@ -220,7 +228,7 @@ struct Begun {
     waits: Vec<(bool, Option<Call>)>,
     /// Holds, oldest first: the mm, for write, and the call.
     holds: Vec<(u64, bool, Option<Call>)>,
-    /// A fault in user mode was seen after the last hold.
+    /// A fault in user mode was seen, and no acquisition by another call since.
     faults: bool,
     /// It blocked on its own mm's lock after it began to acquire one.
     blocked: bool,
@@ -257,6 +265,8 @@ pub struct Callers {
     faults: FxHashMap<Caller, Causes>,
     tasks: FxHashMap<u32, Begun>,
     blockers: Blockers,
+    /// Events of locks may be missing up to this time.
+    blockers_blind_until: u64,
     /// Events that tell calls may be missing up to this time.
     blind_until: u64,
     /// Faults in user mode are recorded.
@@ -277,6 +287,7 @@ impl Callers {
             faults,
             tasks,
             blockers: Blockers::default(),
+            blockers_blind_until: 0,
             blind_until: 0,
             has_faults,
             histograms: 0,
@@ -299,6 +310,8 @@ impl Callers {
                 let call = self.call(effect);
                 let task = self.task(effect.tid);
                 task.blocked = false;
+                // A fault may take the lock more than once; a system call comes after its end.
+                task.faults &= call == Some(Call::UserTrap);
                 begin(&mut task.waits, (write, call));
                 self.blockers.awaited(effect.mm);
             }
@@ -332,19 +345,17 @@ impl Callers {
                 self.ended(effect, ended, call, record, names);
             }
             What::Unlocked { write, ended } => {
-                let task = self.task(effect.tid);
-                task.faults = false;
-                let call = task.held(effect.mm, write);
+                let call = self.task(effect.tid).held(effect.mm, write);
                 self.ended(effect, ended, call, record, names);
             }
             What::Faulted { user: true } => {
                 // A task in user mode holds and awaits nothing.
                 *self.task(effect.tid) = Begun { faults: true, ..Begun::default() };
             }
-            What::Missing { of: Some(Kind::AcquireReturned | Kind::Released), .. } => self.blockers.clear(),
+            What::Missing { of: Some(Kind::AcquireReturned | Kind::Released), until, .. } => self.lose_blockers(until),
             What::Missing { of: None | Some(Kind::StartLocking | Kind::PageFaultUser), until, .. } => {
                 self.tasks.clear();
-                self.blockers.clear();
+                self.lose_blockers(until);
                 self.blind_until = self.blind_until.max(until.saturating_add(EPSILON_NS));
             }
             What::Exited => {
@@ -352,6 +363,11 @@ impl Callers {
             }
             _ => {}
         }
+    }
+
+    fn lose_blockers(&mut self, until: u64) {
+        self.blockers.clear();
+        self.blockers_blind_until = self.blockers_blind_until.max(until.saturating_add(EPSILON_NS));
     }
 
     /// Counts a fault whose kind is settled.
@@ -404,11 +420,16 @@ impl Callers {
         let row = self.locks.entry(key).or_default();
         row.waits.add(interval, &mut self.histograms);
         let mut contended = blocked || interval.ns >= LONG_NS;
+        let mut known = 0;
         for part in self.blockers.of(effect.mm, key.1, waited.since, effect.ts) {
             contended = true;
+            known += part.ns;
             row.behind.add((part.by, part.write), part.ns, &mut self.behind);
         }
         if contended {
+            if waited.since <= self.blockers_blind_until {
+                row.behind.unknown = row.behind.unknown.saturating_add(interval.ns.saturating_sub(known));
+            }
             row.contended.add(interval, &mut self.histograms);
         }
     }

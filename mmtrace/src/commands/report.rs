@@ -203,7 +203,10 @@ fn print(args: &ReportArgs, tables: &Tables, style: Style, out: &mut dyn Write) 
         return writeln!(out);
     }
     if args.csv {
-        writeln!(out, "table,pid,process,thread,threads,tid,call,mode,total_ns,times,p99_ns,longest_ns,longest_at_ns")?;
+        writeln!(
+            out,
+            "table,pid,process,thread,threads,tid,call,mode,total_ns,times,p99_ns,longest_ns,longest_at_ns,kind"
+        )?;
     }
     for (n, table) in args.tables().into_iter().enumerate() {
         if n > 0 && !args.csv {
@@ -247,7 +250,7 @@ fn locks(
             let mode = if row.write { "write" } else { "read" };
             let p99 = times.p99_ns.map_or_else(String::new, |ns| ns.to_string());
             write!(out, "{verb},{},{mode},", names(&row.who))?;
-            writeln!(out, "{},{},{p99},{},{}", times.sum_ns, times.count, times.longest_ns, times.longest_at_ns)?;
+            writeln!(out, "{},{},{p99},{},{},", times.sum_ns, times.count, times.longest_ns, times.longest_at_ns)?;
         }
         return Ok(());
     }
@@ -286,7 +289,9 @@ fn locks(
 fn faults(args: &ReportArgs, rows: &[FaultRow], style: Style, out: &mut dyn Write) -> io::Result<()> {
     if args.csv {
         for row in rows {
-            writeln!(out, "faults,{},,,{},,,", names(&row.who), row.count)?;
+            // A row of a kind is about whoever has most of it.
+            let (count, kind) = (row.most.unwrap_or(row.count), row.kind.unwrap_or_default());
+            writeln!(out, "faults,{},,,{count},,,,{kind}", names(&row.who))?;
         }
         return Ok(());
     }

@@ -127,7 +127,7 @@ impl FromStr for Occasion {
         };
         let (what, than) = text.split_once('>').ok_or_else(unknown)?;
         let measure = MEASURES.iter().find(|row| row.1 == what.trim()).ok_or_else(unknown)?.0;
-        let than = than.trim();
+        let than: String = than.split_whitespace().collect();
         if !than.ends_with(|c: char| c.is_ascii_alphabetic()) {
             return Err(format!("`{than}` has no unit; 50ms, 200us and 1.5s have one"));
         }
@@ -144,7 +144,7 @@ mod tests {
         let longer = |measure, ns| Ok(Occasion::Longer(measure, ns));
         assert_eq!("wait > 50ms".parse(), longer(Measure::Wait, 50_000_000));
         assert_eq!("hold>200us".parse(), longer(Measure::Hold, 200_000));
-        assert_eq!(" fault >1.5s ".parse(), longer(Measure::Fault, 1_500_000_000));
+        assert_eq!(" fault >1.5 s ".parse(), longer(Measure::Fault, 1_500_000_000));
         assert_eq!("violation".parse(), Ok(Occasion::Violation));
         for text in ["", "wait", "wait > 50", "wait > ", "sleep > 1s", "wait < 1s", "hold > 5 parsec", "wait > -1ms"] {
             assert!(text.parse::<Occasion>().is_err(), "{text}");

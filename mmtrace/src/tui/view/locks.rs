@@ -223,7 +223,7 @@ fn inside(scene: &Scene<'_>, mm: u64, lock: &MmLock, held: &Now, width: usize) -
         if tasks.is_empty() {
             return vec![Line::from(vec![
                 scene.span(format!("{title}: "), Tone::Strong),
-                scene.span("nobody", Tone::Dim),
+                scene.span(if lock.doubt { "not known" } else { "nobody" }, Tone::Dim),
             ])];
         }
         [Line::from(scene.span(title.to_owned(), Tone::Strong))].into_iter().chain(tasks.iter().map(who)).collect()

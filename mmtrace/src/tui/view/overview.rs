@@ -185,6 +185,9 @@ fn verdicts(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
     lines
 }
 
+/// Room for the name of a kind of fault.
+const NAME_WIDTH: usize = 30;
+
 fn causes(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
     let width = usize::from(area.width);
     let mut lines = vec![Line::from(scene.span("Why pages are faulted", Tone::Strong))];
@@ -192,8 +195,10 @@ fn causes(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
         let total: u64 = model.causes().iter().sum::<u64>().max(1);
         for (cause, n) in Cause::ALL.iter().zip(model.causes()).filter(|(_, n)| **n > 0) {
             let name = if *cause == Cause::PagefaultDisabled { "not handled" } else { cause.words() };
-            let text = format!("{name:<15} {:>12} {:>5.1}%", grouped(*n), *n as f64 * 100.0 / total as f64);
-            lines.push(Line::from(text));
+            let figures = format!(" {:>11} {:>5.1}%", grouped(*n), *n as f64 * 100.0 / total as f64);
+            // The name gives way: a figure that is cut off is another figure.
+            let room = width.saturating_sub(figures.chars().count()).clamp(1, NAME_WIDTH);
+            lines.push(Line::from(format!("{:<room$}{figures}", cut(name, room))));
         }
         lines.extend(partly(scene, model.fault_coverage(), "faults", width));
     }
