@@ -84,6 +84,10 @@ fn mark_lines(report: &Report) -> Vec<Line> {
     }
     let shown = report.marks.iter().skip(earlier);
     lines.extend(shown.map(|mark| ("", format!("at {:.3} s: {}", mark.at_ns as f64 / 1e9, mark.text))));
+    if report.marks_omitted > 0 {
+        let more = grouped(report.marks_omitted);
+        lines.push(("", format!("{more} later ones: mmtrace dump --filter 'kind == mark'")));
+    }
     if let Some(first) = lines.first_mut() {
         first.0 = "Marks";
     }

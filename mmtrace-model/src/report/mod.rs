@@ -73,6 +73,9 @@ pub struct Report {
     /// The labels that `mmtrace mark` put on the time line, oldest first; absent if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<MarkRow>,
+    /// Marks that came when there were too many to keep; absent if there were none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub marks_omitted: u64,
     /// Page tables and walks; absent if no event showed any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub walker: Option<Walker>,
@@ -84,6 +87,10 @@ pub struct Report {
     /// was evaluated. `held`: neither. Absent with `--no-validate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// A label on the time line.
@@ -239,6 +246,7 @@ impl Report {
             }),
             mappings: mappings::rows(engine),
             marks: engine.marks().all().iter().map(|mark| MarkRow::new(mark, context.start)).collect(),
+            marks_omitted: engine.marks().more(),
             walker: Walker::new(engine),
             rules,
             violations,

@@ -57,7 +57,7 @@ fn send(folder: &Path, args: &MarkArgs) -> Result<Vec<String>> {
     };
     let socket = UnixDatagram::unbound().context("cannot make a socket")?;
     socket.set_nonblocking(true).context("cannot make a socket")?;
-    let mut marked = Vec::new();
+    let (mut marked, mut failed) = (Vec::new(), Vec::new());
     for entry in entries {
         let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
         let pid = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".mark")?.parse::<u32>().ok());
@@ -66,8 +66,13 @@ fn send(folder: &Path, args: &MarkArgs) -> Result<Vec<String>> {
             Ok(_) => marked.push(format!("the recording of process {pid}")),
             // A recorder that was killed leaves its socket.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => drop(fs::remove_file(&path)),
-            Err(error) => return Err(error).with_context(|| format!("cannot mark the recording of process {pid}")),
+            // One that does not keep up leaves the others theirs.
+            Err(error) => failed.push(format!("cannot mark the recording of process {pid}: {error}")),
         }
+    }
+    if !failed.is_empty() {
+        let others = if marked.is_empty() { String::new() } else { format!("; marked {}", marked.join(", ")) };
+        bail!("{}{others}", failed.join("; "));
     }
     match (marked.is_empty(), args.pid) {
         (false, _) => Ok(marked),

@@ -34,6 +34,9 @@ const REST_MIN: Duration = Duration::from_millis(1);
 /// Names of files that were told. Beyond that number they are told again.
 const PATHS_MAX: usize = 1 << 16;
 
+/// Bytes of a path that are remembered and told: its end. Longer ones are shown to be cut by what stands for the rest.
+const PATH_MAX: usize = 1 << 9;
+
 /// The pages of a mapping's offset.
 const PAGE_SHIFT: u32 = 12;
 
@@ -138,7 +141,9 @@ impl Source {
             if line.is_empty() {
                 break;
             }
-            let parsed = parse(&line).filter(|_| read < LINES_MAX);
+            // The rest of a line that is too long is no line.
+            let is_line = line.len() < LINE_MAX as usize && read < LINES_MAX;
+            let parsed = parse(&line).filter(|_| is_line);
             whole = parsed.is_some();
             let Some(line) = parsed else { break };
             append(asked.mm, since, &line, told, &mut records);
@@ -224,7 +229,9 @@ fn append(mm: u64, since: u64, line: &Line<'_>, told: &mut HashSet<Path>, record
     /// What the kernel shows in place of a file's path where shared memory has a name that belongs to the mapping alone.
     const OF_MAPPING: &[u8] = b"[anon_shmem:";
     if line.is_file() {
-        let path = (line.dev, line.ino, with_line_ends(line.name));
+        let mut path = (line.dev, line.ino, with_line_ends(line.name));
+        // No more of it travels, and tens of thousands are remembered.
+        path.2.drain(..path.2.len().saturating_sub(PATH_MAX));
         if !line.name.is_empty() && !line.name.starts_with(OF_MAPPING) && !told.contains(&path) {
             records.extend(path_records(line.dev, line.ino, &path.2, 0));
             if told.len() >= PATHS_MAX {

@@ -59,7 +59,8 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
     let layout = dashboard(args)?;
     let asked = Asked::check(&args.watch)?;
     user::wanted(args)?;
-    let report = args.report.as_deref().map(ReportFile::open).transpose()?;
+    let capture = (!args.no_capture).then_some(args.output.as_path());
+    let report = args.report.as_deref().map(|path| ReportFile::open(path, capture)).transpose()?;
     let environment = Environment::examine();
     if let Some(finding) = environment.blocking() {
         bail!("cannot record here: {finding}\nTo see everything that mmtrace checks: mmtrace doctor");

@@ -98,12 +98,13 @@ impl Model {
 
     /// What the address of the fault belongs to, by the mappings that are known: for faults at which the tree of VMAs could
     /// not be read.
-    fn mapped(&self, mm: u64, addr: u64) -> Mapped {
+    fn mapped(&self, addr: u64) -> Mapped {
         match self.mappings.faulted() {
             At::Unknown => Mapped::Unknown,
             At::Mapping(found) if self.mappings.is_doubtful(&found.mapping) => Mapped::Unknown,
+            // Below a stack: whether it may grow so far is not known here.
+            At::Mapping(found) if addr < found.start => Mapped::Unknown,
             At::Mapping(found) => Mapped::Stored(found.mapping.facts()),
-            At::Outside if self.mappings.is_below_stack(mm, addr) => Mapped::BelowStack,
             At::Outside => Mapped::Nothing,
         }
     }
@@ -128,7 +129,14 @@ impl Model {
         };
         let Record { ts, mm, tgid, tid, .. } = *record;
         let write = error_code & WRITE != 0;
-        let fault = Fault { tid, tgid, mm, ts, addr, write, user, call, at: self.mappings.faulted(), cause: history };
+        // What the program has read in the tree of VMAs counts: an munmap stores nothing there that an event would show.
+        let at = match (Mapped::of_number(vma_facts), self.mappings.faulted()) {
+            (Mapped::Nothing, _) => At::Outside,
+            (Mapped::BelowStack, _) => self.mappings.stack_above(mm, addr).unwrap_or(At::Unknown),
+            (Mapped::Unknown, At::Mapping(found)) if addr < found.start => At::Unknown,
+            (_, at) => at,
+        };
+        let fault = Fault { tid, tgid, mm, ts, addr, write, user, call, at, cause: history };
         let tells = self.open_faults.tells;
         // One that is not handled leaves what the task is in the middle of as it is.
         if !tells.walk || matches!(history, Cause::KernelAddress | Cause::PagefaultDisabled) {
@@ -140,7 +148,7 @@ impl Model {
             walk: Walk::of_number(walk),
             code: error_code,
             mapped: match Mapped::of_number(vma_facts) {
-                Mapped::Unknown => self.mapped(mm, addr),
+                Mapped::Unknown => self.mapped(addr),
                 read => read,
             },
             end: End::Unseen,

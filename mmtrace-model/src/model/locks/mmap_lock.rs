@@ -11,6 +11,8 @@ use crate::model::locks::exclusion::Mode;
 
 /// Holds of one kind of one mm that are followed one by one; beyond that the lock's state is given up.
 const HOLDS_MAX: usize = 4096;
+/// Holds from before a breach that are followed to their release; beyond that nothing is concluded of the lock again.
+const BROKEN_MAX: usize = 256;
 
 /// What an event of an mmap_lock says of its task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -337,7 +339,7 @@ impl MmapLock {
             open.known = Known::Broken;
         }
         self.broken += std::mem::take(&mut self.writers) + std::mem::take(&mut self.readers);
-        self.abandoned |= self.broken > HOLDS_MAX;
+        self.abandoned |= self.broken > BROKEN_MAX;
         if self.abandoned {
             self.unknow_all(|open| open.known == Known::Broken);
         }

@@ -10,6 +10,9 @@ use super::mapping::{Backing, Doing, Mapping, VM_GROWSDOWN};
 
 /// Mappings that are followed, in one mm. An mm that has more is unknown.
 const PIECES_MAX: usize = 1 << 16;
+/// Ranges that are looked through for a VMA that is registered with userfaultfd. Where there are more, the label does not
+/// say that a mapping was registered.
+const REGISTER_MAX: usize = 1 << 10;
 
 /// A range of addresses that belongs to a mapping. A mapping may consist of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,15 +212,16 @@ impl AddressMap {
 
     /// A VMA is about to have these flags.
     pub(super) fn register(&mut self, vma: u64, vm_flags: u64) {
-        if self.pieces.values().any(|piece| piece.mapping.vma == vma) {
+        // The event does not say where the VMA is, and one call may register them all.
+        if self.pieces.len() <= REGISTER_MAX && self.pieces.values().any(|piece| piece.mapping.vma == vma) {
             let pieces = Arc::make_mut(&mut self.pieces).values_mut();
             pieces.filter(|piece| piece.mapping.vma == vma).for_each(|piece| piece.mapping.register(vm_flags));
         }
     }
 
     /// Returns the first mapping above an address.
-    pub(super) fn above(&self, addr: u64) -> Option<&Mapping> {
-        self.pieces.range(addr..).next().map(|(_, piece)| &piece.mapping)
+    pub(super) fn above(&self, addr: u64) -> Option<Found> {
+        self.pieces.range(addr..).next().map(|(start, piece)| found(*start, piece))
     }
 
     fn piece(&self, addr: u64) -> Option<Piece> {

@@ -32,6 +32,15 @@ pub enum Of {
     Others,
 }
 
+/// Names of files that would be taken for something else.
+const TAKEN: [&[u8]; 4] = [b"anonymous", b"unknown mapping", b"kernel addresses", b"other mappings"];
+
+/// A file's name in words.
+fn file_text(name: &[u8]) -> String {
+    let text = escaped_bytes(name);
+    if name.starts_with(b"[") || TAKEN.contains(&name) { format!("file {text}") } else { text }
+}
+
 /// How a mapping is called. Mappings with one label are one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Label {
@@ -91,7 +100,7 @@ impl Label {
             Of::Anonymous => "anonymous".to_owned(),
             Of::Heap => "[heap]".to_owned(),
             Of::Stack => "[stack]".to_owned(),
-            Of::File(file) => escaped_bytes(&files.name(file)),
+            Of::File(file) => file_text(&files.name(file)),
             Of::Named(name) => escaped_bytes(names.name(name)),
             Of::Special => "special mapping of the kernel".to_owned(),
             Of::Others => "other mappings".to_owned(),

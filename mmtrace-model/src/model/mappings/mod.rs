@@ -175,10 +175,10 @@ impl Mappings {
         self.mm(mm).map_or(At::Unknown, |mm| mm.map.at(addr))
     }
 
-    /// Whether the next mapping above an address is a stack, which may grow down to it.
-    pub(in crate::model) fn is_below_stack(&self, mm: u64, addr: u64) -> bool {
-        let above = self.mm(mm).and_then(|mm| mm.map.above(addr));
-        above.is_some_and(|mapping| mapping.backing == Backing::Stack)
+    /// Returns the next mapping above an address if it is a stack, which may grow down to it.
+    pub(in crate::model) fn stack_above(&self, mm: u64, addr: u64) -> Option<At> {
+        let above = self.mm(mm).and_then(|mm| mm.map.above(addr))?;
+        (above.mapping.backing == Backing::Stack).then_some(At::Mapping(above))
     }
 
     /// Whether it is not known what kind of memory lies behind a mapping: /proc/PID/maps shows files of tmpfs and hugetlbfs
