@@ -19,16 +19,16 @@ use super::{
 };
 use crate::console::tell;
 
-/// How long it may take to end when it is asked to.
+/// Time that the process gets to end after SIGTERM.
 const ASKED: Duration = Duration::from_secs(5);
-/// How long when it is killed.
+/// Time that it gets to end after SIGKILL.
 const KILLED: Duration = Duration::from_secs(2);
 
 /// A process of ours that is recorded.
 pub(super) struct Recorded {
     child: Child,
     name: String,
-    /// When it was asked to end, and it and its descendants at that time.
+    /// Time of the request to end, with the process and its descendants at that time.
     asked: Option<(Instant, Vec<Process>)>,
 }
 

@@ -30,13 +30,13 @@ use crate::{
     tui::watch::Saving,
 };
 
-/// How often to look whether something is done.
+/// Time between two looks at what is still under way.
 const EVERY: Duration = Duration::from_millis(5);
-/// How long standard output may take nothing once a signal has come.
+/// Time after which a report that nobody reads is given up, once a signal has come.
 const UNREAD: Duration = Duration::from_secs(5);
-/// How long either may still take after a second signal.
+/// Time that the report and the capture may still take after a second signal.
 const HURRIED: Duration = Duration::from_secs(1);
-/// How long it takes a capture to be sealed at most.
+/// Longest wait until a capture is sealed, or what the dashboard saves is on disk.
 const SEAL: Duration = Duration::from_secs(60);
 /// A wait that is longer is told to the user.
 const LONG: Duration = Duration::from_secs(1);
@@ -47,13 +47,13 @@ pub(super) struct Closing<'a> {
     pub(super) signals: Signals,
     pub(super) engine: Engine,
     pub(super) capture: Option<Capture>,
-    /// Why it had to end.
+    /// Error that ended the recording, if one did.
     pub(super) failed: Option<anyhow::Error>,
-    /// How the workload failed, if it did.
+    /// Message about the workload's failure, if it failed.
     pub(super) unfinished: Option<String>,
     /// Possible reasons, if nothing was recorded.
     pub(super) silent: Vec<String>,
-    /// Where the report goes, if not to standard output.
+    /// File for the report; `None` for standard output.
     pub(super) report: Option<ReportFile>,
     pub(super) child: Option<Recorded>,
     pub(super) detaching: Detaching<Object>,
@@ -81,7 +81,7 @@ impl Capture {
     fn seal(mut self, engine: &Engine) -> Sealed {
         let kept = self.dumps.as_mut().map_or(Ok(()), |dumps| dumps.close(engine, &mut self.writer));
         let in_place = self.writer.is_in_place();
-        // Where the last of it could not be written, the capture is not complete, and must not be marked so.
+        // A capture whose last part could not be written is incomplete, and must not be marked complete.
         let result = kept.and_then(|()| self.writer.finish(FinalInfo { end_ts: self.end_ts }).map(drop));
         Sealed { result, messages: self.dumps.iter_mut().flat_map(Dumps::last).collect(), in_place }
     }
@@ -173,7 +173,7 @@ impl Printing {
         }
     }
 
-    /// Why it is not all there, if it is not.
+    /// Returns the error that kept part of the report from being written, if there was one.
     fn error(mut self) -> Option<io::Error> {
         let over = self.is_over();
         let error = match self {
@@ -258,7 +258,7 @@ impl Closing<'_> {
         saved(saving, &mut signals).await;
         match (failed, unfinished) {
             (Some(error), _) => Err(error),
-            // What did not do its work shows nothing by raising no violation.
+            // A workload that did not do its work shows nothing by raising no violation.
             (None, Some(why)) if !violated => Err(anyhow!("{why}, so the report covers only what it did before that")),
             (None, _) => Ok(violated),
         }

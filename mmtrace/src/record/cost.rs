@@ -1,4 +1,4 @@
-//! What the recording costs: the time of the programs within the traced code, and mmtrace's own.
+//! Cost of the recording: the time of the programs within the traced code, and the CPU time of mmtrace itself.
 //!
 //! The kernel measures its programs only while somebody asks for it, and measuring costs time in each run. So it is asked
 //! for short windows now and then, and the share in these stands for the whole.
@@ -12,9 +12,9 @@ use crate::probe::{rings::Rings, sys};
 
 /// Length of a window.
 const WINDOW: Duration = Duration::from_millis(50);
-/// When the first window begins.
+/// Time from the start of the recording to the first window.
 const FIRST: Duration = Duration::from_millis(250);
-/// From one window to the next.
+/// Time from the start of one window to that of the next.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// A window that is open.
@@ -71,7 +71,7 @@ impl Cost {
         }
     }
 
-    /// What it cost, in words. CPU time is in percent of one CPU, whatever their number.
+    /// Returns the cost in words. CPU time is in percent of one CPU, whatever their number.
     pub(super) fn text(&self) -> String {
         let share = |of: Duration, length: Duration| 100.0 * of.as_secs_f64() / length.as_secs_f64().max(1e-9);
         let own = share(sys::cpu_time().saturating_sub(self.own), self.began.elapsed());

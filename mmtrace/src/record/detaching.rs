@@ -16,9 +16,9 @@ use crate::console::tell;
 
 /// A wait that is longer is told to the user.
 const LONG: Duration = Duration::from_secs(1);
-/// How long to wait for the last probe, once everything else is done.
+/// Longest wait for the last probe to come off, once everything else is done.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often to look.
+/// Time between two looks at the other process.
 const EVERY: Duration = Duration::from_millis(5);
 
 /// Names of the descriptors that a link keeps (`kernel/bpf/syscall.c`, `kernel/events/core.c`).
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
     use std::os::fd::OwnedFd;
 
-    /// What somebody else still has open at the other end of a pipe can be written to.
+    /// Returns whether anybody still has the read end open: only then does a write succeed.
     fn has_reader(ours: &PipeWriter) -> bool {
         use std::io::Write as _;
         (&*ours).write_all(b"x").is_ok()

@@ -18,15 +18,15 @@ use crate::{
     },
 };
 
-/// How long a record that is still being written is waited for.
+/// Longest wait, from the end of the recording, for a record that is still being written.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long the rings are read after a signal. What they hold then is lost.
+/// Longest time for which the rings are read after a signal. The records left in them are lost.
 const DRAIN_TOLD: Duration = Duration::from_secs(5);
-/// How long when nobody waits: the time is over, or the command has ended.
+/// The same when nobody waits, because the time is over or the command has ended.
 const DRAIN: Duration = Duration::from_secs(8);
-/// How many MiB a second are read at least, where the user has asked for more rings than are read in [`DRAIN`].
+/// Lowest reading rate to allow for, MiB/s, if the user has asked for more rings than are read in [`DRAIN`].
 const DRAIN_MIB: u32 = 32;
-/// How long what is left in them is counted.
+/// Longest time for which the records left in them are counted.
 const COUNT: Duration = Duration::from_millis(500);
 
 /// Ends the recording: no event counts from now on. What lies in the rings is taken, for a bounded time; the rest

@@ -16,7 +16,7 @@ use mmtrace_model::{
 
 use super::occasion::{Measure, Occasion};
 
-/// How long after it the recorder goes on, so that what follows is kept as well.
+/// Time from the first occasion to the save, so that the events that follow are kept as well.
 const AFTER: Duration = Duration::from_secs(1);
 /// A long wait, hold or fault is saved so often, and not again within this time: the disk would fill.
 const LONG_MAX: usize = 5;
@@ -27,7 +27,7 @@ struct Due {
     when: Instant,
     /// The first rule or measure, which names the folder.
     name: &'static str,
-    /// What has happened, one after another.
+    /// Occasions of the save in order, each as a phrase, separated by semicolons.
     why: String,
 }
 

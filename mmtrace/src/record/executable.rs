@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where commands are looked for when `PATH` is not set (execvp(3)).
+/// Folders in which commands are looked for when `PATH` is not set (execvp(3)).
 const PATH: &str = "/bin:/usr/bin";
 /// A script's interpreter may be a script: so often (fs/exec.c:exec_binprm).
 const NESTING_MAX: u32 = 5;
@@ -213,7 +213,7 @@ mod tests {
         }
         let text = check(&file("text", b"echo hello\n"));
         assert_eq!(text.is_ok(), has_handlers(), "{text:?}");
-        // What is damaged beyond that, the kernel says.
+        // Other damage is left to the kernel to report.
         let whole = elf("/no/such/loader");
         for len in [4, 5, 60, 64, 119] {
             assert_eq!(check(&file("cut", &whole[..len])), Ok(()), "{len} bytes");

@@ -1,5 +1,5 @@
-//! How many files this process may have open: each program in the kernel takes two descriptors, and more with its
-//! standby programs.
+//! Limit on the files that this process may have open: each program in the kernel takes two descriptors, and more with
+//! its standby programs.
 
 use std::{io, sync::OnceLock};
 

@@ -16,7 +16,7 @@ use crate::{
 /// Records that are judged before signals, the clock and the child are looked at: 20 ms where a recorder has a tenth
 /// of a CPU.
 const SLICE: usize = 1 << 10;
-/// How often a half-filled batch goes to disk: what a killed recorder loses at most.
+/// Time between two flushes of a half-filled batch to disk: a killed recorder loses no more than that.
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
 
 /// Work that a step of the recording leaves.
@@ -49,7 +49,7 @@ pub(super) struct Live {
     judged: usize,
     pass: Pass,
     flushed: Instant,
-    /// Why the recording has to end.
+    /// Error for which the recording has to end.
     failed: Option<Error>,
 }
 

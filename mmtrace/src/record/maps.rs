@@ -1,4 +1,4 @@
-//! What was mapped before the recording: /proc/PID/maps, read once for each mm whose faults no event explains.
+//! Mappings from before the recording: /proc/PID/maps, read once for each mm whose faults no event explains.
 //!
 //! A thread of its own reads, since a process may have tens of thousands of mappings, and may hold its mmap_lock for long.
 //! Reading takes the mmap_lock of that process for read, page by page of the text (fs/proc/task_mmu.c:m_start; from 6.17
@@ -57,7 +57,7 @@ struct Asked {
 /// The mappings of an mm.
 struct Reading {
     records: Vec<Record>,
-    /// When it was over, nanoseconds of `CLOCK_MONOTONIC`.
+    /// Time at which the reading ended, nanoseconds of `CLOCK_MONOTONIC`.
     until: u64,
 }
 
@@ -116,7 +116,7 @@ fn read_all(source: &Source, asked: &Receiver<Asked>, tell: &SyncSender<Reading>
 /// A file by device and inode, with its path.
 type Path = (u32, u64, Vec<u8>);
 
-/// Where mappings are read from.
+/// Source of mappings: /proc, with the kernel's tasks to check which mm a process has.
 struct Source {
     tasks: Tasks,
     initial_pid_namespace: bool,
@@ -226,7 +226,7 @@ fn parse(line: &[u8]) -> Option<Line<'_>> {
 
 /// Appends the records of a mapping: the path of a file that was not told before, or another name, and the mapping.
 fn append(mm: u64, since: u64, line: &Line<'_>, told: &mut HashSet<Path>, records: &mut Vec<Record>) {
-    /// What the kernel shows in place of a file's path where shared memory has a name that belongs to the mapping alone.
+    /// Prefix of a name of shared memory that belongs to the mapping alone, which the kernel shows in place of a path.
     const OF_MAPPING: &[u8] = b"[anon_shmem:";
     if line.is_file() {
         let mut path = (line.dev, line.ino, with_line_ends(line.name));

@@ -1,4 +1,4 @@
-//! Where a recording takes marks: a socket that `mmtrace mark` writes to.
+//! Socket from which a recording takes marks, and to which `mmtrace mark` writes them.
 
 use std::{
     fs, io,

@@ -1,4 +1,4 @@
-//! What tasks are called that were born before the recording, or out of the filter's sight.
+//! Names of tasks that were born before the recording, or out of the filter's sight.
 
 use std::{fs, io};
 
@@ -10,7 +10,7 @@ use crate::{
     probe::tasks::{self, Tasks},
 };
 
-/// Where names are asked for.
+/// Source of task names: the program that lists tasks, else /proc.
 pub(super) struct TaskNames {
     /// `None` if the kernel refuses the program that lists tasks.
     tasks: Option<Tasks>,

@@ -1,4 +1,4 @@
-//! What `--dump-on` can wait for.
+//! Occasions that `--dump-on` can wait for.
 
 use std::{fmt, str::FromStr};
 
@@ -11,7 +11,7 @@ use mmtrace_model::{
     when::When,
 };
 
-/// What can take too long.
+/// Duration that can be too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
     /// A wait for an mmap_lock.
@@ -44,12 +44,12 @@ impl Measure {
         self.row().1
     }
 
-    /// What a task did, before how long.
+    /// Returns what a task did, in words that a duration follows.
     pub(super) const fn verb(self) -> &'static str {
         self.row().2
     }
 
-    /// What an event has ended, and how long that was, nanoseconds.
+    /// Returns the measure that an event has ended, if it has ended one, and its length in nanoseconds.
     #[inline]
     pub(super) fn of(effect: &Effect) -> Option<(Self, u64)> {
         match effect.what {
@@ -90,7 +90,7 @@ impl Occasion {
         matches!(self, Self::Longer(of, than) if of == measure && ns > than)
     }
 
-    /// Why it can never happen with these probes, if it cannot.
+    /// Returns the reason why it can never happen with these probes, if there is one.
     pub(super) fn hindrance(self, context: &Context) -> Option<String> {
         match self {
             Self::Longer(measure, _) => {

@@ -46,7 +46,7 @@ impl ReportFile {
         self.file.try_clone()
     }
 
-    /// Where it is.
+    /// Returns the path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

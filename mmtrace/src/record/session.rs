@@ -43,13 +43,13 @@ pub(super) struct Session<'a> {
     pub(super) standby: Standby,
     pub(super) target: Target,
     pub(super) silence: Silence,
-    /// Where the closing report goes, if not to standard output.
+    /// File for the closing report; `None` for standard output.
     pub(super) report: Option<ReportFile>,
-    /// What the recording costs.
+    /// Cost of the recording.
     pub(super) cost: Cost,
-    /// Why the recording ended, to be said once the terminal is given back.
+    /// Reason why the recording ended, to be told once the terminal is given back.
     pub(super) news: Option<String>,
-    /// How the workload failed, if it did.
+    /// Message about the workload's failure, if it failed.
     pub(super) failed: Option<String>,
 }
 

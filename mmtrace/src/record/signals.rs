@@ -18,9 +18,9 @@ const ONE_MS: u64 = 100;
 /// Exit status of a recording that was ended at once.
 const FAILED: i32 = 2;
 
-/// How many signals came.
+/// Number of signals so far.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
-/// When the last one came, milliseconds of `CLOCK_MONOTONIC`.
+/// Time of the last signal, milliseconds of `CLOCK_MONOTONIC`.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
 /// Watches for SIGINT, SIGTERM and SIGHUP.
@@ -44,7 +44,7 @@ impl Signals {
         Ok(Self { watched })
     }
 
-    /// How many came so far.
+    /// Returns the number of signals so far.
     pub(super) fn count() -> usize {
         COUNT.load(Ordering::Relaxed)
     }

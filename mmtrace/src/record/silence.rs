@@ -15,7 +15,7 @@ use crate::probe::{filter::COMM_MAX, plan::Plan};
 pub(super) struct Silence {
     /// Events that were asked for and attached, by name.
     attached: BTreeSet<String>,
-    /// How many were asked for.
+    /// Number of events that were asked for.
     asked: usize,
     /// `-e`, as typed.
     events: Option<String>,

@@ -1,4 +1,4 @@
-//! How a recording shows itself: a line on standard error, or the dashboard.
+//! Display of a recording: a line on standard error, or the dashboard.
 
 use std::{
     io::IsTerminal,
@@ -17,7 +17,7 @@ use crate::{
     tui::watch::{Saving, Watch},
 };
 
-/// How often the line is renewed on a terminal; elsewhere it is a line now and then.
+/// Time between two updates of the line on a terminal, and between two lines elsewhere.
 const ON_TERMINAL: Duration = Duration::from_millis(500);
 const ELSEWHERE: Duration = Duration::from_secs(10);
 
@@ -103,7 +103,7 @@ impl Status {
     /// Shows the state of things if it is time to.
     pub(super) fn tick(&mut self, engine: &Engine) {
         let now = Instant::now();
-        // Where nobody reads, an old line is not worth a place in the queue.
+        // If nobody reads, an old line is not worth a place in the queue.
         if now < self.next || !console::is_idle() {
             return;
         }

@@ -1,4 +1,4 @@
-//! Whom to record: from process ids as they are typed to what the programs can compare, and until when.
+//! Target of a recording: from process ids as they are typed to what the programs can compare, and its end.
 //!
 //! `/proc` and the system calls speak of ids of this process's pid namespace; the programs compare those of the initial
 //! one, and events carry them. Which is which only the kernel can tell ([`crate::probe::tasks`]).
@@ -30,7 +30,7 @@ use crate::{
     workload::SECONDS_MAX,
 };
 
-/// How often, once the named processes have ended, it is looked whether a child of theirs still lives.
+/// Time between two looks for a living child of the named processes, once these have ended.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// `PF_KTHREAD` (include/linux/sched.h)
@@ -40,7 +40,7 @@ const KERNEL_THREAD: u64 = 0x0020_0000;
 const KERNEL_THREADS: &str = "which has no memory of its own: mmtrace records those of its events that are about no \
                               process's memory; to record what it does to a process, name that process with -p";
 
-/// How to record a process whose id means nothing to the programs.
+/// Ways to record a process whose id means nothing to the programs.
 const ELSEWHERE: &str = "start the container with the host's ids (docker or podman run --pid=host), or select with -G CGROUP or --comm NAME";
 
 /// A process id as `/proc` explains it.
@@ -94,7 +94,7 @@ impl Named {
     }
 }
 
-/// Why nothing can be learnt of a process id.
+/// Returns the reason why nothing can be learnt of a process id.
 fn missing(pid: u32, error: &io::Error) -> String {
     match error.kind() {
         // ESRCH: it ended while it was looked at.
@@ -145,7 +145,7 @@ impl Stat {
     }
 }
 
-/// Whom the user has asked for, before the kernel has been asked anything that needs privileges.
+/// Target as the user has asked for it, before the kernel has been asked anything that needs privileges.
 pub(super) struct Asked {
     named: Vec<Named>,
     lives: Vec<OwnedFd>,
@@ -278,7 +278,7 @@ fn pidfd(pid: u32) -> Option<OwnedFd> {
     (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })
 }
 
-/// Whom to record.
+/// Target of a recording.
 pub(super) struct Target {
     /// For the programs.
     pub(super) filter: Filter,
@@ -292,7 +292,7 @@ pub(super) struct Target {
     lives: Vec<AsyncFd<OwnedFd>>,
     /// Whether there is nothing to record once they and their children have ended.
     ends: bool,
-    /// When to look next whether a child of theirs lives.
+    /// Time of the next look for a living child of theirs.
     look: Instant,
     /// Whether ids here are not those of the programs.
     namespaced: bool,
@@ -316,7 +316,7 @@ impl Target {
         Ok(())
     }
 
-    /// Whose events are recorded, for reports, and which are there for that alone; nothing when everybody's are.
+    /// Returns the filter and the events that are recorded for its sake alone, for reports; `None` without a filter.
     pub(super) fn described(&self, plan: &Plan) -> Option<String> {
         if self.filter.bits() == 0 {
             return None;

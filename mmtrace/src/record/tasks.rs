@@ -15,7 +15,7 @@ const STACK: usize = 12;
 const SHOWN: usize = 8;
 /// Descendants that are followed.
 const MOST: usize = 4096;
-/// How long /proc may take.
+/// Longest wait for an answer from /proc.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A process, which its start tells from a later one of the same number.
@@ -25,7 +25,7 @@ pub(super) struct Process {
     start: u64,
 }
 
-/// What `/proc/TID/stat` says.
+/// The part of `/proc/TID/stat` that is used here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stat {
     comm: String,

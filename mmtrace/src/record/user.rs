@@ -1,4 +1,4 @@
-//! Whom the recorded command runs as, and what it keeps of the recorder's rights.
+//! User that the recorded command runs as, and the rights of the recorder that it keeps.
 
 use std::{ffi::OsStr, path::Path};
 
