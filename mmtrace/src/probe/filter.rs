@@ -1,4 +1,4 @@
-//! Whose events are recorded.
+//! Filter of a recording: the tasks that are wanted, and with them their mms.
 
 use std::fmt;
 

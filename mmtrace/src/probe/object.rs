@@ -39,7 +39,7 @@ const RING_BYTES_MAX: u32 = 32 << 20;
 /// Smallest ring buffer, for those that no CPU uses.
 const UNUSED_RING_BYTES: u32 = 4096;
 
-/// Why the programs could not be brought into the kernel.
+/// Reason why the programs could not be brought into the kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
     /// The kernel refused a map, or the object as a whole.
@@ -133,7 +133,7 @@ impl Object {
     /// # Errors
     /// See [`ObjectError`].
     pub fn load(plan: &Plan, filter: &Filter, ring_bytes: Option<u32>, standby: Standby) -> Result<Self, ObjectError> {
-        // Where a task's stack cannot be told, no program can see what another one has done.
+        // If a task's stack cannot be told, no program can see what another one has done.
         let known = STANDBY_OFFSETS.iter().all(|wanted| plan.offsets.iter().any(|(id, _)| id == wanted));
         let standby = if known { standby } else { Standby::default() };
         let cpus = aya::util::nr_cpus().map_or(1, |n| n.max(1));
@@ -155,7 +155,7 @@ impl Object {
         if standby.any() {
             loader.map_max_entries("MARKS", (1 << mark_bits) + cpus as u32);
         }
-        // What is logged below this level is not even formatted in the kernel.
+        // Messages below this level are not even formatted in the kernel.
         let log_level = if std::env::var_os("MMTRACE_LOG").is_some() { LOG_DEBUG } else { LOG_WARN };
         loader.override_global("AYA_LOG_LEVEL", &log_level, false);
         for (id, offset) in &plan.offsets {
@@ -495,7 +495,7 @@ impl Object {
     }
 }
 
-/// How far a program is brought.
+/// Point up to which a program is brought.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent {
     /// Into the kernel, checked by its verifier.
@@ -504,7 +504,7 @@ enum Extent {
     Attach,
 }
 
-/// Where the programs' diagnostics go.
+/// Logger that writes the programs' diagnostics to standard error.
 struct Stderr;
 
 impl log::Log for Stderr {

@@ -1,4 +1,4 @@
-//! How the programs on page faults reach the kernel's page tables.
+//! Access of the programs on page faults to the kernel's page tables.
 //!
 //! A page-table entry has a physical address; the kernel has all memory at one place, the direct map. A way to walk is used
 //! only if a word of mmtrace's own memory was found by it, so a wrong address, a number of levels that this kernel does not
@@ -50,7 +50,7 @@ fn frame_limit(cpuinfo: &str) -> u64 {
     bits.and_then(|bits: u32| 1_u64.checked_shl(bits)).map_or(u64::MAX, |end| end.wrapping_sub(1))
 }
 
-/// Where the machine's memory ends, GiB, by the lines of /proc/iomem; 0 if they do not tell.
+/// Returns the end of the machine's memory in GiB, by the lines of /proc/iomem; 0 if they do not tell.
 fn gib(iomem: &str) -> u64 {
     let ends = iomem.lines().filter_map(|line| {
         let (range, what) = line.split_once(" : ")?;

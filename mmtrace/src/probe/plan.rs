@@ -52,7 +52,7 @@ pub struct Planned {
     pub served: bool,
 }
 
-/// Why an event is recorded that the user did not select.
+/// Reason why an event is recorded that the user did not select.
 const SERVED: &str = "recorded since the filter needs it, whatever -e says";
 
 impl Planned {

@@ -1,6 +1,6 @@
-//! Why an event cannot be observed on this kernel.
+//! Reasons why an event cannot be observed on this kernel.
 
-/// Why an event cannot be observed.
+/// Reason why an event cannot be observed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// This kernel has no such tracepoint.

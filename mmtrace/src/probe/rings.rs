@@ -36,10 +36,10 @@ use super::{
 const PASS: usize = 1 << 15;
 /// Records taken from one ring in one pass at least.
 const PASS_OF_ONE: usize = 1 << 12;
-/// For how long after the stop a ring is read. A record of an event before the stop may lie behind one of an event
+/// Time after the stop for which a ring is read. A record of an event before the stop may lie behind one of an event
 /// after it, since a program reads the clock first and reserves space then.
 const BEYOND_STOP_NS: u64 = 100_000_000;
-/// How often a clock is looked at while what is left is counted.
+/// Records left in a ring that are counted between two looks at the clock.
 const COUNTED_AT_ONCE: u64 = 1 << 10;
 
 /// Reads the rings of an attached object.
@@ -87,7 +87,7 @@ pub struct Totals {
     pub foreign: u64,
 }
 
-/// How a pass ended.
+/// State of the rings after a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     /// All that was there when it began has been taken.
@@ -119,7 +119,7 @@ impl Rings {
             totals: Totals::default(),
             rings: streams.rings,
         };
-        // What was lost or missed before the start is of no interest.
+        // Events that were lost or missed before the start are of no interest.
         rings.skips.begin()?;
         rings.read_losses(sys::monotonic_ns(), &mut Vec::new())?;
         rings.totals = Totals::default();
@@ -129,19 +129,19 @@ impl Rings {
         Ok(rings)
     }
 
-    /// When reading began, nanoseconds of `CLOCK_MONOTONIC`.
+    /// Returns the time at which reading began, nanoseconds of `CLOCK_MONOTONIC`.
     #[must_use]
     pub const fn start(&self) -> u64 {
         self.start
     }
 
-    /// Up to when events have been handed out, nanoseconds of `CLOCK_MONOTONIC`.
+    /// Returns the time up to which events have been handed out, nanoseconds of `CLOCK_MONOTONIC`.
     #[must_use]
     pub const fn watermark(&self) -> u64 {
         self.watermark
     }
 
-    /// How many rings there are.
+    /// Returns the number of rings.
     #[must_use]
     pub const fn number(&self) -> usize {
         self.rings.len()
@@ -159,14 +159,14 @@ impl Rings {
         self.skips.despite_standby()
     }
 
-    /// How often each program ran and how long that took in all, nanoseconds; nothing unless the kernel counts it
+    /// Returns each program's number of runs and their total time in nanoseconds; nothing unless the kernel counts it
     /// (sysctl `kernel.bpf_stats_enabled`). Its standby programs' time is counted with it.
     #[must_use]
     pub fn costs(&self) -> Vec<(Kind, u64, u64)> {
         self.skips.costs()
     }
 
-    /// How long all programs ran so far, as far as the kernel measured it, nanoseconds.
+    /// Returns the time that all programs ran so far, as far as the kernel measured it, nanoseconds.
     #[must_use]
     pub fn run_ns(&self) -> u64 {
         self.skips.run_ns()
@@ -177,7 +177,7 @@ impl Rings {
         self.stop = sys::monotonic_ns();
     }
 
-    /// When that was, nanoseconds of `CLOCK_MONOTONIC`; `u64::MAX` as long as it was not.
+    /// Returns the time of [`Self::stop()`], nanoseconds of `CLOCK_MONOTONIC`; `u64::MAX` before it.
     #[must_use]
     pub const fn stopped(&self) -> u64 {
         self.stop
@@ -286,7 +286,7 @@ impl Rings {
                 }
                 taken += 1;
                 if taken == self.quota {
-                    // What is still in this ring was reserved after `ts`.
+                    // The records that are still in this ring were reserved after `ts`.
                     until = until.min(ts);
                     if result == Pass::Drained {
                         result = Pass::More;

@@ -22,15 +22,15 @@ use super::{
     sys,
 };
 
-/// How long to wait for an overdue record of a standby program. A task that was preempted comes on again
-/// sooner, but for the most crowded machines; if the standby programs were skipped too, there is none.
+/// Longest wait for an overdue record of a standby program. A task that was preempted comes on again sooner, but for
+/// the most crowded machines; if the standby programs were skipped too, there is none.
 const PATIENCE_NS: u64 = 500_000_000;
 /// For this long, a late record could cancel a genuinely missing one in the balance. Any run of that event that is
 /// skipped meanwhile counts as missing.
 const DOUBT_NS: u64 = 10_000_000_000;
 
-/// How often at most the counters are read at the start, until two readings agree. If none do, the recording
-/// begins with a report of it.
+/// Most readings of the counters at the start, until two of them agree. If none do, the recording begins with a report
+/// of it.
 const ATTEMPTS: u32 = 20;
 
 /// Compares the kernel's counters with those of the standby programs.
@@ -55,13 +55,13 @@ struct Account {
     missing: i64,
     /// Skipped runs when the balance was last drawn.
     skipped: u64,
-    /// Since when a record has been due.
+    /// Time since which a record has been due.
     due: Option<u64>,
-    /// Until when the balance is in doubt.
+    /// Time until which the balance is in doubt.
     doubt: u64,
 }
 
-/// How the counters of one program compare.
+/// Result of comparing the counters of one program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Balance {
     /// Nothing new.
@@ -137,7 +137,7 @@ impl Skips {
     /// Tells of events that nobody wrote, by kind and number, and up to when no record is to come any more.
     /// `now` is a time before the call.
     pub(super) fn read(&mut self, now: u64, mut report: impl FnMut(Kind, u64)) -> io::Result<u64> {
-        // What was taken over is read first: what is skipped and taken meanwhile must not pass for a balance.
+        // The events taken over are counted first: runs skipped and taken over meanwhile must not pass for a balance.
         let before = self.taken()?;
         let mut skipped = Vec::with_capacity(self.programs.len());
         for attached in &self.programs {
@@ -184,13 +184,13 @@ impl Skips {
         self.preempted
     }
 
-    /// How long all programs ran, as far as the kernel measured it, nanoseconds.
+    /// Returns the time that all programs ran, as far as the kernel measured it, nanoseconds.
     pub(super) fn run_ns(&self) -> u64 {
         let all = self.programs.iter().flat_map(|attached| std::iter::once(&attached.program).chain(&attached.standby));
         all.map(|program| sys::counts(program.as_fd()).unwrap_or_default().run_ns).sum()
     }
 
-    /// How often each program ran and how long that took in all, its standby programs' time included, nanoseconds;
+    /// Returns each program's number of runs and their total time in nanoseconds, its standby programs' time included;
     /// nothing unless the kernel counts it (sysctl `kernel.bpf_stats_enabled`).
     pub(super) fn costs(&self) -> Vec<(Kind, u64, u64)> {
         // Otherwise they are of the windows in which the recording's own cost was measured.
@@ -259,7 +259,7 @@ mod tests {
         // The reader was off between the first look and the second: hundreds were skipped and taken meanwhile.
         assert_eq!(account.balance(LATE, 420, (20, 420)), Balance::Open);
         assert_eq!(account.balance(LATE, 420, (20, 430)), Balance::Open);
-        // What is missing whenever it is looked at is.
+        // Five runs are missing even by the later look.
         assert_eq!(account.balance(LATE, 450, (430, 445)), Balance::Off(5));
     }
 

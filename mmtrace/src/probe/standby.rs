@@ -10,13 +10,13 @@ use mmtrace_model::context::{Form, Kernel};
 
 use crate::environment::Preemption;
 
-/// How many standby programs the object has for each program.
+/// Number of standby programs that the object has for each program.
 pub const MOST: u32 = 2;
-/// How many each program gets where it can be preempted. A second one is for machines with many more busy tasks than
+/// Standby programs of a program that can be preempted. A second one is for machines with many more busy tasks than
 /// CPUs: while one task waits to go on in the program, another must not be preempted in the standby program.
 const USUAL: u32 = 1;
 
-/// How many standby programs each program gets.
+/// Number of standby programs that each program gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standby {
     /// On a tracepoint.

@@ -40,7 +40,7 @@ impl Symbols {
         Ok(Self { table: Some(parse(lines)?) })
     }
 
-    /// How many symbols have this name; `None` when that is not known.
+    /// Returns the number of symbols that have this name; `None` when that is not known.
     #[must_use]
     pub fn count(&self, name: &str) -> Option<usize> {
         self.table.as_ref().map(|t| t.get(name).map_or(0, Vec::len))

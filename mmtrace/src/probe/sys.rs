@@ -22,7 +22,7 @@ fn descriptor(cmd: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// What is asked of the kernel before anything is filled in.
+/// Returns the argument of bpf(2) with nothing filled in.
 fn nothing_asked() -> bpf_attr {
     // SAFETY: plain data for which all zeros is the kernel's "nothing asked".
     unsafe { std::mem::zeroed() }
@@ -41,7 +41,7 @@ fn load(code: &[u64], kind: bpf_prog_type, fill: impl FnOnce(&mut bpf_attr)) -> 
 /// Brings in a raw tracepoint program that was put together by hand.
 ///
 /// # Errors
-/// What the kernel said.
+/// The kernel refused the program.
 pub fn load_raw_tracepoint(code: &[u64]) -> io::Result<OwnedFd> {
     load(code, bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, |_| {})
 }
@@ -49,7 +49,7 @@ pub fn load_raw_tracepoint(code: &[u64]) -> io::Result<OwnedFd> {
 /// Brings in a program for the iterator whose function has this id in the kernel's BTF.
 ///
 /// # Errors
-/// What the kernel said.
+/// The kernel refused the program.
 pub fn load_iterator(code: &[u64], at: u32) -> io::Result<OwnedFd> {
     load(code, bpf_prog_type::BPF_PROG_TYPE_TRACING, |attr| {
         attr.__bindgen_anon_3.expected_attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
@@ -61,7 +61,7 @@ pub fn load_iterator(code: &[u64], at: u32) -> io::Result<OwnedFd> {
 /// read from the descriptor.
 ///
 /// # Errors
-/// What the kernel said.
+/// The kernel refused the link or the iterator.
 pub fn iterate(program: BorrowedFd<'_>, tid: Option<u32>) -> io::Result<OwnedFd> {
     // `union bpf_iter_link_info`: its member for tasks begins with the tid.
     let info = [tid.unwrap_or(0), 0, 0, 0];
@@ -81,19 +81,19 @@ pub fn iterate(program: BorrowedFd<'_>, tid: Option<u32>) -> io::Result<OwnedFd>
 /// Counters that the kernel keeps of a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// How often the kernel skipped it because it was already running on that CPU, since it was loaded
+    /// Runs that the kernel skipped since the program was loaded, because it was already running on that CPU
     /// (`bpf_prog_info.recursion_misses`, Linux 5.12).
     pub recursion_misses: u64,
-    /// How often it ran; 0 unless the sysctl `kernel.bpf_stats_enabled` is set.
+    /// Number of runs; 0 unless the sysctl `kernel.bpf_stats_enabled` is set.
     pub runs: u64,
-    /// How long that took, in nanoseconds; likewise.
+    /// Total time of these runs, in nanoseconds; likewise.
     pub run_ns: u64,
 }
 
 /// Returns the kernel's counters of this program.
 ///
 /// # Errors
-/// What the kernel said.
+/// The kernel did not tell.
 pub fn counts(program: BorrowedFd<'_>) -> io::Result<Counts> {
     // SAFETY: plain data for which all zeros is "nothing known".
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
@@ -108,7 +108,7 @@ pub fn counts(program: BorrowedFd<'_>) -> io::Result<Counts> {
 /// Has the kernel measure the time of all programs as long as the descriptor is open (`BPF_ENABLE_STATS`, Linux 5.8).
 ///
 /// # Errors
-/// What the kernel said.
+/// The kernel refused to measure.
 pub fn measure_programs() -> io::Result<OwnedFd> {
     let mut attr = nothing_asked();
     attr.enable_stats.type_ = bpf_stats_type::BPF_STATS_RUN_TIME as u32;
@@ -124,7 +124,7 @@ pub fn cpu_time() -> Duration {
 /// Runs a raw tracepoint program once, here and now, in the calling task. What it returns is returned.
 ///
 /// # Errors
-/// What the kernel said.
+/// The kernel refused to run it.
 pub fn run_once(program: BorrowedFd<'_>) -> io::Result<u32> {
     run_once_with(program, &[])
 }
@@ -132,7 +132,7 @@ pub fn run_once(program: BorrowedFd<'_>) -> io::Result<u32> {
 /// As [`run_once`], with these arguments.
 ///
 /// # Errors
-/// What the kernel said.
+/// The kernel refused to run it.
 pub fn run_once_with(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<u32> {
     let mut attr = nothing_asked();
     attr.test.prog_fd = program.as_raw_fd() as u32;

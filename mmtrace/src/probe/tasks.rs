@@ -29,7 +29,7 @@ pub struct Task {
 /// Bytes that the program writes of each task.
 const ROW: usize = 32;
 
-/// Why tasks cannot be asked for.
+/// Reason why tasks cannot be asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum TasksError {
     /// BTF does not say what the program needs.
@@ -60,7 +60,7 @@ impl Tasks {
     /// All tasks of this pid namespace and of those below it.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The iterator could not be created or read.
     pub fn all(&self) -> io::Result<Vec<Task>> {
         self.read(None)
     }
@@ -69,7 +69,8 @@ impl Tasks {
     /// from programs.
     ///
     /// # Errors
-    /// What the kernel said. `Unsupported`: it lists all tasks whichever is asked for, as before 6.1.
+    /// The iterator could not be created or read. `Unsupported`: the kernel lists all tasks whichever is asked for, as
+    /// before 6.1.
     pub fn find(&self, tid: u32) -> io::Result<Option<Task>> {
         let rows = self.read(Some(tid))?;
         if rows.len() > 1 {
@@ -180,7 +181,7 @@ fn program(pid: u32, tgid: u32, mm: u32, comm: u32) -> Vec<u64> {
 /// This process's id in the initial pid namespace, as in events.
 ///
 /// # Errors
-/// What the kernel said; programs that are run on request came with Linux 5.10.
+/// The kernel refused the program; programs that are run on request came with Linux 5.10.
 pub fn own_tgid() -> io::Result<u32> {
     let code = [
         instruction(CALL, 0, 0, 0, CURRENT_PID_TGID),
@@ -190,14 +191,14 @@ pub fn own_tgid() -> io::Result<u32> {
     sys::run_once(sys::load_raw_tracepoint(&code)?.as_fd())
 }
 
-/// How deep in the hierarchy a cgroup may be to be found.
+/// Levels of the hierarchy, from its root, that are searched for a cgroup.
 const LEVELS: u32 = 64;
 
 /// The level of that cgroup of the whole v2 hierarchy which has this id and holds this process, itself or by cgroups
 /// below it; `None` if none is it.
 ///
 /// # Errors
-/// What the kernel said; programs that are run on request came with Linux 5.10.
+/// The kernel refused the program; programs that are run on request came with Linux 5.10.
 pub fn own_cgroup_level(id: u64) -> io::Result<Option<u32>> {
     let mut code = vec![instruction(SET_DW, 6, 0, 0, id as u32), instruction(0, 0, 0, 0, (id >> 32) as u32)];
     for level in 0..LEVELS {
