@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-/// Where the running kernel shows its BTF.
+/// File in which the running kernel shows its BTF.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Members looked at for one question. vmlinux needs a few hundred; a blob whose
@@ -28,7 +28,7 @@ const PARAMS_MAX: usize = 255;
 /// Different answers collected for one question; from the second on it is ambiguous anyway.
 const ANSWERS_MAX: usize = 16;
 
-/// What a parameter is, as far as reading it is concerned.
+/// Type of a parameter, as far as reading it is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ParamType {
     /// An integer.
@@ -137,7 +137,7 @@ impl Btf {
         Ok(Self { raw: Raw::parse(data.into())? })
     }
 
-    /// How many types there are.
+    /// Returns the number of types.
     #[must_use]
     pub fn types(&self) -> usize {
         self.raw.len()
@@ -209,7 +209,7 @@ impl Btf {
         single(found, || format!("typedef {name} of a function pointer"))
     }
 
-    /// Where a member lies in a struct (or union), in bytes, also when it is
+    /// Returns the offset of a member in a struct (or union), in bytes, also when it is
     /// inside anonymous structs and unions.
     ///
     /// # Errors
@@ -351,7 +351,7 @@ impl Btf {
     }
 }
 
-/// Where a member was found.
+/// Position of a member in its struct.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// Bits from the start of the struct.

@@ -1,5 +1,5 @@
-//! What may and may not be done on this machine, as this user, right now: each
-//! fact checked, and where it stands in the way, with its consequence and a fix.
+//! Facts about what this user may and may not do on this machine right now: each is
+//! checked, and one that stands in the way comes with its consequence and a fix.
 //!
 //! Facts come from files and from asking the kernel, never from the user id: a
 //! process without uid 0 may hold `CAP_BPF`, and root in a container may not.
@@ -53,9 +53,9 @@ pub struct Environment {
     pub btf: bool,
     /// Whether `RLIMIT_MEMLOCK` limits maps and programs, as it does before 5.11.
     pub memlock_matters: bool,
-    /// Where tracefs is mounted.
+    /// Mount point of tracefs.
     pub tracefs: Option<PathBuf>,
-    /// Where the cgroup v2 hierarchy is mounted.
+    /// Mount point of the cgroup v2 hierarchy.
     pub cgroup2: Option<PathBuf>,
 }
 

@@ -1,8 +1,8 @@
-//! What can be wrong with a BTF blob, or with a question to it.
+//! Errors in a BTF blob, or in a question to it.
 
 use std::path::PathBuf;
 
-/// Why BTF could not be read, or a question has no answer.
+/// Reason why BTF could not be read, or why a question has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum BtfError {
     /// The file could not be read.
@@ -10,7 +10,7 @@ pub enum BtfError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         source: std::io::Error,
     },
     /// The blob starts with something else.

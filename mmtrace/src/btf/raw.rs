@@ -46,7 +46,7 @@ pub(super) struct Type<'a> {
     pub(super) name_off: u32,
     /// Size in bytes or a type id, as the kind has it.
     pub(super) size_or_type: u32,
-    /// What the kind adds: members, parameters, enumerators, integer encoding.
+    /// Data that the kind adds: members, parameters, enumerators, integer encoding.
     pub(super) rest: &'a [u8],
 }
 
@@ -66,7 +66,7 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 pub(super) struct Raw {
     data: Vec<u8>,
     strings: std::ops::Range<usize>,
-    /// Where the record of type `i + 1` starts in `data`, and how many bytes its kind adds.
+    /// Offset of the record of type `i + 1` in `data`, and number of bytes that its kind adds.
     records: Vec<(u32, u32)>,
     /// Named types by name, built when first asked for.
     names: OnceLock<Names>,
@@ -131,7 +131,7 @@ impl Raw {
         Ok(Self { data, strings, records, names: OnceLock::new() })
     }
 
-    /// How many types there are, without void.
+    /// Returns the number of types, without void.
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }
@@ -225,7 +225,7 @@ fn kind(info: u32) -> u8 {
     (info >> 24) as u8 & 0x7f
 }
 
-/// How many bytes follow the record; `None` for a kind that neither we nor the blob describe.
+/// Returns the number of bytes that follow the record; `None` for a kind that neither we nor the blob describe.
 fn rest_len(info: u32, layout: &[u8]) -> Option<usize> {
     // Up to 2025 a count had 16 bits, and the 8 above were reserved and zero.
     let count = (info & 0xff_ffff) as usize;

@@ -37,7 +37,7 @@ impl Cgroup {
     }
 }
 
-/// Why a name leads to no cgroup.
+/// Reason why a name leads to no cgroup.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
     /// There is no v2 hierarchy to look in.
@@ -58,9 +58,9 @@ pub enum CgroupError {
     Outside {
         /// As given.
         name: PathBuf,
-        /// Where it leads.
+        /// The path that it leads to.
         path: PathBuf,
-        /// Where v2 is.
+        /// Mount point of cgroup v2.
         root: PathBuf,
     },
     /// A directory of some v1 hierarchy.
@@ -73,7 +73,7 @@ pub enum CgroupError {
         path: PathBuf,
         /// Mount options of that hierarchy, its controllers.
         controllers: String,
-        /// Where v2 is.
+        /// Mount point of cgroup v2.
         root: PathBuf,
     },
     /// Something else than a directory.
@@ -89,9 +89,9 @@ pub enum CgroupError {
     /// The file system said no.
     #[error("cannot look at the cgroup {}: {source}", path.display())]
     Io {
-        /// What was looked at.
+        /// The path that was looked at.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
 }

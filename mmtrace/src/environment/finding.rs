@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// How much a fact stands in the way.
+/// Degree to which a fact stands in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {

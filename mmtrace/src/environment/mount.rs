@@ -1,4 +1,4 @@
-//! What is mounted where, and pseudo filesystems that are mounted nowhere.
+//! Mounts of this process, and pseudo filesystems that are mounted nowhere.
 
 use super::release;
 use super::syscall;
@@ -16,9 +16,9 @@ const QUIET_TRACEFS: KernelVersion = KernelVersion::new(6, 1);
 /// One line of `/proc/self/mountinfo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mount {
-    /// What of the filesystem is mounted: `/`, or a directory inside it.
+    /// The part of the filesystem that is mounted: `/`, or a directory inside it.
     pub(super) part: PathBuf,
-    /// Where.
+    /// Mount point.
     pub(super) point: PathBuf,
     /// Filesystem type.
     pub(super) filesystem: String,
@@ -60,7 +60,7 @@ fn unescape(field: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes))
 }
 
-/// Where a filesystem is mounted, the latest mount first.
+/// Returns the mounts of a filesystem type, the latest first.
 pub(super) fn of_type<'a>(mounts: &'a [Mount], filesystem: &'a str) -> impl Iterator<Item = &'a Mount> {
     mounts.iter().rev().filter(move |m| m.filesystem == filesystem)
 }

@@ -71,7 +71,7 @@ pub(super) fn process_status(root: &Path) -> ProcessStatus {
     }
 }
 
-/// How to call this program in a command that a user is to copy.
+/// Returns the name of this program for a command that a user is to copy.
 pub(super) fn own_name() -> String {
     std::env::current_exe().map_or_else(|_| "mmtrace".to_owned(), |path| path.display().to_string())
 }

@@ -37,8 +37,8 @@ fn built_in(config: &str) -> Option<&'static str> {
 }
 
 impl Preemption {
-    /// What `uname -v`, the kernel's command line and its configuration say, below the directory that stands for `/`,
-    /// and debugfs' sched/preempt.
+    /// Reads the preemption model from debugfs' sched/preempt (`switch`), else from `uname -v`, the kernel's command
+    /// line and its configuration, below the directory that stands for `/`.
     pub(super) fn read(root: &Path, switch: impl FnOnce() -> Option<String>) -> Self {
         let read = |path: &str| fs::read_to_string(root.join(path)).ok();
         let version = read("proc/sys/kernel/version").unwrap_or_default();

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use mmtrace_model::kernel_version::KernelVersion;
 
-/// Where the kernel says it, below `/`.
+/// File with the kernel's release, below `/`.
 pub(super) const FILE: &str = "proc/sys/kernel/osrelease";
 
 /// Returns the series of the running kernel, if it can be read and names one. `root` is the directory that stands for `/`.
