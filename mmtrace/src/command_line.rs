@@ -1,6 +1,6 @@
 //! The words that mmtrace was called with.
 
-/// How mmtrace was called, for the manifest of a capture: what is no UTF-8 is replaced.
+/// Returns the words that mmtrace was called with, for the manifest of a capture; invalid UTF-8 is replaced.
 #[must_use]
 pub fn words() -> Vec<String> {
     std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()

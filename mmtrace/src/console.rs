@@ -20,7 +20,7 @@ use crate::outlet::{Outlet, write_what_fits};
 /// Bytes of messages that wait for a terminal that is not read; more are dropped.
 const MOST: usize = 1 << 16;
 
-/// Who writes to standard error once nobody may wait for it.
+/// Writer to standard error, once nobody may wait for it.
 enum Voice {
     Thread(Outlet),
     /// No thread can be had.

@@ -26,7 +26,7 @@ const VIOLATED: u8 = 1;
 /// It did not work.
 const FAILED: u8 = 2;
 
-/// How long standard error may take the last words.
+/// Longest wait until standard error has taken the last words.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -54,7 +54,7 @@ fn run() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // What is buffered belongs before the message, if it can still be written.
+            // Buffered output belongs before the message, if it can still be written.
             let _ = out.flush();
             if is_of_capture(&error) {
                 complain(causes(&error));

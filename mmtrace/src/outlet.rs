@@ -85,7 +85,7 @@ impl Outlet {
         self.shared.lock().written
     }
 
-    /// Why something could not be written, if something could not.
+    /// Returns the error of the write that failed, if one did.
     #[must_use]
     pub fn error(&self) -> Option<io::Error> {
         self.shared.lock().error.map(io::Error::from_raw_os_error)

@@ -66,7 +66,7 @@ pub struct Dumped {
 ///
 /// # Errors
 ///
-/// When the capture cannot be opened, the filter makes no sense, or the output cannot be written.
+/// The capture cannot be opened, the filter makes no sense, or the output cannot be written.
 pub fn dump(args: &DumpArgs, out: &mut dyn Write) -> Result<Dumped, ShowError> {
     let capture = Capture::open(&args.dir)?;
     let filter = args.filter.as_deref().map(|text| Filter::parse(text, capture.names())).transpose()?;
@@ -79,7 +79,7 @@ pub fn dump(args: &DumpArgs, out: &mut dyn Write) -> Result<Dumped, ShowError> {
             lines.header(&mut out)?;
         }
         let limit = args.limit.unwrap_or(u64::MAX);
-        // Who asks for names by a filter gets them.
+        // Text without a filter leaves out the events that tell names.
         let people = !args.json && !args.csv && filter.is_none();
         while dumped.shown < limit {
             let Some(record) = records.next() else { break };
@@ -112,9 +112,9 @@ pub fn dump(args: &DumpArgs, out: &mut dyn Write) -> Result<Dumped, ShowError> {
 /// Formats records.
 struct Lines<'a> {
     names: &'a Names,
-    /// What tasks are called at the event that is shown.
+    /// Names of tasks at the event that is shown.
     tasks: Tasks,
-    /// What addresses belong to at that event.
+    /// Mappings at that event.
     mappings: Mappings,
     /// Whether the capture has names of tasks.
     named: bool,

@@ -373,7 +373,7 @@ fn indent(text: &str) -> String {
     wrap(text, 100).iter().map(|l| format!("  {l}")).collect::<Vec<_>>().join("\n")
 }
 
-/// How wide a table may be: the terminal, or `COLUMNS`, or [`view::WIDTH`].
+/// Returns the greatest width of a table in columns: `COLUMNS`, else that of the terminal, else [`view::WIDTH`].
 fn width() -> usize {
     let named = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
     let terminal = || terminal_size::terminal_size().map(|(w, _)| usize::from(w.0));

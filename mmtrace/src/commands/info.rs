@@ -34,7 +34,7 @@ pub struct InfoArgs {
 ///
 /// # Errors
 ///
-/// When the capture cannot be opened or the output cannot be written.
+/// The capture cannot be opened, or the output cannot be written.
 pub fn info(args: &InfoArgs, out: &mut dyn Write) -> Result<bool, ShowError> {
     let capture = Capture::open(&args.dir)?;
     capture.verify(|| false);
@@ -44,7 +44,7 @@ pub fn info(args: &InfoArgs, out: &mut dyn Write) -> Result<bool, ShowError> {
     Ok(!capture.has_problems())
 }
 
-/// From when to when, nanoseconds: as the recorder says, else from the first event to the last.
+/// Returns the capture's start and end, nanoseconds: as the recorder says, else its first and last event's times.
 fn span(capture: &Capture, summary: &Summary) -> Option<(u64, u64)> {
     let manifest = capture.manifest();
     let start = Some(manifest.context.start).filter(|ts| *ts != 0).or(summary.span.map(|s| s.0))?;

@@ -56,7 +56,7 @@ pub struct ReplayArgs {
     pub jumps: Option<u32>,
 }
 
-/// How a replay ended.
+/// Result of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All of it was read, and nothing was violated.
@@ -87,7 +87,7 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     let mut engine = Engine::new(capture.context().clone(), true);
     let (from, to) = part(&capture, args.from, args.to)?;
     if args.from.is_some() {
-        // What tasks are called does not depend on where the replay begins.
+        // The names of tasks do not depend on where the replay begins.
         capture.records_between(0, from.saturating_sub(1)).for_each(|record| engine.learn_names(&record));
     }
     let whole = args.from.is_none() && args.to.is_none();

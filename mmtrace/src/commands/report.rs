@@ -25,7 +25,7 @@ use crate::moment::{Moment, part};
 /// Holders that are named below a row of waits.
 const BEHIND: usize = 3;
 
-/// What rows are put together by.
+/// Property that rows are grouped by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Group {
     /// Process, thread name and call
@@ -43,7 +43,7 @@ enum Group {
     Kind,
 }
 
-/// What rows are sorted by; the largest come first.
+/// Property that rows are sorted by; the largest come first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Sort {
     /// All intervals together
@@ -164,7 +164,7 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     Ok(outcome(&capture, violated))
 }
 
-/// What an engine had counted before the part that is reported.
+/// Counts of an engine at the start of the part that is reported.
 #[derive(Clone, Copy, Debug)]
 struct Before {
     total: u64,
@@ -361,7 +361,7 @@ fn cell(text: &str) -> String {
     if text.contains([',', '"']) { format!("\"{text}\"") } else { text }
 }
 
-/// Who did it, as cells of CSV.
+/// Returns the caller as cells of CSV.
 fn names(who: &mmtrace_model::report::callers::Who) -> String {
     let cell = |text: &Option<String>| cell(text.as_deref().unwrap_or_default());
     let (process, thread, call) = (cell(&who.process), cell(&who.thread), cell(&who.call));

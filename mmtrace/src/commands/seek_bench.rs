@@ -1,4 +1,4 @@
-//! How long a jump in a capture takes: what `cargo xtask bench dashboard` runs.
+//! Time of a jump in a capture: the measurement that `cargo xtask bench dashboard` runs.
 
 use std::{io::Write, time::Instant};
 

@@ -33,9 +33,9 @@ use crate::{
 
 /// Width of the column that explains a fact.
 const WIDTH: usize = 86;
-/// How the reason of an event begins that is not selected.
+/// Beginning of the reason of an event that is not selected.
 const OFF: &str = "off unless asked for: -e +";
-/// What stands between the form of a program and why the kernel refused it.
+/// Text between the form of a program and the reason why the kernel refused it.
 const REFUSED: &str = " refused: ";
 /// Rings are not used here: a page each.
 const RING_BYTES: u32 = 4096;
@@ -74,7 +74,7 @@ struct Diagnosis {
 struct ProbeLine {
     system: &'static str,
     event: String,
-    /// How it would be attached.
+    /// Form in which it would be attached.
     form: Option<Form>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,

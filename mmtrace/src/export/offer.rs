@@ -15,7 +15,7 @@ use super::{
     serve::{Address, serve},
 };
 
-/// How often the metrics are made anew.
+/// Time after which the metrics are made anew.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// The metrics as text, which every scrape gets.

@@ -21,16 +21,16 @@ use tokio::{
 
 /// Most connections that are open at a time.
 const AT_ONCE: usize = 16;
-/// How long a connection may take, from its beginning to the last byte of the answer.
+/// Longest time that a connection may take, from its beginning to the last byte of the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long to wait after a connection could not be accepted.
+/// Pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Where the metrics are.
+/// Path of the metrics.
 const PATH: &str = "/metrics";
 /// The content type.
 const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Where to listen: `9464`, `:9464` and `127.0.0.1:9464` all mean this machine only.
+/// Address to listen at: `9464`, `:9464` and `127.0.0.1:9464` all mean this machine only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address(pub SocketAddr);
 
