@@ -13,14 +13,14 @@ pub(super) struct Found {
     /// Its file.
     pub(super) file: String,
     pub(super) part: Part,
-    /// When the earliest and the latest of its events happened, where that is known.
+    /// Times of its earliest and its latest event, if known.
     pub(super) span: Option<(u64, u64)>,
     /// Of a sealed segment.
     pub(super) sha256: Option<String>,
 }
 
-/// How the totals in a manifest compare with its list of segments. A recorder keeps the two equal in every manifest
-/// that it stores, whatever it seals or gives up, so that no crash makes them differ.
+/// Result of comparing the totals in a manifest with its list of segments. A recorder keeps the two equal in every
+/// manifest that it stores, whatever it seals or gives up, so that no crash makes them differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Balance {
     /// They are the sums over the list.
