@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Makes the command that runs a workload with these arguments (those after `mmtrace workload`).
 pub(super) type Launch<'a> = &'a dyn Fn(&[OsString]) -> io::Result<Command>;
 
-/// How long a child that was told to end may take to set things back.
+/// Longest time for a child that was told to end to undo its changes.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The program that is running now.

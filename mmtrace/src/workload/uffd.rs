@@ -73,7 +73,7 @@ struct Poison {
     updated: i64,
 }
 
-/// What a range is registered for.
+/// Mode in which a range is registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     /// `UFFDIO_REGISTER_MODE_WP`: writes to marked pages.
