@@ -124,7 +124,7 @@ pub struct Manifest {
     pub version: Version,
     /// Version of the mmtrace that wrote it.
     pub tool: String,
-    /// Which capture it is; its segments say the same. `None` before version 1.1.
+    /// Identity of the capture, also stored in its segments. `None` before version 1.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<CaptureId>,
     /// Time at which the capture was created, nanoseconds since 1970 (UTC).

@@ -14,9 +14,9 @@ use std::{
 pub struct Saved {
     /// Folder of the new capture.
     pub dir: PathBuf,
-    /// Records.
+    /// Number of records.
     pub events: u64,
-    /// From the first to the last, nanoseconds.
+    /// Time from the first to the last record, nanoseconds.
     pub ns: u64,
 }
 

@@ -99,7 +99,7 @@ pub(super) fn in_sequence(mut found: Vec<Found>, dropped: u64, balance: Balance,
         parts.push(part);
     }
     if disordered {
-        // Which of them are where they belong is not known.
+        // It is not known which of them are where they belong.
         parts = parts.into_iter().flat_map(|part| [Part::UNKNOWN, part]).collect();
     }
     if let Balance::Short(rows @ 1..) = balance {
