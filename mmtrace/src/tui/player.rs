@@ -214,7 +214,7 @@ impl<S: Source> Player<S> {
         true
     }
 
-    /// Does what is asked for. What there is to say about it, if there is.
+    /// Carries out a request. Returns a message to the user, if there is one.
     pub(super) fn take(&mut self, request: &Request) -> Option<String> {
         let sought = self.searching;
         if !matches!(request, Request::Speed(_)) {
@@ -258,7 +258,7 @@ impl<S: Source> Player<S> {
         None
     }
 
-    /// To a time. What there is to say, if one is not there at once.
+    /// Goes to a time. Returns a message to the user if it is not reached at once.
     fn go(&mut self, ts: u64) -> Option<String> {
         let ts = ts.max(self.start).min(self.end.unwrap_or(u64::MAX));
         self.timeline.approach(ts);
@@ -266,7 +266,7 @@ impl<S: Source> Player<S> {
         self.search()
     }
 
-    /// To where the number of violations changes.
+    /// Goes to the next or the previous position at which the number of violations and hazards changes.
     fn violation(&mut self, next: bool) -> Option<String> {
         self.playing = false;
         if next {
@@ -294,7 +294,7 @@ impl<S: Source> Player<S> {
         (!found).then(|| "there is no violation or hazard before this time".to_owned())
     }
 
-    /// Searches on for as long as the keyboard can wait. What there is to say, if it is not found.
+    /// Searches on for as long as the keyboard can wait. Returns a message to the user if the goal is not found.
     fn search(&mut self) -> Option<String> {
         let sought = self.searching?;
         let found = match sought {
@@ -329,7 +329,7 @@ impl<S: Source> Player<S> {
         None
     }
 
-    /// Searches on, if something is searched for. What there is to say about it.
+    /// Searches on, if something is searched for. Returns a message to the user about it.
     pub(super) fn go_on_searching(&mut self) -> Option<String> {
         let found = match self.searching? {
             Sought::Mark(_) => "found".to_owned(),

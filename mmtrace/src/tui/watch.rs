@@ -133,7 +133,7 @@ impl Watch {
         self.over
     }
 
-    /// Gives the terminal back. What is being saved goes on.
+    /// Gives the terminal back. Returns the saves that are under way, which go on.
     #[must_use]
     pub fn close(self) -> Saving {
         Saving(self.saving)

@@ -103,7 +103,7 @@ fn start(command: &mut Command) -> io::Result<Child> {
     die_with_parent(command, libc::SIGTERM).spawn()
 }
 
-/// Reaps a child and reads what it did, or why it did nothing that counts, which is no failure. What it prints fits into
+/// Reaps a child and reads what it did, or why it did nothing that counts, which is no failure. Its output fits into
 /// the pipes, so it never waits for this process.
 fn finish(child: &mut Child, patience: Instant) -> Result<Result<Outcome, String>, String> {
     let status = reap(child, patience).map_err(|error| format!("cannot be waited for: {error}"))?;

@@ -1,4 +1,4 @@
-//! Which workloads there are.
+//! The table of workloads.
 
 use super::tally::Tally;
 use super::{

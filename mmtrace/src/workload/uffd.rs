@@ -82,7 +82,7 @@ pub(super) enum Mode {
     Minor,
 }
 
-/// A userfaultfd. What it registered is unregistered when it is dropped.
+/// A userfaultfd. Dropping it unregisters its ranges.
 #[derive(Debug)]
 pub(super) struct Uffd(OwnedFd);
 

@@ -113,7 +113,7 @@ fn compose(frame: &mut Frame<'_>, scene: &Scene<'_>, state: &State) -> Drawn {
 /// Least height that has room for the bar.
 const WITH_BAR: u16 = 12;
 
-/// Which part of the whole lies behind, where there is a whole.
+/// Returns the part of the whole that lies behind, from 0 to 1; `None` if the length is not known.
 fn whole(place: Place) -> Option<f64> {
     match place {
         Place::Capture { at, of: Some(of), .. } | Place::Paused { at, of, .. } if of > 0 => {

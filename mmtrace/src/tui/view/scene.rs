@@ -45,9 +45,9 @@ pub struct Scene<'a> {
     pub place: Place,
     /// Colours may be used.
     pub colour: bool,
-    /// Which views there are.
+    /// The views that there are.
     pub layout: &'a Layout,
-    /// Which of them is drawn; [`draw`](super::draw) sees to that.
+    /// Index of the view that is drawn; [`draw`](super::draw) sets it.
     pub view: usize,
     /// The columns that the layout of this view speaks of; [`draw`](super::draw) sees to that.
     pub columns: &'a [Column],
