@@ -49,7 +49,7 @@ pub fn without(kinds: &[Kind]) -> Context {
 pub struct Made {
     pub records: Vec<Record>,
     pub now: u64,
-    /// Between two events, nanoseconds.
+    /// Time between two events, nanoseconds.
     pub step: u64,
 }
 
