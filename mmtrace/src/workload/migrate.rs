@@ -13,7 +13,7 @@ const REGION: usize = 32 << 20;
 const COMPACT: &str = "/proc/sys/vm/compact_memory";
 /// Pages that are moved together, and touched all the time: a fault on one of them is likely to wait.
 const HOT: usize = 128;
-/// Times that they are moved for each time that as many other pages are.
+/// Rounds that move these pages, for each round that moves as many others.
 const HOT_ROUNDS: usize = 8;
 /// Pages that a writer changes at a time.
 const PIECE: usize = 16;
