@@ -154,7 +154,7 @@ impl Cells {
     }
 }
 
-/// Where a field of a kind is in its record, and in which column.
+/// Slot of a field in the records of a kind, and its column.
 #[derive(Clone, Copy, Debug)]
 struct FieldPlace {
     column: Column,
@@ -193,7 +193,7 @@ pub(super) struct Batch {
     pub(super) lost: u64,
     /// Events that `missed` rows say are missing.
     pub(super) missed: u64,
-    /// Until when events may be missing that rows tell of, nanoseconds; 0: none are.
+    /// Time until which events may be missing according to rows, nanoseconds; 0: none are missing.
     pub(super) missing_until: u64,
 }
 
@@ -306,7 +306,7 @@ impl BatchBuilder {
     ///
     /// # Errors
     ///
-    /// When Arrow refuses the columns, which would be a fault of this module.
+    /// Arrow refuses the columns, which would be a fault of this module.
     pub(super) fn finish(&mut self) -> Result<Option<Batch>, ArrowError> {
         let rows = self.rows();
         if rows == 0 {

@@ -6,7 +6,7 @@ use arrow_array::types::{ArrowPrimitiveType, Int32Type, UInt16Type, UInt32Type, 
 use arrow_array::{Array, BooleanArray, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
 use mmtrace_common::{Call, Column, FieldType, Kind, Record, spec};
 
-/// How many of a batch's rows became records.
+/// Numbers of a batch's rows that became records and that were skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Decoded {
     /// Rows turned into records.
@@ -88,7 +88,7 @@ fn named<'a>(
 ///
 /// # Errors
 ///
-/// When a fixed column is missing or a column has another type than its name says. `out` is then unchanged.
+/// A fixed column is missing, or a column has another type than its name says. `out` is then unchanged.
 pub(super) fn decode(names: &Names, batch: &RecordBatch, out: &mut Vec<Record>) -> Result<Decoded, String> {
     let ts = fixed::<UInt64Type>(batch, "ts")?;
     let cpu = fixed::<UInt16Type>(batch, "cpu")?;

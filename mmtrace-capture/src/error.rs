@@ -11,7 +11,7 @@ pub enum CaptureError {
     DiskFull {
         /// File that could not be written.
         path: PathBuf,
-        /// What is left of the capture.
+        /// Consequence for the capture, as a clause.
         consequence: &'static str,
         /// The kernel's answer.
         source: io::Error,
@@ -23,7 +23,7 @@ pub enum CaptureError {
         path: PathBuf,
         /// The operation, as a verb with its object.
         doing: &'static str,
-        /// What is left of the capture.
+        /// Consequence for the capture, as a clause.
         consequence: &'static str,
         /// The kernel's answer.
         source: io::Error,
@@ -35,7 +35,7 @@ pub enum CaptureError {
         path: PathBuf,
         /// The encoder's words.
         reason: String,
-        /// What is left of the capture.
+        /// Consequence for the capture, as a clause.
         consequence: &'static str,
     },
     /// The writer has already failed, and said why.
@@ -137,7 +137,7 @@ pub enum CaptureError {
     BadManifest {
         /// The manifest.
         path: PathBuf,
-        /// Where and what, in the parser's words.
+        /// Mistake and its position, in the parser's words.
         reason: String,
     },
     /// Written by a newer mmtrace in a format that this one does not know.

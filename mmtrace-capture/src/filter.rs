@@ -20,7 +20,7 @@ use mmtrace_common::{Column, FieldType, Kind, Record};
 use mmtrace_model::names::Comm;
 use std::cmp::Ordering;
 
-/// What the name of an event's task is called in filters.
+/// Word that stands for the name of an event's task in filters.
 const COMM: &str = "comm";
 /// Deepest nesting of parentheses and `not`.
 const MAX_DEPTH: usize = 64;
@@ -29,7 +29,7 @@ const MAX_DEPTH: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("at character {position}: {message}")]
 pub struct FilterError {
-    /// Where, in characters from 1.
+    /// Position of the mistake, in characters from 1.
     pub position: usize,
     /// The mistake, in words.
     pub message: String,

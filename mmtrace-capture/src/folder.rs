@@ -270,7 +270,7 @@ impl Folder {
         self.place.beside(name)
     }
 
-    /// Gives root's folder to the user who called sudo: what is written into it is then theirs. Where the file system
+    /// Gives root's folder to the user who called sudo: what is written into it is then theirs. If the file system
     /// cannot do that, it stays root's.
     fn give(&mut self) {
         let rights = self.place.owners.rights();

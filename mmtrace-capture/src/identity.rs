@@ -118,7 +118,7 @@ fn lookup(
             }
             libc::ERANGE if buffer.len() < MAX_ENTRY => buffer.resize(buffer.len() * 4, 0),
             libc::EINTR => {}
-            // What glibc says where there is no such user, or no database.
+            // Codes that glibc returns if there is no such user, or no database.
             libc::ENOENT | libc::ESRCH | libc::EBADF | libc::EPERM => return Ok(None),
             code => return Err(io::Error::from_raw_os_error(code)),
         }

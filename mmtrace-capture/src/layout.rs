@@ -9,7 +9,7 @@ const PARQUET: &str = ".parquet";
 const PART: &str = ".parquet.part";
 const ARROWS: &str = ".arrows";
 
-/// A file of a capture. What has no variant here is no part of a capture: it keeps
+/// A file of a capture. A file without a variant here is no part of a capture: it keeps
 /// [`make_room`](super::make_room::make_room) from moving the folder, and no reader looks at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CaptureFile {

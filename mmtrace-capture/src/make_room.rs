@@ -24,7 +24,7 @@ fn failed(path: &Path, doing: &'static str, e: io::Error) -> CaptureError {
 
 /// # Errors
 ///
-/// What is there is neither, or not ours to move.
+/// The path has something other than a capture or an empty directory, or something that is not ours to move.
 fn occupant(place: &Place) -> Result<Occupant, CaptureError> {
     let path = place.path();
     let Some(folder) = place.folder()? else { return Ok(Occupant::Nothing) };
@@ -61,9 +61,9 @@ pub(super) fn is_locked(dir: &Path) -> bool {
 ///
 /// # Errors
 ///
-/// When something else than a capture or an empty directory is at either name ([`CaptureError::Occupied`],
-/// [`CaptureError::Mixed`], [`CaptureError::Link`]) or it is somebody else's ([`CaptureError::Foreign`]), and
-/// [`CaptureError::InUse`] when a recorder is writing there: nothing is touched then. Or an I/O error.
+/// Something other than a capture or an empty directory is at either name ([`CaptureError::Occupied`],
+/// [`CaptureError::Mixed`], [`CaptureError::Link`]), it is somebody else's ([`CaptureError::Foreign`]), or a recorder
+/// is writing there ([`CaptureError::InUse`]): nothing is touched then. Or a file operation fails.
 pub fn make_room(path: &Path) -> Result<Option<PathBuf>, CaptureError> {
     let Some(place) = Place::at(path)? else { return Ok(None) };
     let Occupant::Capture(folder, _) = occupant(&place)? else { return Ok(None) };

@@ -88,7 +88,7 @@ pub struct SegmentEntry {
     /// Events that the `missed` records in it say are missing.
     #[serde(default)]
     pub missed: u64,
-    /// Until when events may be missing that records in it tell of, nanoseconds; 0: none are.
+    /// Time until which events may be missing according to its records, nanoseconds; 0: none are missing.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub missing_until: u64,
 }
@@ -124,14 +124,14 @@ pub struct Manifest {
     pub version: Version,
     /// Version of the mmtrace that wrote it.
     pub tool: String,
-    /// Which capture it is; its segments say the same. `None` before version 1.1.
+    /// Identity of the capture, also stored in its segments. `None` before version 1.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<CaptureId>,
-    /// When the capture was created, nanoseconds since 1970 (UTC).
+    /// Time at which the capture was created, nanoseconds since 1970 (UTC).
     pub created: u64,
     /// Whether the recording came to its end.
     pub state: State,
-    /// How mmtrace was called.
+    /// Command line that mmtrace was called with.
     #[serde(deserialize_with = "bounded::list::<_, _, ARGUMENTS_MAX>")]
     pub command_line: Vec<String>,
     /// The clock that `ts` counts.
@@ -143,7 +143,7 @@ pub struct Manifest {
     pub segments: Vec<SegmentEntry>,
     /// Sums over them.
     pub totals: Totals,
-    /// When recording ended, nanoseconds of the clock; `None` while it has not.
+    /// Time at which recording ended, nanoseconds of the clock; `None` while it has not.
     pub end_ts: Option<u64>,
     /// Segments that a flight recorder has removed.
     #[serde(default, skip_serializing_if = "Dropped::is_none")]
@@ -153,7 +153,7 @@ pub struct Manifest {
 /// Segments that were removed since they were the oldest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dropped {
-    /// How many: those with the numbers up to this.
+    /// Number of removed segments: those numbered up to this.
     pub segments: u64,
     /// Records in them.
     pub events: u64,

@@ -28,7 +28,7 @@ const HEADER_USUAL: usize = 128;
 /// Most elements of a list in a page header; there is none.
 const LIST_MAX: u64 = 64;
 
-/// Where a column's pages lie, and what they hold.
+/// Place of a column's pages in the file, and their contents.
 #[derive(Clone, Debug)]
 struct Chunk {
     start: u64,

@@ -15,7 +15,7 @@ pub(super) enum Part {
     Missing {
         rows: Option<u64>,
         last_ts: Option<u64>,
-        /// Until when events are missing that its records tell of, where the manifest knows.
+        /// Time until which events may be missing according to its records, nanoseconds, if the manifest knows it.
         losses_until: Option<u64>,
     },
 }

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct Problem {
     /// File name within the capture.
     pub file: String,
-    /// What is wrong with it, as a sentence about the file without its subject.
+    /// Defect of the file, as a sentence without its subject.
     pub what: String,
     /// Records missing because of it; `None` when it cannot be known.
     pub missing: Option<u64>,

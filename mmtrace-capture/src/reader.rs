@@ -140,7 +140,7 @@ impl Capture {
         }
     }
 
-    /// Returns whether a recorder was at work on it when it was opened. What it writes later is not read.
+    /// Returns whether a recorder was at work on it when it was opened. Records that it writes later are not read.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.live

@@ -35,11 +35,11 @@ impl SegmentFile {
 /// Records that will not come before the next one.
 #[derive(Clone, Copy, Default)]
 struct Hole {
-    /// How many; `None` when it cannot be known.
+    /// Number of missing records; `None` if unknown.
     rows: Option<u64>,
     /// Whether damage made it, not the start of the time range.
     damage: bool,
-    /// How far losses that were told of in it reach cannot be read any more.
+    /// Whether `loss` records in it may reach beyond it by a time that can no longer be read.
     beyond: bool,
 }
 
@@ -48,7 +48,7 @@ pub struct Records<'a> {
     inventory: &'a Inventory,
     parts: std::slice::Iter<'a, Part>,
     source: Option<(SegmentFile, &'a Path)>,
-    /// How many records are missing behind the end of `source`; `None` if that is not known.
+    /// Number of records that are missing behind the end of `source`; `None` if unknown.
     lacks: Option<u64>,
     buffer: Vec<Record>,
     at: usize,
@@ -63,14 +63,13 @@ pub struct Records<'a> {
     /// Everything up to here was delivered, nanoseconds.
     known: u64,
     unknown: u64,
-    /// Until when losses among the skipped records reach.
+    /// Latest time that losses among the skipped records reach, nanoseconds.
     horizon: u64,
     /// A record that waits for the gap before it to be taken.
     held: Option<Record>,
 }
 
-/// How far a loss is taken to reach, nanoseconds, when its record cannot be read: a
-/// hundred passes of the recorder.
+/// Assumed reach of a loss whose record cannot be read, nanoseconds: a hundred passes of the recorder.
 const LOSS_REACH_NS: u64 = 1_000_000_000;
 
 impl<'a> Records<'a> {

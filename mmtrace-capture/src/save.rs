@@ -12,16 +12,16 @@ use std::{
 /// A saved part of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {
-    /// Where.
+    /// Folder of the new capture.
     pub dir: PathBuf,
-    /// Records.
+    /// Number of records.
     pub events: u64,
-    /// From the first to the last, nanoseconds.
+    /// Time from the first to the last record, nanoseconds.
     pub ns: u64,
 }
 
-/// How long before what is saved records are looked at: a loss is told at the latest so long before the events
-/// among which it was, since nobody reads the rings less often.
+/// Time before the saved part whose records are searched for losses, nanoseconds. A `loss` record lies at most this
+/// long before the events among which it happened, since every recorder reads the rings at least this often.
 pub const LOOK_BACK_NS: u64 = 10_000_000_000;
 
 /// Writes records from `from` on as a capture in `dir`: as if recording had begun with the first of them, or with the

@@ -1,6 +1,6 @@
 //! Reading a sealed segment.
 //!
-//! Its bytes are a stranger's. What is decoded of them is bounded before: the footer here, pages in [`super::pages`].
+//! Its bytes are a stranger's. Decoding is bounded beforehand: of the footer here, of pages in [`super::pages`].
 //! A segment of 4,000,000 rows is read with some 20 MiB.
 
 use super::capture_id::{Expected, KEY, foreign};

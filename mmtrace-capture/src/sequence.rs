@@ -13,14 +13,14 @@ pub(super) struct Found {
     /// Its file.
     pub(super) file: String,
     pub(super) part: Part,
-    /// When the earliest and the latest of its events happened, where that is known.
+    /// Times of its earliest and its latest event, if known.
     pub(super) span: Option<(u64, u64)>,
     /// Of a sealed segment.
     pub(super) sha256: Option<String>,
 }
 
-/// How the totals in a manifest compare with its list of segments. A recorder keeps the two equal in every manifest
-/// that it stores, whatever it seals or gives up, so that no crash makes them differ.
+/// Result of comparing the totals in a manifest with its list of segments. A recorder keeps the two equal in every
+/// manifest that it stores, whatever it seals or gives up, so that no crash makes them differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Balance {
     /// They are the sums over the list.
@@ -99,7 +99,7 @@ pub(super) fn in_sequence(mut found: Vec<Found>, dropped: u64, balance: Balance,
         parts.push(part);
     }
     if disordered {
-        // Which of them are where they belong is not known.
+        // It is not known which of them are where they belong.
         parts = parts.into_iter().flat_map(|part| [Part::UNKNOWN, part]).collect();
     }
     if let Balance::Short(rows @ 1..) = balance {

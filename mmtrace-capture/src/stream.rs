@@ -136,7 +136,7 @@ enum Message {
 }
 
 impl StreamFile {
-    /// Opens an `.arrows` file. What belongs to another capture than the expected one is not read.
+    /// Opens an `.arrows` file. Its batches are read only if it belongs to the expected capture.
     ///
     /// # Errors
     ///

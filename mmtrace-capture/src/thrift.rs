@@ -4,7 +4,7 @@
 /// Deepest nesting of structs and lists. The deepest in a footer is file, row group, column, statistics.
 const DEPTH_MAX: usize = 16;
 
-/// Why a header is refused.
+/// Reason why a header is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// It goes on beyond these bytes.

@@ -17,14 +17,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How a capture is written.
+/// Options of a [`CaptureWriter`].
 #[derive(Clone, Debug)]
 pub struct WriterOptions {
     /// Rows after which a segment is sealed. A segment may be larger by a batch.
     pub segment_rows: u64,
     /// Age at which a segment is sealed.
     pub segment_age: Duration,
-    /// How often the open segment is made to survive a crash of the kernel.
+    /// Time between two syncs of the open segment, each of which makes it survive a crash of the kernel.
     pub sync_every: Duration,
     /// Batches that may wait to become Parquet before [`CaptureWriter::append`] blocks. One takes about a megabyte.
     pub queue: usize,
@@ -64,7 +64,7 @@ impl WriterOptions {
 /// Facts that are known only when a recording ends.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FinalInfo {
-    /// When it ended, nanoseconds of `CLOCK_MONOTONIC`.
+    /// End of the recording, nanoseconds of `CLOCK_MONOTONIC`.
     pub end_ts: u64,
 }
 

@@ -16,7 +16,7 @@ pub fn is_root(what: &str) -> bool {
     root
 }
 
-/// What is in a folder, sorted.
+/// Returns the names in a folder, sorted.
 ///
 /// # Panics
 /// It cannot be listed.

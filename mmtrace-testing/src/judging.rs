@@ -1,4 +1,4 @@
-//! What the model says of a stream.
+//! The model's verdicts on a stream.
 
 use std::borrow::Borrow;
 

@@ -7,7 +7,7 @@ use mmtrace_model::context::{Context, Form, Kernel, ProbeState};
 pub const MM: u64 = 0xffff_8880_1000_0000;
 /// The first VMA; it and the next are of the first mm.
 pub const VMA: u64 = 0xffff_8880_2000_0000;
-/// Where the first VMA begins; each is so long.
+/// Start of the first VMA; each VMA is [`LENGTH`] bytes long.
 pub const START: u64 = 0x7f00_0000_0000;
 pub const LENGTH: u64 = 0x20_0000;
 
@@ -49,7 +49,7 @@ pub fn without(kinds: &[Kind]) -> Context {
 pub struct Made {
     pub records: Vec<Record>,
     pub now: u64,
-    /// Between two events, nanoseconds.
+    /// Time between two events, nanoseconds.
     pub step: u64,
 }
 

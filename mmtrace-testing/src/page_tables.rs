@@ -6,7 +6,7 @@ use crate::kernel::{LENGTH, MM, Made, START, VMA};
 
 /// `page_offset_base`
 const DIRECT_MAP: u64 = 0xffff_8880_0000_0000;
-/// Where the PMD entry of the first address lies.
+/// Address of the PMD entry for the first VMA's start.
 pub const PMDP: u64 = 0xffff_8880_3000_0000;
 /// A PMD entry that maps a huge page.
 pub const HUGE: u64 = 0x8000_0004_0000_00e7;
@@ -18,7 +18,7 @@ pub const fn table(frame: u64) -> u64 {
     frame << 12 | 0x67
 }
 
-/// Where the PTE of this address lies in the table of this frame.
+/// Returns the address of the PTE for `addr` in the PTE table in `frame`.
 pub const fn pte(frame: u64, addr: u64) -> u64 {
     DIRECT_MAP + (frame << 12) + (addr >> 12 & 511) * 8
 }
@@ -28,7 +28,7 @@ pub const fn marker(bits: u64) -> u64 {
     (!bits << 14 >> 5) | 31 << 59
 }
 
-/// What a table holds when it is unlinked.
+/// Contents of a PTE table when it is unlinked.
 #[derive(Clone, Copy, Default)]
 pub struct Inside {
     pub markers: u64,

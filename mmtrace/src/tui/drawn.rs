@@ -1,8 +1,8 @@
-//! What the last picture showed, which input refers to.
+//! Contents of the last picture, which input refers to.
 
 use ratatui::layout::Rect;
 
-/// What the last picture shows, for input that refers to it.
+/// Contents of the last picture, for input that refers to them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drawn {
     /// Rows there are.
@@ -23,7 +23,7 @@ pub struct Drawn {
     pub help: usize,
 }
 
-/// Where Enter goes from a row that names something.
+/// Target of Enter on a row that names something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Jump {
     /// The view.

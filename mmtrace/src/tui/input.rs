@@ -73,7 +73,7 @@ pub struct Offer<'a> {
     pub name: &'a str,
     /// In a few words.
     pub help: &'a str,
-    /// What is done.
+    /// The action itself.
     pub action: Action,
 }
 
@@ -115,7 +115,7 @@ pub struct Binding {
     /// The keys, as the help shows them.
     pub keys: &'static str,
     codes: &'static [KeyCode],
-    /// What they do.
+    /// Action of these keys.
     pub action: Action,
     /// Name in the palette.
     pub name: &'static str,
@@ -176,7 +176,7 @@ pub const BINDINGS: &[Binding] = &[
     binding("q", &[Char('q')], Action::Quit, "quit", "quit"),
 ];
 
-/// What a key does.
+/// Returns the action of a key, if it has one.
 #[must_use]
 pub fn action(key: KeyEvent) -> Option<Action> {
     if key.kind == KeyEventKind::Release {
@@ -188,7 +188,7 @@ pub fn action(key: KeyEvent) -> Option<Action> {
     BINDINGS.iter().find(|b| b.codes.contains(&key.code)).map(|b| b.action)
 }
 
-/// What the mouse does.
+/// Returns the action of a mouse event, if it has one.
 #[must_use]
 pub const fn mouse(event: MouseEvent) -> Option<Action> {
     match event.kind {

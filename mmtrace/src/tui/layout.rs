@@ -25,7 +25,7 @@ pub struct Layout {
 pub struct View {
     /// In the row of tabs.
     pub name: String,
-    /// What it shows: one of [`KINDS`](super::view::KINDS).
+    /// Kind of the view: one of [`KINDS`](super::view::KINDS).
     pub shows: String,
     /// One line that explains it.
     pub explains: String,
@@ -46,7 +46,7 @@ pub struct View {
     pub thresholds: Vec<Threshold>,
 }
 
-/// From when on a value is marked.
+/// Limit above which a column's values are marked.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Threshold {
@@ -54,7 +54,7 @@ pub struct Threshold {
     pub column: String,
     /// A value above this: a number, or a duration such as "10ms".
     pub above: Limit,
-    /// How bad that is.
+    /// Severity of such a value.
     pub means: Means,
 }
 
@@ -68,7 +68,7 @@ pub enum Limit {
     Duration(String),
 }
 
-/// How bad it is that a limit is passed. Each has its mark: colours are not for everyone.
+/// Severity of a value above its limit. Each has its mark: colours are not for everyone.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Means {

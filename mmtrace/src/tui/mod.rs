@@ -37,7 +37,7 @@ use view::{Place, Scene};
 
 /// Shortest time between two pictures: thirty a second.
 const PICTURE_EVERY: Duration = Duration::from_millis(33);
-/// How often a picture is drawn because the stream went on.
+/// Time between two pictures that are drawn because the stream went on.
 const STREAM_EVERY: Duration = Duration::from_millis(200);
 
 /// The dashboard on a terminal.
@@ -160,7 +160,7 @@ impl Dashboard {
     }
 }
 
-/// What is shown, as text without colours: for pages and tests.
+/// Returns the picture as text without colours, for pages and tests.
 #[must_use]
 pub fn picture(
     engine: &Engine,

@@ -25,9 +25,9 @@ use super::{
 
 /// Records between two looks at the keyboard.
 const SLICE: u64 = 20_000;
-/// How long the keyboard is waited for when nothing else is to do.
+/// Longest wait for the keyboard when there is nothing else to do.
 const IDLE: Duration = Duration::from_millis(100);
-/// Between two ticks of a capture that is played.
+/// Time between two ticks of a capture that is played.
 const TICK: Duration = Duration::from_millis(33);
 /// Fastest and slowest replay.
 const SPEEDS: (f64, f64) = (1.0 / 1024.0, 1024.0);
@@ -48,16 +48,16 @@ pub(super) struct Player<S: Source> {
     searching: Option<Sought>,
 }
 
-/// What is searched for, going on from where one is.
+/// Goal of a search, which goes on from the position in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sought {
-    /// Where there are more violations and hazards than this.
+    /// First position with more violations and hazards than this.
     Mark(u64),
     /// A time, nanoseconds.
     Time(u64),
 }
 
-/// How long after the end of the dashboard the rest of the capture is read, to say whether it is damaged.
+/// Longest time to read the rest of the capture after the dashboard has ended, to say whether it is damaged.
 const VERIFIED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Shows a capture until the user has seen enough. Returns whether anything in it is violated, as far as it was played.
@@ -70,7 +70,7 @@ pub fn run(capture: &Capture, layout: Layout) -> Result<bool> {
     let given_up = AtomicBool::new(false);
     thread::scope(|scope| {
         let verify = || capture.verify(|| given_up.load(Ordering::Relaxed));
-        // Where no thread can be had, what is played is verified, and no more.
+        // Without a thread, only what is played is verified.
         let verifier = thread::Builder::new().name("verify".to_owned()).spawn_scoped(scope, verify).ok();
         let violated = look(capture, layout);
         let over = Instant::now();
@@ -150,7 +150,7 @@ impl Player<Stored> {
         }
     }
 
-    /// What is kept of the recording, from its beginning on.
+    /// Returns the records that are kept of the recording, from the first one on.
     pub(super) fn stored(&self) -> Stored {
         self.timeline.source().records()
     }
@@ -205,7 +205,7 @@ impl<S: Source> Player<S> {
         }
         let to = self.cursor.saturating_add((passed.as_nanos() as f64 * self.speed) as u64);
         let to = self.end.map_or(to, |end| to.min(end));
-        // What cannot be done in a tick is done in the next one: the clock waits.
+        // The clock waits for events that did not fit into this tick: the next one plays them.
         let there = self.timeline.play(to, SLICE);
         self.cursor = if there { to } else { self.timeline.ts() };
         if there && self.end.is_some_and(|end| to >= end) {
@@ -214,7 +214,7 @@ impl<S: Source> Player<S> {
         true
     }
 
-    /// Does what is asked for. What there is to say about it, if there is.
+    /// Carries out a request. Returns a message to the user, if there is one.
     pub(super) fn take(&mut self, request: &Request) -> Option<String> {
         let sought = self.searching;
         if !matches!(request, Request::Speed(_)) {
@@ -235,7 +235,7 @@ impl<S: Source> Player<S> {
             }
             Request::Jump(by) => {
                 let whole = self.end.unwrap_or(self.cursor).saturating_sub(self.start);
-                // Who jumps again on the way means to be there already.
+                // A jump during another one starts from the other's goal.
                 let from = if let Some(Sought::Time(ts)) = sought { ts } else { self.cursor };
                 return self.go(from.saturating_add_signed(by.saturating_mul((whole / 10) as i64)));
             }
@@ -249,7 +249,7 @@ impl<S: Source> Player<S> {
                 self.speed = speed.clamp(SPEEDS.0, SPEEDS.1);
             }
             Request::Stop => {
-                // Who looks for a place and stops wants to look at this one.
+                // A user who stops a search wants to look at this place.
                 self.playing &= sought.is_none();
                 return sought.map(|_| format!("stopped at {}", seconds(self.at().0)));
             }
@@ -258,7 +258,7 @@ impl<S: Source> Player<S> {
         None
     }
 
-    /// To a time. What there is to say, if one is not there at once.
+    /// Goes to a time. Returns a message to the user if it is not reached at once.
     fn go(&mut self, ts: u64) -> Option<String> {
         let ts = ts.max(self.start).min(self.end.unwrap_or(u64::MAX));
         self.timeline.approach(ts);
@@ -266,7 +266,7 @@ impl<S: Source> Player<S> {
         self.search()
     }
 
-    /// To where the number of violations changes.
+    /// Goes to the next or the previous position at which the number of violations and hazards changes.
     fn violation(&mut self, next: bool) -> Option<String> {
         self.playing = false;
         if next {
@@ -294,7 +294,7 @@ impl<S: Source> Player<S> {
         (!found).then(|| "there is no violation or hazard before this time".to_owned())
     }
 
-    /// Searches on for as long as the keyboard can wait. What there is to say, if it is not found.
+    /// Searches on for as long as the keyboard can wait. Returns a message to the user if the goal is not found.
     fn search(&mut self) -> Option<String> {
         let sought = self.searching?;
         let found = match sought {
@@ -329,7 +329,7 @@ impl<S: Source> Player<S> {
         None
     }
 
-    /// Searches on, if something is searched for. What there is to say about it.
+    /// Searches on, if something is searched for. Returns a message to the user about it.
     pub(super) fn go_on_searching(&mut self) -> Option<String> {
         let found = match self.searching? {
             Sought::Mark(_) => "found".to_owned(),
@@ -350,7 +350,7 @@ pub(super) fn duration(text: &str) -> Result<u64> {
     }
 }
 
-/// What was saved.
+/// Returns a message that says what was saved.
 pub(super) fn told(saved: Option<&Saved>) -> String {
     match saved {
         Some(saved) => {

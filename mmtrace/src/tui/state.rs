@@ -1,4 +1,4 @@
-//! What the dashboard shows and how: nothing about the kernel is kept here.
+//! State of the dashboard: its view, selection and input. Nothing about the kernel is kept here.
 
 use super::{
     drawn::{Drawn, Goal, Jump},
@@ -11,7 +11,7 @@ const TYPED_MAX: usize = 200;
 /// The length that is saved if none is typed.
 const LENGTH: &str = "10s";
 
-/// How the rows of a view are shown.
+/// Selection, order and filter of a view's rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rows {
     /// The selected row, counted among those shown.
@@ -48,7 +48,7 @@ pub enum Asked {
     Command,
     /// A time.
     Time,
-    /// How much is to be saved.
+    /// Length of the time span to be saved.
     Length,
 }
 
@@ -93,7 +93,7 @@ pub enum Request {
 pub struct State {
     /// The view that is shown.
     pub view: usize,
-    /// How each view's rows are shown.
+    /// Selection, order and filter of each view's rows.
     pub rows: [Rows; VIEWS_MAX],
     /// The help is open, scrolled by so many lines.
     pub help: Option<usize>,
@@ -105,14 +105,14 @@ pub struct State {
     pub searching: bool,
     /// The last picture.
     pub drawn: Drawn,
-    /// The view of the last picture, and how its rows were shown.
+    /// View of the last picture, with the selection, order and filter of its rows.
     pub seen: (usize, Rows),
-    /// Where the user came from by going to what a row names.
+    /// Views that the user left by going to what a row names, newest last, each with its rows' selection.
     pub trail: Vec<(usize, Rows)>,
 }
 
 impl State {
-    /// How the current view's rows are shown.
+    /// Returns the selection, order and filter of the current view's rows.
     #[must_use]
     pub fn current(&self) -> &Rows {
         &self.rows[self.view]
@@ -200,7 +200,7 @@ impl State {
         None
     }
 
-    /// Where the help is after an action; `None`: closed.
+    /// Returns the number of lines that the help is scrolled by after an action; `None`: closed.
     fn scrolled(&self, action: Action, scrolled: usize) -> Option<usize> {
         let moves =
             [Action::Down, Action::Up, Action::PageDown, Action::PageUp, Action::Top, Action::Bottom].contains(&action);
@@ -328,7 +328,7 @@ impl State {
     }
 }
 
-/// Where one is after moving in so many rows.
+/// Returns the position after a move from `at`, at most `last`.
 fn moved(action: Action, at: usize, page: usize, last: usize) -> usize {
     let to = match action {
         Action::Down => at + 1,

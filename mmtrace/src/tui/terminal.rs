@@ -26,16 +26,16 @@ use ratatui::{
 
 use crate::{console, outlet::Outlet};
 
-/// How long the terminal may take to be given back.
+/// Longest time for the terminal to be given back.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long the input thread waits before it looks whether it is still wanted.
+/// Time that the input thread waits before it looks whether it is still wanted.
 const POLL: Duration = Duration::from_millis(50);
 
-/// How often it looks whether the terminal is still there.
+/// Time between two looks at whether the terminal is still there.
 const ALIVE: Duration = Duration::from_secs(1);
 
-/// What is drawn on, before the terminal gets it.
+/// Buffer that a picture is drawn into before the terminal gets it.
 #[derive(Clone, Default)]
 pub struct Paper(Arc<Mutex<Vec<u8>>>);
 

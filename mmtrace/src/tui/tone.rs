@@ -1,6 +1,6 @@
-//! How a value on the screen is to be understood.
+//! Meaning of a value on the screen, apart from its colour.
 
-/// How something is to be understood.
+/// Meaning of a text on the screen, which decides its style.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tone {
     /// As it is.

@@ -23,7 +23,7 @@ use super::{
 pub struct Watch {
     dashboard: Dashboard,
     recent: Recent,
-    /// What is shown while it is paused.
+    /// Player of the kept records while the dashboard is paused; `None` while it is live.
     still: Option<Box<Player<Stored>>>,
     saving: Vec<JoinHandle<Result<Option<Saved>, CaptureError>>>,
     realtime_offset_ns: Option<i64>,
@@ -68,7 +68,7 @@ impl Watch {
         self.dashboard.searching(self.still.as_ref().is_some_and(|player| player.is_searching()));
         for request in self.dashboard.requests() {
             match request {
-                // Who went on live in the same breath has nothing to stop.
+                // Nothing is left to stop if an earlier request of this batch went on live.
                 Request::Stop if self.still.is_none() => {}
                 Request::Pause if self.still.is_some() => self.still = None,
                 Request::Quit => self.over = true,
@@ -133,7 +133,7 @@ impl Watch {
         self.over
     }
 
-    /// Gives the terminal back. What is being saved goes on.
+    /// Gives the terminal back. Returns the saves that are under way, which go on.
     #[must_use]
     pub fn close(self) -> Saving {
         Saving(self.saving)
@@ -146,12 +146,12 @@ impl Watch {
     }
 }
 
-/// What is being saved when the dashboard is closed.
+/// Saves that are under way when the dashboard is closed.
 #[derive(Default)]
 pub struct Saving(Vec<JoinHandle<Result<Option<Saved>, CaptureError>>>);
 
 impl Saving {
-    /// Whether all of it is.
+    /// Returns whether all of them are over.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.0.iter().all(JoinHandle::is_finished)

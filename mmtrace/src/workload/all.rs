@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Makes the command that runs a workload with these arguments (those after `mmtrace workload`).
 pub(super) type Launch<'a> = &'a dyn Fn(&[OsString]) -> io::Result<Command>;
 
-/// How long a child that was told to end may take to set things back.
+/// Longest time for a child that was told to end to undo its changes.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The program that is running now.
@@ -103,7 +103,7 @@ fn start(command: &mut Command) -> io::Result<Child> {
     die_with_parent(command, libc::SIGTERM).spawn()
 }
 
-/// Reaps a child and reads what it did, or why it did nothing that counts, which is no failure. What it prints fits into
+/// Reaps a child and reads what it did, or why it did nothing that counts, which is no failure. Its output fits into
 /// the pipes, so it never waits for this process.
 fn finish(child: &mut Child, patience: Instant) -> Result<Result<Outcome, String>, String> {
     let status = reap(child, patience).map_err(|error| format!("cannot be waited for: {error}"))?;

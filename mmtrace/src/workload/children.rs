@@ -9,8 +9,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What a child does. Only memory accesses and raw system calls, so that each is safe in the child of a threaded
-/// process.
+/// Step of a child. There are only memory accesses and raw system calls, so that each is safe in the child of a
+/// threaded process.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step<'a> {
     /// Reads every so many pages of as many at the mapping's start.
@@ -27,7 +27,7 @@ pub(super) enum Step<'a> {
     Nap(Duration),
 }
 
-/// How often what happened, in memory that parent and child share.
+/// Numbers of completed rounds and of refused steps, in memory that parent and child share.
 #[repr(C)]
 struct Counts {
     rounds: AtomicU64,

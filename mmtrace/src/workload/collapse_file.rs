@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const REGION: usize = 8 << 20;
 /// Pages of a huge page that are filled.
 const STEP: usize = 8;
-/// How long khugepaged gets for the file.
+/// Longest time for khugepaged to collapse the file.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 pub(super) fn run(job: &Job<'_>, tally: &Tally) {

@@ -178,7 +178,7 @@ mod tests {
     use std::sync::atomic::AtomicBool;
     use std::time::Instant;
 
-    /// Where a fault takes long, what is done before compaction must not take all the time.
+    /// Even if a fault takes long, scattering the memory before compaction must not take all the time.
     #[test]
     fn scattering_ends_in_time() {
         let stop = AtomicBool::new(false);

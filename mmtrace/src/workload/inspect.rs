@@ -13,7 +13,7 @@ const PRESENT: u64 = 1 << 63;
 /// The page, or the marker in its place, is write-protected by userfaultfd.
 const UFFD_WP: u64 = 1 << 57;
 
-/// What a page's pagemap entry says.
+/// A page's entry in `/proc/PID/pagemap`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry(u64);
 

@@ -19,13 +19,13 @@ use serde::{Deserialize, Serialize};
 use super::kernel_files::chosen;
 use super::process::swap_off;
 
-/// Where the files are: what is changed does not outlive a reboot, nor does this.
+/// Folder of the files. It does not outlive a reboot, and neither do the changes that they note.
 const FOLDER: &str = "/run/mmtrace";
 /// Suffix of a workload's file.
 const SUFFIX: &str = ".settings";
 /// Longest file that is read, bytes.
 const MOST: u64 = 1 << 16;
-/// How long a workload that was killed may take to let go of its lock: its children hold it as well, and end with it.
+/// Longest wait for the lock of a killed workload: its children hold it as well, and end with the workload.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A change, as it is noted.

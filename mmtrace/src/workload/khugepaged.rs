@@ -17,7 +17,7 @@ pub(super) const THP: &str = "/sys/kernel/mm/transparent_hugepage";
 const REGION: usize = 64 << 20;
 /// Pages of a huge page that are filled: a collapse has work with each, and the rest is cleared.
 const STEP: usize = 8;
-/// How long khugepaged may show no progress. Unhurried, it sleeps for 10 s.
+/// Longest time for which khugepaged may show no progress. Unhurried, it sleeps for 10 s.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 pub(super) fn run(job: &Job<'_>, tally: &Tally) {

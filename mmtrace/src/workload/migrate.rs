@@ -13,7 +13,7 @@ const REGION: usize = 32 << 20;
 const COMPACT: &str = "/proc/sys/vm/compact_memory";
 /// Pages that are moved together, and touched all the time: a fault on one of them is likely to wait.
 const HOT: usize = 128;
-/// How often they are moved, for each time that as many others are.
+/// Rounds that move these pages, for each round that moves as many others.
 const HOT_ROUNDS: usize = 8;
 /// Pages that a writer changes at a time.
 const PIECE: usize = 16;
@@ -118,7 +118,7 @@ fn fault(job: &Job<'_>, tally: &Tally, memory: &Mapping, border: usize, index: u
         for turn in 0..2048 {
             next = (next + 7) % memory.pages();
             let page = if turn % 8 == 0 { next } else { next % HOT.min(border) };
-            // What the writers have may be read-only.
+            // The writers' pages may be read-only.
             if page < border && page.is_multiple_of(3) {
                 memory.write(page, 1);
             } else {

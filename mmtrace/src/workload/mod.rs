@@ -103,7 +103,7 @@ fn call_thread(workload: &str) {
     }
 }
 
-/// What failed when settings cannot be restored.
+/// Message of a failure to restore settings.
 const CANNOT_RESTORE: &str = "cannot restore the settings that a killed workload left changed";
 
 /// Returns the files of the settings that killed workloads have left changed.

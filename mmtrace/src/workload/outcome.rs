@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 pub struct Outcome {
     /// Name of the workload; empty if they were only listed.
     pub workload: String,
-    /// How long it ran, in seconds.
+    /// Time that it ran, in seconds.
     pub seconds: f64,
     /// Whether it was told to stop before its time was over.
     pub interrupted: bool,
     /// One entry per path.
     pub paths: Vec<PathOutcome>,
-    /// Why it did less than it should, such as threads that the system refused; empty if it did all of it.
+    /// Reasons why it did less than it should, such as threads that the system refused; empty if it did all of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<String>,
 }
@@ -31,9 +31,9 @@ pub struct PathOutcome {
     pub workload: String,
     /// The path.
     pub path: String,
-    /// How often it did what.
+    /// Numbers of operations, by their names.
     pub counts: BTreeMap<String, u64>,
-    /// Why it did not do (all of) it.
+    /// Reason why it was not done, or not all of it.
     pub note: Option<String>,
 }
 

@@ -23,9 +23,9 @@ impl Setting {
 
     fn noted(path: &Path, value: &str, journal: &'static Journal) -> io::Result<Self> {
         let lock = File::open(path)?;
-        // Who may not write it has nothing to note.
+        // A process that may not write the setting has nothing to note.
         drop(File::options().write(true).open(path)?);
-        // What a dead workload has left is no original.
+        // A value that a dead workload left is not the original one.
         for told in journal.restore()? {
             crate::console::tell(&told);
         }

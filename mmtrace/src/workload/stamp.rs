@@ -2,7 +2,7 @@
 
 use super::sys::Mapping;
 
-/// What is written into a page: never 0, and not the same in pages that are near each other.
+/// Returns the value that is written into a page: never 0, and not the same in pages that are near each other.
 pub(super) fn value(page: usize) -> u8 {
     (page % 251) as u8 + 1
 }
@@ -13,7 +13,7 @@ pub(super) fn stamp(memory: &Mapping, step: usize) -> u64 {
     memory.pages().div_ceil(step) as u64
 }
 
-/// How many of the first `pages`, every `step`th looked at, have neither their own value nor 0.
+/// Counts pages that have neither their own value nor 0, among every `step`th of the first `pages`.
 pub(super) fn wrong(memory: &Mapping, pages: usize, step: usize) -> u64 {
     let right = |page: usize| [0, value(page)].contains(&memory.read(page));
     (0..pages).step_by(step).filter(|page| !right(*page)).count() as u64

@@ -38,7 +38,7 @@ pub(super) fn run(job: &Job<'_>, tally: &Tally) {
                 let mut counts = tally.local("swap in");
                 while job.go() {
                     counts.add("pages touched", memory.scan(1));
-                    // What is touched before it has left memory need not be read.
+                    // A page that is touched before it has left memory need not be read.
                     job.pause(Duration::from_millis(20));
                 }
             });

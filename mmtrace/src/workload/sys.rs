@@ -38,7 +38,7 @@ impl Access {
     }
 }
 
-/// What madvise(2) is asked for.
+/// Advice for madvise(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Advice {
     /// Give the pages back; the next touch faults again.
@@ -80,7 +80,7 @@ impl Advice {
     }
 }
 
-/// What is behind a mapping.
+/// Memory or file that backs a mapping.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Backing<'a> {
     /// Private anonymous memory.
@@ -156,7 +156,7 @@ impl Mapping {
         let head = room.start.as_ptr().addr().next_multiple_of(unit) - room.start.as_ptr().addr();
         let kept = Self { start: map(room.at(head), len, Access::Write, backing)?, len };
         let tail = head + len;
-        // What is left of `room` is before and behind `kept`.
+        // The rest of `room` lies before and behind `kept`.
         if tail < room.len {
             let behind = NonNull::new(room.at(tail)).ok_or_else(|| io::Error::other("address overflow"))?;
             drop(Self { start: behind, len: room.len - tail });
@@ -171,7 +171,7 @@ impl Mapping {
         self.start.as_ptr().wrapping_add(offset)
     }
 
-    /// Where part of the mapping lies, for system calls that read or write it.
+    /// Returns the address of a part of the mapping, for system calls that read or write it.
     pub(super) fn range(&self, offset: usize, len: usize) -> *mut u8 {
         assert!(len <= self.len && offset <= self.len - len, "{offset}+{len} in a mapping of {} bytes", self.len);
         self.at(offset)

@@ -1,4 +1,4 @@
-//! Which workloads there are.
+//! The table of workloads.
 
 use super::tally::Tally;
 use super::{
@@ -14,18 +14,18 @@ use std::io::Write;
 pub struct Workload {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What it drives, in a line.
+    /// Summary of what it drives, in a line.
     pub about: &'static str,
     /// Events that it provokes by itself; for `all`, [`Workload::events`] gathers those of the others.
     pub kinds: &'static [Kind],
     /// Further events, if the machine allows.
     pub sometimes: &'static [Kind],
-    /// What it needs for all of them, and what it does without.
+    /// Requirements for all of them, and its behaviour without.
     pub needs: &'static str,
     pub(super) body: Body,
 }
 
-/// How a workload runs.
+/// Way to run a workload.
 #[derive(Debug)]
 pub(super) enum Body {
     /// In this process.

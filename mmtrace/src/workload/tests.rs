@@ -88,7 +88,7 @@ fn fork() {
     assert!(count(&done, "mremap", "pages read after the move") > 0);
 }
 
-/// What must not happen on any kernel; nothing if this one could not be asked.
+/// Asserts that `what`, which must not happen on any kernel, was not counted. Passes if this kernel could not be asked.
 fn never(outcome: &Outcome, what: &str) {
     let found: u64 = outcome.paths.iter().filter_map(|p| p.counts.get(what)).sum();
     assert_eq!(found, 0, "{what}: {outcome:#?}");
@@ -150,7 +150,7 @@ fn hugetlb() {
     }
 }
 
-/// What they find is the kernel's affair; a kernel that lacks something is told of in a note.
+/// Each workload sets markers, or notes what the kernel lacks. Whether it finds them lost is the kernel's affair.
 #[test]
 fn lost_markers() {
     for (name, path, what) in [

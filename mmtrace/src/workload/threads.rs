@@ -22,7 +22,7 @@ pub(super) fn start_as<'scope>(scope: &'scope Scope<'scope, '_>, name: &str, wor
     }
 }
 
-/// How many threads were refused.
+/// Returns the number of threads that the system refused.
 pub(super) fn refused() -> u64 {
     REFUSED.load(Ordering::Relaxed)
 }

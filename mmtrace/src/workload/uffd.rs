@@ -73,7 +73,7 @@ struct Poison {
     updated: i64,
 }
 
-/// What a range is registered for.
+/// Mode in which a range is registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     /// `UFFDIO_REGISTER_MODE_WP`: writes to marked pages.
@@ -82,7 +82,7 @@ pub(super) enum Mode {
     Minor,
 }
 
-/// A userfaultfd. What it registered is unregistered when it is dropped.
+/// A userfaultfd. Dropping it unregisters its ranges.
 #[derive(Debug)]
 pub(super) struct Uffd(OwnedFd);
 

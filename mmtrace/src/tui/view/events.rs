@@ -75,7 +75,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State)
     listing::draw(frame, area, scene, COLUMNS, kept.map(|record| row(scene, record, start)).collect(), &how)
 }
 
-/// What tells events apart.
+/// Returns the key of an event's row, from its time, task and kind.
 fn key_of(record: &Record) -> u64 {
     record.ts ^ u64::from(record.tid) << 40 ^ u64::from(record.kind) << 56
 }

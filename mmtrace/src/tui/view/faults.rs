@@ -27,21 +27,21 @@ use crate::tui::{
     tone::Tone,
 };
 
-/// What shows the names of tasks.
+/// Events that show the names of tasks.
 const NAMES: &[Kind] = &[Kind::TaskRename];
-/// What shows how faults are handled.
+/// Events that show how faults are handled.
 const CALLS: &[Kind] = &[Kind::HandleMmFaultReturn];
-/// What shows whether that is under the lock of a VMA.
+/// Events that show whether a fault is handled under a VMA lock.
 const VMA_LOCK: &[Kind] = &[Kind::LockVmaUnderRcu];
-/// What shows waits for migrations.
+/// Events that show migration waits.
 const WAITS: &[Kind] = &[Kind::MigrationEntryWaitReturn];
-/// What shows where tables are collapsed.
+/// Events that show where collapses happen.
 const COLLAPSES: &[Kind] = &[Kind::PmdpCollapseFlush, Kind::CollapseHugePageEnter];
 
-/// What shows faults that are not handled, as page faults are disabled.
+/// Events that show faults that are not handled, since page faults are disabled.
 const DISABLED: &[Kind] = &[Kind::PageFaultKernel];
 
-/// What tells kinds of faults apart.
+/// Events that tell the kinds of faults apart.
 const WALKS: &[Kind] = &[Kind::PageFaultUser];
 
 /// Pages that were touched for the first time, or again after they were given back.
@@ -53,7 +53,7 @@ const WRITE_PROTECTED: &[Cause] = &[Cause::WriteProtect, Cause::CopyOnWrite, Cau
 /// Rare kinds.
 const OTHER: &[Cause] =
     &[Cause::NumaHint, Cause::Userfaultfd, Cause::Hugetlb, Cause::Device, Cause::Marker, Cause::KernelAddress];
-/// What is not known.
+/// Kinds that stay unknown.
 const UNKNOWN: &[Cause] = &[Cause::Unknown, Cause::EmptyEntry];
 
 /// So many calls may have begun before recording.
@@ -91,10 +91,10 @@ pub const COLUMNS: &[Column] = &[
     left("state", 6),
 ];
 
-/// What is counted in a region: its column, which names the row of the strip too, and how often it happened.
+/// Quantity that is counted in a region: its column, which names the row of the strip too, and its number.
 type Counted = (Column, fn(&Region) -> u32);
 
-/// What is counted in every region.
+/// Quantities that are counted in every region.
 const COUNTED: [Counted; 8] = [
     (right("faults", 9), |r| r.faults),
     (right("VMA lock", 9).of(VMA_LOCK), |r| r.vma_lock),
@@ -175,7 +175,7 @@ pub(super) fn has_faults(context: &Context) -> bool {
     context.has(Kind::PageFaultUser) || context.has(Kind::PageFaultKernel)
 }
 
-/// What cannot be seen here, and why.
+/// Returns a line on what cannot be seen here and why, if anything.
 fn unseen(scene: &Scene<'_>) -> Option<String> {
     let context = scene.engine.context();
     let unpaired = scene.engine.stats().map_or(0, |stats| stats.faults.unpaired);
@@ -200,7 +200,7 @@ fn regions(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State, 
     if let Some(calls) = process.calls.as_deref() {
         strip.splice(1..1, handled(scene, calls, usize::from(area.width)));
     }
-    // What does not fit goes from below: the list is worth more.
+    // Lines of the strip that do not fit are cut at its end: the list is worth more.
     let height = if area.height > 12 { strip.len().min(usize::from(area.height) - 6) as u16 } else { 1 };
     let [top, list] = Layout::vertical([Constraint::Length(height), Constraint::Min(1)]).areas(area);
     frame.render_widget(Paragraph::new(strip), top);
@@ -244,7 +244,7 @@ fn mapping(scene: &Scene<'_>, mm: u64, start: u64, region: &Region) -> String {
     }
 }
 
-/// How the faults of a process were handled.
+/// Returns the locks, results and durations of a process's `handle_mm_fault()` calls.
 fn handled(scene: &Scene<'_>, calls: &Calls, width: usize) -> Vec<Line<'static>> {
     let of = |n: u64, what: &str| (n > 0).then(|| format!("{} {what}", grouped(n)));
     let join = |parts: &[Option<String>]| parts.iter().flatten().cloned().collect::<Vec<_>>().join(", ");
@@ -275,7 +275,7 @@ fn strip(scene: &Scene<'_>, pid: u32, regions: &[(u64, Region)], kept: Coverage,
     let sums = |of: fn(&Region) -> u32| -> Vec<u64> {
         regions.chunks(per).map(|c| c.iter().map(|(_, r)| u64::from(of(r))).sum()).collect()
     };
-    // Where a cell is not followed by the region that is next to it, there is a hole.
+    // A hole lies before each cell whose first region does not adjoin the last one of the cell before.
     let holes: String = regions
         .chunks(per)
         .scan(None, |before: &mut Option<u64>, chunk| {

@@ -64,7 +64,7 @@ impl Cell {
 /// A row.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// What it is about.
+    /// Key of the thing that the row shows.
     pub key: u64,
     /// As many as there are columns.
     pub cells: Vec<Cell>,
@@ -89,9 +89,8 @@ fn arrange(mut rows: Vec<Row>, how: &Rows, by: Option<usize>) -> Vec<Row> {
     rows
 }
 
-/// Which columns are shown: those that the layout names, in its order, as far as there is room.
-/// What it calls dispensable goes first, then what stands at the right; the first two and the
-/// one that takes what is left stay.
+/// Returns the columns that are shown: those of `ordered`, as far as there is room. Those that the layout calls
+/// `narrow` go first, then those at the right; the first two and the one that takes the rest of the width stay.
 fn fitting(columns: &[Column], layout: &View, ordered: &[usize], room: u16) -> Vec<usize> {
     let mut kept = ordered.to_vec();
     let needed = |kept: &[usize]| -> u16 {
@@ -243,7 +242,7 @@ fn fit(cell: &Cell, mark: &str, right: bool, width: usize) -> String {
 fn rounded(n: u64) -> String {
     let mut n = n as f64;
     for unit in ["", "k", "M", "G", "T", "P"] {
-        // Where rounding would bring a digit more, the next unit or one place less has room for it.
+        // If rounding would add a digit, the next unit or one decimal place less has room for it.
         if n < 999.5 {
             let digits = if unit.is_empty() || n >= 99.95 { 0 } else { 1 + usize::from(n < 9.995) };
             return format!("{n:.digits$}{unit}");

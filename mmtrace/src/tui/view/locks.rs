@@ -22,10 +22,10 @@ use crate::tui::{
     tone::Tone,
 };
 
-/// What shows locks of VMAs.
+/// Events that show VMA locks.
 const VMA_LOCKS: &[Kind] = &[Kind::LockVmaUnderRcu, Kind::VmaStartWriteReturn];
 
-/// What shows the names of tasks.
+/// Events that show the names of tasks.
 const NAMES: &[Kind] = &[Kind::TaskRename];
 
 /// The columns.
@@ -82,7 +82,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State)
     listing::draw(frame, area, scene, COLUMNS, rows.flatten().collect(), how)
 }
 
-/// What cannot be seen of the locks, and why.
+/// Returns which locks cannot be seen and why; `None` if all can.
 fn unseen(context: &Context) -> Option<&'static str> {
     if !context.has(Kind::AcquireReturned) {
         return Some("mmap_lock: not observable here, its tracepoints are not recorded");
@@ -148,12 +148,12 @@ fn named(tgid: u32, tasks: &Tasks) -> Cell {
     tasks.comm(tgid).map_or_else(Cell::none, |comm| Cell::text(comm.to_string()))
 }
 
-/// What tells mms apart on a screen: the digits of the pointer that differ.
+/// Returns the digits of an mm's pointer that tell mms apart on a screen.
 fn short_id(mm: u64) -> String {
     format!("{:05x}", (mm >> 6) & 0xf_ffff)
 }
 
-/// Who waits behind who holds: the one that has waited longest, and how many there are.
+/// Appends the waiting tasks to `held`: the one that has waited longest, and their number.
 fn and_waiting(held: String, waiting: &[Holder], tasks: &Tasks) -> String {
     match waiting {
         [] => held,
@@ -162,7 +162,7 @@ fn and_waiting(held: String, waiting: &[Holder], tasks: &Tasks) -> String {
     }
 }
 
-/// Who holds and who waits, in a few characters.
+/// Returns the tasks that hold and await an mmap_lock, in a few characters.
 fn state_of(lock: &MmLock, held: &Now, now: u64, tasks: &Tasks) -> String {
     let Now { holders, waiting } = held;
     let readers = holders.iter().filter(|h| !h.write).count();

@@ -113,7 +113,7 @@ fn compose(frame: &mut Frame<'_>, scene: &Scene<'_>, state: &State) -> Drawn {
 /// Least height that has room for the bar.
 const WITH_BAR: u16 = 12;
 
-/// Which part of the whole lies behind, where there is a whole.
+/// Returns the part of the whole that lies behind, from 0 to 1; `None` if the length is not known.
 fn whole(place: Place) -> Option<f64> {
     match place {
         Place::Capture { at, of: Some(of), .. } | Place::Paused { at, of, .. } if of > 0 => {
@@ -123,7 +123,7 @@ fn whole(place: Place) -> Option<f64> {
     }
 }
 
-/// Where one is, as a bar to click on.
+/// Returns the position in the stream as a bar to click on.
 fn position(scene: &Scene<'_>, part: f64, width: u16) -> Line<'static> {
     let width = usize::from(width);
     let at = ((width.saturating_sub(1)) as f64 * part).round() as usize;
@@ -182,7 +182,7 @@ fn header(scene: &Scene<'_>, width: u16) -> Line<'static> {
 
 fn tab_row(scene: &Scene<'_>, state: &State, width: u16) -> Line<'static> {
     let whole: usize = scene.layout.views.iter().map(|view| view.name.chars().count() + 5).sum();
-    // Where there is no room for all names, the numbers do.
+    // Only the numbers are shown if there is no room for all names.
     let short = whole > usize::from(width) + 1;
     let spans = scene.layout.views.iter().enumerate().flat_map(|(i, view)| {
         let chosen = i == state.view;

@@ -1,4 +1,4 @@
-//! What goes on, what is held, what is missing.
+//! The overview: rates of events, verdicts, causes and latency of faults, locks.
 
 use mmtrace_common::{Class, Kind};
 use mmtrace_model::{
@@ -51,7 +51,7 @@ const TWO: u16 = 60;
 /// Height from which there is room for what does not happen.
 const ROOMY: u16 = 24;
 
-/// What no probe shows, in this recording.
+/// Text for a value that no probe shows in this recording.
 const NOT_HERE: &str = "not observable here";
 
 /// Locks that are shown.
@@ -157,7 +157,7 @@ fn verdicts(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
         let text = format!("{} met {} times: {}", rule.name, grouped(sink.violations(rule.id)), rule.title);
         lines.push(Line::from(scene.span(cut(&text, width), Tone::Plain)));
     }
-    // Why the others are unknown: one line for all that it has the same cause.
+    // One line for each reason why rules are unknown.
     let mut causes: Vec<(String, Tone, Vec<&str>)> = Vec::new();
     for rule in RULES.iter().filter(|r| r.severity != Severity::Measure && sink.verdict(r.id) == Verdict::Unknown) {
         let (why, tone) = match sink.reason(rule.id).as_deref() {
@@ -215,7 +215,7 @@ fn partly(scene: &Scene<'_>, coverage: Coverage, what: &str, width: usize) -> Op
     Some(Line::from(scene.span(cut(&text, width), Tone::Doubt)))
 }
 
-/// How long faults take, by the lock that they are handled under.
+/// Returns the latency of faults, by the lock that they are handled under.
 fn latency(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
     let width = usize::from(area.width);
     if !scene.engine.context().has(Kind::HandleMmFaultReturn) {

@@ -37,7 +37,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State)
         return text(frame, [(area, inside(scene, sink, rule, usize::from(area.width)))], state);
     }
     let start = scene.engine.span().map_or(0, |s| s.0);
-    // What is broken comes first, then the hazards that were met.
+    // Broken rules come first, then the hazards that were met.
     let mut rules: Vec<_> = RULES.iter().enumerate().collect();
     rules.sort_by_key(|(_, rule)| match sink.verdict(rule.id) {
         Verdict::Violated => 0,
@@ -75,7 +75,7 @@ const fn tone(verdict: Verdict) -> Tone {
     }
 }
 
-/// How often it was broken; of a hazard, met.
+/// Returns the number of times that a rule was broken or a hazard met.
 fn broken(sink: &Sink, rule: &Rule) -> Cell {
     let n = sink.violations(rule.id);
     match rule.severity {
@@ -114,7 +114,7 @@ fn inside(scene: &Scene<'_>, sink: &Sink, rule: &Rule, width: usize) -> Vec<Line
         lines.push(Line::default());
         lines.extend(told(scene, violation, rule, width));
     }
-    // What happened is why one looks; what the rule rests on stands below it.
+    // The violations are why the user looks here; the grounds of the rule stand below them.
     if !kept.is_empty() {
         lines.push(Line::default());
     }
@@ -126,7 +126,7 @@ fn inside(scene: &Scene<'_>, sink: &Sink, rule: &Rule, width: usize) -> Vec<Line
     lines
 }
 
-/// What led to a violation, a column for each task that took part and one for all others.
+/// Returns the events that led to a violation, with a column for each task that took part and one for all others.
 fn told(scene: &Scene<'_>, violation: &Violation, rule: &Rule, width: usize) -> Vec<Line<'static>> {
     /// Time and CPU.
     const FRONT: usize = 17;

@@ -9,7 +9,7 @@ use ratatui::{
 
 use crate::tui::{column::Column, layout::Layout, tone::Tone};
 
-/// Where the stream is.
+/// Position in the stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Place {
     /// The kernel, now.
@@ -27,7 +27,7 @@ pub enum Place {
     Capture {
         /// It goes on by itself.
         playing: bool,
-        /// How many times as fast as it was recorded.
+        /// Speed as a multiple of the recorded one.
         speed: f64,
         /// Nanoseconds from its beginning.
         at: u64,
@@ -41,13 +41,13 @@ pub enum Place {
 pub struct Scene<'a> {
     /// Model, verdicts and statistics.
     pub engine: &'a Engine,
-    /// Where in the stream.
+    /// Position in the stream.
     pub place: Place,
     /// Colours may be used.
     pub colour: bool,
-    /// Which views there are.
+    /// The views that there are.
     pub layout: &'a Layout,
-    /// Which of them is drawn; [`draw`](super::draw) sees to that.
+    /// Index of the view that is drawn; [`draw`](super::draw) sets it.
     pub view: usize,
     /// The columns that the layout of this view speaks of; [`draw`](super::draw) sees to that.
     pub columns: &'a [Column],

@@ -38,7 +38,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State)
     if !list.functions {
         list.unseen("page tables, waits", "not observable here, function probes show them");
     }
-    // What has not happened yet stands below what has.
+    // Rows that nothing happened for yet stand below the others.
     list.rows.sort_by_key(|(order, ..)| *order);
     let rows = list.rows.into_iter().enumerate().map(|(at, (_, what, n, result, tone))| Row {
         key: at as u64,
@@ -77,7 +77,7 @@ impl List<'_> {
         rule.rule().needs.iter().all(|kind| self.context.has(*kind))
     }
 
-    /// What is not known.
+    /// Adds a row without a number, with the reason why it is not known.
     fn unseen(&mut self, what: &'static str, why: &str) {
         self.rows.push((2, what, None, why.to_owned(), Tone::Dim));
     }
@@ -99,7 +99,7 @@ impl List<'_> {
         }
     }
 
-    /// What came of something, result by result.
+    /// Adds a row for each result, with its count.
     fn results_of(&mut self, kind: Kind, what: &'static str, values: &str, counts: &BTreeMap<u64, u64>) {
         if self.sees(kind, what) && counts.is_empty() {
             self.add(what, 0, "none yet");
