@@ -6,7 +6,7 @@ use mmtrace_common::{At, Kind, OFFSETS, SPECS, Source};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
-// How much of each list a reader takes from a manifest. The comments say how much there is today.
+// Limits of the lists that a reader takes from a manifest. The comments give today's numbers.
 
 /// Events of the catalogue: 90.
 const PROBES_MAX: usize = 1024;
@@ -40,7 +40,7 @@ pub struct Context {
     /// The filter, if not everything was recorded.
     #[serde(default, deserialize_with = "bounded::optional_text::<_, TEXT_MAX>")]
     pub filter: Option<String>,
-    /// When the last probe was attached, nanoseconds of `CLOCK_MONOTONIC`. Events before that time are a start in
+    /// Time when the last probe was attached, nanoseconds of `CLOCK_MONOTONIC`. Events before that time are a start in
     /// mid-flight.
     pub start: u64,
 }
@@ -90,7 +90,7 @@ impl Kernel {
     }
 }
 
-/// How a program hooks its event.
+/// Way in which a program is attached to its event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Form {
@@ -142,12 +142,12 @@ impl Form {
 pub struct ProbeState {
     /// Event name, as in [`mmtrace_common::Spec::name`].
     pub event: String,
-    /// How it was attached; `None` if it was not.
+    /// Form in which it was attached; `None` if it was not.
     pub form: Option<Form>,
     /// Columns that this kernel's event does not have.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "bounded::list::<_, _, ABSENT_MAX>")]
     pub absent: Vec<String>,
-    /// Why it is not attached, or not in the preferred form.
+    /// Reason why it is not attached, or not in the preferred form.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",

@@ -9,10 +9,9 @@ use crate::numbers::grouped;
 /// A figure counts `counted` and no more. Its value with the rest is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Coverage {
-    /// How many the figure is made of.
+    /// Number of events, intervals or nanoseconds that the figure counts.
     pub counted: u64,
-    /// How many there were, as far as is known: those that were seen, and one for each event that is known to be
-    /// missing.
+    /// Known total: those that were seen, and one for each event that is known to be missing.
     pub of: u64,
     /// There were more than `of`, by an unknown number.
     pub or_more: bool,

@@ -1,4 +1,4 @@
-//! How long something took, time after time.
+//! Durations of what happens time after time.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -70,13 +70,13 @@ impl Durations {
         self.max = self.max.max(other.max);
     }
 
-    /// How many.
+    /// Returns the number of durations.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.histogram.as_ref().map_or(0, Histogram::len)
     }
 
-    /// So much of them was not longer.
+    /// Returns the duration that the share `quantile` of them does not exceed, nanoseconds.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> u64 {
         self.histogram.as_ref().map_or(0, |histogram| histogram.value_at_quantile(quantile)).min(self.max)
@@ -94,7 +94,7 @@ impl Durations {
         self.sum
     }
 
-    /// How many of them were not longer than each bound.
+    /// Returns, for each bound, the number of durations that are not longer.
     #[must_use]
     pub fn up_to(&self, bounds_ns: &[u64]) -> Vec<u64> {
         let upto = |bound: &u64| self.histogram.as_ref().map_or(0, |histogram| histogram.count_between(0, *bound));

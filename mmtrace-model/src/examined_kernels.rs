@@ -8,13 +8,13 @@ use crate::kernel_version::KernelVersion;
 /// A kernel series that was examined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExaminedKernel {
-    /// Which.
+    /// The series.
     pub version: KernelVersion,
     /// Whether the source that each rule names was read in it.
     pub has_rules_read: bool,
     /// The probes that were attached to it.
     pub probes: Probes,
-    /// Where mmtrace ran on it.
+    /// Machine on which mmtrace ran.
     pub machine: Machine,
 }
 
@@ -27,7 +27,7 @@ pub enum Probes {
     Tracepoints,
 }
 
-/// Where mmtrace ran on an examined kernel.
+/// Machine with an examined kernel, on which mmtrace ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
     /// In a virtual machine of `cargo xtask vm`, which boots Debian's cloud kernel.

@@ -1,4 +1,4 @@
-//! How much the clocks of two CPUs may differ.
+//! Largest difference between the clocks of two CPUs.
 
 /// Two intervals observed on different CPUs overlap only if they do so by more
 /// than this: `bpf_ktime_get_ns()` of two CPUs may differ by a little.

@@ -1,4 +1,4 @@
-//! What an event came to: the fault, the wait, the hold or the collapse that it ended, and for how long.
+//! Effects: the fault, the wait, the hold or the collapse that an event completed, and its duration.
 //!
 //! The model decides what a call is, under which lock it runs, and what of it was seen. Statistics count effects and decide
 //! nothing.
@@ -7,7 +7,7 @@ use mmtrace_common::{Call, Kind, Record};
 
 use super::{fault_cause::Cause, lock_mode::Mode, mappings::At};
 
-/// What an event came to, and who did it where and when.
+/// Effect of an event, with its task, mm and time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effect {
     /// The task.
@@ -16,11 +16,11 @@ pub struct Effect {
     pub tgid: u32,
     /// The mm that the event is about, as a kernel pointer; 0: none.
     pub mm: u64,
-    /// When, in nanoseconds of `CLOCK_MONOTONIC`: the end of whatever it ended.
+    /// Time of the event, nanoseconds of `CLOCK_MONOTONIC`: the end of whatever it ended.
     pub ts: u64,
     /// The task's entry into the kernel, if the event tells it.
     pub call: Option<Call>,
-    /// What.
+    /// The kind of effect, with its fields.
     pub what: What,
     /// Faults of the task whose kind is settled by the event. An older one may be settled together with a new one.
     pub faults: [Option<Fault>; 2],
@@ -35,9 +35,9 @@ pub struct Fault {
     pub tgid: u32,
     /// Its mm.
     pub mm: u64,
-    /// When the CPU raised it, nanoseconds.
+    /// Time when the CPU raised it, nanoseconds.
     pub ts: u64,
-    /// Where.
+    /// The address.
     pub addr: u64,
     /// The access was a write.
     pub write: bool,
@@ -45,9 +45,9 @@ pub struct Fault {
     pub user: bool,
     /// The task's entry into the kernel, for a fault in the kernel that tells it.
     pub call: Option<Call>,
-    /// What the address belonged to when the CPU raised it.
+    /// Mapping that the address belonged to when the CPU raised it.
     pub at: At,
-    /// Why.
+    /// Its kind.
     pub cause: Cause,
 }
 
@@ -100,13 +100,13 @@ pub struct Handling {
     pub addr: u64,
     /// The lock.
     pub under: Under,
-    /// When the call was entered.
+    /// Time when the call was entered, nanoseconds.
     pub since: u64,
-    /// When the VMA lock was granted, if the call runs under it and the grant was seen.
+    /// Time when the VMA lock was granted, nanoseconds, if the call runs under it and the grant was seen.
     pub granted: Option<u64>,
 }
 
-/// How a call ended.
+/// Outcome of a call of `handle_mm_fault()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Handled; the lock is still held.
@@ -122,9 +122,9 @@ pub enum Outcome {
 /// A hold of the mmap_lock that is over, or a wait for it. The effect that carries it says whose, of which mm, and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval {
-    /// How the lock was held, or is to be held.
+    /// Mode in which the lock was held, or is to be held.
     pub mode: Mode,
-    /// When it began, nanoseconds.
+    /// Time when it began, nanoseconds.
     pub since: u64,
     /// Events of the lock may be missing in it. It is one interval all the same: they cannot have been an end and another
     /// begin.
@@ -133,7 +133,7 @@ pub struct Interval {
     pub isolated: bool,
 }
 
-/// What was looked through, or replaced by a huge page.
+/// Memory that was scanned, or replaced by a huge page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Range {
     /// Anonymous memory.
@@ -144,7 +144,7 @@ pub enum Range {
     PteMapped,
 }
 
-/// What an event came to.
+/// Kind of effect, with its fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum What {
     /// Nothing that a figure tells of.
@@ -154,7 +154,7 @@ pub enum What {
     Missing {
         /// Of this kind; `None`: of any.
         of: Option<Kind>,
-        /// So many; 0: nobody knows.
+        /// Their number; 0: unknown.
         count: u64,
         /// Up to this time, nanoseconds.
         until: u64,
@@ -171,13 +171,14 @@ pub enum What {
     Handled {
         /// The call.
         call: Handling,
-        /// How it ended.
+        /// Its outcome.
         outcome: Outcome,
         /// The kernel read from disk: `VM_FAULT_MAJOR`.
         major: bool,
-        /// When the CPU raised the fault in user mode, if this was the end of it.
+        /// Time when the CPU raised the fault in user mode, nanoseconds, if this call was the last one for it.
         trap: Option<u64>,
-        /// When the VMA's lock was refused or given up, if the fault was handled under the mmap_lock instead.
+        /// Time when the VMA's lock was refused or given up, nanoseconds, if the fault was handled under the mmap_lock
+        /// instead.
         fell_back: Option<u64>,
     },
     /// `handle_mm_fault()` has returned; events are missing before.
@@ -197,7 +198,7 @@ pub enum What {
     },
     /// It has acquired the mmap_lock, or downgraded it.
     Locked {
-        /// How it holds the lock now.
+        /// Mode in which it holds the lock now.
         mode: Mode,
         /// The wait, if it was seen whole.
         waited: Option<Interval>,
@@ -222,7 +223,7 @@ pub enum What {
         /// The VMA.
         vma: u64,
     },
-    /// And has returned.
+    /// `__vma_start_write()` has returned.
     VmaLocked {
         /// The VMA.
         vma: u64,
@@ -244,7 +245,7 @@ pub enum What {
     },
     /// The mappings of the mm were read from /proc/PID/maps.
     MapsRead {
-        /// When that began, nanoseconds.
+        /// Time when the reading began, nanoseconds.
         since: u64,
     },
     /// `exit_mmap()`: nothing is mapped any more.
@@ -265,19 +266,19 @@ pub enum What {
         range: Range,
         /// `scan_result`.
         result: u64,
-        /// Where and since when, if its begin was seen.
+        /// Address, and time when it began, nanoseconds; `None` if its begin was not seen.
         begun: Option<(u64, u64)>,
         /// A huge page is mapped now.
         succeeded: bool,
     },
-    /// `retract_page_tables()` has returned; when it was entered, if that was seen.
+    /// `retract_page_tables()` has returned.
     RetractEnded {
-        /// Since when.
+        /// Time when it was entered, nanoseconds, if that was seen.
         since: Option<u64>,
     },
     /// A PTE table is unlinked to make room for a huge page of a file.
     TableUnlinked {
-        /// Where.
+        /// The address.
         addr: u64,
         /// By `retract_page_tables()`, else by `collapse_pte_mapped_thp()`.
         retracted: bool,
@@ -298,18 +299,18 @@ pub enum What {
     EntryRemoved {
         /// Of a PTE, else of a PMD.
         pte: bool,
-        /// Since when it stood, if that is known.
+        /// Time when it was set, nanoseconds, if that is known.
         since: Option<u64>,
     },
     /// `migration_entry_wait()` inside a fault has returned.
     MigrationAwaited {
         /// The mm.
         mm: u64,
-        /// Where.
+        /// The address of the fault.
         addr: u64,
         /// The VMA whose lock was held meanwhile; 0: the mmap_lock was.
         vma: u64,
-        /// Since when.
+        /// Time when the wait began, nanoseconds.
         since: u64,
     },
     /// `migration_entry_wait()` has returned; its begin was not seen, or it was in no fault.

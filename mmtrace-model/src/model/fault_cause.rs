@@ -1,10 +1,10 @@
-//! Why a page is faulted.
+//! Kinds of faults: the reasons why pages are faulted.
 
 use serde::Serialize;
 
 macro_rules! causes {
     ($($(#[doc = $doc:literal])+ $cause:ident = $name:literal, $words:literal;)*) => {
-        /// Why a fault happened: its kind.
+        /// Kind of a fault: the reason why it happened.
         ///
         /// Most are read: from the page tables as they were when the CPU raised the fault, from the VMA, and from the
         /// result of `handle_mm_fault()` (`faults/kind.rs` has the table). Where the page tables were not walked, the
@@ -24,7 +24,7 @@ macro_rules! causes {
                 match self { $(Self::$cause => $name),* }
             }
 
-            /// What it means.
+            /// Returns the meaning of the kind, in sentences.
             #[must_use]
             pub const fn about(self) -> &'static str {
                 match self { $(Self::$cause => concat!($($doc),+).trim_ascii()),* }

@@ -87,7 +87,7 @@ pub struct Statement {
     pub id: &'static str,
     /// The statement.
     pub statement: &'static str,
-    /// Where the kernel states it or relies on it.
+    /// Place where the kernel states it or relies on it.
     pub source: &'static str,
 }
 

@@ -1,6 +1,6 @@
-//! How a lock is held, and which holds exclude each other.
+//! Modes in which a lock is held, and their exclusion.
 
-/// How a lock is held.
+/// Mode in which a lock is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Shared.

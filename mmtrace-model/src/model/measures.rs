@@ -177,7 +177,7 @@ impl Measures {
         whole.or_more(self.misses_more(rule.rule().needs) || self.missing(pairs) > 0)
     }
 
-    /// What [`Model::coverage`] counts of a rule.
+    /// Returns the name of what [`Model::coverage`] counts of a rule, in the plural.
     #[must_use]
     pub const fn covered(rule: RuleId) -> &'static str {
         match rule {
@@ -219,7 +219,7 @@ impl Measures {
         worst
     }
 
-    /// What a measuring rule has measured; `None` if nothing.
+    /// Returns the durations that a measure has measured; `None` if there are none.
     #[must_use]
     pub fn durations(&self, rule: RuleId) -> Option<&Durations> {
         let index = MEASURES.iter().position(|m| *m == rule)?;
@@ -234,7 +234,7 @@ impl Measures {
 }
 
 impl Model {
-    /// How much of what a measuring rule measures it has measured.
+    /// Returns the coverage of a measure: the share of the known total that it has measured.
     #[must_use]
     pub fn coverage(&self, rule: RuleId) -> Coverage {
         self.measures.coverage(rule, &self.intervals)

@@ -111,7 +111,7 @@ pub struct Model {
     writers: u64,
     /// Entries that are kept about address spaces, over all mms; sometimes too many, never too few.
     space: usize,
-    /// When recording began.
+    /// Time when recording began, nanoseconds.
     start: u64,
     /// The model learns nothing from events up to this time, because some before it are missing.
     blind_until: u64,
@@ -123,7 +123,7 @@ pub struct Model {
     tells_disabled: bool,
     /// Lock acquisitions and faults in the kernel tell the entry into the kernel.
     tells_call: bool,
-    /// What the event that is taken now came to.
+    /// Effect of the event that is taken now.
     effect: Effect,
     intervals: Intervals,
     standing: Standing,
@@ -187,7 +187,7 @@ impl Model {
         }
     }
 
-    /// What the last event came to.
+    /// Returns the effect of the last event.
     #[must_use]
     pub const fn effect(&self) -> &Effect {
         &self.effect
@@ -211,14 +211,14 @@ impl Model {
         &self.measures
     }
 
-    /// What addresses belong to.
+    /// Returns the mappings of all mms.
     #[must_use]
     pub const fn mappings(&self) -> &Mappings {
         &self.mappings
     }
 
-    /// What addresses belong to, for whoever asks the kernel about mappings that no event has shown, and for records from
-    /// before those that are judged.
+    /// Returns the mappings of all mms, for callers that ask the kernel about mappings that no event has shown, and for
+    /// records from before those that are judged.
     pub const fn mappings_mut(&mut self) -> &mut Mappings {
         &mut self.mappings
     }

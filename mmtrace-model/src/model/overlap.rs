@@ -21,7 +21,7 @@ pub struct Overlap {
     /// The address on which the waiter faulted.
     #[serde(serialize_with = "hex")]
     pub addr: u64,
-    /// How long both waited.
+    /// Time for which both waited, nanoseconds.
     pub ns: u64,
 }
 

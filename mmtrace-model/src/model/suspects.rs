@@ -57,7 +57,7 @@ impl Model {
         }
     }
 
-    /// What is suspected of this VMA, write hold or dead mm is explained.
+    /// Drops the suspects that `explained` accepts, such as those of one VMA, write hold or dead mm.
     pub(super) fn explain(&mut self, explained: impl Fn(&Suspect) -> bool) {
         if !self.functions.suspects.0.is_empty() {
             self.functions.suspects.0.retain(|s| !explained(s));

@@ -1,4 +1,4 @@
-//! What tasks are called.
+//! Names of tasks.
 
 use mmtrace_common::{Kind, Record, View as _, event};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -39,7 +39,7 @@ pub struct Thread {
     pub tid: u32,
 }
 
-/// What threads are told apart by.
+/// Key that tells threads apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
     /// A process, from its birth or last exec on.
@@ -52,7 +52,7 @@ enum Key {
     OfNames(Option<Comm>, Option<Comm>),
 }
 
-/// What a thread id stands for now.
+/// The task that a thread id stands for now.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     /// Its process; 0 if no event said.
@@ -79,7 +79,7 @@ pub struct Tasks {
     /// The process of each of those.
     processes: Vec<ThreadId>,
     numbers: FxHashMap<Key, ThreadId>,
-    /// Which tasks each of those was.
+    /// Tasks that were counted as each of those: its number, and the task's thread id.
     counted: FxHashSet<(ThreadId, u32)>,
     nameless: Vec<(u32, u32)>,
     /// Births, execs and renames are recorded. Without them a name may be another program's.
@@ -172,7 +172,8 @@ impl Tasks {
         thread
     }
 
-    /// What is known of a task, if it is of this process: else the thread id is used again, and the birth was not seen.
+    /// Returns what is known of a task, if it is of this process: else the thread id is used again, and the birth was
+    /// not seen.
     fn known_as(&self, tid: u32, tgid: u32) -> Known {
         let known = self.known.get(&tid).copied().filter(|known| known.tgid == tgid || known.tgid == 0);
         Known { tgid, ..known.unwrap_or_default() }

@@ -13,9 +13,9 @@ pub const MARK_MAX: usize = PART * PARTS_MAX - 1;
 /// A label on the time line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// When, nanoseconds of `CLOCK_MONOTONIC`.
+    /// Time, nanoseconds of `CLOCK_MONOTONIC`.
     pub ts: u64,
-    /// What it says: any bytes.
+    /// The text: any bytes.
     pub text: Vec<u8>,
 }
 

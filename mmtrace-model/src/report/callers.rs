@@ -1,4 +1,4 @@
-//! Who held mmap_locks, who waited for them, and whose faults there were, by name.
+//! Holds of mmap_locks, waits for them, and faults, by the names of callers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,7 +56,7 @@ impl Who {
         }
     }
 
-    /// Who it is, in one line: `contend 11641 · jit-protector 11643`.
+    /// Returns the names and ids in one line: `contend 11641 · jit-protector 11643`.
     #[must_use]
     pub fn name(&self) -> String {
         if self.is_anybody() {
@@ -92,7 +92,8 @@ impl Who {
         self.pid == 0 && self.process.is_none() && self.thread.is_none() && self.tid == 0
     }
 
-    /// Who, and by which call: `contend 11641 · jit-protector 11643: mprotect (write)`. `write` says how a lock was taken.
+    /// Returns the names, ids and call: `contend 11641 · jit-protector 11643: mprotect (write)`. `write` says how a
+    /// lock was taken.
     #[must_use]
     pub fn caller(&self, write: Option<bool>) -> String {
         let mode = write.map_or("", |write| if write { " (write)" } else { " (read)" });
@@ -116,9 +117,9 @@ pub struct Times {
     pub p99_ns: Option<u64>,
     /// The longest.
     pub longest_ns: u64,
-    /// When the longest began, nanoseconds from the start of the recording.
+    /// Time when the longest began, nanoseconds from the start of the recording.
     pub longest_at_ns: u64,
-    /// Whose the longest was: a thread id.
+    /// Thread id of the task with the longest interval.
     pub longest_tid: u32,
 }
 
@@ -139,19 +140,19 @@ impl Times {
 /// Time that waits spent behind one holder.
 #[derive(Clone, Debug, Serialize)]
 pub struct BehindRow {
-    /// Who held the lock.
+    /// The holder of the lock.
     #[serde(flatten)]
     pub who: Who,
     /// For write.
     pub write: bool,
-    /// How long, nanoseconds.
+    /// Time behind that holder, nanoseconds.
     pub ns: u64,
 }
 
-/// What one caller did with mmap_locks.
+/// Use of mmap_locks by one caller, in one mode.
 #[derive(Clone, Debug, Serialize)]
 pub struct LockRow {
-    /// Who.
+    /// The caller.
     #[serde(flatten)]
     pub who: Who,
     /// For write.
@@ -174,7 +175,7 @@ pub struct LockRow {
     /// blocked, or it took 10 us and more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contended: Option<Times>,
-    /// Whom the contended waits were behind, longest first; the first [`BEHIND_MAX`].
+    /// Holders that the contended waits were behind, longest first; the first [`BEHIND_MAX`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub behind: Vec<BehindRow>,
     /// Behind other holders, nanoseconds. What is left of the contended waits is the hand-over of the lock, and holds that
@@ -190,8 +191,8 @@ pub struct LockRow {
 pub const BEHIND_MAX: usize = 8;
 
 impl LockRow {
-    /// Whom most of the waiting was behind, as `61 % behind contend 11641 · jit-protector 11643: mprotect (write)`; at most
-    /// `limit` holders, and what no hold explains.
+    /// Returns the holders that most of the waiting was behind, at most `limit`, and the share that no hold explains,
+    /// as `61 % behind contend 11641 · jit-protector 11643: mprotect (write)`.
     #[must_use]
     pub fn behind_text(&self, limit: usize) -> Vec<String> {
         let Some(contended) = self.contended else { return Vec::new() };
@@ -213,7 +214,7 @@ impl LockRow {
         lines
     }
 
-    /// How long contended waits went on while no hold in the way was seen, nanoseconds.
+    /// Returns the time for which contended waits went on while no hold in the way was seen, nanoseconds.
     fn behind_nobody_ns(&self) -> u64 {
         let known = self.behind.iter().fold(self.behind_others_ns, |sum, row| sum.saturating_add(row.ns));
         let explained = known.saturating_add(self.behind_unknown_ns);
@@ -225,13 +226,13 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
-/// How many kinds of faults a row names.
+/// Number of kinds of faults that a row names.
 pub(super) const KINDS: usize = 4;
 
 /// The faults of one caller.
 #[derive(Clone, Debug, Serialize)]
 pub struct FaultRow {
-    /// Who.
+    /// The caller.
     #[serde(flatten)]
     pub who: Who,
     /// Number of faults.
@@ -242,13 +243,13 @@ pub struct FaultRow {
     /// faults of the kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<&'static str>,
-    /// How many of them are that caller's; likewise.
+    /// Number of faults of the kind by that caller; absent likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub most: Option<u64>,
 }
 
 impl FaultRow {
-    /// Whose faults, in which call, and why.
+    /// Returns the caller, its call, and the kinds of the faults, in one line.
     #[must_use]
     pub fn text(&self) -> String {
         if let (Some(kind), Some(most)) = (self.kind, self.most) {
@@ -261,7 +262,7 @@ impl FaultRow {
         format!("{}: {}", self.who_text(), causes(&self.causes, KINDS))
     }
 
-    /// Whose they are, and in which call.
+    /// Returns the caller and its call, in words.
     fn who_text(&self) -> String {
         let call = self.who.call.as_deref().filter(|call| *call != call_name(Call::UserTrap));
         let in_call = call.map_or_else(String::new, |call| format!(" in {call}"));
@@ -335,7 +336,7 @@ fn seen(rows: impl Iterator<Item = (Option<Times>, u64)>) -> Coverage {
     Coverage::of(counted, all.saturating_sub(counted))
 }
 
-/// What rows are put together by.
+/// Property that the callers or faults of one row share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum By {
     /// Process, thread's name and call.

@@ -1,4 +1,5 @@
-//! Which callers are one row: those of one process and name; many processes of one name are one row as well.
+//! Folding of callers into rows: those of one process and name are one row; many processes of one name are one row as
+//! well.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +8,7 @@ use crate::{
     stats::caller::Caller,
 };
 
-/// So many processes of one name have rows of their own; more are one row.
+/// Processes of one name that have rows of their own; more are one row.
 const PROCESSES_MAX: usize = 8;
 
 /// The names of a process and of a thread.
@@ -16,9 +17,9 @@ type Names = (Option<Comm>, Option<Comm>);
 /// Finds the row of a caller.
 #[derive(Default)]
 pub(super) struct Folding {
-    /// What stands for each thread.
+    /// The thread that stands for each thread.
     rows: BTreeMap<ThreadId, ThreadId>,
-    /// Of what stands for several processes, how many; `None`: more than are known.
+    /// Number of processes of each thread that stands for several; `None`: more than are known.
     processes: BTreeMap<ThreadId, Option<u32>>,
 }
 

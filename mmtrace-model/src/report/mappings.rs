@@ -103,7 +103,7 @@ impl MappingRow {
         }
     }
 
-    /// Whose faults in which mapping, and where that is.
+    /// Returns the process, the mapping with its place, and the kinds of the faults, in one line.
     #[must_use]
     pub fn text(&self) -> String {
         let process = self.process.as_deref().unwrap_or("processes without a name");

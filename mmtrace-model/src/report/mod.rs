@@ -64,7 +64,7 @@ pub struct Report {
     /// The share of all faults that `faults` counts; absent with `--no-validate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub faults_coverage: Option<Coverage>,
-    /// Who held mmap_locks and waited for them, and whose faults there were.
+    /// Holds of mmap_locks, waits for them, and faults, by caller.
     #[serde(flatten)]
     pub callers: callers::Tables,
     /// Faults by mapping; absent if the events do not tell which mapping an address belongs to.
@@ -96,13 +96,13 @@ fn is_zero(n: &u64) -> bool {
 /// A label on the time line.
 #[derive(Clone, Debug, Serialize)]
 pub struct MarkRow {
-    /// When, nanoseconds from the start of the recording.
+    /// Time, nanoseconds from the start of the recording.
     pub at_ns: u64,
-    /// What it says; strange bytes are escaped.
+    /// The text; strange bytes are escaped.
     pub text: String,
 }
 
-/// How a report is written.
+/// Format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
     /// As JSON.
@@ -146,7 +146,7 @@ pub struct Walker {
     /// Tables and `pte_offset_map` calls.
     #[serde(flatten)]
     pub counts: Counts,
-    /// How often each hazard of walks was met. A hazard that cannot be observed is absent.
+    /// Number of times that each hazard of walks was met. A hazard that cannot be observed is absent.
     pub hazards: BTreeMap<&'static str, u64>,
 }
 
@@ -166,15 +166,15 @@ pub struct RuleReport {
     pub id: &'static str,
     /// The verdict.
     pub verdict: Verdict,
-    /// How often it was evaluated.
+    /// Number of evaluations.
     pub evaluations: u64,
-    /// How often it was broken; for a hazard, how often it was met.
+    /// Number of times that it was broken; for a hazard, number of times that it was met.
     pub violations: u64,
-    /// How often it applied and could not be judged, because what it needs to know began before recording.
+    /// Number of times that it applied and could not be judged, because what it needs to know began before recording.
     pub unjudged: u64,
     /// The severity.
     pub severity: Severity,
-    /// Why the verdict is unknown or not observable.
+    /// Reason why the verdict is unknown or not observable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The distribution that a measure measured.

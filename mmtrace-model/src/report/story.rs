@@ -27,7 +27,7 @@ pub struct Story {
     pub statement: &'static str,
     /// The violation, in one sentence.
     pub what: String,
-    /// When it happened, seconds after recording began.
+    /// Time when it happened, seconds after recording began.
     pub seconds: f64,
     /// The mm, as a kernel pointer; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,7 +72,7 @@ pub enum Line<'a> {
     Aside {
         /// The first of them.
         from: &'a Effect,
-        /// How many they are, and of which kinds.
+        /// Their number, and their kinds.
         what: String,
     },
 }

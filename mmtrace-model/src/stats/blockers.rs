@@ -1,4 +1,4 @@
-//! Whom a wait for an mmap_lock was behind: the holds that ended while it lasted.
+//! Holds that a wait for an mmap_lock was behind: those that ended while it lasted.
 
 use std::collections::VecDeque;
 
@@ -16,20 +16,20 @@ const HOLDS_ALL_MAX: usize = 1 << 16;
 /// A hold that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Over {
-    /// Who held it.
+    /// The holder.
     pub(super) by: Caller,
     /// For write.
     pub(super) write: bool,
-    /// Since when, nanoseconds.
+    /// Time when it began, nanoseconds.
     pub(super) since: u64,
-    /// Until when, nanoseconds.
+    /// Time when it ended, nanoseconds.
     pub(super) until: u64,
 }
 
-/// A part of a wait, and who held the lock meanwhile.
+/// A part of a wait, and the holder of the lock meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Who held the lock.
+    /// The holder of the lock.
     pub(super) by: Caller,
     /// For write.
     pub(super) write: bool,
@@ -40,7 +40,7 @@ pub(super) struct Part {
 /// A lock that somebody waits for.
 #[derive(Clone, Debug, Default)]
 struct Awaited {
-    /// How many tasks wait.
+    /// Number of tasks that wait.
     waiting: u32,
     /// The holds that ended since somebody waits, oldest first.
     over: VecDeque<Over>,

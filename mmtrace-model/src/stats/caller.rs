@@ -4,7 +4,7 @@ use mmtrace_common::Call;
 
 use crate::names::ThreadId;
 
-/// Who did something, and by which call.
+/// A thread and the call by which it entered the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Caller {
     /// The thread.

@@ -1,4 +1,4 @@
-//! Who took mmap_locks by which call, how long they held them and waited for them, and whose faults there were.
+//! Holds of mmap_locks, waits for them, and faults, by caller.
 //!
 //! Threads of one name in one process are one row, as `comm` is in other tools: the name is that of the time of the event.
 
@@ -31,9 +31,9 @@ const FEW: usize = 24;
 /// Histograms, 5 KiB each. Rows that would need another one have no quantiles.
 const HISTOGRAMS_MAX: usize = 1 << 12;
 
-/// Whom one row was behind, one by one; the rest is one sum.
+/// Holders that are told apart behind one row; the rest is one sum.
 const BEHIND_MAX: usize = 64;
-/// Whom all rows were behind, one by one.
+/// Holders that are told apart behind all rows.
 const BEHIND_ALL_MAX: usize = 1 << 16;
 /// A wait that was not seen to be behind anybody counts as contended if it took so long, nanoseconds: its holder may be a
 /// process that is not recorded. Shorter ones are what two events and the code between them take.
@@ -42,13 +42,13 @@ const LONG_NS: u64 = 10_000;
 /// The longest of some intervals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Longest {
-    /// How long, nanoseconds.
+    /// Its duration, nanoseconds.
     pub ns: u64,
-    /// Since when, nanoseconds.
+    /// Time when it began, nanoseconds.
     pub since: u64,
-    /// Whose.
+    /// The task.
     pub tid: u32,
-    /// Of which mm's lock.
+    /// The lock's mm.
     pub mm: u64,
 }
 
@@ -83,7 +83,7 @@ impl Intervals {
         }
     }
 
-    /// How many.
+    /// Returns the number of intervals.
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.count
@@ -101,7 +101,8 @@ impl Intervals {
         self.longest
     }
 
-    /// So much of them was not longer, nanoseconds; `None` if there were too many rows to know.
+    /// Returns the duration that the share `quantile` of them does not exceed, nanoseconds; `None` if there were too
+    /// many rows to know.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Option<u64> {
         if let Some(many) = &self.many {
@@ -186,7 +187,7 @@ impl Behind {
     }
 }
 
-/// What one caller did with mmap_locks, in one mode.
+/// Use of mmap_locks by one caller, in one mode.
 #[derive(Clone, Debug, Default)]
 pub struct LockUse {
     /// Times that it got a lock; a downgrade is none.
@@ -199,7 +200,7 @@ pub struct LockUse {
     pub waits: Intervals,
     /// The waits among them for a lock that another task held in the way, that blocked, or that took 10 us and more.
     pub contended: Intervals,
-    /// Whom the contended waits were behind.
+    /// Holders that the contended waits were behind.
     pub behind: Behind,
     /// Holds that were seen whole.
     pub holds: Intervals,
@@ -221,7 +222,8 @@ impl LockUse {
 /// Faults by cause, in the order of [`Cause::ALL`].
 pub type Causes = [u64; Cause::ALL.len()];
 
-/// What a task has begun, with its calls: an interrupt on top of a task can take a lock while the task waits or holds.
+/// Acquisitions and holds that a task has begun, with their calls: an interrupt on top of a task can take a lock while
+/// the task waits or holds.
 #[derive(Clone, Debug, Default)]
 struct Begun {
     /// Acquisitions, oldest first: for write, and the call.

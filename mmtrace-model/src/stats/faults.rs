@@ -57,7 +57,7 @@ pub struct Calls {
     pub major: u64,
     /// Waits for migrations.
     pub waits: u64,
-    /// How long they took.
+    /// Durations of the calls.
     pub took: Durations,
 }
 

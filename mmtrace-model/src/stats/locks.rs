@@ -27,7 +27,7 @@ pub struct Holder {
     pub vma: u64,
     /// For write.
     pub write: bool,
-    /// Since when, nanoseconds.
+    /// Time when it began, nanoseconds.
     pub since: u64,
 }
 
@@ -122,7 +122,7 @@ pub struct VmaLocks {
 }
 
 impl VmaLocks {
-    /// How often a VMA was locked, for read or for write.
+    /// Returns the number of times that a VMA was locked, for read or for write.
     #[must_use]
     pub fn acquired(&self) -> u64 {
         self.granted + self.write_wait.count()
@@ -195,7 +195,7 @@ impl MmLock {
         [of(&self.read_wait, self.reads), of(&self.write_wait, self.writes)]
     }
 
-    /// How many of the holds were measured, those that go on `now` not counted: for read, for write.
+    /// Returns the share of the holds that was measured, those that go on `now` not counted: for read, for write.
     #[must_use]
     pub fn holds_measured(&self, now: &Now) -> [Coverage; 2] {
         let now = |write: bool| now.holders.iter().filter(|h| h.write == write).count() as u64;
@@ -238,19 +238,19 @@ impl MmLock {
         if write && let Some(vmas) = &mut self.vmas {
             vmas.end_writes(effect);
         }
-        // What was measured is decided once, in the model.
+        // The model alone decides which holds were measured.
         if let Some(Interval { since, .. }) = hold {
             self.holds.add(Holder { tid: effect.tid, vma: 0, write, since }, effect.since(since));
         }
     }
 }
 
-/// Who holds an mmap_lock and who waits for it now, as far as is known: as the model has it.
+/// Tasks that hold an mmap_lock and tasks that wait for it now, as far as the model knows them.
 #[derive(Clone, Debug, Default)]
 pub struct Now {
-    /// Who holds it, oldest first.
+    /// Tasks that hold it, oldest hold first.
     pub holders: Vec<Holder>,
-    /// Who waits, oldest first.
+    /// Tasks that wait for it, oldest wait first.
     pub waiting: Vec<Holder>,
 }
 
@@ -348,7 +348,7 @@ impl Locks {
         }
     }
 
-    /// And has ended.
+    /// A fault under the VMA lock has ended.
     pub(super) fn handled(&mut self, effect: &Effect, call: &Handling, outcome: Outcome) {
         if let Some(vmas) = self.vmas_of(call.mm) {
             vmas.handled(effect, call, outcome);

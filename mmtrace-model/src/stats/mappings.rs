@@ -23,7 +23,7 @@ const PENDING_MAX: usize = 1 << 15;
 /// Rows that tell processes apart by name. As many again tell mappings apart alone.
 const ROWS_MAX: usize = 1 << 12;
 
-/// What a count of one mm is about.
+/// Place in one mm for which faults are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Place {
     Unknown,

@@ -35,7 +35,7 @@ pub struct Work {
     pub compactions: u64,
     /// Results of collapses of huge pages that are mapped by PTEs, by `scan_result`.
     pub pte_mapped: BTreeMap<u64, u64>,
-    /// How long collapses of anonymous ranges took.
+    /// Durations of collapses of anonymous ranges.
     pub collapse: Durations,
     /// Calls of `retract_page_tables()` that are over.
     pub retracts: u64,

@@ -1,6 +1,6 @@
-//! How bad it is to break a rule.
+//! Severities of broken rules.
 
-/// How bad a broken rule is.
+/// Severity of a broken rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {

@@ -45,7 +45,7 @@ impl Verdict {
 pub struct Violation {
     /// The rule.
     pub rule: RuleId,
-    /// When it was noticed, nanoseconds of `CLOCK_MONOTONIC`.
+    /// Time when it was noticed, nanoseconds of `CLOCK_MONOTONIC`.
     pub ts: u64,
     /// The mm; 0 if there is none.
     pub mm: u64,
@@ -62,12 +62,12 @@ pub struct Violation {
 struct Tally {
     evaluations: u64,
     unjudged: u64,
-    /// How often it seemed to be broken, on a kernel on which it was not seen to be kept yet.
+    /// Number of times that it seemed to be broken, on a kernel on which it was not seen to be kept yet.
     suspected: u64,
     violations: u64,
     kept: Vec<Violation>,
     last: u64,
-    /// How many events that it needs are missing.
+    /// Number of events that it needs and that are missing.
     missing: u64,
 }
 
@@ -90,7 +90,7 @@ impl Sink {
         }
     }
 
-    /// Why a rule cannot be observed here.
+    /// Returns the reason why a rule cannot be observed here; `None` if it can.
     #[must_use]
     pub fn blocked(&self, rule: RuleId) -> Option<&str> {
         self.blocked[rule as usize].as_deref()
@@ -210,7 +210,7 @@ impl Sink {
         }
     }
 
-    /// Why the verdict is not a plain "held" or "violated".
+    /// Returns the reason why the verdict is not a plain "held" or "violated"; `None` if it is.
     #[must_use]
     pub fn reason(&self, rule: RuleId) -> Option<String> {
         let tally = &self.tallies[rule as usize];
@@ -238,26 +238,27 @@ impl Sink {
         None
     }
 
-    /// How often the rule was evaluated; 0 if it cannot be observed, whatever part of it the model could see.
+    /// Returns the number of evaluations of the rule; 0 if it cannot be observed, whatever part of it the model could
+    /// see.
     #[must_use]
     pub fn evaluations(&self, rule: RuleId) -> u64 {
         if self.is_open(rule) { self.tallies[rule as usize].evaluations } else { 0 }
     }
 
-    /// How often the rule applied and could not be judged.
+    /// Returns the number of times that the rule applied and could not be judged.
     #[must_use]
     pub fn not_judged(&self, rule: RuleId) -> u64 {
         let tally = &self.tallies[rule as usize];
         if self.is_open(rule) { tally.unjudged.saturating_add(tally.suspected) } else { 0 }
     }
 
-    /// How often the rule was broken.
+    /// Returns the number of times that the rule was broken.
     #[must_use]
     pub fn violations(&self, rule: RuleId) -> u64 {
         self.tallies[rule as usize].violations
     }
 
-    /// When the rule was last evaluated, nanoseconds of `CLOCK_MONOTONIC`; 0 if never.
+    /// Returns the time when the rule was last evaluated, nanoseconds of `CLOCK_MONOTONIC`; 0 if never.
     #[must_use]
     pub fn last(&self, rule: RuleId) -> u64 {
         if self.is_open(rule) { self.tallies[rule as usize].last } else { 0 }

@@ -24,7 +24,7 @@ struct Registered {
 /// Retracts that run, and the registrations that they must take notice of.
 #[derive(Clone, Debug, Default)]
 pub(in crate::model) struct Retracting {
-    /// When each task entered the call.
+    /// Time when each task entered the call, nanoseconds, by task.
     running: FxHashMap<u32, u64>,
     /// Tasks in `mwriteprotect_range()`.
     protecting: FxHashMap<u32, u64>,

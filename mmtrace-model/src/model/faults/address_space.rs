@@ -38,9 +38,9 @@ pub struct Space {
     touched: BTreeMap<u64, [u64; 8]>,
     /// The mm was seen from its exec on, so a range that is not in `pieces` is not mapped.
     whole: bool,
-    /// How often something was unmapped. Tracepoints do not say which range: the tree stores an empty range through
-    /// another function, which emits no event if the node stays. A VMA that was stored before may therefore be gone,
-    /// and its object may be in use elsewhere.
+    /// Number of times that something was unmapped. Tracepoints do not say which range: the tree stores an empty range
+    /// through another function, which emits no event if the node stays. A VMA that was stored before may therefore be
+    /// gone, and its object may be in use elsewhere.
     unmaps: u64,
 }
 

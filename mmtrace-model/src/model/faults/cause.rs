@@ -9,7 +9,7 @@ use crate::model::{
     faults::address_space::{Cause, Space},
 };
 
-/// Until when events are missing from which address spaces are learned, nanoseconds.
+/// Times up to which events are missing from which address spaces are learned, nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::model) struct Blind {
     /// The model cannot know which ranges are mapped.

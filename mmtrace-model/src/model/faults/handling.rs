@@ -59,7 +59,7 @@ pub(in crate::model) struct Call {
     flags: u32,
     /// It handles a fault of the task itself.
     in_trap: bool,
-    /// When the VMA lock was granted, in VMA mode; otherwise unknown.
+    /// Time when the VMA lock was granted, in VMA mode, nanoseconds; otherwise unknown.
     granted: Option<u64>,
     /// Releases of the mmap_lock for read by the task, and whether each can only have been its own.
     releases: u8,
@@ -93,11 +93,11 @@ impl Call {
 struct Trap {
     /// The following fields are complete, and are about a fault in user mode.
     known: bool,
-    /// When it began.
+    /// Time when it began, nanoseconds.
     since: u64,
     /// Whether it was handled under the VMA lock, and under the mmap_lock.
     tried: [bool; 2],
-    /// When the VMA lock was refused, or given up with RETRY.
+    /// Time when the VMA lock was refused, or given up with RETRY, nanoseconds.
     fell_back: Option<u64>,
 }
 
@@ -139,7 +139,7 @@ impl Caller {
         self.granted += 1;
     }
 
-    /// When this VMA was last granted.
+    /// Takes out the last grant of this VMA, and returns its time, nanoseconds.
     fn granted(&mut self, vma: u64, mm: u64) -> Option<u64> {
         let newest = (self.granted.saturating_sub(GRANTS)..self.granted).rev();
         let at = newest.map(|n| n % GRANTS).find(|at| self.grants[*at].vma == vma && self.grants[*at].mm == mm)?;
@@ -192,7 +192,7 @@ impl Callers {
         self.0.entry(tid).or_default()
     }
 
-    /// What the task is doing, if it is followed.
+    /// Returns the current work of the task, if it is followed.
     #[inline]
     fn get(&mut self, tid: u32) -> Option<&mut Caller> {
         self.0.get_mut(&tid)

@@ -30,7 +30,7 @@ pub(in crate::model) struct SwapTypes {
     pub(in crate::model) migration: u32,
 }
 
-/// How far the handling of a fault was seen.
+/// Known result of a fault's handling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::model) enum End {
     /// Its end is not known.
@@ -42,7 +42,7 @@ pub(in crate::model) enum End {
     Failed,
 }
 
-/// What an address belongs to, by what is known of the address space.
+/// VMA at an address, by what is known of the address space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::model) enum Mapped {
     /// Not known.
@@ -60,7 +60,7 @@ pub(in crate::model) enum Mapped {
 }
 
 impl Mapped {
-    /// What the number of [`VmaFacts`] says.
+    /// Returns the VMA that the number of [`VmaFacts`] describes.
     pub(in crate::model) fn of_number(number: u32) -> Self {
         match VmaFacts::of_number(number) {
             None => Self::Unknown,
@@ -74,7 +74,7 @@ impl Mapped {
 /// Everything that is known of a fault.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::model) struct Seen {
-    /// What the page tables had; `None`: they were not walked.
+    /// Result of the walk of the page tables; `None`: they were not walked.
     pub(in crate::model) walk: Option<Walk>,
     /// The error code.
     pub(in crate::model) code: u32,

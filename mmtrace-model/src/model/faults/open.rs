@@ -37,7 +37,7 @@ struct Open {
     whole: bool,
 }
 
-/// Which events tell of faults.
+/// Parts of a fault's handling that the recorded events show.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tells {
     /// Faults come with a walk of the page tables.
@@ -96,8 +96,8 @@ impl Model {
         }
     }
 
-    /// What the address of the fault belongs to, by the mappings that are known: for faults at which the tree of VMAs could
-    /// not be read.
+    /// Returns the VMA at the address of the fault, by the mappings that are known: for faults at which the tree of
+    /// VMAs could not be read.
     fn mapped(&self, addr: u64) -> Mapped {
         match self.mappings.faulted() {
             At::Unknown => Mapped::Unknown,
@@ -129,7 +129,8 @@ impl Model {
         };
         let Record { ts, mm, tgid, tid, .. } = *record;
         let write = error_code & WRITE != 0;
-        // What the program has read in the tree of VMAs counts: an munmap stores nothing there that an event would show.
+        // The program's reading of the tree of VMAs comes first: an munmap stores nothing there that an event would
+        // show.
         let at = match (Mapped::of_number(vma_facts), self.mappings.faulted()) {
             (Mapped::Nothing, _) => At::Outside,
             (Mapped::BelowStack, _) => self.mappings.stack_above(mm, addr).unwrap_or(At::Unknown),

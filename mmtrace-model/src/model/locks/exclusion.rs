@@ -1,4 +1,4 @@
-//! Which holds of a lock exclude each other, and in which order locks are taken.
+//! Exclusion between holds of a lock, and the order in which locks are taken.
 
 pub use crate::model::lock_mode::Mode;
 

@@ -1,4 +1,5 @@
-//! What figures make of the events of mmap_locks: holds, and waits for them, each from two events of one task.
+//! Intervals that figures make of the events of mmap_locks: holds, and waits for them, each from two events of one
+//! task.
 //!
 //! The holds are those of [`MmapLock`]; the waits are here. What rules conclude rests on
 //! everybody who may hold a lock, so that one missing event makes all of it unknown. An interval rests on the events of its
@@ -43,11 +44,11 @@ pub struct Wait {
     pub mm: u64,
     /// For write.
     pub write: bool,
-    /// Since when, nanoseconds.
+    /// Time when it began, nanoseconds.
     pub since: u64,
 }
 
-/// What figures know of a task.
+/// Open waits of a task, and the number from which its holds are measured.
 #[derive(Clone, Debug, Default)]
 struct Task {
     /// Waits that are open, oldest first.
@@ -65,9 +66,9 @@ fn take(open: &mut Vec<Wait>, is: impl Fn(&Wait) -> bool) -> Option<Wait> {
 #[derive(Clone, Debug)]
 pub(in crate::model) struct Intervals {
     tasks: FxHashMap<u32, Task>,
-    /// Until when events of each kind may be missing: those for read, those for write.
+    /// Times up to which events of each kind may be missing, nanoseconds: those for read, those for write.
     until: [[u64; 3]; 2],
-    /// Who holds and waits now is told from what has begun after this time.
+    /// Holds and waits that began up to this time, nanoseconds, may be over: their ends may be missing.
     unsure_until: u64,
     /// A task can be preempted in a program on a tracepoint, so that any event can be one that was skipped. Where it
     /// cannot, a program is skipped only for an interrupt on top of it, which never gets a lock for write
@@ -109,7 +110,7 @@ impl Intervals {
         }
     }
 
-    /// Which kinds may be missing after `since`.
+    /// Returns the kinds of events that may be missing after `since`.
     fn missing(&self, write: bool, since: u64) -> Kinds {
         let until = &self.until[usize::from(write)];
         (0..until.len()).filter(|of| until[*of] >= since).map(bit).fold(0, |kinds, bit| kinds | bit)
@@ -218,7 +219,7 @@ impl Intervals {
         let written_since =
             wait.is_some_and(|wait| task.waits.iter().any(|w| w.write && w.mm == record.mm && w.since >= wait.since));
         let hold = lock.written(record.tid, self.from(record.tid));
-        // Who holds it for write gets it for read by a downgrade, or a release is missing.
+        // A task that holds it for write gets it for read by a downgrade, or a release is missing.
         let mode = hold.filter(|hold| hold.since > self.unsure_until).map_or(Mode::Read, |_| Mode::Downgraded);
         if let Some(hold) = hold {
             let wait = wait.filter(|w| w.since >= hold.since);
@@ -316,8 +317,8 @@ impl Model {
         }
     }
 
-    /// Who holds which mm's mmap_lock now, of each lock oldest first; who has got it before events went missing is not among
-    /// them.
+    /// Returns the holds of mmap_locks that are open now, each with its mm; those of one lock oldest first. Holds from
+    /// before events went missing are left out.
     pub fn holders(&self) -> impl Iterator<Item = (u64, &Hold)> {
         let measured =
             self.mms.iter().flat_map(|(mm, m)| m.lock.measured().map(move |(hold, number)| (*mm, hold, number)));
@@ -327,7 +328,8 @@ impl Model {
         measured.filter(now).map(|(mm, hold, _)| (mm, hold))
     }
 
-    /// Which tasks wait for which mmap_locks now; who has begun before events went missing is not among them.
+    /// Returns the waits for mmap_locks that are open now, each with its task. Waits from before events went missing
+    /// are left out.
     pub fn waiting(&self) -> impl Iterator<Item = (u32, Wait)> {
         let since = self.intervals.unsure_until;
         let tasks = self.intervals.tasks.iter();

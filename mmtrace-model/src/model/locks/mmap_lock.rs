@@ -14,7 +14,7 @@ const HOLDS_MAX: usize = 4096;
 /// Holds from before a breach that are followed to their release; beyond that nothing is concluded of the lock again.
 const BROKEN_MAX: usize = 256;
 
-/// What an event of an mmap_lock says of its task.
+/// Step of a task toward or away from an mmap_lock, as an event shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::model) enum LockStep {
     /// It begins to acquire the lock.
@@ -32,9 +32,9 @@ pub(in crate::model) enum LockStep {
 pub struct Hold {
     /// The task that acquired it.
     pub tid: u32,
-    /// When, in nanoseconds of `CLOCK_MONOTONIC`.
+    /// Time when it began, nanoseconds of `CLOCK_MONOTONIC`.
     pub since: u64,
-    /// How.
+    /// Its mode.
     pub mode: Mode,
     /// The event that showed the acquisition, or the downgrade.
     pub shown_by: Record,
@@ -43,21 +43,21 @@ pub struct Hold {
 /// An overlap that is real.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Breach {
-    /// Who had the lock.
+    /// The hold that began first.
     pub holder: Hold,
-    /// Who got it all the same.
+    /// The hold that began although the first one excludes it.
     pub taker: Hold,
 }
 
 impl Breach {
-    /// How the holder and the taker hold it: the row of the exclusivity table that is broken.
+    /// Returns the modes of the holder and the taker: the row of the exclusivity table that is broken.
     #[must_use]
     pub const fn modes(&self) -> (Mode, Mode) {
         (self.holder.mode, self.taker.mode)
     }
 }
 
-/// What an acquisition or release meant.
+/// Meaning of an acquisition or release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
     /// As it must be.
@@ -72,7 +72,7 @@ pub enum Meaning {
     Overtaken(Breach),
 }
 
-/// What has lasted, of the holds that exclude each other.
+/// Result of [`MmapLock::settle`]: the overlaps that have lasted, of holds that exclude each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
     /// Two tasks were inside at once.
@@ -81,7 +81,7 @@ pub struct Settled {
     pub doubts: usize,
 }
 
-/// What rules know of a hold.
+/// State of a hold, as rules know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     /// Nothing: it is there for figures alone.
@@ -139,14 +139,14 @@ pub(in crate::model) struct Measured {
 pub struct MmapLock {
     /// In the order in which they were observed to begin.
     holds: Vec<Open>,
-    /// How many of them rules know to be for write, to be for read, and to be from before a breach.
+    /// Numbers of the holds that rules know to be for write, to be for read, and to be from before a breach.
     writers: usize,
     readers: usize,
     broken: usize,
     /// The holders that are known are all there are: a write acquisition has been seen
     /// since recording began, or since the last loss.
     complete: bool,
-    /// Since when. What a holder from before does may still seem to come after.
+    /// Time since which they are, nanoseconds. An event of an earlier holder may still seem to come later.
     complete_since: u64,
     /// Time of the last event.
     now: u64,
@@ -161,7 +161,7 @@ pub struct MmapLock {
     abandoned: bool,
 }
 
-/// What figures read and write.
+/// The part that figures read and write.
 impl MmapLock {
     /// A task has acquired the lock, or downgraded it. `number` is larger than that of any hold before.
     pub(in crate::model) fn begin(&mut self, record: &Record, mode: Mode, number: u64) {
@@ -231,7 +231,7 @@ impl Measured {
     }
 }
 
-/// What rules read and write.
+/// The part that rules read and write.
 impl MmapLock {
     /// The task known to hold it for write; of several, the first.
     #[must_use]
@@ -374,7 +374,7 @@ impl MmapLock {
         own.is_some()
     }
 
-    /// Who reads is not known, until the next writer has acquired.
+    /// Forgets the readers: they are unknown until the next writer has acquired the lock.
     fn doubt_readers(&mut self) {
         self.unknow_all(|open| open.is(Known::Held, false));
         self.complete = false;
@@ -582,7 +582,7 @@ mod tests {
         lock.settle(6000);
         let Meaning::Overtaken(breach) = lock.release_read(&at(6000, 1), true) else { panic!("a breach") };
         assert_eq!((breach.modes(), breach.holder.tid, breach.taker.tid), ((Mode::Read, Mode::Write), 1, 2));
-        // What follows from it is not reported again.
+        // The consequences of the breach are not reported again.
         assert_eq!(lock.release_write(&at(7000, 2)), Meaning::Unknown);
     }
 
@@ -710,7 +710,7 @@ mod tests {
         assert_eq!(lock.release_read(&at(1500, 3), true), Meaning::Right);
         assert_eq!(lock.settle(9000), Settled::default());
         assert_eq!(lock.release_write(&at(9000, 1)), Meaning::Right);
-        // And a downgrade may seem to come after the reader that it let in.
+        // A downgrade may seem to come after the reader that it let in.
         lock.acquire_write(&at(20_000, 1));
         lock.acquire_read(&at(21_000, 2));
         assert!(lock.downgrade(&at(21_500, 1)));

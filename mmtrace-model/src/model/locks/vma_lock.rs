@@ -34,7 +34,7 @@ struct Vma {
     next: u8,
     /// The write hold of the mmap_lock in which the last one was, and when.
     section: Option<(Section, u64)>,
-    /// When the object was last freed, and by which task.
+    /// Time when the object was last freed, nanoseconds, and the task.
     freed: (u64, u32),
 }
 

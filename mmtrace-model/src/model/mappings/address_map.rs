@@ -19,9 +19,9 @@ const REGISTER_MAX: usize = 1 << 10;
 struct Piece {
     /// Last address, inclusive.
     end: u64,
-    /// When it was stored; of what only a reading has shown, when that began. Nanoseconds.
+    /// Time when it was stored; if only a reading has shown it, the time when that began. Nanoseconds.
     stored: u64,
-    /// When the last reading began that has shown it; 0: none has.
+    /// Time when the last reading began that has shown it, nanoseconds; 0: none has.
     read: u64,
     mapping: Mapping,
 }
@@ -39,7 +39,8 @@ pub struct Found {
 }
 
 impl Found {
-    /// When the reading of /proc/PID/maps began that showed the mapping, if no store of it was seen.
+    /// Returns the time when the reading of /proc/PID/maps began that showed the mapping, nanoseconds, if no store of
+    /// it was seen.
     #[must_use]
     pub const fn only_read(&self) -> Option<u64> {
         self.only_read
@@ -51,7 +52,7 @@ fn found(start: u64, piece: &Piece) -> Found {
     Found { mapping: piece.mapping, start, end: piece.end, only_read }
 }
 
-/// What an address belongs to.
+/// Mapping that an address belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum At {
     /// Not known.
@@ -151,7 +152,7 @@ impl AddressMap {
                 mapping.backing = Backing::Heap;
             }
         }
-        // What grows, shrinks, is split or merged is the same mapping as before, if it has the same kind of memory.
+        // A mapping that grows, shrinks, is split or merged stays the same one, if it has the same kind of memory.
         let old = below.iter().map(|(_, piece)| piece).chain(before.as_ref().filter(|_| below.is_empty()));
         if let Some(old) = old.map(|piece| &piece.mapping).find(|old| old.continues(&mapping)) {
             if below.iter().any(|(_, piece)| piece.mapping.id == old.id) {

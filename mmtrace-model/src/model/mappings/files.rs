@@ -1,4 +1,4 @@
-//! What files that are mapped are called.
+//! Names of mapped files.
 
 use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;

@@ -1,4 +1,4 @@
-//! How mappings are called in tables.
+//! Labels of mappings in tables.
 
 use super::{
     files::{FileId, Files},
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::untrusted::escaped_bytes;
 
-/// What a row of a table is about.
+/// Addresses or memory that a row of a table is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Of {
     /// Addresses of which nothing is known.
@@ -41,10 +41,10 @@ fn file_text(name: &[u8]) -> String {
     if name.starts_with(b"[") || TAKEN.contains(&name) { format!("file {text}") } else { text }
 }
 
-/// How a mapping is called. Mappings with one label are one row.
+/// Label of a mapping. Mappings with one label are one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Label {
-    /// What it is.
+    /// The addresses or memory.
     pub of: Of,
     /// Writes are seen by others.
     pub shared: bool,

@@ -1,4 +1,4 @@
-//! What a mapping is: a file, the heap, a stack, other anonymous memory.
+//! Mappings: a file, the heap, a stack, other anonymous memory.
 
 use mmtrace_common::{Call, VmaFacts, event};
 
@@ -17,7 +17,7 @@ const VM_HUGETLB: u64 = 0x40_0000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MappingId(pub(super) u64);
 
-/// What lies behind a mapping.
+/// Memory behind a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Backing {
     /// Private anonymous memory.
@@ -37,7 +37,7 @@ pub enum Backing {
 pub struct Mapping {
     /// Its number.
     pub id: MappingId,
-    /// What lies behind it.
+    /// The memory behind it.
     pub backing: Backing,
     /// `vm_flags`. Of a mapping that only /proc/PID/maps has shown: read 1, write 2, execute 4, and [`VM_SHARED`] and
     /// [`VM_GROWSDOWN`] alone.
@@ -91,7 +91,7 @@ impl Mapping {
     }
 }
 
-/// What lies behind a mapping that has no name; `file` is its file, if it has one.
+/// Returns the memory behind a mapping that has no name; `file` is its file, if it has one.
 pub(super) const fn backing(anonymous: bool, file: Option<FileId>, vm_flags: u64) -> Backing {
     match file {
         Some(file) => Backing::File(file),
@@ -106,7 +106,7 @@ pub(super) const fn file_of(dev: u32, ino: u64) -> Option<(u32, u64)> {
     if dev == 0 && ino == 0 { None } else { Some((dev, ino)) }
 }
 
-/// What a call does to mappings when it takes the mmap_lock for write, as far as that decides what a mapping is.
+/// Work of a call on mappings once it takes the mmap_lock for write, as far as that decides what a mapping is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
     /// `brk()`: what it stores is the heap.
@@ -142,7 +142,7 @@ impl Doing {
         (Self::Forks, 435, 435),
     ];
 
-    /// What a task does that came into the kernel by this call.
+    /// Returns the work of a task that came into the kernel by this call.
     pub(super) fn of(call: Call) -> Self {
         let found = match call {
             Call::System(number) | Call::X32(number) => Self::CALLS.iter().find(|(_, here, _)| *here == number),

@@ -1,4 +1,4 @@
-//! What addresses belong to: which file, the heap, a stack, other memory.
+//! Mappings: the file, heap, stack or other memory that an address belongs to.
 //!
 //! Facts come from three events. `ma_write` says what is stored into the current task's VMA tree. `mapping` records say
 //! what /proc/PID/maps has shown of an mm that had mappings before the recording, or before a loss. `file_name` and
@@ -41,9 +41,9 @@ const PIECES_MAX: usize = 1 << 18;
 const WRITERS_MAX: usize = 1 << 14;
 /// mms whose mappings are to be read at a time.
 const ASKED_MAX: usize = 64;
-/// How soon the mappings of an mm are asked for again, nanoseconds. It doubles each time.
+/// Time until the mappings of an mm are asked for again, nanoseconds. It doubles each time.
 const AGAIN_NS: u64 = 500_000_000;
-/// And at most so long.
+/// Upper limit of that time, nanoseconds.
 const AGAIN_MAX_NS: u64 = 64_000_000_000;
 /// Records of mappings that a segment of a flight recorder begins with.
 const REPEATED_MAX: usize = 1 << 16;
@@ -55,11 +55,11 @@ const HEAP: &[u8] = b"[heap]";
 #[derive(Clone, Debug, Default)]
 struct Mm {
     map: AddressMap,
-    /// Until when names of anonymous memory may have changed.
+    /// Names of anonymous memory may have changed up to this time, nanoseconds.
     renamed: u64,
     /// Its mappings are not asked for before this time, nanoseconds.
     ask_after: u64,
-    /// How long it was since they were asked for, the last time.
+    /// Time from the last request for them to `ask_after`, nanoseconds.
     waited: u64,
 }
 
@@ -68,7 +68,7 @@ struct Mm {
 struct Writer {
     mm: u64,
     doing: Doing,
-    /// What the mm had when a fork was about to release the lock: what the child has.
+    /// Mappings of the mm when a fork was about to release the lock: those of the child.
     copied: Option<(AddressMap, u64)>,
 }
 
@@ -85,7 +85,7 @@ pub struct Mappings {
     name_parts: Assembly<(u64, u64)>,
     /// The name of the next `mapping` record: of which mm and address.
     next_name: Option<(u64, u64, NameId)>,
-    /// What the last fault's address belongs to.
+    /// Mapping that the last fault's address belongs to.
     faulted: At,
     /// Ranges over all mms; sometimes too many, never too few.
     pieces: usize,
@@ -98,7 +98,7 @@ pub struct Mappings {
     is_told: bool,
     /// Acquisitions of mmap_locks are recorded, so that it is seen when names may change.
     sees_locks: bool,
-    /// And they tell the call.
+    /// Acquisitions of mmap_locks tell the call.
     sees_calls: bool,
 }
 

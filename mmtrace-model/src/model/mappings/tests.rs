@@ -1,4 +1,4 @@
-//! What is known of mappings after which events.
+//! Tests of what is known of mappings after which events.
 
 use mmtrace_common::{Record, View};
 
@@ -47,7 +47,7 @@ impl Stream {
         self.lock(MM, MMAP).say(MM, event::MaWrite { addr, end, vma: 2, vm_flags: 1, ino, dev: 1, ..stored() })
     }
 
-    /// What /proc/PID/maps shows, if it is read just now.
+    /// Takes a reading of /proc/PID/maps that began just now and shows `lines`.
     fn read(&mut self, lines: &[(u64, u64, &[u8])], whole: bool) -> &mut Self {
         let since = self.now;
         self.read_since(since, lines, whole)
@@ -246,7 +246,7 @@ fn events_that_do_not_say_what_is_stored_tell_nothing() {
     assert!(!s.mappings.is_told() && s.mappings.asked().is_empty() && s.mappings.records(9).is_empty());
 }
 
-/// What a segment of a flight recorder begins with says all that was known.
+/// The records that a segment of a flight recorder begins with say all that was known.
 #[test]
 fn what_is_repeated_is_what_was_known() {
     let mut s = Stream::new();

@@ -40,7 +40,7 @@ pub(crate) fn bytes(words: Words) -> Vec<u8> {
 /// A text whose parts come one after the other.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Assembly<K> {
-    /// What it is the name of, and the parts so far.
+    /// Key of the thing that the text names, and the parts so far.
     begun: Option<(K, Vec<u8>)>,
 }
 

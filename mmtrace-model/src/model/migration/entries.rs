@@ -16,7 +16,7 @@ const OUTSTANDING_MAX: usize = 1 << 16;
 /// One call of `migrate_pages()`.
 #[derive(Clone, Debug, Default)]
 pub struct Bracket {
-    /// When it began, nanoseconds of `CLOCK_MONOTONIC`.
+    /// Time when it began, nanoseconds of `CLOCK_MONOTONIC`.
     pub since: u64,
     /// `enum migrate_reason`, as the kernel numbers it.
     pub reason: u64,
@@ -104,7 +104,7 @@ impl Outstanding {
         !self.entries.is_empty() && self.entries.contains_key(&addr)
     }
 
-    /// How many.
+    /// Returns the number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -154,8 +154,8 @@ impl Standing {
     }
 }
 
-/// What an x86-64 entry says, as far as no kernel configuration matters
-/// (arch/x86/include/asm/pgtable_types.h, pgtable_64.h).
+/// Meaning of an x86-64 entry, as far as no kernel configuration matters (arch/x86/include/asm/pgtable_types.h,
+/// pgtable_64.h).
 pub mod x86_64 {
     const PRESENT: u64 = 1 << 0;
     const PROTNONE: u64 = 1 << 8;

@@ -118,7 +118,7 @@ pub struct Slot {
     pub table: Option<u64>,
     /// `Tables::clock` when that was learned.
     pub since: u64,
-    /// When a collapse last unlinked the table under it, and which task.
+    /// Time when a collapse last unlinked the table under it, nanoseconds, and the task.
     pub unlinked: Option<(u64, u32)>,
 }
 
@@ -134,7 +134,7 @@ pub enum Life {
     Unlinked,
     /// `pte_free_defer()`: freed after a grace period.
     Deferred {
-        /// When it began.
+        /// Time of the call, nanoseconds.
         since: u64,
         /// The task.
         by: u32,
@@ -161,7 +161,7 @@ pub struct Flush {
 /// A call of `retract_page_tables()`.
 #[derive(Clone, Copy, Debug)]
 pub struct Retract {
-    /// When it began.
+    /// Time when it began, nanoseconds.
     pub since: u64,
 }
 
@@ -170,7 +170,7 @@ pub struct Retract {
 pub struct Nolock {
     /// The PMD entry.
     pub slot: (u64, u64),
-    /// When.
+    /// Time of the call, nanoseconds.
     pub ts: u64,
 }
 
@@ -179,7 +179,7 @@ pub struct Nolock {
 pub struct Locking {
     /// Its arguments: PMD entry and address.
     pub of: (u64, u64),
-    /// How often it has mapped.
+    /// Number of times that it has mapped a table.
     pub maps: u32,
 }
 
@@ -351,7 +351,7 @@ impl Tables {
         known.table.filter(|_| known.since >= written)
     }
 
-    /// When a collapse last unlinked the table under this PMD entry, and who did.
+    /// Returns the time when a collapse last unlinked the table under this PMD entry, nanoseconds, and the task.
     #[must_use]
     pub fn unlinked(&self, slot: (u64, u64)) -> Option<(u64, u32)> {
         self.slots.get(&slot)?.unlinked

@@ -30,7 +30,7 @@ pub(in crate::model) struct Collapsing {
     since: u64,
     /// Faults on that range that began since, of others: task and address.
     faults: Vec<(u32, u64)>,
-    /// Who filled the entry meanwhile, when, and how.
+    /// Task that filled the entry meanwhile, the time in nanoseconds, and the event that shows it.
     filled: Option<(u32, u64, Filling)>,
 }
 
