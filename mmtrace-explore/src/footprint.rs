@@ -1,11 +1,11 @@
-//! What each step touches, and what a thread can still touch: the basis of the partial-order reduction.
+//! The cells that each step touches, and those that a thread can still touch: the basis of the partial-order reduction.
 //!
-//! Nobody declares it: it is learned from the steps that are run. A search that learns something new is repeated, until
-//! it runs within what was known when it began. That is enough. Suppose that some step, in a state that the reduced search
-//! left out, touches a cell that is not known here, and take the first such step on a path to that state. Everything
-//! before it is within what is known, so the reduced search runs an equivalent of that path. What the search runs in
-//! addition is independent of the path, and does not change what the step reads before the unknown cell. So the step is
-//! run there too, touches the cell, and is learned.
+//! Nobody declares them: they are learned from the steps that are run. A search that learns something new is repeated,
+//! until it runs within what was known when it began. That is enough. Suppose that some step, in a state that the
+//! reduced search left out, touches a cell that is not known here, and take the first such step on a path to that
+//! state. Everything before it is within what is known, so the reduced search runs an equivalent of that path. The
+//! steps that it runs in addition are independent of the path, and do not change what the step reads before the unknown
+//! cell. So the step is run there too, touches the cell, and is learned.
 //!
 //! [`Protocol::always`](crate::Protocol::always) is part of every step, and so are its reads, if the step has written any
 //! of the cells that it read. If the step has not, the check read what it would have read before the step, and says the
@@ -18,18 +18,18 @@ use crate::system::{Footprint, THREADS_MAX, Tid};
 /// Steps of a program, and its end.
 const STEPS: usize = 256;
 
-/// What was learned of one thread, by step.
+/// The footprints of one thread, by step.
 #[derive(Clone, Debug)]
 struct Learned {
-    /// What the step touched.
+    /// The cells that the step touched.
     step: Vec<Footprint>,
-    /// Where it went on, bit by step.
+    /// The steps that followed it, bit by step.
     next: Vec<[u64; STEPS / 64]>,
-    /// What a thread that stands there can touch from now on.
+    /// The cells that a thread at this step can touch from now on.
     future: Vec<Footprint>,
 }
 
-/// What was learned of each thread.
+/// The footprints of all threads.
 #[derive(Clone, Debug)]
 pub(super) struct Footprints {
     threads: Vec<Learned>,

@@ -1,4 +1,4 @@
-//! What the live rules say of an execution.
+//! The live rules that an execution of the explorer violates.
 
 use mmtrace_model::{
     replay::Engine,

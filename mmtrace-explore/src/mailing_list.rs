@@ -9,7 +9,7 @@ pub struct MailingListThread {
     pub name: &'static str,
     /// Its subject line.
     pub subject: &'static str,
-    /// Who discussed it, and when.
+    /// The participants of the discussion, and its date.
     pub posted: &'static str,
     /// The question.
     pub question: &'static str,

@@ -19,7 +19,7 @@ use crate::protocol::{
 };
 use crate::system::Property;
 
-/// What removes a table.
+/// A remover of page tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Remover {
     Retract(Retract),
@@ -34,7 +34,7 @@ const REMOVERS: &[(&str, Remover, Mark)] = &[
     ("PTE-mapped collapse, 7.2", Remover::Collapse(CollapsePte::V7_2), Mark::Before),
 ];
 
-/// How something is put into a table.
+/// A way to put something into a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Install(Installer),
@@ -44,7 +44,7 @@ enum Source {
     Mremap(Marker),
 }
 
-/// What is put there, by name, and whether the mapping is shared.
+/// A source, by name, and whether the mapping is shared.
 const SOURCES: &[(&str, Source, bool)] = &[
     ("uffd-wp on a hole", Source::Install(Installer::Wp), true),
     ("uffd-wp on a hole, private", Source::Install(Installer::Wp), false),
@@ -188,13 +188,13 @@ pub struct Row {
     pub composition: Composition,
     /// The invariant that breaks, if one does.
     pub invariant: Option<&'static Property>,
-    /// How it breaks.
+    /// A description of the violation, as a sentence.
     pub why: Option<String>,
     /// Steps of the shortest counterexample.
     pub steps: usize,
     /// Distinct states.
     pub states: usize,
-    /// Where the violation is known from.
+    /// The finding on real kernels, or the scenario, that the violation is known from.
     pub known: Option<&'static str>,
 }
 

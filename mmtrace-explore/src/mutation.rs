@@ -1,4 +1,4 @@
-//! What each protection is there for: every safe variant is searched without it, and must break.
+//! The purpose of each protection: every safe variant is searched without it, and must break.
 //!
 //! A protection without which nothing breaks is either redundant, for the reason in [`REDUNDANT`], or the scenarios lack
 //! something.
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::system::{Property, Site};
 
-/// What breaks without a protection.
+/// The violation that one variant shows without a protection.
 #[derive(Clone, Copy, Debug)]
 pub struct Caught {
     /// The scenario.

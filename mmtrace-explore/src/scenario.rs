@@ -19,7 +19,7 @@ pub enum Expect {
     Breaks(Invariant),
 }
 
-/// What the live rules say of a variant's counterexample.
+/// The response of the live rules to a variant's counterexample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Live {
     /// There is no counterexample, and no execution raises an alarm.
@@ -43,7 +43,7 @@ pub struct Variant {
     pub why: &'static str,
     /// *Sometimes* properties that this variant cannot reach, by their place in [`Scenario::sometimes`].
     pub never: &'static [u8],
-    /// What the live rules say of the counterexample.
+    /// The response of the live rules to the counterexample.
     pub live: Live,
     /// Makes the objects and the threads.
     pub(crate) build: fn(&Setup<'_>) -> World,
@@ -64,9 +64,9 @@ pub struct Scenario {
     pub thread: Option<&'static MailingListThread>,
     /// Its subject, in a few words.
     pub title: &'static str,
-    /// What each thread of execution does, and what is asked.
+    /// The actions of each thread of execution, and the question about them.
     pub question: &'static str,
-    /// Where it comes from: a message of the mailing list, a place in the kernel's source.
+    /// Its origin: a message of the mailing list, a place in the kernel's source.
     pub source: &'static str,
     /// Situations that must occur in some execution: without them, "safe" would mean little.
     pub sometimes: &'static [&'static str],
@@ -74,7 +74,7 @@ pub struct Scenario {
     pub variants: &'static [Variant],
 }
 
-/// How a variant is built.
+/// The options for building a variant.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Setup<'a> {
     /// A protection that is left out.

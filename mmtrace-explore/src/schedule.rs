@@ -12,9 +12,9 @@ pub struct Line<E> {
     pub function: &'static str,
     /// The line of code.
     pub text: String,
-    /// What it remarked: what it read, decided and wrote.
+    /// Its remarks about what it read, decided and wrote.
     pub notes: Vec<String>,
-    /// What each thread holds after it; threads that hold nothing are left out.
+    /// The locks and sections that each thread holds after it; threads that hold nothing are left out.
     pub held: Vec<(Tid, Vec<String>)>,
     /// Events that the real system would have emitted.
     pub events: Vec<E>,
@@ -25,13 +25,13 @@ pub struct Line<E> {
 pub struct Execution<E> {
     /// The steps.
     pub lines: Vec<Line<E>>,
-    /// What the last step broke.
+    /// The violation that the last step caused.
     pub broken: Option<Broken>,
     /// The state after the last step.
     pub state: State,
 }
 
-/// Why a schedule cannot be run.
+/// The reason why a schedule cannot be run.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ScheduleError {
     /// A word is no part of a schedule.

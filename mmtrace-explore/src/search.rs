@@ -36,7 +36,7 @@ impl Default for Limits<'_> {
 /// The default of [`Limits::memory`]: 2 GiB.
 pub const MEMORY: usize = 2 << 30;
 
-/// What a search found.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// A schedule that breaks a property; `None` if no schedule breaks any.
@@ -57,7 +57,7 @@ pub struct Found {
     pub state_bytes: usize,
 }
 
-/// Why a search did not end.
+/// The reason why a search did not end.
 #[derive(Debug, thiserror::Error)]
 pub enum SearchError {
     /// The states need more memory than the search may take.
@@ -68,12 +68,12 @@ pub enum SearchError {
     Memory {
         /// The limit, MiB.
         limit: usize,
-        /// How many states were found until then.
+        /// The number of states that were found until then.
         states: usize,
     },
 }
 
-/// Why a search is not over yet.
+/// The reason why a search stops before it is over.
 enum Stop {
     /// A step touched cells that were not known when the search began: it begins again.
     Learned,
@@ -208,7 +208,7 @@ fn take<P: Protocol>(
 
 /// The limits are looked at once in this many states.
 const EVERY: usize = 1 << 14;
-/// How many steps a thread is let run alone, to see whether it comes back to where it was.
+/// Most steps that a thread runs alone, to see whether it comes back to where it was.
 const ALONE: usize = 2000;
 
 struct Run<'w, 'l, 'p, P: Protocol> {
@@ -218,7 +218,7 @@ struct Run<'w, 'l, 'p, P: Protocol> {
     limits: &'l mut Limits<'p>,
 }
 
-/// How a state was reached first.
+/// The step by which a state was reached first.
 #[derive(Clone, Copy)]
 struct Origin {
     parent: u32,
@@ -240,7 +240,7 @@ struct Frame {
     id: u32,
     /// The move that led to this state.
     by: Move,
-    /// Where its successors begin in [`Path::successors`]. They end where those of the next frame begin.
+    /// Index of its first successor in [`Path::successors`]. They end at the next frame's first one.
     first: usize,
 }
 

@@ -16,8 +16,8 @@ const VALUES: usize = 256;
 /// The pattern of a value without a code. No value has it: a cell has eight bits at most.
 const UNKNOWN: u64 = u64::MAX;
 
-/// Where a cell's code stands in a packed state: in one word, each bit at a place of its own. A cell that never changes has
-/// a width of 0.
+/// The place of a cell's code in a packed state: in one word, each bit at a place of its own. A cell that never changes
+/// has a width of 0.
 #[derive(Clone, Copy, Debug, Default)]
 struct Field {
     word: u8,
@@ -25,8 +25,9 @@ struct Field {
     bits: [u8; 8],
 }
 
-/// How states are packed. Each value that a cell was seen with has a code, and a cell has as many bits as its codes need. A
-/// value that was not seen before gets its code when a state with it is packed, so two different states never become equal.
+/// The packing of states. Each value that a cell was seen with has a code, and a cell has as many bits as its codes
+/// need. A value that was not seen before gets its code when a state with it is packed, so two different states never
+/// become equal.
 #[derive(Clone, Debug)]
 pub(super) struct Packer {
     base: State,
@@ -35,7 +36,7 @@ pub(super) struct Packer {
     /// The value of each code of each cell.
     values: Vec<Vec<u8>>,
     fields: [Field; CELLS],
-    /// How many bits of each word are used.
+    /// The number of used bits of each word.
     taken: Vec<u8>,
     words: usize,
     /// The groups of eight cells that the system has; the others are never written.

@@ -1,8 +1,8 @@
-//! How much room there is. A disk that fills up fails builds with messages about anything else.
+//! The room on a disk. A disk that fills up fails builds with messages about anything else.
 
 use std::path::Path;
 
-/// What CI writes below the target folder from nothing, and some more, in bytes.
+/// Bytes that CI writes below the target folder from nothing, and some more.
 pub(crate) const NEEDED: u64 = 4 << 30;
 /// With less than this, what fails may fail for lack of it, in bytes.
 pub(crate) const SCARCE: u64 = 2 << 30;

@@ -4,9 +4,9 @@
 //! below `tui` uses something below `record`, nothing below `record` may use something below `tui`, not by way of others
 //! either. Tests are left out: they come after all modules.
 //!
-//! What a module uses is read from its text: its `use` declarations, and paths that begin with `crate`, `super`, `self`,
-//! a module below it, or a module that it has imported. A name that another module only re-exports leads to the module
-//! that has it.
+//! The uses of a module are read from its text: its `use` declarations, and paths that begin with `crate`, `super`,
+//! `self`, a module below it, or a module that it has imported. A name that another module only re-exports leads to the
+//! module that has it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ use crate::workspace::Workspace;
 /// A module's place: its crate's name, then the names of modules.
 type Place = Vec<String>;
 
-/// What one module's text says.
+/// The children, the imports and the paths in one module's text.
 #[derive(Debug, Default)]
 struct Module {
     /// Modules below it that have a file.

@@ -1,3 +1,3 @@
-//! What `cargo xtask` shares with the first process of its virtual machines. Everything else is in the programs.
+//! The part of `cargo xtask` that the first process of its virtual machines shares. Everything else is in the programs.
 
 pub mod guest;

@@ -77,11 +77,11 @@ pub(crate) fn shown(command: &mut Command) -> Result<(ExitStatus, String)> {
     Ok((child.wait()?, said))
 }
 
-/// What a program with a time limit came to.
+/// The result of a program with a time limit.
 pub(crate) struct Finished {
-    /// How it ended.
+    /// Its exit status.
     pub(crate) status: ExitStatus,
-    /// What it printed.
+    /// Its standard output.
     pub(crate) stdout: Vec<u8>,
 }
 

@@ -77,7 +77,7 @@ pub(crate) struct Enlarged {
     pub(crate) name: &'static str,
     /// The file in testdata/promela.
     pub(crate) file: &'static str,
-    /// What is defined for it.
+    /// Macros that are defined for it.
     pub(crate) defines: &'static [&'static str],
 }
 
@@ -92,7 +92,7 @@ pub(crate) const ENLARGED: &[Enlarged] = &[
     Enlarged { name: "retract-2-1", file: "sc-4.1.pml", defines: &["RECHECK_VMA", "FIRST=2", "SECOND=1", "ENTRIES=2"] },
 ];
 
-/// How a generated verifier searches.
+/// The kind of search that a generated verifier makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Search {
     /// Every interleaving.
@@ -113,7 +113,7 @@ impl Search {
     }
 }
 
-/// How well a verifier is compiled.
+/// The effort with which a verifier is compiled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Compile {
     /// In no time: for models that take none.
@@ -130,7 +130,7 @@ pub(crate) struct Spin {
     folder: PathBuf,
 }
 
-/// What a verifier found.
+/// The result of a verifier.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Answer {
     /// The invariant that is broken.
@@ -150,7 +150,7 @@ impl Spin {
     ///
     /// # Errors
     ///
-    /// What is missing.
+    /// `spin` or `gcc` is not on PATH.
     pub(crate) fn find(workspace: &Workspace) -> Result<Self, String> {
         let find = |name: &str| program(name, &[]).ok_or_else(|| format!("there is no {name} on PATH"));
         Ok(Self {
@@ -161,7 +161,7 @@ impl Spin {
         })
     }
 
-    /// What it says of itself.
+    /// Returns the line that `spin -V` prints.
     pub(crate) fn version(&self) -> String {
         process::line(process::command(&self.spin, &self.models).arg("-V")).unwrap_or_else(|| "spin".to_owned())
     }
@@ -208,7 +208,7 @@ pub(crate) fn run(pan: &Path, bits: u32) -> Result<Answer> {
     parse(&said).with_context(|| format!("{} ended with {}", pan.display(), finished.status))
 }
 
-/// What a verifier printed.
+/// Parses the output of a verifier.
 fn parse(said: &str) -> Result<Answer> {
     if said.contains("max search depth too small") || said.contains("out of memory") {
         bail!("the search was cut short: {}", said.trim());

@@ -25,7 +25,7 @@ pub(crate) struct Args {
     args: Vec<String>,
 }
 
-/// What the tests came to.
+/// The numbers of tests, by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sums {
     pub(crate) passed: u64,

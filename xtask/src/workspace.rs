@@ -1,4 +1,4 @@
-//! Where things are in this checkout.
+//! The paths of this checkout, and of the programs that xtask runs.
 
 use std::{
     env, fs,

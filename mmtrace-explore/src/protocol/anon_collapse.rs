@@ -21,7 +21,7 @@ use super::{
     vma::{Flavour, Vma, vma_start_write},
 };
 
-/// When the PMD is looked at again under the mmap_lock.
+/// The order in which the PMD is looked at again and the VMA is locked, both under the mmap_lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     /// `check_pmd_still_valid()`, then `vma_start_write()`: 6.12.
@@ -43,11 +43,11 @@ pub(crate) struct Heavy {
     pub(crate) spans: Option<Cell>,
     /// The lock of its rmap tree.
     pub(crate) anon_vma: Lock,
-    /// When the PMD is looked at.
+    /// The order in which the PMD is looked at and the VMA is locked.
     pub(crate) order: Order,
 }
 
-/// How the PMD is cleared.
+/// The locks under which the PMD is cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clear {
     /// Under PML, which is then released.
@@ -56,7 +56,7 @@ pub(crate) enum Clear {
     PmlAndPtl,
 }
 
-/// What becomes of the table.
+/// The fate of the unlinked table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
     /// PMD order: a huge PMD is set and the table deposited under it.
@@ -101,9 +101,9 @@ pub(crate) struct AnonCollapse {
     pub(crate) pml: Lock,
     /// The locks against walkers. With `None`, the question is whether they are needed: I-UNLINK is not checked.
     pub(crate) heavy: Option<Heavy>,
-    /// How the PMD is cleared.
+    /// The locks under which the PMD is cleared.
     pub(crate) clear: Clear,
-    /// What becomes of the table.
+    /// The fate of the unlinked table.
     pub(crate) then: Then,
     /// Whether it waits for gup-fast (`tlb_remove_table_sync_one()`).
     pub(crate) sync: bool,

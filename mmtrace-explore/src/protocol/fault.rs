@@ -47,7 +47,7 @@ pub(crate) mod vm_fault {
     }
 }
 
-/// What a fault does with the VMA lock while it waits for a migration (`w.…`).
+/// The moment at which a fault that waits for a migration drops the VMA lock (`w.…`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MigrationWait {
     /// It is held.
@@ -60,7 +60,7 @@ pub(crate) enum MigrationWait {
     DropUnderRcu(Until),
 }
 
-/// What the result of a fault promises about the VMA lock.
+/// The promise about the VMA lock that the result of a fault makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Promise {
     /// It is held at the end, whatever the result (6.4).
@@ -71,7 +71,7 @@ pub(crate) enum Promise {
     RetryOrCompleted,
 }
 
-/// When the architecture's code releases the VMA lock after `handle_mm_fault()`.
+/// The results of `handle_mm_fault()` after which the architecture's code releases the VMA lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Release {
     /// In any case.
@@ -82,7 +82,7 @@ pub(crate) enum Release {
     UnlessRetryOrCompleted,
 }
 
-/// What a retry does with the VMA lock.
+/// Whether a fault that returns `VM_FAULT_RETRY` keeps the VMA lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {
     /// It returns `VM_FAULT_RETRY` at once, with the lock held (`do_swap_page()` of 6.4).
@@ -91,7 +91,7 @@ pub(crate) enum Retry {
     Drops,
 }
 
-/// What a fault in user mode does after a retry.
+/// The continuation of a fault in user mode after a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// It is tried again.
@@ -100,14 +100,14 @@ pub(crate) enum Signal {
     Pending,
 }
 
-/// How a fault signals that it has dropped the lock.
+/// The convention by which a fault signals that it has dropped the lock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Convention {
-    /// What the result promises.
+    /// The promise that the result makes.
     pub(crate) promise: Promise,
-    /// What returns `VM_FAULT_RETRY` does with the lock.
+    /// Whether a fault that returns `VM_FAULT_RETRY` keeps the lock.
     pub(crate) retry: Retry,
-    /// When the architecture's code releases the lock.
+    /// The results after which the architecture's code releases the lock.
     pub(crate) release: Release,
 }
 
@@ -130,11 +130,11 @@ pub(crate) struct Fault {
     pub(crate) pmd: Slot,
     /// The folio that the entry is about.
     pub(crate) folio: Folio,
-    /// How it waits for a migration.
+    /// The moment at which it drops the VMA lock if it waits for a migration.
     pub(crate) wait: MigrationWait,
-    /// How it signals that it has dropped the lock.
+    /// The convention by which it signals that it has dropped the lock.
     pub(crate) convention: Convention,
-    /// What it does after a retry.
+    /// The continuation after a retry.
     pub(crate) signal: Signal,
     /// Bit of [`Kernel::reach`] for "it waits for the folio".
     pub(crate) waits: u8,

@@ -192,7 +192,7 @@ pub(crate) fn finish_fault(p: &mut Program, at: At, access: Access) {
         let locked = pte_offset_map_lock(p, area.pmd, mapped, out);
         let changed = p.label();
         let slot = move |k: &Kernel<'_>| Slot { table: k.table(k.local(mapped.table)), index: at.index };
-        // What the fault saw when it began was none.
+        // The entry that the fault saw when it began was none.
         p.recheck("pte_none(ptep_get(vmf->pte))", changed, move |k| {
             let slot = slot(k);
             k.pte(slot).is_none()

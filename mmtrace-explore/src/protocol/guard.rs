@@ -11,7 +11,7 @@ use super::{
     walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
 };
 
-/// When the VMA is marked as one that can have guards.
+/// The moment at which the VMA is marked as one that can have guards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
     /// Never: 6.15 to 6.18.

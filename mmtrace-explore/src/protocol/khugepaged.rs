@@ -20,7 +20,7 @@ pub(crate) const REMOVED: u8 = 0;
 /// *Sometimes*: the remover gives up once it holds the locks.
 pub(crate) const GAVE_UP: u8 = 3;
 
-/// What keeps a VMA's table from being removed.
+/// The properties of a VMA that keep its table from being removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tests {
     /// `vma->anon_vma`.
@@ -57,7 +57,7 @@ impl Tests {
     }
 }
 
-/// When `retract_page_tables()` tests whether every entry of the table is none. No kernel does so.
+/// The moment at which `retract_page_tables()` tests whether every entry of the table is none. No kernel does so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scan {
     /// Never.
@@ -72,7 +72,7 @@ pub(crate) enum Scan {
     UnderBoth,
 }
 
-/// How `retract_page_tables()` removes a table.
+/// The locks and tests with which `retract_page_tables()` removes a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Retract {
     /// Whether mmap_lock and VMA are locked for write, by trylock. If not, PML and PTL are taken.
@@ -316,7 +316,8 @@ pub(crate) fn collapse_file(p: &mut Program, rules: Retract, mapping: Mapping, a
     });
 }
 
-/// When `collapse_pte_mapped_thp()` takes PML before the second scan, and so keeps the PTL until the table is removed.
+/// The VMAs for which `collapse_pte_mapped_thp()` takes the PML before the second scan, and so keeps the PTL until the
+/// table is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PmlFirst {
     /// For private VMAs with a userfaultfd, as merged.
@@ -327,7 +328,7 @@ pub(crate) enum PmlFirst {
     Always,
 }
 
-/// What `collapse_pte_mapped_thp()` tests once it has taken both locks for the removal.
+/// The test that `collapse_pte_mapped_thp()` makes once it has taken both locks for the removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Last {
     /// Nothing but the PMD.
@@ -338,14 +339,14 @@ pub(crate) enum Last {
     Scan,
 }
 
-/// How `collapse_pte_mapped_thp()` removes a table.
+/// The locks and tests with which `collapse_pte_mapped_thp()` removes a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CollapsePte {
     /// Whether it reads the PMD again each time it has taken the locks, and stays in the RCU section, as 7.2 does.
     pub(crate) pmd_same: bool,
-    /// When the PML is taken before the PTL.
+    /// The VMAs for which the PML is taken before the PTL.
     pub(crate) pml_first: PmlFirst,
-    /// What is tested with both locks held.
+    /// The test that is made with both locks held.
     pub(crate) last: Last,
     /// Whether the PML is tried with the PTL held, instead of dropping the PTL first.
     pub(crate) trylock: bool,

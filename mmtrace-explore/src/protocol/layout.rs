@@ -44,7 +44,7 @@ pub(crate) struct LockInfo {
     pub(crate) name: String,
     pub(crate) rank: Option<Rank>,
     pub(crate) cell: Cell,
-    /// Who of the readers has downgraded; only an mmap_lock has it.
+    /// The readers that have downgraded, bit by thread; only an mmap_lock has it.
     pub(crate) downgraded: Option<Cell>,
 }
 
@@ -127,7 +127,7 @@ impl From<Invariant> for &'static Property {
 impl Protocol for Layout {
     type Event = Event;
 
-    /// How deep a thread is in RCU sections.
+    /// The depth of a thread's RCU sections.
     const COUNTERS: u8 = 1;
 
     /// Nothing can be held (I-BAL).
@@ -211,7 +211,7 @@ impl Default for World {
     }
 }
 
-/// What a scenario's world is built of.
+/// The construction of a scenario's world.
 impl World {
     /// Adds a cell with its first value.
     pub(crate) fn cell(&mut self, name: impl Into<String>, value: u8) -> Cell {

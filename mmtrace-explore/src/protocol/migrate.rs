@@ -216,7 +216,7 @@ pub(crate) enum Until {
     Unlocked,
 }
 
-/// How to wait for a migration entry.
+/// A wait for a migration entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EntryWait {
     /// The PMD entry.

@@ -39,5 +39,5 @@ pub use layout::{Layout, World};
 
 pub(crate) use crate::system::{Cell, Flow, Guard, Label, Local, Protection, Site, Tid};
 
-/// What one thread of a scenario does.
+/// The code of one thread of a scenario.
 pub(crate) type Program = crate::system::Program<Layout>;

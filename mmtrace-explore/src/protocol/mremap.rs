@@ -29,7 +29,7 @@ pub(crate) struct Move {
     pub(crate) new: FileVma,
 }
 
-/// How `move_pgt_entry()` moves the PMD entry of a table.
+/// The protections with which `move_pgt_entry()` moves the PMD entry of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MovePmd {
     /// The rmap locks are taken, as every kernel here does.
@@ -98,7 +98,7 @@ pub(crate) fn move_normal_pmd(p: &mut Program, m: Move, rules: MovePmd) {
     });
 }
 
-/// How `move_ptes()` moves single entries.
+/// The protections with which `move_ptes()` moves single entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MovePtes {
     /// The rmap locks are taken, as the kernel does only where rmap walks meet the new VMA before the old one.

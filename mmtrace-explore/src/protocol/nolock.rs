@@ -43,7 +43,7 @@ impl Api {
     }
 }
 
-/// What is read again once the PTL is held.
+/// The values that are read again once the PTL is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recheck {
     /// Nothing.
@@ -56,7 +56,7 @@ pub(crate) enum Recheck {
     Both,
 }
 
-/// How the lock is found.
+/// The way in which the PTL is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LockFrom {
     /// The call that mapped the table returned it: the lock of that table.
@@ -67,7 +67,7 @@ pub(crate) enum LockFrom {
     PmdTested,
 }
 
-/// How a table is mapped and locked.
+/// The calls and tests with which a table is mapped and locked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Nolock {
     /// The function.
@@ -76,9 +76,9 @@ pub(crate) struct Nolock {
     pub(crate) pmd: Slot,
     /// The entry in the table.
     pub(crate) index: u8,
-    /// What is read again.
+    /// The values that are read again once the PTL is held.
     pub(crate) recheck: Recheck,
-    /// How the lock is found.
+    /// The way in which the PTL is found.
     pub(crate) lock_from: LockFrom,
     /// Whether `pte_unmap()` comes at the end, as it must, or before the lock is taken.
     pub(crate) unmap_last: bool,

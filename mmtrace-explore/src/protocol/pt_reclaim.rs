@@ -14,7 +14,7 @@ use super::{
     walk::{Mapped, lock_ptl, pte_offset_map, pte_offset_map_lock, pte_unmap, pte_unmap_unlock, unlock_ptl},
 };
 
-/// How the PML is taken while the PTL is held, which is against the lock order.
+/// The way to take the PML while the PTL is held, which is against the lock order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PmlUnderPtl {
     /// By `spin_trylock()`. If the PML is busy, the table is looked at again later.
@@ -32,9 +32,9 @@ pub(crate) struct Zap {
     pub(crate) pmd: Slot,
     /// The PML of that entry.
     pub(crate) pml: Lock,
-    /// Whether the emptied table is freed as well (`details->reclaim_pt`).
+    /// The way to take the PML if the emptied table is freed as well (`details->reclaim_pt`); `None` if it stays.
     pub(crate) reclaim: Option<PmlUnderPtl>,
-    /// How the PML is taken.
+    /// The moment at which the emptied table is freed.
     pub(crate) free: TableFree,
     /// Bit of [`Kernel::reach`] for "the table is removed", the PTL held since the zap.
     pub(crate) at_once: u8,

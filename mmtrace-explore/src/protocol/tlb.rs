@@ -57,7 +57,7 @@ pub(crate) fn user_reads(p: &mut Program, pmd: Slot, index: u8, tlb: Tlb, reach:
     });
 }
 
-/// When a gathered page is freed.
+/// The moment at which a gathered page is freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Free {
     /// After the flush.

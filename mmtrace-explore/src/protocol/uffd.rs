@@ -82,7 +82,7 @@ fn succeed(p: &mut Program, expected: ExpectedMarker) {
     });
 }
 
-/// What `mfill_atomic()` puts into the entry.
+/// The value that `mfill_atomic()` puts into the entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fill {
     /// `UFFDIO_POISON`.

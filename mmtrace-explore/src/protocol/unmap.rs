@@ -17,7 +17,7 @@ use super::{
     walk::{Mapped, pte_offset_map_lock, pte_unmap_unlock},
 };
 
-/// How page tables are freed (mm/mmu_gather.c).
+/// The moment at which page tables are freed (mm/mmu_gather.c).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TableFree {
     /// After the TLB flush, at once.
@@ -92,7 +92,7 @@ pub(crate) struct Munmap {
     pub(crate) rmap: &'static [(&'static str, &'static str)],
     /// Those locks.
     pub(crate) rmap_locks: [Option<Lock>; 2],
-    /// How tables are freed.
+    /// The moment at which tables are freed.
     pub(crate) free: TableFree,
     /// Whether the page with the PMD entry is freed as well.
     pub(crate) with_pmd_page: bool,

@@ -43,7 +43,7 @@ pub(crate) enum Waits {
     ForNobody,
 }
 
-/// How a reader takes the lock.
+/// An acquisition of the VMA lock for read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     /// The kernel whose lock it is.

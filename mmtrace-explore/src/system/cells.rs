@@ -52,7 +52,7 @@ impl Cells {
     ///
     /// # Panics
     ///
-    /// When there are more than [`SHARED`].
+    /// There are more than [`SHARED`] shared cells.
     pub fn cell(&mut self, name: impl Into<String>, value: u8) -> Cell {
         assert!(self.names.len() < SHARED, "a system has more than {SHARED} shared cells");
         let cell = Cell(self.names.len() as u8);

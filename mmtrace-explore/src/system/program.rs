@@ -16,7 +16,7 @@ const STEPS: usize = 250;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label(u8);
 
-/// Where a thread goes after a step.
+/// The continuation of a thread after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     /// The next step.
@@ -30,7 +30,7 @@ pub enum Flow {
 /// The closure of a step.
 type Call<P, T> = Box<dyn Fn(&mut Access<'_, P>) -> T + Send + Sync>;
 
-/// What a step does. Each kind has one box and one call, because the explorer runs millions of steps.
+/// The action of a step. Each kind has one box and one call, because the explorer runs millions of steps.
 enum Run<P: Protocol> {
     /// Decides where to go.
     Step(Call<P, Flow>),
@@ -74,7 +74,7 @@ pub(super) struct Step<P: Protocol> {
     /// The line of code.
     pub(super) text: Cow<'static, str>,
     run: Run<P>,
-    /// How many ways it can go.
+    /// The number of ways in which it can go.
     pub(super) choices: u8,
 }
 
@@ -204,7 +204,7 @@ impl<P: Protocol> Program<P> {
     ///
     /// # Panics
     ///
-    /// When the program has more than 250 steps.
+    /// The program has more than 250 steps.
     pub fn step(
         &mut self,
         text: impl Into<Cow<'static, str>>,

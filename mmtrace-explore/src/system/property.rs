@@ -1,13 +1,13 @@
-//! What must be true of a protocol.
+//! The properties of a protocol.
 
 /// Something that must be true of a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Property {
     /// Its name, in a word.
     pub id: &'static str,
-    /// What it says, in a sentence.
+    /// The property, as a sentence.
     pub statement: &'static str,
-    /// Who says or relies on it: a function, a paper.
+    /// The function, the paper or the project that states it or relies on it.
     pub source: &'static str,
 }
 
@@ -16,6 +16,6 @@ pub struct Property {
 pub struct Broken {
     /// Which.
     pub property: &'static Property,
-    /// What happened, in a sentence.
+    /// A description of the violation, as a sentence.
     pub why: String,
 }

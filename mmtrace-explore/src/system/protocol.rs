@@ -1,4 +1,4 @@
-//! What a protocol is to the explorer.
+//! The interface between a protocol and the explorer.
 
 use std::fmt::Debug;
 
@@ -33,8 +33,8 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// if there is none.
     type Event: Clone + Debug + PartialEq;
 
-    /// How many one-byte counters each thread has besides the variables of its program: as the depth of the RCU
-    /// sections that it is in.
+    /// The number of one-byte counters that each thread has besides the variables of its program, such as the depth of
+    /// the RCU sections that it is in.
     const COUNTERS: u8 = 0;
 
     /// Checks what must be true in the first state and after every step.

@@ -41,8 +41,8 @@ impl<P: Protocol> System<P> {
     ///
     /// # Panics
     ///
-    /// When there are more than [`THREADS_MAX`](crate::THREADS_MAX) threads, or more variables than a state has room
-    /// for; or when a branch of the program goes to a label that stands nowhere. If a closure returns such a label, the search
+    /// There are more than [`THREADS_MAX`](crate::THREADS_MAX) threads, or more variables than a state has room for; or
+    /// a branch of the program goes to a label that stands nowhere. If a closure returns such a label, the search
     /// panics.
     pub fn thread(&mut self, name: &'static str, program: Program<P>) -> Tid {
         self.add(name, program, false)

@@ -32,7 +32,7 @@ pub(crate) struct Args {
     check: bool,
 }
 
-/// What a comparison came to.
+/// The result of a comparison.
 pub(crate) enum Comparison {
     /// Every list is what the sources say; how many there are.
     Same(usize),
@@ -102,7 +102,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Comparison> {
     Ok(if differs.is_empty() { Comparison::Same(apis.len()) } else { Comparison::Differs(differs) })
 }
 
-/// Where the list of a library is.
+/// Returns the path of a library's list, from the top of the checkout.
 fn path(library: &str) -> String {
     format!("{FOLDER}/{library}.txt")
 }

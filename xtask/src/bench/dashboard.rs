@@ -40,7 +40,7 @@ pub(crate) struct Args {
     seconds: u64,
 }
 
-/// What a jump may take, milliseconds: then it feels like no wait.
+/// Longest time of a jump that feels like no wait, in milliseconds.
 const JUMP_MS: f64 = 200.0;
 /// No command may take longer.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -148,7 +148,7 @@ fn storm(args: &Args, mmtrace: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What stands in a line after the last thing that moved the cursor.
+/// Returns the text of a line after the last sequence that moved the cursor.
 fn plain(line: &str) -> &str {
     let line = line
         .rsplit_once('\x1b')

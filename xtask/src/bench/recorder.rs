@@ -1,4 +1,4 @@
-//! Who watches, and how each is started and ended.
+//! The recorders that watch a storm, and how each is started and ended.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use crate::{
     workspace::{Workspace, cargo, program},
 };
 
-/// Who watches.
+/// A recorder that watches a storm, or nobody.
 pub(super) struct Recorder {
     pub(super) name: &'static str,
     pub(super) start: fn(&Bench) -> Result<Option<Child>>,
@@ -44,7 +44,7 @@ impl Bench {
         Ok(Self { mmtrace: workspace.target.join("release/mmtrace"), perf: program("perf", &[]), folder })
     }
 
-    /// What the last recording said.
+    /// Returns the report of the last recording.
     pub(super) fn report(&self) -> Result<Value> {
         let report = fs::read(self.folder.join(REPORT))?;
         serde_json::from_slice(&report).context("what mmtrace record printed is no JSON")

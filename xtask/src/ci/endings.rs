@@ -36,7 +36,7 @@ const RUNS: [Duration; 3] = [Duration::from_millis(2), Duration::from_millis(10)
 const STANDS: Duration = Duration::from_millis(98);
 /// Makes page faults until it is killed.
 const STORM: &str = "while :; do (:); done";
-/// How long a mount, a capture or a stuck child may take to appear.
+/// Longest time that a mount, a capture or a stuck child may take to appear.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Tries each; says what was wrong.
@@ -120,7 +120,7 @@ fn await_that(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()>
     Ok(())
 }
 
-/// What was wrong with an end.
+/// An end of a recorder that went wrong.
 struct Wrong {
     what: String,
     /// It can be that the recorder got no CPU at all, as on a machine that has others to serve: with more of one it must

@@ -25,7 +25,7 @@ const WITHOUT_FUNCTIONS: &[(&str, &[&str])] = &[
     ("failed", &["empty_entry", "first_touch", "refault"]),
 ];
 
-/// What a thread of the workload made.
+/// The faults of one kind that a thread of the workload made.
 struct Made {
     thread: String,
     kind: String,

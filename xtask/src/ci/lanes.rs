@@ -15,7 +15,7 @@ use crate::{
     workspace::cargo,
 };
 
-/// What to say where this subcommand of cargo is not installed.
+/// Returns the outcome of a lane that needs this subcommand of cargo; `None` if the subcommand is installed.
 fn missing(run: &Run, component: &str, subcommand: &str) -> Option<Outcome> {
     if install::has_subcommand(&run.workspace, subcommand) {
         return None;
@@ -43,7 +43,7 @@ pub(super) fn fmt(run: &mut Run) -> Result<Outcome> {
     })
 }
 
-/// What `cargo xtask setup` does. It fails no lane by itself: the lane that needs a thing says what its lack means.
+/// Runs `cargo xtask setup`. It fails no lane by itself: the lane that needs a thing says what its lack means.
 pub(super) fn setup(run: &mut Run) -> Outcome {
     let setup = install::run(&run.workspace);
     let lacking: Vec<&str> =

@@ -25,9 +25,9 @@ const FAULTS_MIN: u64 = 1000;
 const LIMIT: Duration = Duration::from_secs(300);
 /// So many recorders are killed.
 const KILLS: u32 = 20;
-/// How long after its capture begins the first one is killed.
+/// Time from the beginning of the first one's capture to its kill.
 const FIRST_KILL: Duration = Duration::from_millis(3);
-/// How much later than the one before each next one is.
+/// Time by which each further one is killed later than the one before.
 const NEXT_KILL: Duration = Duration::from_millis(67);
 
 /// Records, judges, replays.
@@ -68,7 +68,7 @@ pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
 /// One recording and its replay.
 struct Session {
     report: Value,
-    /// What is not accepted of it.
+    /// Findings that the lane does not accept.
     wrong: Vec<String>,
     /// That is events that are missing, and what follows from that.
     only_missing: bool,
@@ -195,7 +195,7 @@ fn kills(mmtrace: &Path, root: &Path, folder: &Path) -> Result<Vec<String>> {
     Ok(wrong)
 }
 
-/// Why nothing can be recorded here, in the doctor's words.
+/// Returns the reason why nothing can be recorded here, in the doctor's words; `None` if recording is possible.
 pub(super) fn refusal(mmtrace: &Path, root: &Path) -> Result<Option<String>> {
     let doctor = process::within(LIMIT, process::command(mmtrace, root).args(["doctor", "--json"]))?;
     if doctor.status.success() {
@@ -242,7 +242,7 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_default()
 }
 
-/// What the lane does not accept of a report.
+/// Returns the findings in a report that the lane does not accept.
 fn problems(report: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
     if report["lost"].as_u64() != Some(0) {

@@ -135,7 +135,7 @@ impl Scraped {
         }
     }
 
-    /// What Prometheus lacks now.
+    /// Returns the first thing that Prometheus lacks now; `None` if it has everything.
     fn lacking(&self, asked: &[String]) -> Result<Option<String>> {
         let names = self.names()?;
         let absent: Vec<&str> = METRICS.iter().map(|m| m.name).filter(|name| !is_among(name, &names)).collect();
@@ -196,7 +196,7 @@ fn free_address() -> Result<String> {
     Ok(listener.local_addr()?.to_string())
 }
 
-/// What the dashboard asks Prometheus for, with its variables filled in.
+/// Returns the expressions that the dashboard asks Prometheus for, with its variables filled in.
 fn expressions(grafana: &str) -> Result<Vec<String>> {
     fn collect(value: &Value, found: &mut Vec<String>) {
         match value {

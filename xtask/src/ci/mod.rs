@@ -133,7 +133,7 @@ impl Run {
     /// Removes what a lane has built and no later one needs; in CI, where nobody builds on it.
     fn clear_after(&self, lane: &str) {
         let scratch: &[&str] = match lane {
-            // What changed sources would be compiled from: here none change.
+            // Incremental compilation is for changed sources: here none change.
             "test" => &["debug/incremental"],
             "rustdoc" => &["doc"],
             "package" => &["package"],

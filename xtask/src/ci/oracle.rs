@@ -59,7 +59,7 @@ pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
     })
 }
 
-/// What the explorer says of a scenario, in each of its orders.
+/// The explorer's results for a scenario, by search order.
 struct Ours {
     depth: Vec<Value>,
     reduced: Vec<Value>,

@@ -1,8 +1,8 @@
-//! What a lane came to, and what it leaves for others.
+//! The outcome of a lane, and the state that it leaves for others.
 
 use crate::{setup::Setup, test::Sums, workspace::Workspace};
 
-/// What a lane came to.
+/// The outcome of a lane.
 pub(super) enum Outcome {
     /// It ran and found nothing; what else there is to say.
     Passed(String),
@@ -12,7 +12,7 @@ pub(super) enum Outcome {
     NotRun(String),
 }
 
-/// What lanes leave for others.
+/// The state that lanes leave for others.
 pub(super) struct Run {
     pub(super) workspace: Workspace,
     /// In CI, what can be installed must be.

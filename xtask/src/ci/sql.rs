@@ -49,7 +49,7 @@ fn plural(queries: usize) -> String {
     if queries == 1 { "1 query".to_owned() } else { format!("{queries} queries") }
 }
 
-/// How many events the capture's manifest promises.
+/// Returns the number of events that the capture's manifest promises.
 fn events(capture: &Path) -> Result<u64> {
     let manifest = capture.join("manifest.json");
     let text = fs::read(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;

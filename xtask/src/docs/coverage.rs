@@ -35,7 +35,7 @@ are the sums over the captures in testdata/.
     )
 }
 
-/// What was examined of each kernel.
+/// Returns the table of what was examined of each kernel.
 fn examined() -> String {
     let rows = EXAMINED_KERNELS.iter().map(|kernel| {
         let read = if kernel.has_rules_read { "yes" } else { "no" };
@@ -139,7 +139,7 @@ pub(super) fn page(workspace: &Workspace) -> Result<String> {
     Ok(text)
 }
 
-/// What each examined kernel evaluated.
+/// Returns the coverage of each examined kernel.
 fn kernels(workspace: &Workspace) -> Result<BTreeMap<KernelVersion, Coverage>> {
     let of = |kernel: &ExaminedKernel| match kernel.machine {
         Machine::Virtual { .. } => read(workspace, coverage::FOLDER, kernel.version),
@@ -195,7 +195,7 @@ fn captured(workspace: &Workspace, series: KernelVersion) -> Result<Coverage> {
     Ok(sum)
 }
 
-/// What the probes are resolved to, by series.
+/// Returns the resolved probes of each kernel in a virtual machine, by series.
 fn probes(workspace: &Workspace) -> Result<BTreeMap<KernelVersion, Value>> {
     let of = |kernel: &ExaminedKernel| Ok((kernel.version, read(workspace, probes::FOLDER, kernel.version)?));
     ExaminedKernel::virtual_ones().map(of).collect()

@@ -54,7 +54,7 @@ fn section(spec: &Spec, text: &mut String) {
     ));
 }
 
-/// Where it comes from.
+/// Returns the place that an event comes from.
 fn place(spec: &Spec) -> String {
     let symbols = || spec.site.functions.iter().map(|f| code(f.symbol)).collect::<BTreeSet<_>>();
     let symbols = || Vec::from_iter(symbols()).join(" or ");
@@ -118,7 +118,7 @@ fn member(id: OffsetId) -> &'static str {
     OFFSETS.iter().find(|o| o.id == id).map_or("", |o| o.member)
 }
 
-/// How a value is shown.
+/// Returns the form in which a value of this type is shown.
 fn shown(ty: FieldType) -> String {
     match ty {
         FieldType::Hex => "64 bits, hexadecimal".to_owned(),

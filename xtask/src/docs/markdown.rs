@@ -1,6 +1,6 @@
 //! Parts of a page in Markdown.
 
-/// How each page that is generated whole begins.
+/// Beginning of each page that is generated whole.
 pub(super) const WRITTEN: &str = "<!-- Written by `cargo xtask docs`";
 
 /// The start of a page.

@@ -119,7 +119,7 @@ fn in_doc_comments(text: &str) -> Vec<(usize, &str)> {
         let line = line.trim_start();
         let Some(line) = line.strip_prefix("//!").or_else(|| line.strip_prefix("///")) else { continue };
         found.extend(spans(line).filter_map(path_in).map(|path| (number + 1, path)));
-        // What stands between spans: every second piece.
+        // Text between spans: every second piece.
         let bare = line.split('`').step_by(2).flat_map(str::split_whitespace);
         let bare = bare.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '/'));
         found.extend(bare.filter(|word| begins_at_top(word)).filter_map(path_in).map(|path| (number + 1, path)));

@@ -14,13 +14,13 @@ use super::{
 };
 use crate::workspace::Workspace;
 
-/// What a rebuild came to.
+/// The result of a rebuild.
 pub(crate) enum Rebuild {
     /// All that is compared is equal.
     Equal,
     /// Something differs.
     Differs {
-        /// How the tools differ from those recorded: where they do, the difference may be theirs.
+        /// Differences of the tools from those recorded: where there are any, the object's difference may be theirs.
         other_tools: Vec<String>,
     },
     /// There are no tools: why.

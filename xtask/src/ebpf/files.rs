@@ -1,10 +1,10 @@
-//! Where the object is, and what brings it up to date.
+//! The paths of the object and its manifest, and the command that brings them up to date.
 
 /// The object that is checked in.
 pub(super) const OBJECT: &str = "mmtrace/ebpf/mmtrace.bpf.o";
-/// What it was built from, and with what.
+/// The digest of its sources, and the versions of the tools that built it.
 pub(super) const MANIFEST: &str = "mmtrace/ebpf/mmtrace.bpf.json";
-/// What it is built for.
+/// The target triple that it is built for.
 pub(super) const TARGET: &str = "bpfel-unknown-none";
 /// The command that brings both up to date.
 pub(crate) const COMMAND: &str = "cargo xtask build-ebpf";

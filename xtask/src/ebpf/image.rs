@@ -1,4 +1,4 @@
-//! What matters of an object: all that is loaded from it.
+//! The part of an object that matters: all that is loaded from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,7 +94,7 @@ impl Image {
         Ok(image)
     }
 
-    /// What there is, in one line.
+    /// Returns the sizes of all sections, in bytes, and the number of symbols, in one line.
     pub(super) fn summary(&self) -> String {
         let sections: Vec<String> = self
             .sections
@@ -112,7 +112,7 @@ impl Image {
         self.other.join(", ")
     }
 
-    /// How the rebuilt object differs from this one, one line each.
+    /// Returns the differences of the rebuilt object from this one, one per line.
     pub(super) fn differences(&self, rebuilt: &Self) -> Vec<String> {
         let mut found = Vec::new();
         let names: BTreeSet<&String> = self.sections.keys().chain(rebuilt.sections.keys()).collect();

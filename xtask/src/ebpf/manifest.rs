@@ -1,4 +1,4 @@
-//! What is recorded beside the object.
+//! The manifest beside the object, which records what it was built from.
 
 use std::fs;
 
@@ -51,7 +51,7 @@ impl Manifest {
         fs::write(workspace.path(MANIFEST), text).with_context(|| format!("cannot write {MANIFEST}"))
     }
 
-    /// How the tools here differ from those recorded.
+    /// Returns the differences of the tools here from those recorded, one per line.
     pub(super) fn other_tools(&self, tools: &Toolchain) -> Vec<String> {
         let pairs = [(&self.rustc, &tools.compiler.version), (&self.bpf_linker, &tools.linker.version)];
         pairs

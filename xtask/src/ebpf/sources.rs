@@ -1,4 +1,4 @@
-//! What the object is built from.
+//! The sources that the object is built from, and their digest.
 
 use std::{
     collections::BTreeSet,

@@ -40,7 +40,7 @@ pub(crate) struct Toolchain {
     pub(crate) linker: Linker,
 }
 
-/// What is missing, and how to get it.
+/// The tools that are missing, each with the way to get it.
 #[derive(Debug)]
 pub(crate) struct Missing(Vec<String>);
 

@@ -62,7 +62,7 @@ impl<W: Write> Writer<W> {
         Ok(self.out)
     }
 
-    /// What it is written to.
+    /// Returns the writer that the archive goes to.
     pub const fn get_ref(&self) -> &W {
         &self.out
     }
@@ -88,7 +88,7 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// What was read of an archive.
+/// The part of an archive that was read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// Path and content of each file, in order.

@@ -1,4 +1,4 @@
-//! What the two sides of a test machine agree on: `cargo xtask vm` outside, the first process inside.
+//! The agreement of the two sides of a test machine: `cargo xtask vm` outside, the first process inside.
 //!
 //! Outside puts a [`Plan`] into the initramfs, as [`PLAN`]. Inside runs its steps one by one, and writes what came of
 //! each as files of a [cpio archive](archive) to a bare disk, which outside reads when the machine has ended, however
@@ -8,7 +8,7 @@ pub mod archive;
 
 use serde::{Deserialize, Serialize};
 
-/// Where the plan lies in the initramfs.
+/// Path of the plan in the initramfs.
 pub const PLAN: &str = "plan.json";
 /// Beside a step's files: its [`Done`].
 pub const DONE: &str = "done.json";
@@ -25,7 +25,7 @@ pub const SWAP: &str = "swap";
 /// Begins each line that the first process writes to the kernel's log.
 pub const VOICE: &str = "mmtrace-guest:";
 
-/// What to do in a machine.
+/// The steps that a machine runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// One after the other.
@@ -47,13 +47,13 @@ pub struct Step {
     pub keep: Vec<String>,
 }
 
-/// How a step ended.
+/// The result of a step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Done {
     /// Its exit status; `None` when a signal ended it, or it never began.
     pub status: Option<i32>,
-    /// Why it did not end by itself, or could not begin.
+    /// Reason why it did not end by itself, or could not begin.
     pub trouble: Option<String>,
-    /// How long it ran, in seconds.
+    /// Run time, in seconds.
     pub seconds: f64,
 }

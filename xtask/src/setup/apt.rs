@@ -42,7 +42,7 @@ pub(super) fn install(workspace: &Workspace, packages: &[&str]) -> Result<Step> 
         command()
             .args(["install", "--no-install-recommends"])
             .args(packages)
-            // What dpkg says of each package is of no interest; errors are on standard error.
+            // The lines that dpkg prints for each package are of no interest; errors are on standard error.
             .stdout(std::process::Stdio::null()),
     )?;
     Ok(if status.success() {

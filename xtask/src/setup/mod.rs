@@ -21,7 +21,7 @@ pub(crate) use steps::{has_subcommand, python_versions};
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {}
 
-/// What all steps came to.
+/// The results of all steps.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     /// rustfmt and clippy.

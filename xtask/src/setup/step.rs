@@ -1,8 +1,8 @@
-//! What one step of the setup came to.
+//! The result of one step of the setup.
 
 use std::fmt;
 
-/// What one step came to.
+/// The result of one step.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     /// Nothing to do.

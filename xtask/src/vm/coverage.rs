@@ -1,4 +1,4 @@
-//! What the tests of one kernel evaluated: `testdata/coverage/`, from which docs/coverage.md is made.
+//! The coverage of one kernel's tests: `testdata/coverage/`, from which docs/coverage.md is made.
 
 use std::{collections::BTreeMap, fs};
 
@@ -33,14 +33,14 @@ pub(crate) struct Coverage {
     pub(crate) ns: BTreeMap<String, u64>,
 }
 
-/// What became of a rule.
+/// The results of a rule.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Evaluated {
-    /// How often it was evaluated.
+    /// Number of evaluations.
     pub(crate) evaluations: u64,
-    /// How often it was violated; of a hazard, how often it was met.
+    /// Number of violations; of a hazard, number of times that it was met.
     pub(crate) violations: u64,
-    /// Why it cannot be observed there.
+    /// Reason why it cannot be observed there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
 }

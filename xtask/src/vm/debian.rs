@@ -23,11 +23,11 @@ use crate::{
     workspace::{Workspace, program},
 };
 
-/// How the name of a suite of the security archive ends. The suite of the archive itself has the name before that.
+/// End of the name of a suite of the security archive. The suite of the archive itself has the name before that.
 const SECURITY: &str = "-security";
-/// What Debian signs with, where its own systems have it.
+/// Keys that Debian signs with, where its own systems have them.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// How old package lists may be.
+/// Age at which package lists are fetched again.
 const LISTS_AGE: Duration = Duration::from_secs(12 * 3600);
 /// Written when the lists are new.
 const STAMP: &str = "updated";
@@ -45,7 +45,7 @@ pub(crate) struct Kernel {
 pub(crate) struct Apt<'a> {
     workspace: &'a Workspace,
     folder: PathBuf,
-    /// Why nothing new can be fetched.
+    /// Reason why nothing new can be fetched.
     offline: Option<String>,
 }
 

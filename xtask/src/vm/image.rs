@@ -15,7 +15,7 @@ use crate::{
     workspace::{self, Workspace},
 };
 
-/// Where mmtrace lies inside.
+/// Path of mmtrace inside.
 pub(super) const MMTRACE: &str = "/bin/mmtrace";
 /// Folders for what is mounted later.
 const FOLDERS: [&str; 7] = ["dev", "proc", "sys", "run", "tmp", "root", "bin"];

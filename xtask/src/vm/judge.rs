@@ -1,4 +1,4 @@
-//! What the results of a machine say.
+//! The judgement of a machine's results.
 
 use std::{fs, path::Path};
 
@@ -12,18 +12,18 @@ use super::{
     table::{Expect, Test, tests},
 };
 
-/// What is known of one kernel.
+/// The judgement of one kernel.
 #[derive(Debug, Default)]
 pub(super) struct Judgement {
     /// A line per test, and what goes with it.
     pub(super) told: Vec<String>,
-    /// What is not accepted.
+    /// Findings that are not accepted.
     pub(super) wrong: Vec<String>,
-    /// What the doctor said.
+    /// Report of the doctor.
     pub(super) doctor: Option<Value>,
     /// Of the first recording.
     pub(super) manifest: Option<Value>,
-    /// What all recordings evaluated.
+    /// Sums over all recordings.
     pub(super) coverage: Coverage,
 }
 
@@ -165,7 +165,7 @@ fn statuses(expect: Expect, stdout: &[u8]) -> &'static [i32] {
     }
 }
 
-/// What the workload saw to be lost: markers, and guard pages that could be read.
+/// Returns the number of losses that the workload saw: markers, and guard pages that could be read.
 fn seen_lost(stderr: &str) -> u64 {
     let words: Vec<&str> = stderr.split([' ', ',', '\n']).filter(|w| !w.is_empty()).collect();
     let lost = |pair: &&[&str]| ["markers_lost", "guard_pages_read"].contains(&pair[1]);

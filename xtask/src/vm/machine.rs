@@ -24,14 +24,14 @@ pub(crate) const QEMU: &str = "qemu-system-x86_64";
 const DISK_BYTES: u64 = 4 << 30;
 /// Pages of the disk to swap to.
 const SWAP_PAGES: u32 = 64 << 8;
-/// How long a kernel may take to say its first word, with an accelerator that works.
+/// Longest time that a kernel may take to say its first word, with an accelerator that works.
 const FIRST_WORD: Duration = Duration::from_secs(15);
-/// How long a kernel that panics may take to end the machine.
+/// Longest time that a kernel that panics may take to end the machine.
 const LAST_WORD: Duration = Duration::from_secs(10);
-/// How often the machine is looked at.
+/// Time between two looks at the machine.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Who runs the guest's instructions.
+/// The part of the host that runs the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accelerator {
     /// The processor.
@@ -70,25 +70,25 @@ impl Accelerator {
     }
 }
 
-/// What a machine is made of.
+/// The parts of a machine.
 pub(super) struct Machine<'a> {
     /// Its files go here: disk, console.
     pub(super) folder: &'a Path,
     /// The kernel.
     pub(super) vmlinuz: &'a Path,
-    /// What it starts with.
+    /// The initramfs that it starts with.
     pub(super) initramfs: &'a Path,
     /// Longest time that it may run.
     pub(super) limit: Duration,
 }
 
-/// What is left of a machine.
+/// The results of a machine that has ended.
 pub(super) struct Remains {
-    /// What its first process wrote.
+    /// Files that its first process wrote.
     pub(super) results: Contents,
-    /// What the kernel said.
+    /// Text of the kernel's console.
     pub(super) console: String,
-    /// Why it did not end by itself.
+    /// Reason why it did not end by itself, or why QEMU failed.
     pub(super) trouble: Option<String>,
 }
 
@@ -210,7 +210,7 @@ fn option(start: &str, path: &Path) -> String {
 
 fn text(path: &Path) -> String {
     let mut bytes = Vec::new();
-    // What cannot be read says nothing.
+    // A file that cannot be read says nothing.
     let _ = File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -219,7 +219,7 @@ fn last_words(console: &str) -> String {
     console.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim().to_owned()
 }
 
-/// What kernels say when something is wrong with them.
+/// Texts with which kernels say that something is wrong with them.
 const ALARMS: [&str; 13] = [
     "Kernel panic",
     "BUG:",
@@ -254,7 +254,7 @@ pub(super) fn is_stale_breakpoint(console: &str, accelerator: Accelerator) -> bo
     accelerator == Accelerator::Tcg && console.contains("Oops: int3: 0000")
 }
 
-/// Where QEMU is; the inner error says what to do where it is not.
+/// Returns the path of QEMU. The inner error says what to do where there is none.
 pub(crate) fn qemu() -> Result<PathBuf, String> {
     if std::env::consts::ARCH != "x86_64" {
         return Err("the kernels that are tested are for x86-64, and this machine is not".to_owned());

@@ -29,7 +29,7 @@ pub(crate) fn kernels() -> Vec<KernelVersion> {
     ExaminedKernel::virtual_ones().map(|kernel| kernel.version).collect()
 }
 
-/// How long a machine may take beside its steps: booting, and writing results.
+/// Longest time that a machine may take beside its steps: booting, and writing results.
 const BESIDE_STEPS: Duration = Duration::from_secs(60);
 
 /// Run mmtrace on other kernels, in virtual machines
@@ -63,7 +63,7 @@ fn series(text: &str) -> Result<KernelVersion, String> {
     version.ok_or_else(|| "a major and a minor number, such as 6.12".to_owned())
 }
 
-/// What to do with a kernel.
+/// The work to do with a kernel.
 #[derive(Clone, Copy)]
 pub(crate) enum Task<'a> {
     /// The tests of the table.
@@ -74,12 +74,12 @@ pub(crate) enum Task<'a> {
     Command(&'a [String]),
 }
 
-/// What all the kernels came to.
+/// The results of all kernels.
 #[derive(Default)]
 pub(crate) struct Session {
     /// Kernels with nothing wrong.
     pub(crate) passed: Vec<String>,
-    /// What is wrong, by kernel.
+    /// Findings that are not accepted, each with its kernel.
     pub(crate) wrong: Vec<String>,
     /// Kernels that could not be booted, with the reason.
     pub(crate) not_run: Vec<String>,

@@ -1,4 +1,4 @@
-//! What the probes are resolved to on a kernel, set against what they were resolved to before.
+//! The resolution of the probes on a kernel, compared with the one in `testdata/probes/`.
 //!
 //! A kernel may move a parameter or a member at any time, and mmtrace follows. That is no failure, but it should be
 //! seen. To lose a probe is one.
@@ -14,7 +14,7 @@ use crate::workspace::Workspace;
 /// Folder of the tables.
 pub(crate) const FOLDER: &str = "testdata/probes";
 
-/// How a table compares.
+/// The difference of a table from the one in `testdata/probes/`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Drift {
     /// No difference.

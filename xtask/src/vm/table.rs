@@ -1,4 +1,4 @@
-//! What is run in every machine. A further test is a further row.
+//! The tests that are run in every machine. A further test is a further row.
 
 use mmtrace_model::kernel_version::KernelVersion;
 use xtask::guest::{Plan, Step};
@@ -19,11 +19,11 @@ pub(super) struct Test {
     pub(super) limit: u64,
     /// Folders and files that come back, into `kept/` of the results.
     pub(super) keep: &'static [&'static str],
-    /// What must come of it.
+    /// The expected result.
     pub(super) expect: Expect,
 }
 
-/// What must come of a test.
+/// The expected result of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expect {
     /// `doctor --json`: recording is possible, and what the probes are resolved to is that of `testdata/probes/`.
@@ -53,7 +53,7 @@ impl Expect {
 const STATS: (&str, &str) = ("/proc/sys/kernel/bpf_stats_enabled", "1");
 const THP: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 
-/// What most tests have.
+/// Values that most tests have.
 const TEST: Test = Test {
     name: "",
     since: None,

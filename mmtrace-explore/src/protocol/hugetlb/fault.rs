@@ -28,7 +28,7 @@ pub(crate) struct Partner {
     pub(crate) fresh: Table,
 }
 
-/// How a fault waits for a huge page that migrates.
+/// The moment at which a fault that waits for a migrating huge page drops the hugetlb lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// As merged: the hugetlb lock is dropped with the table's lock held.
@@ -52,9 +52,10 @@ pub(crate) struct Fault {
     pub(crate) partner: Option<Partner>,
     /// The pool that huge pages come from; `None`: they come from the page cache.
     pub(crate) pool: Option<Pool>,
-    /// How it waits, and the folio's lock.
+    /// The moment at which it drops the hugetlb lock to wait for a migrating huge page, and the folio's lock.
     pub(crate) wait: Option<(Wait, Lock)>,
-    /// What it reaches: a page is mapped; it waits for a page that migrates; it shares a table.
+    /// The *sometimes* properties that it reaches, by number: a page is mapped; it waits for a page that migrates; it
+    /// shares a table.
     pub(crate) shows: [Option<u8>; 3],
 }
 

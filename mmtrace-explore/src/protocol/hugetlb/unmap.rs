@@ -98,7 +98,7 @@ pub(crate) fn rmap_unshare(p: &mut Program, v: HugeVma, s: Sharing, shows: [Opti
     });
 }
 
-/// When the last unmap of a VMA frees its vma_lock.
+/// The moment at which the last unmap of a VMA frees its vma_lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LockFree {
     /// Before i_mmap_rwsem is released, as merged.
@@ -174,9 +174,9 @@ pub(crate) struct Munmap {
     pub(crate) vma: HugeVma,
     /// Its file.
     pub(crate) sharing: Sharing,
-    /// When its vma_lock is freed.
+    /// The moment at which its vma_lock is freed.
     pub(crate) order: LockFree,
-    /// What it reaches: the table is freed.
+    /// The *sometimes* property that it reaches, by number: the table is freed.
     pub(crate) shows: u8,
 }
 
@@ -275,7 +275,7 @@ pub(crate) fn vmdelete_list(p: &mut Program, v: HugeVma, s: Sharing, shows: [u8;
     });
 }
 
-/// How a hole punch makes sure that a vma_lock that it waits for is not freed.
+/// The protections of a hole punch against the freeing of the vma_lock that it waits for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Punch {
     /// It takes a reference.
@@ -348,7 +348,7 @@ pub(crate) fn unmap_file_folio(p: &mut Program, v: HugeVma, s: Sharing, punch: P
     });
 }
 
-/// When MADV_DONTNEED releases the hugetlb lock.
+/// The moment at which MADV_DONTNEED releases the hugetlb lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ZapEnd {
     /// After the batch is freed, as merged.

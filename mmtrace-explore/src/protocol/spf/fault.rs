@@ -11,7 +11,7 @@ use crate::protocol::{
     Cell, Flow, Guard, Kernel, Label, Local, Program, Protection, Slot, Table, nolock::set_pte_seen,
 };
 
-/// When a fault tests whether its VMA is erased from the tree (`q.dead`).
+/// The moments at which a fault tests whether its VMA is erased from the tree (`q.dead`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dead {
     /// Each time that it tests the sequence: `vma_has_changed()`.
@@ -24,7 +24,7 @@ pub(crate) enum Dead {
     Never,
 }
 
-/// How the PTL is taken (`q.ptl`).
+/// The function that takes the PTL (`q.ptl`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PtlBy {
     /// `spin_lock()` with interrupts off: patch 8 of v5.
@@ -33,7 +33,7 @@ pub(crate) enum PtlBy {
     Try,
 }
 
-/// When the entries are read.
+/// The moment at which the entries are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReadEntry {
     /// After `local_irq_enable()`, through the pointer to the PMD entry: v5.
@@ -58,7 +58,7 @@ pub(crate) struct Switches {
     pub(crate) dead: Dead,
     /// `q.ptl`.
     pub(crate) ptl: PtlBy,
-    /// When entries are read.
+    /// The moment at which the entries are read.
     pub(crate) read: ReadEntry,
     /// `pmd_same()` before the PTL is taken: later postings, with THP.
     pub(crate) pmd_same: bool,
@@ -96,7 +96,8 @@ pub(crate) struct Spf {
     pub(crate) write: bool,
     /// The switches.
     pub(crate) switches: Switches,
-    /// What it reaches: the page is mapped; the fault gives up; it gives up although VMA and tables are as they were.
+    /// The *sometimes* properties that it reaches, by number: the page is mapped; the fault gives up; it gives up
+    /// although VMA and tables are as they were.
     pub(crate) shows: [u8; 3],
     /// Whether an odd sequence without a writer is a violation (G-SPEC).
     pub(crate) ask_spec: bool,

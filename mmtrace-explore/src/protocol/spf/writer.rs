@@ -250,7 +250,7 @@ pub(crate) enum Removed {
     },
 }
 
-/// When the removed VMA's write section ends.
+/// The moment at which the removed VMA's write section ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ends {
     /// After it is freed, as posted.
@@ -270,7 +270,7 @@ pub(crate) struct Remove {
     pub(crate) goes: SpfVma,
     /// The case of `__vma_adjust()`.
     pub(crate) removed: Removed,
-    /// When its write section ends.
+    /// The moment at which its write section ends.
     pub(crate) ends: Ends,
     /// Whether SRCU frees it. If not, it is freed at once.
     pub(crate) srcu: bool,

@@ -1,4 +1,5 @@
-//! How a fault tells its caller that it has dropped its lock (VM_FAULT_RETRY, VM_FAULT_COMPLETED): SC-2.5, SC-2.6, SC-2.7 and SC-2.9.
+//! The results by which a fault tells its caller that it has dropped its lock (VM_FAULT_RETRY, VM_FAULT_COMPLETED):
+//! SC-2.5, SC-2.6, SC-2.7 and SC-2.9.
 
 use super::{Area, UNSEEN_INLINE};
 use crate::{
@@ -120,7 +121,7 @@ fn sc_2_6(s: &Setup<'_>, convention: Convention, signal: Signal) -> World {
     w
 }
 
-/// Where a hugetlb fault gives up the VMA lock because it needs an anon_vma and cannot get the mmap_lock.
+/// The place at which a hugetlb fault gives up the VMA lock because it needs an anon_vma and cannot get the mmap_lock.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Drops {
     /// In the helper, `vmf_anon_prepare()`: before its own locks.
@@ -230,7 +231,7 @@ fn hugetlb_fault(p: &mut Program, f: HugetlbFault, retry: crate::protocol::Local
     });
 }
 
-/// What a caller of get_user_pages with FOLL_NOWAIT concludes from VM_FAULT_RETRY.
+/// The conclusion that a caller of get_user_pages with FOLL_NOWAIT draws from VM_FAULT_RETRY.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Caller {
     Gup,

@@ -50,7 +50,7 @@ const TABLES: [&str; 4] = ["A", "B", "C", "E"];
 ///
 /// # Panics
 ///
-/// When a number is out of range.
+/// A number is out of range.
 #[must_use]
 pub(crate) fn enlarged(writers: usize, slots: u8, tables: u8) -> World {
     assert!((1..=WRITERS.len()).contains(&writers), "1 to 4 writers");

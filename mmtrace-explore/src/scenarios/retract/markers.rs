@@ -50,7 +50,7 @@ const FLAG: Retract = Retract { early: Tests::POISON, under: Tests::POISON, ..Re
 ///
 /// # Panics
 ///
-/// If there are more VMAs or threads than that, or no entries.
+/// There are more VMAs or threads than that, or no entries.
 #[must_use]
 pub(crate) fn enlarged(entries: u8, threads: &[u8]) -> World {
     const VMAS: [(&str, &str); 3] = [("vma1", "A"), ("vma2", "B"), ("vma3", "C")];

@@ -11,7 +11,7 @@ mod mremap;
 
 /// The rule that sees a table that is removed with something in it.
 const L25: Live = Live::Rule("L25");
-/// Why the live rules do not see a PMD entry that changed before its use.
+/// The reason why the live rules do not see a PMD entry that changed before its use.
 const NO_RULE: Live =
     Live::Unseen("no event shows a move of page tables, or the PMD entry at the moment when its lock is looked up");
 

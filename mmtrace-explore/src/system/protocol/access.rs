@@ -1,4 +1,4 @@
-//! What a step may do, and what a check may look at.
+//! The operations of a step, [`Access`], and those of a check, [`Look`].
 //!
 //! A step reads and writes cells through [`Access`] alone. The reduction rests on that: it knows what each step touched,
 //! and nobody declares it.
@@ -10,10 +10,10 @@ use super::super::{
 };
 use super::Protocol;
 
-/// What a step did besides its effect. It is kept only for an execution that is shown.
+/// The remarks and events of a step. They are kept only for an execution that is shown.
 #[derive(Debug)]
 pub(crate) struct Log<E> {
-    /// What was read, decided or written.
+    /// Remarks about what was read, decided or written.
     pub(crate) notes: Vec<String>,
     /// Events that the real system would have emitted.
     pub(crate) events: Vec<E>,
@@ -25,12 +25,12 @@ impl<E> Default for Log<E> {
     }
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     /// Shared cells that it touched.
     pub(crate) footprint: Footprint,
-    /// What it broke.
+    /// The violation that it caused.
     pub(crate) broken: Option<Broken>,
     /// It could not be taken.
     pub(crate) blocked: bool,

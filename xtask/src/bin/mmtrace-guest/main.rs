@@ -17,9 +17,9 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use xtask::guest::{DONE, Done, KEPT, PLAN, Plan, RESULTS, STDERR, STDOUT, SWAP, Step, VOICE, archive::Writer};
 
-/// How often a step is looked at.
+/// Time between two looks at a step.
 const TICK: Duration = Duration::from_millis(20);
-/// How long the disk may take to appear.
+/// Longest time that the disks may take to appear.
 const DISK_PATIENCE: Duration = Duration::from_secs(20);
 
 fn main() {

@@ -1,4 +1,4 @@
-//! What the first process does to the machine as a whole.
+//! Actions of the first process on the machine as a whole.
 
 use std::{
     ffi::CString,
