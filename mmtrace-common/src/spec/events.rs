@@ -850,8 +850,8 @@ events! {
         anonymous: bool, bits(DEV_BITS, 1), Anonymous, user();
     }
 
-    /// the name of the mapping that begins at an address, such as [heap] or [anon:NAME], in up to eight parts; stands in
-    /// front of its mapping record; made by the user side
+    /// the name of the mapping that begins at an address, such as `[heap]` or `[anon:NAME]`, in up to eight parts; stands
+    /// in front of its mapping record; made by the user side
     MappingName = 80, "mapping_name", made_here(), Layout, NOTHING => {
         addr: u64, word(0), Addr, user();
         name: u64, word(1), Name, user();
