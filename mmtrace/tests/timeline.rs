@@ -13,8 +13,8 @@ use mmtrace_model::{
 
 fn state(engine: &Engine) -> String {
     let mut report = Report::new(engine);
-    // A checkpoint lacks them.
-    report.callers = Tables::default();
+    // A checkpoint lacks these tables.
+    (report.callers, report.mappings) = (Tables::default(), Vec::new());
     let report = serde_json::to_string(&report).expect("a report");
     format!("{report}\n{:?}", engine.stats())
 }
