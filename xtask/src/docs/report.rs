@@ -133,6 +133,18 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
         "how long they were behind other holders; what is left is the hand-over of the lock, and holds that were not seen",
     ),
     (
+        "lock_users[].behind_unknown_ns",
+        "number",
+        false,
+        "how long those waits were behind nobody knows whom in which events are missing that may have told",
+    ),
+    (
+        "lock_users[].processes",
+        "number",
+        false,
+        "number of processes, if the row is about more than 8 of one name; `pid` and `tid` are then 0",
+    ),
+    (
         "faults_by[]",
         "array",
         true,
@@ -152,6 +164,11 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
         "those with this cause. With `report --by kind`, a row is about one `kind`: the caller is the one with most such \
          faults, `most` of them",
     ),
+    ("faults_by[].processes", "number", false, "likewise"),
+    ("marks[]", "array", false, "the labels that `mmtrace mark` put on the time line, oldest first"),
+    ("marks[].at_ns", "number", true, "the time of the label, nanoseconds from the start of the recording"),
+    ("marks[].text", "string", true, "its text; harmful characters and bytes that are not UTF-8 are escapes"),
+    ("marks_omitted", "number", false, "labels beyond the first 1,000"),
     (
         "faults_by_mapping[]",
         "array",
@@ -339,11 +356,16 @@ mod tests {
     /// Every path of a value, as the table writes it.
     fn paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
         match value {
+            // The table says whose members these have.
+            Value::Object(_) if path == "lock_users[].contended" => drop(found.insert(path.to_owned())),
+            Value::Object(map) if path == "lock_users[].behind[]" => {
+                found.extend(map.keys().filter(|key| *key == "ns").map(|key| format!("{path}.{key}")));
+            }
             Value::Object(map) => {
                 for (key, value) in map {
                     let key = match path {
                         "events.by_kind" => "EVENT",
-                        "faults" | "faults_by[].causes" => "CAUSE",
+                        "faults" | "faults_by[].causes" | "faults_by_mapping[].causes" => "CAUSE",
                         "walker.hazards" => "RULE",
                         _ => key,
                     };
@@ -360,6 +382,21 @@ mod tests {
             _ => drop(found.insert(path.to_owned())),
         }
     }
+
+    /// Fields that no recorded report has.
+    const UNRECORDED: [&str; 11] = [
+        "filter",
+        "lock_users[].processes",
+        "lock_users[].behind_others_ns",
+        "lock_users[].behind_unknown_ns",
+        "faults_by[].processes",
+        "faults_by_mapping[].hugetlb",
+        "faults_by_mapping[].userfaultfd",
+        "marks[]",
+        "marks[].at_ns",
+        "marks[].text",
+        "marks_omitted",
+    ];
 
     /// A violation, which no recorded report has.
     fn story() -> Value {
@@ -396,7 +433,7 @@ mod tests {
         paths(&overlap(), "rules[].worst[]", &mut found);
         found.insert("rules[].worst[]".to_owned());
         paths(&walker(), "walker", &mut found);
-        found.insert("filter".to_owned());
+        found.extend(UNRECORDED.iter().map(|path| (*path).to_owned()));
         let table: BTreeSet<String> = FIELDS.iter().map(|f| f.0.to_owned()).collect();
         let missing: Vec<_> = found.difference(&table).collect();
         let extra: Vec<_> = table.difference(&found).collect();
