@@ -193,10 +193,6 @@ impl Skips {
     /// Returns each program's number of runs and their total time in nanoseconds, its standby programs' time included;
     /// nothing unless the kernel counts it (sysctl `kernel.bpf_stats_enabled`).
     pub(super) fn costs(&self) -> Vec<(Kind, u64, u64)> {
-        // Otherwise they are of the windows in which the recording's own cost was measured.
-        if !std::fs::read("/proc/sys/kernel/bpf_stats_enabled").is_ok_and(|set| set.trim_ascii() == b"1") {
-            return Vec::new();
-        }
         let counts = |attached: &Attached| {
             let of = |program: &ProgramFd| sys::counts(program.as_fd()).unwrap_or_default();
             let first = of(&attached.program);

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_info, bpf_prog_type, bpf_stats_type};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_info, bpf_prog_type};
 
 fn bpf(cmd: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_int> {
     // SAFETY: `attr` is a whole `union bpf_attr` that outlives the call.
@@ -105,14 +105,10 @@ pub fn counts(program: BorrowedFd<'_>) -> io::Result<Counts> {
     Ok(Counts { recursion_misses: info.recursion_misses, runs: info.run_cnt, run_ns: info.run_time_ns })
 }
 
-/// Has the kernel measure the time of all programs as long as the descriptor is open (`BPF_ENABLE_STATS`, Linux 5.8).
-///
-/// # Errors
-/// The kernel refused to measure.
-pub fn measure_programs() -> io::Result<OwnedFd> {
-    let mut attr = nothing_asked();
-    attr.enable_stats.type_ = bpf_stats_type::BPF_STATS_RUN_TIME as u32;
-    descriptor(bpf_cmd::BPF_ENABLE_STATS, &mut attr)
+/// Returns whether the kernel measures the time of programs (sysctl `kernel.bpf_stats_enabled`).
+#[must_use]
+pub fn measures_programs() -> bool {
+    std::fs::read("/proc/sys/kernel/bpf_stats_enabled").is_ok_and(|set| set.trim_ascii() == b"1")
 }
 
 /// CPU time that this process has used, in user mode and in the kernel.

@@ -35,7 +35,7 @@ pub(super) async fn drain(session: Session<'_>) -> Closing<'_> {
     let Session { args, mut signals, mut live, mut rings, object, diagnostics, mut child, standby, news, .. } = session;
     let Session { target, silence, report, cost, failed: unfinished, .. } = session;
     rings.stop();
-    let cost = cost.text();
+    let cost = cost.text(&rings);
     let begun = Instant::now();
     if let Some(child) = &mut child {
         child.ask();

@@ -129,6 +129,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
     sys::raise_priority();
     // Now that it gets a CPU when it needs one: others may keep it from doing even this.
     live.begin(rings.start());
+    let cost = Cost::new(&rings);
     Ok(Session {
         args,
         signals,
@@ -143,7 +144,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
         target,
         silence,
         report,
-        cost: Cost::new(),
+        cost,
         news: None,
         failed: None,
     })

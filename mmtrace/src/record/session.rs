@@ -62,7 +62,6 @@ impl Session<'_> {
                 Pace::Waiting => Some(PASS_EVERY),
                 Pace::Idle => Some(IDLE_EVERY),
             };
-            self.cost.tick(&self.rings);
             tokio::select! {
                 biased;
                 () = self.signals.beyond(0) => break,
