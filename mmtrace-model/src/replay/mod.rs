@@ -185,16 +185,17 @@ impl Engine {
             _ => self.count_missing(record),
         }
         if let Some(judge) = &mut self.judge {
-            let effect = *judge.model.apply(record, &mut judge.sink);
-            let effect = &effect;
-            if let Some(callers) = &mut judge.callers {
+            let Judge { model, sink, callers, mapped, stats } = &mut **judge;
+            model.apply(record, sink);
+            let (effect, mappings) = (model.effect(), model.mappings());
+            if let Some(callers) = callers {
                 callers.apply(effect, record, &mut self.tasks);
             }
-            if let Some(mapped) = &mut judge.mapped {
-                mapped.apply(effect, judge.model.mappings(), &mut self.tasks);
+            if let Some(mapped) = mapped {
+                mapped.apply(effect, mappings, &mut self.tasks);
             }
-            if let Some(stats) = &mut judge.stats {
-                stats.apply(record, effect, judge.model.mappings());
+            if let Some(stats) = stats {
+                stats.apply(record, effect, mappings);
             }
         }
     }
