@@ -672,7 +672,7 @@ const FLOODS: &[(&str, Flood)] = &[
 ];
 
 /// How much a flood may add.
-const FLOOD_MIB: u64 = 128;
+const FLOOD_MIB: u64 = 96;
 const FLOOD_EVENTS: u64 = 4_000_000;
 const FLOOD_VARIABLE: &str = "MMTRACE_TEST_FLOOD";
 

@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// Mappings, and what stands for them, that are counted one by one, over all mms.
-const LIVE_MAX: usize = 1 << 13;
+const LIVE_MAX: usize = 1 << 12;
 /// Pages whose faults wait for the mappings of their mm to be read, over all mms.
-const PENDING_MAX: usize = 1 << 15;
+const PENDING_MAX: usize = 1 << 14;
 /// Rows that tell processes apart by name. As many again tell mappings apart alone.
 const ROWS_MAX: usize = 1 << 12;
 
