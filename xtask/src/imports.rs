@@ -18,6 +18,9 @@ use anyhow::{Context as _, Result};
 
 use crate::workspace::Workspace;
 
+/// Folders of a package that hold tests, examples and benchmarks.
+const TESTS: [&str; 3] = ["tests", "examples", "benches"];
+
 /// A module's place: its crate's name, then the names of modules.
 type Place = Vec<String>;
 
@@ -32,48 +35,115 @@ struct Module {
     paths: Vec<(Vec<String>, usize)>,
 }
 
+/// The modules of one library, program or test, and the files that they are in.
+#[derive(Debug, Default)]
+struct Tree {
+    /// Those that are not for tests only.
+    modules: BTreeMap<Place, Module>,
+    /// All.
+    files: BTreeSet<PathBuf>,
+}
+
 /// Returns a line for each circle in any crate of the workspace.
 pub(crate) fn circles(workspace: &Workspace) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for root in roots(workspace)? {
-        let mut modules = BTreeMap::new();
-        let name = workspace.shown(&root).to_string();
-        let folder = root.parent().context("a file is in a folder")?;
-        read(&root, folder, vec![name], &mut modules)?;
-        found.extend(circles_among(&modules));
+        let of_test = root.strip_prefix(&workspace.root).is_ok_and(is_of_test);
+        if !of_test {
+            found.extend(circles_among(&Tree::of(workspace, &root)?.modules));
+        }
     }
     Ok(found)
 }
 
-/// Returns the root file of every library and program in the workspace.
+/// Returns a line for each source file that is no module of anything: the compiler does not read it, and its tests do not
+/// run.
+pub(crate) fn unlisted(workspace: &Workspace) -> Result<Vec<String>> {
+    let (mut sources, mut listed) = (BTreeSet::new(), BTreeSet::new());
+    for root in roots(workspace)? {
+        listed.extend(Tree::of(workspace, &root)?.files);
+    }
+    for package in fs::read_dir(&workspace.root).context("cannot list the workspace")? {
+        let package = package?.path();
+        for folder in ["src"].iter().chain(&TESTS) {
+            source_files(&package.join(folder), &mut sources);
+        }
+    }
+    let unlisted = sources.difference(&listed);
+    Ok(unlisted.map(|file| format!("{} is in no `mod` declaration", workspace.shown(file))).collect())
+}
+
+/// Adds the Rust files in a folder and those below it. A folder that cannot be listed has none.
+fn source_files(folder: &Path, found: &mut BTreeSet<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            source_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.insert(path);
+        }
+    }
+}
+
+/// Whether a root file, as its path in the workspace, is a test's, an example's or a benchmark's.
+fn is_of_test(root: &Path) -> bool {
+    root.components().any(|part| TESTS.iter().any(|name| part.as_os_str() == *name))
+}
+
+impl Tree {
+    fn of(workspace: &Workspace, root: &Path) -> Result<Self> {
+        let mut tree = Self::default();
+        let folder = root.parent().context("a file is in a folder")?;
+        tree.read(root, folder, vec![workspace.shown(root).to_string()], false)?;
+        Ok(tree)
+    }
+
+    /// Reads a module's file and those below it; the latter are in `folder`.
+    fn read(&mut self, file: &Path, folder: &Path, place: Place, for_tests: bool) -> Result<()> {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let all = tokens(&text);
+        let module = parse(&without_tests(&all));
+        for child in parse(&all).children {
+            let below = folder.join(&child);
+            let file =
+                [folder.join(format!("{child}.rs")), below.join("mod.rs")].into_iter().find(|file| file.is_file());
+            if let Some(file) = file {
+                let place = place.iter().chain([&child]).cloned().collect();
+                self.read(&file, &below, place, for_tests || !module.children.contains(&child))?;
+            }
+        }
+        // Only tests have modules in files of other names.
+        for elsewhere in text.lines().filter_map(|line| line.trim().strip_prefix("#[path = \"")?.strip_suffix("\"]")) {
+            let file = file.parent().context("a file is in a folder")?.join(elsewhere);
+            let below = file.with_extension("");
+            let place = place.iter().cloned().chain([elsewhere.to_owned()]).collect();
+            self.read(&file, &below, place, true)?;
+        }
+        self.files.insert(file.to_owned());
+        if !for_tests {
+            self.modules.insert(place, module);
+        }
+        Ok(())
+    }
+}
+
+/// Returns the root file of every library, program, test, example and benchmark in the workspace.
 fn roots(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let mut roots = Vec::new();
     for entry in fs::read_dir(&workspace.root).context("cannot list the workspace")? {
-        let src = entry?.path().join("src");
-        roots.extend([src.join("lib.rs"), src.join("main.rs")]);
-        for program in fs::read_dir(src.join("bin")).into_iter().flatten() {
-            roots.push(program?.path().join("main.rs"));
+        let package = entry?.path();
+        let src = package.join("src");
+        roots.extend([src.join("lib.rs"), src.join("main.rs"), package.join("build.rs")]);
+        for folder in [src.join("bin")].into_iter().chain(TESTS.map(|name| package.join(name))) {
+            for program in fs::read_dir(folder).into_iter().flatten() {
+                let path = program?.path();
+                roots.push(if path.is_dir() { path.join("main.rs") } else { path });
+            }
         }
     }
-    roots.retain(|root| root.is_file());
+    roots.retain(|root| root.is_file() && root.extension().is_some_and(|extension| extension == "rs"));
     roots.sort();
     Ok(roots)
-}
-
-/// Reads a module's file and those below it; the latter are in `folder`.
-fn read(file: &Path, folder: &Path, place: Place, modules: &mut BTreeMap<Place, Module>) -> Result<()> {
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let module = parse(&without_tests(&tokens(&text)));
-    for child in &module.children {
-        let below = folder.join(child);
-        let file = [folder.join(format!("{child}.rs")), below.join("mod.rs")].into_iter().find(|file| file.is_file());
-        if let Some(file) = file {
-            let place = place.iter().chain([child]).cloned().collect();
-            read(&file, &below, place, modules)?;
-        }
-    }
-    modules.insert(place, module);
-    Ok(())
 }
 
 /// Splits code into names, `::` and single characters; comments, strings and characters are left out.

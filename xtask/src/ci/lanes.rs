@@ -63,6 +63,11 @@ pub(super) fn clippy(run: &mut Run) -> Result<Outcome> {
     if !circles.is_empty() {
         return Ok(Outcome::Failed(format!("{} circles of imports; each is named above", circles.len())));
     }
+    let unlisted = imports::unlisted(&run.workspace)?;
+    unlisted.iter().for_each(|file| say!("the compiler does not read a source file: {file}"));
+    if !unlisted.is_empty() {
+        return Ok(Outcome::Failed(format!("{} files are modules of nothing; each is named above", unlisted.len())));
+    }
     if let Some(outcome) = missing(run, "clippy", "clippy") {
         return Ok(outcome);
     }

@@ -24,7 +24,7 @@ use outcome::{Outcome, Run};
 /// setup  what `cargo xtask setup` does
 /// fmt    rustfmt, workspace and mmtrace-ebpf
 /// clippy the workspace, and mmtrace-ebpf where its toolchain has clippy; warnings are errors; no modules import each
-///        other in a circle
+///        other in a circle, and every source file is a module of something
 /// rustdoc  doc comments give no warning, and the public API of each published library is that of docs/api/
 ///        (`api --check`)
 /// test   the tests of the workspace

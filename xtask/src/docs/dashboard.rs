@@ -127,7 +127,16 @@ fn with_screen(text: &str, picture: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use mmtrace::tui::view::KINDS;
+
     use super::*;
+
+    #[test]
+    fn the_page_shows_every_kind_of_view() {
+        for kind in &KINDS {
+            assert!(SCREENS.iter().any(|screen| screen.view == kind.name), "no screen shows {}", kind.name);
+        }
+    }
 
     #[test]
     fn the_screen_is_replaced_and_nothing_else() {
