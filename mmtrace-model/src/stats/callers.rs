@@ -351,8 +351,11 @@ impl Callers {
                 self.ended(effect, ended, call, record, names);
             }
             What::Faulted { user: true } => {
-                // A task in user mode holds and awaits nothing.
-                *self.task(effect.tid) = Begun { faults: true, ..Begun::default() };
+                // A task in user mode holds and awaits nothing. The lists keep their memory.
+                let task = self.task(effect.tid);
+                task.waits.clear();
+                task.holds.clear();
+                (task.faults, task.blocked) = (true, false);
             }
             What::Missing { of: Some(Kind::AcquireReturned | Kind::Released), until, .. } => self.lose_blockers(until),
             What::Missing { of: None | Some(Kind::StartLocking | Kind::PageFaultUser), until, .. } => {
@@ -377,7 +380,11 @@ impl Callers {
         let Fault { tid, tgid, mm, ts, cause, .. } = *fault;
         let call = if fault.user { Some(Call::UserTrap) } else { fault.call };
         let mut caller = Caller { thread: names.of(&Record { tid, tgid, mm, ts, ..Record::default() }), call };
-        if self.faults.len() >= ROWS_MAX && !self.faults.contains_key(&caller) {
+        if let Some(causes) = self.faults.get_mut(&caller) {
+            causes[cause as usize] += 1;
+            return;
+        }
+        if self.faults.len() >= ROWS_MAX {
             caller = late(&self.faults, caller, names);
         }
         self.faults.entry(caller).or_insert([0; Cause::ALL.len()])[cause as usize] += 1;

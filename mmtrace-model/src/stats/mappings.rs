@@ -207,11 +207,13 @@ fn count(
     cause: Cause,
     n: u64,
 ) {
-    let live = of.live.entry(place).or_insert_with(|| {
-        *all += 1;
-        Live { causes: [0; Cause::ALL.len()], range, label: label() }
-    });
-    live.range = range;
+    if let Some(live) = of.live.get_mut(&place) {
+        live.range = range;
+        live.causes[cause as usize] += n;
+        return;
+    }
+    *all += 1;
+    let live = of.live.entry(place).or_insert(Live { causes: [0; Cause::ALL.len()], range, label: label() });
     live.causes[cause as usize] += n;
 }
 

@@ -1,5 +1,6 @@
 //! The subcommands over captures and scenarios: what each takes, and what it prints.
 
+mod ahead;
 mod dump;
 mod error;
 pub mod explore;

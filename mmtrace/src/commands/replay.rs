@@ -11,6 +11,7 @@ use mmtrace_model::{
     report::{Output, Report, Style},
 };
 
+use super::ahead;
 use crate::{
     console::complain,
     moment::{Moment, part},
@@ -98,7 +99,7 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     {
         engine.begin_late(&skipped);
     }
-    records.for_each(|record| engine.apply(&record));
+    ahead::for_each(records, |record| engine.apply(record));
     engine.finish();
     let report = Report::new(&engine);
     let outcome = outcome(&capture, report.is_violated());

@@ -19,7 +19,10 @@ use mmtrace_model::{
     untrusted::{clean, json},
 };
 
-use super::replay::{Outcome, outcome};
+use super::{
+    ahead,
+    replay::{Outcome, outcome},
+};
 use crate::moment::{Moment, part};
 
 /// Holders that are named below a row of waits.
@@ -135,13 +138,14 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     let start = capture.context().start;
     let mut engine = Engine::new(capture.context().clone(), true);
     let (from, to) = part(&capture, args.from, args.to)?;
-    let mut records = capture.records_between(0, to).peekable();
-    while let Some(record) = records.next_if(|record| record.ts < from) {
-        engine.apply(&record);
-    }
-    let before = Before::of(&engine);
-    engine.count_from_here();
-    records.for_each(|record| engine.apply(&record));
+    let mut before = None;
+    ahead::for_each(capture.records_between(0, to), |record| {
+        if before.is_none() && record.ts >= from {
+            before = Some(Before::begin(&mut engine));
+        }
+        engine.apply(record);
+    });
+    let before = before.unwrap_or_else(|| Before::begin(&mut engine));
     engine.finish();
     let violated = engine.sink().is_some_and(mmtrace_model::verdict::Sink::any_violated);
     let by = match args.by {
@@ -174,7 +178,9 @@ struct Before {
 }
 
 impl Before {
-    fn of(engine: &Engine) -> Self {
+    /// The part begins here: callers and faults by mapping are counted from now on.
+    fn begin(engine: &mut Engine) -> Self {
+        engine.count_from_here();
         Self { total: engine.total(), lost: engine.lost(), missed: engine.missed(), gaps: engine.gaps() }
     }
 }
