@@ -10,6 +10,25 @@ use super::super::{
 };
 use super::Protocol;
 
+/// The methods by which a step, and a check, say that a property is broken.
+macro_rules! says_what_is_broken {
+    () => {
+        /// Says that a property is broken, and how. The first one counts.
+        pub fn violate(&mut self, property: impl Into<&'static Property>, why: impl Into<String>) {
+            if self.broken.is_none() {
+                self.broken = Some(Broken { property: property.into(), why: why.into() });
+            }
+        }
+
+        /// Says that a property is broken, unless it holds.
+        pub fn require(&mut self, holds: bool, property: impl Into<&'static Property>, why: &str) {
+            if !holds {
+                self.violate(property, why);
+            }
+        }
+    };
+}
+
 /// The remarks and events of a step. They are kept only for an execution that is shown.
 #[derive(Debug)]
 pub(crate) struct Log<E> {
@@ -161,19 +180,7 @@ impl<'a, P: Protocol> Access<'a, P> {
         self.state.0[usize::from(self.cells.thread(self.me).counters + number)] = value;
     }
 
-    /// Says that a property is broken, and how. The first one of a step counts.
-    pub fn violate(&mut self, property: impl Into<&'static Property>, why: impl Into<String>) {
-        if self.broken.is_none() {
-            self.broken = Some(Broken { property: property.into(), why: why.into() });
-        }
-    }
-
-    /// Says that a property is broken, unless it holds.
-    pub fn require(&mut self, holds: bool, property: impl Into<&'static Property>, why: &str) {
-        if !holds {
-            self.violate(property, why);
-        }
-    }
+    says_what_is_broken!();
 
     /// Notes that a *sometimes* property was reached: a number below 32, for [`Found::reached`](crate::Found::reached).
     pub fn reach(&mut self, number: u8) {
@@ -225,17 +232,5 @@ impl<'a> Look<'a> {
         self.state.get(cell)
     }
 
-    /// Says that a property is broken, and how. The first one counts.
-    pub fn violate(&mut self, property: impl Into<&'static Property>, why: impl Into<String>) {
-        if self.broken.is_none() {
-            self.broken = Some(Broken { property: property.into(), why: why.into() });
-        }
-    }
-
-    /// Says that a property is broken, unless it holds.
-    pub fn require(&mut self, holds: bool, property: impl Into<&'static Property>, why: &str) {
-        if !holds {
-            self.violate(property, why);
-        }
-    }
+    says_what_is_broken!();
 }

@@ -4,7 +4,13 @@
 //! acquisition, `released` before the release (include/linux/mmap_lock.h, 6.1 to
 //! 7.2). So if two observed intervals overlap, the true ones do.
 
+mod measured;
+#[cfg(test)]
+mod tests;
+
 use mmtrace_common::Record;
+
+pub(in crate::model) use measured::Measured;
 
 pub use crate::model::clock_skew::EPSILON_NS;
 use crate::model::locks::exclusion::Mode;
@@ -118,14 +124,6 @@ impl Open {
     }
 }
 
-/// A hold that figures have measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::model) struct Measured {
-    pub(in crate::model) mode: Mode,
-    pub(in crate::model) since: u64,
-    pub(in crate::model) isolated: bool,
-}
-
 /// The lock: the holds that are observed now, each of them once.
 ///
 /// Holds that exclude each other can be there at once for a moment: the clocks of
@@ -161,77 +159,7 @@ pub struct MmapLock {
     abandoned: bool,
 }
 
-/// The part that figures read and write.
-impl MmapLock {
-    /// A task has acquired the lock, or downgraded it. `number` is larger than that of any hold before.
-    pub(in crate::model) fn begin(&mut self, record: &Record, mode: Mode, number: u64) {
-        if self.holds.len() >= 3 * HOLDS_MAX {
-            self.holds.retain(|open| open.known != Known::No);
-        }
-        let hold = hold(record, mode);
-        self.holds.push(Open { hold, known: Known::No, measured: Some(number), isolated: false });
-    }
-
-    /// The hold for write of a task, of those with at least this number.
-    pub(in crate::model) fn written(&self, tid: u32, from: u64) -> Option<Measured> {
-        self.holds.iter().rfind(|open| open.is_measured(tid, true, from)).map(Measured::of)
-    }
-
-    /// The newest hold of a task has ended, of those with at least this number.
-    pub(in crate::model) fn end(&mut self, tid: u32, write: bool, from: u64) -> Option<Measured> {
-        let at = self.holds.iter().rposition(|open| open.is_measured(tid, write, from))?;
-        let measured = Measured::of(&self.holds[at]);
-        self.unmeasure(at);
-        Some(measured)
-    }
-
-    /// No hold of the task for write is measured: the end of one is missing.
-    pub(in crate::model) fn forget_writes_of(&mut self, tid: u32) {
-        while let Some(at) = self.holds.iter().rposition(|open| open.is_measured(tid, true, 0)) {
-            self.unmeasure(at);
-        }
-    }
-
-    /// No hold for read is measured: releases on behalf of others may be missing.
-    pub(in crate::model) fn forget_reads(&mut self) {
-        for open in self.holds.iter_mut().filter(|open| open.hold.mode != Mode::Write) {
-            open.measured = None;
-        }
-        self.holds.retain(Open::is_followed);
-    }
-
-    /// The number of a task's newest hold for write, of those with at least this number.
-    pub(in crate::model) fn newest_write(&self, tid: u32, from: u64) -> Option<u64> {
-        self.holds.iter().rfind(|open| open.is_measured(tid, true, from)).and_then(|open| open.measured)
-    }
-
-    /// Pages were isolated for a collapse in the hold with this number.
-    pub(in crate::model) fn isolated(&mut self, number: u64) {
-        if let Some(open) = self.holds.iter_mut().find(|open| open.measured == Some(number)) {
-            open.isolated = true;
-        }
-    }
-
-    /// The holds that are measured, oldest first, and their numbers.
-    pub(in crate::model) fn measured(&self) -> impl Iterator<Item = (&Hold, u64)> {
-        self.holds.iter().filter_map(|open| Some((&open.hold, open.measured?)))
-    }
-
-    fn unmeasure(&mut self, at: usize) {
-        self.holds[at].measured = None;
-        if !self.holds[at].is_followed() {
-            self.holds.remove(at);
-        }
-    }
-}
-
-impl Measured {
-    const fn of(open: &Open) -> Self {
-        Self { mode: open.hold.mode, since: open.hold.since, isolated: open.isolated }
-    }
-}
-
-/// The part that rules read and write.
+/// The part that rules read and write. Figures have theirs in `measured`.
 impl MmapLock {
     /// The task known to hold it for write; of several, the first.
     #[must_use]
@@ -551,183 +479,4 @@ const fn is_over(since: u64, ts: u64) -> bool {
 
 fn hold(record: &Record, mode: Mode) -> Hold {
     Hold { tid: record.tid, since: record.ts, mode, shown_by: *record }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(ts: u64, tid: u32) -> Record {
-        Record { ts, tid, ..Record::default() }
-    }
-
-    #[test]
-    fn a_release_that_is_late_by_less_than_the_clocks_may_differ_is_no_overlap() {
-        let mut lock = MmapLock::default();
-        lock.acquire_write(&at(1000, 1));
-        lock.acquire_write(&at(2000, 2));
-        assert_eq!(lock.settle(2100), Settled::default());
-        assert_eq!(lock.release_write(&at(2100, 1)), Meaning::Right);
-        assert_eq!(lock.settle(9000), Settled::default());
-        assert_eq!(lock.release_write(&at(9000, 2)), Meaning::Right);
-    }
-
-    #[test]
-    fn an_overlap_that_lasts_is_one() {
-        let mut lock = MmapLock::default();
-        lock.acquire_read(&at(1000, 1));
-        lock.acquire_write(&at(2000, 2));
-        assert_eq!(lock.settle(2000 + EPSILON_NS + 1), Settled { breach: None, doubts: 1 });
-        // Its own release shows that the reader was still inside.
-        lock.settle(6000);
-        let Meaning::Overtaken(breach) = lock.release_read(&at(6000, 1), true) else { panic!("a breach") };
-        assert_eq!((breach.modes(), breach.holder.tid, breach.taker.tid), ((Mode::Read, Mode::Write), 1, 2));
-        // The consequences of the breach are not reported again.
-        assert_eq!(lock.release_write(&at(7000, 2)), Meaning::Unknown);
-    }
-
-    #[test]
-    fn a_reader_whose_release_was_not_seen_does_not_break_a_rule() {
-        let mut lock = MmapLock::default();
-        // A BPF program on top of task 1; its release ran on top of a task that is not seen.
-        lock.acquire_read(&at(1000, 1));
-        lock.acquire_write(&at(9000, 2));
-        assert_eq!(lock.settle(20_000), Settled { breach: None, doubts: 1 });
-        assert_eq!(lock.release_write(&at(20_000, 2)), Meaning::Right);
-        lock.settle(30_000);
-        lock.acquire_read(&at(30_000, 1));
-        assert_eq!(lock.release_read(&at(31_000, 1), true), Meaning::Right);
-        // Nor does one on behalf of another reader, on top of task 1.
-        lock.acquire_read(&at(32_000, 3));
-        assert_eq!(lock.release_read(&at(33_000, 1), true), Meaning::Unknown);
-        assert!(!lock.is_complete());
-    }
-
-    #[test]
-    fn a_release_on_an_mm_whose_tasks_are_not_seen_is_nobodys() {
-        let mut lock = MmapLock::default();
-        lock.acquire_write(&at(1000, 1));
-        lock.release_write(&at(2000, 1));
-        lock.settle(9000);
-        lock.acquire_read(&at(9000, 2));
-        assert_eq!(lock.release_read(&at(9500, 3), false), Meaning::Unknown);
-        assert!(!lock.is_read() && !lock.is_complete());
-    }
-
-    #[test]
-    fn who_was_inside_when_a_rule_was_broken_stays_there_until_its_release() {
-        let mut lock = MmapLock::default();
-        lock.acquire_write(&at(1000, 1));
-        lock.acquire_write(&at(2000, 2));
-        assert!(lock.settle(9000).breach.is_some());
-        // The next acquisition does not make the lock known: both are still inside.
-        lock.acquire_write(&at(9000, 3));
-        lock.settle(20_000);
-        assert!(!lock.is_complete());
-        assert_eq!(lock.release_write(&at(20_000, 3)), Meaning::Right);
-        assert_eq!(lock.release_write(&at(21_000, 1)), Meaning::Unknown);
-        lock.acquire_write(&at(22_000, 3));
-        lock.settle(30_000);
-        assert!(!lock.is_complete());
-        assert_eq!(lock.release_write(&at(30_000, 2)), Meaning::Unknown);
-        assert_eq!(lock.release_write(&at(31_000, 3)), Meaning::Right);
-        // Both have left: the next writer is alone.
-        lock.acquire_write(&at(32_000, 3));
-        lock.settle(40_000);
-        assert!(lock.is_complete());
-        assert_eq!(lock.release_write(&at(40_000, 1)), Meaning::NotOwner(lock_holder(32_000, 3)));
-    }
-
-    fn lock_holder(ts: u64, tid: u32) -> Option<Hold> {
-        Some(hold(&at(ts, tid), Mode::Write))
-    }
-
-    #[test]
-    fn a_reader_inside_leaves_for_itself_and_for_nobody_else() {
-        let mut lock = MmapLock::default();
-        lock.acquire_write(&at(1000, 9));
-        lock.release_write(&at(1500, 9));
-        lock.settle(8000);
-        lock.acquire_write(&at(8000, 2));
-        lock.acquire_read(&at(9000, 1));
-        assert!(lock.settle(20_000).breach.is_some());
-        lock.acquire_read(&at(21_000, 3));
-        assert_eq!(lock.release_read(&at(22_000, 1), true), Meaning::Unknown);
-        assert_eq!(lock.only_reader().map(|r| r.tid), Some(3));
-    }
-
-    #[test]
-    fn downgraded_holds_exclude_writers_and_not_readers() {
-        let mut lock = MmapLock::default();
-        lock.acquire_write(&at(1000, 1));
-        assert!(lock.downgrade(&at(2000, 1)));
-        lock.acquire_read(&at(3000, 2));
-        assert_eq!(lock.settle(9000), Settled::default());
-        lock.acquire_write(&at(9000, 3));
-        assert_eq!(lock.settle(20_000).breach.expect("a breach").modes(), (Mode::Downgraded, Mode::Write));
-    }
-
-    #[test]
-    fn what_began_before_recording_is_not_judged() {
-        let mut lock = MmapLock::default();
-        assert_eq!(lock.release_read(&at(1000, 1), true), Meaning::Unknown);
-        assert_eq!(lock.release_write(&at(2000, 1)), Meaning::Unknown);
-        // But a write release says that nobody is left.
-        lock.settle(9000);
-        assert!(lock.is_complete());
-        assert_eq!(lock.release_read(&at(9000, 1), true), Meaning::NotHeld);
-    }
-
-    #[test]
-    fn a_holder_from_before_recording_may_seem_to_let_go_late() {
-        let mut lock = MmapLock::default();
-        lock.acquire_write(&at(1000, 2));
-        lock.settle(1600);
-        assert_eq!(lock.release_read(&at(1600, 1), true), Meaning::Unknown);
-        assert_eq!(lock.release_write(&at(1600, 3)), Meaning::Unknown);
-        assert_eq!(lock.release_write(&at(1700, 2)), Meaning::Right);
-        lock.acquire_read(&at(1800, 4));
-        assert_eq!(lock.release_read(&at(1900, 1), true), Meaning::Unknown);
-        // Or to release on behalf of the one who is seen: then nobody is left.
-        lock.settle(9000);
-        assert_eq!(lock.release_read(&at(9000, 4), true), Meaning::Unknown);
-        lock.acquire_write(&at(9500, 4));
-        assert_eq!(lock.settle(20_000), Settled::default());
-        // From the next writer on all is known again, and a release too many is one.
-        assert!(lock.is_complete());
-        assert_eq!(lock.release_write(&at(20_000, 4)), Meaning::Right);
-        lock.settle(30_000);
-        assert_eq!(lock.release_read(&at(30_000, 4), true), Meaning::NotHeld);
-    }
-
-    #[test]
-    fn a_short_hold_may_seem_to_lie_in_another() {
-        let mut lock = MmapLock::default();
-        lock.acquire_write(&at(1000, 1));
-        lock.acquire_write(&at(1100, 2));
-        assert_eq!(lock.release_write(&at(1300, 2)), Meaning::Right);
-        lock.acquire_read(&at(1400, 3));
-        assert_eq!(lock.release_read(&at(1500, 3), true), Meaning::Right);
-        assert_eq!(lock.settle(9000), Settled::default());
-        assert_eq!(lock.release_write(&at(9000, 1)), Meaning::Right);
-        // A downgrade may seem to come after the reader that it let in.
-        lock.acquire_write(&at(20_000, 1));
-        lock.acquire_read(&at(21_000, 2));
-        assert!(lock.downgrade(&at(21_500, 1)));
-        assert_eq!(lock.settle(40_000), Settled::default());
-    }
-
-    #[test]
-    fn who_never_lets_go_is_found_with_whoever_stays() {
-        let mut lock = MmapLock::default();
-        lock.acquire_write(&at(1000, 1));
-        for (ts, tid) in [(2000, 2), (3000, 3)] {
-            lock.acquire_write(&at(ts, tid));
-            assert_eq!(lock.settle(ts + 500), Settled::default());
-            lock.release_write(&at(ts + 500, tid));
-        }
-        lock.acquire_write(&at(4000, 4));
-        let breach = lock.settle(9000).breach.expect("a breach");
-        assert_eq!((breach.modes(), breach.holder.tid, breach.taker.tid), ((Mode::Write, Mode::Write), 1, 4));
-    }
 }
