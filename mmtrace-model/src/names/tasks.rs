@@ -52,6 +52,31 @@ enum Key {
     OfNames(Option<Comm>, Option<Comm>),
 }
 
+/// Slots of [`Recent`]: more than a machine has CPUs to run tasks on, mostly.
+const RECENT: usize = 64;
+
+/// Threads that were asked for last: most events are of few tasks.
+#[derive(Clone, Debug)]
+struct Recent([Option<(u32, u32, ThreadId)>; RECENT]);
+
+impl Recent {
+    const fn slot(tid: u32) -> usize {
+        tid as usize % RECENT
+    }
+
+    fn get(&self, tid: u32, tgid: u32) -> Option<ThreadId> {
+        self.0[Self::slot(tid)].filter(|recent| (recent.0, recent.1) == (tid, tgid)).map(|(_, _, thread)| thread)
+    }
+
+    fn put(&mut self, tid: u32, tgid: u32, thread: ThreadId) {
+        self.0[Self::slot(tid)] = Some((tid, tgid, thread));
+    }
+
+    fn forget(&mut self, tid: u32) {
+        self.0[Self::slot(tid)] = None;
+    }
+}
+
 /// The task that a thread id stands for now.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
@@ -74,6 +99,7 @@ struct Known {
 #[derive(Clone, Debug)]
 pub struct Tasks {
     known: FxHashMap<u32, Known>,
+    recent: Recent,
     /// Threads by number.
     threads: Vec<Thread>,
     /// The process of each of those.
@@ -92,7 +118,8 @@ impl Default for Tasks {
         let (known, numbers) = <(FxHashMap<_, _>, FxHashMap<_, _>)>::default();
         let (threads, processes) = (vec![others], vec![ThreadId::OTHERS]);
         let (counted, nameless) = (FxHashSet::default(), Vec::new());
-        Self { known, threads, processes, numbers, counted, nameless, is_told: true }
+        let recent = Recent([None; RECENT]);
+        Self { known, recent, threads, processes, numbers, counted, nameless, is_told: true }
     }
 }
 
@@ -129,6 +156,7 @@ impl Tasks {
             }
             // An exec names the task first; if that was not seen, the name is another program's.
             Some(Kind::Exec) => {
+                self.recent.forget(record.tid);
                 if let Some(known) = self.known.get_mut(&record.tid) {
                     if !std::mem::take(&mut known.renamed) {
                         known.comm = None;
@@ -148,10 +176,16 @@ impl Tasks {
     /// Returns the thread behind the ids of an event.
     #[inline]
     pub fn of(&mut self, record: &Record) -> ThreadId {
-        match self.known.get(&record.tid) {
-            Some(Known { thread: Some(thread), tgid, .. }) if *tgid == record.tgid => *thread,
-            _ => self.meet(record.tid, record.tgid),
+        let Record { tid, tgid, .. } = *record;
+        if let Some(thread) = self.recent.get(tid, tgid) {
+            return thread;
         }
+        let thread = match self.known.get(&tid) {
+            Some(Known { thread: Some(thread), tgid: of, .. }) if *of == tgid => *thread,
+            _ => self.meet(tid, tgid),
+        };
+        self.recent.put(tid, tgid, thread);
+        thread
     }
 
     #[cold]
@@ -293,6 +327,7 @@ impl Tasks {
     }
 
     fn insert(&mut self, tid: u32, known: Known) {
+        self.recent.forget(tid);
         if self.known.len() >= KNOWN_MAX && !self.known.contains_key(&tid) {
             self.known.retain(|_, known| !known.exited);
             if self.known.len() > KNOWN_MAX / 2 {
