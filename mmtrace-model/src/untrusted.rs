@@ -92,12 +92,13 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Returns bytes of a stranger as text: harmful characters, and what is not UTF-8, as escapes (`\n`, `\xff`).
+/// Returns bytes of a stranger as text: harmful characters, and what is not UTF-8, as escapes (`\n`, `\xff`). A backslash
+/// becomes two, so that no name reads like an escape.
 #[must_use]
 pub fn escaped_bytes(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
-        text.push_str(&escaped(chunk.valid()));
+        text.push_str(&escaped(&chunk.valid().replace('\\', "\\\\")));
         chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
     }
     text
@@ -272,6 +273,12 @@ mod tests {
             "a\\u{1b}]0;x\\u{7}\\u{9b}31m\\u{7f}\\u{202e}b\\u{2066}\\u{200b}\\u{feff}\\u{2028}\\u{ad}\\u{e0041}\\r\\nheld: all"
         );
         assert_eq!(clean("6.18.0-é中文 (Debian)"), "6.18.0-é中文 (Debian)");
+    }
+
+    #[test]
+    fn a_name_that_looks_like_an_escape_is_told_from_one() {
+        assert_eq!(escaped_bytes(b"\x1b\xff"), r"\u{1b}\xff");
+        assert_eq!(escaped_bytes(br"\u{1b}\xff"), r"\\u{1b}\\xff");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use mmtrace_model::{
     replay::Engine,
     report::{
         Output, Report, Style,
-        callers::{By, Tables},
+        callers::{By, Held, Tables},
     },
 };
 use mmtrace_testing::kernel::{Made, START, context};
@@ -70,7 +70,7 @@ fn contention() -> Made {
 fn holds_and_waits_have_the_thread_and_the_call() {
     let report = Report::new(&judged(&contention()));
     let rows: Vec<(String, u64)> =
-        report.callers.locks.iter().map(|row| (row.who.caller(Some(row.write)), row.acquired)).collect();
+        report.callers.locks.iter().map(|row| (row.who.caller(Some(row.mode())), row.acquired)).collect();
     let named = |text: &str, acquired| (text.to_owned(), acquired);
     assert_eq!(rows[0], named("contend 1 · jit-protector 2: mprotect (write)", 3));
     assert!(rows.contains(&named("contend 1 · fault-worker (2 threads): munmap (write)", 1)), "{rows:?}");
@@ -92,6 +92,38 @@ fn the_first_lines_of_the_report_answer_who_and_by_which_call() {
     let first: Vec<&str> = text.lines().take(10).collect();
     assert!(first[0].contains("rules held"), "{text}");
     assert!(first.iter().any(|line| line.contains("jit-protector 2: mprotect (write)")), "{text}");
+}
+
+/// Nobody waits for the last user of an mm.
+#[test]
+fn holds_of_a_task_that_exits_do_not_hide_the_others() {
+    let mut m = contention();
+    m.say(4, Kind::StartLocking, &[(Column::Write, 0), call(Call::Exiting)]);
+    m.say(4, Kind::AcquireReturned, &[(Column::Write, 0), (Column::Success, 1)]);
+    m.later(5_000_000).unlock(4, false);
+    let mut text = Vec::new();
+    Report::new(&judged(&m)).print(Output::Text, Style::plain(), &mut text).expect("to memory");
+    let text = String::from_utf8(text).expect("UTF-8");
+    let holds = text.lines().find(|line| line.starts_with("Holds")).expect("there are holds");
+    assert!(holds.contains("of that by tasks that exit; most else: contend 1 · jit-protector 2: mprotect"), "{text}");
+    assert!(text.contains("fault-worker (2 threads): exit of the task (read)"), "the table has it: {text}");
+}
+
+#[test]
+fn a_hold_that_was_downgraded_is_called_so() {
+    let mut m = Made { step: 9_000, ..Made::begun() };
+    begins_as(&mut m, PROCESS, "unmapper");
+    m.say(1, Kind::StartLocking, &[(Column::Write, 1), call(Call::System(11))]);
+    m.say(1, Kind::AcquireReturned, &[(Column::Write, 1), (Column::Success, 1)]);
+    m.say(1, Kind::AcquireReturned, &[(Column::Write, 0), (Column::Success, 1)]);
+    m.say(2, Kind::StartLocking, &[(Column::Write, 1), call(Call::System(9))]);
+    m.later(50_000).unlock(1, false);
+    m.say(2, Kind::AcquireReturned, &[(Column::Write, 1), (Column::Success, 1)]).unlock(2, true);
+    let report = Report::new(&judged(&m));
+    let rows: Vec<String> = report.callers.locks.iter().map(|row| row.who.caller(Some(row.mode()))).collect();
+    assert!(rows.contains(&"unmapper 1: munmap (downgraded)".to_owned()), "{rows:?}");
+    let waited = report.callers.locks.iter().find_map(|row| row.behind.first()).expect("somebody waited");
+    assert_eq!(waited.who.caller(Some(waited.held())), "unmapper 1: munmap (downgraded)");
 }
 
 #[test]
@@ -135,21 +167,21 @@ fn a_wait_names_the_holder_that_it_was_behind() {
     let report = Report::new(&judged(&convoy()));
     let row = |text: &str| {
         let mut rows = report.callers.locks.iter();
-        rows.find(|row| row.who.caller(Some(row.write)) == text).expect("a row").clone()
+        rows.find(|row| row.who.caller(Some(row.mode())) == text).expect("a row").clone()
     };
     let unmaps = row("contend 1 · fault-worker (2 threads): munmap (write)");
     let (waited, contended) = (unmaps.waited.expect("waits"), unmaps.contended.expect("a contended wait"));
     assert_eq!((waited.count, contended.count), (2, 1), "the other acquisition waited for nobody");
     assert!(contended.sum_ns >= 50_000, "{contended:?}");
-    let behind: Vec<_> = unmaps.behind.iter().map(|row| (row.who.caller(Some(row.write)), row.ns)).collect();
+    let behind: Vec<_> = unmaps.behind.iter().map(|row| (row.who.caller(Some(row.held())), row.ns)).collect();
     assert_eq!(behind.len(), 1, "{behind:?}");
     assert_eq!(behind[0].0, "contend 1 · jit-protector 2: mprotect (write)");
     assert!(behind[0].1 >= 50_000 && behind[0].1 <= contended.sum_ns, "{behind:?}");
     let read = row("contend 1 · fault-worker (2 threads): read (read)");
-    assert_eq!(read.behind[0].who.caller(Some(true)), "contend 1 · fault-worker (2 threads): munmap (write)");
+    assert_eq!(read.behind[0].who.caller(Some(Held::Write)), "contend 1 · fault-worker (2 threads): munmap (write)");
     let by_call = tables(&judged(&convoy()), By::Call);
-    let unmaps = by_call.locks.iter().find(|row| row.who.caller(Some(row.write)) == "munmap (write)").expect("a row");
-    assert_eq!(unmaps.behind[0].who.caller(Some(true)), "mprotect (write)");
+    let unmaps = by_call.locks.iter().find(|row| row.who.caller(Some(row.mode())) == "munmap (write)").expect("a row");
+    assert_eq!(unmaps.behind[0].who.caller(Some(Held::Write)), "mprotect (write)");
     let mut text = Vec::new();
     report.print(Output::Text, Style::plain(), &mut text).expect("to memory");
     let text = String::from_utf8(text).expect("UTF-8");
@@ -178,7 +210,7 @@ fn without_names_and_calls_the_numbers_stand_alone() {
     let mut engine = Engine::new(context, true);
     m.records.iter().for_each(|record| engine.apply(record));
     let rows = tables(&engine, By::Caller).locks;
-    let names: Vec<_> = rows.iter().map(|row| row.who.caller(Some(row.write))).collect();
+    let names: Vec<_> = rows.iter().map(|row| row.who.caller(Some(row.mode()))).collect();
     assert!(names.contains(&"process 1 · task 2 (write)".to_owned()), "{names:?}");
     assert!(engine.nameless_tasks().contains(&(2, PROCESS)), "a recorder asks for it");
     assert_eq!(engine.nameless_tasks(), [], "once");
@@ -232,7 +264,7 @@ fn callers_beyond_the_rows_keep_their_names_and_calls() {
         event(&mut m, tid, Kind::Released, &[(Column::Write, 0)]);
     }
     let report = Report::new(&judged(&m));
-    let of = |name: &str| report.callers.locks.iter().find(|row| row.who.caller(Some(row.write)) == name);
+    let of = |name: &str| report.callers.locks.iter().find(|row| row.who.caller(Some(row.mode())) == name);
     assert_eq!(of("late (several processes): mmap (read)").expect("a row").acquired, 1);
     assert!(of("short (several processes): mmap (read)").expect("a row").acquired > 30_000);
     assert!(report.callers.locks.len() < 9_000, "{}", report.callers.locks.len());

@@ -106,6 +106,23 @@ fn a_row_has_the_name_that_was_read_last() {
 }
 
 #[test]
+fn a_mapping_that_was_split_is_shown_with_all_its_parts() {
+    let mut m = Made::new();
+    called(&mut m, "server");
+    let store = |m: &mut Made, addr: u64, end: u64, vma: u64| {
+        let stored = [(Column::Addr, addr), (Column::End, end), (Column::Vma, vma), (Column::Anonymous, 1)];
+        m.write_lock(1).say(1, Kind::MaWrite, &stored).unlock(1, true);
+    };
+    store(&mut m, ANONYMOUS, ANONYMOUS + 0xf_ffff, 9);
+    // The upper part has another VMA from now on, and the last fault.
+    store(&mut m, ANONYMOUS + 0xf_0000, ANONYMOUS + 0xf_ffff, 10);
+    m.user(1, ANONYMOUS).user(1, ANONYMOUS + 0x1000).user(1, ANONYMOUS + 0xf_0000);
+    let rows = mappings::rows(&judged(&m));
+    let top = rows[0].top.expect("it is a mapping");
+    assert_eq!((rows[0].mappings, top.start, top.size(), top.count), (1, ANONYMOUS, 0x10_0000, 3), "{rows:?}");
+}
+
+#[test]
 fn the_report_says_which_share_is_known() {
     let mut m = old_process();
     reads(&mut m, &[(ANONYMOUS, ANONYMOUS + 0xffff, b"", 0)]);

@@ -11,6 +11,7 @@ macro_rules! say {
 
 mod api;
 mod bench;
+mod cases;
 mod ci;
 mod disk;
 mod docs;

@@ -5,11 +5,14 @@ use std::{
     io::{self, Write},
 };
 
+use mmtrace_common::Call;
+
 use super::{
     Report, Style,
     callers::{LockRow, Times},
     duration, grouped,
 };
+use crate::names::call_name;
 
 /// Callers that an answer names.
 const NAMED: usize = 2;
@@ -40,17 +43,23 @@ type Line = (&'static str, String);
 
 fn lock_lines(report: &Report, title: &'static str, times: impl Fn(&LockRow) -> Option<Times>) -> Vec<Line> {
     let mut rows: Vec<_> = report.callers.locks.iter().filter_map(|row| Some((row, times(row)?))).collect();
-    rows.sort_by_key(|(_, times)| Reverse(times.sum_ns));
-    let total = rows.iter().fold(0u64, |sum, (_, times)| sum.saturating_add(times.sum_ns));
+    // Nobody can wait for the holds of a task that exits, once it is the last user of its mm (mm/mmap.c:exit_mmap).
+    let in_exit = |row: &LockRow| title == "Holds" && row.who.call.as_deref() == Some(&*call_name(Call::Exiting));
+    rows.sort_by_key(|(row, times)| (in_exit(row), Reverse(times.sum_ns)));
+    let sum = |of: &dyn Fn(&LockRow) -> bool| {
+        rows.iter().filter(|(row, _)| of(row)).fold(0u64, |sum, (_, times)| sum.saturating_add(times.sum_ns))
+    };
+    let (total, exits) = (sum(&|_| true), sum(&in_exit));
+    let most = if exits > 0 && rows.first().is_some_and(|(row, times)| !in_exit(row) && times.sum_ns < exits) {
+        format!("{} of mmap_locks, {} of that by tasks that exit; most else: ", duration(total), duration(exits))
+    } else {
+        format!("{} of mmap_locks; most: ", duration(total))
+    };
     let mut lines = Vec::new();
     for (n, (row, times)) in rows.iter().take(NAMED).enumerate() {
-        let who = row.who.caller(Some(row.write));
+        let who = row.who.caller(Some(row.mode()));
         let (sum, longest) = (duration(times.sum_ns), duration(times.longest_ns));
-        let (title, head) = if n == 0 {
-            (title, format!("{} of mmap_locks; most: ", duration(total)))
-        } else {
-            ("", "then: ".to_owned())
-        };
+        let (title, head) = if n == 0 { (title, &*most) } else { ("", "then: ") };
         lines.push((title, format!("{head}{who}: {sum}, longest {longest}")));
         if title == "Waits" {
             let behind = row.behind_text(1);

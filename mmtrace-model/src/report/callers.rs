@@ -92,15 +92,45 @@ impl Who {
         self.pid == 0 && self.process.is_none() && self.thread.is_none() && self.tid == 0
     }
 
-    /// Returns the names, ids and call: `contend 11641 · jit-protector 11643: mprotect (write)`. `write` says how a
-    /// lock was taken.
+    /// Returns the names, ids and call: `contend 11641 · jit-protector 11643: mprotect (write)`.
     #[must_use]
-    pub fn caller(&self, write: Option<bool>) -> String {
-        let mode = write.map_or("", |write| if write { " (write)" } else { " (read)" });
+    pub fn caller(&self, held: Option<Held>) -> String {
+        let mode = held.map_or_else(String::new, |held| format!(" ({})", held.word()));
         match &self.call {
             Some(call) if self.is_anybody() => format!("{call}{mode}"),
             Some(call) => format!("{}: {call}{mode}", self.name()),
             None => format!("{}{mode}", self.name()),
+        }
+    }
+}
+
+/// Mode in which a caller holds a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// For read.
+    Read,
+    /// For write.
+    Write,
+    /// For read, after it held it for write: all holds of the caller for read are such.
+    Downgraded,
+}
+
+impl Held {
+    /// Returns the word that stands behind a caller.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Downgraded => "downgraded",
+        }
+    }
+
+    const fn of(write: bool, downgraded: bool) -> Self {
+        match (write, downgraded) {
+            (true, _) => Self::Write,
+            (false, true) => Self::Downgraded,
+            (false, false) => Self::Read,
         }
     }
 }
@@ -145,8 +175,19 @@ pub struct BehindRow {
     pub who: Who,
     /// For write.
     pub write: bool,
+    /// Every hold of that holder for read is downgraded, as the `downgraded` of its own row says.
+    #[serde(skip)]
+    pub downgraded: bool,
     /// Time behind that holder, nanoseconds.
     pub ns: u64,
+}
+
+impl BehindRow {
+    /// Returns the mode of the holder.
+    #[must_use]
+    pub const fn held(&self) -> Held {
+        Held::of(self.write, self.downgraded)
+    }
 }
 
 /// Use of mmap_locks by one caller, in one mode.
@@ -191,6 +232,12 @@ pub struct LockRow {
 pub const BEHIND_MAX: usize = 8;
 
 impl LockRow {
+    /// Returns the mode of the row.
+    #[must_use]
+    pub const fn mode(&self) -> Held {
+        Held::of(self.write, self.downgraded > 0 && self.acquired == 0)
+    }
+
     /// Returns the holders that most of the waiting was behind, at most `limit`, and the share that no hold explains,
     /// as `61 % behind contend 11641 · jit-protector 11643: mprotect (write)`.
     #[must_use]
@@ -199,7 +246,7 @@ impl LockRow {
         let share = |ns: u64| (100.0 * ns as f64 / contended.sum_ns.max(1) as f64).round();
         let rows = self.behind.iter().take(limit).filter(|row| share(row.ns) >= 1.0);
         let mut lines: Vec<String> =
-            rows.map(|row| format!("{} % behind {}", share(row.ns), row.who.caller(Some(row.write)))).collect();
+            rows.map(|row| format!("{} % behind {}", share(row.ns), row.who.caller(Some(row.held())))).collect();
         let others = self.behind.iter().skip(limit).fold(self.behind_others_ns, |sum, row| sum.saturating_add(row.ns));
         if share(others) >= 1.0 {
             lines.push(format!("{} % behind others", share(others)));
@@ -409,7 +456,9 @@ impl Tables {
         let none = BTreeSet::new();
         let row_of = |(holder, write, ns): (Caller, bool, u64)| {
             let threads = holders.get(&holder).unwrap_or(&none);
-            BehindRow { who: by.who(holder, threads, tasks, &folding), write, ns }
+            let used = locks.get(&(holder, write)).map(|(used, _)| used);
+            let downgraded = used.is_some_and(|used| used.downgraded > 0 && used.acquired == 0);
+            BehindRow { who: by.who(holder, threads, tasks, &folding), write, downgraded, ns }
         };
         let mut locks: Vec<LockRow> = locks
             .iter()

@@ -155,7 +155,7 @@ fn locks(
             grouped(times.count),
             times.p99_ns.map_or_else(|| "-".to_owned(), duration),
             duration(times.longest_ns),
-            row.who.caller(Some(row.write)),
+            row.who.caller(Some(row.mode())),
         )?;
         if verb == "waited" {
             for behind in row.behind_text(BEHIND) {

@@ -36,8 +36,10 @@ enum Place {
 #[derive(Clone, Copy, Debug)]
 struct Live {
     causes: Causes,
-    /// First and last address, as of the last fault.
+    /// First and last address that it had at any fault. A mapping can be split, and its parts fault in turns.
     range: (u64, u64),
+    /// Its first address as of the last fault.
+    start: u64,
     label: Label,
 }
 
@@ -208,12 +210,14 @@ fn count(
     n: u64,
 ) {
     if let Some(live) = of.live.get_mut(&place) {
-        live.range = range;
+        live.range = (live.range.0.min(range.0), live.range.1.max(range.1));
+        live.start = range.0;
         live.causes[cause as usize] += n;
         return;
     }
     *all += 1;
-    let live = of.live.entry(place).or_insert(Live { causes: [0; Cause::ALL.len()], range, label: label() });
+    let new = Live { causes: [0; Cause::ALL.len()], range, start: range.0, label: label() };
+    let live = of.live.entry(place).or_insert(new);
     live.causes[cause as usize] += n;
 }
 
@@ -226,7 +230,7 @@ fn put(mm: u64, of: &Mm, rows: &mut Rows, mappings: &Mappings, names: &Tasks) {
             Place::Mapping(id) => {
                 let (start, end) = live.range;
                 // The name may have been read after the fault.
-                let at = mappings.at(mm, start);
+                let at = mappings.at(mm, live.start);
                 let is_there = matches!(at, At::Mapping(found) if found.mapping.id == *id);
                 let label = if is_there { mappings.label(mm, at) } else { live.label };
                 (label, Some(Top { count: total, start, end, mm }))

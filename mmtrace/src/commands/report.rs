@@ -281,7 +281,7 @@ fn locks(
             times.p99_ns.map_or_else(|| "-".to_owned(), duration),
             duration(times.longest_ns),
             times.longest_at_ns as f64 / 1e9,
-            row.who.caller(Some(row.write)),
+            row.who.caller(Some(row.mode())),
         )?;
         if verb == "waited" {
             for behind in row.behind_text(BEHIND) {

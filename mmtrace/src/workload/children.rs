@@ -1,6 +1,7 @@
 //! Forked children that repeat a list of steps on the memory they got from their parent.
 
 use super::sys::{Access, Advice, Mapping};
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -23,6 +24,8 @@ pub(super) enum Step<'a> {
     Protect(&'a Mapping, Access),
     /// munmap(2), and the file mapped again at the same place.
     Unmap(&'a Mapping, &'a File),
+    /// Reads a file of text from its beginning to its end.
+    ReadText(&'a CStr),
     /// Sleeps.
     Nap(Duration),
 }
@@ -154,9 +157,30 @@ fn take(step: &Step<'_>) -> io::Result<()> {
         Step::Protect(memory, access) => memory.protect(0, memory.len(), access)?,
         // SAFETY: a forked child has one thread.
         Step::Unmap(memory, file) => unsafe { memory.unmap_and_renew(file) }?,
+        Step::ReadText(path) => read_text(path)?,
         Step::Nap(length) => std::thread::sleep(length),
     }
     Ok(())
+}
+
+fn read_text(path: &CStr) -> io::Result<()> {
+    let mut part = [0_u8; 4096];
+    // SAFETY: the path is a C string that outlives the call.
+    let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let result = loop {
+        // SAFETY: the kernel writes at most as many bytes as the array has.
+        match unsafe { libc::read(fd, part.as_mut_ptr().cast(), part.len()) } {
+            0 => break Ok(()),
+            n if n < 0 => break Err(io::Error::last_os_error()),
+            _ => {}
+        }
+    };
+    // SAFETY: the descriptor was opened above, and nobody else has it.
+    unsafe { libc::close(fd) };
+    result
 }
 
 #[cfg(test)]
@@ -174,6 +198,7 @@ mod tests {
             Step::Protect(&memory, Access::Write),
             Step::Unmap(&memory, &file),
             Step::Read { memory: &memory, pages: 8, step: 1 },
+            Step::ReadText(c"/proc/self/smaps_rollup"),
         ];
         let mut child = Child::fork(&steps, Some(3)).unwrap();
         assert!(child.wait().unwrap().success());

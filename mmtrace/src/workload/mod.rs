@@ -5,6 +5,7 @@
 
 mod all;
 mod args;
+mod cases;
 mod children;
 mod collapse_file;
 mod compaction;

@@ -137,6 +137,20 @@ impl Mapping {
         Ok(Self { start: map(ptr::null_mut(), len, Access::Write, backing)?, len })
     }
 
+    /// Maps `len` bytes of anonymous memory, and has the kernel fill every page at once.
+    pub(super) fn populated(len: usize) -> io::Result<Self> {
+        let len = len.next_multiple_of(PAGE);
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+        // SAFETY: without an address the kernel picks unused addresses.
+        let got = unsafe { libc::mmap(ptr::null_mut(), len, access, kind, -1, 0) };
+        if got == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(got.cast()).ok_or_else(|| io::Error::other("mmap returned address 0"))?;
+        Ok(Self { start, len })
+    }
+
     /// Anonymous memory that gets no huge pages.
     pub(super) fn of_small_pages(len: usize) -> io::Result<Self> {
         let memory = Self::new(len, Backing::Anon)?;
@@ -397,6 +411,16 @@ pub(super) fn fault_count() -> u64 {
 /// As [`fault_count`], of the calling thread.
 pub(super) fn thread_fault_count() -> u64 {
     faults_of(libc::RUSAGE_THREAD)
+}
+
+/// CPU time of the calling thread so far, nanoseconds.
+pub(super) fn thread_cpu_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills the struct that is passed.
+    if unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) } != 0 {
+        return 0;
+    }
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
 }
 
 fn faults_of(whose: i32) -> u64 {

@@ -2,7 +2,7 @@
 
 use super::tally::Tally;
 use super::{
-    Job, collapse_file, compaction, fault_kinds, faults, fork, gup, hugetlb, khugepaged, markers, migrate, mmap,
+    Job, cases, collapse_file, compaction, fault_kinds, faults, fork, gup, hugetlb, khugepaged, markers, migrate, mmap,
     mremap, swap, uffd_wp,
 };
 use mmtrace_common::Kind;
@@ -50,6 +50,11 @@ impl Workload {
 }
 
 use Kind as K;
+
+/// Events of the cases whose culprit is known.
+const LOCKED: &[Kind] = &[K::PageFaultUser, K::StartLocking, K::AcquireReturned, K::Released, K::MaWrite];
+/// Requirements of most of them.
+const CASE: &str = "nothing; it counts what happened in it, for a report to be compared with";
 
 /// Every workload.
 pub const WORKLOADS: &[Workload] = &[
@@ -247,6 +252,86 @@ pub const WORKLOADS: &[Workload] = &[
         needs: "a disk behind the folder for temporary files or /var/tmp; swap, or root and --allow-swap; root for two \
                 huge pages; userfaultfd; guard pages (6.13)",
         body: Body::Alone(fault_kinds::run),
+    },
+    Workload {
+        name: "case-turns",
+        about: "mprotect, MAP_POPULATE with munmap, and fork, which hold the mmap_lock in turns: nobody waits",
+        kinds: LOCKED,
+        sometimes: &[],
+        needs: CASE,
+        body: Body::Alone(cases::turns),
+    },
+    Workload {
+        name: "case-contend",
+        about: "threads that map, touch and unmap, beside one that calls mprotect and one that reads /proc/self/maps",
+        kinds: LOCKED,
+        sometimes: &[K::ContentionBegin, K::ContentionEnd],
+        needs: CASE,
+        body: Body::Alone(cases::contend),
+    },
+    Workload {
+        name: "case-monitor",
+        about: "another process reads smaps_rollup, and a thread that maps pages waits for it",
+        kinds: LOCKED,
+        sometimes: &[K::ContentionBegin, K::ContentionEnd],
+        needs: CASE,
+        body: Body::Alone(cases::monitor),
+    },
+    Workload {
+        name: "case-populate",
+        about: "MAP_POPULATE of 32 MiB, and a thread that maps pages and waits for it",
+        kinds: LOCKED,
+        sometimes: &[K::ContentionBegin, K::ContentionEnd],
+        needs: CASE,
+        body: Body::Alone(cases::populate),
+    },
+    Workload {
+        name: "case-snapshot",
+        about: "fork of a large process, which then writes what the child shares; a thread that maps pages waits for it",
+        kinds: LOCKED,
+        sometimes: &[K::ContentionBegin, K::ContentionEnd],
+        needs: CASE,
+        body: Body::Alone(cases::snapshot),
+    },
+    Workload {
+        name: "case-arena",
+        about: "a heap as of a garbage collector: madvise in a loop, mprotect of fresh mappings, and touches",
+        kinds: LOCKED,
+        sometimes: &[K::ContentionBegin, K::ContentionEnd],
+        needs: CASE,
+        body: Body::Alone(cases::arena),
+    },
+    Workload {
+        name: "case-cold-file",
+        about: "threads that read a mapped file whose pages another thread takes out of the page cache",
+        kinds: LOCKED,
+        sometimes: &[],
+        needs: "a disk behind /var/tmp, for faults that read from it",
+        body: Body::Alone(cases::cold_file),
+    },
+    Workload {
+        name: "case-handler",
+        about: "faults that wait for a userfaultfd handler, 1.5 ms each",
+        kinds: LOCKED,
+        sometimes: &[K::HandleUserfault],
+        needs: "userfaultfd",
+        body: Body::Alone(cases::handler),
+    },
+    Workload {
+        name: "case-names",
+        about: "a thread for each of some names of strange bytes",
+        kinds: LOCKED,
+        sometimes: &[],
+        needs: CASE,
+        body: Body::Alone(cases::names),
+    },
+    Workload {
+        name: "case-short",
+        about: "processes that are over at once",
+        kinds: &[K::Fork, K::Exec, K::Exit, K::TaskRename, K::PageFaultUser],
+        sometimes: &[],
+        needs: "the program true",
+        body: Body::Alone(cases::short),
     },
     Workload {
         name: "all",

@@ -164,6 +164,28 @@ fn lost_markers() {
     }
 }
 
+/// Each case counts what a report is compared with, or notes what the kernel lacks.
+#[test]
+fn cases_count_what_happens_in_them() {
+    for (name, path, what) in [
+        ("case-turns", "protector", "mprotect"),
+        ("case-turns", "forker", "clone cpu ns"),
+        ("case-contend", "fault-worker", "munmap"),
+        ("case-monitor", "smaps-monitor", "readings"),
+        ("case-populate", "small-mapper", "mmap cpu ns"),
+        ("case-snapshot", "snapshot-db", "pages copied"),
+        ("case-arena", "heap-scavenger", "madvise"),
+        ("case-cold-file", "cold-reader", "faults"),
+        ("case-handler", "guest-vcpu", "pages awaited"),
+        ("case-names", "escape sequence", "pages touched"),
+        ("case-short", "spawner", "processes"),
+    ] {
+        let done = try_out(&format!("{name} --seconds 0.5 --memory 256M"));
+        let found = done.paths.iter().find(|p| p.path == path).unwrap();
+        assert!(found.note.is_some() || count(&done, path, what) > 0, "{done:#?}");
+    }
+}
+
 #[test]
 fn what_is_run_by_name_only_is_not_part_of_all() {
     let parts: Vec<_> = table::parts().collect();

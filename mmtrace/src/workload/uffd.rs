@@ -29,6 +29,8 @@ const IOCTL_API: u64 = iowr(0x3f, size_of::<Api>());
 const IOCTL_REGISTER: u64 = iowr(0x00, size_of::<Register>());
 /// `UFFDIO_UNREGISTER`, which is an `_IOR`
 const IOCTL_UNREGISTER: u64 = iowr(0x01, size_of::<Range>()) ^ 1 << 30;
+/// `UFFDIO_COPY`
+const IOCTL_COPY: u64 = iowr(0x03, size_of::<Copied>());
 /// `UFFDIO_WRITEPROTECT`
 const IOCTL_WRITEPROTECT: u64 = iowr(0x06, size_of::<WriteProtect>());
 /// `UFFDIO_POISON`
@@ -58,6 +60,16 @@ struct Register {
     ioctls: u64,
 }
 
+/// `struct uffdio_copy`
+#[repr(C)]
+struct Copied {
+    dst: u64,
+    src: u64,
+    len: u64,
+    mode: u64,
+    copy: i64,
+}
+
 /// `struct uffdio_writeprotect`
 #[repr(C)]
 struct WriteProtect {
@@ -76,6 +88,8 @@ struct Poison {
 /// Mode in which a range is registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
+    /// `UFFDIO_REGISTER_MODE_MISSING`: pages that are not there.
+    Missing,
     /// `UFFDIO_REGISTER_MODE_WP`: writes to marked pages.
     Wp,
     /// `UFFDIO_REGISTER_MODE_MINOR`: pages that the file has and the mapping has not.
@@ -111,6 +125,7 @@ impl Uffd {
     /// Registers a whole mapping.
     pub(super) fn register(&self, memory: &Mapping, mode: Mode) -> io::Result<()> {
         let mode = match mode {
+            Mode::Missing => 1 << 0,
             Mode::Wp => 1 << 1,
             Mode::Minor => 1 << 2,
         };
@@ -120,6 +135,12 @@ impl Uffd {
     /// Unregisters it. Write protection goes with it, poison stays.
     pub(super) fn unregister(&self, memory: &Mapping) -> io::Result<()> {
         self.ioctl(IOCTL_UNREGISTER, &mut range(memory, 0, memory.len()))
+    }
+
+    /// Puts a copy of `page` into a mapping where there is none yet.
+    pub(super) fn copy(&self, memory: &Mapping, offset: usize, page: &Mapping) -> io::Result<()> {
+        let [dst, src] = [memory.range(offset, page.len()), page.range(0, page.len())].map(|at| at.addr() as u64);
+        self.ioctl(IOCTL_COPY, &mut Copied { dst, src, len: page.len() as u64, mode: 0, copy: 0 })
     }
 
     /// Write-protects part of a mapping, or makes it writable again.
@@ -154,7 +175,8 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_the_header() {
-        let numbers = [IOCTL_API, IOCTL_REGISTER, IOCTL_UNREGISTER, IOCTL_WRITEPROTECT, IOCTL_POISON];
-        assert_eq!(numbers, [0xc018_aa3f, 0xc020_aa00, 0x8010_aa01, 0xc018_aa06, 0xc020_aa08]);
+        let numbers = [IOCTL_API, IOCTL_REGISTER, IOCTL_UNREGISTER, IOCTL_WRITEPROTECT, IOCTL_POISON, IOCTL_COPY];
+        let header = [0xc018_aa3f, 0xc020_aa00, 0x8010_aa01, 0xc018_aa06, 0xc020_aa08, 0xc028_aa03];
+        assert_eq!(numbers, header);
     }
 }

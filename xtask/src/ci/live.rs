@@ -243,7 +243,7 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 }
 
 /// Returns the findings in a report that the lane does not accept.
-fn problems(report: &Value) -> Vec<String> {
+pub(super) fn problems(report: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
     if report["lost"].as_u64() != Some(0) {
         wrong.push(format!("lost {} events", report["lost"]));

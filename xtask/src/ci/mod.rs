@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: everything that CI runs, lane by lane.
 
+mod cases;
 mod endings;
 mod fault_kinds;
 mod lanes;
@@ -37,6 +38,8 @@ use outcome::{Outcome, Run};
 /// live   mmtrace records this kernel for 20 s under load, and 6 s with standby programs: nothing lost (or not a second time),
 ///        no rule violated, and replay says the same; recorders that are slow, killed or whose command hangs
 ///        end and leave a capture that replays
+/// cases  mmtrace records situations whose culprit is known (`mmtrace workload --list`: case-…): the first ten lines of the
+///        report name it, and shares of holds, waits and faults are those that the situation counted itself
 /// metrics  promtool accepts dashboards/prometheus-rules.yml; a prometheus that scrapes `mmtrace record --metrics`
 ///        has every metric, and answers what dashboards/grafana.json asks for
 /// sql    the SQL in README.md runs in DuckDB over a capture of testdata/, and pyarrow reads
@@ -76,8 +79,10 @@ impl Args {
 const SLOW: &str = "package";
 
 /// The lanes, in order.
-const LANES: [&str; 13] =
-    ["setup", "fmt", "clippy", "rustdoc", "test", "package", "oracle", "ebpf", "docs", "live", "metrics", "sql", "vm"];
+const LANES: [&str; 14] = [
+    "setup", "fmt", "clippy", "rustdoc", "test", "package", "oracle", "ebpf", "docs", "live", "cases", "metrics",
+    "sql", "vm",
+];
 
 /// Runs the command.
 pub(crate) fn command(args: &Args) -> Result<bool> {
@@ -124,6 +129,7 @@ impl Run {
             "ebpf" => lanes::ebpf(self),
             "docs" => lanes::docs(self),
             "live" => live::lane(self),
+            "cases" => cases::lane(self),
             "metrics" => metrics::lane(self),
             "sql" => sql::lane(self),
             _ => vm::lane(self),

@@ -11,6 +11,7 @@ use super::{
     coverage::Coverage,
     table::{Expect, Test, tests},
 };
+use crate::cases::{self, Truth};
 
 /// The judgement of one kernel.
 #[derive(Debug, Default)]
@@ -41,8 +42,12 @@ pub(super) fn store(results: &Contents, folder: &Path) -> Result<()> {
 
 /// Judges every test of the table that is for this kernel.
 pub(super) fn judge(results: &Contents, kernel: KernelVersion) -> Judgement {
+    judge_tests(results, tests(kernel))
+}
+
+fn judge_tests(results: &Contents, tests: impl Iterator<Item = &'static Test>) -> Judgement {
     let mut judgement = Judgement::default();
-    for test in tests(kernel) {
+    for test in tests {
         let mut wrong = Vec::new();
         let told = one(test, results, &mut judgement, &mut wrong);
         judgement.told.push(format!("{:<15} {told}", test.name));
@@ -104,7 +109,7 @@ fn one(test: &Test, results: &Contents, judgement: &mut Judgement, wrong: &mut V
             }
             Err(error) => no_json(&error, wrong),
         },
-        Expect::Recording | Expect::Caught(_) | Expect::CaughtIfSeen(_) => {
+        Expect::Recording | Expect::Caught(_) | Expect::CaughtIfSeen(_) | Expect::Case(_) => {
             match serde_json::from_slice::<Value>(stdout) {
                 Ok(report) => {
                     if judgement.manifest.is_none() {
@@ -113,6 +118,11 @@ fn one(test: &Test, results: &Contents, judgement: &mut Judgement, wrong: &mut V
                     let stderr = String::from_utf8_lossy(file(results, test.name, STDERR).unwrap_or_default());
                     let told = recording(&report, test.expect, &stderr, wrong);
                     judgement.coverage.add(test.name, &report, &stderr);
+                    if let Expect::Case(workload) = test.expect
+                        && let Some(case) = cases::case(workload)
+                    {
+                        wrong.extend(cases::judge(case, &Truth::read(workload, &stderr), &report, None));
+                    }
                     told
                 }
                 Err(error) => no_json(&error, wrong),
@@ -161,7 +171,7 @@ fn statuses(expect: Expect, stdout: &[u8]) -> &'static [i32] {
             let report = serde_json::from_slice::<Value>(stdout).unwrap_or_default();
             if report["verdict"] == "violated" { &[1] } else { &[0] }
         }
-        Expect::Doctor | Expect::Recording | Expect::Same(_) => &[0],
+        Expect::Doctor | Expect::Recording | Expect::Case(_) | Expect::Same(_) => &[0],
     }
 }
 
@@ -259,6 +269,11 @@ mod tests {
 
     const KERNEL: KernelVersion = KernelVersion::new(7, 2);
 
+    /// Judges the tests but the cases: how a case is compared is tested where that is done.
+    fn judge(results: &Contents, kernel: KernelVersion) -> Judgement {
+        judge_tests(results, tests(kernel).filter(|test| !matches!(test.expect, Expect::Case(_))))
+    }
+
     fn results(report: &Value, replayed: &Value) -> Contents {
         let doctor = json!({"can_record": true, "kernel": {"release": "6.1"}, "probes": [{"form": "tp_btf"}]});
         let mut files = Vec::new();
@@ -272,6 +287,7 @@ mod tests {
                 Expect::Recording => report.clone(),
                 Expect::Caught(rule) | Expect::CaughtIfSeen(rule) => caught(rule),
                 Expect::Same(_) => replayed.clone(),
+                Expect::Case(_) => continue,
             };
             let status = i32::from(test.expect.rule().is_some());
             let done = Done { status: Some(status), trouble: None, seconds: 1.0 };

@@ -36,6 +36,9 @@ pub(super) enum Expect {
     /// The same of a bug that takes a race: wherever the workload saw that an entry was lost, the rule must have seen
     /// it too; and if the rule is violated, no other is.
     CaughtIfSeen(&'static str),
+    /// `record --json` of the workload of this name, whose culprit is known: as a recording, and the report says what the
+    /// workload counted.
+    Case(&'static str),
     /// It prints, byte for byte, what the test of this name printed.
     Same(&'static str),
 }
@@ -45,7 +48,7 @@ impl Expect {
     pub(super) const fn rule(self) -> Option<&'static str> {
         match self {
             Self::Caught(rule) | Self::CaughtIfSeen(rule) => Some(rule),
-            Self::Doctor | Self::Recording | Self::Same(_) => None,
+            Self::Doctor | Self::Recording | Self::Case(_) | Self::Same(_) => None,
         }
     }
 }
@@ -103,6 +106,18 @@ pub(super) const TESTS: &[Test] = &[
         name: "swap",
         args: &["record", "--seconds", "4", "--workload", "swap", "--json", "-o", "/run/swap"],
         keep: &["/run/swap"],
+        ..TEST
+    },
+    Test {
+        name: "case-contend",
+        args: &["record", "--seconds", "4", "--workload", "case-contend", "--json", "--no-capture"],
+        expect: Expect::Case("case-contend"),
+        ..TEST
+    },
+    Test {
+        name: "case-populate",
+        args: &["record", "--seconds", "4", "--workload", "case-populate", "--json", "--no-capture"],
+        expect: Expect::Case("case-populate"),
         ..TEST
     },
     // The whole family of maps, those that are off by themselves too.
@@ -199,8 +214,10 @@ mod tests {
         for (at, test) in TESTS.iter().enumerate() {
             let before = &TESTS[..at];
             assert!(before.iter().all(|t| t.name != test.name), "{}", test.name);
-            if let Expect::Same(other) = test.expect {
-                assert!(before.iter().any(|t| t.name == other), "{}", test.name);
+            match test.expect {
+                Expect::Same(other) => assert!(before.iter().any(|t| t.name == other), "{}", test.name),
+                Expect::Case(workload) => assert!(crate::cases::case(workload).is_some(), "{workload}"),
+                _ => {}
             }
         }
     }
