@@ -47,6 +47,20 @@ pub struct CgroupName {
     pub is_container: bool,
 }
 
+impl CgroupName {
+    /// Whether it is the root of the hierarchy, which holds whatever is nowhere else.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.path == "/"
+    }
+
+    /// Returns its label, if it is a container.
+    #[must_use]
+    pub fn container(&self) -> Option<&str> {
+        self.is_container.then_some(self.label.as_str())
+    }
+}
+
 /// One cgroup.
 #[derive(Clone, Debug)]
 struct Cgroup {
@@ -289,7 +303,8 @@ impl Cgroups {
         let named = self.cgroups.iter().filter(|cgroup| cgroup.id != 0 && !cgroup.path.is_empty());
         let mut records: Vec<Record> =
             named.flat_map(|cgroup| cgroup_path_records(cgroup.id, &cgroup.path, ts)).collect();
-        let tasks = self.processes.iter().chain(&self.threads).filter(|(_, task)| !task.exited && task.cgroup.is_known());
+        let tasks =
+            self.processes.iter().chain(&self.threads).filter(|(_, task)| !task.exited && task.cgroup.is_known());
         records.extend(tasks.filter_map(|(tid, task)| {
             let cgroup = self.cgroups.get(task.cgroup.0 as usize)?;
             Some(task_cgroup_record(*tid, task.tgid, cgroup.id, ts))

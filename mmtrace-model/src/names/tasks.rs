@@ -428,7 +428,13 @@ mod tests {
         assert_eq!(tasks.thread(before).comm, Some(comm("bash")), "what it did before stays with the old name");
         assert_eq!(
             tasks.thread(after),
-            Thread { tgid: 11, process: Some(comm("cat")), comm: Some(comm("cat")), tid: 11, cgroup: CgroupId::UNKNOWN }
+            Thread {
+                tgid: 11,
+                process: Some(comm("cat")),
+                comm: Some(comm("cat")),
+                tid: 11,
+                cgroup: CgroupId::UNKNOWN
+            }
         );
     }
 

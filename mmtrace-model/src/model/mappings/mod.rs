@@ -28,10 +28,10 @@ use address_map::AddressMap;
 use files::Files;
 use mapping::{Doing, backing, file_of, stored};
 
+pub use crate::texts::NameId;
 pub use address_map::{At, Found};
 pub use files::{FileId, path_records};
 pub use label::{Label, Of};
-pub use crate::texts::NameId;
 pub use mapping::{Backing, Mapping, MappingId, VM_GROWSDOWN, VM_SHARED};
 
 /// mms that are followed.
