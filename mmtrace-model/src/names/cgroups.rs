@@ -182,10 +182,10 @@ impl Cgroups {
             }
             Kind::CgroupPath => self.named(&event::CgroupPath::of(record)),
             // Moves may be among what is missing.
-            Kind::Loss | Kind::Missed => {
-                if record.get(Column::LostKind).is_some_and(|of| of == Kind::CgroupAttachTask as u64) {
-                    self.forget();
-                }
+            Kind::Loss | Kind::Missed
+                if record.get(Column::LostKind).is_some_and(|of| of == Kind::CgroupAttachTask as u64) =>
+            {
+                self.forget();
             }
             Kind::Gap | Kind::Foreign => self.forget(),
             _ => {}
