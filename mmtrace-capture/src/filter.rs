@@ -11,17 +11,49 @@
 //!
 //! Columns are those of the capture. Numbers are decimal or `0x…`. `~` asks whether the value,
 //! as `dump` shows it, contains a text. A comparison with a column that an event does not have is false.
-//! `comm` is no column: it is the name of the event's task at that time, and is compared with `==`, `!=` and `~`.
+//! `comm` and `cgroup` are no columns: they are the name of the event's task at that time, and its cgroup v2, which is
+//! called by its path or its label (`docker 3f2a9c1b04d7`). They are compared with `==`, `!=` and `~`.
 
 use super::names::Names;
 use super::schema::FIXED;
 use super::value_text::ValueText;
 use mmtrace_common::{Column, FieldType, Kind, Record};
-use mmtrace_model::names::Comm;
+use mmtrace_model::names::Tasks;
 use std::cmp::Ordering;
 
-/// Word that stands for the name of an event's task in filters.
-const COMM: &str = "comm";
+/// What filters say of an event's task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OfTask {
+    /// Its name.
+    Comm,
+    /// Its cgroup v2.
+    Cgroup,
+}
+
+impl OfTask {
+    const ALL: [Self; 2] = [Self::Comm, Self::Cgroup];
+
+    /// Word that stands for it.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Comm => "comm",
+            Self::Cgroup => "cgroup",
+        }
+    }
+
+    /// Whether one of its texts passes; not if nothing is known of it.
+    fn any(self, record: &Record, tasks: &Tasks, passes: impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Comm => tasks.comm(record.tid).is_some_and(|comm| passes(&comm.to_string())),
+            Self::Cgroup => {
+                let cgroups = tasks.cgroups();
+                let name = cgroups.name(cgroups.of(record.tid, record.tgid));
+                name.is_some_and(|name| passes(&name.path) || passes(&name.label))
+            }
+        }
+    }
+}
+
 /// Deepest nesting of parentheses and `not`.
 const MAX_DEPTH: usize = 64;
 
@@ -75,10 +107,10 @@ enum Expr {
     /// Wide enough for every column's values.
     Number(Subject, Op, i128),
     Contains(Subject, String),
-    /// The name of the event's task is this one.
-    Comm(String),
-    /// The name of the event's task contains this text.
-    CommContains(String),
+    /// A text of the event's task is this one.
+    IsOfTask(OfTask, String),
+    /// A text of the event's task contains this one.
+    HasOfTask(OfTask, String),
     Not(Box<Self>),
     All(Vec<Self>),
     Any(Vec<Self>),
@@ -176,23 +208,23 @@ impl Filter {
         }
     }
 
-    /// Returns whether a record passes; `comm` is the name of its task, if that is known.
+    /// Returns whether a record passes; `tasks` as of that record.
     #[must_use]
-    pub fn matches(&self, names: &Names, record: &Record, comm: Option<Comm>) -> bool {
-        self.0.matches(names, record, comm)
+    pub fn matches(&self, names: &Names, record: &Record, tasks: &Tasks) -> bool {
+        self.0.matches(names, record, tasks)
     }
 }
 
 impl Expr {
-    fn matches(&self, names: &Names, record: &Record, comm: Option<Comm>) -> bool {
+    fn matches(&self, names: &Names, record: &Record, tasks: &Tasks) -> bool {
         match self {
-            Self::Comm(text) => comm.is_some_and(|comm| comm.to_string() == *text),
-            Self::CommContains(text) => comm.is_some_and(|comm| comm.to_string().contains(text.as_str())),
+            Self::IsOfTask(of, text) => of.any(record, tasks, |own| own == text),
+            Self::HasOfTask(of, text) => of.any(record, tasks, |own| own.contains(text.as_str())),
             Self::Number(subject, op, value) => subject.number(record).is_some_and(|n| op.holds(n.cmp(value))),
             Self::Contains(subject, text) => subject.text(names, record).is_some_and(|t| t.contains(text.as_str())),
-            Self::Not(expr) => !expr.matches(names, record, comm),
-            Self::All(list) => list.iter().all(|e| e.matches(names, record, comm)),
-            Self::Any(list) => list.iter().any(|e| e.matches(names, record, comm)),
+            Self::Not(expr) => !expr.matches(names, record, tasks),
+            Self::All(list) => list.iter().all(|e| e.matches(names, record, tasks)),
+            Self::Any(list) => list.iter().any(|e| e.matches(names, record, tasks)),
         }
     }
 }
@@ -282,29 +314,30 @@ impl<'a> Parser<'a> {
         Ok((token, value, quoted.is_some()))
     }
 
-    /// A comparison with the name of the event's task.
-    fn comm(&mut self) -> Result<Expr, FilterError> {
-        self.at += COMM.len();
-        let make: fn(String) -> Expr = match self.peek() {
-            "==" => Expr::Comm,
-            "!=" => |text| Expr::Not(Box::new(Expr::Comm(text))),
-            "~" => Expr::CommContains,
-            _ => return Err(self.error(format!("expected == != or ~ after {COMM}"))),
+    /// A comparison with a text of the event's task.
+    fn of_task(&mut self, of: OfTask) -> Result<Expr, FilterError> {
+        self.at += of.word().len();
+        let make: fn(OfTask, String) -> Expr = match self.peek() {
+            "==" => Expr::IsOfTask,
+            "!=" => |of, text| Expr::Not(Box::new(Expr::IsOfTask(of, text))),
+            "~" => Expr::HasOfTask,
+            _ => return Err(self.error(format!("expected == != or ~ after {}", of.word()))),
         };
         self.at += self.peek().len();
         let (token, value, _) = self.value()?;
         self.at += token.len();
-        Ok(make(value.to_owned()))
+        Ok(make(of, value.to_owned()))
     }
 
     fn comparison(&mut self) -> Result<Expr, FilterError> {
         let name = self.peek();
-        if name == COMM {
-            return self.comm();
+        if let Some(of) = OfTask::ALL.into_iter().find(|of| of.word() == name) {
+            return self.of_task(of);
         }
         let Some(subject) = Subject::find(name) else {
+            let of_tasks = OfTask::ALL.map(OfTask::word);
             let columns: Vec<_> =
-                FIXED.iter().map(|f| f.0).chain([COMM]).chain(Column::ALL.iter().map(|c| c.name())).collect();
+                FIXED.iter().map(|f| f.0).chain(of_tasks).chain(Column::ALL.iter().map(|c| c.name())).collect();
             let found = if name.is_empty() {
                 "a column is missing at the end".to_owned()
             } else {
@@ -347,7 +380,10 @@ fn number(text: &str) -> Option<i128> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mmtrace_model::context::Context;
+    use mmtrace_model::{
+        context::Context,
+        names::{Comm, cgroup_path_records, task_cgroup_record},
+    };
     use std::collections::BTreeMap;
 
     fn names() -> Names {
@@ -371,7 +407,7 @@ mod tests {
 
     fn passes(text: &str, record: &Record) -> bool {
         let names = names();
-        Filter::parse(text, &names).unwrap_or_else(|e| panic!("{text}: {e}")).matches(&names, record, None)
+        Filter::parse(text, &names).unwrap_or_else(|e| panic!("{text}: {e}")).matches(&names, record, &Tasks::default())
     }
 
     fn mistake(text: &str) -> FilterError {
@@ -399,21 +435,40 @@ mod tests {
         }
     }
 
+    fn passes_with(text: &str, told: &[Record]) -> bool {
+        let (names, mut tasks) = (names(), Tasks::default());
+        told.iter().for_each(|record| tasks.apply(record));
+        Filter::parse(text, &names).unwrap_or_else(|e| panic!("{text}: {e}")).matches(&names, &fault(), &tasks)
+    }
+
     #[test]
     fn the_name_of_the_task_is_compared_as_text() {
         let mut bytes = [0; 16];
         bytes[..6].copy_from_slice(b"a b\x1b12");
-        let names = names();
-        let passes = |text: &str, comm| {
-            Filter::parse(text, &names).unwrap_or_else(|e| panic!("{text}: {e}")).matches(&names, &fault(), comm)
-        };
-        let comm = Some(Comm::new(bytes));
+        let told = [Comm::new(bytes).named(11, 10, 0)];
         for text in ["comm == \"a b\\u{1b}12\"", "comm ~ \"a b\"", "comm != cat", "comm ~ 12 and pid == 10"] {
-            assert!(passes(text, comm), "{text}");
+            assert!(passes_with(text, &told), "{text}");
         }
-        assert!(!passes("comm == a", comm));
-        assert!(!passes("comm == cat", None), "nothing is known of its name");
+        assert!(!passes_with("comm == a", &told));
+        assert!(!passes_with("comm == cat", &[]), "nothing is known of its name");
         assert_eq!(mistake("comm < 3").message, "expected == != or ~ after comm");
+    }
+
+    #[test]
+    fn the_cgroup_of_the_task_is_compared_by_path_and_by_label() {
+        let mut told = cgroup_path_records(7, b"/system.slice/sshd.service/worker", 0);
+        told.push(task_cgroup_record(10, 10, 7, 0));
+        for text in [
+            "cgroup == sshd.service",
+            "cgroup == \"/system.slice/sshd.service/worker\"",
+            "cgroup ~ worker and not cgroup ~ docker",
+            "cgroup != \"/\"",
+        ] {
+            assert!(passes_with(text, &told), "{text}");
+        }
+        assert!(!passes_with("cgroup == worker", &told));
+        assert!(!passes_with("cgroup ~ service", &[]), "nothing is known of its cgroup");
+        assert_eq!(mistake("cgroup > 3").message, "expected == != or ~ after cgroup");
     }
 
     #[test]

@@ -26,6 +26,7 @@ offsets! {
     OFF_TASK_TGID task_tgid "`task_struct.tgid`";
     OFF_TASK_FLAGS task_flags "`task_struct.flags`";
     OFF_TASK_THREAD_INFO task_thread_info "`task_struct.thread_info`";
+    OFF_TASK_CGROUPS task_cgroups "`task_struct.cgroups`";
     OFF_TASK_PAGEFAULT_DISABLED task_pagefault_disabled "`task_struct.pagefault_disabled`";
     OFF_MM_MMAP_LOCK mm_mmap_lock "`mm_struct.mmap_lock`";
     OFF_MM_PGD mm_pgd "`mm_struct.pgd`";
@@ -63,4 +64,9 @@ offsets! {
     OFF_QSTR_HASH qstr_hash "`qstr.hash`";
     OFF_QSTR_NAME qstr_name "`qstr.name`";
     OFF_UFFD_MM uffd_mm "`userfaultfd_ctx.mm`";
+    OFF_CSS_SET_DFL_CGRP css_set_dfl_cgrp "`css_set.dfl_cgrp`";
+    OFF_CGROUP_KN cgroup_kn "`cgroup.kn`";
+    OFF_CGROUP_ROOT cgroup_root "`cgroup.root`";
+    OFF_ROOT_HIERARCHY_ID root_hierarchy_id "`cgroup_root.hierarchy_id`";
+    OFF_KERNFS_ID kernfs_id "`kernfs_node.id`";
 }

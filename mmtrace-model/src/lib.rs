@@ -91,6 +91,7 @@ mod numbers;
 pub mod replay;
 pub mod report;
 pub mod stats;
+mod texts;
 pub mod untrusted;
 pub mod verdict;
 pub mod when;

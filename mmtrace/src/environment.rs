@@ -7,6 +7,7 @@
 //! detached ones, which never appear in the mount tree.
 
 pub mod cgroup;
+mod cgroup_paths;
 mod facts;
 mod finding;
 mod mount;
@@ -17,6 +18,7 @@ mod syscall;
 #[cfg(test)]
 mod tests;
 
+pub use cgroup_paths::CgroupPaths;
 pub use facts::Lockdown;
 pub use finding::{Finding, Status};
 pub use mount::{Tracefs, tracepoint_exists};

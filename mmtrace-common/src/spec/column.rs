@@ -106,13 +106,16 @@ columns! {
     Len "len" FieldType::Hex, "length of the range, bytes";
     EnableWp "enable_wp" FieldType::Bool, "write-protect; else un-protect";
     OfTid "of_tid" FieldType::Int, "thread id of the task that the event is about";
+    OfPid "of_pid" FieldType::Int, "process id of the task that the event is about";
+    Threadgroup "threadgroup" FieldType::Bool, "all threads of the process; else one thread";
+    CgroupId "cgroup_id" FieldType::Uint, "id of a cgroup v2: the inode of its directory; 0: not known";
     Comm "new_comm" FieldType::Text, "the task's command name from now on: its first eight bytes";
     CommTail "new_comm_tail" FieldType::Text, "the task's command name from now on: its last eight bytes";
     Pgoff "pgoff" FieldType::Uint, "offset of the mapping in its file, in base pages; of anonymous memory, its address in base pages when it was mapped";
     Ino "ino" FieldType::Uint, "inode of the file; 0: no file";
     Dev "dev" FieldType::Hex, "device of the file's file system, as in the kernel: major number << 20 | minor number";
     Anonymous "anonymous" FieldType::Bool, "private anonymous memory: the mapping has no file and no operations";
-    Name "name" FieldType::Text, "a file's or mapping's name, or a mark: its first eight bytes";
+    Name "name" FieldType::Text, "the name of a file, a mapping or a cgroup, or a mark: its first eight bytes";
     Name2 "name_2" FieldType::Text, "bytes 8 to 15 of the name";
     Name3 "name_3" FieldType::Text, "bytes 16 to 23 of the name";
     Name4 "name_4" FieldType::Text, "bytes 24 to 31 of the name";

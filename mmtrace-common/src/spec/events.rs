@@ -74,6 +74,9 @@ const VMA_START_WRITE: &[Function] =
 /// Members that lead to the base name of a VMA's file.
 const FILE_NAME: &[O] = &[O::VmaFile, O::FilePath, O::PathDentry, O::DentryName, O::QstrName];
 
+/// Members that lead to the id of a task's cgroup v2.
+const CGROUP_ID: &[O] = &[O::TaskCgroups, O::CssSetDflCgrp, O::CgroupKn, O::KernfsId];
+
 const fn tracepoint(system: &'static str) -> Site {
     Site::on(At::Tracepoint, system, &[])
 }
@@ -144,7 +147,7 @@ const fn made(name: &'static str) -> From {
     (Source::Made(name), true)
 }
 
-/// A value behind an untyped pointer; some kernels lack it.
+/// A value that some kernels lack, or that is behind an untyped pointer.
 const fn through(name: &'static str, path: &'static [O]) -> From {
     (Source::Through(name, path), false)
 }
@@ -339,6 +342,7 @@ events! {
     Fork = 20, "sched_process_fork", tracepoint("sched").of(MmFrom::TaskArg("child")), Life, ALL => {
         child_pid: i32, word(0), ChildPid, member("child", O::TaskTgid);
         child_tid: i32, word(1), ChildTid, member("child", O::TaskPid);
+        cgroup_id: u64, word(2), CgroupId, through("child", CGROUP_ID);
     }
 
     /// an exec succeeded; mm is already the new one (fs/exec.c)
@@ -809,6 +813,34 @@ events! {
     TaskName = 76, "task_name", made_here(), Life, NOTHING => {
         comm: u64, word(0), Comm, user();
         comm_tail: u64, word(1), CommTail, user();
+    }
+
+    // Cgroups of tasks.
+
+    /// the cgroup v2 that a task is in, as it was when recording began or when the task was first met; made by the user side
+    TaskCgroup = 82, "task_cgroup", made_here(), Life, NOTHING => {
+        cgroup_id: u64, word(0), CgroupId, user();
+    }
+
+    /// the path of a cgroup v2 below its hierarchy's mount, in up to eight parts; made by the user side
+    CgroupPath = 83, "cgroup_path", made_here(), Life, NOTHING => {
+        cgroup_id: u64, word(0), CgroupId, user();
+        name: u64, word(1), Name, user();
+        name_2: u64, word(2), Name2, user();
+        name_3: u64, word(3), Name3, user();
+        name_4: u64, word(4), Name4, user();
+        name_5: u64, word(5), Name5, user();
+        part: u32, bits(0, 3), Part, user();
+    }
+
+    /// a task, or every thread of its process, was moved into a cgroup v2 (kernel/cgroup/cgroup.c:cgroup_attach_task)
+    CgroupAttachTask = 84, "cgroup_attach_task",
+        tracepoint("cgroup").needs(&[O::CgroupRoot, O::RootHierarchyId]),
+        Life, NOTHING => {
+        of_tid: i32, word(0), OfTid, member("task", O::TaskPid);
+        of_pid: i32, word(1), OfPid, member("task", O::TaskTgid);
+        cgroup_id: u64, word(2), CgroupId, path("dst_cgrp", &[O::CgroupKn, O::KernfsId]);
+        threadgroup: bool, bits(0, 1), Threadgroup, arg("threadgroup");
     }
 
     // Names of mappings.

@@ -94,8 +94,8 @@ pub enum Source {
     Deref(&'static str),
     /// The value that these members, one after the other, lead to from the parameter of this name.
     Path(&'static str, &'static [OffsetId]),
-    /// The value that these members, one after the other, lead to from the untyped pointer in the parameter of this name:
-    /// itself, or something about it, as the column's description says. Absent where BTF lacks one of them.
+    /// The value that these members, one after the other, lead to from the pointer in the parameter of this name, whatever
+    /// its type: itself, or something about it, as the column's description says. Absent where BTF lacks one of them.
     Through(&'static str, &'static [OffsetId]),
     /// A value that the program computes from the parameter of this name, as the column's description says.
     Made(&'static str),
@@ -320,6 +320,7 @@ offsets! {
     TaskTgid "task_struct" "tgid" "OFF_TASK_TGID";
     TaskFlags "task_struct" "flags" "OFF_TASK_FLAGS";
     TaskThreadInfo "task_struct" "thread_info" "OFF_TASK_THREAD_INFO";
+    TaskCgroups "task_struct" "cgroups" "OFF_TASK_CGROUPS";
     TaskPagefaultDisabled "task_struct" "pagefault_disabled" "OFF_TASK_PAGEFAULT_DISABLED";
     MmMmapLock "mm_struct" "mmap_lock" "OFF_MM_MMAP_LOCK";
     MmPgd "mm_struct" "pgd" "OFF_MM_PGD";
@@ -358,6 +359,11 @@ offsets! {
     QstrHash "qstr" "hash" "OFF_QSTR_HASH";
     QstrName "qstr" "name" "OFF_QSTR_NAME";
     UffdMm "userfaultfd_ctx" "mm" "OFF_UFFD_MM";
+    CssSetDflCgrp "css_set" "dfl_cgrp" "OFF_CSS_SET_DFL_CGRP";
+    CgroupKn "cgroup" "kn" "OFF_CGROUP_KN";
+    CgroupRoot "cgroup" "root" "OFF_CGROUP_ROOT";
+    RootHierarchyId "cgroup_root" "hierarchy_id" "OFF_ROOT_HIERARCHY_ID";
+    KernfsId "kernfs_node" "id" "OFF_KERNFS_ID";
 }
 
 /// Struct offsets that a program needs if it has standby programs.

@@ -1,5 +1,6 @@
 //! One module per kernel subsystem.
 
+mod cgroup;
 mod collapse;
 mod compaction;
 mod fault;

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_probe_read_kernel_str_bytes;
 use mmtrace_common::{Kind, event};
 
-use super::{entry, probe, record};
+use super::{cgroup::cgroup_of, entry, probe, record};
 use crate::{
     args::{Args, arg, current_mm, int, member, member32},
     filter::{dying, forget_process, fork as want_child, wanted},
@@ -27,7 +27,8 @@ fn fork<const TYPED: bool>(args: Args) {
     let tgid = member32::<TYPED>(child, offsets::task_tgid());
     if want_child(tgid as u32, mm) {
         let tid = member32::<TYPED>(child, offsets::task_pid());
-        emit(mm, event::Fork { child_pid: int(tgid), child_tid: int(tid) });
+        let cgroup_id = cgroup_of::<TYPED>(child);
+        emit(mm, event::Fork { child_pid: int(tgid), child_tid: int(tid), cgroup_id });
     }
 }
 

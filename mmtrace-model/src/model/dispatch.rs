@@ -396,6 +396,7 @@ impl Model {
             E::TlbFlush(_) | E::KhugepagedScan(_) | E::CollapseSwapin(_) | E::ContentionEnd(_) => {}
             // Names change nothing that is judged.
             E::TaskRename(_) | E::TaskName(_) | E::Mark(_) => {}
+            E::TaskCgroup(_) | E::CgroupPath(_) | E::CgroupAttachTask(_) => {}
             E::FileName(_) | E::FilePath(_) | E::Mapping(_) | E::MappingName(_) => {}
             E::MapsRead(e) => self.effect.what = What::MapsRead { since: e.since },
             // mmtrace itself makes these events: see above.

@@ -3,7 +3,7 @@
 use mmtrace_common::{Kind, Record, View as _, event};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::Comm;
+use super::{CgroupId, Cgroups, Comm};
 use crate::context::Context;
 
 /// Thread ids whose names are known. Those of tasks that have exited are forgotten first.
@@ -37,6 +37,8 @@ pub struct Thread {
     pub comm: Option<Comm>,
     /// The thread id of one of them; of the only one if the name was not seen.
     pub tid: u32,
+    /// The cgroup that they were in. Threads that moved are other ones from then on.
+    pub cgroup: CgroupId,
 }
 
 /// Key that tells threads apart.
@@ -44,32 +46,43 @@ pub struct Thread {
 enum Key {
     /// A process, from its birth or last exec on.
     Process { first: u32, number: u32 },
-    /// Threads of a process that have a name.
-    Named(ThreadId, Comm),
+    /// Threads of a process that have a name, in one cgroup.
+    Named(ThreadId, Comm, CgroupId),
     /// A thread of a process that has none.
-    Nameless(ThreadId, u32),
-    /// By the names of process and thread alone.
-    OfNames(Option<Comm>, Option<Comm>),
+    Nameless(ThreadId, u32, CgroupId),
+    /// By the names of process and thread, and the cgroup, alone.
+    OfNames(Option<Comm>, Option<Comm>, CgroupId),
 }
 
-/// Slots of [`Recent`]: more than a machine has CPUs to run tasks on, mostly.
+/// Slots of [`Recent`]: more than most machines have CPUs.
 const RECENT: usize = 64;
 
 /// Threads that were asked for last: most events are of few tasks.
 #[derive(Clone, Debug)]
-struct Recent([Option<(u32, u32, ThreadId)>; RECENT]);
+struct Recent([Option<Asked>; RECENT]);
+
+/// A thread that was asked for, by its ids.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    tid: u32,
+    tgid: u32,
+    /// Value of [`Cgroups::changes`] then.
+    changes: u32,
+    thread: ThreadId,
+}
 
 impl Recent {
     const fn slot(tid: u32) -> usize {
         tid as usize % RECENT
     }
 
-    fn get(&self, tid: u32, tgid: u32) -> Option<ThreadId> {
-        self.0[Self::slot(tid)].filter(|recent| (recent.0, recent.1) == (tid, tgid)).map(|(_, _, thread)| thread)
+    fn get(&self, tid: u32, tgid: u32, changes: u32) -> Option<ThreadId> {
+        let asked = self.0[Self::slot(tid)]?;
+        ((asked.tid, asked.tgid, asked.changes) == (tid, tgid, changes)).then_some(asked.thread)
     }
 
-    fn put(&mut self, tid: u32, tgid: u32, thread: ThreadId) {
-        self.0[Self::slot(tid)] = Some((tid, tgid, thread));
+    fn put(&mut self, tid: u32, tgid: u32, changes: u32, thread: ThreadId) {
+        self.0[Self::slot(tid)] = Some(Asked { tid, tgid, changes, thread });
     }
 
     fn forget(&mut self, tid: u32) {
@@ -89,6 +102,8 @@ struct Known {
     exited: bool,
     /// It was named since its birth or its last exec.
     renamed: bool,
+    /// [`Cgroups::changes`] when `thread` was found.
+    changes: u32,
 }
 
 /// The tasks of a stream of events, with their names as of the last event.
@@ -108,18 +123,20 @@ pub struct Tasks {
     /// Tasks that were counted as each of those: its number, and the task's thread id.
     counted: FxHashSet<(ThreadId, u32)>,
     nameless: Vec<(u32, u32)>,
+    cgroups: Cgroups,
     /// Births, execs and renames are recorded. Without them a name may be another program's.
     is_told: bool,
 }
 
 impl Default for Tasks {
     fn default() -> Self {
-        let others = Thread { tgid: 0, process: None, comm: None, tid: 0 };
+        let others = Thread { tgid: 0, process: None, comm: None, tid: 0, cgroup: CgroupId::UNKNOWN };
         let (known, numbers) = <(FxHashMap<_, _>, FxHashMap<_, _>)>::default();
         let (threads, processes) = (vec![others], vec![ThreadId::OTHERS]);
         let (counted, nameless) = (FxHashSet::default(), Vec::new());
+        let cgroups = Cgroups::default();
         let recent = Recent([None; RECENT]);
-        Self { known, recent, threads, processes, numbers, counted, nameless, is_told: true }
+        Self { known, recent, threads, processes, numbers, counted, nameless, cgroups, is_told: true }
     }
 }
 
@@ -128,34 +145,54 @@ impl Tasks {
     #[must_use]
     pub fn new(context: &Context) -> Self {
         let is_told = [Kind::TaskRename, Kind::Fork, Kind::Exec].iter().all(|kind| context.has(*kind));
-        Self { is_told, ..Self::default() }
+        Self { is_told, ..Self::default() }.with_cgroups_of(context)
     }
 
-    /// Learns from an event: names, births, ends.
+    /// No task is in a cgroup if `context` lacks an event that tells.
+    #[must_use]
+    pub fn with_cgroups_of(self, context: &Context) -> Self {
+        Self { cgroups: Cgroups::new(context), ..self }
+    }
+
+    /// Learns from an event: names, births, ends, moves between cgroups.
     #[inline]
     pub fn apply(&mut self, record: &Record) {
-        if !self.is_told {
-            return;
+        let Some(kind) = record.kind() else { return };
+        match kind {
+            Kind::TaskCgroup => self.found(record),
+            Kind::Fork | Kind::Exec | Kind::Exit | Kind::CgroupAttachTask | Kind::CgroupPath => {
+                self.cgroups.apply(kind, record);
+            }
+            kind if kind.is_missing() => self.cgroups.apply(kind, record),
+            _ => {}
         }
-        match record.kind() {
-            Some(Kind::TaskName) => {
+        if self.is_told {
+            self.learn(kind, record);
+        }
+    }
+
+    /// Learns names, births and ends.
+    #[inline]
+    fn learn(&mut self, kind: Kind, record: &Record) {
+        match kind {
+            Kind::TaskName => {
                 let name = event::TaskName::of(record);
                 self.rename(record.tid, record.tgid, Comm::of_words(name.comm, name.comm_tail));
             }
-            Some(Kind::TaskRename) => {
+            Kind::TaskRename => {
                 let name = event::TaskRename::of(record);
                 let of = name.of_tid.cast_unsigned();
                 let tgid = if of == record.tid { record.tgid } else { 0 };
                 self.rename(of, tgid, Comm::of_words(name.comm, name.comm_tail));
             }
-            Some(Kind::Fork) => {
+            Kind::Fork => {
                 let fork = event::Fork::of(record);
                 let comm = self.comm(record.tid);
                 let tgid = fork.child_pid.cast_unsigned();
                 self.insert(fork.child_tid.cast_unsigned(), Known { tgid, comm, ..Known::default() });
             }
             // An exec names the task first; if that was not seen, the name is another program's.
-            Some(Kind::Exec) => {
+            Kind::Exec => {
                 self.recent.forget(record.tid);
                 if let Some(known) = self.known.get_mut(&record.tid) {
                     if !std::mem::take(&mut known.renamed) {
@@ -164,7 +201,7 @@ impl Tasks {
                     (known.thread, known.process) = (None, None);
                 }
             }
-            Some(Kind::Exit) => {
+            Kind::Exit => {
                 if let Some(known) = self.known.get_mut(&record.tid) {
                     known.exited = true;
                 }
@@ -177,14 +214,15 @@ impl Tasks {
     #[inline]
     pub fn of(&mut self, record: &Record) -> ThreadId {
         let Record { tid, tgid, .. } = *record;
-        if let Some(thread) = self.recent.get(tid, tgid) {
+        let now = self.cgroups.changes();
+        if let Some(thread) = self.recent.get(tid, tgid, now) {
             return thread;
         }
         let thread = match self.known.get(&tid) {
-            Some(Known { thread: Some(thread), tgid: of, .. }) if *of == tgid => *thread,
+            Some(Known { thread: Some(thread), tgid: of, changes, .. }) if *of == tgid && *changes == now => *thread,
             _ => self.meet(tid, tgid),
         };
-        self.recent.put(tid, tgid, thread);
+        self.recent.put(tid, tgid, now, thread);
         thread
     }
 
@@ -192,18 +230,49 @@ impl Tasks {
     fn meet(&mut self, tid: u32, tgid: u32) -> ThreadId {
         let process = self.process_of(tgid);
         let known = self.known_as(tid, tgid);
-        if known.comm.is_none() && tid != tgid && self.nameless.len() < NAMELESS_MAX {
-            self.nameless.push((tid, tgid));
+        let cgroup = self.cgroups.of(tid, tgid);
+        if tid != tgid {
+            self.miss(known.comm, cgroup, tid, tgid);
         }
         let name = self.threads[process.0 as usize].process;
-        let new = Thread { tgid, process: name, comm: known.comm, tid };
-        let key = known.comm.map_or(Key::Nameless(process, tid), |comm| Key::Named(process, comm));
+        let new = Thread { tgid, process: name, comm: known.comm, tid, cgroup };
+        let key = key(process, &new);
         let thread = self.number(key, new, Some(process));
         if self.counted.len() < COUNTED_MAX {
             self.counted.insert((thread, tid));
         }
-        self.insert(tid, Known { thread: Some(thread), ..known });
+        self.insert(tid, Known { thread: Some(thread), changes: self.cgroups.changes(), ..known });
         thread
+    }
+
+    /// Notes a task that the kernel is to be asked for, if its name or its cgroup is not known.
+    fn miss(&mut self, comm: Option<Comm>, cgroup: CgroupId, tid: u32, tgid: u32) {
+        let misses = (comm.is_none() && self.is_told) || (!cgroup.is_known() && self.cgroups.is_told());
+        if misses && self.nameless.len() < NAMELESS_MAX {
+            self.nameless.push((tid, tgid));
+        }
+    }
+
+    /// The kernel has said in which cgroup a task is. If nobody knew, it was there since it was met.
+    fn found(&mut self, record: &Record) {
+        let (tid, tgid) = (record.tid, record.tgid);
+        let was = self.cgroups.of(tid, tgid);
+        self.cgroups.apply(Kind::TaskCgroup, record);
+        let cgroup = self.cgroups.of(tid, tgid);
+        let Some(known) = self.known.get(&tid).filter(|known| known.tgid == tgid && !was.is_known()) else { return };
+        for number in [known.process, known.thread].into_iter().flatten() {
+            let process = self.process(number);
+            let Some(thread) = self.threads.get_mut(number.0 as usize).filter(|thread| thread.tgid == tgid) else {
+                continue;
+            };
+            if !thread.cgroup.is_known() {
+                thread.cgroup = cgroup;
+                if number != process {
+                    let key = key(process, thread);
+                    self.numbers.entry(key).or_insert(number);
+                }
+            }
+        }
     }
 
     /// Returns what is known of a task, if it is of this process: else the thread id is used again, and the birth was
@@ -219,10 +288,9 @@ impl Tasks {
         if let Some(process) = known.process {
             return process;
         }
-        if known.comm.is_none() && self.nameless.len() < NAMELESS_MAX {
-            self.nameless.push((tgid, tgid));
-        }
-        let new = Thread { tgid, process: known.comm, comm: known.comm, tid: tgid };
+        let cgroup = self.cgroups.of(tgid, tgid);
+        self.miss(known.comm, cgroup, tgid, tgid);
+        let new = Thread { tgid, process: known.comm, comm: known.comm, tid: tgid, cgroup };
         let key = Key::Process { first: tgid, number: self.threads.len() as u32 };
         let process = self.number(key, new, None);
         self.insert(tgid, Known { process: Some(process), ..known });
@@ -235,7 +303,7 @@ impl Tasks {
         }
         let (mut key, mut new) = (key, new);
         if self.threads.len() >= THREADS_MAX {
-            (key, new) = (Key::OfNames(new.process, new.comm), Thread { tgid: 0, tid: 0, ..new });
+            (key, new) = (Key::OfNames(new.process, new.comm, new.cgroup), Thread { tgid: 0, tid: 0, ..new });
             if let Some(number) = self.numbers.get(&key) {
                 return *number;
             }
@@ -250,15 +318,15 @@ impl Tasks {
         number
     }
 
-    /// Returns the number that stands for every thread of these names, whatever its process: for figures that have no room
+    /// Returns the number that stands for every thread of these names in one cgroup, whatever its process: for figures that have no room
     /// for another thread.
     pub fn of_names(&mut self, id: ThreadId) -> ThreadId {
-        let Thread { process, comm, .. } = self.thread(id);
-        let key = Key::OfNames(process, comm);
+        let Thread { process, comm, cgroup, .. } = self.thread(id);
+        let key = Key::OfNames(process, comm, cgroup);
         if !self.numbers.contains_key(&key) && self.threads.len() >= THREADS_MAX + NAMES_MAX {
             return ThreadId::OTHERS;
         }
-        self.number(key, Thread { tgid: 0, process, comm, tid: 0 }, None)
+        self.number(key, Thread { tgid: 0, process, comm, tid: 0, cgroup }, None)
     }
 
     /// Returns what is known of a thread. A name that was found after the thread was met is there, and the process has the
@@ -300,18 +368,31 @@ impl Tasks {
         self.comm(tid).map_or_else(|| tid.to_string(), |comm| format!("{comm} {tid}"))
     }
 
-    /// Returns the name of every living task, as `task_name` records of the time `ts`.
+    /// Returns the cgroups of the tasks.
+    #[must_use]
+    pub const fn cgroups(&self) -> &Cgroups {
+        &self.cgroups
+    }
+
+    /// Returns the name and the cgroup of every living task, and the paths of cgroups, as records of the time `ts`.
     #[must_use]
     pub fn names(&self, ts: u64) -> Vec<Record> {
         let living = self.known.iter().filter(|(_, known)| !known.exited && known.tgid != 0);
         let named = living.filter_map(|(tid, known)| Some((*tid, known.tgid, known.comm?)));
-        named.map(|(tid, tgid, comm)| comm.named(tid, tgid, ts)).collect()
+        let mut names: Vec<Record> = named.map(|(tid, tgid, comm)| comm.named(tid, tgid, ts)).collect();
+        names.extend(self.cgroups.records(ts));
+        names
     }
 
-    /// Takes the tasks that were met without a name, as thread id and process id: a recorder asks the kernel for them.
+    /// Takes the tasks that were met without a name or a cgroup, as thread id and process id: a recorder asks the kernel
+    /// for them.
     pub fn nameless(&mut self) -> Vec<(u32, u32)> {
-        let nameless = std::mem::take(&mut self.nameless);
-        if self.is_told { nameless } else { Vec::new() }
+        std::mem::take(&mut self.nameless)
+    }
+
+    /// Takes the cgroups that were met without a path, by their ids in the kernel: a recorder looks for them.
+    pub fn nameless_cgroups(&mut self) -> Vec<u64> {
+        self.cgroups.nameless()
     }
 
     fn rename(&mut self, tid: u32, tgid: u32, comm: Comm) {
@@ -336,6 +417,12 @@ impl Tasks {
         }
         self.known.insert(tid, known);
     }
+}
+
+/// Key of a thread by its name and cgroup.
+fn key(process: ThreadId, thread: &Thread) -> Key {
+    let Thread { comm, tid, cgroup, .. } = *thread;
+    comm.map_or(Key::Nameless(process, tid, cgroup), |comm| Key::Named(process, comm, cgroup))
 }
 
 #[cfg(test)]
@@ -365,7 +452,7 @@ mod tests {
     }
 
     fn fork(tid: u32, tgid: u32, child: (i32, i32)) -> Record {
-        record(tid, tgid, |r| event::Fork { child_pid: child.0, child_tid: child.1 }.write(r))
+        record(tid, tgid, |r| event::Fork { child_pid: child.0, child_tid: child.1, cgroup_id: 0 }.write(r))
     }
 
     fn fault(tid: u32, tgid: u32) -> Record {
@@ -384,7 +471,13 @@ mod tests {
         assert_eq!(tasks.thread(before).comm, Some(comm("bash")), "what it did before stays with the old name");
         assert_eq!(
             tasks.thread(after),
-            Thread { tgid: 11, process: Some(comm("cat")), comm: Some(comm("cat")), tid: 11 }
+            Thread {
+                tgid: 11,
+                process: Some(comm("cat")),
+                comm: Some(comm("cat")),
+                tid: 11,
+                cgroup: CgroupId::UNKNOWN
+            }
         );
     }
 
@@ -445,7 +538,8 @@ mod tests {
             [(1 << 20, "cat"), (1 << 21, "cat"), (1 << 22, "dog")].map(|(tid, text)| late(&mut tasks, tid, text));
         assert_eq!(one, other);
         assert_ne!(one, third);
-        let cats = Thread { tgid: 0, process: Some(comm("cat")), comm: Some(comm("cat")), tid: 0 };
+        let cat = Some(comm("cat"));
+        let cats = Thread { tgid: 0, process: cat, comm: cat, tid: 0, cgroup: CgroupId::UNKNOWN };
         assert_eq!(tasks.thread(one), cats);
     }
 
@@ -482,5 +576,60 @@ mod tests {
         assert_ne!(tasks.process(bash), tasks.process(cat));
         assert_eq!(tasks.thread(cat).process, Some(comm("cat")));
         assert_eq!(tasks.thread(bash).process, Some(comm("bash")));
+    }
+
+    fn is_in(tid: u32, tgid: u32, cgroup_id: u64) -> Record {
+        crate::names::task_cgroup_record(tid, tgid, cgroup_id, 0)
+    }
+
+    #[test]
+    fn a_process_that_moves_is_another_thread_from_then_on_and_the_same_process() {
+        let mut tasks = Tasks::default();
+        for event in [name(10, 10, "worker"), is_in(10, 10, 7)] {
+            tasks.apply(&event);
+        }
+        let before = tasks.of(&fault(10, 10));
+        let to = event::CgroupAttachTask { of_tid: 10, of_pid: 10, cgroup_id: 8, threadgroup: true };
+        tasks.apply(&record(1, 1, |r| to.write(r)));
+        let after = tasks.of(&fault(10, 10));
+        assert_ne!(tasks.thread(before).cgroup, tasks.thread(after).cgroup);
+        assert_eq!(tasks.process(before), tasks.process(after));
+        assert_eq!(tasks.of(&fault(10, 10)), after, "it is met once");
+        tasks.apply(&record(1, 1, |r| event::CgroupAttachTask { cgroup_id: 7, ..to }.write(r)));
+        assert_eq!(tasks.of(&fault(10, 10)), before, "it is back");
+        assert!(tasks.nameless().is_empty());
+    }
+
+    #[test]
+    fn a_task_that_was_met_before_its_cgroup_was_known_was_there_all_along() {
+        let mut tasks = Tasks::default();
+        for event in [name(20, 20, "worker"), name(21, 20, "worker")] {
+            tasks.apply(&event);
+        }
+        let met = tasks.of(&fault(20, 20));
+        assert_eq!((tasks.nameless(), tasks.of(&fault(21, 20))), (vec![(20, 20)], met));
+        tasks.apply(&is_in(20, 20, 7));
+        assert!(tasks.thread(met).cgroup.is_known());
+        assert_eq!([20, 21].map(|tid| tasks.of(&fault(tid, 20))), [met, met], "nothing was split");
+        // One that moved before the answer came was not there.
+        let late = tasks.of(&fault(30, 30));
+        let to = event::CgroupAttachTask { of_tid: 30, of_pid: 30, cgroup_id: 8, threadgroup: true };
+        tasks.apply(&record(1, 1, |r| to.write(r)));
+        tasks.apply(&is_in(30, 30, 8));
+        assert!(!tasks.thread(late).cgroup.is_known());
+        let moved = tasks.of(&fault(30, 30));
+        assert!(tasks.thread(moved).cgroup.is_known());
+    }
+
+    #[test]
+    fn without_forks_that_say_where_the_child_is_nobody_is_asked_for_and_nothing_is_known() {
+        let mut context = Context::with_every_probe(crate::context::Kernel::default());
+        context.probes.retain(|probe| probe.event != Kind::CgroupAttachTask.name());
+        let mut tasks = Tasks::new(&context);
+        for event in [name(10, 10, "worker"), is_in(10, 10, 7)] {
+            tasks.apply(&event);
+        }
+        let met = tasks.of(&fault(10, 10));
+        assert!(!tasks.thread(met).cgroup.is_known() && tasks.nameless().is_empty());
     }
 }

@@ -2,7 +2,7 @@
 
 use mmtrace_common::{Kind, Record, View as _, event};
 
-use crate::model::mappings::texts::{Assembly, PART, PARTS_MAX, parts};
+use crate::texts::{Assembly, PART, PARTS_MAX, parts};
 
 /// Marks that are kept; later ones are counted.
 const MARKS_MAX: usize = 1000;

@@ -158,9 +158,14 @@ impl Engine {
         self.judge.as_mut().map_or_else(Vec::new, |judge| judge.model.mappings_mut().asked())
     }
 
-    /// Takes the tasks that were met without a name: see [`Tasks::nameless`].
+    /// Takes the tasks that were met without a name or a cgroup: see [`Tasks::nameless`].
     pub fn nameless_tasks(&mut self) -> Vec<(u32, u32)> {
         self.tasks.nameless()
+    }
+
+    /// Takes the cgroups that were met without a path, by their ids in the kernel.
+    pub fn nameless_cgroups(&mut self) -> Vec<u64> {
+        self.tasks.nameless_cgroups()
     }
 
     /// Statistics; `None` unless they were asked for.

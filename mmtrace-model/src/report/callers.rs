@@ -1,16 +1,16 @@
 //! Holds of mmap_locks, waits for them, and faults, by the names of callers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use mmtrace_common::Call;
 use serde::Serialize;
 
-use super::{folding::Folding, grouped};
+use super::{folding::Folding, grouped, members::Members};
 
 use crate::{
     coverage::Coverage,
     model::faults::address_space::Cause,
-    names::{Comm, Tasks, ThreadId, call_name},
+    names::{CgroupName, Comm, Tasks, ThreadId, call_name},
     stats::{
         caller::Caller,
         callers::{Callers, Causes, Intervals, LockUse},
@@ -38,27 +38,80 @@ pub struct Who {
     /// The system call or other entry into the kernel; absent if the events do not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<String>,
+    /// The path of the cgroup v2 that they were in; absent if it is not known, and if they were in several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// The container, pod or machine that this cgroup belongs to; absent if it is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// Number of cgroups that they were in, if they were in several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroups: Option<u32>,
+    /// What is said of the cgroup beside the names: only where there are several in the tables.
+    #[serde(skip)]
+    place: Option<String>,
+    /// What the row is called, if it stands for a cgroup.
+    #[serde(skip)]
+    group: Option<String>,
 }
 
 impl Who {
-    /// `tids`: the threads that the row is about.
-    fn new(caller: Caller, tids: &BTreeSet<u32>, tasks: &Tasks) -> Self {
+    /// `members`: the tasks that the row is about.
+    fn new(caller: Caller, members: &Members, tasks: &Tasks) -> Self {
         let thread = tasks.thread(caller.thread);
         let text = |comm: Option<Comm>| comm.map(|comm| comm.to_string());
+        let (cgroup, cgroups) = (members.cgroup(tasks), members.cgroups());
+        let place = cgroup.filter(|cgroup| !cgroup.is_root()).map(|cgroup| cgroup.label.clone());
         Self {
             pid: thread.tgid,
             processes: None,
             process: text(thread.process),
             thread: text(thread.comm),
-            threads: tids.len() as u32,
+            threads: members.threads(),
             tid: thread.tid,
             call: caller.call.map(|call| call_name(call).into_owned()),
+            cgroup: cgroup.map(|cgroup| cgroup.path.clone()),
+            container: cgroup.and_then(CgroupName::container).map(str::to_owned),
+            cgroups,
+            place: place.or_else(|| cgroups.map(|n| format!("{n} cgroups"))),
+            group: None,
         }
     }
 
-    /// Returns the names and ids in one line: `contend 11641 · jit-protector 11643`.
+    /// The same for a row that stands for a cgroup.
+    fn of_cgroup(members: &Members, tasks: &Tasks) -> Self {
+        let who = Self::new(Caller { thread: ThreadId::OTHERS, call: None }, members, tasks);
+        let group = match (&who.place, &who.cgroup) {
+            (Some(label), _) => label.clone(),
+            (None, Some(root)) => format!("{root} (root cgroup)"),
+            (None, None) => "cgroup not known".to_owned(),
+        };
+        Self { processes: members.processes(), place: None, group: Some(group), ..who }
+    }
+
+    /// Leaves out what is said of the cgroup for people.
+    fn placeless(&mut self) {
+        self.place = None;
+    }
+
+    /// Returns the names and ids in one line: `contend 11641 · jit-protector 11643`; with the container or service where
+    /// there are several: `contend 11641 · jit-protector 11643 · docker 3f2a9c1b04d7`.
     #[must_use]
     pub fn name(&self) -> String {
+        let processes =
+            |n: u32| if n == 1 { "1 process".to_owned() } else { format!("{} processes", grouped(n.into())) };
+        match (&self.group, &self.place) {
+            (Some(group), _) => match self.processes {
+                Some(n) => format!("{group} · {}", processes(n)),
+                None => group.clone(),
+            },
+            (None, Some(place)) => format!("{} · {place}", self.names()),
+            (None, None) => self.names(),
+        }
+    }
+
+    /// Returns the names and ids of process and thread.
+    fn names(&self) -> String {
         if self.is_anybody() {
             return "others".to_owned();
         }
@@ -89,7 +142,7 @@ impl Who {
 impl Who {
     /// Whether the row is about no process: it is put together by call, or of callers that came when there were too many.
     const fn is_anybody(&self) -> bool {
-        self.pid == 0 && self.process.is_none() && self.thread.is_none() && self.tid == 0
+        self.pid == 0 && self.process.is_none() && self.thread.is_none() && self.tid == 0 && self.group.is_none()
     }
 
     /// Returns the names, ids and call: `contend 11641 · jit-protector 11643: mprotect (write)`.
@@ -397,18 +450,24 @@ pub enum By {
     Call,
     /// Kind of fault. Holds and waits have none: they are put together by caller.
     Kind,
+    /// Cgroup v2.
+    Cgroup,
 }
 
 impl By {
     /// Names a row: what rows are not told apart by is absent.
-    fn who(self, caller: Caller, tids: &BTreeSet<u32>, tasks: &Tasks, folding: &Folding) -> Who {
-        let mut who = Who::new(caller, tids, tasks);
+    fn who(self, caller: Caller, members: &Members, tasks: &Tasks, folding: &Folding) -> Who {
+        if self == Self::Cgroup {
+            return Who::of_cgroup(members, tasks);
+        }
+        let mut who = Who::new(caller, members, tasks);
         if let Some(processes) = folding.processes(caller.thread) {
             who = Who { pid: 0, tid: 0, processes, ..who };
         }
         match self {
-            Self::Caller | Self::Thread | Self::Kind => who,
-            Self::Process | Self::Call => Who { thread: None, ..who },
+            Self::Caller | Self::Thread | Self::Kind | Self::Cgroup => who,
+            Self::Process => Who { thread: None, ..who },
+            Self::Call => Who { thread: None, cgroup: None, container: None, cgroups: None, place: None, ..who },
         }
     }
 
@@ -416,7 +475,7 @@ impl By {
     fn key(self, caller: Caller, tasks: &Tasks) -> Caller {
         match self {
             Self::Caller | Self::Kind => caller,
-            Self::Thread => Caller { call: None, ..caller },
+            Self::Thread | Self::Cgroup => Caller { call: None, ..caller },
             Self::Process => Caller { thread: tasks.process(caller.thread), call: None },
             Self::Call => Caller { thread: ThreadId::OTHERS, ..caller },
         }
@@ -442,27 +501,29 @@ impl Tables {
     pub fn new(callers: &Callers, tasks: &Tasks, by: By, start: u64) -> Self {
         let tids = tasks.tids();
         let all = callers.locks().map(|(caller, ..)| caller).chain(callers.faults().map(|(caller, _)| caller));
-        let folding = Folding::new(all, tasks, |caller| by.key(caller, tasks));
+        let folding = match by {
+            By::Cgroup => Folding::by_cgroup(all, tasks),
+            _ => Folding::new(all, tasks, |caller| by.key(caller, tasks)),
+        };
         let key = |caller: Caller| folding.row(by.key(caller, tasks));
-        let mut locks: BTreeMap<(Caller, bool), (LockUse, BTreeSet<u32>)> = BTreeMap::new();
-        let mut holders: BTreeMap<Caller, BTreeSet<u32>> = BTreeMap::new();
+        let mut locks: BTreeMap<(Caller, bool), (LockUse, Members)> = BTreeMap::new();
+        let mut holders: BTreeMap<Caller, Members> = BTreeMap::new();
         for (caller, write, used) in callers.locks() {
-            let (row, threads) = locks.entry((key(caller), write)).or_default();
+            let (row, members) = locks.entry((key(caller), write)).or_default();
             row.merge(used, key);
-            threads.extend(tids.get(&caller.thread).into_iter().flatten());
-            let threads = holders.entry(key(caller)).or_default();
-            threads.extend(tids.get(&caller.thread).into_iter().flatten());
+            members.add(caller.thread, &tids, tasks);
+            holders.entry(key(caller)).or_default().add(caller.thread, &tids, tasks);
         }
-        let none = BTreeSet::new();
+        let none = Members::default();
         let row_of = |(holder, write, ns): (Caller, bool, u64)| {
-            let threads = holders.get(&holder).unwrap_or(&none);
+            let members = holders.get(&holder).unwrap_or(&none);
             let used = locks.get(&(holder, write)).map(|(used, _)| used);
             let downgraded = used.is_some_and(|used| used.downgraded > 0 && used.acquired == 0);
-            BehindRow { who: by.who(holder, threads, tasks, &folding), write, downgraded, ns }
+            BehindRow { who: by.who(holder, members, tasks, &folding), write, downgraded, ns }
         };
         let mut locks: Vec<LockRow> = locks
             .iter()
-            .map(|((caller, write), (used, threads))| {
+            .map(|((caller, write), (used, members))| {
                 let mut behind: Vec<BehindRow> = used.behind.callers().map(row_of).collect();
                 behind.sort_by(|one, other| {
                     let order = other.ns.cmp(&one.ns).then_with(|| one.who.cmp(&other.who));
@@ -471,7 +532,7 @@ impl Tables {
                 let rest = behind.split_off(behind.len().min(BEHIND_MAX));
                 let others = rest.iter().fold(used.behind.others(), |sum, row| sum.saturating_add(row.ns));
                 LockRow {
-                    who: by.who(*caller, threads, tasks, &folding),
+                    who: by.who(*caller, members, tasks, &folding),
                     write: *write,
                     acquired: used.acquired,
                     downgraded: used.downgraded,
@@ -490,16 +551,16 @@ impl Tables {
             let order = |row: &LockRow| (sum(&row.held), sum(&row.waited), row.acquired);
             order(other).cmp(&order(one)).then_with(|| one.who.cmp(&other.who)).then(one.write.cmp(&other.write))
         });
-        let mut faults: BTreeMap<Caller, (Causes, BTreeSet<u32>)> = BTreeMap::new();
+        let mut faults: BTreeMap<Caller, (Causes, Members)> = BTreeMap::new();
         for (caller, causes) in callers.faults() {
-            let (row, threads) = faults.entry(key(caller)).or_default();
-            threads.extend(tids.get(&caller.thread).into_iter().flatten());
+            let (row, members) = faults.entry(key(caller)).or_default();
+            members.add(caller.thread, &tids, tasks);
             row.iter_mut().zip(causes).for_each(|(sum, n)| *sum += n);
         }
         let mut faults: Vec<FaultRow> = faults
             .iter()
-            .map(|(caller, (causes, threads))| FaultRow {
-                who: by.who(*caller, threads, tasks, &folding),
+            .map(|(caller, (causes, members))| FaultRow {
+                who: by.who(*caller, members, tasks, &folding),
                 count: causes.iter().sum(),
                 causes: Cause::ALL.iter().map(|c| c.name()).zip(*causes).filter(|(_, n)| *n > 0).collect(),
                 kind: None,
@@ -510,6 +571,26 @@ impl Tables {
             faults = by_kind(&faults);
         }
         faults.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.who.cmp(&other.who)));
-        Self { locks, faults }
+        let mut tables = Self { locks, faults };
+        if !tables.has_several_cgroups() {
+            tables.callers_mut().for_each(Who::placeless);
+        }
+        tables
+    }
+
+    /// Every caller that a row names.
+    fn callers_mut(&mut self) -> impl Iterator<Item = &mut Who> {
+        let locks = self.locks.iter_mut().flat_map(|row| {
+            let behind = row.behind.iter_mut().map(|behind| &mut behind.who);
+            std::iter::once(&mut row.who).chain(behind)
+        });
+        locks.chain(self.faults.iter_mut().map(|row| &mut row.who))
+    }
+
+    /// Whether the callers are known to have been in more than one cgroup.
+    fn has_several_cgroups(&self) -> bool {
+        let all = || self.locks.iter().map(|row| &row.who).chain(self.faults.iter().map(|row| &row.who));
+        let first = all().find_map(|who| who.cgroup.as_ref());
+        all().any(|who| who.cgroups.is_some() || (who.cgroup.is_some() && who.cgroup.as_ref() != first))
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    names::{Comm, Tasks, ThreadId},
+    names::{CgroupId, Comm, Tasks, ThreadId},
     stats::caller::Caller,
 };
 
@@ -61,6 +61,14 @@ impl Folding {
             }
         }
         folding
+    }
+
+    /// Makes all threads of one cgroup one row. Those of which none is known are a row as well.
+    pub(super) fn by_cgroup(callers: impl Iterator<Item = Caller>, tasks: &Tasks) -> Self {
+        let threads: BTreeSet<ThreadId> = callers.map(|caller| caller.thread).collect();
+        let mut first: BTreeMap<CgroupId, ThreadId> = BTreeMap::new();
+        let row = |id: ThreadId| (id, *first.entry(tasks.thread(id).cgroup).or_insert(id));
+        Self { rows: threads.into_iter().map(row).collect(), processes: BTreeMap::new() }
     }
 
     /// Returns what stands for a caller.

@@ -4,6 +4,7 @@ mod answers;
 pub mod callers;
 mod folding;
 pub mod mappings;
+mod members;
 mod rules_text;
 mod story;
 mod style;

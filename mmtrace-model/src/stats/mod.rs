@@ -12,6 +12,7 @@ use crate::model::{
 mod blockers;
 pub mod caller;
 pub mod callers;
+pub mod cgroups;
 pub mod faults;
 pub mod locks;
 pub mod mappings;

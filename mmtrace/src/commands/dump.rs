@@ -6,15 +6,23 @@ use mmtrace_capture::{Capture, Filter, Names, Problem, ValueText, columns};
 use mmtrace_common::{Column, Field, Kind, Record, SPECS};
 use mmtrace_model::context::Context;
 use mmtrace_model::model::mappings::Mappings;
-use mmtrace_model::names::Tasks;
+use mmtrace_model::names::{CgroupName, Tasks};
 use mmtrace_model::report::{TAILS, text_of};
 use mmtrace_model::untrusted::{clean, json_line};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
-/// Records that name tasks and mappings. People see the names with the other events.
-const NAMES: [Kind; 6] =
-    [Kind::TaskName, Kind::FileName, Kind::FilePath, Kind::Mapping, Kind::MappingName, Kind::MapsRead];
+/// Records that name tasks, cgroups and mappings. People see the names with the other events.
+const NAMES: [Kind; 8] = [
+    Kind::TaskName,
+    Kind::TaskCgroup,
+    Kind::CgroupPath,
+    Kind::FileName,
+    Kind::FilePath,
+    Kind::Mapping,
+    Kind::MappingName,
+    Kind::MapsRead,
+];
 
 /// Arguments of `mmtrace dump`.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,10 +31,11 @@ Examples:
   mmtrace dump --limit 20                                  the first 20 events of mmtrace.data/
   mmtrace dump DIR --filter 'kind ~ fault and pid == 42'   the faults of one process
   mmtrace dump DIR --filter 'addr >= 0x7f0000000000 and not (kind == ma_write)'
+  mmtrace dump DIR --filter 'cgroup ~ docker'              the events of tasks in containers of docker
   mmtrace dump DIR --csv > events.csv
 
-docs/events.md lists the columns of each event. Without --filter, --json and --csv, the records that name tasks and
-mappings are left out: the other events show the names.
+docs/events.md lists the columns of each event. Without --filter, --json and --csv, the records that name tasks,
+cgroups and mappings are left out: the other events show the names.
 Exit status: 0 all of the capture can be read, 2 a part of it cannot")]
 pub struct DumpArgs {
     /// Capture to print: a folder that `mmtrace record` wrote
@@ -42,7 +51,8 @@ pub struct DumpArgs {
     ///
     /// EXPR compares columns with values: COLUMN OP VALUE, where OP is == != < <= > >= or ~ (contains the text). `and`,
     /// `or`, `not` and parentheses join comparisons. The columns are ts (nanoseconds), cpu, pid, tid, kind, mm, comm
-    /// (the name of the task, as in 'comm == "java"'), and those of the event. Values are numbers (decimal or 0x…), names,
+    /// (the name of the task, as in 'comm == "java"'), cgroup (the path of its cgroup v2, or its container or service, as in
+    /// 'cgroup == "sshd.service"'), and those of the event. Values are numbers (decimal or 0x…), names,
     /// "strings", true and false. A comparison with a column that an event does not have is false.
     #[arg(long, value_name = "EXPR")]
     pub filter: Option<String>,
@@ -85,8 +95,7 @@ pub fn dump(args: &DumpArgs, out: &mut dyn Write) -> Result<Dumped, ShowError> {
             let Some(record) = records.next() else { break };
             lines.tasks.apply(&record);
             lines.mappings.apply(&record);
-            let comm = lines.tasks.comm(record.tid);
-            if filter.as_ref().is_some_and(|f| !f.matches(capture.names(), &record, comm)) {
+            if filter.as_ref().is_some_and(|f| !f.matches(capture.names(), &record, &lines.tasks)) {
                 lines.note(&record);
                 continue;
             }
@@ -131,7 +140,8 @@ impl<'a> Lines<'a> {
             let present = spec.fields.iter().filter(|f| !absent.iter().any(|a| a == f.column.name()));
             fields[usize::from(spec.kind as u16)] = present.filter(|f| !TAILS.contains(&f.column)).collect();
         }
-        let (tasks, mappings, named) = (Tasks::default(), Mappings::new(context), context.has(Kind::TaskRename));
+        let tasks = Tasks::default().with_cgroups_of(context);
+        let (mappings, named) = (Mappings::new(context), context.has(Kind::TaskRename));
         Self { names, tasks, mappings, named, fields, start: (context.start != 0).then_some(context.start) }
     }
 
@@ -145,6 +155,12 @@ impl<'a> Lines<'a> {
         let is_fault = matches!(record.kind(), Some(Kind::PageFaultUser | Kind::PageFaultKernel));
         (is_fault && self.mappings.is_told())
             .then(|| self.mappings.text(self.mappings.label(record.mm, self.mappings.faulted())))
+    }
+
+    /// What the cgroup of a record's task is called; nothing if that is not known.
+    fn cgroup(&self, record: &Record) -> Option<&CgroupName> {
+        let cgroups = self.tasks.cgroups();
+        cgroups.name(cgroups.of(record.tid, record.tgid))
     }
 
     fn fields(&self, record: &Record) -> &[&'static Field] {
@@ -178,6 +194,9 @@ impl<'a> Lines<'a> {
         if let Some(mapping) = self.mapping(record) {
             write!(out, " mapping={mapping}")?;
         }
+        if let Some(cgroup) = self.cgroup(record).filter(|cgroup| !cgroup.is_root()) {
+            write!(out, " cgroup={}", cgroup.label)?;
+        }
         writeln!(out)
     }
 
@@ -208,11 +227,19 @@ impl<'a> Lines<'a> {
             out.write_all(br#","mapping":"#)?;
             json_line(&mapping, out)?;
         }
+        if let Some(cgroup) = self.cgroup(record) {
+            out.write_all(br#","cgroup":"#)?;
+            json_line(&cgroup.path, out)?;
+            if let Some(container) = cgroup.container() {
+                out.write_all(br#","container":"#)?;
+                json_line(&container, out)?;
+            }
+        }
         writeln!(out, "}}")
     }
 
     fn header(&self, out: &mut impl Write) -> io::Result<()> {
-        let names: Vec<_> = columns().map(|column| column.name).chain(["comm", "mapping"]).collect();
+        let names: Vec<_> = columns().map(|column| column.name).chain(["comm", "mapping", "cgroup"]).collect();
         writeln!(out, "{}", names.join(","))
     }
 
@@ -239,6 +266,10 @@ impl<'a> Lines<'a> {
         out.write_all(b",")?;
         if let Some(mapping) = self.mapping(record) {
             cell(&mapping, out)?;
+        }
+        out.write_all(b",")?;
+        if let Some(cgroup) = self.cgroup(record) {
+            cell(&cgroup.path, out)?;
         }
         writeln!(out)
     }

@@ -28,6 +28,10 @@ use crate::moment::{Moment, part};
 /// Holders that are named below a row of waits.
 const BEHIND: usize = 3;
 
+/// What is said in place of a report by cgroup.
+const NO_CGROUPS: &str = "cgroup not recorded: an older mmtrace made the capture, cgroup v2 was not mounted, or -e left out \
+                          cgroup_attach_task, sched_process_fork or sched_process_exec";
+
 /// Property that rows are grouped by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Group {
@@ -44,6 +48,8 @@ enum Group {
     Mapping,
     /// Kind of page fault, with the caller that has most of them
     Kind,
+    /// Cgroup v2: container, pod, service
+    Cgroup,
 }
 
 /// Property that rows are sorted by; the largest come first.
@@ -68,6 +74,7 @@ Examples:
   mmtrace report --by call               the same by system call
   mmtrace report --by mapping            page faults by file, heap, stack, …
   mmtrace report --by kind               page faults by kind
+  mmtrace report --by cgroup --waits     which container or service waited, and behind which
   mmtrace report --waits --sort longest  the longest waits first
   mmtrace report --from 2 --to 2.5       half a second of the capture
   mmtrace report --csv --holds           all rows, for a spreadsheet
@@ -158,9 +165,14 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
             return Ok(outcome(&capture, violated));
         }
         Group::Kind => By::Kind,
+        Group::Cgroup => By::Cgroup,
     };
     if !args.csv && !args.json {
         stream(&engine, &before, from.max(start), style, out).context("cannot print the report")?;
+    }
+    if by == By::Cgroup && !engine.tasks().cgroups().is_told() && !args.csv && !args.json {
+        writeln!(out, "{NO_CGROUPS}").context("cannot print the report")?;
+        return Ok(outcome(&capture, violated));
     }
     let tables =
         engine.callers().map_or_else(Tables::default, |callers| Tables::new(callers, engine.tasks(), by, start));
@@ -211,7 +223,7 @@ fn print(args: &ReportArgs, tables: &Tables, style: Style, out: &mut dyn Write) 
     if args.csv {
         writeln!(
             out,
-            "table,pid,process,thread,threads,tid,call,mode,total_ns,times,p99_ns,longest_ns,longest_at_ns,kind"
+            "table,pid,process,thread,threads,tid,call,mode,total_ns,times,p99_ns,longest_ns,longest_at_ns,kind,cgroup"
         )?;
     }
     for (n, table) in args.tables().into_iter().enumerate() {
@@ -256,7 +268,8 @@ fn locks(
             let mode = if row.write { "write" } else { "read" };
             let p99 = times.p99_ns.map_or_else(String::new, |ns| ns.to_string());
             write!(out, "{verb},{},{mode},", names(&row.who))?;
-            writeln!(out, "{},{},{p99},{},{},", times.sum_ns, times.count, times.longest_ns, times.longest_at_ns)?;
+            write!(out, "{},{},{p99},{},{},,", times.sum_ns, times.count, times.longest_ns, times.longest_at_ns)?;
+            writeln!(out, "{}", cell(row.who.cgroup.as_deref().unwrap_or_default()))?;
         }
         return Ok(());
     }
@@ -297,7 +310,8 @@ fn faults(args: &ReportArgs, rows: &[FaultRow], style: Style, out: &mut dyn Writ
         for row in rows {
             // A row of a kind is about whoever has most of it.
             let (count, kind) = (row.most.unwrap_or(row.count), row.kind.unwrap_or_default());
-            writeln!(out, "faults,{},,,{count},,,,{kind}", names(&row.who))?;
+            let cgroup = cell(row.who.cgroup.as_deref().unwrap_or_default());
+            writeln!(out, "faults,{},,,{count},,,,{kind},{cgroup}", names(&row.who))?;
         }
         return Ok(());
     }

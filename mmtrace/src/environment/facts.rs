@@ -243,7 +243,7 @@ pub(super) fn cgroup2(mounts: &[Mount]) -> (Option<PathBuf>, Finding) {
         Some(mount) => (Some(mount.point.clone()), Finding::ok(NAME, mount.point.display().to_string())),
         None => {
             let finding = Finding::new(NAME, Status::Warn, "not mounted")
-                .consequence("The option -G cannot be used; everything else works.")
+                .consequence("The option -G cannot be used, and reports do not say in which cgroup a task is; everything else works.")
                 .fix("sudo mkdir -p /run/cgroup2 && sudo mount -t cgroup2 cgroup2 /run/cgroup2");
             (None, finding)
         }

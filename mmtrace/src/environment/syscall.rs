@@ -50,6 +50,24 @@ pub(super) fn open_at(directory: BorrowedFd<'_>, path: &CStr, flags: libc::c_int
     new_fd(libc::c_long::from(fd))
 }
 
+/// Opens the directory of a cgroup v2 by the cgroup's id, as a place only. `hierarchy` is any directory of the hierarchy's
+/// mount. Needs `CAP_DAC_READ_SEARCH`.
+pub(super) fn open_cgroup(hierarchy: BorrowedFd<'_>, id: u64) -> io::Result<OwnedFd> {
+    /// `struct file_handle` with the handle of a kernfs node.
+    #[repr(C)]
+    struct Handle {
+        bytes: libc::c_uint,
+        kind: libc::c_int,
+        id: u64,
+    }
+    // include/linux/exportfs.h
+    const FILEID_KERNFS: libc::c_int = 0xfe;
+    let mut handle = Handle { bytes: size_of::<u64>() as libc::c_uint, kind: FILEID_KERNFS, id };
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    // SAFETY: reads the handle, whose length it says itself, and which outlives the call.
+    new_fd(unsafe { libc::syscall(libc::SYS_open_by_handle_at, hierarchy.as_raw_fd(), &raw mut handle, flags) })
+}
+
 /// `RLIMIT_MEMLOCK`'s soft limit in bytes; `u64::MAX` is unlimited.
 pub(super) fn memlock_limit() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

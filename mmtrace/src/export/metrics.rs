@@ -6,6 +6,7 @@ use mmtrace_model::{
     coverage::Coverage,
     model::faults::address_space::Cause,
     replay::Engine,
+    stats::cgroups::{self, CgroupUse},
     untrusted::clean,
     verdict::{RULES, RuleId, Severity, Verdict},
 };
@@ -61,6 +62,21 @@ pub const METRICS: &[Metric] = &[
     ),
     metric("mmtrace_rule_verdict", "1 for the verdict that a rule has", &["rule", "verdict"]),
     metric("mmtrace_faults_total", "page faults, by cause", &["cause"]),
+    metric(
+        "mmtrace_cgroup_faults_total",
+        "page faults, by cgroup v2: its path, `other` for those beyond the first 32, `unknown`",
+        &["cgroup"],
+    ),
+    metric(
+        "mmtrace_cgroup_mmap_lock_wait_seconds_total",
+        "time of contended waits for mmap_locks, by cgroup v2 and mode",
+        &["cgroup", "mode"],
+    ),
+    metric(
+        "mmtrace_cgroup_mmap_lock_hold_seconds_total",
+        "time that mmap_locks were held, by cgroup v2 and mode",
+        &["cgroup", "mode"],
+    ),
     metric("mmtrace_mmap_lock_wait_seconds", "time that the mmap_lock was waited for", &[]),
     metric("mmtrace_mmap_lock_write_hold_seconds", "time that the mmap_lock was held for write", &[]),
     metric("mmtrace_collapse_hold_seconds", "time that the mmap_lock was held for write by a collapse", &[]),
@@ -78,6 +94,9 @@ const HISTOGRAMS: [(&str, RuleId); 4] = [
 /// Upper bounds of the buckets, nanoseconds: a microsecond to ten seconds.
 pub const BOUNDS_NS: [u64; 8] =
     [1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000];
+
+/// Cgroups that have samples of their own.
+const CGROUPS_MAX: usize = 32;
 
 const VERDICTS: [Verdict; 4] = [Verdict::Held, Verdict::Violated, Verdict::Unknown, Verdict::NotObservable];
 
@@ -99,6 +118,8 @@ type Sample = (Vec<(&'static str, String)>, u64);
 #[derive(Debug)]
 struct Snapshot {
     counters: Vec<(&'static str, Vec<Sample>)>,
+    /// Counters of time, nanoseconds.
+    times: Vec<(&'static str, Vec<Sample>)>,
     gauges: Vec<(&'static str, Vec<Sample>)>,
     histograms: Vec<(&'static str, Vec<u64>, u64, u64)>,
 }
@@ -158,8 +179,48 @@ impl Snapshot {
                 }
             }
         }
-        Self { counters, gauges, histograms }
+        let cgroups = by_cgroup(engine);
+        let samples = |value: fn(&CgroupUse) -> [u64; 2]| -> Vec<Sample> {
+            let modes = cgroups.iter().flat_map(|(cgroup, sums)| {
+                let labels = |mode: &str| vec![("cgroup", cgroup.clone()), ("mode", mode.to_owned())];
+                ["read", "write"].map(labels).into_iter().zip(value(sums))
+            });
+            modes.collect()
+        };
+        let times = vec![
+            ("mmtrace_cgroup_mmap_lock_wait_seconds_total", samples(|sums| sums.waited_ns)),
+            ("mmtrace_cgroup_mmap_lock_hold_seconds_total", samples(|sums| sums.held_ns)),
+        ];
+        let faults = cgroups.iter().map(|(cgroup, sums)| (vec![("cgroup", cgroup.clone())], sums.faults));
+        counters.push(("mmtrace_cgroup_faults_total", faults.collect()));
+        Self { counters, times, gauges, histograms }
     }
+}
+
+/// The sums of cgroups by label. Those that came first keep their own: a counter must not go down.
+fn by_cgroup(engine: &Engine) -> Vec<(String, CgroupUse)> {
+    let tasks = engine.tasks();
+    let Some(callers) = engine.callers().filter(|_| tasks.cgroups().is_told()) else { return Vec::new() };
+    let mut rows: Vec<(String, CgroupUse)> = Vec::new();
+    let (mut other, mut own) = (None, 0);
+    for sums in cgroups::by_cgroup(callers, tasks) {
+        match tasks.cgroups().name(sums.cgroup) {
+            None => rows.push(("unknown".to_owned(), sums)),
+            Some(name) if own < CGROUPS_MAX => {
+                own += 1;
+                rows.push((name.path.clone(), sums));
+            }
+            Some(_) => {
+                let all = other.get_or_insert(CgroupUse { waited_ns: [0; 2], held_ns: [0; 2], faults: 0, ..sums });
+                let add = |to: &mut [u64; 2], of: [u64; 2]| to.iter_mut().zip(of).for_each(|(to, of)| *to += of);
+                add(&mut all.waited_ns, sums.waited_ns);
+                add(&mut all.held_ns, sums.held_ns);
+                all.faults += sums.faults;
+            }
+        }
+    }
+    rows.extend(other.map(|sums| ("other".to_owned(), sums)));
+    rows
 }
 
 fn help(name: &str) -> &'static str {
@@ -174,6 +235,13 @@ impl Collector for Snapshot {
             let mut family = encoder.encode_descriptor(bare, help(name), None, MetricType::Counter)?;
             for (labels, value) in samples {
                 ConstCounter::new(*value).encode(family.encode_family(labels)?)?;
+            }
+        }
+        for (name, samples) in &self.times {
+            let bare = name.strip_suffix("_total").unwrap_or(name);
+            let mut family = encoder.encode_descriptor(bare, help(name), None, MetricType::Counter)?;
+            for (labels, ns) in samples {
+                ConstCounter::new(*ns as f64 / 1e9).encode(family.encode_family(labels)?)?;
             }
         }
         for (name, samples) in &self.gauges {
@@ -202,7 +270,11 @@ impl Collector for Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mmtrace_model::context::Context;
+    use mmtrace_common::{Record, View as _, event};
+    use mmtrace_model::{
+        context::Context,
+        names::{cgroup_path_records, task_cgroup_record},
+    };
 
     /// Names with `mmtrace_` in a text.
     fn names(text: &str) -> Vec<String> {
@@ -215,11 +287,44 @@ mod tests {
         let text = text(&Engine::new(Context::default(), true));
         for metric in METRICS.iter().filter(|m| !HISTOGRAMS.iter().any(|(name, _)| *name == m.name)) {
             assert!(
-                names(&text).iter().any(|n| n == metric.name) || metric.name == "mmtrace_events_total",
+                names(&text).iter().any(|n| n == metric.name)
+                    || metric.name == "mmtrace_events_total"
+                    || metric.labels.contains(&"cgroup"),
                 "{}",
                 metric.name
             );
         }
+    }
+
+    /// A fault in each of so many cgroups.
+    fn faults_in(cgroups: u32) -> String {
+        let kernel = mmtrace_model::context::Kernel::default();
+        let mut engine = Engine::new(Context::with_every_probe(kernel), true);
+        for n in 1..=cgroups {
+            let path = format!("/system.slice/s{n}.service");
+            cgroup_path_records(n.into(), path.as_bytes(), 1).iter().for_each(|record| engine.apply(record));
+            engine.apply(&task_cgroup_record(n, n, n.into(), 1));
+            let mut fault = Record { ts: u64::from(n) + 10, tid: n, tgid: n, mm: 8, ..Record::default() };
+            event::PageFaultUser::default().write(&mut fault);
+            engine.apply(&fault);
+        }
+        engine.finish();
+        text(&engine)
+    }
+
+    #[test]
+    fn cgroups_are_labels_of_a_bounded_number() {
+        let samples = |text: &str| {
+            let of = text.lines().filter(|line| line.starts_with("mmtrace_cgroup_faults_total"));
+            of.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let few = samples(&faults_in(2));
+        let sample = |n: u32| format!("mmtrace_cgroup_faults_total{{cgroup=\"/system.slice/s{n}.service\"}} 1");
+        assert_eq!(few, [sample(1), sample(2)]);
+        let many = samples(&faults_in(40));
+        assert_eq!(many[..CGROUPS_MAX], (1..=CGROUPS_MAX as u32).map(sample).collect::<Vec<_>>());
+        assert_eq!(many[CGROUPS_MAX..], ["mmtrace_cgroup_faults_total{cgroup=\"other\"} 8"]);
+        assert!(samples(&text(&Engine::new(Context::default(), true))).is_empty(), "nothing tells cgroups there");
     }
 
     #[test]

@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_name_is_compared_as_the_kernel_cuts_it() {
         let filter = Filter { comm: Some("a-very-long-command".to_owned()), ..Filter::default() };
-        let task = |comm: &[u8; 16]| Task { tid: 1, tgid: 1, mm: 0, comm: *comm };
+        let task = |comm: &[u8; 16]| Task { tid: 1, tgid: 1, mm: 0, comm: *comm, cgroup: 0 };
         assert!(filter.names(&task(b"a-very-long-com\0")));
         assert!(!filter.names(&task(b"a-very-long\0\0\0\0\0")));
         assert!(!Filter::default().names(&task(&[0; 16])));

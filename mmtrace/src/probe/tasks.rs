@@ -24,10 +24,12 @@ pub struct Task {
     pub mm: u64,
     /// Its command name, padded with zeros.
     pub comm: [u8; 16],
+    /// The id of its cgroup v2; 0 if this kernel's BTF does not tell.
+    pub cgroup: u64,
 }
 
 /// Bytes that the program writes of each task.
-const ROW: usize = 32;
+const ROW: usize = 40;
 
 /// Reason why tasks cannot be asked for.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +54,15 @@ impl Tasks {
     /// See [`TasksError`]. Iterators over tasks came with Linux 5.8.
     pub fn new(btf: &Btf) -> Result<Self, TasksError> {
         let offset = |member| btf.member_offset("task_struct", member);
-        let code = program(offset("pid")?, offset("tgid")?, offset("mm")?, offset("comm")?);
+        let cgroup = || {
+            Some([
+                offset("cgroups").ok()?,
+                btf.member_offset("css_set", "dfl_cgrp").ok()?,
+                btf.member_offset("cgroup", "kn").ok()?,
+                btf.member_offset("kernfs_node", "id").ok()?,
+            ])
+        };
+        let code = program(offset("pid")?, offset("tgid")?, offset("mm")?, offset("comm")?, cgroup());
         let at = btf.func_id("bpf_iter_task")?;
         Ok(Self { program: sys::load_iterator(&code, at).map_err(TasksError::Refused)? })
     }
@@ -89,13 +99,15 @@ impl Tasks {
 
 /// A row of the program's.
 fn task(row: &[u8; ROW]) -> Task {
-    let (words, _) = row.as_chunks::<4>();
+    let (words, _) = row.as_chunks::<8>();
+    let (ids, _) = row.as_chunks::<4>();
     let (halves, _) = row.as_chunks::<16>();
     Task {
-        tid: u32::from_ne_bytes(words[0]),
-        tgid: u32::from_ne_bytes(words[1]),
-        mm: u64::from(u32::from_ne_bytes(words[2])) | u64::from(u32::from_ne_bytes(words[3])) << 32,
+        tid: u32::from_ne_bytes(ids[0]),
+        tgid: u32::from_ne_bytes(ids[1]),
+        mm: u64::from_ne_bytes(words[1]),
         comm: halves[1],
+        cgroup: u64::from_ne_bytes(words[4]),
     }
 }
 
@@ -142,20 +154,31 @@ const PROBE_READ_KERNEL: u32 = 113;
 /// The helper `bpf_seq_write`.
 const SEQ_WRITE: u32 = 127;
 
-/// `task = ctx->task; if (!task) return 0; row = { task->pid, task->tgid, task->mm, task->comm }; bpf_seq_write(ctx->meta->seq, row)`
-fn program(pid: u32, tgid: u32, mm: u32, comm: u32) -> Vec<u64> {
+/// `task = ctx->task; if (!task) return 0; row = { task->pid, task->tgid, task->mm, task->comm, task->cgroups->dfl_cgrp->kn->id };
+/// bpf_seq_write(ctx->meta->seq, row)`; `cgroup`: the offsets of the members that lead to the last of these.
+fn program(pid: u32, tgid: u32, mm: u32, comm: u32, cgroup: Option<[u32; 4]>) -> Vec<u64> {
     let at = |offset: u32| offset as i16;
-    let read = [
+    let mut read = vec![instruction(ZERO_DW, 10, 0, -8, 0)];
+    if let Some([cgroups, dfl_cgrp, kn, id]) = cgroup {
+        read.extend([
+            instruction(LOAD_DW, 1, 7, at(cgroups), 0),
+            instruction(LOAD_DW, 1, 1, at(dfl_cgrp), 0),
+            instruction(LOAD_DW, 1, 1, at(kn), 0),
+            instruction(LOAD_DW, 1, 1, at(id), 0),
+            instruction(STORE_DW, 10, 1, -8, 0),
+        ]);
+    }
+    read.extend([
         instruction(LOAD_W, 1, 7, at(pid), 0),
-        instruction(STORE_W, 10, 1, -32, 0),
+        instruction(STORE_W, 10, 1, -40, 0),
         instruction(LOAD_W, 1, 7, at(tgid), 0),
-        instruction(STORE_W, 10, 1, -28, 0),
+        instruction(STORE_W, 10, 1, -36, 0),
         instruction(LOAD_DW, 1, 7, at(mm), 0),
-        instruction(STORE_DW, 10, 1, -24, 0),
+        instruction(STORE_DW, 10, 1, -32, 0),
+        instruction(ZERO_DW, 10, 0, -24, 0),
         instruction(ZERO_DW, 10, 0, -16, 0),
-        instruction(ZERO_DW, 10, 0, -8, 0),
         instruction(MOVE, 1, 10, 0, 0),
-        instruction(ADD, 1, 0, 0, -16i32 as u32),
+        instruction(ADD, 1, 0, 0, -24i32 as u32),
         instruction(SET, 2, 0, 0, 16),
         instruction(MOVE, 3, 7, 0, 0),
         instruction(ADD, 3, 0, 0, comm),
@@ -166,7 +189,7 @@ fn program(pid: u32, tgid: u32, mm: u32, comm: u32) -> Vec<u64> {
         instruction(ADD, 2, 0, 0, -(ROW as i32) as u32),
         instruction(SET, 3, 0, 0, ROW as u32),
         instruction(CALL, 0, 0, 0, SEQ_WRITE),
-    ];
+    ]);
     let mut code = vec![
         instruction(MOVE, 6, 1, 0, 0),
         instruction(LOAD_DW, 7, 6, 8, 0),
@@ -225,9 +248,10 @@ mod tests {
         row[4..8].copy_from_slice(&5u32.to_ne_bytes());
         row[8..16].copy_from_slice(&0xffff_8881_0001_0203u64.to_ne_bytes());
         row[16..20].copy_from_slice(b"bash");
+        row[32..].copy_from_slice(&0x1_0000_0009u64.to_ne_bytes());
         let mut comm = [0; 16];
         comm[..4].copy_from_slice(b"bash");
-        assert_eq!(task(&row), Task { tid: 7, tgid: 5, mm: 0xffff_8881_0001_0203, comm });
+        assert_eq!(task(&row), Task { tid: 7, tgid: 5, mm: 0xffff_8881_0001_0203, comm, cgroup: 0x1_0000_0009 });
     }
 
     /// Only where programs may be loaded.
@@ -242,6 +266,7 @@ mod tests {
         let me = all.iter().find(|task| task.tgid == own).expect("this process");
         assert_ne!(me.mm, 0);
         assert_ne!(me.comm, [0; 16]);
+        assert!(me.cgroup != 0 && own_cgroup_level(me.cgroup).expect("run").is_some(), "its cgroup, by another way");
         match tasks.find(std::process::id()) {
             Ok(found) => assert_eq!(found.expect("this process").tgid, own),
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::Unsupported),

@@ -60,9 +60,12 @@ impl Live {
         dumps: Option<Dumps>,
         face: Face,
         metrics: Option<Offer>,
-        names: TaskNames,
+        mut names: TaskNames,
         maps: MapsReader,
     ) -> Self {
+        if !engine.tasks().cgroups().is_told() {
+            names.leave_out_cgroups();
+        }
         let (batch, flushed) = (Vec::new(), Instant::now());
         let (judged, pass, failed) = (0, Pass::Drained, None);
         let marks = MarkSocket::new().ok();
@@ -84,7 +87,7 @@ impl Live {
         }
     }
 
-    /// Begins with the names of the tasks that exist. `ts` is the start of the recording, nanoseconds.
+    /// Begins with the names and cgroups of the tasks that exist. `ts` is the start of the recording, nanoseconds.
     pub(super) fn begin(&mut self, ts: u64) {
         self.batch = self.names.all(ts);
         self.face.keep(&self.engine, &self.batch);
@@ -117,6 +120,7 @@ impl Live {
             if self.pass == Pass::Drained {
                 let nameless = self.engine.nameless_tasks();
                 self.batch.extend(self.names.of(&nameless, rings.watermark()));
+                self.batch.extend(self.names.paths(&self.engine.nameless_cgroups(), rings.watermark()));
                 self.maps.ask(self.engine.asked_mappings());
                 self.batch.extend(self.maps.records(rings.watermark()));
             }

@@ -1,40 +1,68 @@
-//! Names of tasks that were born before the recording, or out of the filter's sight.
+//! Names and cgroups of tasks that were born before the recording, or out of the filter's sight.
 
-use std::{fs, io};
+use std::{collections::BTreeSet, fs, io};
 
 use mmtrace_common::Record;
-use mmtrace_model::names::Comm;
+use mmtrace_model::names::{Comm, cgroup_path_records, task_cgroup_record};
 
 use crate::{
     btf::Btf,
+    environment::CgroupPaths,
     probe::tasks::{self, Tasks},
 };
 
-/// Source of task names: the program that lists tasks, else /proc.
+/// Source of task names: the program that lists tasks, else /proc. The program alone tells cgroups.
 pub(super) struct TaskNames {
     /// `None` if the kernel refuses the program that lists tasks.
     tasks: Option<Tasks>,
     /// Thread ids here are those of events.
     initial_pid_namespace: bool,
+    /// `None` if cgroups are not told.
+    cgroups: Option<CgroupPaths>,
 }
 
 impl TaskNames {
     /// Prepares to ask.
     pub(super) fn new(btf: &Btf, initial_pid_namespace: bool) -> Self {
-        Self { tasks: Tasks::new(btf).ok(), initial_pid_namespace }
+        Self { tasks: Tasks::new(btf).ok(), initial_pid_namespace, cgroups: CgroupPaths::open() }
     }
 
-    /// Returns the name of every task that there is, as `task_name` records of the time `ts`.
-    pub(super) fn all(&self, ts: u64) -> Vec<Record> {
+    /// Leaves out cgroups from now on: moves are not recorded.
+    pub(super) fn leave_out_cgroups(&mut self) {
+        self.cgroups = None;
+    }
+
+    /// Returns the name and the cgroup of every task that there is, and the paths of those cgroups, as records of the time
+    /// `ts`.
+    pub(super) fn all(&mut self, ts: u64) -> Vec<Record> {
         match self.tasks.as_ref().map(Tasks::all) {
-            Some(Ok(tasks)) => tasks.iter().map(|task| named(task, ts)).collect(),
+            Some(Ok(tasks)) => {
+                let ids: BTreeSet<u64> = tasks.iter().map(|task| task.cgroup).filter(|id| *id != 0).collect();
+                let mut records = self.paths(&Vec::from_iter(ids), ts);
+                records.extend(tasks.iter().flat_map(|task| self.told(task, ts)));
+                records
+            }
             // The ids in /proc are those of events in the initial pid namespace only.
             _ if self.initial_pid_namespace => from_proc(ts).unwrap_or_default(),
             _ => Vec::new(),
         }
     }
 
-    /// Returns the names of tasks by thread id and process id, of those that still exist.
+    /// Returns the paths of cgroups by id, of those that still exist, as records of the time `ts`.
+    pub(super) fn paths(&mut self, ids: &[u64], ts: u64) -> Vec<Record> {
+        let Some(cgroups) = &mut self.cgroups else { return Vec::new() };
+        let found = ids.iter().filter_map(|id| Some((*id, cgroups.of(*id)?)));
+        found.flat_map(|(id, path)| cgroup_path_records(id, &path, ts)).collect()
+    }
+
+    /// Returns the records that say what a task is called, and in which cgroup it is.
+    fn told(&self, task: &tasks::Task, ts: u64) -> impl Iterator<Item = Record> + use<> {
+        let cgroup = self.cgroups.as_ref().filter(|_| task.cgroup != 0);
+        let is_in = cgroup.map(|_| task_cgroup_record(task.tid, task.tgid, task.cgroup, ts));
+        [named(task, ts)].into_iter().chain(is_in)
+    }
+
+    /// Returns the names and cgroups of tasks by thread id and process id, of those that still exist.
     pub(super) fn of(&self, asked: &[(u32, u32)], ts: u64) -> Vec<Record> {
         if asked.is_empty() {
             return Vec::new();
@@ -47,11 +75,11 @@ impl TaskNames {
             let found = asked.iter().filter_map(|(tid, tgid)| Some((tasks.find(*tid).ok()??, *tid, *tgid)));
             return found
                 .filter(|(task, tid, tgid)| (task.tid, task.tgid) == (*tid, *tgid))
-                .map(|(task, ..)| named(&task, ts))
+                .flat_map(|(task, ..)| self.told(&task, ts))
                 .collect();
         }
         let all = tasks.all().unwrap_or_default();
-        all.iter().filter(|task| asked.contains(&(task.tid, task.tgid))).map(|task| named(task, ts)).collect()
+        all.iter().filter(|task| asked.contains(&(task.tid, task.tgid))).flat_map(|task| self.told(task, ts)).collect()
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use mmtrace_capture::{CaptureWriter, WriterOptions, make_room};
+use mmtrace_common::{Column, Kind};
 use mmtrace_model::{
     context::{Context, ProbeState},
     replay::Engine,
@@ -75,7 +76,13 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
     let standby = Standby::of(&kernel, &environment.preemption, args.watch.standby);
     let mut object = Object::load(&plan, &target.filter, args.watch.buffer.map(|mib| mib << 20), standby)?;
     let diagnostics = tokio::task::spawn_local(object.log());
-    let probes = attach(&mut object, &plan)?;
+    let mut probes = attach(&mut object, &plan)?;
+    if environment.cgroup2.is_none() {
+        // Without a mount every task is in the root of a hierarchy that nobody uses.
+        probes.iter_mut().filter(|probe| probe.event == Kind::Fork.name()).for_each(|probe| {
+            probe.absent.push(Column::CgroupId.name().to_owned());
+        });
+    }
     let silence = Silence::new(&args.watch, &plan, &probes);
     if silence.attached() == 0 {
         let why = plan.asked(&probes).find_map(|p| p.reason.as_deref()).unwrap_or("-e selects none");

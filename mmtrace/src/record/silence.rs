@@ -37,9 +37,9 @@ impl Silence {
     /// Returns possible reasons if none of the selected events was recorded; nothing if one was.
     pub(super) fn explain(&self, engine: &Engine, target: &Target) -> Vec<String> {
         let by_kind = engine.by_kind();
-        // Names of tasks are recorded whatever the filter: they are no sign that it lets anything through.
-        let name = Kind::TaskRename.name();
-        let counts = |event: &str| event != name || self.attached.len() == 1;
+        // Names and cgroups of tasks are recorded whatever the filter: they are no sign that it lets anything through.
+        let names = [Kind::TaskRename, Kind::CgroupAttachTask].map(Kind::name);
+        let counts = |event: &str| !names.contains(&event) || self.attached.len() == 1;
         if by_kind.keys().any(|event| self.attached.contains(*event) && counts(event)) {
             return Vec::new();
         }

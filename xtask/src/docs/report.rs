@@ -70,6 +70,20 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
         false,
         "the system call or other entry into the kernel; absent if the events do not say",
     ),
+    (
+        "lock_users[].cgroup",
+        "string",
+        false,
+        "the path of the cgroup v2 that they were in; `cgroup ID` if the path is not known; absent if the cgroup is not \
+         known, and if they were in several",
+    ),
+    (
+        "lock_users[].container",
+        "string",
+        false,
+        "the container, pod or machine that this cgroup is, by its path: `docker 3f2a9c1b04d7`; absent if it is none",
+    ),
+    ("lock_users[].cgroups", "number", false, "number of cgroups that they were in, if they were in several"),
     ("lock_users[].write", "boolean", true, "whether the lock was taken for write; a downgraded hold counts as read"),
     ("lock_users[].acquired", "number", true, "acquisitions"),
     (
@@ -156,6 +170,9 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ("faults_by[].threads", "number", true, "number of threads of this name"),
     ("faults_by[].tid", "number", true, "the thread, or the first of them"),
     ("faults_by[].call", "string", false, "`page fault`, or the call in which the kernel faulted"),
+    ("faults_by[].cgroup", "string", false, "as in `lock_users`, like the next two"),
+    ("faults_by[].container", "string", false, "the container, pod or machine"),
+    ("faults_by[].cgroups", "number", false, "number of cgroups, if several"),
     ("faults_by[].count", "number", true, "number of faults"),
     (
         "faults_by[].causes.CAUSE",
@@ -384,12 +401,18 @@ mod tests {
     }
 
     /// Fields that no recorded report has.
-    const UNRECORDED: [&str; 11] = [
+    const UNRECORDED: [&str; 17] = [
         "filter",
         "lock_users[].processes",
+        "lock_users[].cgroup",
+        "lock_users[].container",
+        "lock_users[].cgroups",
         "lock_users[].behind_others_ns",
         "lock_users[].behind_unknown_ns",
         "faults_by[].processes",
+        "faults_by[].cgroup",
+        "faults_by[].container",
+        "faults_by[].cgroups",
         "faults_by_mapping[].hugetlb",
         "faults_by_mapping[].userfaultfd",
         "marks[]",

@@ -3,7 +3,7 @@
 use mmtrace_common::{Record, View as _, event};
 use rustc_hash::FxHashMap;
 
-use super::texts::{Words, parts};
+use crate::texts::{Words, parts};
 
 /// Files that are told apart.
 const FILES_MAX: usize = 1 << 15;

@@ -3,9 +3,11 @@
 use super::{
     files::{FileId, Files},
     mapping::{Backing, Mapping},
-    texts::{NameId, Names},
 };
-use crate::untrusted::escaped_bytes;
+use crate::{
+    texts::{NameId, Names},
+    untrusted::escaped_bytes,
+};
 
 /// Addresses or memory that a row of a table is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

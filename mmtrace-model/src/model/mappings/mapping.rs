@@ -2,7 +2,8 @@
 
 use mmtrace_common::{Call, VmaFacts, event};
 
-use super::{files::FileId, texts::NameId};
+use super::files::FileId;
+use crate::texts::NameId;
 
 /// `VM_SHARED` (include/linux/mm.h): writes go to the file, or to the others who share the memory.
 pub const VM_SHARED: u64 = 0x8;

@@ -15,23 +15,24 @@ mod address_map;
 mod files;
 mod label;
 mod mapping;
-pub(crate) mod texts;
 
 use mmtrace_common::{Call, Column, Event as E, Kind, Record, View as _, event, spec, unknown::SPACE};
 use rustc_hash::FxHashMap;
 
 use super::clock_skew::EPSILON_NS;
-use crate::context::Context;
+use crate::{
+    context::Context,
+    texts::{self, Assembly, Names, Words, parts},
+};
 use address_map::AddressMap;
 use files::Files;
 use mapping::{Doing, backing, file_of, stored};
-use texts::{Assembly, Names, Words, parts};
 
+pub use crate::texts::NameId;
 pub use address_map::{At, Found};
 pub use files::{FileId, path_records};
 pub use label::{Label, Of};
 pub use mapping::{Backing, Mapping, MappingId, VM_GROWSDOWN, VM_SHARED};
-pub use texts::NameId;
 
 /// mms that are followed.
 const MMS_MAX: usize = 1 << 14;

@@ -194,10 +194,10 @@ fn a_fork_under_a_filter_copies_what_the_parent_had_when_it_was_copied() {
     let mut stores = other;
     event::MaWrite { addr: 0x1000, end: 0x1fff, vma: 5, anonymous: true, ..stored() }.write(&mut stores);
     [locks, stores].iter().for_each(|record| s.mappings.apply(record));
-    s.say(CHILD, event::Fork { child_pid: 9, child_tid: 9 });
+    s.say(CHILD, event::Fork { child_pid: 9, child_tid: 9, cgroup_id: 0 });
     assert_eq!([MM, CHILD].map(|mm| s.fault(mm, 0x1000)), ["anonymous", "[heap]"]);
     // A thread is no copy.
-    s.say(MM, event::Fork { child_pid: 7, child_tid: 10 });
+    s.say(MM, event::Fork { child_pid: 7, child_tid: 10, cgroup_id: 0 });
     assert_eq!(s.fault(MM, 0x1000), "anonymous");
 }
 

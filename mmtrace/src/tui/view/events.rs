@@ -6,6 +6,7 @@ use mmtrace_model::report::{fields, grouped};
 use ratatui::{Frame, layout::Rect};
 
 use super::{
+    cgroup::{CGROUP, cgroup},
     listing::{self, Cell, Row, visible},
     scene::Scene,
     text::above_note,
@@ -24,6 +25,7 @@ pub const COLUMNS: &[Column] = &[
     right("pid", 7),
     right("tid", 7),
     left("comm", 15).of(&[Kind::TaskRename]),
+    CGROUP,
     left("event", 27),
     rest("fields", 28),
 ];
@@ -69,9 +71,10 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State)
     if filter.is_some() {
         how.filter.clear();
     }
-    let kept = recent.iter().rev().filter(|record| {
-        filter.as_ref().is_none_or(|f| f.matches(&names, record, scene.engine.tasks().comm(record.tid)))
-    });
+    let kept = recent
+        .iter()
+        .rev()
+        .filter(|record| filter.as_ref().is_none_or(|f| f.matches(&names, record, scene.engine.tasks())));
     listing::draw(frame, area, scene, COLUMNS, kept.map(|record| row(scene, record, start)).collect(), &how)
 }
 
@@ -101,6 +104,7 @@ fn row(scene: &Scene<'_>, record: &Record, start: u64) -> Row {
                 .tasks()
                 .comm(record.tid)
                 .map_or_else(Cell::none, |comm| Cell::text(comm.to_string()).tone(tone)),
+            cgroup(scene.engine.tasks(), record.tid, record.tgid).tone(tone),
             Cell::text(name(record)).tone(tone),
             Cell::text(fields.join(" ")).tone(tone),
         ],

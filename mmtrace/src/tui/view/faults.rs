@@ -16,6 +16,7 @@ use ratatui::{
 };
 
 use super::{
+    cgroup::{CGROUP, cgroup},
     listing::{self, Cell, Row},
     scene::Scene,
     text::{above_note, bars, note},
@@ -63,6 +64,7 @@ const UNPAIRED_MIN: u64 = 64;
 pub const COLUMNS: &[Column] = &[
     right("pid", 7),
     left("process", 15).of(NAMES),
+    CGROUP,
     right("faults", 11),
     right("for write", 11),
     right("first", 10),
@@ -138,6 +140,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State)
             cells: vec![
                 Cell { text: pid.to_string(), order: u64::from(pid), tone: Tone::Plain },
                 scene.engine.tasks().comm(pid).map_or_else(Cell::none, |comm| Cell::text(comm.to_string())),
+                cgroup(scene.engine.tasks(), pid, pid),
                 Cell::number(p.total()),
                 Cell::number(p.writes),
                 kinds(FIRST),

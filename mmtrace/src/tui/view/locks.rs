@@ -11,6 +11,7 @@ use mmtrace_model::{
 use ratatui::{Frame, layout::Rect, text::Line};
 
 use super::{
+    cgroup::{CGROUP, cgroup},
     listing::{self, Cell, Row},
     scene::Scene,
     text::{above_note, note, text},
@@ -32,6 +33,7 @@ const NAMES: &[Kind] = &[Kind::TaskRename];
 pub const COLUMNS: &[Column] = &[
     right("pid", 7),
     left("process", 15).of(NAMES),
+    CGROUP,
     left("lock", 9).of(VMA_LOCKS),
     right("mm", 6),
     right("acquired", 9),
@@ -101,6 +103,7 @@ fn mmap_lock(mm: u64, lock: &MmLock, held: &Now, now: u64, tasks: &Tasks) -> Vec
     vec![
         Cell { text: lock.tgid.to_string(), order: u64::from(lock.tgid), tone: Tone::Plain },
         named(lock.tgid, tasks),
+        cgroup(tasks, lock.tgid, lock.tgid),
         Cell::text("mmap_lock"),
         Cell { text: short_id(mm), order: mm, tone: Tone::Dim },
         Cell::number(lock.acquired()),
@@ -125,6 +128,7 @@ fn vma_locks(mm: u64, tgid: u32, vmas: &VmaLocks, now: u64, scene: &Scene<'_>) -
     vec![
         Cell { text: tgid.to_string(), order: u64::from(tgid), tone: Tone::Plain },
         named(tgid, tasks),
+        cgroup(tasks, tgid, tgid),
         Cell::text("VMA locks"),
         Cell { text: short_id(mm), order: mm, tone: Tone::Dim },
         Cell::number(vmas.acquired()),

@@ -21,6 +21,7 @@ pub use scene::{Place, Scene};
 use text::short;
 pub use text::{bars, seconds};
 
+mod cgroup;
 pub mod events;
 pub mod faults;
 pub mod listing;

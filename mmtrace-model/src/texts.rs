@@ -70,14 +70,14 @@ pub struct NameId(u32);
 
 /// Names, each kept once.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Names {
+pub(crate) struct Names {
     numbers: FxHashMap<Box<[u8]>, NameId>,
     names: Vec<Box<[u8]>>,
 }
 
 impl Names {
     /// Returns the number of a name; `None` if there are too many.
-    pub(super) fn number(&mut self, name: &[u8]) -> Option<NameId> {
+    pub(crate) fn number(&mut self, name: &[u8]) -> Option<NameId> {
         if let Some(number) = self.numbers.get(name) {
             return Some(*number);
         }
@@ -91,7 +91,7 @@ impl Names {
     }
 
     /// Returns a name.
-    pub(super) fn name(&self, number: NameId) -> &[u8] {
+    pub(crate) fn name(&self, number: NameId) -> &[u8] {
         self.names.get(number.0 as usize).map_or(&[], |name| name)
     }
 }
