@@ -484,7 +484,7 @@ mod tests {
     #[test]
     fn mistakes_say_where_and_what() {
         assert_eq!(mistake("pid == 1 and colour == 2").position, 14);
-        assert!(mistake("colour == 2").message.contains("columns are ts, cpu, pid, tid, kind, mm, comm, addr"));
+        assert!(mistake("colour == 2").message.contains("columns are ts, cpu, pid, tid, kind, mm, comm, cgroup, addr"));
         assert_eq!(mistake("pid = 1").position, 5);
         assert_eq!(mistake("").message.split(';').next(), Some("a column is missing at the end"));
         assert_eq!(mistake("pid ==").message, "expected a value");

@@ -78,7 +78,7 @@ fn dump_shows_what_is_there() {
     );
     let csv = dumped(&DumpArgs { csv: true, ..plain.clone() });
     let widths: Vec<_> = csv.lines().map(|l| l.split(',').count()).collect();
-    assert_eq!(widths, [6 + Column::ALL.len() + 2; 4], "the task's name and the fault's mapping come last");
+    assert_eq!(widths, [6 + Column::ALL.len() + 3; 4], "the task's name, the fault's mapping and the cgroup come last");
     let filter = DumpArgs { filter: Some("swap < 0 or addr > 0x7fffffffffff".to_owned()), ..plain.clone() };
     assert_eq!(dumped(&filter), format!("{}\n", lines[1]));
     assert_eq!(dumped(&DumpArgs { limit: Some(2), ..plain.clone() }).lines().count(), 2);

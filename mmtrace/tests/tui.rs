@@ -119,11 +119,11 @@ fn one_sorts_by_what_functions_bring() {
     let columns = &layout().view(view).columns;
     let at = columns.iter().position(|c| c == "mmap_lock").expect("it is a column");
     let mut state = State { view, ..State::default() };
-    // Six of those before it are not shown: this capture is older than names, than the kinds of faults that are read, and
-    // than faults with page faults disabled being told apart.
-    state.rows[view].sort = Some(at - 6);
+    // Seven of those before it are not shown: this capture is older than names and cgroups, than the kinds of faults that
+    // are read, and than faults with page faults disabled being told apart.
+    state.rows[view].sort = Some(at - 7);
     let (text, drawn) = screen(&engine, &state, AT_END, 200, 24);
-    assert_eq!(drawn.columns, columns.len() - 6);
+    assert_eq!(drawn.columns, columns.len() - 7);
     assert!(text.contains("mmap_lo…v"), "{text}");
     assert_eq!(drawn.key, Some(155), "{text}");
     // Where there is no room for the column, it is named below.
@@ -133,6 +133,24 @@ fn one_sorts_by_what_functions_bring() {
     let engine = one();
     let (text, drawn) = screen(engine, &State { view, ..State::default() }, AT_END, 200, 24);
     assert!(drawn.columns < columns.len() && !text.contains("retries "), "{text}");
+}
+
+/// A text that only the cgroup has selects a process, whether there is room for the column or not.
+#[test]
+fn the_filter_finds_processes_by_cgroup() {
+    let engine = engine("6.18-cgroups");
+    for view in ["locks", "faults"] {
+        let number = layout().showing(view).expect("shown");
+        for width in [80, 240] {
+            let mut state = State { view: number, ..State::default() };
+            let (all, _) = screen(&engine, &state, AT_END, width, 24);
+            assert!(all.contains("batch-job") && all.contains("jobs"), "{all}");
+            assert_eq!(all.contains("backup.service"), width == 240, "{all}");
+            state.rows[number].filter = "Backup.serv".to_owned();
+            let (found, _) = screen(&engine, &state, AT_END, width, 24);
+            assert!(found.contains("batch-job") && !found.contains(" jobs"), "{found}");
+        }
+    }
 }
 
 /// What a recording with function events shows of page tables.

@@ -14,6 +14,8 @@ const THREADS_MAX: usize = 1 << 15;
 const NAMES_MAX: usize = 1 << 13;
 /// Tasks that are counted.
 const COUNTED_MAX: usize = 1 << 17;
+/// Processes with threads whose cgroup is not known yet, and such threads of one process, that are noted.
+const UNPLACED_MAX: usize = 1 << 8;
 /// Tasks whose names are to be asked for at a time.
 const NAMELESS_MAX: usize = 64;
 
@@ -124,6 +126,8 @@ pub struct Tasks {
     counted: FxHashSet<(ThreadId, u32)>,
     nameless: Vec<(u32, u32)>,
     cgroups: Cgroups,
+    /// Numbers whose cgroup is not known, by process: they get it if the kernel says it before anything moves.
+    unplaced: FxHashMap<u32, Vec<ThreadId>>,
     /// Births, execs and renames are recorded. Without them a name may be another program's.
     is_told: bool,
 }
@@ -134,9 +138,9 @@ impl Default for Tasks {
         let (known, numbers) = <(FxHashMap<_, _>, FxHashMap<_, _>)>::default();
         let (threads, processes) = (vec![others], vec![ThreadId::OTHERS]);
         let (counted, nameless) = (FxHashSet::default(), Vec::new());
-        let cgroups = Cgroups::default();
+        let (cgroups, unplaced) = (Cgroups::default(), FxHashMap::default());
         let recent = Recent([None; RECENT]);
-        Self { known, recent, threads, processes, numbers, counted, nameless, cgroups, is_told: true }
+        Self { known, recent, threads, processes, numbers, counted, nameless, cgroups, unplaced, is_told: true }
     }
 }
 
@@ -160,10 +164,18 @@ impl Tasks {
         let Some(kind) = record.kind() else { return };
         match kind {
             Kind::TaskCgroup => self.found(record),
-            Kind::Fork | Kind::Exec | Kind::Exit | Kind::CgroupAttachTask | Kind::CgroupPath => {
+            Kind::Fork | Kind::Exec | Kind::Exit | Kind::CgroupPath => self.cgroups.apply(kind, record),
+            Kind::CgroupAttachTask => {
+                self.unplaced.remove(&event::CgroupAttachTask::of(record).of_pid.cast_unsigned());
                 self.cgroups.apply(kind, record);
             }
-            kind if kind.is_missing() => self.cgroups.apply(kind, record),
+            kind if kind.is_missing() => {
+                let before = self.cgroups.changes();
+                self.cgroups.apply(kind, record);
+                if self.cgroups.changes() != before {
+                    self.unplaced.clear();
+                }
+            }
             _ => {}
         }
         if self.is_told {
@@ -238,6 +250,7 @@ impl Tasks {
         let new = Thread { tgid, process: name, comm: known.comm, tid, cgroup };
         let key = key(process, &new);
         let thread = self.number(key, new, Some(process));
+        self.unplaced(thread);
         if self.counted.len() < COUNTED_MAX {
             self.counted.insert((thread, tid));
         }
@@ -258,19 +271,35 @@ impl Tasks {
         let (tid, tgid) = (record.tid, record.tgid);
         let was = self.cgroups.of(tid, tgid);
         self.cgroups.apply(Kind::TaskCgroup, record);
+        if was.is_known() {
+            return;
+        }
         let cgroup = self.cgroups.of(tid, tgid);
-        let Some(known) = self.known.get(&tid).filter(|known| known.tgid == tgid && !was.is_known()) else { return };
-        for number in [known.process, known.thread].into_iter().flatten() {
+        let known = self.known.get(&tid).filter(|known| known.tgid == tgid).and_then(|known| known.thread);
+        let of_process = if tid == tgid { self.unplaced.remove(&tgid) } else { None };
+        for number in of_process.into_iter().flatten().chain(known) {
             let process = self.process(number);
-            let Some(thread) = self.threads.get_mut(number.0 as usize).filter(|thread| thread.tgid == tgid) else {
-                continue;
-            };
-            if !thread.cgroup.is_known() {
+            let Some(thread) = self.threads.get_mut(number.0 as usize) else { continue };
+            if thread.tgid == tgid && !thread.cgroup.is_known() {
                 thread.cgroup = cgroup;
                 if number != process {
                     let key = key(process, thread);
                     self.numbers.entry(key).or_insert(number);
                 }
+            }
+        }
+    }
+
+    /// Notes a number whose cgroup is not known.
+    fn unplaced(&mut self, number: ThreadId) {
+        let Some(Thread { tgid, cgroup, .. }) = self.threads.get(number.0 as usize).copied() else { return };
+        if tgid == 0 || cgroup.is_known() || !self.cgroups.is_told() {
+            return;
+        }
+        if self.unplaced.len() < UNPLACED_MAX || self.unplaced.contains_key(&tgid) {
+            let of = self.unplaced.entry(tgid).or_default();
+            if of.len() < UNPLACED_MAX && !of.contains(&number) {
+                of.push(number);
             }
         }
     }
@@ -293,6 +322,7 @@ impl Tasks {
         let new = Thread { tgid, process: known.comm, comm: known.comm, tid: tgid, cgroup };
         let key = Key::Process { first: tgid, number: self.threads.len() as u32 };
         let process = self.number(key, new, None);
+        self.unplaced(process);
         self.insert(tgid, Known { process: Some(process), ..known });
         process
     }
@@ -611,6 +641,14 @@ mod tests {
         tasks.apply(&is_in(20, 20, 7));
         assert!(tasks.thread(met).cgroup.is_known());
         assert_eq!([20, 21].map(|tid| tasks.of(&fault(tid, 20))), [met, met], "nothing was split");
+        // The answer for a process is one for all its threads.
+        for event in [name(40, 40, "lead"), name(41, 40, "worker")] {
+            tasks.apply(&event);
+        }
+        let worker = tasks.of(&fault(41, 40));
+        tasks.apply(&is_in(40, 40, 7));
+        assert!(tasks.thread(worker).cgroup.is_known());
+        assert_eq!(tasks.of(&fault(41, 40)), worker);
         // One that moved before the answer came was not there.
         let late = tasks.of(&fault(30, 30));
         let to = event::CgroupAttachTask { of_tid: 30, of_pid: 30, cgroup_id: 8, threadgroup: true };

@@ -244,8 +244,18 @@ impl Live {
         format!("{}{}", grouped(lost), if more { " and more" } else { "" })
     }
 
+    /// Asks for the names of what was met since the last pass: in a short recording that may be most.
+    fn name_last(&mut self, ts: u64) {
+        self.batch = self.names.of(&self.engine.nameless_tasks(), ts);
+        self.judge(0..self.batch.len());
+        let paths = self.names.paths(&self.engine.nameless_cgroups(), ts);
+        self.batch.extend(paths);
+        self.judge(self.judged..self.batch.len());
+    }
+
     /// Takes it apart at the end; `end_ts` is in nanoseconds of `CLOCK_MONOTONIC`.
     pub(super) fn into_parts(mut self, end_ts: u64) -> (Engine, Option<Capture>, Option<Error>) {
+        self.name_last(end_ts);
         self.engine.finish();
         let Self { engine, writer, dumps, failed, .. } = self;
         (engine, writer.map(|writer| Capture { writer, dumps, end_ts }), failed)

@@ -126,7 +126,7 @@ pub const WORKLOADS: &[Workload] = &[
             K::Released,
             K::TlbFlush,
         ],
-        sometimes: &[],
+        sometimes: &[K::CgroupAttachTask],
         needs: "nothing",
         body: Body::One(fork::run),
     },
