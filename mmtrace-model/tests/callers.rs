@@ -297,3 +297,25 @@ fn a_mode_and_a_call_stay_with_the_thread_that_renames_itself() {
     let names: Vec<_> = rows.iter().map(|row| (row.who.thread.as_deref().unwrap_or_default(), row.acquired)).collect();
     assert!(names.contains(&("before", 1)) && names.contains(&("after", 1)), "{names:?}");
 }
+
+/// Where a user jumps to, the callers are there: with their sums, without quantiles.
+#[test]
+fn a_checkpoint_has_the_callers_and_counts_on() {
+    let mut whole = contention();
+    let before = whole.records.len();
+    hold(&mut whole, 2, Call::System(10), true);
+    let mut engine = Engine::new(context(), true);
+    whole.records[..before].iter().for_each(|record| engine.apply(record));
+    let mut copy = engine.checkpoint();
+    for engine in [&mut engine, &mut copy] {
+        whole.records[before..].iter().for_each(|record| engine.apply(record));
+    }
+    let rows = |engine: &Engine| -> Vec<_> {
+        let rows = tables(engine, By::Caller).locks;
+        rows.iter().map(|row| (row.who.caller(Some(row.mode())), row.acquired, row.held.map(|h| h.sum_ns))).collect()
+    };
+    assert_eq!(rows(&copy), rows(&engine));
+    assert!(tables(&engine, By::Caller).locks[0].held.is_some_and(|held| held.p99_ns.is_some()));
+    assert!(tables(&copy, By::Caller).locks[0].held.is_some_and(|held| held.p99_ns.is_none()));
+    assert!(!copy.callers().expect("it judges").is_partial());
+}

@@ -1,7 +1,7 @@
 //! What applying an event returns of mmap_locks: who held one how, since when, and whether events are missing in between;
 //! and who holds one now.
 
-use mmtrace_common::{Column, Kind};
+use mmtrace_common::{Call, Column, Kind};
 use mmtrace_model::{
     model::{
         Model,
@@ -96,7 +96,7 @@ type Tasks = Vec<(u32, bool)>;
 fn now(made: &Made) -> (Tasks, Tasks) {
     let mut engine = Engine::new(context(), true);
     made.records.iter().for_each(|record| engine.apply(record));
-    let mut locks = Now::all(engine.model().expect("it judges"));
+    let mut locks = Now::all(engine.model().expect("it judges"), engine.open_calls().expect("it judges"));
     let Now { holders, waiting } = locks.remove(&MM).unwrap_or_default();
     let [holders, waiting] = [holders, waiting].map(|list| list.iter().map(|h| (h.tid, h.write)).collect());
     (holders, waiting)
@@ -114,4 +114,31 @@ fn who_holds_a_lock_and_who_waits_for_it_is_known_until_events_are_missing() {
     assert_eq!(now(&m), (vec![], vec![]));
     m.later(1_000_000).lock(4, false);
     assert_eq!(now(&m), (vec![(4, false)], vec![]));
+}
+
+#[test]
+fn a_holder_and_a_waiter_are_known_with_their_calls() {
+    let mut m = Made::begun();
+    let call = |call: Call| (Column::Call, u64::from(call.number()));
+    m.say(2, Kind::StartLocking, &[(Column::Write, 1), call(Call::System(10))]);
+    m.say(2, Kind::AcquireReturned, &[(Column::Write, 1), (Column::Success, 1)]);
+    m.say(1, Kind::StartLocking, &[(Column::Write, 0), call(Call::System(0))]);
+    let engine = |made: &Made| {
+        let mut engine = Engine::new(context(), true);
+        made.records.iter().for_each(|record| engine.apply(record));
+        engine
+    };
+    let calls = |engine: &Engine| {
+        let mut locks = Now::all(engine.model().expect("it judges"), engine.open_calls().expect("it judges"));
+        let Now { holders, waiting } = locks.remove(&MM).unwrap_or_default();
+        [holders, waiting].map(|list| list.iter().map(|h| (h.tid, h.call)).collect::<Vec<_>>())
+    };
+    let expected = [vec![(2, Some(Call::System(10)))], vec![(1, Some(Call::System(0)))]];
+    assert_eq!(calls(&engine(&m)), expected);
+    assert_eq!(calls(&engine(&m).checkpoint()), expected, "a copy knows them too");
+    // After a downgrade the call is the same.
+    m.say(2, Kind::AcquireReturned, &[(Column::Write, 0), (Column::Success, 1)]);
+    assert_eq!(calls(&engine(&m))[0], expected[0]);
+    m.lose(Kind::Loss, Kind::StartLocking, 1);
+    assert!(calls(&engine(&m)).iter().flatten().all(|(_, call)| call.is_none()), "events are missing");
 }

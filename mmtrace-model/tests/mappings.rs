@@ -2,7 +2,7 @@
 
 use mmtrace_common::{Call, Column, Kind, Record, View as _, event};
 use mmtrace_model::{
-    model::mappings::name_records,
+    model::mappings::{name_records, path_records},
     names::Comm,
     replay::Engine,
     report::{Output, Report, Style, mappings},
@@ -136,6 +136,41 @@ fn the_report_says_which_share_is_known() {
     report.print(Output::Json, Style::plain(), &mut json).expect("to memory");
     let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
     assert_eq!(json["faults_by_mapping"][0]["top"]["start"], "0x70000000");
+}
+
+/// The kernel says what a mapped file on device 8:1 is called.
+fn has_base(m: &mut Made, ino: u64, name: &str) {
+    let mut bytes = [0; 40];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    let word = |n: usize| u64::from_ne_bytes(bytes[8 * n..8 * n + 8].try_into().expect("eight bytes"));
+    let mut record = Record { ts: m.now, ..Record::default() };
+    let [name, name_2, name_3, name_4, name_5] = [0, 1, 2, 3, 4].map(word);
+    event::FileName { ino, name, name_2, name_3, name_4, name_5, dev: 8 << 20 | 1 }.write(&mut record);
+    m.records.push(record);
+}
+
+#[test]
+fn files_of_one_base_name_are_told_apart() {
+    let mut m = Made::new();
+    called(&mut m, "server");
+    for (addr, ino) in [(FILE, 7), (FILE + 0x10_0000, 8), (FILE + 0x20_0000, 9)] {
+        let stored = [
+            (Column::Addr, addr),
+            (Column::End, addr + 0xfff),
+            (Column::Vma, ino),
+            (Column::Ino, ino),
+            (Column::Dev, 8 << 20 | 1),
+        ];
+        m.write_lock(1).say(1, Kind::MaWrite, &stored).unlock(1, true);
+        has_base(&mut m, ino, if ino == 9 { "other" } else { "plugin.so" });
+        m.user(1, addr);
+    }
+    let both = |m: &Made| rows(&judged(m)).into_iter().map(|(text, _)| text).collect::<Vec<_>>();
+    let inode = |n: u32| format!("server · plugin.so (inode {n} on device 8:1)");
+    assert_eq!(both(&m), ["server · other".to_owned(), inode(7), inode(8)]);
+    m.records.extend(path_records(8 << 20 | 1, 7, b"/a/plugin.so", m.now));
+    m.records.extend(path_records(8 << 20 | 1, 8, b"/b/plugin.so", m.now));
+    assert_eq!(both(&m), ["server · /a/plugin.so", "server · /b/plugin.so", "server · other"]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use mmtrace_model::when::When;
 pub enum Moment {
     /// So long after its start: `1.5`, `250ms`.
     After(When),
-    /// Such a time of the day, in this machine's time zone: `14:03`, `14:03:05.5`. The first one after the start.
+    /// Such a time of the day, in this machine's time zone: `14:03`, `9:03`, `14:03:05.5`. The first one after the start.
     Clock(Time),
     /// A date and a time of the day, in this machine's time zone: `2026-11-29 14:03`.
     Date(DateTime),
@@ -93,7 +93,9 @@ impl FromStr for Moment {
         }
         // A date with an offset can also be read as one without, and a date as the time of its day.
         let dated = || text.parse().map(Self::Absolute).or_else(|_| text.parse().map(Self::Date));
-        let moment = if text.contains('-') { dated() } else { text.parse().map(Self::Clock) };
+        // Jiff wants two digits of the hour.
+        let clock = || format!("{}{text}", if text.find(':') == Some(1) { "0" } else { "" }).parse().map(Self::Clock);
+        let moment = if text.contains('-') { dated() } else { clock() };
         let example = "1.5, 250ms, 14:03, 14:03:05.5 and \"2026-11-29 14:03\" are";
         moment.map_err(|_| format!("`{text}` is no time; {example}"))
     }
@@ -122,6 +124,9 @@ mod tests {
             ("23:59:40", 10),
             ("23:59", 0),
             ("00:00:30", 60),
+            ("0:00:30", 60),
+            ("0:01", 90),
+            ("2:00", 2 * 3600 + 30),
             ("2026-11-30 00:01", 90),
             ("2026-11-30T00:01:00Z", 90),
             ("2026-11-30T01:01:00+01:00", 90),
@@ -134,7 +139,7 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for text in ["25:00", "14:03 o'clock", "-1", "x", "", "2026-13-01 00:00", "::"] {
+        for text in ["25:00", "14:03 o'clock", ":03", "5:3", "-1", "x", "", "2026-13-01 00:00", "::"] {
             assert!(seconds(text).is_err(), "{text}");
         }
         let clock: Moment = "14:03".parse().expect("a time");

@@ -122,7 +122,8 @@ fn info_says_what_a_capture_is() {
         "condition  complete: ",
         "kernel     6.18.0 x86_64, 2 CPUs",
         "duration   0.999999100 s",
-        "events     310",
+        "events     277\n",
+        "33 further records of names, mappings, marks and what is missing",
         "probes     1 of 1 attached",
         "mm_migrate_pages: attached as raw_tp; no BTF; without large_folio_split",
     ] {

@@ -48,3 +48,27 @@ fn dump_names_the_mapping_of_a_fault_and_files_as_one_text() {
     let last: serde_json::Value = serde_json::from_str(lines.lines().last().expect("a fault")).expect("JSON");
     assert!(last["mapping"].is_string(), "{last}");
 }
+
+#[test]
+fn locks_have_no_mapping_and_the_refusal_names_what_shows_them() {
+    for (flag, what) in [("--waits", "waits for"), ("--holds", "holds of")] {
+        let args = ["report", "--by", "mapping", flag, CAPTURE];
+        let output = Command::new(env!("CARGO_BIN_EXE_mmtrace")).args(args).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(what) && said.contains(&format!("mmtrace report {flag}")), "{said}");
+    }
+}
+
+#[test]
+fn info_and_report_count_the_same_events() {
+    let number = |text: &str, label: &str| -> String {
+        let at = text.find(label).unwrap_or_else(|| panic!("no {label} in {text}")) + label.len();
+        text[at..].trim_start().chars().take_while(|c| c.is_ascii_digit() || *c == ',').collect()
+    };
+    let (info, report) = (mmtrace(&["info"]), mmtrace(&["report"]));
+    assert_eq!(number(&info, "\nevents "), number(&report, "; "), "{info}{report}");
+    assert!(info.contains("further records of names, mappings"), "{info}");
+    let json: serde_json::Value = serde_json::from_str(&mmtrace(&["info", "--json"])).expect("JSON");
+    assert_eq!(json["events"].to_string(), number(&info, "\nevents ").replace(',', ""));
+}

@@ -392,6 +392,12 @@ impl Tasks {
         self.known.get(&tid).and_then(|known| known.comm)
     }
 
+    /// Returns the process of a thread id; `None` if no event said.
+    #[must_use]
+    pub fn tgid_of(&self, tid: u32) -> Option<u32> {
+        self.known.get(&tid).map(|known| known.tgid).filter(|tgid| *tgid != 0)
+    }
+
     /// Returns the task of a thread id as views show it: `jit-protector 11643`, or the id alone if the name is not known.
     #[must_use]
     pub fn label(&self, tid: u32) -> String {

@@ -9,7 +9,7 @@ use crate::{
     context::Context,
     model::Model,
     names::Tasks,
-    stats::{Stats, callers::Callers, mappings::MappedFaults},
+    stats::{Stats, callers::Callers, mappings::MappedFaults, open_calls::OpenCalls},
     verdict::Sink,
 };
 
@@ -17,6 +17,9 @@ pub mod marks;
 pub mod recent;
 pub mod source;
 pub mod timeline;
+
+/// Callers that a checkpoint keeps, of each table.
+pub const CALLERS_KEPT: usize = 256;
 
 /// Judges a stream. A copy is a checkpoint from which the stream can go on later.
 #[derive(Clone, Debug)]
@@ -38,8 +41,9 @@ pub struct Engine {
 struct Judge {
     model: Model,
     sink: Sink,
-    /// `None` in what is made of a checkpoint.
-    callers: Option<Callers>,
+    calls: OpenCalls,
+    /// Trimmed in what is made of a checkpoint.
+    callers: Callers,
     /// `None` in what is made of a checkpoint.
     mapped: Option<MappedFaults>,
     /// Statistics, which are kept only on request.
@@ -54,7 +58,8 @@ impl Engine {
             Box::new(Judge {
                 model: Model::new(&context),
                 sink: Sink::new(&context),
-                callers: Some(Callers::new(&context)),
+                calls: OpenCalls::new(&context),
+                callers: Callers::default(),
                 mapped: Some(MappedFaults::default()),
                 stats: None,
             })
@@ -74,16 +79,17 @@ impl Engine {
         }
     }
 
-    /// Returns a copy to go on from later. It lacks the tables of callers and of faults by mapping, which only the closing
-    /// report needs, and which are large.
+    /// Returns a copy to go on from later. Of callers it has the [`CALLERS_KEPT`] first ones of each table, without quantiles;
+    /// it lacks the table of faults by mapping, which only the closing report needs. Both tables are large.
     #[must_use]
     pub fn checkpoint(&self) -> Self {
         let judge = self.judge.as_deref().map(|judge| {
-            let Judge { model, sink, stats, .. } = judge;
+            let Judge { model, sink, calls, callers, stats, .. } = judge;
             Box::new(Judge {
                 model: model.clone(),
                 sink: sink.clone(),
-                callers: None,
+                calls: calls.clone(),
+                callers: callers.trimmed(CALLERS_KEPT),
                 mapped: None,
                 stats: stats.clone(),
             })
@@ -112,9 +118,7 @@ impl Engine {
     /// Counts callers and faults by mapping from here on. A hold or wait that began before, and ends later, counts.
     pub fn count_from_here(&mut self) {
         let Some(judge) = &mut self.judge else { return };
-        if let Some(callers) = &mut judge.callers {
-            callers.count_from_here();
-        }
+        judge.callers.count_from_here();
         if let Some(mapped) = &mut judge.mapped {
             *mapped = MappedFaults::default();
         }
@@ -144,7 +148,13 @@ impl Engine {
     /// Returns who took locks and faulted; `None` when only counting.
     #[must_use]
     pub fn callers(&self) -> Option<&Callers> {
-        self.judge.as_ref().and_then(|judge| judge.callers.as_ref())
+        self.judge.as_ref().map(|judge| &judge.callers)
+    }
+
+    /// Returns by which calls tasks hold and await mmap_locks; `None` when only counting.
+    #[must_use]
+    pub fn open_calls(&self) -> Option<&OpenCalls> {
+        self.judge.as_ref().map(|judge| &judge.calls)
     }
 
     /// Returns faults by mapping; `None` when only counting.
@@ -190,17 +200,16 @@ impl Engine {
             _ => self.count_missing(record),
         }
         if let Some(judge) = &mut self.judge {
-            let Judge { model, sink, callers, mapped, stats } = &mut **judge;
+            let Judge { model, sink, calls, callers, mapped, stats } = &mut **judge;
             model.apply(record, sink);
             let (effect, mappings) = (model.effect(), model.mappings());
-            if let Some(callers) = callers {
-                callers.apply(effect, record, &mut self.tasks);
-            }
+            let via = calls.apply(effect);
+            callers.apply(effect, via, record, &mut self.tasks);
             if let Some(mapped) = mapped {
                 mapped.apply(effect, mappings, &mut self.tasks);
             }
             if let Some(stats) = stats {
-                stats.apply(record, effect, mappings);
+                stats.apply(record, effect, via.call, mappings);
             }
         }
     }
@@ -222,9 +231,7 @@ impl Engine {
         if let Some(judge) = &mut self.judge {
             judge.model.finish(end, &mut judge.sink);
             let faults = judge.model.finish_faults();
-            if let Some(callers) = &mut judge.callers {
-                faults.iter().for_each(|fault| callers.count(fault, &mut self.tasks));
-            }
+            faults.iter().for_each(|fault| judge.callers.count(fault, &mut self.tasks));
             if let Some(mapped) = &mut judge.mapped {
                 faults.iter().for_each(|fault| mapped.fault(fault, judge.model.mappings(), &mut self.tasks));
             }

@@ -5,14 +5,11 @@ use std::{
     io::{self, Write},
 };
 
-use mmtrace_common::Call;
-
 use super::{
     Report, Style,
     callers::{LockRow, Times},
     duration, grouped,
 };
-use crate::names::call_name;
 
 /// Callers that an answer names.
 const NAMED: usize = 2;
@@ -20,6 +17,9 @@ const NAMED: usize = 2;
 const WIDTH: usize = 8;
 /// Marks that are shown; the last ones.
 const MARKS: usize = 10;
+
+/// Lines that are set apart from the head of the report. Of more, the last one would not be among its first ten.
+const APART: usize = 6;
 
 /// Writes them; nothing about what did not happen.
 pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
@@ -31,7 +31,9 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
     if lines.is_empty() {
         return Ok(());
     }
-    writeln!(out)?;
+    if lines.len() <= APART {
+        writeln!(out)?;
+    }
     for (title, text) in lines {
         writeln!(out, "{}{text}", style.bold(&format!("{title:WIDTH$}")))?;
     }
@@ -43,8 +45,7 @@ type Line = (&'static str, String);
 
 fn lock_lines(report: &Report, title: &'static str, times: impl Fn(&LockRow) -> Option<Times>) -> Vec<Line> {
     let mut rows: Vec<_> = report.callers.locks.iter().filter_map(|row| Some((row, times(row)?))).collect();
-    // Nobody can wait for the holds of a task that exits, once it is the last user of its mm (mm/mmap.c:exit_mmap).
-    let in_exit = |row: &LockRow| title == "Holds" && row.who.call.as_deref() == Some(&*call_name(Call::Exiting));
+    let in_exit = |row: &LockRow| title == "Holds" && row.is_in_exit();
     rows.sort_by_key(|(row, times)| (in_exit(row), Reverse(times.sum_ns)));
     let sum = |of: &dyn Fn(&LockRow) -> bool| {
         rows.iter().filter(|(row, _)| of(row)).fold(0u64, |sum, (_, times)| sum.saturating_add(times.sum_ns))

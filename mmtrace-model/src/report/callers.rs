@@ -285,6 +285,12 @@ pub struct LockRow {
 pub const BEHIND_MAX: usize = 8;
 
 impl LockRow {
+    /// Whether the task exits. Nobody can wait for its holds once it is the last user of its mm (mm/mmap.c:exit_mmap).
+    #[must_use]
+    pub fn is_in_exit(&self) -> bool {
+        self.who.call.as_deref() == Some(&*call_name(Call::Exiting))
+    }
+
     /// Returns the mode of the row.
     #[must_use]
     pub const fn mode(&self) -> Held {

@@ -1,6 +1,6 @@
 //! Faults by mapping.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Serialize, Serializer};
 
@@ -127,11 +127,22 @@ pub fn rows(engine: &Engine) -> Vec<MappingRow> {
         return Vec::new();
     }
     let rows = faults.rows(mappings, engine.tasks());
+    // Files of one name are told apart by their paths; by their inodes while the paths are not known.
+    let mut files: BTreeMap<String, BTreeSet<Of>> = BTreeMap::new();
+    for (_, label) in rows.keys() {
+        files.entry(mappings.text(*label)).or_default().insert(label.of);
+    }
+    let text = |label: Label| {
+        let text = mappings.text(label);
+        let alike = files.get(&text).is_some_and(|of| of.len() > 1);
+        match mappings.inode_text(label).filter(|_| alike) {
+            Some(inode) => format!("{text} ({inode})"),
+            None => text,
+        }
+    };
     let mut rows: Vec<MappingRow> = rows
         .iter()
-        .map(|((process, label), row)| {
-            MappingRow::new(process.map(|comm| comm.to_string()), mappings.text(*label), *label, row)
-        })
+        .map(|((process, label), row)| MappingRow::new(process.map(|comm| comm.to_string()), text(*label), *label, row))
         .collect();
     rows.sort_by(|one, other| {
         let order = |row: &MappingRow| (row.process.clone(), row.mapping.clone());

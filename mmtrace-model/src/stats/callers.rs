@@ -2,11 +2,12 @@
 //!
 //! Threads of one name in one process are one row, as `comm` is in other tools: the name is that of the time of the event.
 
+use std::cmp::Reverse;
+
 use mmtrace_common::{Call, Kind, Record};
 use rustc_hash::FxHashMap;
 
 use crate::{
-    context::Context,
     durations::Durations,
     model::{
         effect::{Effect, Fault, Interval, What},
@@ -17,15 +18,12 @@ use crate::{
     stats::{
         blockers::{Blockers, Over},
         caller::Caller,
+        open_calls::Via,
     },
 };
 
 /// Rows of each table that tell processes apart. As many again tell callers apart by their names alone.
 const ROWS_MAX: usize = 1 << 13;
-/// Tasks whose calls are known.
-const TASKS_MAX: usize = 1 << 16;
-/// Acquisitions or holds of one task that are open at once.
-const NESTING_MAX: usize = 8;
 /// Durations of a row that are kept as they are; of more there is a histogram.
 const FEW: usize = 24;
 /// Histograms, 5 KiB each. Rows that would need another one have no quantiles.
@@ -81,6 +79,11 @@ impl Intervals {
         } else {
             self.few = Vec::new();
         }
+    }
+
+    /// Returns a copy without quantiles.
+    const fn trimmed(&self) -> Self {
+        Self { count: self.count, sum: self.sum, longest: self.longest, few: Vec::new(), many: None }
     }
 
     /// Returns the number of intervals.
@@ -207,6 +210,13 @@ pub struct LockUse {
 }
 
 impl LockUse {
+    /// Returns a copy without quantiles.
+    fn trimmed(&self) -> Self {
+        let Self { acquired, downgraded, refused, .. } = *self;
+        let [waits, contended, holds] = [&self.waits, &self.contended, &self.holds].map(Intervals::trimmed);
+        Self { acquired, downgraded, refused, waits, contended, behind: self.behind.clone(), holds }
+    }
+
     /// Takes those of another row as well. `key` says which holders it was behind are put together.
     pub fn merge(&mut self, other: &Self, key: impl Fn(Caller) -> Caller) {
         self.acquired += other.acquired;
@@ -222,79 +232,46 @@ impl LockUse {
 /// Faults by cause, in the order of [`Cause::ALL`].
 pub type Causes = [u64; Cause::ALL.len()];
 
-/// Acquisitions and holds that a task has begun, with their calls: an interrupt on top of a task can take a lock while
-/// the task waits or holds.
-#[derive(Clone, Debug, Default)]
-struct Begun {
-    /// Acquisitions, oldest first: for write, and the call.
-    waits: Vec<(bool, Option<Call>)>,
-    /// Holds, oldest first: the mm, for write, and the call.
-    holds: Vec<(u64, bool, Option<Call>)>,
-    /// A fault in user mode was seen, and no acquisition by another call since.
-    faults: bool,
-    /// It blocked on its own mm's lock after it began to acquire one.
-    blocked: bool,
-}
-
-/// Adds the newest, if need be in place of the oldest.
-fn begin<T>(begun: &mut Vec<T>, new: T) {
-    if begun.len() >= NESTING_MAX {
-        begun.remove(0);
-    }
-    begun.push(new);
-}
-
-impl Begun {
-    /// Takes the newest acquisition of this mode, and with it any that has begun after it: its end is missing.
-    fn waited(&mut self, write: bool) -> Option<Call> {
-        let at = self.waits.iter().rposition(|(of, _)| *of == write)?;
-        let (_, call) = self.waits[at];
-        self.waits.truncate(at);
-        call
-    }
-
-    /// Takes the newest hold of this mode.
-    fn held(&mut self, mm: u64, write: bool) -> Option<Call> {
-        let at = self.holds.iter().rposition(|(of, mode, _)| *of == mm && *mode == write)?;
-        self.holds.remove(at).2
-    }
-}
-
 /// All callers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Callers {
     locks: FxHashMap<(Caller, bool), LockUse>,
     faults: FxHashMap<Caller, Causes>,
-    tasks: FxHashMap<u32, Begun>,
     blockers: Blockers,
     /// Events of locks may be missing up to this time.
     blockers_blind_until: u64,
-    /// Events that tell calls may be missing up to this time.
-    blind_until: u64,
-    /// Faults in user mode are recorded.
-    has_faults: bool,
     histograms: usize,
     /// Entries of [`Behind`] in all rows.
     behind: usize,
+    /// Rows were left out of the checkpoint that this was made of.
+    partial: bool,
 }
 
 impl Callers {
-    /// Nobody yet.
+    /// Returns a copy for a checkpoint, with at most `most` rows of each table: those with the longest holds and waits in
+    /// all, and with most faults. It has no quantiles. Rows that it lacks begin again from nothing.
     #[must_use]
-    pub fn new(context: &Context) -> Self {
-        let (locks, faults, tasks) = <(FxHashMap<_, _>, FxHashMap<_, _>, FxHashMap<_, _>)>::default();
-        let has_faults = context.has(Kind::PageFaultUser);
+    pub(crate) fn trimmed(&self, most: usize) -> Self {
+        let mut locks: Vec<_> = self.locks.iter().collect();
+        locks.sort_by_key(|(key, used)| (Reverse(used.holds.sum.saturating_add(used.contended.sum)), **key));
+        let mut faults: Vec<_> = self.faults.iter().map(|(caller, causes)| (*caller, *causes)).collect();
+        faults.sort_by_key(|(caller, causes)| (Reverse(causes.iter().sum::<u64>()), *caller));
+        let locks: FxHashMap<_, _> = locks.into_iter().take(most).map(|(key, used)| (*key, used.trimmed())).collect();
         Self {
+            behind: locks.values().map(|used| used.behind.by.len()).sum(),
             locks,
-            faults,
-            tasks,
-            blockers: Blockers::default(),
-            blockers_blind_until: 0,
-            blind_until: 0,
-            has_faults,
+            faults: faults.into_iter().take(most).collect(),
+            blockers: self.blockers.clone(),
+            blockers_blind_until: self.blockers_blind_until,
             histograms: 0,
-            behind: 0,
+            partial: self.partial || self.locks.len() > most || self.faults.len() > most,
         }
+    }
+
+    /// Whether rows were left out of the checkpoint that this was made of: those callers began again from nothing.
+    #[must_use]
+    pub const fn is_partial(&self) -> bool {
+        self.partial
     }
 
     /// Forgets what was counted, but not what goes on.
@@ -304,41 +281,24 @@ impl Callers {
         (self.histograms, self.behind) = (0, 0);
     }
 
-    /// Takes what an event came to. `record` is the event, `names` says who did it.
-    pub(crate) fn apply(&mut self, effect: &Effect, record: &Record, names: &mut Tasks) {
+    /// Takes what an event came to. `via` is the call of it, `record` the event, and `names` says who did it.
+    pub(crate) fn apply(&mut self, effect: &Effect, via: Via, record: &Record, names: &mut Tasks) {
         effect.faults.iter().flatten().for_each(|fault| self.count(fault, names));
+        let Via { call, blocked, told } = via;
         match effect.what {
-            What::LockAwaited { write } if effect.ts > self.blind_until => {
-                let call = self.call(effect);
-                let task = self.task(effect.tid);
-                task.blocked = false;
-                // A fault may take the lock more than once; a system call comes after its end.
-                task.faults &= call == Some(Call::UserTrap);
-                begin(&mut task.waits, (write, call));
-                self.blockers.awaited(effect.mm);
-            }
-            What::LockBlocked => self.task(effect.tid).blocked = true,
+            What::LockAwaited { .. } if told => self.blockers.awaited(effect.mm),
             What::LockRefused { write } => {
                 self.blockers.waited(effect.mm);
-                let call = self.task(effect.tid).waited(write);
                 let key = self.key(record, call, write, names);
                 self.lock(key).refused += 1;
             }
             What::Locked { mode: Mode::Downgraded, ended, .. } => {
-                let task = self.task(effect.tid);
-                let call = task.held(effect.mm, true);
-                begin(&mut task.holds, (effect.mm, false, call));
                 let key = self.key(record, call, false, names);
                 self.lock(key).downgraded += 1;
                 self.ended(effect, ended, call, record, names);
             }
             What::Locked { mode, waited, ended } => {
-                let write = mode == Mode::Write;
-                let task = self.task(effect.tid);
-                let call = task.waited(write);
-                let blocked = std::mem::take(&mut task.blocked);
-                begin(&mut task.holds, (effect.mm, write, call));
-                let key = self.key(record, call, write, names);
+                let key = self.key(record, call, mode == Mode::Write, names);
                 self.lock(key).acquired += 1;
                 if let Some(waited) = waited {
                     self.waited(key, effect, waited, blocked);
@@ -346,26 +306,12 @@ impl Callers {
                 self.blockers.waited(effect.mm);
                 self.ended(effect, ended, call, record, names);
             }
-            What::Unlocked { write, ended } => {
-                let call = self.task(effect.tid).held(effect.mm, write);
-                self.ended(effect, ended, call, record, names);
-            }
-            What::Faulted { user: true } => {
-                // A task in user mode holds and awaits nothing. The lists keep their memory.
-                let task = self.task(effect.tid);
-                task.waits.clear();
-                task.holds.clear();
-                (task.faults, task.blocked) = (true, false);
-            }
-            What::Missing { of: Some(Kind::AcquireReturned | Kind::Released), until, .. } => self.lose_blockers(until),
-            What::Missing { of: None | Some(Kind::StartLocking | Kind::PageFaultUser), until, .. } => {
-                self.tasks.clear();
-                self.lose_blockers(until);
-                self.blind_until = self.blind_until.max(until.saturating_add(EPSILON_NS));
-            }
-            What::Exited => {
-                self.tasks.remove(&effect.tid);
-            }
+            What::Unlocked { ended, .. } => self.ended(effect, ended, call, record, names),
+            What::Missing {
+                of: None | Some(Kind::AcquireReturned | Kind::Released | Kind::StartLocking | Kind::PageFaultUser),
+                until,
+                ..
+            } => self.lose_blockers(until),
             _ => {}
         }
     }
@@ -388,22 +334,6 @@ impl Callers {
             caller = late(&self.faults, caller, names);
         }
         self.faults.entry(caller).or_insert([0; Cause::ALL.len()])[cause as usize] += 1;
-    }
-
-    /// The call of an acquisition. An interrupt in user mode looks like a fault there, but no fault was seen.
-    fn call(&mut self, effect: &Effect) -> Option<Call> {
-        let faults = self.has_faults && !self.task(effect.tid).faults;
-        match effect.call {
-            Some(Call::UserTrap) if faults => Some(Call::Interrupt),
-            call => call,
-        }
-    }
-
-    fn task(&mut self, tid: u32) -> &mut Begun {
-        if self.tasks.len() >= TASKS_MAX && !self.tasks.contains_key(&tid) {
-            self.tasks.clear();
-        }
-        self.tasks.entry(tid).or_default()
     }
 
     fn ended(

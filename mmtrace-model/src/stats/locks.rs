@@ -1,9 +1,9 @@
 //! mmap_locks and VMA locks, by mm: who holds them and how long, and who waits for whom.
 
-use mmtrace_common::{Class, Kind, spec};
+use mmtrace_common::{Call, Class, Kind, spec};
 use rustc_hash::FxHashMap;
 
-use super::faults::Faults;
+use super::{faults::Faults, open_calls::OpenCalls};
 use crate::{
     coverage::Coverage,
     durations::Durations,
@@ -29,6 +29,9 @@ pub struct Holder {
     pub write: bool,
     /// Time when it began, nanoseconds.
     pub since: u64,
+    /// The entry into the kernel by which it took or awaits an mmap_lock; `None` if the events do not say, and for VMA
+    /// locks.
+    pub call: Option<Call>,
 }
 
 /// Completed holds.
@@ -138,7 +141,7 @@ impl VmaLocks {
 
     fn write_begins(&mut self, effect: &Effect, vma: u64) {
         self.waiting.retain(|w| w.tid != effect.tid);
-        begin(&mut self.waiting, Holder { tid: effect.tid, vma, write: true, since: effect.ts });
+        begin(&mut self.waiting, Holder { tid: effect.tid, vma, write: true, since: effect.ts, call: None });
     }
 
     /// `__vma_start_write()` has returned. `in_hold`: the write hold of the mmap_lock was seen to begin.
@@ -152,14 +155,14 @@ impl VmaLocks {
             self.write_wait.add(effect.since(waiter.since));
         }
         if in_hold {
-            begin(&mut self.writers, Holder { tid: effect.tid, vma, write: true, since: effect.ts });
+            begin(&mut self.writers, Holder { tid: effect.tid, vma, write: true, since: effect.ts, call: None });
         }
     }
 
     fn handles(&mut self, tid: u32, call: &Handling) {
         self.readers.retain(|r| r.tid != tid);
         let since = call.granted.unwrap_or(call.since);
-        begin(&mut self.readers, Holder { tid, vma: call.vma, write: false, since });
+        begin(&mut self.readers, Holder { tid, vma: call.vma, write: false, since, call: None });
     }
 
     fn handled(&mut self, effect: &Effect, call: &Handling, outcome: Outcome) {
@@ -167,7 +170,7 @@ impl VmaLocks {
         match (outcome, call.granted) {
             (Outcome::Retry | Outcome::Completed, _) => self.dropped += 1,
             (_, Some(since)) => {
-                let holder = Holder { tid: effect.tid, vma: call.vma, write: false, since };
+                let holder = Holder { tid: effect.tid, vma: call.vma, write: false, since, call: None };
                 self.holds.add(holder, effect.since(since));
             }
             (_, None) => {}
@@ -214,7 +217,14 @@ impl MmLock {
         waits.fold(0, |sum, waits| sum.saturating_add(waits.count().saturating_mul(waits.quantile(0.5))))
     }
 
-    fn locked(&mut self, effect: &Effect, mode: Mode, waited: Option<Interval>, ended: Option<Interval>) {
+    fn locked(
+        &mut self,
+        effect: &Effect,
+        call: Option<Call>,
+        mode: Mode,
+        waited: Option<Interval>,
+        ended: Option<Interval>,
+    ) {
         let count = match mode {
             Mode::Read => &mut self.reads,
             Mode::Downgraded => &mut self.downgrades,
@@ -227,20 +237,20 @@ impl MmLock {
             _ => {}
         }
         if mode == Mode::Downgraded {
-            self.ended(effect, true, ended);
+            self.ended(effect, call, true, ended);
         }
         // Nobody else is in.
         self.doubt &= mode != Mode::Write;
     }
 
     /// A hold has ended.
-    fn ended(&mut self, effect: &Effect, write: bool, hold: Option<Interval>) {
+    fn ended(&mut self, effect: &Effect, call: Option<Call>, write: bool, hold: Option<Interval>) {
         if write && let Some(vmas) = &mut self.vmas {
             vmas.end_writes(effect);
         }
         // The model alone decides which holds were measured.
         if let Some(Interval { since, .. }) = hold {
-            self.holds.add(Holder { tid: effect.tid, vma: 0, write, since }, effect.since(since));
+            self.holds.add(Holder { tid: effect.tid, vma: 0, write, since, call }, effect.since(since));
         }
     }
 }
@@ -257,14 +267,17 @@ pub struct Now {
 impl Now {
     /// That of every mmap_lock that anybody holds or waits for, by mm.
     #[must_use]
-    pub fn all(model: &Model) -> FxHashMap<u64, Self> {
+    pub fn all(model: &Model, calls: &OpenCalls) -> FxHashMap<u64, Self> {
         let mut locks: FxHashMap<u64, Self> = FxHashMap::default();
         for (mm, hold) in model.holders() {
-            let holder = Holder { tid: hold.tid, vma: 0, write: hold.mode == Mode::Write, since: hold.since };
+            let write = hold.mode == Mode::Write;
+            let call = calls.holds(hold.tid, mm, write);
+            let holder = Holder { tid: hold.tid, vma: 0, write, since: hold.since, call };
             locks.entry(mm).or_default().holders.push(holder);
         }
         for (tid, wait) in model.waiting() {
-            let waiter = Holder { tid, vma: 0, write: wait.write, since: wait.since };
+            let call = calls.awaits(tid, wait.write);
+            let waiter = Holder { tid, vma: 0, write: wait.write, since: wait.since, call };
             locks.entry(wait.mm).or_default().waiting.push(waiter);
         }
         for now in locks.values_mut() {
@@ -308,13 +321,14 @@ impl Locks {
         self.mms.get_mut(&mm)?.vmas.as_deref_mut()
     }
 
-    pub(super) fn mmap_lock(&mut self, effect: &Effect, faults: &Faults) {
+    /// `call`: that of the hold or wait that the event ends.
+    pub(super) fn mmap_lock(&mut self, effect: &Effect, call: Option<Call>, faults: &Faults) {
         let blind = effect.ts <= self.blind_until;
         let lock = self.lock(effect, faults);
         match effect.what {
             What::LockRefused { .. } => lock.failed += 1,
-            What::Locked { mode, waited, ended } => lock.locked(effect, mode, waited, ended),
-            What::Unlocked { write, ended } => lock.ended(effect, write, ended),
+            What::Locked { mode, waited, ended } => lock.locked(effect, call, mode, waited, ended),
+            What::Unlocked { write, ended } => lock.ended(effect, call, write, ended),
             _ => {}
         }
         lock.doubt |= blind;

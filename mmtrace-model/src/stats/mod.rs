@@ -2,7 +2,7 @@
 //!
 //! Everything is made of effects alone. It is bounded and can be copied: a copy is a checkpoint to travel back to.
 
-use mmtrace_common::Record;
+use mmtrace_common::{Call, Record};
 
 use crate::model::{
     effect::{Effect, Fault, Under, What},
@@ -16,6 +16,7 @@ pub mod cgroups;
 pub mod faults;
 pub mod locks;
 pub mod mappings;
+pub mod open_calls;
 pub mod rates;
 pub mod work;
 
@@ -38,9 +39,10 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Takes an event that the model has just taken, what it came to, and what addresses belong to.
+    /// Takes an event that the model has just taken, what it came to, the call of the hold or wait that it ended, and what
+    /// addresses belong to.
     #[inline]
-    pub fn apply(&mut self, record: &Record, effect: &Effect, mappings: &Mappings) {
+    pub fn apply(&mut self, record: &Record, effect: &Effect, call: Option<Call>, mappings: &Mappings) {
         let Some(kind) = record.kind() else { return };
         // One record may say that many are missing.
         let n = if let What::Missing { count, .. } = effect.what { count.max(1) } else { 1 };
@@ -65,7 +67,7 @@ impl Stats {
             }
             What::HandledUnseen => self.faults.unpaired += 1,
             What::LockAwaited { .. } | What::LockRefused { .. } | What::Locked { .. } | What::Unlocked { .. } => {
-                self.locks.mmap_lock(effect, &self.faults);
+                self.locks.mmap_lock(effect, call, &self.faults);
             }
             What::VmaGranted { .. } | What::VmaAwaited { .. } | What::VmaLocked { .. } => {
                 self.locks.vma_lock(effect, &self.faults);

@@ -74,6 +74,14 @@ fn per_event(summary: &Summary) -> f64 {
     if summary.events == 0 { 0.0 } else { summary.bytes as f64 / summary.events as f64 }
 }
 
+/// Returns the number of events that happened, as reports count them, and that of the other records: names, mappings, marks
+/// and what is missing.
+fn happened(summary: &Summary) -> (u64, u64) {
+    let is_other = |name: &str| SPECS.iter().any(|spec| spec.name == name && spec.kind.is_synthetic());
+    let others = summary.kinds.iter().filter(|(name, _)| is_other(name)).map(|(_, n)| *n).sum::<u64>();
+    (summary.events.saturating_sub(others), others)
+}
+
 /// The object that `info --json` prints.
 #[derive(Serialize)]
 struct Info<'a> {
@@ -81,6 +89,8 @@ struct Info<'a> {
     bytes_per_event: f64,
     condition: &'static str,
     duration_ns: Option<u64>,
+    /// As reports count them: `totals` has every record.
+    events: u64,
     kinds: &'a BTreeMap<String, u64>,
     manifest: &'a Manifest,
     meaning: &'static str,
@@ -95,6 +105,7 @@ fn as_json(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
         bytes_per_event: per_event(summary),
         condition: condition.name(),
         duration_ns: span(capture, summary).map(|(start, end)| end - start),
+        events: happened(summary).0,
         kinds: &summary.kinds,
         manifest: capture.manifest(),
         meaning: meaning(capture, condition),
@@ -140,7 +151,12 @@ fn as_text(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
             "foreign    {places} foreign events: records in a ring that no program of mmtrace can have written"
         )?;
     }
-    writeln!(out, "events     {}", grouped(summary.events))?;
+    let (events, others) = happened(summary);
+    writeln!(out, "events     {}", grouped(events))?;
+    if others > 0 {
+        let what = "records of names, mappings, marks and what is missing: no events, and in no report's total";
+        writeln!(out, "           {} further {what}", grouped(others))?;
+    }
     if manifest.dropped.segments > 0 {
         writeln!(out, "removed    {} older events, by the flight recorder (--ring)", grouped(manifest.dropped.events))?;
     }

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use mmtrace_capture::Capture;
 use mmtrace_model::{
@@ -141,6 +141,10 @@ impl ReportArgs {
 /// # Errors
 /// The capture cannot be read, or the tables cannot be printed.
 pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outcome> {
+    if args.by == Group::Mapping && (args.holds || args.waits) {
+        let (what, flag) = if args.waits { ("waits for", "--waits") } else { ("holds of", "--holds") };
+        bail!("{what} mmap_locks belong to no mapping, only page faults do; this shows them: mmtrace report {flag}");
+    }
     let capture = Capture::open(&args.dir)?;
     let start = capture.context().start;
     let mut engine = Engine::new(capture.context().clone(), true);

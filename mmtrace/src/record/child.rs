@@ -1,7 +1,7 @@
 //! The command or workload that runs while recording.
 
 use std::{
-    ffi::OsStr,
+    ffi::{CStr, OsStr},
     io,
     os::{fd::AsFd, unix::process::ExitStatusExt},
     process::{ExitStatus, Stdio},
@@ -64,6 +64,7 @@ impl Recorded {
             return Ok(None);
         };
         limits::give_back(&mut command);
+        call_itself(&mut command);
         command.kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("cannot run {name}"))?;
         Ok(Some(Self { child, name, asked: None }))
@@ -137,6 +138,20 @@ impl Recorded {
                 }
             }
         }
+    }
+}
+
+/// What the child is called until its exec: what it does before is mmtrace's doing, not the command's.
+const BEFORE_EXEC: &CStr = c"mmtrace's child";
+
+/// Gives the child a name of its own, until it becomes the command.
+fn call_itself(command: &mut Command) {
+    // SAFETY: the closure runs in the forked child and makes one system call.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_NAME, BEFORE_EXEC.as_ptr());
+            Ok(())
+        });
     }
 }
 

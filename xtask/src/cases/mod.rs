@@ -104,7 +104,7 @@ pub(crate) const CASES: &[Case] = &[
         figures: &[
             Calls(("db-mapper", "mmap"), Write),
             Waits(("db-mapper", "mmap")),
-            Behind(("db-mapper", "mmap"), 50, ("smaps-monitor", "read")),
+            Behind(("db-mapper", "mmap"), 30, ("smaps-monitor", "read")),
         ],
     },
     Case {
@@ -119,7 +119,7 @@ pub(crate) const CASES: &[Case] = &[
             Calls(("map-writer", "munmap"), Write),
             Calls(("small-mapper", "munmap"), Write),
             Waits(("small-mapper", "mmap")),
-            Behind(("small-mapper", "mmap"), 50, ("map-writer", "mmap")),
+            Behind(("small-mapper", "mmap"), 30, ("map-writer", "mmap")),
         ],
     },
     Case {
@@ -135,7 +135,7 @@ pub(crate) const CASES: &[Case] = &[
         figures: &[
             Calls(("snapshot-db", "clone"), Write),
             Waits(("db-client", "mmap")),
-            Behind(("db-client", "mmap"), 50, ("snapshot-db", "clone")),
+            Behind(("db-client", "mmap"), 30, ("snapshot-db", "clone")),
             Kinds("snapshot-db", &["copy_on_write"], "pages copied"),
             Kinds("snapshot-db", ANONYMOUS, "pages touched"),
         ],

@@ -21,6 +21,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// not.
 const TRIES: u32 = 3;
 
+/// What the recorded command is called until its exec.
+const BEFORE_EXEC: &str = "mmtrace's child";
+
 /// Records each case, and compares the report with what the case counted of itself.
 pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
     let workspace = &run.workspace;
@@ -109,6 +112,10 @@ fn once(case: &Case, mmtrace: &Path, root: &Path, folder: &Path) -> Result<Tried
     }
     let report: Value = serde_json::from_slice(&report).context("the report is no JSON")?;
     wrong.extend(live::problems(&report));
+    let holds = report["lock_users"].as_array().map_or(&[][..], Vec::as_slice);
+    if !holds.iter().any(|row| row["thread"] == BEFORE_EXEC) {
+        wrong.push(format!("expected holds of \"{BEFORE_EXEC}\", before it becomes the command; seen none"));
+    }
     wrong.extend(judge(case, &truth, &report, Some(&String::from_utf8_lossy(&told.stdout))));
     Ok(if wrong.is_empty() { Tried::Right } else { Tried::Wrong(wrong) })
 }

@@ -87,6 +87,12 @@ impl OpenFaults {
 }
 
 impl Model {
+    /// Returns the fault of a task that was not seen to be handled yet.
+    #[must_use]
+    pub fn open_fault(&self, tid: u32) -> Option<&Fault> {
+        self.open_faults.open.get(&tid).map(|open| &open.fault)
+    }
+
     fn swap_types(&self) -> SwapTypes {
         let migration = self.migration_types;
         if self.open_faults.old_swap_types {

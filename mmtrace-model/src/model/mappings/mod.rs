@@ -210,6 +210,14 @@ impl Mappings {
         label.text(&self.files, &self.names)
     }
 
+    /// Returns what tells a mapped file from others of its name: `inode 77 on device 8:1`; `None` for what is no file's.
+    #[must_use]
+    pub fn inode_text(&self, label: Label) -> Option<String> {
+        let Of::File(file) = label.of else { return None };
+        let (dev, ino) = self.files.identity(file);
+        (ino != 0).then(|| format!("inode {ino} on device {}:{}", dev >> 20, dev & 0xf_ffff))
+    }
+
     /// Takes the mms whose mappings are to be read, each with a process that runs on it.
     pub fn asked(&mut self) -> Vec<(u32, u64)> {
         std::mem::take(&mut self.asked)

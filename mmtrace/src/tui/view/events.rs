@@ -27,7 +27,7 @@ pub const COLUMNS: &[Column] = &[
     left("comm", 15).of(&[Kind::TaskRename]),
     CGROUP,
     left("event", 27),
-    rest("fields", 28),
+    rest("fields", 22),
 ];
 
 const DETAILS: &[Column] = &[left("field", 14), left("value", 36), rest("Enter", 20)];

@@ -1,10 +1,10 @@
 //! mmap_locks, and the locks of VMAs.
 
-use mmtrace_common::Kind;
+use mmtrace_common::{Call, Kind};
 use mmtrace_model::{
     context::Context,
     durations::Durations,
-    names::Tasks,
+    names::{Tasks, call_name},
     report::{duration, grouped, wrap},
     stats::locks::{Holder, MmLock, Now, VmaLocks},
 };
@@ -47,14 +47,15 @@ pub const COLUMNS: &[Column] = &[
     right("R wait p99", 10),
     right("W wait p99", 10),
     right("longest", 9),
-    rest("now", 20),
+    rest("now", 54),
 ];
 
 /// Draws the view.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
     let Some(stats) = scene.engine.stats() else { return Drawn::default() };
     let how = state.current();
-    let nows = scene.engine.model().map(Now::all).unwrap_or_default();
+    let nows = scene.engine.model().zip(scene.engine.open_calls()).map(|(model, calls)| Now::all(model, calls));
+    let nows = nows.unwrap_or_default();
     let nobody = Now::default();
     let now_of = |mm: u64| nows.get(&mm).unwrap_or(&nobody);
     if let Some((mm, lock)) = how.inside.and_then(|key| Some((key & !1, stats.locks.get(key & !1)?))) {
@@ -157,13 +158,46 @@ fn short_id(mm: u64) -> String {
     format!("{:05x}", (mm >> 6) & 0xf_ffff)
 }
 
-/// Appends the waiting tasks to `held`: the one that has waited longest, and their number.
-fn and_waiting(held: String, waiting: &[Holder], tasks: &Tasks) -> String {
+/// Appends the waiting tasks to `held`: their number, and how long the one that has waited longest waits.
+fn and_waiting(held: String, waiting: &[Holder], now: u64, tasks: &Tasks) -> String {
+    let since = |h: &Holder| duration(now.saturating_sub(h.since));
     match waiting {
         [] => held,
-        [one] => format!("{held}; {} waits", tasks.label(one.tid)),
-        [oldest, ..] => format!("{held}; {} wait, {} longest", waiting.len(), tasks.label(oldest.tid)),
+        [one] => format!("{held}; waits {} {}", since(one), doing(one, tasks)),
+        [oldest, ..] => {
+            format!("{held}; {} wait {} {}", waiting.len(), since(oldest), doing(oldest, tasks))
+        }
     }
+}
+
+/// Returns the thread and its call, as `jit-protector: mprotect`; its thread id where it has no name.
+fn doing(holder: &Holder, tasks: &Tasks) -> String {
+    let who = tasks.comm(holder.tid).map_or_else(|| holder.tid.to_string(), |comm| comm.to_string());
+    holder.call.map_or_else(|| who.clone(), |call| format!("{who}: {}", call_name(call)))
+}
+
+/// Width of an mmap_lock's mode and duration, and of a call, in the list of holders.
+const SINCE: usize = 9;
+const CALL: usize = 16;
+
+/// Returns a holder or waiter in a line: mode, since when, by which call, who, and where a fault is.
+fn in_a_line(scene: &Scene<'_>, holder: &Holder, now: u64) -> String {
+    let tasks = scene.engine.tasks();
+    let since = duration(now.saturating_sub(holder.since));
+    let mode = if holder.write { 'W' } else { 'R' };
+    let call = holder.call.map_or_else(|| "-".into(), call_name);
+    let process = tasks.tgid_of(holder.tid).filter(|tgid| *tgid != holder.tid);
+    let process = process.map_or_else(String::new, |tgid| format!(" · {}", tasks.label(tgid)));
+    let mut line = format!("  {mode} {since:>SINCE$}  {call:<CALL$}  {}{process}", tasks.label(holder.tid));
+    if holder.vma != 0 {
+        line.push_str(&format!("  VMA {:#x}", holder.vma));
+    }
+    let fault = scene.engine.model().filter(|_| holder.call == Some(Call::UserTrap)).and_then(|model| {
+        let fault = model.open_fault(holder.tid)?;
+        Some(model.mappings().text(model.mappings().label(fault.mm, fault.at)))
+    });
+    line.extend(fault.iter().flat_map(|mapping| ["  in ", mapping]));
+    line
 }
 
 /// Returns the tasks that hold and await an mmap_lock, in a few characters.
@@ -173,13 +207,13 @@ fn state_of(lock: &MmLock, held: &Now, now: u64, tasks: &Tasks) -> String {
     let writer = holders.iter().find(|h| h.write);
     let since = |h: &Holder| duration(now.saturating_sub(h.since));
     let held = match (writer, readers) {
-        (Some(w), _) => format!("W {} for {}", tasks.label(w.tid), since(w)),
+        (Some(w), _) => format!("W {} {}", since(w), doing(w, tasks)),
         (None, 0) if lock.doubt => "not known".to_owned(),
         (None, 0) => "free".to_owned(),
-        (None, 1) => format!("R {} for {}", tasks.label(holders[0].tid), since(&holders[0])),
-        (None, n) => format!("{n} R for {}", since(&holders[0])),
+        (None, 1) => format!("R {} {}", since(&holders[0]), doing(&holders[0], tasks)),
+        (None, n) => format!("{n} R, oldest {} {}", since(&holders[0]), doing(&holders[0], tasks)),
     };
-    and_waiting(held, waiting, tasks)
+    and_waiting(held, waiting, now, tasks)
 }
 
 /// The same of the locks of VMAs.
@@ -192,7 +226,7 @@ fn vmas_now(vmas: &VmaLocks, now: u64, tasks: &Tasks) -> String {
     };
     let held: Vec<String> =
         [told("W", &vmas.writers, " VMAs"), told("R", &vmas.readers, "")].into_iter().flatten().collect();
-    and_waiting(if held.is_empty() { "free".to_owned() } else { held.join(", ") }, &vmas.waiting, tasks)
+    and_waiting(if held.is_empty() { "free".to_owned() } else { held.join(", ") }, &vmas.waiting, now, tasks)
 }
 
 /// One mm: its mmap_lock, and below it the locks of its VMAs.
@@ -211,19 +245,12 @@ fn inside(scene: &Scene<'_>, mm: u64, lock: &MmLock, held: &Now, width: usize) -
         longest.map(|(holder, ns)| {
             let how = if holder.write { "for write" } else { "for read" };
             let of = if holder.vma == 0 { String::new() } else { format!(", VMA {:#x}", holder.vma) };
-            Line::from(format!("  longest hold: task {} {how}, {}{of}", names.label(holder.tid), duration(ns)))
+            let call = holder.call.map_or_else(String::new, |call| format!(" in {}", call_name(call)));
+            Line::from(format!("  longest hold: {}{call} {how}, {}{of}", names.label(holder.tid), duration(ns)))
         })
     };
     let tasks = |title: &str, tasks: &[Holder]| {
-        let who = |h: &Holder| {
-            let how = if h.write { "for write" } else { "for read" };
-            let of = if h.vma == 0 { String::new() } else { format!("  VMA {:#x}", h.vma) };
-            Line::from(format!(
-                "  task {:<8} {how:<9} since {}{of}",
-                names.label(h.tid),
-                duration(now.saturating_sub(h.since))
-            ))
-        };
+        let who = |h: &Holder| Line::from(in_a_line(scene, h, now));
         if tasks.is_empty() {
             return vec![Line::from(vec![
                 scene.span(format!("{title}: "), Tone::Strong),

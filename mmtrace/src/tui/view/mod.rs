@@ -21,6 +21,7 @@ pub use scene::{Place, Scene};
 use text::short;
 pub use text::{bars, seconds};
 
+pub mod callers;
 mod cgroup;
 pub mod events;
 pub mod faults;
@@ -43,9 +44,10 @@ pub struct ViewKind {
 }
 
 /// Every kind of view.
-pub const KINDS: [ViewKind; 7] = [
+pub const KINDS: [ViewKind; 8] = [
     ViewKind { name: "overview", columns: &[], draw: overview::draw },
     ViewKind { name: "locks", columns: locks::COLUMNS, draw: locks::draw },
+    ViewKind { name: "callers", columns: callers::COLUMNS, draw: callers::draw },
     ViewKind { name: "faults", columns: faults::COLUMNS, draw: faults::draw },
     ViewKind { name: "collapse", columns: work::COLUMNS, draw: work::draw },
     ViewKind { name: "walker", columns: &[], draw: walker::draw },
@@ -182,18 +184,21 @@ fn header(scene: &Scene<'_>, width: u16) -> Line<'static> {
 }
 
 fn tab_row(scene: &Scene<'_>, state: &State, width: u16) -> Line<'static> {
-    let whole: usize = scene.layout.views.iter().map(|view| view.name.chars().count() + 5).sum();
-    // Only the numbers are shown if there is no room for all names.
-    let short = whole > usize::from(width) + 1;
+    let names: usize = scene.layout.views.iter().map(|view| view.name.chars().count()).sum();
+    let (views, width) = (scene.layout.views.len(), usize::from(width));
+    // First the space around names goes; only the numbers are shown if there is no room for all names.
+    let dense = names + 5 * views > width + 1;
+    let short = dense && names + 3 * views + 2 > width + 1;
     let spans = scene.layout.views.iter().enumerate().flat_map(|(i, view)| {
         let chosen = i == state.view;
         let style =
             if chosen { scene.style(Tone::Strong).add_modifier(Modifier::REVERSED) } else { scene.style(Tone::Plain) };
         // Without reverse video there are the brackets.
-        let text = match (chosen, short) {
-            (true, _) => format!("[{} {}]", i + 1, view.name),
-            (false, true) => format!(" {}", i + 1),
-            (false, false) => format!(" {} {} ", i + 1, view.name),
+        let text = match (chosen, short, dense) {
+            (true, ..) => format!("[{} {}]", i + 1, view.name),
+            (false, true, _) => format!(" {}", i + 1),
+            (false, false, true) => format!("{} {}", i + 1, view.name),
+            (false, false, false) => format!(" {} {} ", i + 1, view.name),
         };
         [Span::styled(text, style), Span::raw(" ")]
     });

@@ -5,7 +5,10 @@ use mmtrace_model::{
     coverage::Coverage,
     durations::Durations,
     model::{faults::address_space::Cause, measures::Measures},
-    report::{duration, grouped},
+    report::{
+        callers::{LockRow, Times},
+        duration, grouped,
+    },
     stats::rates,
     verdict::{RULES, RuleId, Severity, Verdict},
 };
@@ -17,6 +20,7 @@ use ratatui::{
 };
 
 use super::{
+    callers::{behind, short, tables},
     faults::has_faults,
     listing::cut,
     scene::Scene,
@@ -34,9 +38,10 @@ pub struct Panel {
 }
 
 /// Every part.
-pub const PANELS: [Panel; 5] = [
+pub const PANELS: [Panel; 6] = [
     Panel { name: "rates", wide: true, lines: rates },
     Panel { name: "verdicts", wide: false, lines: verdicts },
+    Panel { name: "callers", wide: false, lines: callers },
     Panel { name: "causes", wide: false, lines: causes },
     Panel { name: "latency", wide: false, lines: latency },
     Panel { name: "locks", wide: false, lines: locks },
@@ -56,6 +61,9 @@ const NOT_HERE: &str = "not observable here";
 
 /// Locks that are shown.
 const LOCKS: usize = 4;
+
+/// Callers that are shown, of those that waited and of those that held.
+const CALLERS: usize = 2;
 
 /// Draws the view.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
@@ -185,6 +193,35 @@ fn verdicts(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
     lines
 }
 
+/// Returns who waited for mmap_locks longest in all and behind whom, and who held them; nothing if nobody did.
+fn callers(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
+    let width = usize::from(area.width);
+    let tables = tables(scene);
+    let mut lines = Vec::new();
+    let first = |times: &dyn Fn(&LockRow) -> Option<Times>| {
+        let mut rows: Vec<_> = tables.locks.iter().filter_map(|row| Some((row, times(row)?.sum_ns))).collect();
+        // Nobody waits for the last user of an mm, which its exit unmaps.
+        rows.sort_by_key(|(row, ns)| (row.is_in_exit(), std::cmp::Reverse(*ns)));
+        rows.truncate(CALLERS);
+        rows
+    };
+    let (waited, held) = (first(&|row| row.contended), first(&|row| row.held));
+    for (title, rows) in [("Waited for mmap_locks", waited), ("Held mmap_locks", held)] {
+        if !rows.is_empty() {
+            lines.push(Line::from(scene.span(title, Tone::Strong)));
+        }
+        for (row, ns) in rows {
+            lines.push(Line::from(cut(&format!("{:>8} {}", duration(ns), short(row)), width)));
+            if title.starts_with("Waited")
+                && let Some(holder) = row.behind.first()
+            {
+                lines.push(Line::from(cut(&format!("  behind {}", behind(row, holder)), width)));
+            }
+        }
+    }
+    lines
+}
+
 /// Room for the name of a kind of fault.
 const NAME_WIDTH: usize = 30;
 
@@ -193,9 +230,10 @@ fn causes(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
     let mut lines = vec![Line::from(scene.span("Why pages are faulted", Tone::Strong))];
     if let Some(model) = scene.engine.model() {
         let total: u64 = model.causes().iter().sum::<u64>().max(1);
+        let digits = model.causes().iter().map(|n| grouped(*n).len()).max().unwrap_or(0);
         for (cause, n) in Cause::ALL.iter().zip(model.causes()).filter(|(_, n)| **n > 0) {
             let name = if *cause == Cause::PagefaultDisabled { "not handled" } else { cause.words() };
-            let figures = format!(" {:>11} {:>5.1}%", grouped(*n), *n as f64 * 100.0 / total as f64);
+            let figures = format!(" {:>digits$} {:>5.1}%", grouped(*n), *n as f64 * 100.0 / total as f64);
             // The name gives way: a figure that is cut off is another figure.
             let room = width.saturating_sub(figures.chars().count()).clamp(1, NAME_WIDTH);
             lines.push(Line::from(format!("{:<room$}{figures}", cut(name, room))));
@@ -257,7 +295,8 @@ fn locks(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
     let width = usize::from(area.width);
     let vmas = scene.engine.context().has(Kind::VmaStartWriteReturn);
     let last = if vmas { format!("{:>8}", "VMA W") } else { String::new() };
-    let title = format!("{:<15}{:>8}{:>8}{last}", "Lock waits, p99", "R", "W");
+    let room = width.saturating_sub(16 + last.len()).clamp(15, NAME_WIDTH);
+    let title = format!("{:<room$}{:>8}{:>8}{last}", "Lock waits, p99", "R", "W");
     let mut lines = vec![Line::from(scene.span(cut(&title, width), Tone::Strong))];
     if !scene.engine.context().has(Kind::AcquireReturned) {
         lines.push(Line::from(scene.span(NOT_HERE, Tone::Dim)));
@@ -270,7 +309,8 @@ fn locks(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
         let (read, write) = (wait(&lock.read_wait), wait(&lock.write_wait));
         let of_vmas = lock.vmas.as_ref().map_or_else(|| "-".to_owned(), |v| wait(&v.write_wait));
         let last = if vmas { format!("{of_vmas:>8}") } else { String::new() };
-        lines.push(Line::from(cut(&format!("pid {:<11}{read:>8}{write:>8}{last}", lock.tgid), width)));
+        let name = scene.engine.tasks().label(lock.tgid);
+        lines.push(Line::from(cut(&format!("{:<room$}{read:>8}{write:>8}{last}", cut(&name, room - 1)), width)));
     }
     if let Some(model) = scene.engine.model() {
         lines.extend(partly(scene, model.coverage(RuleId::M08), Measures::covered(RuleId::M08), width));

@@ -3,7 +3,10 @@
 use std::{
     ffi::CString,
     io,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -145,9 +148,14 @@ pub(in super::super) fn monitor(job: &Job<'_>, tally: &Tally) {
 /// A thread maps memory that is filled at once, which holds the mmap_lock for read (mm/gup.c:__mm_populate), and unmaps it;
 /// another maps single pages, which takes it for write.
 pub(in super::super) fn populate(job: &Job<'_>, tally: &Tally) {
+    // A thread that starts takes the lock as well: nobody is to wait for that.
+    let running = &AtomicBool::new(false);
     std::thread::scope(|scope| {
         threads::start_as(scope, "map-writer", || {
             witnessed(tally, "map-writer", |own| {
+                while job.go() && !running.load(Ordering::Relaxed) {
+                    pause();
+                }
                 while job.go() {
                     let memory = own.call(&MMAP, || Mapping::populated(32 * MIB))?;
                     own.call(&MUNMAP, || drop(memory));
@@ -156,7 +164,12 @@ pub(in super::super) fn populate(job: &Job<'_>, tally: &Tally) {
                 Ok(())
             });
         });
-        threads::start_as(scope, "small-mapper", || witnessed(tally, "small-mapper", |own| small_maps(job, own)));
+        threads::start_as(scope, "small-mapper", || {
+            // Its first allocation maps memory (malloc's arena).
+            std::hint::black_box(Box::new(0_u8));
+            running.store(true, Ordering::Relaxed);
+            witnessed(tally, "small-mapper", |own| small_maps(job, own));
+        });
     });
 }
 

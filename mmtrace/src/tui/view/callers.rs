@@ -1,0 +1,176 @@
+//! Who held and awaited mmap_locks, by which call, and behind whom.
+
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+
+use mmtrace_common::Kind;
+use mmtrace_model::{
+    report::{
+        callers::{BehindRow, By, Held, LockRow, Tables, Times, Who},
+        duration, grouped, wrap,
+    },
+    stats::callers::Callers,
+};
+use ratatui::{Frame, layout::Rect, text::Line};
+
+use super::{
+    listing::{self, Cell, Row},
+    scene::Scene,
+    text::{above_note, note, text},
+};
+use crate::tui::{
+    column::{Column, left, rest, right},
+    drawn::Drawn,
+    state::State,
+    tone::Tone,
+};
+
+/// The columns.
+pub const COLUMNS: &[Column] = &[
+    left("thread", 15),
+    right("threads", 7),
+    left("process", 23),
+    left("call", 18),
+    right("held", 7),
+    right("holds", 9),
+    right("hold p99", 8),
+    right("longest hold", 12),
+    right("waited", 7),
+    right("waits", 9),
+    right("wait p99", 8),
+    right("longest wait", 12),
+    rest("behind", 29),
+];
+
+/// Draws the view.
+pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
+    if !scene.engine.context().has(Kind::AcquireReturned) {
+        return note(frame, area, scene, "mmap_lock: not observable here, its tracepoints are not recorded", state);
+    }
+    let mut tables = tables(scene);
+    let sum = |times: &Option<Times>| times.map_or(0, |times| times.sum_ns);
+    tables.locks.sort_by_key(|row| std::cmp::Reverse(sum(&row.held).saturating_add(sum(&row.contended))));
+    let how = state.current();
+    if let Some(row) = how.inside.and_then(|key| tables.locks.iter().find(|row| key_of(row) == key)) {
+        return text(frame, [(area, inside(scene, row, usize::from(area.width)))], state);
+    }
+    let partial = scene
+        .engine
+        .callers()
+        .is_some_and(Callers::is_partial)
+        .then(|| "after a jump: rare callers count from there on".to_owned());
+    let whole = tables.holds_seen().text("holds");
+    let said = [partial, whole].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    let area = above_note(frame, area, scene, Some(said.as_str()).filter(|said| !said.is_empty()));
+    let rows = tables.locks.iter().map(|row| Row { key: key_of(row), cells: cells(row) }).collect();
+    listing::draw(frame, area, scene, COLUMNS, rows, how)
+}
+
+/// The tables of what is shown; empty if nothing is judged.
+pub(super) fn tables(scene: &Scene<'_>) -> Tables {
+    let start = scene.engine.span().map_or(0, |span| span.0);
+    let tables = |callers| Tables::new(callers, scene.engine.tasks(), By::Caller, start);
+    scene.engine.callers().map_or_else(Tables::default, tables)
+}
+
+/// The thread's name, or its id.
+fn thread(who: &Who) -> String {
+    who.thread.clone().unwrap_or_else(|| format!("task {}", who.tid))
+}
+
+/// The thread and its call: `jit-protector: mprotect W`.
+pub(super) fn short(row: &LockRow) -> String {
+    doing(&row.who, row.mode())
+}
+
+fn doing(who: &Who, held: Held) -> String {
+    let between = if who.call.is_some() { ":" } else { "" };
+    format!("{}{between} {}", thread(who), call(who, held))
+}
+
+/// Key of a row, which stays the same while its figures change.
+fn key_of(row: &LockRow) -> u64 {
+    // Of another process with this name as well, if there are so many.
+    let who = (row.who.pid, row.who.tid, &row.who.thread, &row.who.process, &row.who.call, row.write);
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(who)
+}
+
+fn cells(row: &LockRow) -> Vec<Cell> {
+    let count = |times: Option<Times>| Cell::number(times.map_or(0, |times| times.count));
+    let sum = |times: Option<Times>| Cell::duration(times.map_or(0, |times| times.sum_ns));
+    let p99 = |times: Option<Times>| Cell::duration(times.and_then(|times| times.p99_ns).unwrap_or(0));
+    let longest = |times: Option<Times>| Cell::duration(times.map_or(0, |times| times.longest_ns));
+    vec![
+        Cell::text(thread(&row.who)),
+        Cell::number(row.who.threads.into()),
+        Cell::text(process(&row.who)),
+        Cell::text(call(&row.who, row.mode())),
+        sum(row.held),
+        count(row.held),
+        p99(row.held),
+        longest(row.held),
+        sum(row.contended),
+        count(row.contended),
+        p99(row.contended),
+        longest(row.contended),
+        Cell::text(row.behind.first().map_or_else(String::new, |first| behind(row, first))),
+    ]
+}
+
+/// The process with its id, or the number of processes.
+fn process(who: &Who) -> String {
+    let name = who.process.as_deref().unwrap_or_default();
+    match (who.processes, who.pid) {
+        (Some(processes), _) => format!("{name} ({} processes)", grouped(processes.into())),
+        (None, 0) => name.to_owned(),
+        (None, pid) => format!("{name} {pid}"),
+    }
+}
+
+/// The call and the mode by a letter: `mprotect W`.
+fn call(who: &Who, held: Held) -> String {
+    let letter = match held {
+        Held::Read => 'R',
+        Held::Write => 'W',
+        Held::Downgraded => 'D',
+    };
+    who.call.as_ref().map_or_else(|| letter.to_string(), |call| format!("{call} {letter}"))
+}
+
+/// The share of a row's waits that were behind a holder: `87% jit-protector: mprotect W`.
+pub(super) fn behind(row: &LockRow, holder: &BehindRow) -> String {
+    let all = row.contended.map_or(0, |times| times.sum_ns).max(1);
+    let share = (100.0 * holder.ns as f64 / all as f64).round();
+    format!("{share}% {}", doing(&holder.who, holder.held()))
+}
+
+/// One caller.
+fn inside(scene: &Scene<'_>, row: &LockRow, width: usize) -> Vec<Line<'static>> {
+    let mut lines = Vec::new();
+    let mut say = |text: &str, tone: Tone, indent: usize| {
+        let room = width.saturating_sub(indent).max(10);
+        let wrapped = wrap(text, room).into_iter();
+        lines.extend(wrapped.map(|line| Line::from(scene.span(format!("{:indent$}{line}", ""), tone))));
+    };
+    say(&row.who.caller(Some(row.mode())), Tone::Strong, 0);
+    for (what, times) in [("held", row.held), ("waited", row.contended)] {
+        let Some(times) = times else {
+            say(&format!("{what}: never seen whole"), Tone::Dim, 2);
+            continue;
+        };
+        let p99 = times.p99_ns.map_or_else(String::new, |p99| format!(", p99 {}", duration(p99)));
+        let (sum, longest) = (duration(times.sum_ns), duration(times.longest_ns));
+        let at = times.longest_at_ns as f64 / 1e9;
+        let count = grouped(times.count);
+        let tid = times.longest_tid;
+        say(&format!("{what} {sum} in {count} times{p99}"), Tone::Plain, 2);
+        say(&format!("longest {longest}, at {at:.3} s, by task {tid}"), Tone::Plain, 4);
+    }
+    let (acquired, refused) = (grouped(row.acquired), grouped(row.refused));
+    say(&format!("acquired {acquired} times, refused {refused} times"), Tone::Plain, 2);
+    let behind = row.behind_text(usize::MAX);
+    if !behind.is_empty() {
+        say("its waits", Tone::Strong, 0);
+    }
+    behind.iter().for_each(|text| say(text, Tone::Plain, 2));
+    lines
+}
