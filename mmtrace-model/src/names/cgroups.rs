@@ -285,6 +285,22 @@ impl Cgroups {
         self.cgroups.get(cgroup.0 as usize).filter(|_| cgroup.is_known()).map(|cgroup| &cgroup.name)
     }
 
+    /// Returns the ids of cgroups that these records are the first to mention, each once; the first [`ASKED_MAX`].
+    #[must_use]
+    pub fn unmet(&self, records: &[Record]) -> Vec<u64> {
+        const MENTIONING: [Kind; 3] = [Kind::Fork, Kind::CgroupAttachTask, Kind::TaskCgroup];
+        let mut unmet = Vec::new();
+        let has_room = self.is_told && self.cgroups.len() < CGROUPS_MAX;
+        let told = records.iter().filter(|_| has_room);
+        for record in told.filter(|record| MENTIONING.iter().any(|kind| *kind as u16 == record.kind)) {
+            let id = record.get(Column::CgroupId).unwrap_or(0);
+            if id != 0 && !self.numbers.contains_key(&id) && !unmet.contains(&id) && unmet.len() < ASKED_MAX {
+                unmet.push(id);
+            }
+        }
+        unmet
+    }
+
     /// Returns how often a task that may have been met before was found in another cgroup.
     pub(super) const fn changes(&self) -> u32 {
         self.changes
@@ -429,6 +445,8 @@ mod tests {
         take(&mut cgroups, [is_in(10, 10, 7), is_in(1, 1, ROOT)]);
         assert_eq!(cgroups.nameless(), [7]);
         assert_eq!(cgroups.nameless(), [0; 0]);
+        let new = [fork((11, 11), 7), fork((12, 12), 9), moves((11, 11), 9, true), is_in(13, 13, 8), fork((14, 14), 0)];
+        assert_eq!(cgroups.unmet(&new), [9, 8]);
         let name = |cgroups: &Cgroups, tgid| cgroups.name(cgroups.of(tgid, tgid)).cloned().expect("a cgroup");
         assert_eq!((name(&cgroups, 10).path, name(&cgroups, 1).path), ("cgroup 7".to_owned(), "/".to_owned()));
         let path = format!("/docker/{}/\u{1b}[31m", "3f2a9c1b".repeat(8));

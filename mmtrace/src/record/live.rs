@@ -133,6 +133,7 @@ impl Live {
                     self.fail(Error::from(error).context("cannot read how many events the probes have lost"));
                 }
             }
+            self.name_cgroups();
             self.face.keep(&self.engine, &self.batch);
         }
         let idle = self.batch.is_empty();
@@ -167,6 +168,14 @@ impl Live {
             }
             self.name_again(record.ts);
         }
+    }
+
+    /// Puts the paths of cgroups that the batch is the first to mention in front of it: a filter of `dump` then knows them
+    /// from the first event on. Later, a cgroup may have been removed.
+    fn name_cgroups(&mut self) {
+        let Some(ts) = self.batch.first().map(|record| record.ts) else { return };
+        let paths = self.names.paths(&self.engine.tasks().cgroups().unmet(&self.batch), ts);
+        self.batch.splice(0..0, paths);
     }
 
     /// A flight recorder gives up its oldest segments, and the names with them: each segment begins with all names of
