@@ -14,6 +14,7 @@ use mmtrace::tui::{
     view::Place,
 };
 use mmtrace_capture::Capture;
+use mmtrace_common::{Call, Column, Kind};
 use mmtrace_model::replay::{Engine, timeline::Timeline};
 use mmtrace_model::verdict::RULES;
 use mmtrace_testing::{kernel, page_tables};
@@ -55,6 +56,44 @@ fn every_view_at_three_sizes() {
             }
         }
     }
+}
+
+/// Who holds, who waits, behind whom and by which call, where events tell names and calls.
+#[test]
+fn callers_at_three_sizes() {
+    let engine = engine("6.18-names");
+    for view in ["overview", "locks", "callers"] {
+        let state = State { view: layout().showing(view).expect("shown"), ..State::default() };
+        for (width, height) in [(80, 24), (120, 40), (200, 50)] {
+            let (text, _) = screen(&engine, &state, AT_END, width, height);
+            insta::assert_snapshot!(format!("6.18-names-{view}-{width}x{height}"), text);
+        }
+    }
+    let number = layout().showing("callers").expect("shown");
+    let mut state = State { view: number, ..State::default() };
+    state.rows[number].inside = screen(&engine, &state, AT_END, 80, 24).1.key;
+    insta::assert_snapshot!("a-caller", screen(&engine, &state, AT_END, 80, 24).0);
+}
+
+/// A task holds a lock in the middle of a call, and another one waits for it.
+#[test]
+fn a_holder_and_a_waiter_are_shown_with_their_calls() {
+    let mut m = kernel::Made::begun();
+    let call = |number: u16| (Column::Call, u64::from(Call::System(number).number()));
+    m.say(2, Kind::StartLocking, &[(Column::Write, 1), call(10)]);
+    m.say(2, Kind::AcquireReturned, &[(Column::Write, 1), (Column::Success, 1)]);
+    m.say(1, Kind::StartLocking, &[(Column::Write, 1), call(11)]).later(2_000_000).user(3, kernel::START);
+    let mut engine = Engine::new(kernel::context(), true).with_stats();
+    m.records.iter().for_each(|record| engine.apply(record));
+    let number = layout().showing("locks").expect("shown");
+    let mut state = State { view: number, ..State::default() };
+    let (text, drawn) = screen(&engine, &state, AT_END, 80, 24);
+    assert!(text.contains("W 2.02 ms 2: mprotect; waits 2.01 ms 1: munmap"), "{text}");
+    state.rows[number].inside = drawn.key;
+    let (text, _) = screen(&engine, &state, AT_END, 80, 24);
+    let line = |call: &str| text.lines().find(|line| line.contains(call)).unwrap_or_else(|| panic!("{call}: {text}"));
+    assert!(line("mprotect").starts_with("  W   2.02 ms  mprotect"), "{text}");
+    assert!(line("munmap").starts_with("  W   2.01 ms  munmap"), "{text}");
 }
 
 /// What function events bring, on a kernel without VMA locks, on one whose write locks have no probe, with events that

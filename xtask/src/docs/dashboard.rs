@@ -29,6 +29,8 @@ const SCREENS: &[Screen] = &[
     Screen { title: "Overview", capture: "6.18-khugepaged", view: "overview", inside: None },
     Screen { title: "Locks", capture: "6.18-fork", view: "locks", inside: None },
     Screen { title: "One lock", capture: "6.18-mmap", view: "locks", inside: Some(0) },
+    Screen { title: "Callers", capture: "6.18-names", view: "callers", inside: None },
+    Screen { title: "One caller", capture: "6.18-names", view: "callers", inside: Some(0) },
     Screen { title: "Faults", capture: "6.18-fork", view: "faults", inside: None },
     Screen { title: "One process", capture: "6.18-mmap", view: "faults", inside: Some(0) },
     Screen { title: "With function probes: overview", capture: "6.12-collapse-file", view: "overview", inside: None },
