@@ -285,7 +285,7 @@ impl Cgroups {
         self.cgroups.get(cgroup.0 as usize).filter(|_| cgroup.is_known()).map(|cgroup| &cgroup.name)
     }
 
-    /// Returns the ids of cgroups that these records are the first to mention, each once; the first [`ASKED_MAX`].
+    /// Returns the ids of cgroups that these records are the first to mention, each once; 64 at most.
     #[must_use]
     pub fn unmet(&self, records: &[Record]) -> Vec<u64> {
         const MENTIONING: [Kind; 3] = [Kind::Fork, Kind::CgroupAttachTask, Kind::TaskCgroup];
