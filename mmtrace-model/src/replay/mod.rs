@@ -9,7 +9,12 @@ use crate::{
     context::Context,
     model::Model,
     names::Tasks,
-    stats::{Stats, callers::Callers, mappings::MappedFaults},
+    stats::{
+        Stats,
+        callers::Callers,
+        functions::{Asked, FunctionFaults},
+        mappings::MappedFaults,
+    },
     verdict::Sink,
 };
 
@@ -42,6 +47,8 @@ struct Judge {
     callers: Option<Callers>,
     /// `None` in what is made of a checkpoint.
     mapped: Option<MappedFaults>,
+    /// `None` in what is made of a checkpoint.
+    functions: Option<FunctionFaults>,
     /// Statistics, which are kept only on request.
     stats: Option<Box<Stats>>,
 }
@@ -56,6 +63,7 @@ impl Engine {
                 sink: Sink::new(&context),
                 callers: Some(Callers::new(&context)),
                 mapped: Some(MappedFaults::default()),
+                functions: Some(FunctionFaults::default()),
                 stats: None,
             })
         });
@@ -74,8 +82,8 @@ impl Engine {
         }
     }
 
-    /// Returns a copy to go on from later. It lacks the tables of callers and of faults by mapping, which only the closing
-    /// report needs, and which are large.
+    /// Returns a copy to go on from later. It lacks the tables of callers and of faults by mapping and function, which only
+    /// the closing report needs, and which are large.
     #[must_use]
     pub fn checkpoint(&self) -> Self {
         let judge = self.judge.as_deref().map(|judge| {
@@ -85,6 +93,7 @@ impl Engine {
                 sink: sink.clone(),
                 callers: None,
                 mapped: None,
+                functions: None,
                 stats: stats.clone(),
             })
         });
@@ -109,7 +118,7 @@ impl Engine {
         }
     }
 
-    /// Counts callers and faults by mapping from here on. A hold or wait that began before, and ends later, counts.
+    /// Counts callers and faults by mapping and function from here on. A hold or wait that began before, and ends later, counts.
     pub fn count_from_here(&mut self) {
         let Some(judge) = &mut self.judge else { return };
         if let Some(callers) = &mut judge.callers {
@@ -117,6 +126,9 @@ impl Engine {
         }
         if let Some(mapped) = &mut judge.mapped {
             *mapped = MappedFaults::default();
+        }
+        if let Some(functions) = &mut judge.functions {
+            functions.count_from_here();
         }
     }
 
@@ -153,6 +165,18 @@ impl Engine {
         self.judge.as_ref().and_then(|judge| judge.mapped.as_ref())
     }
 
+    /// Returns faults by function; `None` when only counting.
+    #[must_use]
+    pub fn function_faults(&self) -> Option<&FunctionFaults> {
+        self.judge.as_ref().and_then(|judge| judge.functions.as_ref())
+    }
+
+    /// Takes the instructions whose functions are to be found in the files that they are in.
+    pub fn asked_functions(&mut self) -> Vec<Asked> {
+        let functions = self.judge.as_mut().and_then(|judge| judge.functions.as_mut());
+        functions.map_or_else(Vec::new, FunctionFaults::asked)
+    }
+
     /// Takes the mms whose mappings are to be read from /proc/PID/maps, each with a process that runs on it.
     pub fn asked_mappings(&mut self) -> Vec<(u32, u64)> {
         self.judge.as_mut().map_or_else(Vec::new, |judge| judge.model.mappings_mut().asked())
@@ -185,7 +209,7 @@ impl Engine {
             _ => self.count_missing(record),
         }
         if let Some(judge) = &mut self.judge {
-            let Judge { model, sink, callers, mapped, stats } = &mut **judge;
+            let Judge { model, sink, callers, mapped, functions, stats } = &mut **judge;
             model.apply(record, sink);
             let (effect, mappings) = (model.effect(), model.mappings());
             if let Some(callers) = callers {
@@ -193,6 +217,9 @@ impl Engine {
             }
             if let Some(mapped) = mapped {
                 mapped.apply(effect, mappings, &mut self.tasks);
+            }
+            if let Some(functions) = functions {
+                functions.apply(effect, mappings, &mut self.tasks);
             }
             if let Some(stats) = stats {
                 stats.apply(record, effect, mappings);
@@ -222,6 +249,9 @@ impl Engine {
             }
             if let Some(mapped) = &mut judge.mapped {
                 faults.iter().for_each(|fault| mapped.fault(fault, judge.model.mappings(), &mut self.tasks));
+            }
+            if let Some(functions) = &mut judge.functions {
+                faults.iter().for_each(|fault| functions.fault(fault, None, judge.model.mappings(), &mut self.tasks));
             }
             if let Some(stats) = &mut judge.stats {
                 stats.count(&faults, judge.model.mappings());

@@ -12,9 +12,17 @@ use mmtrace_model::untrusted::{clean, json_line};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
-/// Records that name tasks and mappings. People see the names with the other events.
-const NAMES: [Kind; 6] =
-    [Kind::TaskName, Kind::FileName, Kind::FilePath, Kind::Mapping, Kind::MappingName, Kind::MapsRead];
+/// Records that name tasks, mappings and functions. People see the names with the other events.
+const NAMES: [Kind; 8] = [
+    Kind::TaskName,
+    Kind::FileName,
+    Kind::FilePath,
+    Kind::Mapping,
+    Kind::MappingName,
+    Kind::MapsRead,
+    Kind::FunctionName,
+    Kind::BuildId,
+];
 
 /// Arguments of `mmtrace dump`.
 #[derive(Clone, Debug, clap::Args)]

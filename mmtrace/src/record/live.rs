@@ -7,7 +7,10 @@ use mmtrace_capture::CaptureWriter;
 use mmtrace_common::{Column, Kind, LOST_KINDS, Record};
 use mmtrace_model::{replay::Engine, report::grouped};
 
-use super::{closing::Capture, dump::Dumps, maps::MapsReader, marks::MarkSocket, names::TaskNames, status::Face};
+use super::{
+    closing::Capture, dump::Dumps, functions::FunctionReader, maps::MapsReader, marks::MarkSocket, names::TaskNames,
+    status::Face,
+};
 use crate::{
     export::offer::Offer,
     probe::rings::{self, Pass, Rings},
@@ -30,6 +33,9 @@ pub(super) enum Pace {
     Idle,
 }
 
+/// Sources of names that no event tells: of tasks, of mappings, of functions.
+pub(super) type Sources = (TaskNames, MapsReader, FunctionReader);
+
 /// The recording as it goes.
 pub(super) struct Live {
     pub(super) engine: Engine,
@@ -39,6 +45,7 @@ pub(super) struct Live {
     metrics: Option<Offer>,
     names: TaskNames,
     maps: MapsReader,
+    functions: FunctionReader,
     /// `None` if no socket can be had.
     marks: Option<MarkSocket>,
     /// The segment that all names were last written to.
@@ -60,8 +67,7 @@ impl Live {
         dumps: Option<Dumps>,
         face: Face,
         metrics: Option<Offer>,
-        names: TaskNames,
-        maps: MapsReader,
+        (names, maps, functions): Sources,
     ) -> Self {
         let (batch, flushed) = (Vec::new(), Instant::now());
         let (judged, pass, failed) = (0, Pass::Drained, None);
@@ -74,6 +80,7 @@ impl Live {
             metrics,
             names,
             maps,
+            functions,
             marks,
             named: 1,
             batch,
@@ -105,6 +112,11 @@ impl Live {
         self.pass == Pass::Held
     }
 
+    /// Whether names of functions are looked for.
+    pub(super) const fn is_naming(&self) -> bool {
+        self.functions.is_busy()
+    }
+
     fn fail(&mut self, error: Error) {
         self.failed.get_or_insert(error);
     }
@@ -119,6 +131,11 @@ impl Live {
                 self.batch.extend(self.names.of(&nameless, rings.watermark()));
                 self.maps.ask(self.engine.asked_mappings());
                 self.batch.extend(self.maps.records(rings.watermark()));
+                let asked = self.engine.asked_functions();
+                if let Some(model) = self.engine.model() {
+                    self.functions.ask(asked, model.mappings());
+                }
+                self.batch.extend(self.functions.records(rings.watermark()));
             }
             self.batch.extend(self.marks.iter().flat_map(|marks| marks.records(rings.watermark())));
             self.judged = 0;
