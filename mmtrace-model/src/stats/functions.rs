@@ -137,8 +137,9 @@ impl FunctionFaults {
             self.settle_all(names);
         }
         let of = self.mms.entry(mm).or_default();
+        let process = |names: &mut Tasks| Some((tgid, names.of(&Record { tid, tgid, mm, ts, ..Record::default() })));
         if of.process.is_none_or(|(process, _)| process != tgid) {
-            of.process = Some((tgid, names.of(&Record { tid, tgid, mm, ts, ..Record::default() })));
+            of.process = process(names);
         }
         let instruction = if user && ip >> 63 == 0 {
             let found = mappings.at(mm, ip);
@@ -155,6 +156,8 @@ impl FunctionFaults {
         let before = of.live.len();
         of.live.entry(instruction).or_default().add(one);
         if of.live.len() > before {
+            // The first faults of an mm come before the end of the exec, with which the process is another one.
+            of.process = process(names);
             self.live += 1;
             self.ask(instruction, (tgid, mm, ip), mappings);
         }

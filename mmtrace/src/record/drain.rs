@@ -99,7 +99,7 @@ async fn empty(live: &mut Live, rings: &mut Rings, begun: Instant, unhurried: Du
             Pace::Busy => None,
             Pace::Waiting if live.is_held() && begun.elapsed() >= PATIENCE => break,
             Pace::Waiting if live.is_behind() || live.is_held() => Some(PASS_EVERY),
-            Pace::Waiting | Pace::Idle if live.is_naming() && begun.elapsed() < NAMING => Some(PASS_EVERY),
+            Pace::Waiting | Pace::Idle if live.ask_functions() && begun.elapsed() < NAMING => Some(PASS_EVERY),
             Pace::Waiting | Pace::Idle => {
                 drained = true;
                 None

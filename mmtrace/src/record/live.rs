@@ -112,8 +112,12 @@ impl Live {
         self.pass == Pass::Held
     }
 
-    /// Whether names of functions are looked for.
-    pub(super) const fn is_naming(&self) -> bool {
+    /// Has the names of functions looked for. Returns whether some are still to come.
+    pub(super) fn ask_functions(&mut self) -> bool {
+        let asked = self.engine.asked_functions();
+        if let Some(model) = self.engine.model() {
+            self.functions.ask(asked, model.mappings());
+        }
         self.functions.is_busy()
     }
 
@@ -131,10 +135,7 @@ impl Live {
                 self.batch.extend(self.names.of(&nameless, rings.watermark()));
                 self.maps.ask(self.engine.asked_mappings());
                 self.batch.extend(self.maps.records(rings.watermark()));
-                let asked = self.engine.asked_functions();
-                if let Some(model) = self.engine.model() {
-                    self.functions.ask(asked, model.mappings());
-                }
+                self.ask_functions();
                 self.batch.extend(self.functions.records(rings.watermark()));
             }
             self.batch.extend(self.marks.iter().flat_map(|marks| marks.records(rings.watermark())));

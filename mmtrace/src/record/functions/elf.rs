@@ -33,6 +33,7 @@ const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
 const SHT_SYMTAB: u32 = 2;
 const SHT_STRTAB: u32 = 3;
+const SHT_NOTE: u32 = 7;
 const SHT_DYNSYM: u32 = 11;
 const STT_FUNC: u8 = 2;
 const STT_GNU_IFUNC: u8 = 10;
@@ -56,11 +57,47 @@ struct Table {
     names: Vec<u8>,
 }
 
-/// Reads the tables of a file.
+/// Headers of an ELF file.
+struct Headers {
+    header: Vec<u8>,
+    segments: Vec<u8>,
+    /// Empty if there are none, or too many.
+    sections: Vec<u8>,
+}
+
+/// Reads the tables of a file. The symbols of a stripped file come from the one that `symbols_of` opens for its build id,
+/// if that one is of the same build.
 ///
 /// # Errors
-/// The file cannot be read, is no ELF file of x86-64, or its headers are damaged.
-pub(super) fn read(file: &File) -> io::Result<Tables> {
+/// The file cannot be read, is no ELF file of 64 bits, or its headers are damaged.
+pub(super) fn read(file: &File, symbols_of: impl Fn(&[u8]) -> io::Result<File>) -> io::Result<Tables> {
+    let Headers { header, segments, sections } = headers(file)?;
+    let build_id = build_id(file, &segments);
+    let mut own = table(file, &sections, SHT_SYMTAB).unwrap_or_default();
+    let dynamic = table(file, &sections, SHT_DYNSYM).unwrap_or_default();
+    if own.symbols.is_empty() && !build_id.is_empty() {
+        own = symbols_of(&build_id).ok().and_then(|file| of_debug_file(&file, &build_id)).unwrap_or_default();
+    }
+    if own.symbols.is_empty() && dynamic.symbols.is_empty() {
+        return Ok(Tables { copy: None, size: 0, build_id });
+    }
+    let loaded: Vec<&[u8]> = segments.chunks_exact(SEGMENT).filter(|one| u32_at(one, 0) == PT_LOAD).collect();
+    let (copy, size) = copied(&header, &loaded, &own, &dynamic)?;
+    Ok(Tables { copy: Some(copy), size, build_id })
+}
+
+/// Reads the symbols of a file that has nothing but them and debugging information. Its segments have no contents.
+fn of_debug_file(file: &File, id: &[u8]) -> Option<Table> {
+    let Headers { sections, .. } = headers(file).ok()?;
+    let mut notes = sections.chunks_exact(SECTION).filter(|section| u32_at(section, 4) == SHT_NOTE).take(4);
+    let is_same = notes.any(|note| {
+        let read = bytes(file, u64_at(note, 24), u64_at(note, 32).min(NOTES_MAX)).unwrap_or_default();
+        id_in(&read).as_deref() == Some(id)
+    });
+    is_same.then(|| table(file, &sections, SHT_SYMTAB)).flatten()
+}
+
+fn headers(file: &File) -> io::Result<Headers> {
     let header = bytes(file, 0, HEADER as u64)?;
     // 64 bits, little-endian.
     if !header.starts_with(b"\x7fELF\x02\x01") {
@@ -73,19 +110,9 @@ pub(super) fn read(file: &File) -> io::Result<Tables> {
         return Err(damaged("program headers"));
     }
     let segments = bytes(file, segments_at, segments * SEGMENT as u64)?;
-    let build_id = build_id(file, &segments);
-    let (mut own, mut dynamic) = (Table::default(), Table::default());
-    if sections <= SECTIONS_MAX && sizes.1 == SECTION {
-        let sections = bytes(file, sections_at, sections * SECTION as u64).unwrap_or_default();
-        own = table(file, &sections, SHT_SYMTAB).unwrap_or_default();
-        dynamic = table(file, &sections, SHT_DYNSYM).unwrap_or_default();
-    }
-    if own.symbols.is_empty() && dynamic.symbols.is_empty() {
-        return Ok(Tables { copy: None, size: 0, build_id });
-    }
-    let loaded: Vec<&[u8]> = segments.chunks_exact(SEGMENT).filter(|one| u32_at(one, 0) == PT_LOAD).collect();
-    let (copy, size) = copied(&header, &loaded, &own, &dynamic)?;
-    Ok(Tables { copy: Some(copy), size, build_id })
+    let readable = sections <= SECTIONS_MAX && sizes.1 == SECTION;
+    let sections = if readable { bytes(file, sections_at, sections * SECTION as u64).ok() } else { None };
+    Ok(Headers { header, segments, sections: sections.unwrap_or_default() })
 }
 
 fn damaged(what: &str) -> io::Error {

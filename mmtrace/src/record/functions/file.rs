@@ -59,6 +59,16 @@ pub(super) fn of_own(of: FileKey) -> io::Result<File> {
     of_process(std::process::id(), range, of)
 }
 
+/// Opens the file that a distribution ships with the symbols of a build, if it is installed.
+///
+/// # Errors
+/// It is not.
+pub(super) fn of_build(id: &[u8]) -> io::Result<File> {
+    let text: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let Some((folder, rest)) = text.split_at_checked(2) else { return Err(io::ErrorKind::NotFound.into()) };
+    opened(Path::new(&format!("/usr/lib/debug/.build-id/{folder}/{rest}.debug")), |_| true)
+}
+
 /// The device of a file, as the kernel has it: major number << 20 | minor number.
 fn device(metadata: &Metadata) -> u32 {
     let dev = metadata.dev();

@@ -118,9 +118,9 @@ struct Functions {
 
 impl Functions {
     /// Returns the functions of a file, if it has any, and its build id.
-    fn of(file: &File) -> (Option<Self>, Vec<u8>) {
+    fn of(read: &File) -> (Option<Self>, Vec<u8>) {
         let begun = Instant::now();
-        let Some(Ok(tables)) = guarded(|| elf::read(file)) else { return (None, Vec::new()) };
+        let Some(Ok(tables)) = guarded(|| elf::read(read, file::of_build)) else { return (None, Vec::new()) };
         let size = tables.size;
         let functions = tables.copy.map(|copy| {
             let symbolizer = Symbolizer::builder()
@@ -253,3 +253,6 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
