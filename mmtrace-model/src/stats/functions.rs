@@ -18,15 +18,15 @@ use crate::{
 };
 
 /// Instructions that are counted in mms that live, over all of them.
-const LIVE_MAX: usize = 1 << 13;
+const LIVE_MAX: usize = 1 << 12;
 /// Instructions whose mapping is still to be read, over all mms.
-const PENDING_MAX: usize = 1 << 13;
+const PENDING_MAX: usize = 1 << 12;
 /// Rows that tell instructions and process names apart. As many again tell apart what they are in.
-const ROWS_MAX: usize = 1 << 13;
+const ROWS_MAX: usize = 1 << 12;
 /// Instructions in files whose functions were asked for.
 const ASKED_MAX: usize = 1 << 14;
 /// Questions that wait.
-const WAITING_MAX: usize = 1 << 8;
+const WAITING_MAX: usize = 1 << 11;
 
 /// Memory or call that an instruction belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,14 +90,12 @@ impl Counted {
     }
 }
 
-/// Faults by instruction, in one mm.
-#[derive(Clone, Debug, Default)]
-struct Mm {
-    /// The process that faulted last, by id and by what stands for it.
-    process: Option<(u32, ThreadId)>,
-    live: FxHashMap<Instruction, Counted>,
-    /// Addresses of instructions at which nothing is known yet.
-    pending: FxHashMap<u64, Counted>,
+/// Faults by one instruction in one mm.
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    counted: Counted,
+    /// The process of the first of them.
+    process: ThreadId,
 }
 
 /// Faults by process name and instruction.
@@ -106,10 +104,11 @@ pub type Rows = FxHashMap<(Option<Comm>, Instruction), Counted>;
 /// Faults by function.
 #[derive(Clone, Debug, Default)]
 pub struct FunctionFaults {
-    mms: FxHashMap<u64, Mm>,
+    /// By mm and instruction.
+    live: FxHashMap<(u64, Instruction), Live>,
+    /// By mm and address of the instruction, where nothing is known yet.
+    pending: FxHashMap<(u64, u64), Live>,
     rows: Rows,
-    live: usize,
-    pending: usize,
     asked: FxHashSet<(FileId, u64)>,
     waiting: Vec<Asked>,
 }
@@ -132,35 +131,35 @@ impl FunctionFaults {
     /// Counts a fault whose kind is settled. `ns`: how long it took, if that was seen.
     pub(crate) fn fault(&mut self, fault: &Fault, ns: Option<u64>, mappings: &Mappings, names: &mut Tasks) {
         let one = Counted { count: 1, timed: ns.is_some().into(), ns: ns.unwrap_or(0) };
-        let Fault { tid, tgid, mm, ts, ip, user, call, .. } = *fault;
-        if self.live >= LIVE_MAX {
-            self.settle_all(names);
-        }
-        let of = self.mms.entry(mm).or_default();
-        let process = |names: &mut Tasks| Some((tgid, names.of(&Record { tid, tgid, mm, ts, ..Record::default() })));
-        if of.process.is_none_or(|(process, _)| process != tgid) {
-            of.process = process(names);
-        }
+        let Fault { tgid, mm, ip, user, call, .. } = *fault;
         let instruction = if user && ip >> 63 == 0 {
             let found = mappings.at(mm, ip);
-            if found == At::Unknown && mm != 0 && self.pending < PENDING_MAX {
-                let before = of.pending.len();
-                of.pending.entry(ip).or_default().add(one);
-                self.pending += of.pending.len() - before;
+            let has_room = self.pending.len() < PENDING_MAX || self.pending.contains_key(&(mm, ip));
+            if found == At::Unknown && mm != 0 && has_room {
+                let live = self.pending.entry((mm, ip)).or_insert_with(|| Live::new(fault, names));
+                live.counted.add(one);
                 return;
             }
             Instruction::new(mappings, mm, ip, found)
         } else {
             Instruction { code: Code::Kernel(call), at: None }
         };
-        let before = of.live.len();
-        of.live.entry(instruction).or_default().add(one);
-        if of.live.len() > before {
-            // The first faults of an mm come before the end of the exec, with which the process is another one.
-            of.process = process(names);
-            self.live += 1;
-            self.ask(instruction, (tgid, mm, ip), mappings);
+        if let Some(live) = self.live.get_mut(&(mm, instruction)) {
+            live.counted.add(one);
+            return;
         }
+        let live = Live { counted: one, ..Live::new(fault, names) };
+        self.begin(mm, instruction, live, names);
+        self.ask(instruction, (tgid, mm, ip), mappings);
+    }
+
+    /// Begins to count an instruction, or adds to it.
+    fn begin(&mut self, mm: u64, instruction: Instruction, live: Live, names: &Tasks) {
+        if self.live.len() >= LIVE_MAX {
+            self.live.drain().for_each(|((_, instruction), live)| put(instruction, live, &mut self.rows, names));
+        }
+        let nothing = Live { counted: Counted::default(), ..live };
+        self.live.entry((mm, instruction)).or_insert(nothing).counted.add(live.counted);
     }
 
     /// Asks for the function of an instruction, unless its name is known or was asked for.
@@ -188,47 +187,46 @@ impl FunctionFaults {
     /// The mappings of an mm have been read. An instruction in a mapping that only the reading has shown was in it all along:
     /// a mapping that took the place of another one would have been stored.
     fn resolve(&mut self, mm: u64, since: u64, mappings: &Mappings, names: &Tasks) {
-        let Some(of) = self.mms.get_mut(&mm) else { return };
-        let (tgid, pending) = (of.process.map_or(0, |(tgid, _)| tgid), take(&mut of.pending));
-        self.pending = self.pending.saturating_sub(pending.len());
-        for (ip, counted) in pending {
+        let mut pending: Vec<_> = self.pending.extract_if(|(of, _), _| *of == mm).collect();
+        pending.sort_unstable_by_key(|((_, ip), _)| *ip);
+        for ((_, ip), live) in pending {
             let found = match mappings.at(mm, ip) {
                 At::Mapping(found) if found.only_read() != Some(since) => At::Unknown,
                 found => found,
             };
             let instruction = Instruction::new(mappings, mm, ip, found);
-            let Some(of) = self.mms.get_mut(&mm) else { return };
-            let before = of.live.len();
-            of.live.entry(instruction).or_default().add(counted);
-            if of.live.len() > before {
-                self.live += 1;
-                self.ask(instruction, (tgid, mm, ip), mappings);
-            }
-        }
-        if self.live >= LIVE_MAX {
-            self.settle_all(names);
+            self.begin(mm, instruction, live, names);
+            self.ask(instruction, (names.thread(live.process).tgid, mm, ip), mappings);
         }
     }
 
     /// Puts the faults of an mm into their rows.
     fn settle(&mut self, mm: u64, names: &Tasks) {
-        let Some(of) = self.mms.remove(&mm) else { return };
-        self.live = self.live.saturating_sub(of.live.len());
-        self.pending = self.pending.saturating_sub(of.pending.len());
-        put(&of, &mut self.rows, names);
-    }
-
-    fn settle_all(&mut self, names: &Tasks) {
-        take(&mut self.mms).values().for_each(|of| put(of, &mut self.rows, names));
-        (self.live, self.pending) = (0, 0);
+        let Self { live, pending, rows, .. } = self;
+        put_all(
+            live.extract_if(|(of, _), _| *of == mm).map(|((_, instruction), live)| (instruction, live)),
+            pending.extract_if(|(of, _), _| *of == mm).map(|(_, live)| live),
+            rows,
+            names,
+        );
     }
 
     /// Returns all rows. Faults whose instruction is in a mapping that is still to be read are unknown.
     #[must_use]
     pub fn rows(&self, names: &Tasks) -> Rows {
         let mut rows = self.rows.clone();
-        self.mms.values().for_each(|of| put(of, &mut rows, names));
+        let live = self.live.iter().map(|((_, instruction), live)| (*instruction, *live));
+        put_all(live, self.pending.values().copied(), &mut rows, names);
         rows
+    }
+}
+
+impl Live {
+    /// Nothing yet, of the process of a fault.
+    fn new(fault: &Fault, names: &mut Tasks) -> Self {
+        let Fault { tid, tgid, mm, ts, .. } = *fault;
+        let process = names.of(&Record { tid, tgid, mm, ts, ..Record::default() });
+        Self { counted: Counted::default(), process }
     }
 }
 
@@ -242,24 +240,26 @@ impl Instruction {
                     (Code::Memory(of), ip)
                 }
             },
-            At::Outside | At::Unknown => (Code::Unknown, ip),
+            At::Outside | At::Unknown => return Self { code: Code::Unknown, at: None },
         };
         Self { code, at: Some(at) }
     }
 }
 
-/// Adds what is counted of an mm to rows.
-fn put(of: &Mm, rows: &mut Rows, names: &Tasks) {
-    let process = of.process.and_then(|(_, process)| names.thread(names.process(process)).process);
-    // What is left out when there are too many must not depend on the order in a hash map.
-    let mut live: Vec<(Instruction, Counted)> = of.live.iter().map(|(instruction, n)| (*instruction, *n)).collect();
-    live.sort_unstable_by_key(|(instruction, _)| *instruction);
-    for (instruction, counted) in live {
-        row(rows, process, instruction).add(counted);
-    }
-    for counted in of.pending.values() {
-        row(rows, process, Instruction { code: Code::Unknown, at: None }).add(*counted);
-    }
+/// Adds what is counted to rows.
+fn put_all(
+    live: impl Iterator<Item = (Instruction, Live)>,
+    pending: impl Iterator<Item = Live>,
+    rows: &mut Rows,
+    names: &Tasks,
+) {
+    live.for_each(|(instruction, live)| put(instruction, live, rows, names));
+    pending.for_each(|live| put(Instruction { code: Code::Unknown, at: None }, live, rows, names));
+}
+
+fn put(instruction: Instruction, live: Live, rows: &mut Rows, names: &Tasks) {
+    let process = names.thread(names.process(live.process)).process;
+    row(rows, process, instruction).add(live.counted);
 }
 
 /// The row of a process and an instruction; when there are too many, of the process and what the instruction is in.
