@@ -9,7 +9,7 @@ mod elf;
 mod file;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::File,
     os::fd::AsRawFd as _,
     sync::mpsc::{self, Receiver, SyncSender, TryRecvError},
@@ -42,6 +42,8 @@ const SIZE_MAX: u64 = 1 << 27;
 const EMPTY_MAX: usize = 1 << 12;
 /// How often a file is looked for.
 const TRIES: u32 = 3;
+/// Functions that are remembered as told. Beyond that number they are told again.
+const TOLD_MAX: usize = 1 << 15;
 /// Time that may be spent on the functions of one file. The others have no names.
 const SPENT_MAX: Duration = Duration::from_secs(2);
 
@@ -105,6 +107,16 @@ impl FunctionReader {
     }
 }
 
+/// A function that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Found {
+    /// Where it begins in the file, bytes.
+    start: u64,
+    /// Its length, bytes.
+    len: u64,
+    name: String,
+}
+
 /// The functions of one file.
 struct Functions {
     symbolizer: Symbolizer,
@@ -134,10 +146,10 @@ impl Functions {
         (functions, tables.build_id)
     }
 
-    /// Returns the records of the function at an offset; nothing if no function is known there.
-    fn at(&mut self, of: FileKey, offset: u64) -> Vec<Record> {
+    /// Returns the function at an offset, if one is known there.
+    fn at(&mut self, offset: u64) -> Option<Found> {
         if self.spent >= SPENT_MAX {
-            return Vec::new();
+            return None;
         }
         let begun = Instant::now();
         let mut elf = Elf::new(format!("/proc/self/fd/{}", self.copy.as_raw_fd()));
@@ -152,17 +164,15 @@ impl Functions {
             let start = offset.checked_sub(inside)?;
             // The end of some functions is not known.
             let len = symbol.size.map_or(0, |size| size as u64).max(inside.checked_add(1)?);
-            Some((start, len, demangle::demangled(&symbol.name)))
+            Some(Found { start, len, name: demangle::demangled(&symbol.name) })
         });
         self.spent += begun.elapsed();
         let Some(found) = found else {
             // It may be in any state after a panic.
             self.spent = SPENT_MAX;
-            return Vec::new();
+            return None;
         };
-        found.map_or_else(Vec::new, |(start, len, name)| {
-            function_records(of, Function { start, len, name: name.as_bytes() }, 0)
-        })
+        found
     }
 }
 
@@ -173,6 +183,8 @@ struct Reader {
     files: HashMap<FileKey, Functions>,
     /// Files without functions, and how often they were looked for.
     empty: HashMap<FileKey, u32>,
+    /// Functions that were told: file, begin and length.
+    told: HashSet<(FileKey, u64, u64)>,
     /// Bytes of the tables in `files`.
     size: u64,
     questions: u64,
@@ -180,7 +192,15 @@ struct Reader {
 
 impl Reader {
     fn new(tasks: Option<Tasks>, initial_pid_namespace: bool) -> Self {
-        Self { tasks, initial_pid_namespace, files: HashMap::new(), empty: HashMap::new(), size: 0, questions: 0 }
+        Self {
+            tasks,
+            initial_pid_namespace,
+            files: HashMap::new(),
+            empty: HashMap::new(),
+            told: HashSet::new(),
+            size: 0,
+            questions: 0,
+        }
     }
 
     /// Answers until nobody asks any more: each question once.
@@ -191,9 +211,7 @@ impl Reader {
             let begun = Instant::now();
             let mut records: Vec<Vec<Record>> = questions.iter().map(|question| self.meet(question)).collect();
             for (question, records) in questions.iter().zip(&mut records) {
-                if let Some(functions) = self.files.get_mut(&question.of) {
-                    records.extend(functions.at(question.of, question.asked.offset));
-                }
+                records.extend(self.name(question));
             }
             if records.into_iter().any(|records| tell.send(records).is_err()) {
                 return;
@@ -201,6 +219,19 @@ impl Reader {
             // No more than half of a CPU.
             thread::sleep(begun.elapsed());
         }
+    }
+
+    /// Returns the records of a function, unless they were told before.
+    fn name(&mut self, Question { asked, of, .. }: &Question) -> Vec<Record> {
+        let found = self.files.get_mut(of).and_then(|functions| functions.at(asked.offset));
+        let Some(Found { start, len, name }) = found else { return Vec::new() };
+        if self.told.len() >= TOLD_MAX {
+            self.told.clear();
+        }
+        if !self.told.insert((*of, start, len)) {
+            return Vec::new();
+        }
+        function_records(*of, Function { start, len, name: name.as_bytes() }, 0)
     }
 
     /// Reads the file of a question, unless its functions are known. Returns the record of its build id.

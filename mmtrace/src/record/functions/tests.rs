@@ -3,13 +3,10 @@ use std::{
     os::unix::fs::{FileExt as _, MetadataExt as _},
 };
 
-use mmtrace_common::{Event, Kind};
-
 use super::*;
 
 /// Time that one hostile file may take here, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(30);
-const OF: FileKey = (1, 2);
 
 /// A function whose name is looked for.
 #[unsafe(no_mangle)]
@@ -28,14 +25,8 @@ fn none(_: &[u8]) -> std::io::Result<File> {
     Err(std::io::ErrorKind::NotFound.into())
 }
 
-fn name(records: &[Record]) -> Option<String> {
-    let mut text = Vec::new();
-    for record in records.iter().filter(|record| record.kind() == Some(Kind::FunctionName)) {
-        let Some(Event::FunctionName(e)) = Event::of(record) else { continue };
-        text.extend([e.name, e.name_2, e.name_3].iter().flat_map(|word| word.to_ne_bytes()));
-    }
-    let text: Vec<u8> = text.into_iter().take_while(|byte| *byte != 0).collect();
-    (!text.is_empty()).then(|| String::from_utf8(text).expect("UTF-8"))
+fn name(found: Option<Found>) -> Option<String> {
+    found.map(|found| found.name)
 }
 
 /// The mapping of this process where an address is: range, file, and the offset of the address in the file.
@@ -60,9 +51,9 @@ fn a_function_of_this_process_has_its_name() {
     assert_eq!(file.metadata().expect("metadata").ino(), of.1);
     let (functions, _) = Functions::of(&file);
     let mut functions = functions.expect("a test has symbols");
-    assert_eq!(name(&functions.at(of, offset)).as_deref(), Some("mmtrace_test_touches_pages"));
-    assert_eq!(name(&functions.at(of, offset + 1)).as_deref(), Some("mmtrace_test_touches_pages"));
-    assert_eq!(functions.at(of, 0), [], "no function begins with the ELF header");
+    assert_eq!(name(functions.at(offset)).as_deref(), Some("mmtrace_test_touches_pages"));
+    assert_eq!(name(functions.at(offset + 1)).as_deref(), Some("mmtrace_test_touches_pages"));
+    assert_eq!(functions.at(0), None, "no function begins with the ELF header");
     assert!(file::of_process(std::process::id(), range, (of.0, of.1 ^ 1)).is_err(), "another file");
     assert!(file::by_path(b"/dev/zero", of).is_err() && file::by_path(b"relative", of).is_err());
 }
@@ -73,7 +64,7 @@ fn a_file_that_is_cut_off_is_no_danger() {
     for len in [0, 1, 15, 63, 64, 65, 1000, own.len() / 2, own.len() - 1] {
         let (functions, _) = Functions::of(&holding(&own[..len]));
         if let Some(mut functions) = functions {
-            functions.at(OF, 0x1000);
+            functions.at(0x1000);
         }
     }
     // It is cut off after it was read: the copy stays.
@@ -81,7 +72,7 @@ fn a_file_that_is_cut_off_is_no_danger() {
     let (functions, _) = Functions::of(&file);
     file.set_len(0).expect("cut off");
     let mut functions = functions.expect("it has symbols");
-    (0..64).for_each(|n| drop(functions.at(OF, n * own.len() as u64 / 64)));
+    (0..64).for_each(|n| drop(functions.at(n * own.len() as u64 / 64)));
 }
 
 /// The same numbers in every run (splitmix64).
@@ -146,11 +137,11 @@ fn a_small_file_is_read_and_what_overflows_is_left_out() {
     ];
     let (functions, _) = Functions::of(&holding(&small(&symbols, b"\0first\0\x1b[2J\xff\0")));
     let mut functions = functions.expect("it has symbols");
-    assert_eq!(name(&functions.at(OF, 0x1020)).as_deref(), Some("first"));
-    assert_eq!(functions.at(OF, 0x1040), []);
-    assert_eq!(functions.at(OF, 0x2000), [], "its name is beyond the end");
-    assert_eq!(functions.at(OF, 0x3001), [], "its name is no UTF-8");
-    assert_eq!(functions.at(OF, u64::MAX), []);
+    assert_eq!(name(functions.at(0x1020)).as_deref(), Some("first"));
+    assert_eq!(functions.at(0x1040), None);
+    assert_eq!(functions.at(0x2000), None, "its name is beyond the end");
+    assert_eq!(functions.at(0x3001), None, "its name is no UTF-8");
+    assert_eq!(functions.at(u64::MAX), None);
 }
 
 #[test]
@@ -173,8 +164,8 @@ fn damaged_headers_and_random_bytes_are_no_danger() {
             bytes[6..].iter_mut().for_each(|byte| *byte = random.next() as u8);
         }
         if let (Some(mut functions), _) = Functions::of(&holding(&bytes)) {
-            (0..8).for_each(|_| drop(functions.at(OF, random.next() % 0x2000)));
-            functions.at(OF, random.next());
+            (0..8).for_each(|_| drop(functions.at(random.next() % 0x2000)));
+            functions.at(random.next());
         }
     }
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
@@ -200,7 +191,7 @@ fn huge_sections_take_neither_memory_nor_time() {
     let (functions, _) = Functions::of(&file);
     let mut functions = functions.expect("it has symbols");
     for n in 0..10_000 {
-        functions.at(OF, 0x1000 + n % 2);
+        functions.at(0x1000 + n % 2);
     }
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
 }
@@ -236,4 +227,20 @@ fn a_stripped_file_has_the_names_of_its_debug_file() {
     assert!(tables(5).copy.is_some());
     assert!(tables(6).copy.is_none(), "of another build");
     assert!(elf::read(&holding(&stripped(5)), none).expect("an ELF file").copy.is_none());
+}
+
+#[test]
+fn a_function_is_told_once_by_however_many_instructions_it_is_met() {
+    let function: extern "C" fn() -> u64 = mmtrace_test_touches_pages;
+    let ip = function as usize as u64;
+    let (range, of, offset) = own(ip);
+    let file = mmtrace_model::model::mappings::FileId::OTHERS;
+    let asked = Asked { tgid: std::process::id(), mm: 1, ip, range, file, offset };
+    let mut reader = Reader::new(None, true);
+    let question = |offset| Question { asked: Asked { offset, ..asked }, of, path: Vec::new() };
+    assert_eq!(reader.name(&question(offset)), [], "its file was not read");
+    reader.meet(&question(offset));
+    let records = reader.name(&question(offset));
+    assert!(!records.is_empty() && records.iter().all(|r| r.kind() == Some(mmtrace_common::Kind::FunctionName)));
+    assert_eq!(reader.name(&question(offset + 1)), []);
 }
