@@ -110,7 +110,7 @@ pub use identity::{User, effective_uid, parse_uid};
 pub use make_room::make_room;
 pub use manifest::{Clock, Dropped, Manifest, SegmentEntry, State, Totals, Version};
 pub use names::Names;
-pub use panics::is_guarded;
+pub use panics::{guarded, is_guarded};
 pub use problem::Problem;
 pub use reader::{Capture, Condition, Summary};
 pub use records::Records;

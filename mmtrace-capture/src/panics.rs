@@ -11,7 +11,7 @@ thread_local! {
 
 /// Runs a decoder of foreign bytes. The decoders check much, but not everything: `None` after a panic, which says
 /// nothing and leaves the terminal as it is. Everything that the decoder touched must be thrown away then.
-pub(super) fn guarded<T>(decoder: impl FnOnce() -> T) -> Option<T> {
+pub fn guarded<T>(decoder: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();

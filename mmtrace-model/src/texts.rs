@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-/// Bytes of a text that one record carries.
+/// Bytes of a text that most records carry.
 pub(crate) const PART: usize = 40;
 /// Parts that a text has at most. Its last byte is 0.
 pub(crate) const PARTS_MAX: usize = 8;
@@ -12,28 +12,27 @@ const NAMES_MAX: usize = 1 << 14;
 /// The words that records carry of one part of a text.
 pub(crate) type Words = [u64; PART / 8];
 
-/// Returns the parts of a text: the last one ends with a zero. Of a text that is too long, the beginning is left out,
-/// and three dots stand for it: the end of a path says more.
-pub(crate) fn parts(text: &[u8]) -> Vec<Words> {
+/// Returns the parts of a text, of `N` words each: the last one ends with a zero. Of a text that is too long, the
+/// beginning is left out, and three dots stand for it: the end of a path says more.
+pub(crate) fn parts<const N: usize>(text: &[u8]) -> Vec<[u64; N]> {
     const DOTS: &[u8] = b"...";
-    let most = PART * PARTS_MAX - 1;
+    let most = 8 * N * PARTS_MAX - 1;
     let cut = text.len().saturating_sub(most);
     let mut bytes = if cut == 0 { text.to_vec() } else { [DOTS, &text[cut + DOTS.len()..]].concat() };
     bytes.push(0);
-    bytes.resize(bytes.len().next_multiple_of(PART), 0);
-    let (parts, _) = bytes.as_chunks::<PART>();
-    parts.iter().map(words).collect()
+    bytes.resize(bytes.len().next_multiple_of(8 * N), 0);
+    bytes.chunks(8 * N).map(words).collect()
 }
 
-fn words(part: &[u8; PART]) -> Words {
+fn words<const N: usize>(part: &[u8]) -> [u64; N] {
     let (eights, _) = part.as_chunks::<8>();
-    let mut words = [0; PART / 8];
+    let mut words = [0; N];
     words.iter_mut().zip(eights).for_each(|(word, eight)| *word = u64::from_ne_bytes(*eight));
     words
 }
 
 /// Returns the bytes of a part, up to the first zero.
-pub(crate) fn bytes(words: Words) -> Vec<u8> {
+pub(crate) fn bytes<const N: usize>(words: [u64; N]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).take_while(|byte| *byte != 0).collect()
 }
 
@@ -46,15 +45,16 @@ pub(crate) struct Assembly<K> {
 
 impl<K: PartialEq + Copy> Assembly<K> {
     /// Takes the next part. Returns the text once it is whole; a part that does not follow on the one before is left out.
-    pub(crate) fn take(&mut self, of: K, part: u32, words: Words) -> Option<Vec<u8>> {
+    pub(crate) fn take<const N: usize>(&mut self, of: K, part: u32, words: [u64; N]) -> Option<Vec<u8>> {
+        let size = 8 * N;
         let new = bytes(words);
         let part = part as usize;
         let mut text = match self.begun.take() {
             _ if part == 0 => Vec::new(),
-            Some((before, text)) if before == of && text.len() == part * PART => text,
+            Some((before, text)) if before == of && text.len() == part * size => text,
             _ => return None,
         };
-        let whole = new.len() < PART || part + 1 >= PARTS_MAX;
+        let whole = new.len() < size || part + 1 >= PARTS_MAX;
         text.extend(new);
         if whole {
             return Some(text);
@@ -103,7 +103,7 @@ mod tests {
     fn travelled(text: &[u8]) -> Option<Vec<u8>> {
         let mut assembly = Assembly::default();
         let mut whole = None;
-        for (part, words) in parts(text).into_iter().enumerate() {
+        for (part, words) in parts::<5>(text).into_iter().enumerate() {
             assert_eq!(whole, None, "a part too many");
             whole = assembly.take(7, part as u32, words);
         }
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn parts_that_do_not_belong_together_make_no_text() {
         let text = [b'x'; 100];
-        let parts = parts(&text);
+        let parts = parts::<5>(&text);
         let mut assembly = Assembly::default();
         assert_eq!(assembly.take(1, 1, parts[1]), None, "its beginning is missing");
         assert_eq!(assembly.take(1, 0, parts[0]), None);

@@ -621,6 +621,16 @@ const FLOODS: &[(&str, Flood)] = &[
     ("names of ever new files", |n| Record { args: [n; 6], ..event(Kind::FileName, n) }),
     ("paths of ever new files", |n| Record { args: [n; 6], ..event(Kind::FilePath, n) }),
     ("names of ever new mappings", |n| Record { mm: n, args: [n; 6], ..event(Kind::MappingName, n) }),
+    ("functions of ever new files", |n| Record { args: [n, n << 4, 16, n | 1, 1, 1], ..event(Kind::FunctionName, n) }),
+    ("builds of ever new files", |n| Record { args: [n, 20, n, n, n, 0], ..event(Kind::BuildId, n) }),
+    ("instructions all over", |n| Record {
+        args: [(n << 12) & (u64::MAX >> 1), (n << 4) & (u64::MAX >> 1), 0, 0, 0, 0],
+        ..event(Kind::PageFaultUser, n)
+    }),
+    ("code of ever new files", |n| match n % 2 {
+        0 => Record { args: [n << 13, n << 13 | 0xfff, n | 1, 5, 0, n | 1], aux: 1, ..event(Kind::MaWrite, n) },
+        _ => Record { args: [n << 13, (n - 1) << 13, 0, 0, 0, 0], ..event(Kind::PageFaultUser, n) },
+    }),
     ("marks without end", |n| Record { args: [n | 1; 6], ..event(Kind::Mark, n) }),
     ("holds that somebody waits for", |n| {
         let kinds = [Kind::StartLocking, Kind::StartLocking, Kind::AcquireReturned, Kind::Released];

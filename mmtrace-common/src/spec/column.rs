@@ -103,7 +103,7 @@ columns! {
     Mapping "mapping" FieldType::Hex, "struct address_space (kernel pointer)";
     LockObject "lock_object" FieldType::Hex, "vm_private_data of the VMA: its hugetlb_vma_lock or resv_map, or 0";
     Ctx "ctx" FieldType::Hex, "struct userfaultfd_ctx (kernel pointer)";
-    Len "len" FieldType::Hex, "length of the range, bytes";
+    Len "len" FieldType::Hex, "length of the range, function or build id, bytes";
     EnableWp "enable_wp" FieldType::Bool, "write-protect; else un-protect";
     OfTid "of_tid" FieldType::Int, "thread id of the task that the event is about";
     OfPid "of_pid" FieldType::Int, "process id of the task that the event is about";
@@ -121,6 +121,10 @@ columns! {
     Name4 "name_4" FieldType::Text, "bytes 24 to 31 of the name";
     Name5 "name_5" FieldType::Text, "bytes 32 to 39 of the name";
     Part "part" FieldType::Uint, "which 40 bytes of the name these are, from 0 on";
+    FileOffset "file_offset" FieldType::Hex, "where the function begins in the file, bytes";
+    BuildId "build_id" FieldType::Hex, "the file's build id: its first eight bytes, the first one highest";
+    BuildId2 "build_id_2" FieldType::Hex, "bytes 8 to 15 of the build id";
+    BuildId3 "build_id_3" FieldType::Hex, "bytes 16 to 19 of the build id, as the highest four bytes";
     Since "since" FieldType::Time, "when the reading of /proc/PID/maps began";
     Whole "whole" FieldType::Bool, "every mapping of the mm is among the records";
     LostKind "lost_kind" FieldType::Kind, "kind of the events that are missing";

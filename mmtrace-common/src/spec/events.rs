@@ -900,6 +900,31 @@ events! {
         whole: bool, bits(0, 1), Whole, user();
     }
 
+    // Names of functions.
+
+    /// a function of a mapped file in which faults were, with its name in up to eight parts; made by the user side, from
+    /// the file's symbol tables
+    FunctionName = 88, "function_name", made_here(), Layout, NOTHING => {
+        ino: u64, word(0), Ino, user();
+        file_offset: u64, word(1), FileOffset, user();
+        len: u64, word(2), Len, user();
+        name: u64, word(3), Name, user();
+        name_2: u64, word(4), Name2, user();
+        name_3: u64, word(5), Name3, user();
+        dev: u32, bits(0, DEV_BITS), Dev, user();
+        part: u32, bits(DEV_BITS, 3), Part, user();
+    }
+
+    /// the build id of a mapped file in which faults were; made by the user side, from the file's notes
+    BuildId = 89, "build_id", made_here(), Layout, NOTHING => {
+        ino: u64, word(0), Ino, user();
+        len: u64, word(1), Len, user();
+        build_id: u64, word(2), BuildId, user();
+        build_id_2: u64, word(3), BuildId2, user();
+        build_id_3: u64, word(4), BuildId3, user();
+        dev: u32, bits(0, DEV_BITS), Dev, user();
+    }
+
     // Made by the user side: what users say.
 
     /// a label that `mmtrace mark` put on the time line, in up to eight parts; made by the user side

@@ -398,6 +398,7 @@ impl Model {
             E::TaskRename(_) | E::TaskName(_) | E::Mark(_) => {}
             E::TaskCgroup(_) | E::CgroupPath(_) | E::CgroupAttachTask(_) => {}
             E::FileName(_) | E::FilePath(_) | E::Mapping(_) | E::MappingName(_) => {}
+            E::FunctionName(_) | E::BuildId(_) => {}
             E::MapsRead(e) => self.effect.what = What::MapsRead { since: e.since },
             // mmtrace itself makes these events: see above.
             E::Loss(_) | E::Missed(_) | E::Gap(_) | E::Foreign(_) => {}

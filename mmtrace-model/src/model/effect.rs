@@ -39,6 +39,8 @@ pub struct Fault {
     pub ts: u64,
     /// The address.
     pub addr: u64,
+    /// The instruction that accessed it.
+    pub ip: u64,
     /// The access was a write.
     pub write: bool,
     /// In user mode.

@@ -9,7 +9,13 @@ use crate::{
     context::Context,
     model::Model,
     names::Tasks,
-    stats::{Stats, callers::Callers, mappings::MappedFaults, open_calls::OpenCalls},
+    stats::{
+        Stats,
+        callers::Callers,
+        functions::{Asked, FunctionFaults},
+        mappings::MappedFaults,
+        open_calls::OpenCalls,
+    },
     verdict::Sink,
 };
 
@@ -46,6 +52,8 @@ struct Judge {
     callers: Callers,
     /// `None` in what is made of a checkpoint.
     mapped: Option<MappedFaults>,
+    /// `None` in what is made of a checkpoint.
+    functions: Option<FunctionFaults>,
     /// Statistics, which are kept only on request.
     stats: Option<Box<Stats>>,
 }
@@ -61,6 +69,7 @@ impl Engine {
                 calls: OpenCalls::new(&context),
                 callers: Callers::default(),
                 mapped: Some(MappedFaults::default()),
+                functions: Some(FunctionFaults::default()),
                 stats: None,
             })
         });
@@ -80,7 +89,7 @@ impl Engine {
     }
 
     /// Returns a copy to go on from later. Of callers it has the [`CALLERS_KEPT`] first ones of each table, without quantiles;
-    /// it lacks the table of faults by mapping, which only the closing report needs. Both tables are large.
+    /// it lacks the tables of faults by mapping and by function, which only the closing report needs. These tables are large.
     #[must_use]
     pub fn checkpoint(&self) -> Self {
         let judge = self.judge.as_deref().map(|judge| {
@@ -91,6 +100,7 @@ impl Engine {
                 calls: calls.clone(),
                 callers: callers.trimmed(CALLERS_KEPT),
                 mapped: None,
+                functions: None,
                 stats: stats.clone(),
             })
         });
@@ -115,12 +125,15 @@ impl Engine {
         }
     }
 
-    /// Counts callers and faults by mapping from here on. A hold or wait that began before, and ends later, counts.
+    /// Counts callers and faults by mapping and function from here on. A hold or wait that began before, and ends later, counts.
     pub fn count_from_here(&mut self) {
         let Some(judge) = &mut self.judge else { return };
         judge.callers.count_from_here();
         if let Some(mapped) = &mut judge.mapped {
             *mapped = MappedFaults::default();
+        }
+        if let Some(functions) = &mut judge.functions {
+            functions.count_from_here();
         }
     }
 
@@ -163,6 +176,18 @@ impl Engine {
         self.judge.as_ref().and_then(|judge| judge.mapped.as_ref())
     }
 
+    /// Returns faults by function; `None` when only counting.
+    #[must_use]
+    pub fn function_faults(&self) -> Option<&FunctionFaults> {
+        self.judge.as_ref().and_then(|judge| judge.functions.as_ref())
+    }
+
+    /// Takes the instructions whose functions are to be found in the files that they are in.
+    pub fn asked_functions(&mut self) -> Vec<Asked> {
+        let functions = self.judge.as_mut().and_then(|judge| judge.functions.as_mut());
+        functions.map_or_else(Vec::new, FunctionFaults::asked)
+    }
+
     /// Takes the mms whose mappings are to be read from /proc/PID/maps, each with a process that runs on it.
     pub fn asked_mappings(&mut self) -> Vec<(u32, u64)> {
         self.judge.as_mut().map_or_else(Vec::new, |judge| judge.model.mappings_mut().asked())
@@ -200,13 +225,16 @@ impl Engine {
             _ => self.count_missing(record),
         }
         if let Some(judge) = &mut self.judge {
-            let Judge { model, sink, calls, callers, mapped, stats } = &mut **judge;
+            let Judge { model, sink, calls, callers, mapped, functions, stats } = &mut **judge;
             model.apply(record, sink);
             let (effect, mappings) = (model.effect(), model.mappings());
             let via = calls.apply(effect);
             callers.apply(effect, via, record, &mut self.tasks);
             if let Some(mapped) = mapped {
                 mapped.apply(effect, mappings, &mut self.tasks);
+            }
+            if let Some(functions) = functions {
+                functions.apply(effect, mappings, &mut self.tasks);
             }
             if let Some(stats) = stats {
                 stats.apply(record, effect, via.call, mappings);
@@ -234,6 +262,9 @@ impl Engine {
             faults.iter().for_each(|fault| judge.callers.count(fault, &mut self.tasks));
             if let Some(mapped) = &mut judge.mapped {
                 faults.iter().for_each(|fault| mapped.fault(fault, judge.model.mappings(), &mut self.tasks));
+            }
+            if let Some(functions) = &mut judge.functions {
+                faults.iter().for_each(|fault| functions.fault(fault, None, judge.model.mappings(), &mut self.tasks));
             }
             if let Some(stats) = &mut judge.stats {
                 stats.count(&faults, judge.model.mappings());

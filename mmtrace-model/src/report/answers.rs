@@ -80,6 +80,10 @@ fn fault_lines(report: &Report) -> Vec<Line> {
     if let Some(row) = report.mappings.first().filter(|_| !lines.is_empty()) {
         lines.push(("", format!("most in: {} {}", grouped(row.count), row.text())));
     }
+    if let Some(row) = report.functions.first().filter(|_| !lines.is_empty()) {
+        let percent = (100.0 * row.count as f64 / total.max(1) as f64).round();
+        lines.push(("", format!("most by: {} {}, {percent} %", grouped(row.count), row.text())));
+    }
     if !lines.is_empty() && !report.fault_times {
         lines.push(("", "how long they took is not observable here: mmtrace doctor".to_owned()));
     }

@@ -3,6 +3,7 @@
 mod answers;
 pub mod callers;
 mod folding;
+pub mod functions;
 pub mod mappings;
 mod members;
 mod rules_text;
@@ -71,6 +72,9 @@ pub struct Report {
     /// Faults by mapping; absent if the events do not tell which mapping an address belongs to.
     #[serde(rename = "faults_by_mapping", skip_serializing_if = "Vec::is_empty")]
     pub mappings: Vec<mappings::MappingRow>,
+    /// Faults by function; absent if no function was looked for.
+    #[serde(rename = "faults_by_function", skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<functions::FunctionRow>,
     /// The labels that `mmtrace mark` put on the time line, oldest first; absent if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<MarkRow>,
@@ -246,6 +250,11 @@ impl Report {
                 callers::Tables::new(callers, engine.tasks(), callers::By::Caller, context.start)
             }),
             mappings: mappings::rows(engine),
+            functions: if engine.model().is_some_and(|model| model.mappings().has_functions()) {
+                functions::rows(engine)
+            } else {
+                Vec::new()
+            },
             marks: engine.marks().all().iter().map(|mark| MarkRow::new(mark, context.start)).collect(),
             marks_omitted: engine.marks().more(),
             walker: Walker::new(engine),

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::{
     Report, Style, answers,
     callers::{LockRow, Times, causes},
-    duration, grouped,
+    duration, functions, grouped,
     mappings::known,
     rules_text,
 };
@@ -30,6 +30,7 @@ pub(super) fn print(report: &Report, all: bool, style: Style, out: &mut dyn Writ
     held(report, style, out)?;
     faults(report, style, out)?;
     mapped(report, style, out)?;
+    by_function(report, style, out)?;
     if all {
         kinds(report, out)?;
         walker(report, out)?;
@@ -204,6 +205,22 @@ fn mapped(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> 
     writeln!(out, "\n{}", style.bold("Page faults by mapping"))?;
     if let Some(part) = known(rows).text("faults") {
         writeln!(out, "  {}", style.dim(&format!("the mapping of {part} is known")))?;
+    }
+    for row in rows.iter().take(ROWS) {
+        writeln!(out, "  {:>9}  {}", grouped(row.count), row.text())?;
+    }
+    more(rows.len(), style, out)
+}
+
+/// Writes by which functions the faults were.
+fn by_function(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let rows = &report.functions;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{}", style.bold("Page faults by function"))?;
+    if let Some(part) = functions::known(rows).text("faults by code in files") {
+        writeln!(out, "  {}", style.dim(&format!("the function of {part} is known")))?;
     }
     for row in rows.iter().take(ROWS) {
         writeln!(out, "  {:>9}  {}", grouped(row.count), row.text())?;

@@ -49,8 +49,8 @@ struct Mm {
     /// A thread of the process that faulted last.
     process: Option<ThreadId>,
     live: FxHashMap<Place, Live>,
-    /// Faults where nothing is known yet, by page and cause.
-    pending: FxHashMap<(u64, Cause), u64>,
+    /// Pages with faults where nothing is known yet.
+    pending: usize,
 }
 
 /// The mapping of a row that has most faults.
@@ -108,9 +108,11 @@ pub type Rows = FxHashMap<(Option<Comm>, Label), Row>;
 #[derive(Clone, Debug, Default)]
 pub struct MappedFaults {
     mms: FxHashMap<u64, Mm>,
+    /// Faults where nothing is known yet, by mm, page and cause. A table for each mm would take ten times as much memory
+    /// where there are many mms.
+    pending: FxHashMap<(u64, u64, Cause), u64>,
     rows: Rows,
     live: usize,
-    pending: usize,
 }
 
 impl MappedFaults {
@@ -137,9 +139,9 @@ impl MappedFaults {
             At::Mapping(found) => (Place::Mapping(found.mapping.id), (found.start, found.end)),
             At::Outside => (Place::Outside, (0, 0)),
             At::Unknown if addr >> 63 != 0 => (Place::Kernel, (0, 0)),
-            At::Unknown if mm != 0 && self.pending < PENDING_MAX => {
-                *of.pending.entry((addr & !0xfff, cause)).or_insert_with(|| {
-                    self.pending += 1;
+            At::Unknown if mm != 0 && self.pending.len() < PENDING_MAX => {
+                *self.pending.entry((mm, addr & !0xfff, cause)).or_insert_with(|| {
+                    of.pending += 1;
                     0
                 }) += 1;
                 return;
@@ -157,9 +159,10 @@ impl MappedFaults {
     /// along: a mapping that took the place of another one would have been stored.
     fn resolve(&mut self, mm: u64, since: u64, mappings: &Mappings, names: &Tasks) {
         let Some(of) = self.mms.get_mut(&mm) else { return };
-        let pending = std::mem::take(&mut of.pending);
-        self.pending = self.pending.saturating_sub(pending.len());
-        for ((page, cause), n) in pending {
+        if std::mem::take(&mut of.pending) == 0 {
+            return;
+        }
+        for ((_, page, cause), n) in self.pending.extract_if(|(of, ..), _| *of == mm) {
             let at = mappings.at(mm, page);
             let (place, range, label) = match at {
                 At::Mapping(found) if found.only_read() == Some(since) => {
@@ -178,21 +181,36 @@ impl MappedFaults {
     fn settle(&mut self, mm: u64, mappings: &Mappings, names: &Tasks) {
         let Some(of) = self.mms.remove(&mm) else { return };
         self.live = self.live.saturating_sub(of.live.len());
-        self.pending = self.pending.saturating_sub(of.pending.len());
+        if of.pending > 0 {
+            for ((.., cause), n) in self.pending.extract_if(|(of, ..), _| *of == mm) {
+                put_pending(&of, cause, n, &mut self.rows, names);
+            }
+        }
         put(mm, &of, &mut self.rows, mappings, names);
     }
 
     fn settle_all(&mut self, mappings: &Mappings, names: &Tasks) {
-        for (mm, of) in std::mem::take(&mut self.mms) {
+        let mms = std::mem::take(&mut self.mms);
+        for ((mm, _, cause), n) in self.pending.drain() {
+            if let Some(of) = mms.get(&mm) {
+                put_pending(of, cause, n, &mut self.rows, names);
+            }
+        }
+        for (mm, of) in mms {
             put(mm, &of, &mut self.rows, mappings, names);
         }
-        (self.live, self.pending) = (0, 0);
+        self.live = 0;
     }
 
     /// Returns all rows. Faults whose mapping is still to be read are unknown.
     #[must_use]
     pub fn rows(&self, mappings: &Mappings, names: &Tasks) -> Rows {
         let mut rows = self.rows.clone();
+        for ((mm, _, cause), n) in &self.pending {
+            if let Some(of) = self.mms.get(mm) {
+                put_pending(of, *cause, *n, &mut rows, names);
+            }
+        }
         for (mm, of) in &self.mms {
             put(*mm, of, &mut rows, mappings, names);
         }
@@ -221,9 +239,21 @@ fn count(
     live.causes[cause as usize] += n;
 }
 
+/// Returns the name of an mm's process.
+fn process(of: &Mm, names: &Tasks) -> Option<Comm> {
+    of.process.and_then(|process| names.thread(names.process(process)).process)
+}
+
+/// Adds faults of an mm where nothing is known yet to rows.
+fn put_pending(of: &Mm, cause: Cause, n: u64, rows: &mut Rows, names: &Tasks) {
+    let mut causes = [0; Cause::ALL.len()];
+    causes[cause as usize] = n;
+    row(rows, process(of, names), Label::of(Of::Unknown)).add(&causes, None);
+}
+
 /// Adds what is counted of an mm to rows.
 fn put(mm: u64, of: &Mm, rows: &mut Rows, mappings: &Mappings, names: &Tasks) {
-    let process = of.process.and_then(|process| names.thread(names.process(process)).process);
+    let process = process(of, names);
     for (place, live) in &of.live {
         let total: u64 = live.causes.iter().sum();
         let (label, top) = match place {
@@ -238,11 +268,6 @@ fn put(mm: u64, of: &Mm, rows: &mut Rows, mappings: &Mappings, names: &Tasks) {
             _ => (live.label, None),
         };
         row(rows, process, label).add(&live.causes, top);
-    }
-    if !of.pending.is_empty() {
-        let mut causes = [0; Cause::ALL.len()];
-        of.pending.iter().for_each(|((_, cause), n)| causes[*cause as usize] += n);
-        row(rows, process, Label::of(Of::Unknown)).add(&causes, None);
     }
 }
 

@@ -14,6 +14,7 @@ pub mod caller;
 pub mod callers;
 pub mod cgroups;
 pub mod faults;
+pub mod functions;
 pub mod locks;
 pub mod mappings;
 pub mod open_calls;

@@ -12,8 +12,8 @@ use mmtrace_model::untrusted::{clean, json_line};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
-/// Records that name tasks, cgroups and mappings. People see the names with the other events.
-const NAMES: [Kind; 8] = [
+/// Records that name tasks, cgroups, mappings and functions. People see the names with the other events.
+const NAMES: [Kind; 10] = [
     Kind::TaskName,
     Kind::TaskCgroup,
     Kind::CgroupPath,
@@ -22,6 +22,8 @@ const NAMES: [Kind; 8] = [
     Kind::Mapping,
     Kind::MappingName,
     Kind::MapsRead,
+    Kind::FunctionName,
+    Kind::BuildId,
 ];
 
 /// Arguments of `mmtrace dump`.

@@ -14,7 +14,7 @@ use mmtrace_model::{
     report::{
         Report, Style,
         callers::{By, FaultRow, LockRow, Tables, Times},
-        duration, grouped, mappings,
+        duration, functions, grouped, mappings,
     },
     untrusted::{clean, json},
 };
@@ -46,6 +46,8 @@ enum Group {
     Call,
     /// Mapping: file, [heap], [stack], anonymous memory; of page faults
     Mapping,
+    /// Function whose instruction faulted, and its file; of page faults
+    Function,
     /// Kind of page fault, with the caller that has most of them
     Kind,
     /// Cgroup v2: container, pod, service
@@ -73,6 +75,7 @@ Examples:
   mmtrace report                         who held and awaited mmap_locks, and whose faults there were
   mmtrace report --by call               the same by system call
   mmtrace report --by mapping            page faults by file, heap, stack, …
+  mmtrace report --by function           page faults by the function that touched the memory
   mmtrace report --by kind               page faults by kind
   mmtrace report --by cgroup --waits     which container or service waited, and behind which
   mmtrace report --waits --sort longest  the longest waits first
@@ -110,7 +113,8 @@ pub struct ReportArgs {
     /// End at this time
     #[arg(long, value_name = "T")]
     to: Option<Moment>,
-    /// Print all rows as JSON: `lock_users` and `faults_by` of docs/report.md, or `faults_by_mapping`
+    /// Print all rows as JSON: `lock_users` and `faults_by` of docs/report.md, `faults_by_mapping` or
+    /// `faults_by_function`
     #[arg(long)]
     json: bool,
     /// Print all rows as comma-separated values
@@ -166,6 +170,10 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
         Group::Call => By::Call,
         Group::Mapping => {
             mapped(args, &engine, &before, from.max(start), style, out).context("cannot print the report")?;
+            return Ok(outcome(&capture, violated));
+        }
+        Group::Function => {
+            by_function(args, &engine, &before, from.max(start), style, out).context("cannot print the report")?;
             return Ok(outcome(&capture, violated));
         }
         Group::Kind => By::Kind,
@@ -363,6 +371,58 @@ fn mapped(
     }
     if let Some(part) = mappings::known(&rows).text("faults") {
         writeln!(out, "  {}", style.dim(&format!("the mapping of {part} is known")))?;
+    }
+    let shown = if args.limit == 0 { rows.len() } else { args.limit };
+    for row in rows.iter().take(shown) {
+        let share = 100.0 * row.count as f64 / total.max(1) as f64;
+        writeln!(out, "  {:>9} {share:>5.1}%  {}", grouped(row.count), row.text())?;
+    }
+    more(rows.len(), shown, style, out)
+}
+
+/// Page faults by function.
+fn by_function(
+    args: &ReportArgs,
+    engine: &Engine,
+    before: &Before,
+    from: u64,
+    style: Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let rows = functions::rows(engine);
+    if args.json {
+        json(&BTreeMap::from([("faults_by_function", &rows)]), out)?;
+        return writeln!(out);
+    }
+    if args.csv {
+        writeln!(out, "table,process,function,file,kind,faults,timed,total_ns,offset,address,call,build_id")?;
+        for row in &rows {
+            let text = |text: &Option<String>| cell(text.as_deref().unwrap_or_default());
+            let (process, function, file) = (text(&row.process), text(&row.function), text(&row.file));
+            let (offset, address, call) = (text(&row.offset), text(&row.address), text(&row.call));
+            let (times, build) = (format!("{},{}", row.timed, row.sum_ns), text(&row.build_id));
+            let (kind, count) = (row.kind, row.count);
+            writeln!(
+                out,
+                "faults,{process},{function},{file},{kind},{count},{times},{offset},{address},{call},{build}"
+            )?;
+        }
+        return Ok(());
+    }
+    stream(engine, before, from, style, out)?;
+    let total: u64 = rows.iter().map(|row| row.count).sum();
+    writeln!(out, "{}", style.bold(&format!("Page faults by function: {}", grouped(total))))?;
+    if rows.is_empty() {
+        return writeln!(
+            out,
+            "  the capture does not tell: it has no page_fault_user or no ma_write events, or an older mmtrace recorded it"
+        );
+    }
+    if !engine.model().is_some_and(|model| model.mappings().has_functions()) {
+        let text = "names of functions are not recorded: an older mmtrace recorded it, or no file could be read";
+        writeln!(out, "  {}", style.dim(text))?;
+    } else if let Some(part) = functions::known(&rows).text("faults by code in files") {
+        writeln!(out, "  {}", style.dim(&format!("the function of {part} is known")))?;
     }
     let shown = if args.limit == 0 { rows.len() } else { args.limit };
     for row in rows.iter().take(shown) {

@@ -20,6 +20,8 @@ use crate::{
 
 /// Longest wait, from the end of the recording, for a record that is still being written.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Longest wait, from the end of the recording, for names of functions.
+const NAMING: Duration = Duration::from_secs(1);
 /// Longest time for which the rings are read after a signal. The records left in them are lost.
 const DRAIN_TOLD: Duration = Duration::from_secs(5);
 /// The same when nobody waits, because the time is over or the command has ended.
@@ -97,6 +99,7 @@ async fn empty(live: &mut Live, rings: &mut Rings, begun: Instant, unhurried: Du
             Pace::Busy => None,
             Pace::Waiting if live.is_held() && begun.elapsed() >= PATIENCE => break,
             Pace::Waiting if live.is_behind() || live.is_held() => Some(PASS_EVERY),
+            Pace::Waiting | Pace::Idle if live.ask_functions() && begun.elapsed() < NAMING => Some(PASS_EVERY),
             Pace::Waiting | Pace::Idle => {
                 drained = true;
                 None

@@ -7,7 +7,10 @@ use mmtrace_capture::CaptureWriter;
 use mmtrace_common::{Column, Kind, LOST_KINDS, Record};
 use mmtrace_model::{replay::Engine, report::grouped};
 
-use super::{closing::Capture, dump::Dumps, maps::MapsReader, marks::MarkSocket, names::TaskNames, status::Face};
+use super::{
+    closing::Capture, dump::Dumps, functions::FunctionReader, maps::MapsReader, marks::MarkSocket, names::TaskNames,
+    status::Face,
+};
 use crate::{
     export::offer::Offer,
     probe::rings::{self, Pass, Rings},
@@ -30,6 +33,9 @@ pub(super) enum Pace {
     Idle,
 }
 
+/// Sources of names that no event tells: of tasks, of mappings, of functions.
+pub(super) type Sources = (TaskNames, MapsReader, FunctionReader);
+
 /// The recording as it goes.
 pub(super) struct Live {
     pub(super) engine: Engine,
@@ -39,6 +45,7 @@ pub(super) struct Live {
     metrics: Option<Offer>,
     names: TaskNames,
     maps: MapsReader,
+    functions: FunctionReader,
     /// `None` if no socket can be had.
     marks: Option<MarkSocket>,
     /// The segment that all names were last written to.
@@ -60,8 +67,7 @@ impl Live {
         dumps: Option<Dumps>,
         face: Face,
         metrics: Option<Offer>,
-        mut names: TaskNames,
-        maps: MapsReader,
+        (mut names, maps, functions): Sources,
     ) -> Self {
         if !engine.tasks().cgroups().is_told() {
             names.leave_out_cgroups();
@@ -77,6 +83,7 @@ impl Live {
             metrics,
             names,
             maps,
+            functions,
             marks,
             named: 1,
             batch,
@@ -108,6 +115,15 @@ impl Live {
         self.pass == Pass::Held
     }
 
+    /// Has the names of functions looked for. Returns whether some are still to come.
+    pub(super) fn ask_functions(&mut self) -> bool {
+        let asked = self.engine.asked_functions();
+        if let Some(model) = self.engine.model() {
+            self.functions.ask(asked, model.mappings());
+        }
+        self.functions.is_busy()
+    }
+
     fn fail(&mut self, error: Error) {
         self.failed.get_or_insert(error);
     }
@@ -123,6 +139,8 @@ impl Live {
                 self.batch.extend(self.names.paths(&self.engine.nameless_cgroups(), rings.watermark()));
                 self.maps.ask(self.engine.asked_mappings());
                 self.batch.extend(self.maps.records(rings.watermark()));
+                self.ask_functions();
+                self.batch.extend(self.functions.records(rings.watermark()));
             }
             self.batch.extend(self.marks.iter().flat_map(|marks| marks.records(rings.watermark())));
             self.judged = 0;

@@ -24,7 +24,7 @@ use crate::{
 /// Readings that wait. More are not asked for; the model asks again.
 const QUEUE: usize = 64;
 /// Mappings that are read of one process at most.
-const LINES_MAX: usize = 1 << 16;
+pub(super) const LINES_MAX: usize = 1 << 16;
 /// Bytes of a line at most. A longer one ends the reading.
 const LINE_MAX: u64 = 1 << 13;
 /// The thread rests for so many times as long as it has read.
@@ -125,7 +125,7 @@ struct Source {
 impl Source {
     /// Returns the mappings of an mm; `None` if the process has another one by now.
     fn read(&self, asked: &Asked, told: &mut HashSet<Path>) -> io::Result<Option<Reading>> {
-        let Some(pid) = self.pid(asked.tgid) else { return Ok(None) };
+        let Some(pid) = pid(&self.tasks, self.initial_pid_namespace, asked.tgid) else { return Ok(None) };
         let since = sys::monotonic_ns();
         // The open file stands for the mm that the process has now (fs/proc/task_mmu.c:proc_maps_open). If that was another
         // one than the process has when it is asked below, it has another one than was asked for as well: no process goes
@@ -153,20 +153,20 @@ impl Source {
         records.push(end);
         Ok(Some(Reading { records, until: sys::monotonic_ns() }))
     }
+}
 
-    /// Returns the id in /proc of a process.
-    fn pid(&self, tgid: u32) -> Option<u32> {
-        if self.initial_pid_namespace {
-            return Some(tgid);
-        }
-        let entries = fs::read_dir("/proc").ok()?.flatten();
-        let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.find(|pid| matches!(self.tasks.find(*pid), Ok(Some(task)) if task.tgid == tgid))
+/// Returns the id in /proc of a process.
+pub(super) fn pid(tasks: &Tasks, initial_pid_namespace: bool, tgid: u32) -> Option<u32> {
+    if initial_pid_namespace {
+        return Some(tgid);
     }
+    let entries = fs::read_dir("/proc").ok()?.flatten();
+    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.find(|pid| matches!(tasks.find(*pid), Ok(Some(task)) if task.tgid == tgid))
 }
 
 /// Returns the next line without its end, of which no more than [`LINE_MAX`] bytes; nothing at the end.
-fn line(maps: &mut BufReader<File>) -> io::Result<Vec<u8>> {
+pub(super) fn line(maps: &mut BufReader<File>) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     io::Read::take(maps, LINE_MAX).read_until(b'\n', &mut line)?;
     line.pop_if(|byte| *byte == b'\n');
@@ -175,15 +175,15 @@ fn line(maps: &mut BufReader<File>) -> io::Result<Vec<u8>> {
 
 /// A line of /proc/PID/maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Line<'a> {
-    start: u64,
+pub(super) struct Line<'a> {
+    pub(super) start: u64,
     /// Last address, inclusive.
-    end: u64,
+    pub(super) end: u64,
     vm_flags: u64,
     pgoff: u64,
-    dev: u32,
-    ino: u64,
-    name: &'a [u8],
+    pub(super) dev: u32,
+    pub(super) ino: u64,
+    pub(super) name: &'a [u8],
 }
 
 impl Line<'_> {
@@ -199,7 +199,7 @@ impl Line<'_> {
 }
 
 /// Parses `start-end perms offset major:minor inode   name` (fs/proc/task_mmu.c:show_vma_header_prefix).
-fn parse(line: &[u8]) -> Option<Line<'_>> {
+pub(super) fn parse(line: &[u8]) -> Option<Line<'_>> {
     let mut rest = line;
     let mut word = || {
         let at = rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len());
@@ -250,7 +250,7 @@ fn append(mm: u64, since: u64, line: &Line<'_>, told: &mut HashSet<Path>, record
 }
 
 /// A path with its line ends, for which the kernel writes `\012` (fs/seq_file.c:mangle_path).
-fn with_line_ends(path: &[u8]) -> Vec<u8> {
+pub(super) fn with_line_ends(path: &[u8]) -> Vec<u8> {
     const ESCAPE: &[u8] = b"\\012";
     let mut plain = Vec::with_capacity(path.len());
     let mut rest = path;

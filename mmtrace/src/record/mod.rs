@@ -10,6 +10,7 @@ mod detaching;
 mod drain;
 mod dump;
 mod executable;
+mod functions;
 mod kernel;
 mod limits;
 mod live;

@@ -21,8 +21,9 @@ use super::{
     cost::Cost,
     detaching::Held,
     dump::Dumps,
+    functions::FunctionReader,
     kernel, limits,
-    live::Live,
+    live::{Live, Sources},
     maps::MapsReader,
     names::TaskNames,
     report_file::ReportFile,
@@ -66,7 +67,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
     if let Some(finding) = environment.blocking() {
         bail!("cannot record here: {finding}\nTo see everything that mmtrace checks: mmtrace doctor");
     }
-    let (plan, target, (names, maps)) = plan(args, asked, &environment)?;
+    let (plan, target, sources) = plan(args, asked, &environment)?;
     let metrics = match args.watch.metrics {
         Some(address) => Some(Offer::at(address).await?),
         None => None,
@@ -127,7 +128,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
         None => (engine, Face::Line(Status::new())),
     };
     let dumps = (!args.dump_on.is_empty()).then(|| Dumps::new(&args.dump_on, &args.output));
-    let mut live = Live::new(engine, writer, dumps, face, metrics, names, maps);
+    let mut live = Live::new(engine, writer, dumps, face, metrics, sources);
 
     let child = start_child(args, object.get(), target.own)?;
     // A workload ends by itself, and is recorded to its end: probes come off a quiet machine.
@@ -167,16 +168,16 @@ fn dashboard(args: &RecordArgs) -> Result<Option<Layout>> {
 }
 
 /// Returns where this kernel has each event, whom to record, and where to ask for names.
-fn plan(args: &RecordArgs, asked: Asked, environment: &Environment) -> Result<(Plan, Target, (TaskNames, MapsReader))> {
+fn plan(args: &RecordArgs, asked: Asked, environment: &Environment) -> Result<(Plan, Target, Sources)> {
     let selection = args.watch.events.clone().unwrap_or_default();
     let btf = Btf::from_kernel().context("cannot read the kernel's type information (BTF)")?;
     let mut plan = Plan::new(&btf, &Symbols::from_kernel(), &selection);
     let target = asked.resolve(&args.watch, environment.initial_pid_namespace, &btf)?;
     let initial = environment.initial_pid_namespace == Some(true);
-    let names = (TaskNames::new(&btf, initial), MapsReader::new(&btf, initial));
+    let sources = (TaskNames::new(&btf, initial), MapsReader::new(&btf, initial), FunctionReader::new(&btf, initial));
     plan.serve(&target.filter);
     target.notes.iter().for_each(|note| tell(note));
-    Ok((plan, target, names))
+    Ok((plan, target, sources))
 }
 
 /// Attaches the probes, and says what is unusual about it.

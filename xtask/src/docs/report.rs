@@ -229,6 +229,67 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ("faults_by_mapping[].top.end", "string", false, "its last address, inclusive"),
     ("faults_by_mapping[].top.mm", "string", false, "its mm, a kernel pointer in hexadecimal"),
     (
+        "faults_by_function[]",
+        "array",
+        false,
+        "by which functions page faults were, by process name, function and file; those with most come first; absent if the \
+         recording looked for no function",
+    ),
+    (
+        "faults_by_function[].process",
+        "string",
+        false,
+        "the processes' name; absent if it was not seen, or if there were too many rows",
+    ),
+    (
+        "faults_by_function[].kind",
+        "string",
+        true,
+        "`function`; `offset`: an instruction in a file, where no function is known; `memory`: instructions in no file; \
+         `kernel`: the kernel accessed user memory; `unknown`: no event shows what is mapped at the instruction; `others` if \
+         there were too many rows",
+    ),
+    (
+        "faults_by_function[].function",
+        "string",
+        false,
+        "the function, demangled, of C++ without parameters; harmful characters are escapes; absent if it is not known",
+    ),
+    (
+        "faults_by_function[].file",
+        "string",
+        false,
+        "the file, `[JIT or anonymous]`, `[vdso]` or other memory; absent where it is no mapping",
+    ),
+    (
+        "faults_by_function[].offset",
+        "string",
+        false,
+        "where in the file the function begins, or else the instruction is, bytes in hexadecimal; absent for instructions \
+         that came when there were too many rows",
+    ),
+    (
+        "faults_by_function[].build_id",
+        "string",
+        false,
+        "the build id of the file in hexadecimal, its first 20 bytes; absent if it has none, or could not be read",
+    ),
+    (
+        "faults_by_function[].address",
+        "string",
+        false,
+        "of `memory`: the address of the instruction with most faults, in hexadecimal",
+    ),
+    ("faults_by_function[].call", "string", false, "of `kernel`: the call in which it was"),
+    ("faults_by_function[].count", "number", true, "number of faults"),
+    (
+        "faults_by_function[].timed",
+        "number",
+        false,
+        "those of which it was seen how long they took; absent if it was seen of none",
+    ),
+    ("faults_by_function[].sum_ns", "number", false, "how long those took together, nanoseconds; absent likewise"),
+    (
         "walker.born",
         "number",
         false,
@@ -401,7 +462,7 @@ mod tests {
     }
 
     /// Fields that no recorded report has.
-    const UNRECORDED: [&str; 12] = [
+    const UNRECORDED: [&str; 24] = [
         "filter",
         "lock_users[].processes",
         "lock_users[].container",
@@ -410,6 +471,18 @@ mod tests {
         "faults_by[].processes",
         "faults_by_mapping[].hugetlb",
         "faults_by_mapping[].userfaultfd",
+        "faults_by_function[]",
+        "faults_by_function[].process",
+        "faults_by_function[].kind",
+        "faults_by_function[].function",
+        "faults_by_function[].file",
+        "faults_by_function[].offset",
+        "faults_by_function[].build_id",
+        "faults_by_function[].address",
+        "faults_by_function[].call",
+        "faults_by_function[].count",
+        "faults_by_function[].timed",
+        "faults_by_function[].sum_ns",
         "marks[]",
         "marks[].at_ns",
         "marks[].text",

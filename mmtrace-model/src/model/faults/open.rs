@@ -128,7 +128,7 @@ impl Model {
         /// x86 page-fault error code: the access was a write.
         const WRITE: u32 = 2;
         // Both kinds of fault have these fields. This function does not read the fields that only one kind has.
-        let event::PageFaultUser { addr, error_code, walk, .. } = event::PageFaultUser::of(record);
+        let event::PageFaultUser { addr, ip, error_code, walk, .. } = event::PageFaultUser::of(record);
         let vma_facts = match record.kind() {
             Some(Kind::PageFaultUser) => event::PageFaultUser::of(record).vma_facts,
             _ => event::PageFaultKernel::of(record).vma_facts,
@@ -143,7 +143,7 @@ impl Model {
             (Mapped::Unknown, At::Mapping(found)) if addr < found.start => At::Unknown,
             (_, at) => at,
         };
-        let fault = Fault { tid, tgid, mm, ts, addr, write, user, call, at, cause: history };
+        let fault = Fault { tid, tgid, mm, ts, addr, ip, write, user, call, at, cause: history };
         let tells = self.open_faults.tells;
         // One that is not handled leaves what the task is in the middle of as it is.
         if !tells.walk || matches!(history, Cause::KernelAddress | Cause::PagefaultDisabled) {

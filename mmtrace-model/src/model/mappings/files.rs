@@ -111,6 +111,11 @@ impl Files {
         [&file.base, more].concat()
     }
 
+    /// Returns the path of a file; nothing if it is not known.
+    pub(super) fn path(&self, file: FileId) -> &[u8] {
+        self.files.get(file.0 as usize).map_or(&[], |file| &file.path)
+    }
+
     /// Returns device and inode of a file.
     pub(super) fn identity(&self, number: FileId) -> (u32, u64) {
         self.files.get(number.0 as usize).map_or((0, 0), |file| (file.dev, file.ino))

@@ -5,6 +5,8 @@ use mmtrace_common::{Call, VmaFacts, event};
 use super::files::FileId;
 use crate::texts::NameId;
 
+/// The bits of an offset within a base page.
+const PAGE_SHIFT: u32 = 12;
 /// `VM_SHARED` (include/linux/mm.h): writes go to the file, or to the others who share the memory.
 pub const VM_SHARED: u64 = 0x8;
 /// `VM_GROWSDOWN`: the kernel extends the mapping downwards where it is faulted below: a stack.
@@ -43,8 +45,8 @@ pub struct Mapping {
     /// `vm_flags`. Of a mapping that only /proc/PID/maps has shown: read 1, write 2, execute 4, and [`VM_SHARED`] and
     /// [`VM_GROWSDOWN`] alone.
     pub vm_flags: u64,
-    /// Offset in the file, in base pages.
-    pub pgoff: u64,
+    /// Offset in the file that address 0 would have, bytes, modulo 2^64: see [`Mapping::offset`].
+    pub(super) base: u64,
     /// The VMA, as a kernel pointer; 0: only /proc/PID/maps has shown it.
     pub vma: u64,
     /// The name in /proc/PID/maps of a mapping that is no file's, and when the reading of that began.
@@ -55,6 +57,12 @@ impl Mapping {
     /// Whether the two may be one mapping, before and after a split, a growth or an mprotect.
     pub(super) fn continues(&self, other: &Self) -> bool {
         self.backing == other.backing && (self.vm_flags ^ other.vm_flags) & VM_SHARED == 0
+    }
+
+    /// Returns the offset in the file of an address, bytes. It stays the same when the mapping is split.
+    #[must_use]
+    pub const fn offset(&self, addr: u64) -> u64 {
+        self.base.wrapping_add(addr)
     }
 
     /// Whether writes are seen by others.
@@ -154,13 +162,18 @@ impl Doing {
     }
 }
 
+/// Returns the offset that address 0 would have, of a mapping that begins at `start` with base page `pgoff` of its file.
+pub(super) const fn base(pgoff: u64, start: u64) -> u64 {
+    (pgoff << PAGE_SHIFT).wrapping_sub(start)
+}
+
 /// The mapping that an event stores, before it has a number.
 pub(super) fn stored(event: &event::MaWrite, file: Option<FileId>) -> Mapping {
     Mapping {
         id: MappingId(0),
         backing: backing(event.anonymous, file, event.vm_flags),
         vm_flags: event.vm_flags,
-        pgoff: event.pgoff,
+        base: base(event.pgoff, event.addr),
         vma: event.vma,
         name: None,
     }

@@ -2,7 +2,7 @@
 //!
 //! Facts come from three events. `ma_write` says what is stored into the current task's VMA tree. `mapping` records say
 //! what /proc/PID/maps has shown of an mm that had mappings before the recording, or before a loss. `file_name` and
-//! `file_path` say what files are called. A fork copies what is known of the parent; exit_mmap ends it.
+//! `file_path` say what files are called, `function_name` which functions are in them. A fork copies what is known of the parent; exit_mmap ends it.
 //!
 //! A reading of /proc/PID/maps takes time. Its records come into the stream once every event is handed out that happened
 //! before its end, and each says when the reading began: what was stored later than that stays as it is.
@@ -13,8 +13,11 @@
 
 mod address_map;
 mod files;
+mod functions;
 mod label;
 mod mapping;
+
+use std::sync::Arc;
 
 use mmtrace_common::{Call, Column, Event as E, Kind, Record, View as _, event, spec, unknown::SPACE};
 use rustc_hash::FxHashMap;
@@ -26,11 +29,13 @@ use crate::{
 };
 use address_map::AddressMap;
 use files::Files;
-use mapping::{Doing, backing, file_of, stored};
+use functions::Functions;
+use mapping::{Doing, backing, base, file_of, stored};
 
 pub use crate::texts::NameId;
 pub use address_map::{At, Found};
 pub use files::{FileId, path_records};
+pub use functions::{FUNCTION_NAME_MAX, Function, build_id_record, function_records};
 pub use label::{Label, Of};
 pub use mapping::{Backing, Mapping, MappingId, VM_GROWSDOWN, VM_SHARED};
 
@@ -81,6 +86,8 @@ pub struct Mappings {
     ended: Option<(u64, Mm)>,
     writers: FxHashMap<u32, Writer>,
     files: Files,
+    /// What functions are called, which a copy shares until one of the two learns of another one.
+    functions: Arc<Functions>,
     names: Names,
     paths: Assembly<(u32, u64)>,
     name_parts: Assembly<(u64, u64)>,
@@ -157,6 +164,14 @@ impl Mappings {
                     self.next_name = self.names.number(&name).map(|name| (record.mm, e.addr, name));
                 }
             }
+            Some(E::FunctionName(e)) => {
+                let file = self.files.number((e.dev, e.ino));
+                Arc::make_mut(&mut self.functions).named(file, &e);
+            }
+            Some(E::BuildId(e)) => {
+                let file = self.files.number((e.dev, e.ino));
+                Arc::make_mut(&mut self.functions).built(file, &e);
+            }
             Some(E::Mapping(e)) => self.read(&e, record),
             Some(E::MapsRead(e)) => self.was_read(&e, record),
             Some(E::Loss(_) | E::Missed(_) | E::Gap(_) | E::Foreign(_)) => self.lost(record),
@@ -218,6 +233,36 @@ impl Mappings {
         (ino != 0).then(|| format!("inode {ino} on device {}:{}", dev >> 20, dev & 0xf_ffff))
     }
 
+    /// Returns the function at an offset of a file, bytes, if its name is known.
+    #[must_use]
+    pub fn function(&self, file: FileId, offset: u64) -> Option<Function<'_>> {
+        self.functions.at(file, offset)
+    }
+
+    /// Returns the build id of a file; nothing if it is not known.
+    #[must_use]
+    pub fn build_id(&self, file: FileId) -> &[u8] {
+        self.functions.build_id(file)
+    }
+
+    /// Whether an event has named a function, or said of a file which build it is.
+    #[must_use]
+    pub fn has_functions(&self) -> bool {
+        !self.functions.is_empty()
+    }
+
+    /// Returns the path of a file, as /proc/PID/maps had it; nothing if it is not known.
+    #[must_use]
+    pub fn file_path(&self, file: FileId) -> &[u8] {
+        self.files.path(file)
+    }
+
+    /// Returns device and inode of a file.
+    #[must_use]
+    pub fn file_identity(&self, file: FileId) -> (u32, u64) {
+        self.files.identity(file)
+    }
+
     /// Takes the mms whose mappings are to be read, each with a process that runs on it.
     pub fn asked(&mut self) -> Vec<(u32, u64)> {
         std::mem::take(&mut self.asked)
@@ -231,6 +276,7 @@ impl Mappings {
             return Vec::new();
         }
         let mut records: Vec<Record> = self.files.records(ts).collect();
+        records.extend(self.functions.records(&self.files, ts));
         let room = records.len() + REPEATED_MAX;
         let mut mms: Vec<(&u64, &Mm)> = self.mms.iter().filter(|(_, mm)| mm.map.len() > 0).collect();
         mms.sort_unstable_by_key(|(mm, _)| **mm);
@@ -247,7 +293,8 @@ impl Mappings {
                 let file = if let Backing::File(file) = mapping.backing { Some(file) } else { None };
                 let (dev, ino) = file.map_or((0, 0), |file| self.files.identity(file));
                 let anonymous = matches!(mapping.backing, Backing::Anonymous | Backing::Heap | Backing::Stack);
-                let Mapping { vm_flags, pgoff, .. } = *mapping;
+                let Mapping { vm_flags, .. } = *mapping;
+                let pgoff = mapping.offset(start) >> 12;
                 let read = event::Mapping { addr: start, end, since: ts, vm_flags, pgoff, ino, dev, anonymous };
                 records.push(record(*mm, ts, |record| read.write(record)));
             }
@@ -419,7 +466,7 @@ impl Mappings {
             id: self.id(),
             backing: if is_heap { Backing::Heap } else { backing(event.anonymous, file, event.vm_flags) },
             vm_flags: event.vm_flags,
-            pgoff: event.pgoff,
+            base: base(event.pgoff, event.addr),
             vma: 0,
             name: name.filter(|_| file.is_none() && !is_heap).map(|name| (name, event.since)),
         };

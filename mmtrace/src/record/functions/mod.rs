@@ -1,0 +1,289 @@
+//! Names of the functions whose instructions faulted: from the symbol tables of the files that they are in.
+//!
+//! A thread of its own reads the files. It reads a file when the first of its instructions is met, since the process may
+//! soon be gone, and keeps the tables for later ones. The file may be a stranger's, who may change it meanwhile: see
+//! `elf`.
+
+mod demangle;
+mod elf;
+mod file;
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    os::fd::AsRawFd as _,
+    sync::mpsc::{self, Receiver, SyncSender, TryRecvError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use blazesym::symbolize::{
+    Input, Symbolized, Symbolizer,
+    source::{Elf, Source},
+};
+use mmtrace_capture::guarded;
+use mmtrace_common::Record;
+use mmtrace_model::{
+    model::mappings::{Function, Mappings, build_id_record, function_records},
+    stats::functions::Asked,
+};
+
+use super::maps;
+use crate::{btf::Btf, probe::tasks::Tasks};
+use file::FileKey;
+
+/// Questions that wait. More are not asked.
+const QUEUE: usize = 1 << 12;
+/// Files whose tables are kept. Those that were asked for longest ago are given up first.
+const FILES_MAX: usize = 1 << 7;
+/// Bytes of tables that are kept.
+const SIZE_MAX: u64 = 1 << 27;
+/// Files that have no functions, or cannot be read, and are remembered.
+const EMPTY_MAX: usize = 1 << 12;
+/// How often a file is looked for.
+const TRIES: u32 = 3;
+/// Functions that are remembered as told. Beyond that number they are told again.
+const TOLD_MAX: usize = 1 << 15;
+/// Time that may be spent on the functions of one file. The others have no names.
+const SPENT_MAX: Duration = Duration::from_secs(2);
+
+/// The thread that reads files.
+pub(super) struct FunctionReader {
+    /// `None` if there is none.
+    thread: Option<(SyncSender<Question>, Receiver<Vec<Record>>)>,
+    /// Questions that are not answered yet.
+    open: usize,
+}
+
+/// A question for a function.
+struct Question {
+    asked: Asked,
+    of: FileKey,
+    path: Vec<u8>,
+}
+
+impl FunctionReader {
+    /// Starts the thread. `initial_pid_namespace`: ids in /proc are those of events.
+    pub(super) fn new(btf: &Btf, initial_pid_namespace: bool) -> Self {
+        let (ask, asked) = mpsc::sync_channel(QUEUE);
+        let (tell, told) = mpsc::sync_channel(QUEUE);
+        let tasks = Tasks::new(btf).ok();
+        let work = move || Reader::new(tasks, initial_pid_namespace).answer_all(&asked, &tell);
+        let thread = thread::Builder::new().name("mmtrace-functions".to_owned()).spawn(work);
+        Self { thread: thread.is_ok().then_some((ask, told)), open: 0 }
+    }
+
+    /// Has the functions of these instructions looked for.
+    pub(super) fn ask(&mut self, asked: Vec<Asked>, mappings: &Mappings) {
+        let Some((ask, _)) = &self.thread else { return };
+        for asked in asked {
+            let (of, path) = (mappings.file_identity(asked.file), mappings.file_path(asked.file).to_vec());
+            if ask.try_send(Question { asked, of, path }).is_ok() {
+                self.open += 1;
+            }
+        }
+    }
+
+    /// Whether there are questions that are not answered yet.
+    pub(super) const fn is_busy(&self) -> bool {
+        self.open > 0
+    }
+
+    /// Returns the names that were found, as records of the time `ts`.
+    pub(super) fn records(&mut self, ts: u64) -> Vec<Record> {
+        let mut records = Vec::new();
+        while let Some((_, told)) = &self.thread {
+            match told.try_recv() {
+                Ok(found) => {
+                    self.open = self.open.saturating_sub(1);
+                    records.extend(found);
+                }
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => (self.thread, self.open) = (None, 0),
+            }
+        }
+        records.iter_mut().for_each(|record| record.ts = ts);
+        records
+    }
+}
+
+/// A function that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Found {
+    /// Where it begins in the file, bytes.
+    start: u64,
+    /// Its length, bytes.
+    len: u64,
+    name: String,
+}
+
+/// The functions of one file.
+struct Functions {
+    symbolizer: Symbolizer,
+    copy: File,
+    size: u64,
+    /// Time that was spent on it.
+    spent: Duration,
+    /// Number of the last question for it.
+    used: u64,
+}
+
+impl Functions {
+    /// Returns the functions of a file, if it has any, and its build id.
+    fn of(read: &File) -> (Option<Self>, Vec<u8>) {
+        let begun = Instant::now();
+        let Some(Ok(tables)) = guarded(|| elf::read(read, file::of_build)) else { return (None, Vec::new()) };
+        let size = tables.size;
+        let functions = tables.copy.map(|copy| {
+            let symbolizer = Symbolizer::builder()
+                .enable_auto_reload(false)
+                .enable_code_info(false)
+                .enable_inlined_fns(false)
+                .enable_demangling(false)
+                .build();
+            Self { symbolizer, copy, size, spent: begun.elapsed(), used: 0 }
+        });
+        (functions, tables.build_id)
+    }
+
+    /// Returns the function at an offset, if one is known there.
+    fn at(&mut self, offset: u64) -> Option<Found> {
+        if self.spent >= SPENT_MAX {
+            return None;
+        }
+        let begun = Instant::now();
+        let mut elf = Elf::new(format!("/proc/self/fd/{}", self.copy.as_raw_fd()));
+        elf.debug_syms = false;
+        let source = Source::Elf(elf);
+        let found = guarded(|| {
+            let Ok(Symbolized::Sym(symbol)) = self.symbolizer.symbolize_single(&source, Input::FileOffset(offset))
+            else {
+                return None;
+            };
+            let inside = symbol.offset as u64;
+            let start = offset.checked_sub(inside)?;
+            // The end of some functions is not known.
+            let len = symbol.size.map_or(0, |size| size as u64).max(inside.checked_add(1)?);
+            Some(Found { start, len, name: demangle::demangled(&symbol.name) })
+        });
+        self.spent += begun.elapsed();
+        let Some(found) = found else {
+            // It may be in any state after a panic.
+            self.spent = SPENT_MAX;
+            return None;
+        };
+        found
+    }
+}
+
+/// The work of the thread.
+struct Reader {
+    tasks: Option<Tasks>,
+    initial_pid_namespace: bool,
+    files: HashMap<FileKey, Functions>,
+    /// Files without functions, and how often they were looked for.
+    empty: HashMap<FileKey, u32>,
+    /// Functions that were told: file, begin and length.
+    told: HashSet<(FileKey, u64, u64)>,
+    /// Bytes of the tables in `files`.
+    size: u64,
+    questions: u64,
+}
+
+impl Reader {
+    fn new(tasks: Option<Tasks>, initial_pid_namespace: bool) -> Self {
+        Self {
+            tasks,
+            initial_pid_namespace,
+            files: HashMap::new(),
+            empty: HashMap::new(),
+            told: HashSet::new(),
+            size: 0,
+            questions: 0,
+        }
+    }
+
+    /// Answers until nobody asks any more: each question once.
+    fn answer_all(&mut self, asked: &Receiver<Question>, tell: &SyncSender<Vec<Record>>) {
+        while let Ok(first) = asked.recv() {
+            let questions: Vec<Question> = std::iter::once(first).chain(asked.try_iter().take(QUEUE)).collect();
+            // All files first: a process may soon be gone.
+            let begun = Instant::now();
+            let mut records: Vec<Vec<Record>> = questions.iter().map(|question| self.meet(question)).collect();
+            for (question, records) in questions.iter().zip(&mut records) {
+                records.extend(self.name(question));
+            }
+            if records.into_iter().any(|records| tell.send(records).is_err()) {
+                return;
+            }
+            // No more than half of a CPU.
+            thread::sleep(begun.elapsed());
+        }
+    }
+
+    /// Returns the records of a function, unless they were told before.
+    fn name(&mut self, Question { asked, of, .. }: &Question) -> Vec<Record> {
+        let found = self.files.get_mut(of).and_then(|functions| functions.at(asked.offset));
+        let Some(Found { start, len, name }) = found else { return Vec::new() };
+        if self.told.len() >= TOLD_MAX {
+            self.told.clear();
+        }
+        if !self.told.insert((*of, start, len)) {
+            return Vec::new();
+        }
+        function_records(*of, Function { start, len, name: name.as_bytes() }, 0)
+    }
+
+    /// Reads the file of a question, unless its functions are known. Returns the record of its build id.
+    fn meet(&mut self, question: &Question) -> Vec<Record> {
+        let of = question.of;
+        self.questions += 1;
+        if let Some(functions) = self.files.get_mut(&of) {
+            functions.used = self.questions;
+            return Vec::new();
+        }
+        if self.empty.get(&of).is_some_and(|tries| *tries >= TRIES) {
+            return Vec::new();
+        }
+        let opened = self.open(question);
+        let tries = if opened.is_some() { TRIES } else { 1 };
+        let (functions, id) = opened.map_or_else(|| (None, Vec::new()), |file| Functions::of(&file));
+        match functions {
+            Some(functions) => self.keep(of, Functions { used: self.questions, ..functions }),
+            None => {
+                if self.empty.len() >= EMPTY_MAX {
+                    self.empty.clear();
+                }
+                *self.empty.entry(of).or_insert(0) += tries;
+            }
+        }
+        if id.is_empty() { Vec::new() } else { vec![build_id_record(of, &id, 0)] }
+    }
+
+    /// Opens a file through the process, or by its path, or through mmtrace's own mappings.
+    fn open(&self, question: &Question) -> Option<File> {
+        let Question { asked, of, path } = question;
+        let pid = match &self.tasks {
+            _ if self.initial_pid_namespace => Some(asked.tgid),
+            Some(tasks) => maps::pid(tasks, false, asked.tgid),
+            None => None,
+        };
+        let of_process = pid.and_then(|pid| file::of_process(pid, asked.range, *of).ok());
+        of_process.or_else(|| file::by_path(path, *of).ok()).or_else(|| file::of_own(*of).ok())
+    }
+
+    /// Keeps the functions of a file, within the limits.
+    fn keep(&mut self, of: FileKey, functions: Functions) {
+        self.size += functions.size;
+        self.files.insert(of, functions);
+        while self.files.len() > FILES_MAX || self.size > SIZE_MAX && self.files.len() > 1 {
+            let Some(oldest) = self.files.iter().min_by_key(|(_, functions)| functions.used).map(|(of, _)| *of) else {
+                return;
+            };
+            self.size -= self.files.remove(&oldest).map_or(0, |functions| functions.size);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
