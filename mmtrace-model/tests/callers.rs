@@ -94,6 +94,27 @@ fn the_first_lines_of_the_report_answer_who_and_by_which_call() {
     assert!(first.iter().any(|line| line.contains("jit-protector 2: mprotect (write)")), "{text}");
 }
 
+/// Whatever the answers are, the mapping of most faults is among the first ten lines of a report.
+#[test]
+fn the_first_ten_lines_have_all_answers() {
+    let mut m = contention();
+    // Two callers wait for a third.
+    for tid in [3, 4] {
+        m.say(2, Kind::StartLocking, &[(Column::Write, 1), call(Call::System(10))]);
+        m.say(2, Kind::AcquireReturned, &[(Column::Write, 1), (Column::Success, 1)]);
+        m.say(tid, Kind::StartLocking, &[(Column::Write, 1), call(Call::System(u16::try_from(tid).expect("small")))]);
+        m.later(50_000).unlock(2, true);
+        m.say(tid, Kind::AcquireReturned, &[(Column::Write, 1), (Column::Success, 1)]).unlock(tid, true);
+    }
+    let mut text = Vec::new();
+    Report::new(&judged(&m)).print(Output::Text, Style::plain(), &mut text).expect("to memory");
+    let text = String::from_utf8(text).expect("UTF-8");
+    let first: Vec<&str> = text.lines().take(10).collect();
+    for title in ["Waits", "of that", "Holds", "then", "Faults", "most in"] {
+        assert!(first.iter().any(|line| line.trim_start().starts_with(title)), "{title}: {text}");
+    }
+}
+
 /// Nobody waits for the last user of an mm.
 #[test]
 fn holds_of_a_task_that_exits_do_not_hide_the_others() {

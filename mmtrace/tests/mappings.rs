@@ -23,7 +23,7 @@ fn every_fault_is_in_a_mapping_that_has_a_name() {
         ("mapper · /memfd:frames\\n\\xff\\u{1b}[31m (deleted), shared (2 mappings;", "a name of strange bytes"),
         ("mapper · strange \\u{202e}\\u{7}.so, shared (64 KiB", "a file that was mapped in the recording"),
         ("mapper · /usr/lib/x86_64-linux-gnu/libc.so.6 (", "a file that was mapped before"),
-        ("true · /usr/lib/x86_64-linux-gnu/libc.so.6 (1,876 KiB", "the same file in a short program"),
+        ("true · /usr/lib/x86_64-linux-gnu/libc.so.6 (1,368 KiB", "the same file in a short program"),
         ("true · ld.so.cache (36 KiB", "a file that was never seen in /proc"),
         ("true · special mapping of the kernel (8,192 bytes", "the vDSO"),
     ] {

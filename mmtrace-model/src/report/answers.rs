@@ -18,7 +18,9 @@ const WIDTH: usize = 8;
 /// Marks that are shown; the last ones.
 const MARKS: usize = 10;
 
-/// Lines that are set apart from the head of the report. Of more, the last one would not be among its first ten.
+/// Said where the ends of faults are not recorded.
+const NOT_TIMED: &str = "how long they took is not observable here: mmtrace doctor";
+/// Answers that are set apart from the head of the report. Of more, the last one would not be among its first ten.
 const APART: usize = 6;
 
 /// Writes them; nothing about what did not happen.
@@ -27,11 +29,12 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
     lines.extend(lock_lines(report, "Waits", |row| row.contended));
     lines.extend(lock_lines(report, "Holds", |row| row.held));
     lines.extend(fault_lines(report));
+    let answers = lines.iter().filter(|(_, text)| text != NOT_TIMED).count();
     lines.extend(mark_lines(report));
     if lines.is_empty() {
         return Ok(());
     }
-    if lines.len() <= APART {
+    if answers <= APART {
         writeln!(out)?;
     }
     for (title, text) in lines {
@@ -85,7 +88,7 @@ fn fault_lines(report: &Report) -> Vec<Line> {
         lines.push(("", format!("most by: {} {}, {percent} %", grouped(row.count), row.text())));
     }
     if !lines.is_empty() && !report.fault_times {
-        lines.push(("", "how long they took is not observable here: mmtrace doctor".to_owned()));
+        lines.push(("", NOT_TIMED.to_owned()));
     }
     lines
 }

@@ -36,8 +36,11 @@ enum Place {
 #[derive(Clone, Copy, Debug)]
 struct Live {
     causes: Causes,
-    /// First and last address that it had at any fault. A mapping can be split, and its parts fault in turns.
+    /// First and last address that it had at most of its faults: a mapping can be split, and its parts fault in turns. If
+    /// it never kept its addresses for long, some that it had.
     range: (u64, u64),
+    /// Faults with those addresses that others have not outweighed (Boyer and Moore's vote).
+    votes: u64,
     /// Its first address as of the last fault.
     start: u64,
     label: Label,
@@ -227,15 +230,18 @@ fn count(
     cause: Cause,
     n: u64,
 ) {
-    if let Some(live) = of.live.get_mut(&place) {
-        live.range = (live.range.0.min(range.0), live.range.1.max(range.1));
-        live.start = range.0;
-        live.causes[cause as usize] += n;
-        return;
+    let live = of.live.entry(place).or_insert_with(|| {
+        *all += 1;
+        Live { causes: [0; Cause::ALL.len()], range, votes: 0, start: range.0, label: label() }
+    });
+    if live.range == range {
+        live.votes = live.votes.saturating_add(n);
+    } else if live.votes > n {
+        live.votes -= n;
+    } else {
+        (live.range, live.votes) = (range, n - live.votes);
     }
-    *all += 1;
-    let new = Live { causes: [0; Cause::ALL.len()], range, start: range.0, label: label() };
-    let live = of.live.entry(place).or_insert(new);
+    live.start = range.0;
     live.causes[cause as usize] += n;
 }
 

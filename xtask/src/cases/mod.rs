@@ -130,7 +130,7 @@ pub(crate) const CASES: &[Case] = &[
             &["behind", "snapshot-db", "clone (write)"],
             &["Holds", "snapshot-db", "clone (write)"],
             &["Faults", "snapshot-db", "copy-on-write"],
-            &["most in", "anonymous", "copy-on-write"],
+            &["most in", "anonymous", "160 MiB", "copy-on-write"],
         ],
         figures: &[
             Calls(("snapshot-db", "clone"), Write),

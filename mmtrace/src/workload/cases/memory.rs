@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
+    mem::ManuallyDrop,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -26,7 +27,8 @@ pub(in super::super) fn snapshot(job: &Job<'_>, tally: &Tally) {
     std::thread::scope(|scope| {
         threads::start_as(scope, "snapshot-db", || {
             witnessed(tally, "snapshot-db", |own| {
-                let memory = Mapping::of_small_pages(160 * MIB)?;
+                // The exit unmaps it: a long hold of munmap() would be the situation's own doing.
+                let memory = ManuallyDrop::new(Mapping::of_small_pages(160 * MIB)?);
                 own.add("pages touched", memory.fill(1, 1));
                 while job.go() {
                     // It shares the pages until it ends.
