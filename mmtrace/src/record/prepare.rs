@@ -174,7 +174,11 @@ fn plan(args: &RecordArgs, asked: Asked, environment: &Environment) -> Result<(P
     let mut plan = Plan::new(&btf, &Symbols::from_kernel(), &selection);
     let target = asked.resolve(&args.watch, environment.initial_pid_namespace, &btf)?;
     let initial = environment.initial_pid_namespace == Some(true);
-    let sources = (TaskNames::new(&btf, initial), MapsReader::new(&btf, initial), FunctionReader::new(&btf, initial));
+    let sources = (
+        TaskNames::new(&btf, initial),
+        MapsReader::new(&btf, initial),
+        FunctionReader::new(&btf, initial, args.watch.command.first().map(AsRef::as_ref)),
+    );
     plan.serve(&target.filter);
     target.notes.iter().for_each(|note| tell(note));
     Ok((plan, target, sources))

@@ -11,7 +11,7 @@ use std::{
             fs::{MetadataExt as _, OpenOptionsExt as _},
         },
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::super::maps::{LINES_MAX, Line, line, parse, with_line_ends};
@@ -48,6 +48,15 @@ pub(super) fn by_path(path: &[u8], of: FileKey) -> io::Result<File> {
         return Err(io::ErrorKind::NotFound.into());
     }
     opened(Path::new(OsStr::from_bytes(path)), |metadata| (device(metadata), metadata.ino()) == of)
+}
+
+/// Returns the paths where the program of a command may be.
+pub(super) fn places(program: &OsStr) -> Vec<PathBuf> {
+    if program.as_bytes().contains(&b'/') {
+        return std::path::absolute(program).into_iter().collect();
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).map(|folder| folder.join(program)).collect()
 }
 
 /// Opens the file if mmtrace has mapped it too, as it has the C library.

@@ -10,8 +10,10 @@ mod file;
 
 use std::{
     collections::{HashMap, HashSet},
+    ffi::OsStr,
     fs::File,
-    os::fd::AsRawFd as _,
+    os::{fd::AsRawFd as _, unix::ffi::OsStrExt as _},
+    path::PathBuf,
     sync::mpsc::{self, Receiver, SyncSender, TryRecvError},
     thread,
     time::{Duration, Instant},
@@ -63,12 +65,14 @@ struct Question {
 }
 
 impl FunctionReader {
-    /// Starts the thread. `initial_pid_namespace`: ids in /proc are those of events.
-    pub(super) fn new(btf: &Btf, initial_pid_namespace: bool) -> Self {
+    /// Starts the thread. `initial_pid_namespace`: ids in /proc are those of events. `program`: that of the recorded command,
+    /// as it was typed.
+    pub(super) fn new(btf: &Btf, initial_pid_namespace: bool, program: Option<&OsStr>) -> Self {
         let (ask, asked) = mpsc::sync_channel(QUEUE);
         let (tell, told) = mpsc::sync_channel(QUEUE);
         let tasks = Tasks::new(btf).ok();
-        let work = move || Reader::new(tasks, initial_pid_namespace).answer_all(&asked, &tell);
+        let programs = program.map_or_else(Vec::new, file::places);
+        let work = move || Reader::new(tasks, initial_pid_namespace, programs).answer_all(&asked, &tell);
         let thread = thread::Builder::new().name("mmtrace-functions".to_owned()).spawn(work);
         Self { thread: thread.is_ok().then_some((ask, told)), open: 0 }
     }
@@ -180,6 +184,8 @@ impl Functions {
 struct Reader {
     tasks: Option<Tasks>,
     initial_pid_namespace: bool,
+    /// Paths where the recorded command may be: it may have ended before it is looked for.
+    programs: Vec<PathBuf>,
     files: HashMap<FileKey, Functions>,
     /// Files without functions, and how often they were looked for.
     empty: HashMap<FileKey, u32>,
@@ -191,10 +197,11 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(tasks: Option<Tasks>, initial_pid_namespace: bool) -> Self {
+    fn new(tasks: Option<Tasks>, initial_pid_namespace: bool, programs: Vec<PathBuf>) -> Self {
         Self {
             tasks,
             initial_pid_namespace,
+            programs,
             files: HashMap::new(),
             empty: HashMap::new(),
             told: HashSet::new(),
@@ -269,7 +276,11 @@ impl Reader {
             None => None,
         };
         let of_process = pid.and_then(|pid| file::of_process(pid, asked.range, *of).ok());
-        of_process.or_else(|| file::by_path(path, *of).ok()).or_else(|| file::of_own(*of).ok())
+        let by_path = |path: &[u8]| file::by_path(path, *of).ok();
+        of_process
+            .or_else(|| by_path(path))
+            .or_else(|| self.programs.iter().find_map(|path| by_path(path.as_os_str().as_bytes())))
+            .or_else(|| file::of_own(*of).ok())
     }
 
     /// Keeps the functions of a file, within the limits.

@@ -236,7 +236,7 @@ fn a_function_is_told_once_by_however_many_instructions_it_is_met() {
     let (range, of, offset) = own(ip);
     let file = mmtrace_model::model::mappings::FileId::OTHERS;
     let asked = Asked { tgid: std::process::id(), mm: 1, ip, range, file, offset };
-    let mut reader = Reader::new(None, true);
+    let mut reader = Reader::new(None, true, Vec::new());
     let question = |offset| Question { asked: Asked { offset, ..asked }, of, path: Vec::new() };
     assert_eq!(reader.name(&question(offset)), [], "its file was not read");
     reader.meet(&question(offset));
