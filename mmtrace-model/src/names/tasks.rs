@@ -6,14 +6,15 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{CgroupId, Cgroups, Comm};
 use crate::context::Context;
 
-/// Thread ids whose names are known. Those of tasks that have exited are forgotten first.
-const KNOWN_MAX: usize = 1 << 17;
+/// Thread ids whose names are known. Those of tasks that have exited are forgotten first. A hash table is seven eighths
+/// full at most: one more would double it.
+const KNOWN_MAX: usize = (1 << 17) / 8 * 7;
 /// Threads that figures are kept by. Those that come later are told apart by name alone.
 const THREADS_MAX: usize = 1 << 15;
 /// Names of those.
 const NAMES_MAX: usize = 1 << 13;
-/// Tasks that are counted.
-const COUNTED_MAX: usize = 1 << 17;
+/// Tasks that are counted: as many as a table of that size takes.
+const COUNTED_MAX: usize = (1 << 17) / 8 * 7;
 /// Processes with threads whose cgroup is not known yet, and such threads of one process, that are noted.
 const UNPLACED_MAX: usize = 1 << 8;
 /// Tasks whose names are to be asked for at a time.

@@ -11,8 +11,8 @@ use crate::{
     },
 };
 
-/// Tasks whose calls are known.
-const TASKS_MAX: usize = 1 << 16;
+/// Tasks whose calls are known. A hash table is seven eighths full at most: one more would double it.
+const TASKS_MAX: usize = (1 << 16) / 8 * 7;
 /// Acquisitions or holds of one task that are open at once.
 const NESTING_MAX: usize = 8;
 
