@@ -14,7 +14,7 @@ use mmtrace_model::{
 fn state(engine: &Engine) -> String {
     let mut report = Report::new(engine);
     // A checkpoint lacks these tables.
-    (report.callers, report.mappings) = (Tables::default(), Vec::new());
+    (report.callers, report.mappings, report.functions) = (Tables::default(), Vec::new(), Vec::new());
     let report = serde_json::to_string(&report).expect("a report");
     format!("{report}\n{:?}", engine.stats())
 }

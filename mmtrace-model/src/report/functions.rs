@@ -215,9 +215,9 @@ pub fn rows(engine: &Engine) -> Vec<FunctionRow> {
     rows
 }
 
-/// Returns the share of the faults by instructions in files whose function is known.
+/// Returns the share of the faults by instructions in files, or in mappings that are not known, whose function is known.
 #[must_use]
 pub fn known(rows: &[FunctionRow]) -> Coverage {
     let sum = |kind| rows.iter().filter(|row| row.kind == kind).map(|row| row.count).sum();
-    Coverage::of(sum("function"), sum("offset"))
+    Coverage::of(sum("function"), sum("offset") + sum("unknown") + sum("others"))
 }

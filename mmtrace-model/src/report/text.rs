@@ -219,7 +219,7 @@ fn by_function(report: &Report, style: Style, out: &mut dyn Write) -> io::Result
         return Ok(());
     }
     writeln!(out, "\n{}", style.bold("Page faults by function"))?;
-    if let Some(part) = functions::known(rows).text("faults by code in files") {
+    if let Some(part) = functions::known(rows).text("faults by code in files or unknown mappings") {
         writeln!(out, "  {}", style.dim(&format!("the function of {part} is known")))?;
     }
     for row in rows.iter().take(ROWS) {

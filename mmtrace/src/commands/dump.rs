@@ -241,7 +241,7 @@ impl<'a> Lines<'a> {
     }
 
     fn header(&self, out: &mut impl Write) -> io::Result<()> {
-        let names: Vec<_> = columns().map(|column| column.name).chain(["comm", "mapping", "cgroup"]).collect();
+        let names: Vec<_> = columns().map(|column| column.name).chain(["comm", "mapping_label", "cgroup"]).collect();
         writeln!(out, "{}", names.join(","))
     }
 

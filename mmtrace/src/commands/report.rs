@@ -320,8 +320,7 @@ fn locks(
 fn faults(args: &ReportArgs, rows: &[FaultRow], style: Style, out: &mut dyn Write) -> io::Result<()> {
     if args.csv {
         for row in rows {
-            // A row of a kind is about whoever has most of it.
-            let (count, kind) = (row.most.unwrap_or(row.count), row.kind.unwrap_or_default());
+            let (count, kind) = (row.count, row.kind.unwrap_or_default());
             let cgroup = cell(row.who.cgroup.as_deref().unwrap_or_default());
             writeln!(out, "faults,{},,,{count},,,,{kind},{cgroup}", names(&row.who))?;
         }
@@ -419,9 +418,10 @@ fn by_function(
         );
     }
     if !engine.model().is_some_and(|model| model.mappings().has_functions()) {
-        let text = "names of functions are not recorded: an older mmtrace recorded it, or no file could be read";
+        let text = "names of functions are not recorded: an older mmtrace recorded it, no file could be read, or \
+                    the mappings of the code are not known";
         writeln!(out, "  {}", style.dim(text))?;
-    } else if let Some(part) = functions::known(&rows).text("faults by code in files") {
+    } else if let Some(part) = functions::known(&rows).text("faults by code in files or unknown mappings") {
         writeln!(out, "  {}", style.dim(&format!("the function of {part} is known")))?;
     }
     let shown = if args.limit == 0 { rows.len() } else { args.limit };

@@ -140,7 +140,7 @@ impl Dumps {
         let Writing { dir, why, .. } = self.writing.remove(i);
         let dir = dir.display();
         Some(match answer {
-            Some(Ok(events)) => format!("{why}: saved {} events in {dir}", grouped(events)),
+            Some(Ok(events)) => format!("{why}: saved {} records in {dir}", grouped(events)),
             Some(Err(error)) => format!("{why}: cannot save the events of the flight recorder in {dir}: {error}"),
             None => {
                 format!("{why}: cannot save the events of the flight recorder in {dir}: the recording ended first")
@@ -185,7 +185,7 @@ mod tests {
         let kept = temp.path().join("capture.H07-1");
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].starts_with("H07 "), "{told:?}");
-        assert!(told[0].ends_with(&format!(": saved 20,000 events in {}", kept.display())), "{told:?}");
+        assert!(told[0].ends_with(&format!(": saved 20,000 records in {}", kept.display())), "{told:?}");
         let capture = Capture::open(&kept).expect("a capture");
         assert_eq!(capture.condition(), Condition::Complete);
         assert_eq!(capture.records().count(), 20_000);
@@ -200,7 +200,7 @@ mod tests {
         let kept = temp.path().join("capture.hold-1");
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains(" held an mmap_lock for "), "{told:?}");
-        assert!(told[0].ends_with(&format!("saved 20,000 events in {}", kept.display())), "{told:?}");
+        assert!(told[0].ends_with(&format!("saved 20,000 records in {}", kept.display())), "{told:?}");
         assert!(recorded("hold > 10min", &temp.path().join("other")).is_empty());
     }
 

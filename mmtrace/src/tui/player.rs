@@ -355,7 +355,7 @@ pub(super) fn told(saved: Option<&Saved>) -> String {
     match saved {
         Some(saved) => {
             let seconds = saved.ns as f64 / 1e9;
-            format!("{} events of {seconds:.3} s are saved in {}", grouped(saved.events), saved.dir.display())
+            format!("{} records of {seconds:.3} s are saved in {}", grouped(saved.events), saved.dir.display())
         }
         None => "there are no events to save".to_owned(),
     }

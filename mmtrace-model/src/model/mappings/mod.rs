@@ -136,8 +136,8 @@ impl Mappings {
             return;
         }
         match E::of(record) {
-            Some(E::PageFaultUser(e)) => self.fault(e.addr, record),
-            Some(E::PageFaultKernel(e)) => self.fault(e.addr, record),
+            Some(E::PageFaultUser(e)) => self.fault(e.addr, Some(e.ip), record),
+            Some(E::PageFaultKernel(e)) => self.fault(e.addr, None, record),
             Some(E::StartLocking(e)) if e.write => self.locks(Call::of_number(e.call.into()), record),
             Some(E::Released(e)) if e.write => self.releases(record),
             Some(E::Fork(_)) => self.forks(record),
@@ -319,7 +319,8 @@ impl Mappings {
         (mapping.backing == Backing::Special || is_current()).then_some(name)
     }
 
-    fn fault(&mut self, addr: u64, record: &Record) {
+    /// A fault at an address. `ip`: the instruction, in user mode.
+    fn fault(&mut self, addr: u64, ip: Option<u64>, record: &Record) {
         self.faulted = At::Unknown;
         if addr >> 63 != 0 || record.mm == 0 || record.ts <= self.blind_until {
             return;
@@ -338,7 +339,12 @@ impl Mappings {
             At::Outside => false,
             At::Mapping(found) => found.mapping.backing == Backing::Anonymous && may_have_name(found),
         };
-        if asks {
+        // What was mapped before the recording may be code alone.
+        let strange_code = || {
+            let mm = self.mms.get(&record.mm).filter(|mm| !mm.map.is_whole());
+            mm.zip(ip).is_some_and(|(mm, ip)| ip != 0 && mm.map.at(ip) == At::Unknown)
+        };
+        if asks || strange_code() {
             self.ask(record);
         }
     }
