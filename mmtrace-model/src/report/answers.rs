@@ -28,6 +28,7 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
     let mut lines = Vec::new();
     lines.extend(lock_lines(report, "Waits", |row| row.contended));
     lines.extend(lock_lines(report, "Holds", |row| row.held));
+    lines.extend(unfinished_lines(report));
     lines.extend(fault_lines(report));
     let answers = lines.iter().filter(|(_, text)| text != NOT_TIMED).count();
     lines.extend(mark_lines(report));
@@ -73,6 +74,13 @@ fn lock_lines(report: &Report, title: &'static str, times: impl Fn(&LockRow) -> 
         }
     }
     lines
+}
+
+/// What went on when the stream ended is in none of the sums above.
+fn unfinished_lines(report: &Report) -> Option<Line> {
+    let (first, more) = report.unfinished.split_first()?;
+    let more = if more.is_empty() { String::new() } else { format!("; and {} more", grouped(more.len() as u64)) };
+    Some(("At end", format!("{}{more}; in no sum", first.text())))
 }
 
 fn fault_lines(report: &Report) -> Vec<Line> {

@@ -10,6 +10,7 @@ mod rules_text;
 mod story;
 mod style;
 mod text;
+pub mod unfinished;
 
 use std::{
     collections::BTreeMap,
@@ -69,6 +70,9 @@ pub struct Report {
     /// Holds of mmap_locks, waits for them, and faults, by caller.
     #[serde(flatten)]
     pub callers: callers::Tables,
+    /// Holds of mmap_locks and waits for them of 1 ms and more that were not over at the end; absent if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<unfinished::UnfinishedRow>,
     /// Faults by mapping; absent if the events do not tell which mapping an address belongs to.
     #[serde(rename = "faults_by_mapping", skip_serializing_if = "Vec::is_empty")]
     pub mappings: Vec<mappings::MappingRow>,
@@ -249,6 +253,7 @@ impl Report {
             callers: engine.callers().map_or_else(callers::Tables::default, |callers| {
                 callers::Tables::new(callers, engine.tasks(), callers::By::Caller, context.start)
             }),
+            unfinished: unfinished::rows(engine),
             mappings: mappings::rows(engine),
             functions: if engine.model().is_some_and(|model| model.mappings().has_functions()) {
                 functions::rows(engine)

@@ -7,7 +7,7 @@ use super::{
     callers::{LockRow, Times, causes},
     duration, functions, grouped,
     mappings::known,
-    rules_text,
+    rules_text, unfinished,
 };
 use crate::{
     model::faults::address_space::Cause,
@@ -28,6 +28,7 @@ pub(super) fn print(report: &Report, all: bool, style: Style, out: &mut dyn Writ
     answers::print(report, style, out)?;
     waited(report, style, out)?;
     held(report, style, out)?;
+    unfinished::print(&report.unfinished, style, out)?;
     faults(report, style, out)?;
     mapped(report, style, out)?;
     by_function(report, style, out)?;

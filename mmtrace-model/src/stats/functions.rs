@@ -53,6 +53,9 @@ pub struct Instruction {
     pub at: Option<u64>,
 }
 
+/// Files of mms that are remembered as asked for. Beyond that number they are asked for again.
+const MET_MAX: usize = (1 << 14) / 8 * 7;
+
 /// A question for the functions of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -110,6 +113,8 @@ pub struct FunctionFaults {
     pending: FxHashMap<(u64, u64), Live>,
     rows: Rows,
     asked: FxHashSet<(FileId, u64)>,
+    /// Files that were asked for with an mm: their contents may have been replaced since an earlier mm.
+    met: FxHashSet<(u64, FileId)>,
     waiting: Vec<Asked>,
 }
 
@@ -169,7 +174,14 @@ impl FunctionFaults {
         let At::Mapping(Found { start, end, .. }) = mappings.at(mm, ip) else { return };
         let range = (start, end);
         let has_room = self.waiting.len() < WAITING_MAX && self.asked.len() < ASKED_MAX;
-        if has_room && mappings.function(file, offset).is_none() && self.asked.insert((file, offset)) {
+        if !has_room {
+            return;
+        }
+        if self.met.len() >= MET_MAX {
+            self.met.clear();
+        }
+        let is_new = self.met.insert((mm, file));
+        if is_new || mappings.function(file, offset).is_none() && self.asked.insert((file, offset)) {
             self.waiting.push(Asked { tgid, mm, ip, range, file, offset });
         }
     }

@@ -14,7 +14,7 @@ use mmtrace_model::{
     report::{
         Report, Style,
         callers::{By, FaultRow, LockRow, Tables, Times},
-        duration, functions, grouped, mappings,
+        duration, functions, grouped, mappings, unfinished,
     },
     untrusted::{clean, json},
 };
@@ -189,6 +189,9 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     let tables =
         engine.callers().map_or_else(Tables::default, |callers| Tables::new(callers, engine.tasks(), by, start));
     print(args, &tables, style, out).context("cannot print the report")?;
+    if !args.csv && !args.json && args.tables().iter().any(|table| matches!(table, Table::Holds | Table::Waits)) {
+        unfinished::print(&unfinished::rows(&engine), style, out).context("cannot print the report")?;
+    }
     Ok(outcome(&capture, violated))
 }
 
@@ -291,7 +294,7 @@ fn locks(
         writeln!(out, "  {}", style.dim(&format!("{part} were seen whole")))?;
     }
     if rows.is_empty() {
-        return writeln!(out, "  {}", if verb == "waited" { "nobody waited" } else { "none was seen whole" });
+        return writeln!(out, "  {}", if verb == "waited" { "no contended wait ended" } else { "none was seen whole" });
     }
     let head = format!("{verb:>9} {:>6} {:>9} {:>9} {:>9} {:>10}  by", "share", "times", "p99", "longest", "at");
     writeln!(out, "  {}", style.dim(&head))?;

@@ -205,22 +205,41 @@ fn by_cgroup(engine: &Engine) -> Vec<(String, CgroupUse)> {
     let (mut other, mut own) = (None, 0);
     for sums in cgroups::by_cgroup(callers, tasks) {
         match tasks.cgroups().name(sums.cgroup) {
-            None => rows.push(("unknown".to_owned(), sums)),
+            None => put(&mut rows, "unknown", sums),
+            // A service that is started again has a new cgroup of the same path.
+            Some(name) if rows.iter().any(|(path, _)| *path == name.path) => put(&mut rows, &name.path, sums),
             Some(name) if own < CGROUPS_MAX => {
                 own += 1;
                 rows.push((name.path.clone(), sums));
             }
-            Some(_) => {
-                let all = other.get_or_insert(CgroupUse { waited_ns: [0; 2], held_ns: [0; 2], faults: 0, ..sums });
-                let add = |to: &mut [u64; 2], of: [u64; 2]| to.iter_mut().zip(of).for_each(|(to, of)| *to += of);
-                add(&mut all.waited_ns, sums.waited_ns);
-                add(&mut all.held_ns, sums.held_ns);
-                all.faults += sums.faults;
-            }
+            Some(_) => match &mut other {
+                Some(all) => add(all, &sums),
+                None => other = Some(sums),
+            },
         }
     }
     rows.extend(other.map(|sums| ("other".to_owned(), sums)));
     rows
+}
+
+fn add(to: &mut CgroupUse, of: &CgroupUse) {
+    let sums = to.waited_ns.iter_mut().chain(&mut to.held_ns).zip(of.waited_ns.iter().chain(&of.held_ns));
+    sums.for_each(|(to, of)| *to += of);
+    to.faults += of.faults;
+}
+
+/// Adds sums to the row of a label.
+fn put(rows: &mut Vec<(String, CgroupUse)>, label: &str, sums: CgroupUse) {
+    match rows.iter_mut().find(|(of, _)| of == label) {
+        Some((_, all)) => add(all, &sums),
+        None => rows.push((label.to_owned(), sums)),
+    }
+}
+
+/// Labels as the text format has them: the encoder writes values as they are.
+fn escaped(labels: &[(&'static str, String)]) -> Vec<(&'static str, String)> {
+    let value = |text: &String| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    labels.iter().map(|(name, text)| (*name, value(text))).collect()
 }
 
 fn help(name: &str) -> &'static str {
@@ -234,20 +253,20 @@ impl Collector for Snapshot {
             let bare = name.strip_suffix("_total").unwrap_or(name);
             let mut family = encoder.encode_descriptor(bare, help(name), None, MetricType::Counter)?;
             for (labels, value) in samples {
-                ConstCounter::new(*value).encode(family.encode_family(labels)?)?;
+                ConstCounter::new(*value).encode(family.encode_family(&escaped(labels))?)?;
             }
         }
         for (name, samples) in &self.times {
             let bare = name.strip_suffix("_total").unwrap_or(name);
             let mut family = encoder.encode_descriptor(bare, help(name), None, MetricType::Counter)?;
             for (labels, ns) in samples {
-                ConstCounter::new(*ns as f64 / 1e9).encode(family.encode_family(labels)?)?;
+                ConstCounter::new(*ns as f64 / 1e9).encode(family.encode_family(&escaped(labels))?)?;
             }
         }
         for (name, samples) in &self.gauges {
             let mut family = encoder.encode_descriptor(name, help(name), None, MetricType::Gauge)?;
             for (labels, value) in samples {
-                ConstGauge::new(*value as i64).encode(family.encode_family(labels)?)?;
+                ConstGauge::new(*value as i64).encode(family.encode_family(&escaped(labels))?)?;
             }
         }
         for (name, buckets, sum, count) in &self.histograms {

@@ -187,6 +187,21 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ("marks[].text", "string", true, "its text; harmful characters and bytes that are not UTF-8 are escapes"),
     ("marks_omitted", "number", false, "labels beyond the first 1,000"),
     (
+        "unfinished[]",
+        "array",
+        false,
+        "holds of mmap_locks and waits for them, of 1 ms and more, that were not over at the end and are in no figure; the \
+         longest 64",
+    ),
+    ("unfinished[].waits", "boolean", true, "the task waits for the lock; else it holds it"),
+    ("unfinished[].write", "boolean", true, "for write, else for read"),
+    ("unfinished[].pid", "number", false, "its process; absent if it was not seen"),
+    ("unfinished[].tid", "number", true, "the task"),
+    ("unfinished[].task", "string", true, "the names of process and task, with their ids"),
+    ("unfinished[].call", "string", false, "the entry into the kernel; absent if the events do not say"),
+    ("unfinished[].since_ns", "number", true, "time when it began, nanoseconds from the start of the recording"),
+    ("unfinished[].ns", "number", true, "time from then to the last event, nanoseconds"),
+    (
         "faults_by_mapping[]",
         "array",
         false,

@@ -45,6 +45,7 @@ struct Named {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Functions {
     files: FxHashMap<FileId, BTreeMap<u64, Named>>,
+    /// Empty of a file whose contents were replaced: names of functions in it are of one or the other.
     builds: FxHashMap<FileId, Box<[u8]>>,
     /// Functions over all files.
     count: usize,
@@ -57,7 +58,7 @@ impl Functions {
         let (start, words) = (event.file_offset, [event.name, event.name_2, event.name_3]);
         let Some(name) = self.names.take((event.dev, event.ino, start), event.part, words) else { return };
         // Files beyond the limit have one number: what is in one of them is not in the others.
-        if file == FileId::OTHERS || name.is_empty() {
+        if file == FileId::OTHERS || name.is_empty() || self.is_replaced(file) {
             return;
         }
         let functions = self.files.entry(file).or_default();
@@ -73,8 +74,19 @@ impl Functions {
             let words = [event.build_id, event.build_id_2, event.build_id_3];
             let mut id: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
             id.truncate(BUILD_ID_MAX.min(event.len as usize));
+            if self.builds.get(&file).is_some_and(|before| **before != *id) {
+                id.clear();
+            }
+            if id.is_empty() {
+                self.count -= self.files.remove(&file).map_or(0, |functions| functions.len());
+            }
             self.builds.insert(file, id.into());
         }
+    }
+
+    /// Whether a file was seen to have other contents than before.
+    fn is_replaced(&self, file: FileId) -> bool {
+        self.builds.get(&file).is_some_and(|id| id.is_empty())
     }
 
     /// Returns the function at an offset of a file.
@@ -154,6 +166,23 @@ mod tests {
             }
         }
         (files, functions)
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_has_no_functions() {
+        for second in [&[2; 20][..], &[]] {
+            let named =
+                |name: &'static str| function_records(OF, Function { start: 1, len: 9, name: name.as_bytes() }, 5);
+            let mut records = vec![build_id_record(OF, &[1; 20], 5)];
+            records.extend(named("old_touch"));
+            records.push(build_id_record(OF, second, 6));
+            records.extend(named("new_touch"));
+            let (mut files, functions) = told(&records);
+            assert_eq!(functions.at(files.number(OF), 1), None);
+            assert!(functions.build_id(files.number(OF)).is_empty());
+            let (mut files, again) = told(&functions.records(&files, 7));
+            assert_eq!(again.at(files.number(OF), 1), None);
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ use mmtrace_model::{
 
 use super::maps;
 use crate::{btf::Btf, probe::tasks::Tasks};
-use file::FileKey;
+use file::{FileKey, State};
 
 /// Questions that wait. More are not asked.
 const QUEUE: usize = 1 << 12;
@@ -189,6 +189,8 @@ struct Reader {
     files: HashMap<FileKey, Functions>,
     /// Files without functions, and how often they were looked for.
     empty: HashMap<FileKey, u32>,
+    /// Contents that files had when they were read.
+    states: HashMap<FileKey, State>,
     /// Functions that were told: file, begin and length.
     told: HashSet<(FileKey, u64, u64)>,
     /// Bytes of the tables in `files`.
@@ -204,6 +206,7 @@ impl Reader {
             programs,
             files: HashMap::new(),
             empty: HashMap::new(),
+            states: HashMap::new(),
             told: HashSet::new(),
             size: 0,
             questions: 0,
@@ -245,6 +248,16 @@ impl Reader {
     fn meet(&mut self, question: &Question) -> Vec<Record> {
         let of = question.of;
         self.questions += 1;
+        if let Some(before) = self.states.get(&of)
+            && let Some(now) = file::state(&question.path, of)
+            && now != *before
+        {
+            // Which faults were of which contents is not known any more.
+            self.states.insert(of, now);
+            self.size -= self.files.remove(&of).map_or(0, |functions| functions.size);
+            self.empty.insert(of, TRIES);
+            return vec![build_id_record(of, &[], 0)];
+        }
         if let Some(functions) = self.files.get_mut(&of) {
             functions.used = self.questions;
             return Vec::new();
@@ -254,6 +267,12 @@ impl Reader {
         }
         let opened = self.open(question);
         let tries = if opened.is_some() { TRIES } else { 1 };
+        if let Some(state) = opened.as_ref().and_then(|file| file.metadata().ok()) {
+            if self.states.len() >= EMPTY_MAX {
+                self.states.clear();
+            }
+            self.states.insert(of, State::of(&state));
+        }
         let (functions, id) = opened.map_or_else(|| (None, Vec::new()), |file| Functions::of(&file));
         match functions {
             Some(functions) => self.keep(of, Functions { used: self.questions, ..functions }),
