@@ -41,7 +41,7 @@ fn fault(ts: u64, tid: u32, addr: u64) -> Record {
 
 fn lock(ts: u64, tid: u32, call: u16) -> Record {
     let call = Call::System(call).number().into();
-    at(ts, tid, tid, |r| event::StartLocking { write: true, call, ..Default::default() }.write(r))
+    at(ts, tid, tid, |r| event::StartLocking { write: true, call }.write(r))
 }
 
 /// A private anonymous mapping; `vma` 0 stores nothing there.
