@@ -163,13 +163,17 @@ pub(super) const RECORDING_STOPPED: &str =
 /// The consequence of a failure before the first event.
 pub(super) const NOTHING_RECORDED: &str = "nothing was recorded";
 
+/// The consequence of a failure to write a table.
+pub(super) const NO_TABLES: &str =
+    "the tables are not written; the segments are as they were, and `mmtrace tables` writes the tables later";
+
 /// The consequence of a failure to open.
 pub(super) const NOTHING_READ: &str = "nothing was read";
 
 impl CaptureError {
-    /// Reports an encoder's refusal in the middle of a recording.
-    pub(super) fn encode(path: &Path, error: &dyn std::error::Error) -> Self {
-        Self::Encode { path: path.to_path_buf(), reason: error.to_string(), consequence: RECORDING_STOPPED }
+    /// Reports an encoder's refusal.
+    pub(super) fn encode(path: &Path, consequence: &'static str, error: &dyn std::error::Error) -> Self {
+        Self::Encode { path: path.to_path_buf(), reason: error.to_string(), consequence }
     }
 
     /// Sorts an I/O error into its kind.

@@ -222,8 +222,11 @@ fn segment_files(dir: &Path) -> Result<BTreeMap<u64, Vec<Form>>, CaptureError> {
         let name = entry.map_err(failed)?.file_name();
         match name.to_str().and_then(CaptureFile::parse) {
             Some(CaptureFile::Segment(number, form)) => files.entry(number).or_default().push(form),
-            // The manifest has been read.
-            Some(CaptureFile::Manifest | CaptureFile::NewManifest) | None => {}
+            // The manifest has been read, and tables hold no records.
+            Some(
+                CaptureFile::Manifest | CaptureFile::NewManifest | CaptureFile::Table(_) | CaptureFile::TablePart(_),
+            )
+            | None => {}
         }
     }
     Ok(files)

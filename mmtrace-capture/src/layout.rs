@@ -19,6 +19,39 @@ pub(super) enum CaptureFile {
     NewManifest,
     /// A segment with this number.
     Segment(u64, Form),
+    /// A table of names.
+    Table(TableFile),
+    /// A table of names before it is whole.
+    TablePart(TableFile),
+}
+
+/// A table of names beside the segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TableFile {
+    /// Tasks.
+    Tasks,
+    /// Mappings.
+    Mappings,
+}
+
+impl TableFile {
+    pub(super) const ALL: [Self; 2] = [Self::Tasks, Self::Mappings];
+
+    /// Returns its name once it is whole.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Tasks => "tasks.parquet",
+            Self::Mappings => "mappings.parquet",
+        }
+    }
+
+    /// Returns its name until then.
+    pub(super) const fn part(self) -> &'static str {
+        match self {
+            Self::Tasks => "tasks.parquet.part",
+            Self::Mappings => "mappings.parquet.part",
+        }
+    }
 }
 
 /// The form of a segment's file.
@@ -38,8 +71,18 @@ impl CaptureFile {
         match name {
             MANIFEST => Some(Self::Manifest),
             NEW_MANIFEST => Some(Self::NewManifest),
-            _ => parse_segment(name).map(|(number, form)| Self::Segment(number, form)),
+            _ => Self::parse_table(name)
+                .or_else(|| parse_segment(name).map(|(number, form)| Self::Segment(number, form))),
         }
+    }
+
+    fn parse_table(name: &str) -> Option<Self> {
+        let table = |table: &TableFile| match name {
+            _ if name == table.name() => Some(Self::Table(*table)),
+            _ if name == table.part() => Some(Self::TablePart(*table)),
+            _ => None,
+        };
+        TableFile::ALL.iter().find_map(table)
     }
 }
 
@@ -81,6 +124,10 @@ mod tests {
             }
         }
         assert_eq!(CaptureFile::parse("manifest.json"), Some(CaptureFile::Manifest));
+        for table in TableFile::ALL {
+            assert_eq!(CaptureFile::parse(table.name()), Some(CaptureFile::Table(table)));
+            assert_eq!(CaptureFile::parse(table.part()), Some(CaptureFile::TablePart(table)));
+        }
         for name in ["segment-1.parquet", "segment-0000001.parquet", "segment-000001.csv", "segment-", "notes.txt", ""]
         {
             assert_eq!(CaptureFile::parse(name), None, "{name}");

@@ -44,6 +44,11 @@
 //! | `segment-000001.parquet` | a sealed segment, readable by any Parquet reader; [`columns`] lists its columns |
 //! | `segment-000002.arrows` | the open segment, as Arrow IPC streams |
 //! | `segment-000002.parquet.part` | the open segment on its way to Parquet; of no use after a crash |
+//! | `tasks.parquet`, `mappings.parquet` | tables of names, which [`write_tables`] derives from the segments; [`table_columns`] lists their columns |
+//! | `tasks.parquet.part`, `mappings.parquet.part` | such a table before it is whole; of no use after a crash |
+//!
+//! **Tables** hold nothing that the segments do not have, and no reader of a capture looks at them. The manifest does not
+//! list them. They can be removed, and written again.
 //!
 //! **Numbers.** Segments are numbered from 1, without gaps. A flight recorder removes the oldest and counts them in
 //! [`Manifest::dropped`]. [`Manifest::totals`] are the sums over [`Manifest::segments`] in every manifest that is
@@ -99,6 +104,7 @@ mod sealed;
 mod segment;
 mod sequence;
 mod stream;
+mod tables;
 mod thrift;
 mod value_text;
 mod writer;
@@ -116,5 +122,6 @@ pub use reader::{Capture, Condition, Summary};
 pub use records::Records;
 pub use save::{LOOK_BACK_NS, Saved, free_name, save};
 pub use schema::{StoredColumn, columns};
+pub use tables::{TableColumn, TablesWritten, has_tables, table_columns, write_tables};
 pub use value_text::ValueText;
 pub use writer::{CaptureWriter, FinalInfo, WriterOptions};

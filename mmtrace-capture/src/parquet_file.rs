@@ -2,7 +2,7 @@
 
 use super::capture_id::{CaptureId, KEY};
 use super::digest::hex;
-use super::error::{CaptureError, RECORDING_STOPPED};
+use super::error::CaptureError;
 use super::folder::Folder;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -51,6 +51,8 @@ pub(super) struct ParquetFile {
     /// Its name until it is whole.
     part: String,
     writer: ArrowWriter<Sink>,
+    /// The consequence of a failure for the capture, as a clause.
+    consequence: &'static str,
 }
 
 /// A whole file, as the manifest knows it.
@@ -62,22 +64,25 @@ pub(super) struct Written {
 }
 
 impl ParquetFile {
-    /// Creates the file under the name `part`, as one of the capture with this id.
+    /// Creates the file under the name `part`, as one of the capture with this id. Captures before version 1.1 have none.
     pub(super) fn create(
         folder: &Arc<Folder>,
         part: String,
         schema: SchemaRef,
         properties: WriterProperties,
-        id: CaptureId,
+        id: Option<CaptureId>,
+        consequence: &'static str,
     ) -> Result<Self, CaptureError> {
-        let failed = |doing, e| CaptureError::io(&folder.at(&part), doing, RECORDING_STOPPED, e);
+        let failed = |doing, e| CaptureError::io(&folder.at(&part), doing, consequence, e);
         let file = folder.create(&part).map_err(|e| failed("create it", e))?;
         let sink = Sink { file, bytes: 0, digest: Sha256::new(), failure: None };
         let mut writer = ArrowWriter::try_new(sink, schema, Some(properties))
-            .map_err(|e| CaptureError::encode(&folder.at(&part), &e))?;
-        writer.append_key_value_metadata(KeyValue::new(KEY.to_owned(), id.to_string()));
-        folder.sync().map_err(|e| CaptureError::io(folder.path(), "flush the directory", RECORDING_STOPPED, e))?;
-        Ok(Self { folder: Arc::clone(folder), part, writer })
+            .map_err(|e| CaptureError::encode(&folder.at(&part), consequence, &e))?;
+        if let Some(id) = id {
+            writer.append_key_value_metadata(KeyValue::new(KEY.to_owned(), id.to_string()));
+        }
+        folder.sync().map_err(|e| CaptureError::io(folder.path(), "flush the directory", consequence, e))?;
+        Ok(Self { folder: Arc::clone(folder), part, writer, consequence })
     }
 
     /// Adds rows.
@@ -85,26 +90,39 @@ impl ParquetFile {
         self.writer.write(rows).map_err(|e| self.error(&e))
     }
 
-    /// Completes the file, brings it to the disk, and gives it its name.
-    pub(super) fn finish(mut self, name: &str) -> Result<Written, CaptureError> {
+    /// Completes the file, brings it to the disk, and gives it its name, which nothing has.
+    pub(super) fn finish(self, name: &str) -> Result<Written, CaptureError> {
+        self.complete(name, Folder::rename)
+    }
+
+    /// Completes the file as [`ParquetFile::finish`] does, in the place of an older one.
+    pub(super) fn replace(self, name: &str) -> Result<Written, CaptureError> {
+        self.complete(name, Folder::replace)
+    }
+
+    fn complete(
+        mut self,
+        name: &str,
+        rename: fn(&Folder, &str, &str) -> io::Result<()>,
+    ) -> Result<Written, CaptureError> {
         if let Err(e) = self.writer.finish() {
             return Err(self.error(&e));
         }
-        let folder = &self.folder;
-        let failed = |name: &str, doing, e| CaptureError::io(&folder.at(name), doing, RECORDING_STOPPED, e);
+        let (folder, consequence) = (&self.folder, self.consequence);
+        let failed = |name: &str, doing, e| CaptureError::io(&folder.at(name), doing, consequence, e);
         let sink = self.writer.inner();
         sink.file.sync_all().map_err(|e| failed(&self.part, "flush it", e))?;
         let written = Written { bytes: sink.bytes, sha256: hex(&sink.digest) };
-        folder.rename(&self.part, name).map_err(|e| failed(name, "rename it", e))?;
-        folder.sync().map_err(|e| CaptureError::io(folder.path(), "flush the directory", RECORDING_STOPPED, e))?;
+        rename(folder, &self.part, name).map_err(|e| failed(name, "rename it", e))?;
+        folder.sync().map_err(|e| CaptureError::io(folder.path(), "flush the directory", consequence, e))?;
         Ok(written)
     }
 
     fn error(&mut self, error: &ParquetError) -> CaptureError {
         let path = self.folder.at(&self.part);
         match self.writer.inner_mut().failure.take() {
-            Some(e) => CaptureError::io(&path, "write it", RECORDING_STOPPED, e),
-            None => CaptureError::encode(&path, error),
+            Some(e) => CaptureError::io(&path, "write it", self.consequence, e),
+            None => CaptureError::encode(&path, self.consequence, error),
         }
     }
 }

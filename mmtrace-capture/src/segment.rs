@@ -65,7 +65,7 @@ impl OpenSegment {
 
     /// Adds a batch. When this returns, the batch survives the end of this process.
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), CaptureError> {
-        let bytes = self.encode(batch).map_err(|e| CaptureError::encode(&self.path, &e))?;
+        let bytes = self.encode(batch).map_err(|e| CaptureError::encode(&self.path, RECORDING_STOPPED, &e))?;
         self.file.write_all(&bytes).map_err(|e| CaptureError::io(&self.path, "write it", RECORDING_STOPPED, e))?;
         if let Some(stream) = &mut self.stream {
             // The buffer goes back, to be filled again.
@@ -135,7 +135,7 @@ pub(super) struct SealingSegment {
 impl SealingSegment {
     pub(super) fn create(folder: &Arc<Folder>, flusher: Flusher, id: CaptureId) -> Result<Self, CaptureError> {
         let part = segment_name(flusher.number, Form::Part);
-        let parquet = ParquetFile::create(folder, part, schema(), writer_properties(), id)?;
+        let parquet = ParquetFile::create(folder, part, schema(), writer_properties(), Some(id), RECORDING_STOPPED)?;
         let entry = SegmentEntry {
             file: segment_name(flusher.number, Form::Parquet),
             rows: 0,

@@ -167,7 +167,8 @@ impl CaptureWriter {
     ///
     /// As [`CaptureWriter::append`].
     pub fn flush(&mut self) -> Result<(), CaptureError> {
-        let batch = self.builder.finish().map_err(|e| CaptureError::encode(self.folder.path(), &e))?;
+        let batch =
+            self.builder.finish().map_err(|e| CaptureError::encode(self.folder.path(), RECORDING_STOPPED, &e))?;
         match batch {
             Some(batch) => self.write(batch)?,
             // With nothing to send, a failed disk would go unnoticed until the next event.

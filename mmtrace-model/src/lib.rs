@@ -91,6 +91,7 @@ mod numbers;
 pub mod replay;
 pub mod report;
 pub mod stats;
+pub mod tables;
 mod texts;
 pub mod untrusted;
 pub mod verdict;

@@ -42,6 +42,8 @@ pub enum Command {
     Replay(commands::replay::ReplayArgs),
     /// Show who held and awaited the mmap_locks of a capture, and whose page faults there were
     Report(commands::report::ReportArgs),
+    /// Write the tables of a capture that SQL joins by id: names of tasks, cgroups and mappings
+    Tables(commands::tables::TablesArgs),
     /// Describe a capture: kernel, condition, size, losses, probes
     Info(commands::InfoArgs),
     /// Print the events of a capture

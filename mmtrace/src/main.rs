@@ -115,6 +115,12 @@ fn dispatch(command: &Command, style: Style, out: &mut dyn Write) -> anyhow::Res
             replay::Outcome::Violated => VIOLATED,
             replay::Outcome::Damaged => FAILED,
         },
+        Command::Tables(args) => {
+            for problem in commands::tables::run(args, out)? {
+                complain(&problem);
+            }
+            0
+        }
         Command::Info(args) => {
             if commands::info(args, out)? {
                 0

@@ -29,9 +29,9 @@ use golden::{TESTDATA, goldens};
 
 /// The commands that read a capture.
 const READERS: [&str; 3] = ["replay", "info", "dump"];
-const SUBCOMMANDS: [&str; 13] = [
-    "record", "top", "stat", "mark", "replay", "report", "info", "dump", "doctor", "rules", "explain", "explore",
-    "workload",
+const SUBCOMMANDS: [&str; 14] = [
+    "record", "top", "stat", "mark", "replay", "report", "tables", "info", "dump", "doctor", "rules", "explain",
+    "explore", "workload",
 ];
 /// Neither root nor anybody.
 const NOBODY: u32 = 65_534;

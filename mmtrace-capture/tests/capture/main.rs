@@ -7,4 +7,5 @@ mod manifest;
 mod owner;
 mod segment;
 mod stream;
+mod tables;
 mod writer;

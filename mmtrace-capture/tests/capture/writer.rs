@@ -128,7 +128,7 @@ fn an_older_capture_makes_room_and_nothing_else_does() {
 }
 
 /// A file of this process becomes `/dev/full`, which answers every write as a full disk does.
-fn fill(file: &Path) {
+pub(crate) fn fill(file: &Path) {
     let file = fs::canonicalize(file).expect("it is there");
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux");
     let mut filled = 0;

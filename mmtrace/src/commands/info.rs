@@ -2,7 +2,7 @@
 
 use super::error::ShowError;
 use super::time_text::{Seconds, utc};
-use mmtrace_capture::{Capture, Condition, Manifest, Problem, State, Summary, Totals};
+use mmtrace_capture::{Capture, Condition, Manifest, Problem, State, Summary, Totals, has_tables};
 use mmtrace_common::{Kind, SPECS};
 use mmtrace_model::context::{Form, ProbeState};
 use mmtrace_model::report::grouped;
@@ -95,6 +95,8 @@ struct Info<'a> {
     manifest: &'a Manifest,
     meaning: &'static str,
     problems: Vec<Problem>,
+    /// Whether `tasks.parquet` and `mappings.parquet` are there.
+    tables: bool,
     totals: Totals,
 }
 
@@ -110,6 +112,7 @@ fn as_json(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
         manifest: capture.manifest(),
         meaning: meaning(capture, condition),
         problems: capture.problems(),
+        tables: has_tables(capture.dir()),
         totals: Totals { events: summary.events, lost: summary.lost, missed: summary.missed },
     };
     json(&info, out)?;
@@ -139,6 +142,10 @@ fn as_text(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
         None => writeln!(out, "duration   unknown")?,
     }
     writeln!(out, "size       {} bytes, {:.2} per event", grouped(summary.bytes), per_event(summary))?;
+    match has_tables(capture.dir()) {
+        true => writeln!(out, "tables     tasks.parquet, mappings.parquet: names, for SQL")?,
+        false => writeln!(out, "tables     none of names, for SQL: mmtrace tables writes them")?,
+    }
     writeln!(
         out,
         "loss       {} lost (a ring had no room), {} missed (the kernel skipped the program's run)",

@@ -9,6 +9,7 @@ pub mod mark;
 pub mod replay;
 pub mod report;
 mod seek_bench;
+pub mod tables;
 mod time_text;
 
 pub use dump::{DumpArgs, Dumped, dump};

@@ -5,16 +5,21 @@
 use std::{
     fs::File,
     io,
-    sync::mpsc::{SendError, channel},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{SendError, channel},
+    },
     thread::{Builder, JoinHandle},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use mmtrace_capture::{CaptureError, CaptureWriter, FinalInfo};
+use mmtrace_capture::{CaptureError, CaptureWriter, FinalInfo, write_tables};
 use mmtrace_model::{
     replay::Engine,
-    report::{Output, Report, Style},
+    report::{Output, Report, Style, grouped},
     untrusted::Screened,
     verdict::Verdict,
 };
@@ -250,6 +255,9 @@ impl Closing<'_> {
                 args.output.display()
             ));
         }
+        if sealed {
+            tables(&args.output, &mut signals).await;
+        }
         silent.iter().for_each(|line| tell(line));
         if let Some(child) = child {
             child.end(&mut signals).await;
@@ -293,6 +301,53 @@ async fn wait_for_both(printing: &mut Printing, sealing: &Sealing, signals: &mut
             () = sleep(EVERY) => {}
             () = signals.beyond(Signals::count()) => {}
         }
+    }
+}
+
+/// Writes the tables of names beside the segments. A signal that comes meanwhile ends that: they hold nothing that the
+/// capture does not have.
+async fn tables(dir: &Path, signals: &mut Signals) {
+    let (stop, records) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+    let (stopped, seen, of) = (Arc::clone(&stop), Arc::clone(&records), dir.to_path_buf());
+    let write = move || {
+        let capture = mmtrace_capture::Capture::open(&of)?;
+        write_tables(&capture, |n| {
+            seen.store(n, Ordering::Relaxed);
+            stopped.load(Ordering::Relaxed)
+        })
+    };
+    let Ok(thread) = Builder::new().name("tables".to_owned()).spawn(write) else {
+        tell(&format!(
+            "cannot start a thread that writes the tables of names; to write them: mmtrace tables {}",
+            dir.display()
+        ));
+        return;
+    };
+    let (begun, signalled, mut told) = (Instant::now(), Signals::count(), false);
+    while !thread.is_finished() {
+        if !told && begun.elapsed() >= LONG {
+            told = true;
+            let records = grouped(records.load(Ordering::Relaxed));
+            tell(&format!(
+                "writing the tables of names: {records} records in the first second; Ctrl-C leaves them out"
+            ));
+        }
+        if Signals::count() > signalled {
+            stop.store(true, Ordering::Relaxed);
+        }
+        tokio::select! {
+            () = sleep(EVERY) => {}
+            () = signals.beyond(Signals::count()) => {}
+        }
+    }
+    match thread.join() {
+        Ok(Ok(Some(_))) => {}
+        Ok(Ok(None)) => {
+            tell(&format!("the tables of names are left out; to write them: mmtrace tables {}", dir.display()));
+        }
+        Ok(Err(error)) => tell(&error.to_string()),
+        // It has said so.
+        Err(_) => {}
     }
 }
 

@@ -1,15 +1,22 @@
-//! The sql lane: captures are read without us.
+//! The sql lane: captures are read without us, and their tables joined.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use mmtrace::record::DEFAULT_DIR;
+use mmtrace_capture::{Capture, write_tables};
 
 use super::{Outcome, Run, lanes};
 use crate::{process, setup::python_versions};
 
-/// The capture that the example runs over.
-const CAPTURE: &str = "testdata/6.18-mmap/capture";
+/// The capture that the examples run over: it has names, cgroups and mappings.
+const CAPTURE: &str = "testdata/6.18-cgroups/capture";
+/// The rows that they give.
+const EXPECTED: &str = include_str!("sql_rows.txt");
 /// The line before an example in README.md.
 const MARK: &str = "<!-- test: sql -->";
 /// Runs the queries and counts the rows.
@@ -33,9 +40,11 @@ pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
     };
     say!("{versions}");
     let events = events(&workspace.path(CAPTURE))?;
+    let copy = with_tables(&workspace.path(CAPTURE), &workspace.target.join("sql"))?;
+    let copy = copy.to_string_lossy();
     let mut python = process::command(workspace.venv().join("bin/python"), &workspace.root);
-    python.args(["-c", SCRIPT, CAPTURE, &events.to_string()]);
-    python.args(queries.iter().map(|query| query.replace(DEFAULT_DIR, CAPTURE)));
+    python.args(["-c", SCRIPT, &copy, &events.to_string(), EXPECTED]);
+    python.args(queries.iter().map(|query| query.replace(DEFAULT_DIR, &copy)));
     let finished = process::within(Duration::from_secs(300), &mut python)?;
     say!("{}", String::from_utf8_lossy(&finished.stdout).trim_end());
     Ok(if finished.status.success() {
@@ -43,6 +52,21 @@ pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
     } else {
         Outcome::Failed(format!("the SQL of README.md, or the rows of {CAPTURE}: see above"))
     })
+}
+
+/// Copies a capture, and writes its tables into the copy. Returns the copy.
+fn with_tables(capture: &Path, copy: &Path) -> Result<PathBuf> {
+    let failed = || format!("cannot copy {} to {}", capture.display(), copy.display());
+    if copy.exists() {
+        fs::remove_dir_all(copy).with_context(failed)?;
+    }
+    fs::create_dir_all(copy).with_context(failed)?;
+    for entry in fs::read_dir(capture).with_context(failed)? {
+        let entry = entry.with_context(failed)?;
+        fs::copy(entry.path(), copy.join(entry.file_name())).with_context(failed)?;
+    }
+    write_tables(&Capture::open(copy)?, |_| false)?;
+    Ok(copy.to_path_buf())
 }
 
 fn plural(queries: usize) -> String {

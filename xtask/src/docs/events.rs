@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use mmtrace_capture::StoredColumn;
+use mmtrace_capture::{StoredColumn, TableColumn};
 use mmtrace_common::{At, Column, Field, FieldType, MmFrom, OFFSETS, OffsetId, SPECS, Source, Spec};
 use mmtrace_model::verdict::RULES;
 
@@ -29,6 +29,7 @@ pub(super) fn page() -> String {
         section(spec, &mut text);
     }
     columns(&mut text);
+    tables(&mut text);
     offsets(&mut text);
     text
 }
@@ -153,6 +154,31 @@ fn columns(text: &mut String) {
         vec![code(column.name), column.arrow_type, null, column.meaning.to_owned(), events(column.name)]
     };
     text.push_str(&table(&["column", "Arrow type", "null", "meaning", "events"], mmtrace_capture::columns().map(row)));
+}
+
+fn tables(text: &mut String) {
+    text.push_str(
+        "\n## Tables of names\n\n\
+         Two files beside the segments say what the ids of events stand for. `mmtrace record` writes them when it ends, \
+         and `mmtrace tables` for a capture that was interrupted, that a flight recorder dumped, or that is older. They \
+         hold nothing that the segments do not have. A row holds from `from_ts` to before `to_ts`, in the clock and unit \
+         of `ts`; [README.md](../README.md#captures-are-parquet) has queries. Names are fit for a terminal: strange \
+         bytes are escaped.\n\n\
+         Each event has one row of `tasks.parquet`. An address of an mm has at most one row of `mappings.parquet` at \
+         a time; without a row, the mapping is unknown, or the address is in none. Counts that are joined so are those of \
+         `mmtrace report`, with two differences. The report gives the faults of an mm to the last process that ran on \
+         it, and the table to the task that faulted. A fault within 8 MiB below a stack is in the stack in the report, \
+         and in the table only if the stack grew. A name that was found later holds for what came before, unless \
+         65,536 rows lie between.\n",
+    );
+    let row = |column: &TableColumn| {
+        let null = if column.nullable { "yes" } else { "no" }.to_owned();
+        vec![code(column.name), column.arrow_type.to_owned(), null, column.meaning.to_owned()]
+    };
+    for (name, columns) in mmtrace_capture::table_columns() {
+        let _ = write!(text, "\n### {name}\n\n");
+        text.push_str(&table(&["column", "Arrow type", "null", "meaning"], columns.iter().map(row)));
+    }
 }
 
 fn offsets(text: &mut String) {

@@ -116,6 +116,19 @@ impl AddressMap {
         self.pieces.iter().map(|(start, piece)| (*start, piece.end, &piece.mapping))
     }
 
+    /// The ranges within `[start, end]`, cut to that, in order.
+    pub(super) fn between(&self, start: u64, end: u64) -> impl Iterator<Item = Found> {
+        let first = self.pieces.range(..=start).next_back().filter(|(_, piece)| piece.end >= start && start <= end);
+        let from = first.map_or(start, |(at, _)| *at);
+        // A range that ends before it begins has nothing.
+        let pieces = (start <= end).then(|| self.pieces.range(from..=end));
+        let cut = move |(at, piece): (&u64, &Piece)| {
+            let found = found(*at, piece);
+            Found { start: found.start.max(start), end: found.end.min(end), ..found }
+        };
+        pieces.into_iter().flatten().map(cut)
+    }
+
     /// The first mapping in `[start, end]`, and how many ranges there are in all.
     pub(super) fn within(&self, start: u64, end: u64) -> Option<(Found, usize)> {
         if end <= start {

@@ -20,6 +20,13 @@ const VM_HUGETLB: u64 = 0x40_0000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MappingId(pub(super) u64);
 
+impl MappingId {
+    /// Returns the number.
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// Memory behind a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Backing {

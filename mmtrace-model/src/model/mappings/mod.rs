@@ -78,6 +78,24 @@ struct Writer {
     copied: Option<(AddressMap, u64)>,
 }
 
+/// What an event may have changed of the mappings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The addresses `[start, end]` of an mm. `read`: a reading of /proc/PID/maps has shown them that began then.
+    Range { mm: u64, start: u64, end: u64, read: Option<u64> },
+    /// All of an mm.
+    Mm { mm: u64 },
+    /// All of an mm, since the reading of /proc/PID/maps is over.
+    Read { mm: u64 },
+    /// An mm has ended.
+    Ended { mm: u64 },
+    /// Everything is forgotten; what has been stored since is there.
+    All,
+}
+
 /// The mappings of all mms of a stream, as of the last event.
 #[derive(Clone, Debug, Default)]
 pub struct Mappings {
@@ -102,6 +120,7 @@ pub struct Mappings {
     /// Nothing is learned from events up to this time, because some before it are missing.
     blind_until: u64,
     asked: Vec<(u32, u64)>,
+    changed: Changed,
     /// `ma_write` is recorded, and tells what it stores.
     is_told: bool,
     /// Acquisitions of mmap_locks are recorded, so that it is seen when names may change.
@@ -304,6 +323,39 @@ impl Mappings {
         records
     }
 
+    /// Takes what has changed since it was last taken: by one event, if it is taken after each.
+    pub(crate) fn changed(&mut self) -> Changed {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Returns the ranges within `[start, end]` of an mm, cut to that: first and last address, the mapping, and
+    /// [`Found::only_read`].
+    pub(crate) fn between(&self, mm: u64, start: u64, end: u64) -> Vec<(u64, u64, Mapping, Option<u64>)> {
+        let found = self.mms.get(&mm).into_iter().flat_map(|mm| mm.map.between(start, end));
+        found.map(|found| (found.start, found.end, found.mapping, found.only_read())).collect()
+    }
+
+    /// Returns how many ranges are known of an mm.
+    pub(crate) fn ranges(&self, mm: u64) -> usize {
+        self.mms.get(&mm).map_or(0, |mm| mm.map.len())
+    }
+
+    /// Returns the mms that are known.
+    pub(crate) fn mms(&self) -> Vec<u64> {
+        self.mms.keys().copied().collect()
+    }
+
+    /// Returns how a mapping of an mm is to be called.
+    pub(crate) fn label_of(&self, mm: u64, mapping: &Mapping) -> Label {
+        Label::of_mapping(mapping, self.name(mm, mapping))
+    }
+
+    fn changes(&mut self, changed: Changed) {
+        if self.changed != Changed::All {
+            self.changed = changed;
+        }
+    }
+
     fn mm(&self, mm: u64) -> Option<&Mm> {
         self.mms.get(&mm).or_else(|| self.ended.as_ref().filter(|(ended, _)| *ended == mm).map(|(_, mm)| mm))
     }
@@ -373,6 +425,7 @@ impl Mappings {
     }
 
     fn forget(&mut self) {
+        self.changes(Changed::All);
         self.mms.clear();
         self.pieces = 0;
     }
@@ -439,6 +492,7 @@ impl Mappings {
     /// An mm has the mappings of another one.
     fn becomes(&mut self, mm: u64, copied: Option<(AddressMap, u64)>) {
         let Some((map, renamed)) = copied else { return };
+        self.changes(Changed::Mm { mm });
         self.with_map(mm, |to| *to = map);
         if let Some(mm) = self.mms.get_mut(&mm) {
             mm.renamed = renamed;
@@ -456,6 +510,8 @@ impl Mappings {
             let file = file_of(event.dev, event.ino).map(|file| self.files.number(file));
             Mapping { id: self.id(), ..stored(event, file) }
         });
+        let (mm, start, end) = (record.mm, event.addr, event.end);
+        self.changes(Changed::Range { mm, start, end, read: None });
         self.with_map(record.mm, |map| map.store(event.addr, event.end, mapping, doing, record.ts));
     }
 
@@ -477,6 +533,8 @@ impl Mappings {
             name: name.filter(|_| file.is_none() && !is_heap).map(|name| (name, event.since)),
         };
         let later = later_than(event.since);
+        let (mm, start, end) = (record.mm, event.addr, event.end);
+        self.changes(Changed::Range { mm, start, end, read: Some(event.since) });
         self.with_map(record.mm, |map| map.read(event.addr, event.end, mapping, event.since, later));
     }
 
@@ -484,12 +542,14 @@ impl Mappings {
     fn was_read(&mut self, event: &event::MapsRead, record: &Record) {
         if event.since > self.blind_until {
             let later = later_than(event.since);
+            self.changes(Changed::Read { mm: record.mm });
             self.with_map(record.mm, |map| map.was_read(event.since, event.whole, later));
         }
     }
 
     /// `exit_mmap()`.
     fn ends(&mut self, mm: u64) {
+        self.changes(Changed::Ended { mm });
         if let Some(ended) = self.mms.remove(&mm) {
             self.pieces = self.pieces.saturating_sub(ended.map.len());
             self.ended = Some((mm, ended));
