@@ -295,6 +295,12 @@ mod tests {
         names::{cgroup_path_records, task_cgroup_record},
     };
 
+    #[test]
+    fn labels_are_escaped_as_the_text_format_wants_it() {
+        let labels = [("cgroup", "/q\\\\\"{}=,\n".to_owned())];
+        assert_eq!(escaped(&labels), [("cgroup", "/q\\\\\\\\\\\"{}=,\\n".to_owned())]);
+    }
+
     /// Names with `mmtrace_` in a text.
     fn names(text: &str) -> Vec<String> {
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';

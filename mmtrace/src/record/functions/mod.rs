@@ -249,7 +249,7 @@ impl Reader {
         let of = question.of;
         self.questions += 1;
         if let Some(before) = self.states.get(&of)
-            && let Some(now) = file::state(&question.path, of)
+            && let Some(now) = self.state(question)
             && now != *before
         {
             // Which faults were of which contents is not known any more.
@@ -284,6 +284,12 @@ impl Reader {
             }
         }
         if id.is_empty() { Vec::new() } else { vec![build_id_record(of, &id, 0)] }
+    }
+
+    /// Returns the state that a question's file has now.
+    fn state(&self, question: &Question) -> Option<State> {
+        let by_path = file::state(&question.path, question.of);
+        by_path.or_else(|| self.open(question)?.metadata().ok().map(|metadata| State::of(&metadata)))
     }
 
     /// Opens a file through the process, or by its path, or through mmtrace's own mappings.
