@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use mmtrace::commands::{DumpArgs, InfoArgs, dump, info};
@@ -156,5 +157,17 @@ fn info_adds_up_whatever_numbers_a_manifest_has() {
         manifest.segments.iter_mut().for_each(change);
         fs::write(dir.join("manifest.json"), serde_json::to_vec(&manifest).expect("json")).expect("write");
         info(&InfoArgs { dir: dir.clone(), json: false }, &mut Vec::new()).expect("it is a capture all the same");
+    }
+}
+
+/// The capture has one kind of event: nothing of locks and faults was recorded.
+#[test]
+fn a_report_does_not_count_what_was_not_recorded() {
+    let (_temp, dir) = temp();
+    write(&dir, &records(310), 100, 100);
+    let output = Command::new(env!("CARGO_BIN_EXE_mmtrace")).arg("report").arg(&dir).output().expect("it runs");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    for title in ["Held mmap_locks", "Waited for mmap_locks", "Page faults"] {
+        assert!(text.contains(&format!("{title}: not recorded")), "{text}");
     }
 }

@@ -54,9 +54,10 @@ fn verdict(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()>
     let count = |v| report.rules.iter().filter(|r| r.severity != Severity::Measure && r.verdict == v).count();
     writeln!(
         out,
-        "{}: {} rules held, {} violated, {} unknown, {} not observable here",
+        "{}: {} {} held, {} violated, {} unknown, {} not observable here",
         style.verdict(verdict, verdict.name()),
         count(Verdict::Held),
+        if count(Verdict::Held) == 1 { "rule" } else { "rules" },
         count(Verdict::Violated),
         count(Verdict::Unknown),
         count(Verdict::NotObservable)

@@ -189,6 +189,8 @@ impl<'a> Lines<'a> {
                 continue;
             }
             match ValueText::new(self.names, field.column, field.get(record)) {
+                // A flush of everything (arch/x86/include/asm/tlbflush.h: TLB_FLUSH_ALL).
+                _ if field.column == Column::Pages && field.get(record) == u64::MAX => write!(out, " {name}=all")?,
                 ValueText::Time(ts) => write!(out, " {name}={}", Seconds { ts, start })?,
                 value => write!(out, " {name}={value}")?,
             }

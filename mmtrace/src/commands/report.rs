@@ -9,7 +9,9 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use mmtrace_capture::Capture;
+use mmtrace_common::Kind;
 use mmtrace_model::{
+    context::Context as StreamContext,
     replay::Engine,
     report::{
         Report, Style,
@@ -130,6 +132,24 @@ enum Table {
     Faults,
 }
 
+impl Table {
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Holds => "Held mmap_locks",
+            Self::Waits => "Waited for mmap_locks",
+            Self::Faults => "Page faults",
+        }
+    }
+
+    /// Events of which one at least must have been recorded.
+    const fn events(self) -> &'static [Kind] {
+        match self {
+            Self::Holds | Self::Waits => &[Kind::AcquireReturned],
+            Self::Faults => &[Kind::PageFaultUser, Kind::PageFaultKernel],
+        }
+    }
+}
+
 impl ReportArgs {
     fn tables(&self) -> Vec<Table> {
         // Only faults have kinds.
@@ -188,7 +208,7 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     }
     let tables =
         engine.callers().map_or_else(Tables::default, |callers| Tables::new(callers, engine.tasks(), by, start));
-    print(args, &tables, style, out).context("cannot print the report")?;
+    print(args, &tables, capture.context(), style, out).context("cannot print the report")?;
     if !args.csv && !args.json && args.tables().iter().any(|table| matches!(table, Table::Holds | Table::Waits)) {
         unfinished::print(&unfinished::rows(&engine), style, out).context("cannot print the report")?;
     }
@@ -230,7 +250,13 @@ fn stream(engine: &Engine, before: &Before, from: u64, style: Style, out: &mut d
     writeln!(out, "\n")
 }
 
-fn print(args: &ReportArgs, tables: &Tables, style: Style, out: &mut dyn Write) -> io::Result<()> {
+fn print(
+    args: &ReportArgs,
+    tables: &Tables,
+    context: &StreamContext,
+    style: Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     if args.json {
         json(tables, out)?;
         return writeln!(out);
@@ -245,14 +271,18 @@ fn print(args: &ReportArgs, tables: &Tables, style: Style, out: &mut dyn Write) 
         if n > 0 && !args.csv {
             writeln!(out)?;
         }
+        if !args.csv && !table.events().iter().any(|kind| context.has(*kind)) {
+            writeln!(out, "{}: not recorded: mmtrace info says which events were", style.bold(table.title()))?;
+            continue;
+        }
         match table {
             Table::Holds => {
                 let part = tables.holds_seen().text("holds");
-                locks(args, ["Held mmap_locks", "held"], part, tables, |row| row.held, style, out)?;
+                locks(args, [table.title(), "held"], part, tables, |row| row.held, style, out)?;
             }
             Table::Waits => {
                 let part = tables.waits_seen().text("waits");
-                locks(args, ["Waited for mmap_locks", "waited"], part, tables, |row| row.contended, style, out)?;
+                locks(args, [table.title(), "waited"], part, tables, |row| row.contended, style, out)?;
             }
             Table::Faults => faults(args, &tables.faults, style, out)?,
         }
@@ -330,7 +360,7 @@ fn faults(args: &ReportArgs, rows: &[FaultRow], style: Style, out: &mut dyn Writ
         return Ok(());
     }
     let total: u64 = rows.iter().map(|row| row.count).sum();
-    writeln!(out, "{}", style.bold(&format!("Page faults: {}", grouped(total))))?;
+    writeln!(out, "{}", style.bold(&format!("{}: {}", Table::Faults.title(), grouped(total))))?;
     let shown = if args.limit == 0 { rows.len() } else { args.limit };
     for row in rows.iter().take(shown) {
         let share = 100.0 * row.count as f64 / total.max(1) as f64;
