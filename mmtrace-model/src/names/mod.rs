@@ -5,6 +5,7 @@ mod calls;
 mod cgroups;
 mod comm;
 mod place;
+mod recent;
 mod tasks;
 
 pub use calls::{CALLS, call_name, call_of_name};

@@ -3,7 +3,7 @@
 use mmtrace_common::{Kind, Record, View as _, event};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{CgroupId, Cgroups, Comm};
+use super::{CgroupId, Cgroups, Comm, recent::Recent};
 use crate::context::Context;
 
 /// Thread ids whose names are known. Those of tasks that have exited are forgotten first. A hash table is seven eighths
@@ -57,42 +57,6 @@ enum Key {
     OfNames(Option<Comm>, Option<Comm>, CgroupId),
 }
 
-/// Slots of [`Recent`]: more than most machines have CPUs.
-const RECENT: usize = 64;
-
-/// Threads that were asked for last: most events are of few tasks.
-#[derive(Clone, Debug)]
-struct Recent([Option<Asked>; RECENT]);
-
-/// A thread that was asked for, by its ids.
-#[derive(Clone, Copy, Debug)]
-struct Asked {
-    tid: u32,
-    tgid: u32,
-    /// Value of [`Cgroups::changes`] then.
-    changes: u32,
-    thread: ThreadId,
-}
-
-impl Recent {
-    const fn slot(tid: u32) -> usize {
-        tid as usize % RECENT
-    }
-
-    fn get(&self, tid: u32, tgid: u32, changes: u32) -> Option<ThreadId> {
-        let asked = self.0[Self::slot(tid)]?;
-        ((asked.tid, asked.tgid, asked.changes) == (tid, tgid, changes)).then_some(asked.thread)
-    }
-
-    fn put(&mut self, tid: u32, tgid: u32, changes: u32, thread: ThreadId) {
-        self.0[Self::slot(tid)] = Some(Asked { tid, tgid, changes, thread });
-    }
-
-    fn forget(&mut self, tid: u32) {
-        self.0[Self::slot(tid)] = None;
-    }
-}
-
 /// The task that a thread id stands for now.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
@@ -117,7 +81,7 @@ struct Known {
 #[derive(Clone, Debug)]
 pub struct Tasks {
     known: FxHashMap<u32, Known>,
-    recent: Recent,
+    recent: Recent<ThreadId>,
     /// Threads by number.
     threads: Vec<Thread>,
     /// The process of each of those.
@@ -140,7 +104,7 @@ impl Default for Tasks {
         let (threads, processes) = (vec![others], vec![ThreadId::OTHERS]);
         let (counted, nameless) = (FxHashSet::default(), Vec::new());
         let (cgroups, unplaced) = (Cgroups::default(), FxHashMap::default());
-        let recent = Recent([None; RECENT]);
+        let recent = Recent::default();
         Self { known, recent, threads, processes, numbers, counted, nameless, cgroups, unplaced, is_told: true }
     }
 }

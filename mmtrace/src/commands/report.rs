@@ -361,12 +361,24 @@ fn faults(args: &ReportArgs, rows: &[FaultRow], style: Style, out: &mut dyn Writ
     }
     let total: u64 = rows.iter().map(|row| row.count).sum();
     writeln!(out, "{}", style.bold(&format!("{}: {}", Table::Faults.title(), grouped(total))))?;
-    let shown = if args.limit == 0 { rows.len() } else { args.limit };
-    for row in rows.iter().take(shown) {
-        let share = 100.0 * row.count as f64 / total.max(1) as f64;
-        writeln!(out, "  {:>9} {share:>5.1}%  {}", grouped(row.count), row.text())?;
+    shares(args, total, rows.iter().map(|row| (row.count, row.text())), style, out)
+}
+
+/// Writes rows of page faults, with the share of `total` that each has.
+fn shares(
+    args: &ReportArgs,
+    total: u64,
+    rows: impl ExactSizeIterator<Item = (u64, String)>,
+    style: Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let of = rows.len();
+    let shown = if args.limit == 0 { of } else { args.limit };
+    for (count, text) in rows.take(shown) {
+        let share = 100.0 * count as f64 / total.max(1) as f64;
+        writeln!(out, "  {:>9} {share:>5.1}%  {text}", grouped(count))?;
     }
-    more(rows.len(), shown, style, out)
+    more(of, shown, style, out)
 }
 
 /// Page faults by mapping.
@@ -404,12 +416,7 @@ fn mapped(
     if let Some(part) = mappings::known(&rows).text("faults") {
         writeln!(out, "  {}", style.dim(&format!("the mapping of {part} is known")))?;
     }
-    let shown = if args.limit == 0 { rows.len() } else { args.limit };
-    for row in rows.iter().take(shown) {
-        let share = 100.0 * row.count as f64 / total.max(1) as f64;
-        writeln!(out, "  {:>9} {share:>5.1}%  {}", grouped(row.count), row.text())?;
-    }
-    more(rows.len(), shown, style, out)
+    shares(args, total, rows.iter().map(|row| (row.count, row.text())), style, out)
 }
 
 /// Page faults by function.
@@ -457,12 +464,7 @@ fn by_function(
     } else if let Some(part) = functions::known(&rows).text("faults by code in files or unknown mappings") {
         writeln!(out, "  {}", style.dim(&format!("the function of {part} is known")))?;
     }
-    let shown = if args.limit == 0 { rows.len() } else { args.limit };
-    for row in rows.iter().take(shown) {
-        let share = 100.0 * row.count as f64 / total.max(1) as f64;
-        writeln!(out, "  {:>9} {share:>5.1}%  {}", grouped(row.count), row.text())?;
-    }
-    more(rows.len(), shown, style, out)
+    shares(args, total, rows.iter().map(|row| (row.count, row.text())), style, out)
 }
 
 fn more(rows: usize, shown: usize, style: Style, out: &mut dyn Write) -> io::Result<()> {
