@@ -17,6 +17,7 @@
 
 mod args;
 mod call;
+mod fault_place;
 mod filter;
 mod offsets;
 mod probes;

@@ -31,6 +31,8 @@ offsets! {
     OFF_MM_MMAP_LOCK mm_mmap_lock "`mm_struct.mmap_lock`";
     OFF_MM_PGD mm_pgd "`mm_struct.pgd`";
     OFF_MM_MT mm_mt "`mm_struct.mm_mt`";
+    OFF_MM_LOCK_SEQ mm_lock_seq "`mm_struct.mm_lock_seq.sequence`; 0 before 6.13";
+    OFF_MM_CTX_ID mm_ctx_id "`mm_struct.context.ctx_id`";
     OFF_TREE_ROOT tree_root "`maple_tree.ma_root`";
     OFF_MAS_TREE mas_tree "`ma_state.tree`";
     OFF_MAS_INDEX mas_index "`ma_state.index`";

@@ -11,8 +11,8 @@ use crate::{args::member, offsets};
 
 /// Words of a node: `struct maple_node` has 256 bytes (include/linux/maple_tree.h).
 const WORDS: usize = 32;
-/// Words of a VMA that are read at once. Its range and flags are among them on every kernel that was examined.
-const VMA_WORDS: usize = 8;
+/// Words of a VMA that are read at once. All that is asked for is among them on every kernel that was examined.
+const VMA_WORDS: usize = 16;
 /// Levels of a tree. One of 65,530 VMAs, which is the default limit of a process, has five.
 const LEVELS: u32 = 8;
 /// How far below a stack an access may make it grow: the usual limit (include/uapi/linux/resource.h:_STK_LIM).
@@ -30,6 +30,41 @@ const ALLOC_RANGE: u64 = 3;
 /// may overwrite it; the VMA that is then found does not contain the address.
 #[map]
 static NODE: PerCpuArray<[u64; WORDS]> = PerCpuArray::with_max_entries(1, 0);
+
+/// What the VMA tree has at an address.
+#[derive(Clone, Copy)]
+pub struct Mapping {
+    /// First address of the VMA.
+    pub start: u64,
+    /// Where it ends; 0: there is no VMA, or it could not be told.
+    pub end: u64,
+    /// The number of the [`VmaFacts`], but for [`VmaFacts::past_end`]; 0: they cannot be told.
+    pub facts: u32,
+    /// Its file's inode, if that is a regular file: only its size says where pages end.
+    pub inode: u64,
+    /// The page of the file that would lie at address 0; it wraps.
+    pub page_of_0: u64,
+}
+
+impl Mapping {
+    const UNKNOWN: Self = Self::without_vma(0);
+
+    #[inline(always)]
+    const fn without_vma(facts: u32) -> Self {
+        Self { start: 0, end: 0, facts, inode: 0, page_of_0: 0 }
+    }
+
+    /// Returns the number of the facts about an address within it.
+    #[inline(always)]
+    pub fn facts_at(self, addr: u64) -> u32 {
+        let Some(facts) = VmaFacts::of_number(self.facts) else { return 0 };
+        if self.inode == 0 {
+            return self.facts;
+        }
+        let pages = member::<false>(self.inode, offsets::inode_size()).wrapping_add(0xfff) >> 12;
+        facts.past_end(self.page_of_0.wrapping_add(addr >> 12) >= pages).number()
+    }
+}
 
 /// Copies words of kernel memory. Returns whether it could.
 #[inline(always)]
@@ -50,22 +85,19 @@ const fn is_vma(entry: u64) -> bool {
     entry & 3 == 0 && entry > 4096
 }
 
-/// Returns the number of the facts about what is mapped at an address of the mm; 0 if they cannot be told.
+/// Returns what is mapped at an address of the mm.
 #[inline(always)]
-pub fn facts_at(mm: u64, addr: u64) -> u32 {
-    if mm == 0 || addr >> 63 != 0 {
-        return 0;
-    }
-    let Some(node) = NODE.get_ptr_mut(0) else { return 0 };
-    let mut next = member::<false>(mm, offsets::mm_mt() + offsets::tree_root());
+pub fn mapping_at(mm: u64, addr: u64) -> Mapping {
+    let Some(node) = NODE.get_ptr_mut(0) else { return Mapping::UNKNOWN };
+    let mut next = member::<true>(mm, offsets::mm_mt() + offsets::tree_root());
     if !is_node(next) {
-        return 0;
+        return Mapping::UNKNOWN;
     }
     let mut level = 0;
     while level < LEVELS {
         let kind = next >> 3 & 15;
         if next <= 4096 || !(LEAF..=ALLOC_RANGE).contains(&kind) || !copy(node, WORDS, next & !0xff) {
-            return 0;
+            return Mapping::UNKNOWN;
         }
         // Behind the parent: 15 pivots and 16 slots, or 9 and 10.
         let pivots = if kind == ALLOC_RANGE { 9 } else { 15 };
@@ -84,57 +116,64 @@ pub fn facts_at(mm: u64, addr: u64) -> u32 {
             unsafe { ((*node)[(pivots + 1 + slot) & (WORDS - 1)], (*node)[(pivots + 2 + slot) & (WORDS - 1)]) };
         if kind == LEAF {
             return if found == 0 && slot < pivots {
-                nothing(node, above, addr)
+                Mapping::without_vma(nothing(node, above, addr))
             } else if is_vma(found) {
-                facts(node, found, addr)
+                mapping(node, found, addr)
             } else {
-                0
+                Mapping::UNKNOWN
             };
         }
         next = found;
         level += 1;
     }
-    0
+    Mapping::UNKNOWN
 }
 
-/// A VMA's first and end address, and its flags.
+/// Copies a VMA; [`word`] then reads its members.
 #[inline(always)]
-fn range(node: *mut [u64; WORDS], vma: u64) -> Option<(u64, u64, u64)> {
-    let (start, end, flags) = (offsets::vma_start() / 8, offsets::vma_end() / 8, offsets::vma_flags() / 8);
-    if start >= VMA_WORDS || end >= VMA_WORDS || flags >= VMA_WORDS || !copy(node, VMA_WORDS, vma) {
-        return None;
-    }
+fn copy_vma(node: *mut [u64; WORDS], vma: u64) -> bool {
+    copy(node, VMA_WORDS, vma)
+}
+
+/// A member of the VMA that [`copy_vma`] has copied; 0 on a kernel where it lies further behind.
+#[inline(always)]
+fn word(node: *mut [u64; WORDS], offset: usize) -> u64 {
     // SAFETY: within the map's value.
-    unsafe { Some(((*node)[start & 7], (*node)[end & 7], (*node)[flags & 7])) }
+    if offset / 8 < VMA_WORDS { unsafe { (*node)[offset / 8 & (VMA_WORDS - 1)] } } else { 0 }
 }
 
 #[inline(always)]
-fn facts(node: *mut [u64; WORDS], vma: u64, addr: u64) -> u32 {
-    let Some((start, end, flags)) = range(node, vma) else { return 0 };
-    if addr < start || addr >= end {
-        return 0;
+fn mapping(node: *mut [u64; WORDS], vma: u64, addr: u64) -> Mapping {
+    if [offsets::vma_ops(), offsets::vma_file(), offsets::vma_pgoff()].iter().any(|at| at / 8 >= VMA_WORDS)
+        || !copy_vma(node, vma)
+    {
+        return Mapping::UNKNOWN;
     }
-    let file = member::<false>(vma, offsets::vma_file());
-    let (mut magic, mut past_end) = (0, false);
+    let (start, end) = (word(node, offsets::vma_start()), word(node, offsets::vma_end()));
+    if addr < start || addr >= end {
+        return Mapping::UNKNOWN;
+    }
+    let (flags, ops) = (word(node, offsets::vma_flags()), word(node, offsets::vma_ops()));
+    let (file, pgoff) = (word(node, offsets::vma_file()), word(node, offsets::vma_pgoff()));
+    let (mut magic, mut regular) = (0, 0);
     if file != 0 {
         let inode = member::<false>(file, offsets::file_inode());
         magic = member::<false>(member::<false>(inode, offsets::inode_sb()), offsets::super_magic());
-        // Only a regular file's size says where its pages end.
         if member::<false>(inode, offsets::inode_mode()) & IS_KIND == IS_REGULAR {
-            let page = member::<false>(vma, offsets::vma_pgoff()).wrapping_add((addr - start) >> 12);
-            past_end = page >= member::<false>(inode, offsets::inode_size()).wrapping_add(0xfff) >> 12;
+            regular = inode;
         }
     }
-    VmaFacts::new(flags, member::<false>(vma, offsets::vma_ops()) != 0, file != 0, magic).past_end(past_end).number()
+    let facts = VmaFacts::new(flags, ops != 0, file != 0, magic).number();
+    Mapping { start, end, facts, inode: regular, page_of_0: pgoff.wrapping_sub(start >> 12) }
 }
 
 /// There is no VMA at the address. `above` is the next one, unless that is in another node.
 #[inline(always)]
 fn nothing(node: *mut [u64; WORDS], above: u64, addr: u64) -> u32 {
-    if !is_vma(above) {
+    if !is_vma(above) || !copy_vma(node, above) {
         return 0;
     }
-    let Some((start, _, flags)) = range(node, above) else { return 0 };
+    let (start, flags) = (word(node, offsets::vma_start()), word(node, offsets::vma_flags()));
     if start <= addr {
         0
     } else if !grows_down(flags) {

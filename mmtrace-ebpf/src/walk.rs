@@ -39,12 +39,39 @@ pub struct End {
     pub level: u32,
     /// The entry there.
     pub entry: u64,
+    /// Where the entry of the PMD table is that the walk went through; 0 if it ended above.
+    pub pmd: u64,
 }
 
-/// Returns the address of the current task's top page table, for its mm.
+impl End {
+    /// A table could not be read.
+    pub const UNREADABLE: Self = Self { level: 0, entry: 0, pmd: 0 };
+
+    /// Returns the [`Walk::number`] for it.
+    #[inline(always)]
+    pub fn number(self) -> u32 {
+        if self.level == 0 { Walk::NOT_WALKED } else { Walk::number(self.level, self.entry) }
+    }
+}
+
+/// Returns how the page tables are reached, if that is known.
+#[inline(always)]
+pub fn reach() -> Option<Reach> {
+    // SAFETY: words of ours, written once before the programs on page faults are attached.
+    let (base, frame, levels) = unsafe {
+        (
+            addr_of!(WALK_BASE).read_volatile(),
+            addr_of!(WALK_FRAME).read_volatile(),
+            addr_of!(WALK_LEVELS).read_volatile(),
+        )
+    };
+    if base == 0 { None } else { Some(Reach { base, frame, levels }) }
+}
+
+/// Returns the address of an mm's top page table.
 #[inline(always)]
 pub fn top(mm: u64) -> u64 {
-    // A typed pointer could not be calculated with.
+    // A load from a typed pointer would give a typed pointer, which could not be calculated with.
     member::<false>(mm, offsets::mm_pgd())
 }
 
@@ -52,7 +79,7 @@ pub fn top(mm: u64) -> u64 {
 #[inline(always)]
 pub fn walk(top: u64, addr: u64, reach: Reach) -> End {
     let mut table = top;
-    let mut end = End { level: 0, entry: 0 };
+    let mut end = End::UNREADABLE;
     macro_rules! step {
         ($($level:literal $shift:literal),*) => {
             $(
@@ -60,9 +87,9 @@ pub fn walk(top: u64, addr: u64, reach: Reach) -> End {
                     let at = table.wrapping_add((addr >> $shift & 511) * 8);
                     // SAFETY: the helper checks the address.
                     let Ok(entry) = (unsafe { bpf_probe_read_kernel(at as *const u64) }) else {
-                        return End { level: 0, entry: 0 };
+                        return End::UNREADABLE;
                     };
-                    end = End { level: $level, entry };
+                    end = End { level: $level, entry, pmd: if $level == 2 { at } else { end.pmd } };
                     if Walk::ends_at($level, entry) {
                         return end;
                     }
@@ -77,25 +104,16 @@ pub fn walk(top: u64, addr: u64, reach: Reach) -> End {
     end
 }
 
-/// Returns the [`Walk::number`] of what the page tables of the current task have at an address, for a fault with this
-/// error code.
+/// As [`walk`], from the entry of the PMD table on.
 #[inline(always)]
-pub fn found(mm: u64, addr: u64, error_code: u64) -> u32 {
-    // SAFETY: words of ours, written once before this program is attached.
-    let (base, frame, levels) = unsafe {
-        (
-            addr_of!(WALK_BASE).read_volatile(),
-            addr_of!(WALK_FRAME).read_volatile(),
-            addr_of!(WALK_LEVELS).read_volatile(),
-        )
-    };
-    if base == 0 || mm == 0 || addr >> 63 != 0 {
-        return Walk::NOT_WALKED;
+pub fn walk_from(pmd: u64, addr: u64, reach: Reach) -> End {
+    // SAFETY: the helper checks the address.
+    let Ok(entry) = (unsafe { bpf_probe_read_kernel(pmd as *const u64) }) else { return End::UNREADABLE };
+    if Walk::ends_at(2, entry) {
+        return End { level: 2, entry, pmd };
     }
-    // X86_PF_RMP, bit 31, is the only one that is not recorded.
-    if error_code as u32 >> 16 != 0 {
-        return Walk::REFUSED;
-    }
-    let End { level, entry } = walk(top(mm), addr, Reach { base, frame, levels });
-    if level == 0 { Walk::NOT_WALKED } else { Walk::number(level, entry) }
+    let at = reach.base.wrapping_add(entry & reach.frame).wrapping_add((addr >> 12 & 511) * 8);
+    // SAFETY: the helper checks the address.
+    let Ok(entry) = (unsafe { bpf_probe_read_kernel(at as *const u64) }) else { return End::UNREADABLE };
+    End { level: 1, entry, pmd }
 }

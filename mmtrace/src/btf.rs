@@ -308,7 +308,7 @@ impl Btf {
         })
     }
 
-    /// Searches one struct, anonymous members included. Recursion is bounded by
+    /// Searches one struct, anonymous members included; `outer.inner` names a member of a member. Recursion is bounded by
     /// `depth`, and the whole search by `budget`.
     fn find_member(
         &self,
@@ -317,23 +317,30 @@ impl Btf {
         depth: u32,
         budget: &mut u32,
     ) -> Result<Option<Place>, BtfError> {
+        let (first, rest) = member.split_once('.').map_or((member, None), |(first, rest)| (first, Some(rest)));
         for [name, id, offset] in ty.rows() {
             *budget = budget.checked_sub(1).ok_or(BtfError::Chain)?;
             // With the flag the word holds the bitfield's size in its high byte.
             let (bits, bitfield) = if ty.flag { (offset & 0xff_ffff, offset >> 24 != 0) } else { (offset, false) };
             let name = self.raw.str(name).ok_or(BtfError::String(name))?;
-            if name == member.as_bytes() && !name.is_empty() {
+            let is_first = !name.is_empty() && name == first.as_bytes();
+            if is_first && rest.is_none() {
                 let narrow = bitfield || self.is_narrow_int(id)?;
                 return Ok(Some(if narrow { Place::Bitfield } else { Place::Bits(u64::from(bits)) }));
             }
-            if !name.is_empty() || bitfield {
+            let wanted = match rest {
+                Some(rest) if is_first => rest,
+                _ if name.is_empty() => member,
+                _ => continue,
+            };
+            if bitfield {
                 continue;
             }
             let Some(inner) = self.raw.resolve(id)?.filter(is_aggregate) else { continue };
             if depth >= NESTING_MAX {
                 return Err(BtfError::Chain);
             }
-            match self.find_member(&inner, member, depth + 1, budget)? {
+            match self.find_member(&inner, wanted, depth + 1, budget)? {
                 None => {}
                 Some(Place::Bitfield) => return Ok(Some(Place::Bitfield)),
                 Some(Place::Bits(more)) => return Ok(Some(Place::Bits(u64::from(bits) + more))),

@@ -300,7 +300,7 @@ macro_rules! offsets {
             pub id: OffsetId,
             /// C name of the struct.
             pub strukt: &'static str,
-            /// Member, possibly inside anonymous structs and unions.
+            /// Member, possibly inside anonymous structs and unions; `outer.inner` for a member of a member.
             pub member: &'static str,
             /// The eBPF object's read-only global that receives the offset.
             pub global: &'static str,
@@ -325,6 +325,9 @@ offsets! {
     MmMmapLock "mm_struct" "mmap_lock" "OFF_MM_MMAP_LOCK";
     MmPgd "mm_struct" "pgd" "OFF_MM_PGD";
     MmMt "mm_struct" "mm_mt" "OFF_MM_MT";
+    // Only where it is a seqcount, which is odd while the mmap_lock is held for write: from 6.13 on.
+    MmLockSeq "mm_struct" "mm_lock_seq.sequence" "OFF_MM_LOCK_SEQ";
+    MmCtxId "mm_struct" "context.ctx_id" "OFF_MM_CTX_ID";
     TreeRoot "maple_tree" "ma_root" "OFF_TREE_ROOT";
     MasTree "ma_state" "tree" "OFF_MAS_TREE";
     MasIndex "ma_state" "index" "OFF_MAS_INDEX";

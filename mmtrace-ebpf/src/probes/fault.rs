@@ -4,41 +4,55 @@ use mmtrace_common::{Kind, event};
 
 use super::{atomic_probe, entry, exit, record};
 use crate::{
-    args::{Args, arg, current_mm, current_mm_number as mm_of_task, member, member32, number, pagefault_disabled},
+    args::{Args, arg, current_mm, member, member32, number, pagefault_disabled},
     call::call,
-    offsets, vma, walk,
+    fault_place::place_at,
+    filter::wanted,
+    offsets,
+    ring::emit,
 };
 
 #[inline(always)]
 fn user<const TYPED: bool>(args: Args) {
-    record!(
-        current_mm(),
-        event::PageFaultUser {
-            addr: arg!(args, PageFaultUser, Addr),
-            ip: member::<TYPED>(arg!(args, PageFaultUser, Ip), offsets::regs_ip()),
-            error_code: arg!(args, PageFaultUser, ErrorCode) as u32,
-            walk: walk::found(mm_of_task(), arg!(args, PageFaultUser, Addr), arg!(args, PageFaultUser, ErrorCode)),
-            vma_facts: vma::facts_at(mm_of_task(), arg!(args, PageFaultUser, Addr)),
-        }
-    );
+    let mm = current_mm();
+    if wanted(Kind::PageFaultUser, mm) {
+        let (addr, error_code) = (arg!(args, PageFaultUser, Addr), arg!(args, PageFaultUser, ErrorCode));
+        let place = place_at(addr, error_code, true);
+        emit(
+            mm,
+            event::PageFaultUser {
+                addr,
+                ip: member::<TYPED>(arg!(args, PageFaultUser, Ip), offsets::regs_ip()),
+                error_code: error_code as u32,
+                walk: place.walk,
+                vma_facts: place.facts,
+            },
+        );
+    }
 }
 
 /// Interrupts read user memory too, a profiler's walk up the stack does: with page faults disabled, so that the fault of
 /// the interrupted task's address is none of the task's.
 #[inline(always)]
 fn kernel<const TYPED: bool>(args: Args) {
-    record!(
-        current_mm(),
-        event::PageFaultKernel {
-            addr: arg!(args, PageFaultKernel, Addr),
-            ip: member::<TYPED>(arg!(args, PageFaultKernel, Ip), offsets::regs_ip()),
-            error_code: arg!(args, PageFaultKernel, ErrorCode) as u32,
-            walk: walk::found(mm_of_task(), arg!(args, PageFaultKernel, Addr), arg!(args, PageFaultKernel, ErrorCode)),
-            vma_facts: vma::facts_at(mm_of_task(), arg!(args, PageFaultKernel, Addr)),
-            pagefault_disabled: pagefault_disabled(),
-            call: call(args.context()),
-        }
-    );
+    let mm = current_mm();
+    if wanted(Kind::PageFaultKernel, mm) {
+        let (addr, error_code) = (arg!(args, PageFaultKernel, Addr), arg!(args, PageFaultKernel, ErrorCode));
+        let pagefault_disabled = pagefault_disabled();
+        let place = place_at(addr, error_code, !pagefault_disabled);
+        emit(
+            mm,
+            event::PageFaultKernel {
+                addr,
+                ip: member::<TYPED>(arg!(args, PageFaultKernel, Ip), offsets::regs_ip()),
+                error_code: error_code as u32,
+                walk: place.walk,
+                vma_facts: place.facts,
+                pagefault_disabled,
+                call: call(args.context()),
+            },
+        );
+    }
 }
 
 // Interrupts are still off (arch/x86/mm/fault.c:exc_page_fault).

@@ -69,7 +69,7 @@ extern "C" fn find_page_tables(ctx: *mut c_void) -> u32 {
     if base == 0 || top == 0 {
         return 0;
     }
-    let End { level, entry } = walk(top, address, Reach { base, frame, levels });
+    let End { level, entry, .. } = walk(top, address, Reach { base, frame, levels });
     // A small page, or a huge one of 2 MiB.
     let within = if level == 1 { 0xfff } else { 0x1f_ffff };
     if level == 0 || level > 2 || entry & 1 == 0 {

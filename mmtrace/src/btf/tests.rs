@@ -199,7 +199,16 @@ fn offsets() {
     b.aggregate(STRUCT, "old_bits", false, &[("part", narrow, 0)]);
     b.aggregate(STRUCT, "twice", false, &[("a", 1, 0), ("b", 1, 64)]);
     b.aggregate(STRUCT, "twice", false, &[("a", 1, 0), ("b", 1, 128), ("c", 1, 64)]);
+    // A member of a member, behind a typedef and within an anonymous union.
+    let sequence = b.aggregate(STRUCT, "seqcount", false, &[("lock", 2, 0), ("sequence", 2, 32)]);
+    let seqcount = b.refer(TYPEDEF, "seqcount_t", sequence);
+    let either = b.aggregate(UNION, "", false, &[("count", 2, 0), ("seq", seqcount, 64)]);
+    b.aggregate(STRUCT, "outer", false, &[("first", 2, 0), ("", either, 128), ("seq_of", 2, 256)]);
     let btf = b.parse();
+    assert_eq!(btf.member_offset("outer", "seq.sequence").unwrap(), 16 + 8 + 4);
+    for absent in ["seq.gone", "count.sequence", "first.sequence", "seq.", ".sequence", "seq_of.sequence"] {
+        assert!(btf.member_offset("outer", absent).expect_err(absent).is_absent(), "{absent}");
+    }
     assert_eq!(btf.member_offset("mm_struct", "mmap_lock").unwrap(), 16);
     assert_eq!(btf.member_offset("mm_struct", "deep").unwrap(), 12);
     assert_eq!(btf.member_offset("bits", "whole").unwrap(), 4);
