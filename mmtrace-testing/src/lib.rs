@@ -3,7 +3,9 @@
 
 pub mod captured;
 pub mod folders;
+pub mod holes;
 pub mod judging;
 pub mod kernel;
 pub mod page_tables;
 pub mod planted;
+pub mod random;

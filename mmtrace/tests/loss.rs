@@ -10,15 +10,19 @@ use std::{
     process::Command,
 };
 
-use mmtrace_common::{Column, Kind, Record, SPECS, spec};
+use mmtrace_common::{Column, Kind, Record, SPECS};
 use mmtrace_model::{
     context::Context,
     model::locks::mmap_lock::EPSILON_NS,
     replay::Engine,
     report::{Output, Report, Style},
-    verdict::{RULES, Verdict},
+    verdict::RULES,
 };
-use mmtrace_testing::judging::{broken, judge};
+use mmtrace_testing::{
+    holes::{Hole, Holed, Which, told},
+    judging::{broken, judge},
+    random::Random,
+};
 use proptest::{
     prelude::{Just, Strategy, any, prop_oneof},
     test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner},
@@ -29,141 +33,11 @@ use golden::{Golden, goldens};
 /// As a pass of the recorder: losses are reported at the head of what arrived in so long.
 const PASS_NS: u64 = 10_000_000;
 
-/// The same numbers in every run (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
-    }
-
-    fn index(&mut self, n: usize) -> usize {
-        self.below(n as u64) as usize
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.index(from.len())]
-    }
-}
-
-/// Which of the events from a place on go missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Which {
-    /// A run of all.
-    All,
-    /// Those of one CPU: its ring was full.
-    OfCpu(u16),
-    /// Here and there one.
-    Scattered,
-    /// Those of one kind, that of the first: a probe was skipped.
-    OfKind,
-}
-
-/// A hole.
-#[derive(Clone, Copy, Debug)]
-struct Hole {
-    at: usize,
-    len: usize,
-    which: Which,
-    /// As which kind of record it is reported.
-    told: Kind,
-    /// How much earlier than the first, and later than the last missing event it is said to
-    /// have been, nanoseconds.
-    before: u64,
-    after: u64,
-    seed: u64,
-}
-
-/// A stream with holes in it.
-struct Holed<'a> {
-    records: &'a [Record],
-    missing: Vec<bool>,
-    told: BTreeMap<usize, Vec<Record>>,
-    lost: BTreeMap<Kind, u64>,
-    holes: u64,
-}
-
-fn told(kind: Kind, values: &[(Column, u64)], ts: u64, cpu: u16) -> Record {
-    let mut record = Record { ts, cpu, kind: kind as u16, ..Record::default() };
-    for (column, value) in values {
-        let field = spec(kind).fields.iter().find(|f| f.column == *column).expect("a field of the record");
-        field.set(&mut record, *value);
-    }
-    record
-}
-
-impl<'a> Holed<'a> {
-    fn new(records: &'a [Record]) -> Self {
-        let missing = vec![false; records.len()];
-        Self { records, missing, told: BTreeMap::new(), lost: BTreeMap::new(), holes: 0 }
-    }
-
-    fn kind(&self, i: usize) -> Kind {
-        self.records[i].kind().expect("a known kind")
-    }
-
-    fn make(&mut self, hole: Hole) {
-        let mut random = Random(hole.seed);
-        let first = hole.at;
-        let reach = self.records.len().min(first + 4 * hole.len);
-        let chosen = |i: &usize, random: &mut Random| match hole.which {
-            Which::All => true,
-            Which::OfCpu(cpu) => self.records[*i].cpu == cpu,
-            Which::Scattered => random.below(3) == 0,
-            Which::OfKind => self.records[*i].kind == self.records[first].kind,
-        };
-        let gone: Vec<usize> =
-            (first..reach).filter(|i| !self.missing[*i] && chosen(i, &mut random)).take(hole.len).collect();
-        let (Some(first), Some(last)) = (gone.first().copied(), gone.last().copied()) else { return };
-        self.holes += 1;
-        let mut counts: BTreeMap<(Kind, u16), u64> = BTreeMap::new();
-        for i in gone {
-            self.missing[i] = true;
-            let kind = self.kind(i);
-            *self.lost.entry(kind).or_default() += 1;
-            let cpu = if hole.told == Kind::Loss { self.records[i].cpu } else { u16::MAX };
-            *counts.entry((kind, cpu)).or_default() += 1;
-        }
-        // What is not younger than `from` had been handed out.
-        let from = first.checked_sub(1).map_or(0, |i| self.records[i].ts).saturating_sub(hole.before);
-        let place = match hole.before {
-            0 => first,
-            _ => self.records.partition_point(|r| r.ts <= from),
-        };
-        let until = self.records[last].ts + hole.after;
-        let records = self.told.entry(place).or_default();
-        if hole.told == Kind::Gap {
-            let count = counts.values().sum();
-            records.push(told(Kind::Gap, &[(Column::Count, count), (Column::Until, until)], from, 0));
-            return;
-        }
-        for ((kind, cpu), count) in counts {
-            let values = [(Column::LostKind, kind as u64), (Column::Count, count), (Column::Until, until)];
-            records.push(told(hole.told, &values, from, cpu));
-        }
-    }
-
-    fn stream(&self) -> impl Iterator<Item = &Record> {
-        let here = |i: usize| (!self.missing[i]).then(|| &self.records[i]);
-        (0..self.records.len())
-            .flat_map(move |i| self.told.get(&i).into_iter().flatten().chain(here(i)))
-            .chain(self.told.get(&self.records.len()).into_iter().flatten())
-    }
-}
-
-/// Rules that need what is missing and do not say that they do not know.
+/// Rules that need what is missing and do not say that something is.
 fn overconfident(engine: &Engine, lost: impl Fn(Kind) -> bool) -> Vec<&'static str> {
     let sink = engine.sink().expect("it judges");
     let concerned = RULES.iter().filter(|r| sink.is_open(r.id) && r.needs.iter().any(|k| lost(*k)));
-    concerned.filter(|r| sink.verdict(r.id) != Verdict::Unknown).map(|r| r.name).collect()
+    concerned.filter(|r| sink.judged(r.id).is_none_or(|j| j.time.is_whole())).map(|r| r.name).collect()
 }
 
 /// Every capture with many holes, one after another: after each the model starts from what

@@ -7,7 +7,7 @@ use mmtrace_common::{
 
 use super::{Life, Model, effect::What, faults::address_space::Space};
 use crate::model::locks::mmap_lock;
-use crate::verdict::Sink;
+use crate::verdict::{RuleId, Sink};
 
 impl Model {
     /// Events are missing, so everything that they could have changed is unknown.
@@ -18,7 +18,7 @@ impl Model {
             Kind::Gap | Kind::Foreign => None,
             _ => record.get(Column::LostKind).and_then(|k| Kind::from_u16(k as u16)),
         };
-        sink.missing(of, count);
+        sink.missing(of, count, record.ts, until.saturating_add(mmap_lock::EPSILON_NS));
         self.effect.what = What::Missing { of, count, until };
         if self.intervals.lost(kind, of, count, until) {
             for mm in self.mms.values_mut() {
@@ -63,6 +63,10 @@ impl Model {
                 }
                 !mm.space.is_empty() || mm.lock.is_followed()
             });
+            // Whether these are released is not seen any more.
+            for _ in 0..self.tasks.values().map(|task| task.writes.len()).sum() {
+                sink.unjudged_since_gap(RuleId::L05);
+            }
             self.tasks.clear();
             self.writers = 0;
             self.blind_until = self.blind_until.max(until);

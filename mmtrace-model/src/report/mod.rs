@@ -32,7 +32,7 @@ use crate::{
     },
     replay::{Engine, marks::Mark},
     untrusted::{clean, json},
-    verdict::{RULES, Severity, Verdict},
+    verdict::{Judged, RULES, Severity, Verdict},
 };
 
 pub use crate::numbers::{bytes, duration, grouped};
@@ -92,7 +92,7 @@ pub struct Report {
     pub rules: Vec<RuleReport>,
     /// The first violations of each rule.
     pub violations: Vec<Story>,
-    /// `violated`: a rule was violated. `unknown`: no rule was, but events that a rule needs are missing, or no rule
+    /// `violated`: a rule was violated. `unknown`: no rule was, but too little of one could be judged since events are missing, or no rule
     /// was evaluated. `held`: neither. Absent with `--no-validate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
@@ -186,6 +186,9 @@ pub struct RuleReport {
     /// Reason why the verdict is unknown or not observable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How much it could be judged for; absent if no event that it needs is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judged: Option<Judged>,
     /// The distribution that a measure measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured: Option<Distribution>,
@@ -213,6 +216,7 @@ impl Report {
                     unjudged: sink.not_judged(rule.id),
                     severity: rule.severity,
                     reason: sink.reason(rule.id),
+                    judged: sink.judged(rule.id),
                     measured: engine.model().and_then(|m| m.measures().distribution(rule.id)),
                     coverage: engine
                         .model()

@@ -1,10 +1,12 @@
 //! Rules, findings and verdicts.
 
 pub mod history;
+pub mod judged;
 pub mod rules;
 pub mod severity;
 pub mod sink;
 
+pub use judged::Judged;
 pub use rules::{RULES, Rule, RuleId};
 pub use severity::Severity;
 pub use sink::{Sink, Verdict, Violation};

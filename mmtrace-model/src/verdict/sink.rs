@@ -1,14 +1,21 @@
 //! Findings, and the verdicts that they add up to.
 
-use mmtrace_common::{Kind, Record};
+use mmtrace_common::{
+    Kind, Record, spec,
+    unknown::{COLLAPSES, FUNCTIONS, LOCKS, Parts, TABLES},
+};
 use serde::Serialize;
 
 use super::{
-    Severity,
+    Judged, Severity,
     history::History,
+    judged::{ENOUGH, Gaps},
     rules::{RULES, RuleId},
 };
 use crate::context::Context;
+
+/// The parts of the model that rules are judged by.
+const JUDGED_BY: Parts = LOCKS | FUNCTIONS | TABLES | COLLAPSES;
 
 /// Violations that are kept with their events, per rule. More are only counted.
 const KEPT: usize = 8;
@@ -17,11 +24,12 @@ const KEPT: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Evaluated, never broken, nothing missing.
+    /// Evaluated and never broken. Where events that it needs are missing, enough of its evaluations and of the time could
+    /// be judged all the same ([`Sink::judged`]).
     Held,
     /// Broken at least once.
     Violated,
-    /// Never evaluated, or events that it needs are missing.
+    /// Never evaluated, or so many events that it needs are missing that too little could be judged.
     Unknown,
     /// This kernel or these probes cannot show it.
     NotObservable,
@@ -67,8 +75,9 @@ struct Tally {
     violations: u64,
     kept: Vec<Violation>,
     last: u64,
-    /// Number of events that it needs and that are missing.
-    missing: u64,
+    gaps: Gaps,
+    /// Of `unjudged`, those since the first gap.
+    unjudged_since_gap: u64,
 }
 
 /// Collects findings; the model calls it.
@@ -77,6 +86,10 @@ pub struct Sink {
     tallies: Vec<Tally>,
     blocked: Vec<Option<String>>,
     history: History,
+    /// Times of the first and the last event, nanoseconds of `CLOCK_MONOTONIC`.
+    span: (u64, u64),
+    /// The share of evaluations and of time that must have been judged.
+    enough: f64,
 }
 
 impl Sink {
@@ -87,7 +100,27 @@ impl Sink {
             tallies: vec![Tally::default(); RULES.len()],
             blocked: RULES.iter().map(|r| r.blocked(context)).collect(),
             history: History::default(),
+            span: (u64::MAX, 0),
+            enough: ENOUGH,
         }
+    }
+
+    /// Sets the share of evaluations and of time, 0 to 1, that must have been judged for a rule to be held.
+    pub const fn set_enough(&mut self, share: f64) {
+        self.enough = share;
+    }
+
+    /// Returns how much a rule could be judged for; `None` if no event that it needs is missing.
+    #[must_use]
+    pub fn judged(&self, rule: RuleId) -> Option<Judged> {
+        let tally = &self.tallies[rule as usize];
+        let judged = || Judged::new(&tally.gaps, tally.evaluations, tally.unjudged_since_gap, self.span);
+        (self.is_open(rule) && tally.gaps.any()).then(judged)
+    }
+
+    /// Whether too little could be judged to say that the rule was held.
+    fn is_doubtful(&self, rule: RuleId) -> bool {
+        self.tallies[rule as usize].suspected > 0 || self.judged(rule).is_some_and(|j| !j.is_enough(self.enough))
     }
 
     /// Returns the reason why a rule cannot be observed here; `None` if it can.
@@ -118,6 +151,7 @@ impl Sink {
     /// Adds an event to those that are shown with violations.
     #[inline]
     pub fn saw(&mut self, record: &Record) {
+        self.span = (self.span.0.min(record.ts), self.span.1.max(record.ts));
         self.history.push(record);
     }
 
@@ -127,12 +161,24 @@ impl Sink {
         let tally = &mut self.tallies[rule as usize];
         tally.evaluations += 1;
         tally.last = ts;
+        tally.gaps.evaluated(ts);
     }
 
     /// The rule applied, but what it needs to know is not known.
     #[inline]
     pub fn unjudged(&mut self, rule: RuleId) {
-        self.tallies[rule as usize].unjudged += 1;
+        let tally = &mut self.tallies[rule as usize];
+        tally.unjudged += 1;
+        tally.unjudged_since_gap += u64::from(tally.gaps.any());
+    }
+
+    /// The rule may have applied, and what it needs to know is unknown since a gap. At the beginning of a stream, that is
+    /// nothing to tell of.
+    #[inline]
+    pub fn unjudged_since_gap(&mut self, rule: RuleId) {
+        if self.tallies[rule as usize].gaps.any() {
+            self.unjudged(rule);
+        }
     }
 
     /// The rule seems to be broken, and was not seen to be kept on this kernel: the compiler may inline here what would
@@ -170,6 +216,7 @@ impl Sink {
         tally.evaluations += 1;
         tally.violations += 1;
         tally.last = record.ts;
+        tally.gaps.evaluated(record.ts);
         if tally.kept.len() < KEPT {
             let events = self.history.about(tids, mm, evidence);
             let violation = Violation { rule, ts: record.ts, mm, tids: tids.to_vec(), what, events };
@@ -186,11 +233,14 @@ impl Sink {
         tally.unjudged += gone;
     }
 
-    /// Events of a kind are missing; `None`: of any kind.
-    pub fn missing(&mut self, kind: Option<Kind>, count: u64) {
+    /// So many events of a kind are missing, from one time to another one; `None`: of any kind.
+    ///
+    /// A rule needs them if it names the kind, or if the model forgets a part without it that the rule's events tell of.
+    pub fn missing(&mut self, kind: Option<Kind>, count: u64, from: u64, until: u64) {
         for (rule, tally) in RULES.iter().zip(&mut self.tallies) {
-            if kind.is_none_or(|k| rule.needs.contains(&k)) {
-                tally.missing = tally.missing.saturating_add(count.max(1));
+            let forgets = |k: Kind| spec(k).unknown & rule.needs.iter().fold(0, |parts, n| parts | spec(*n).unknown);
+            if kind.is_none_or(|k| rule.needs.contains(&k) || forgets(k) & JUDGED_BY != 0) {
+                tally.gaps.missing(count, from, until);
             }
         }
     }
@@ -203,7 +253,7 @@ impl Sink {
             Verdict::NotObservable
         } else if tally.violations > 0 && rule.rule().severity.can_fail() {
             Verdict::Violated
-        } else if tally.evaluations == 0 || tally.missing > 0 || tally.suspected > 0 {
+        } else if tally.evaluations == 0 || self.is_doubtful(rule) {
             Verdict::Unknown
         } else {
             Verdict::Held
@@ -217,11 +267,8 @@ impl Sink {
         if let Some(why) = &self.blocked[rule as usize] {
             return Some(why.clone());
         }
-        if tally.missing > 0 {
-            return Some(match tally.missing {
-                1 => "1 event that it needs is missing".to_owned(),
-                n => format!("{n} events that it needs are missing"),
-            });
+        if let Some(judged) = self.judged(rule).filter(|judged| !judged.is_enough(self.enough)) {
+            return Some(judged.text());
         }
         if tally.suspected > 0 && tally.violations == 0 {
             return Some(format!(
@@ -285,12 +332,11 @@ impl Sink {
         counts
     }
 
-    /// Whether a rule that can be observed is in doubt: events that it needs are missing, or it seemed to
-    /// be broken and was never seen to be kept.
+    /// Whether a rule that can be observed is in doubt: too little of it could be judged for the events that are missing,
+    /// or it seemed to be broken and was never seen to be kept.
     #[must_use]
     pub fn any_doubt(&self) -> bool {
-        let doubtful = |tally: &Tally| tally.missing > 0 || tally.suspected > 0;
-        RULES.iter().any(|r| r.severity.can_fail() && self.is_open(r.id) && doubtful(&self.tallies[r.id as usize]))
+        RULES.iter().any(|r| r.severity.can_fail() && self.is_open(r.id) && self.is_doubtful(r.id))
     }
 
     /// Whether anything that must hold was broken.

@@ -42,11 +42,15 @@ impl Edit {
 
     /// Time of the first thing that is not as it was.
     pub(crate) fn since(&self, golden: &Golden) -> u64 {
-        let times = self.0.iter().map(|(at, step)| match step {
+        self.times(golden).min().expect("an edit does something")
+    }
+
+    /// Times of all that is not as it was.
+    pub(crate) fn times(&self, golden: &Golden) -> impl Iterator<Item = u64> {
+        self.0.iter().map(|(at, step)| match step {
             Step::Add(record) => record.ts,
             Step::Remove | Step::Change(_) => golden.records[*at].ts,
-        });
-        times.min().expect("an edit does something")
+        })
     }
 
     pub(crate) fn last(&self) -> usize {
@@ -54,30 +58,41 @@ impl Edit {
     }
 
     /// Judges the stream with the fault in it, up to the record at `end`.
-    ///
-    /// As if recording had begun some seconds before its first event: rules that wait for what was
-    /// in flight at the start have waited.
     pub(crate) fn judge(&self, golden: &Golden, end: usize) -> Engine {
-        let context = Context { start: golden.context.start.saturating_sub(HEAD_NS), ..golden.context.clone() };
+        judge(&earlier(golden), self.stream(golden, 0, end))
+    }
+
+    /// Returns the stream with the fault in it, between two records of the capture.
+    pub(crate) fn stream(&self, golden: &Golden, from: usize, end: usize) -> Vec<Record> {
         let mut steps = self.0.clone();
         steps.sort_by_key(|(at, _)| *at);
-        let mut stream: Vec<&[Record]> = Vec::new();
-        let mut at = 0;
+        let mut stream: Vec<Record> = Vec::new();
+        let mut at = from;
         for (index, step) in &steps {
-            stream.push(&golden.records[at..*index]);
+            stream.extend(&golden.records[at..*index]);
             at = *index;
             match step {
-                Step::Add(record) => stream.push(std::slice::from_ref(record)),
+                Step::Add(record) => stream.push(*record),
                 Step::Remove => at += 1,
                 Step::Change(record) => {
-                    stream.push(std::slice::from_ref(record));
+                    stream.push(*record);
                     at += 1;
                 }
             }
         }
-        stream.push(&golden.records[at..end.max(at)]);
-        judge(&context, stream.into_iter().flatten())
+        stream.extend(&golden.records[at..end.max(at)]);
+        stream
     }
+
+    pub(crate) fn first(&self) -> usize {
+        self.0.iter().map(|(at, _)| *at).min().expect("an edit does something")
+    }
+}
+
+/// The context as if recording had begun some seconds before its first event: rules that wait for what was in flight at the
+/// start have waited.
+pub(crate) fn earlier(golden: &Golden) -> Context {
+    Context { start: golden.context.start.saturating_sub(HEAD_NS), ..golden.context.clone() }
 }
 
 /// A record of this kind by the same task at the same time, without arguments.

@@ -9,6 +9,7 @@ mod collapse;
 mod edit;
 #[path = "../common/golden.rs"]
 mod golden;
+mod holed;
 mod lifetime;
 mod locks;
 mod migration;

@@ -47,7 +47,11 @@ impl Model {
             sink.violated(RuleId::L36, record, record.mm, &[record.tid], what);
             return;
         }
-        sink.held(RuleId::L36, record.ts);
+        if task.anchored {
+            sink.held(RuleId::L36, record.ts);
+        } else {
+            sink.unjudged(RuleId::L36);
+        }
         match collapse.alone {
             Some(true) if sink.is_open(RuleId::L35) => {
                 self.task(record.tid).anchored = false;
@@ -59,6 +63,7 @@ impl Model {
                 return;
             }
             Some(false) => sink.unjudged(RuleId::L35),
+            None if !collapse.known => sink.unjudged_since_gap(RuleId::L35),
             Some(true) | None => {}
         }
         if succeeded.is_none() || status != succeeded {
@@ -99,8 +104,10 @@ impl Model {
                 record.tid, record.mm
             );
             sink.violated(RuleId::L38, record, record.mm, &[record.tid], what);
-        } else {
+        } else if task.anchored {
             sink.held(RuleId::L38, record.ts);
+        } else {
+            sink.unjudged(RuleId::L38);
         }
     }
 
@@ -122,6 +129,8 @@ impl Model {
             } else {
                 sink.unjudged(RuleId::L39);
             }
+        } else if !collapse.known {
+            sink.unjudged_since_gap(RuleId::L39);
         }
         self.scan_end(record.tid);
     }

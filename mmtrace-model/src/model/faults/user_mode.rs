@@ -28,7 +28,7 @@ impl Model {
         }
         let stayed = std::mem::replace(&mut self.task(record.tid).runs_on, record.mm) == record.mm;
         let mm = self.mm(record.mm);
-        mm.is_run = true;
+        let was_run = std::mem::replace(&mut mm.is_run, true);
         match mm.life {
             Life::Born => {
                 mm.life = Life::Alive;
@@ -45,6 +45,7 @@ impl Model {
                 mm.life = Life::Unknown;
                 sink.unjudged(RuleId::L44);
             }
+            Life::Unknown if !was_run => sink.unjudged_since_gap(RuleId::L44),
             Life::Alive | Life::Unknown => {}
         }
     }

@@ -207,7 +207,8 @@ impl Model {
 
     pub(in crate::model) fn contention(&mut self, record: &Record, sink: &mut Sink) {
         self.settle(record, sink);
-        let writer = self.mm(record.mm).lock.writer();
+        let lock = &self.mm(record.mm).lock;
+        let (writer, complete) = (lock.writer(), lock.is_complete());
         if writer.is_some_and(|w| w.tid == record.tid) {
             self.mm(record.mm).lock.taint();
             self.forget_writes(record.mm);
@@ -216,8 +217,10 @@ impl Model {
                 record.tid, record.mm
             );
             sink.violated(RuleId::L07, record, record.mm, &[record.tid], what);
-        } else {
+        } else if complete || writer.is_some() {
             sink.held(RuleId::L07, record.ts);
+        } else {
+            sink.unjudged(RuleId::L07);
         }
     }
 }

@@ -89,6 +89,7 @@ impl Model {
                 sink.violated(RuleId::L42, record, 0, &[record.tid], what);
             } else {
                 sink.unjudged(RuleId::L42);
+                sink.unjudged_since_gap(RuleId::L40);
             }
             return;
         };
