@@ -21,7 +21,7 @@ pub enum Verdict {
     Held,
     /// Broken at least once.
     Violated,
-    /// Never evaluated, or events that it needs are missing.
+    /// Never evaluated, or events that it needs are missing, or were shed before the end.
     Unknown,
     /// This kernel or these probes cannot show it.
     NotObservable,
@@ -69,6 +69,19 @@ struct Tally {
     last: u64,
     /// Number of events that it needs and that are missing.
     missing: u64,
+    /// When and why events that it needs ended.
+    ended: Option<Ended>,
+}
+
+/// The end of the events that a rule needs, before the end of the recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Time from the start of the recording, nanoseconds.
+    pub at_ns: u64,
+    /// Kind of the events that ended.
+    pub kind: Kind,
+    /// `--max-overhead`, in hundredths of a percent.
+    pub max_overhead: u32,
 }
 
 /// Collects findings; the model calls it.
@@ -125,6 +138,9 @@ impl Sink {
     #[inline]
     pub fn held(&mut self, rule: RuleId, ts: u64) {
         let tally = &mut self.tallies[rule as usize];
+        if tally.ended.is_some() {
+            return;
+        }
         tally.evaluations += 1;
         tally.last = ts;
     }
@@ -163,7 +179,7 @@ impl Sink {
         what: String,
         evidence: &[Record],
     ) {
-        if !self.is_open(rule) {
+        if !self.is_open(rule) || self.ended(rule).is_some() {
             return;
         }
         let tally = &mut self.tallies[rule as usize];
@@ -195,6 +211,21 @@ impl Sink {
         }
     }
 
+    /// Events are no longer recorded: nothing is found any more for the rules that need them.
+    pub fn end(&mut self, ended: Ended) {
+        for (rule, tally) in RULES.iter().zip(&mut self.tallies) {
+            if rule.needs.contains(&ended.kind) {
+                tally.ended.get_or_insert(ended);
+            }
+        }
+    }
+
+    /// Returns when and why events that a rule needs ended; `None` if they were recorded to the end, or never.
+    #[must_use]
+    pub fn ended(&self, rule: RuleId) -> Option<Ended> {
+        self.tallies[rule as usize].ended.filter(|_| self.is_open(rule))
+    }
+
     /// The verdict on one rule.
     #[must_use]
     pub fn verdict(&self, rule: RuleId) -> Verdict {
@@ -203,7 +234,7 @@ impl Sink {
             Verdict::NotObservable
         } else if tally.violations > 0 && rule.rule().severity.can_fail() {
             Verdict::Violated
-        } else if tally.evaluations == 0 || tally.missing > 0 || tally.suspected > 0 {
+        } else if tally.evaluations == 0 || tally.missing > 0 || tally.suspected > 0 || tally.ended.is_some() {
             Verdict::Unknown
         } else {
             Verdict::Held
@@ -217,11 +248,18 @@ impl Sink {
         if let Some(why) = &self.blocked[rule as usize] {
             return Some(why.clone());
         }
-        if tally.missing > 0 {
-            return Some(match tally.missing {
-                1 => "1 event that it needs is missing".to_owned(),
-                n => format!("{n} events that it needs are missing"),
-            });
+        let missing = match tally.missing {
+            0 => None,
+            1 => Some("1 event that it needs is missing".to_owned()),
+            n => Some(format!("{n} events that it needs are missing")),
+        };
+        let shed = tally.ended.map(|ended| {
+            let judged = if tally.evaluations == 0 { "not evaluated in" } else { "judged only in" };
+            let (seconds, limit) = (ended.at_ns as f64 / 1e9, f64::from(ended.max_overhead) / 100.0);
+            format!("{judged} the first {seconds:.1} s: then {} was shed (--max-overhead {limit})", ended.kind.name())
+        });
+        if let Some(why) = shed.into_iter().chain(missing).reduce(|all, more| format!("{all}; {more}")) {
+            return Some(why);
         }
         if tally.suspected > 0 && tally.violations == 0 {
             return Some(format!(
@@ -285,11 +323,11 @@ impl Sink {
         counts
     }
 
-    /// Whether a rule that can be observed is in doubt: events that it needs are missing, or it seemed to
+    /// Whether a rule that can be observed is in doubt: events that it needs are missing or have ended, or it seemed to
     /// be broken and was never seen to be kept.
     #[must_use]
     pub fn any_doubt(&self) -> bool {
-        let doubtful = |tally: &Tally| tally.missing > 0 || tally.suspected > 0;
+        let doubtful = |tally: &Tally| tally.missing > 0 || tally.suspected > 0 || tally.ended.is_some();
         RULES.iter().any(|r| r.severity.can_fail() && self.is_open(r.id) && doubtful(&self.tallies[r.id as usize]))
     }
 
