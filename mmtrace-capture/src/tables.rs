@@ -104,6 +104,13 @@ pub fn has_tables(dir: &Path) -> bool {
     TableFile::ALL.iter().all(|table| fs::symlink_metadata(dir.join(table.name())).is_ok_and(|m| m.is_file()))
 }
 
+/// Returns how many bytes the tables of names take that are beside the segments of a capture.
+#[must_use]
+pub fn tables_bytes(dir: &Path) -> u64 {
+    let files = TableFile::ALL.iter().filter_map(|table| fs::symlink_metadata(dir.join(table.name())).ok());
+    files.filter(fs::Metadata::is_file).map(|file| file.len()).sum()
+}
+
 /// What was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TablesWritten {

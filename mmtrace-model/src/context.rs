@@ -40,6 +40,10 @@ pub struct Context {
     /// The filter, if not everything was recorded.
     #[serde(default, deserialize_with = "bounded::optional_text::<_, TEXT_MAX>")]
     pub filter: Option<String>,
+    /// The limit of what recording may cost (`--max-overhead`), in hundredths of a percent of all CPUs, if there is one:
+    /// optional events may end during the recording.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_overhead: Option<u32>,
     /// Time when the last probe was attached, nanoseconds of `CLOCK_MONOTONIC`. Events before that time are a start in
     /// mid-flight.
     pub start: u64,

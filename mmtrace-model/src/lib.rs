@@ -88,6 +88,7 @@ pub mod kernel_version;
 pub mod model;
 pub mod names;
 mod numbers;
+pub mod optional_events;
 pub mod replay;
 pub mod report;
 pub mod stats;

@@ -127,6 +127,11 @@ columns! {
     BuildId3 "build_id_3" FieldType::Hex, "bytes 16 to 19 of the build id, as the highest four bytes";
     Since "since" FieldType::Time, "when the reading of /proc/PID/maps began";
     Whole "whole" FieldType::Bool, "every mapping of the mm is among the records";
+    CpusNs "cpus_ns" FieldType::Uint, "CPU time that all online CPUs had in the second that was measured, nanoseconds";
+    ProgramsNs "programs_ns" FieldType::Uint, "CPU time of mmtrace's eBPF programs in that second, nanoseconds";
+    MmtraceNs "mmtrace_ns" FieldType::Uint, "CPU time of mmtrace itself in that second, nanoseconds";
+    MaxOverhead "max_overhead" FieldType::Uint, "most CPU time that recording may take (--max-overhead), in hundredths of a percent of all CPUs";
+    ShedKind "shed_kind" FieldType::Kind, "kind of the events that are not recorded any more";
     LostKind "lost_kind" FieldType::Kind, "kind of the events that are missing";
     Count "count" FieldType::Uint, "number of events missing, 0 when it cannot be known";
     Until "until" FieldType::Time, "the loss happened between `ts` and this time";

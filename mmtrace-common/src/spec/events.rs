@@ -937,6 +937,26 @@ events! {
         part: u32, bits(0, 3), Part, user();
     }
 
+    // Made by the user side: what recording itself costs, where `--max-overhead` limits it.
+
+    /// the CPU time that recording took in about a second, up to `ts`; made by the user side
+    RecordingCost = 93, "recording_cost", made_here(), Life, NOTHING => {
+        cpus_ns: u64, word(0), CpusNs, user();
+        programs_ns: u64, word(1), ProgramsNs, user();
+        mmtrace_ns: u64, word(2), MmtraceNs, user();
+        max_overhead: u32, bits(0, 16), MaxOverhead, user();
+    }
+
+    /// events of one kind are not recorded from `ts` on, since recording cost more CPU time than `--max-overhead` allows;
+    /// made by the user side
+    EventsShed = 94, "events_shed", made_here(), Life, NOTHING => {
+        shed_kind: u64, word(0), ShedKind, user();
+        cpus_ns: u64, word(1), CpusNs, user();
+        programs_ns: u64, word(2), ProgramsNs, user();
+        mmtrace_ns: u64, word(3), MmtraceNs, user();
+        max_overhead: u32, bits(0, 16), MaxOverhead, user();
+    }
+
     // Made by the user side: what is missing.
 
     /// the ring buffer was full: events of one kind on one CPU were not delivered between `ts` and `until`

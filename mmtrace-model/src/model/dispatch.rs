@@ -5,7 +5,7 @@
 //! tables. A part that knows more says so in the effect. What a part takes stands in the event's row of the event table as
 //! well: the loss of an event makes those parts unknown, and no others.
 
-use mmtrace_common::{Call, Event as E, Record};
+use mmtrace_common::{Call, Event as E, Kind, Record};
 
 use super::{
     Model,
@@ -396,6 +396,13 @@ impl Model {
             E::TlbFlush(_) | E::KhugepagedScan(_) | E::CollapseSwapin(_) | E::ContentionEnd(_) => {}
             // Names change nothing that is judged.
             E::TaskRename(_) | E::TaskName(_) | E::Mark(_) => {}
+            // The cost of the recording changes nothing; what it gives up is not seen from now on.
+            E::RecordingCost(_) => {}
+            E::EventsShed(e) => {
+                if let Some(kind) = u16::try_from(e.shed_kind).ok().and_then(Kind::from_u16) {
+                    self.shed(kind, record);
+                }
+            }
             E::TaskCgroup(_) | E::CgroupPath(_) | E::CgroupAttachTask(_) => {}
             E::FileName(_) | E::FilePath(_) | E::Mapping(_) | E::MappingName(_) => {}
             E::FunctionName(_) | E::BuildId(_) => {}

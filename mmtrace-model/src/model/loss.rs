@@ -19,8 +19,39 @@ impl Model {
             _ => record.get(Column::LostKind).and_then(|k| Kind::from_u16(k as u16)),
         };
         sink.missing(of, count, record.ts, until.saturating_add(mmap_lock::EPSILON_NS));
+        if of.map_or(ALL, |kind| spec(kind).unknown) & LOCKS != 0 {
+            // Whether these are released is not seen any more.
+            for _ in 0..self.tasks.values().map(|task| task.writes.len()).sum() {
+                sink.unjudged_since_gap(RuleId::L05);
+            }
+        }
+        self.forget(kind, of, count, until);
+    }
+
+    /// Events of a kind are no longer recorded after this record: what earlier ones told may have changed since. The
+    /// record may say again what is known.
+    pub(super) fn shed(&mut self, kind: Kind, record: &Record) {
+        if self.without(kind) {
+            // How many there are from now on is not known.
+            self.forget(Kind::EventsShed, Some(kind), 0, record.ts);
+        }
+    }
+
+    /// Expects no more events of a kind. Returns whether it did before.
+    pub(crate) fn without(&mut self, kind: Kind) -> bool {
+        if self.shed.contains(&kind) {
+            return false;
+        }
+        self.shed.push(kind);
+        self.open_faults.without(kind);
+        true
+    }
+
+    /// Forgets what events that nobody saw may have changed; of all kinds unless `of` says which. `missing` is the kind of
+    /// the record that tells of them.
+    fn forget(&mut self, missing: Kind, of: Option<Kind>, count: u64, until: u64) {
         self.effect.what = What::Missing { of, count, until };
-        if self.intervals.lost(kind, of, count, until) {
+        if self.intervals.lost(missing, of, count, until) {
             for mm in self.mms.values_mut() {
                 mm.lock.forget_reads();
             }
@@ -50,7 +81,7 @@ impl Model {
         if parts & TOUCHED != 0 {
             self.doubt_touched(until);
         }
-        if parts & UNMAPPED != 0 && self.intervals.may_be_writes(kind) {
+        if parts & UNMAPPED != 0 && self.intervals.may_be_writes(missing) {
             self.doubt_mapped(until);
         }
         if parts & LOCKS != 0 {
@@ -63,10 +94,6 @@ impl Model {
                 }
                 !mm.space.is_empty() || mm.lock.is_followed()
             });
-            // Whether these are released is not seen any more.
-            for _ in 0..self.tasks.values().map(|task| task.writes.len()).sum() {
-                sink.unjudged_since_gap(RuleId::L05);
-            }
             self.tasks.clear();
             self.writers = 0;
             self.blind_until = self.blind_until.max(until);

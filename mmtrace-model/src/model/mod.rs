@@ -142,6 +142,8 @@ pub struct Model {
     pmd_used: bool,
     /// The model has taken an event since recording began.
     started: bool,
+    /// Kinds of events that are no longer recorded.
+    shed: Vec<Kind>,
 }
 
 impl Model {
@@ -184,6 +186,7 @@ impl Model {
             shareable: FxHashSet::default(),
             pmd_used: context.carries(Kind::PteOffsetMapRwNolock, Column::PmdUsed),
             started: false,
+            shed: Vec::new(),
         }
     }
 

@@ -4,11 +4,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use mmtrace_common::{Column, Kind, LOST_KINDS, Record};
 
-use self::marks::Marks;
+use self::{
+    marks::Marks,
+    overhead::{Cost, Overhead, Shed},
+};
 use crate::{
     context::Context,
     model::Model,
     names::Tasks,
+    optional_events::OPTIONAL_EVENTS,
     stats::{
         Stats,
         callers::Callers,
@@ -16,10 +20,11 @@ use crate::{
         mappings::MappedFaults,
         open_calls::OpenCalls,
     },
-    verdict::Sink,
+    verdict::{Ended, Sink},
 };
 
 pub mod marks;
+pub mod overhead;
 pub mod recent;
 pub mod source;
 pub mod timeline;
@@ -35,6 +40,7 @@ pub struct Engine {
     judge: Option<Box<Judge>>,
     tasks: Tasks,
     marks: Marks,
+    overhead: Overhead,
     counts: [u64; LOST_KINDS],
     lost: u64,
     missed: u64,
@@ -74,11 +80,13 @@ impl Engine {
             })
         });
         let (tasks, marks, counts) = (Tasks::new(&context), Marks::default(), [0; LOST_KINDS]);
+        let overhead = Overhead::new(&context);
         Self {
             context: Arc::new(context),
             judge,
             tasks,
             marks,
+            overhead,
             counts,
             lost: 0,
             missed: 0,
@@ -104,8 +112,9 @@ impl Engine {
                 stats: stats.clone(),
             })
         });
-        let Self { context, tasks, marks, .. } = self;
-        Self { context: context.clone(), tasks: tasks.clone(), marks: marks.clone(), judge, ..*self }
+        let Self { context, tasks, marks, overhead, .. } = self;
+        let (context, tasks, marks, overhead) = (context.clone(), tasks.clone(), marks.clone(), overhead.clone());
+        Self { context, tasks, marks, overhead, judge, ..*self }
     }
 
     /// Keeps statistics from now on.
@@ -137,12 +146,16 @@ impl Engine {
         }
     }
 
-    /// Learns from a record what tasks are called and what is mapped, and nothing else: for records before those that are
-    /// judged.
+    /// Learns from a record what tasks are called, what is mapped and which events are not recorded any more, and nothing
+    /// else: for records before those that are judged.
     pub fn learn_names(&mut self, record: &Record) {
         self.tasks.apply(record);
         if let Some(judge) = &mut self.judge {
             judge.model.mappings_mut().apply(record);
+        }
+        if record.kind() == Some(Kind::EventsShed) {
+            let shed = self.overhead.shed(record);
+            self.without_unjudged(shed);
         }
     }
 
@@ -156,6 +169,12 @@ impl Engine {
     #[must_use]
     pub const fn marks(&self) -> &Marks {
         &self.marks
+    }
+
+    /// Returns what recording itself cost, if that was limited.
+    #[must_use]
+    pub const fn overhead(&self) -> &Overhead {
+        &self.overhead
     }
 
     /// Returns who took locks and faulted; `None` when only counting.
@@ -251,6 +270,47 @@ impl Engine {
             Some(Kind::Foreign) => self.foreign = self.foreign.saturating_add(count),
             _ => {}
         }
+        if matches!(record.kind(), Some(Kind::RecordingCost | Kind::EventsShed | Kind::Gap)) {
+            self.overhead_changes(record);
+        }
+    }
+
+    /// Takes a record that tells of the cost of the recording, or behind which that is not known.
+    #[cold]
+    fn overhead_changes(&mut self, record: &Record) {
+        match record.kind() {
+            Some(Kind::RecordingCost) => self.overhead.measured(record),
+            Some(Kind::EventsShed) => {
+                let shed = self.overhead.shed(record);
+                self.without(shed);
+            }
+            // The record that says so may be in the part that cannot be read.
+            Some(Kind::Gap) if self.context.max_overhead.is_some() => {
+                for kind in OPTIONAL_EVENTS.iter().flat_map(|group| group.kinds) {
+                    if self.context.has(*kind) {
+                        let shed = self.overhead.end(Shed { kind: *kind, ts: record.ts, cost: Cost::default() });
+                        self.without_unjudged(shed);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// As [`Self::without`], where the model does not take the record that says so.
+    fn without_unjudged(&mut self, shed: Option<Shed>) {
+        if let (Some(Shed { kind, .. }), Some(judge)) = (shed, &mut self.judge) {
+            judge.model.without(kind);
+        }
+        self.without(shed);
+    }
+
+    /// Concludes nothing any more from what is not seen of events that are no longer recorded.
+    fn without(&mut self, shed: Option<Shed>) {
+        let (Some(Shed { kind, ts, .. }), Some(judge)) = (shed, &mut self.judge) else { return };
+        let at_ns = ts.saturating_sub(self.context.start);
+        judge.sink.end(Ended { at_ns, kind, max_overhead: self.overhead.limit().unwrap_or(0) });
+        judge.calls.without(kind);
     }
 
     /// Takes the end of the stream.

@@ -6,6 +6,7 @@ mod folding;
 pub mod functions;
 pub mod mappings;
 mod members;
+pub mod overhead;
 mod rules_text;
 mod story;
 mod style;
@@ -59,6 +60,9 @@ pub struct Report {
     pub gaps: u64,
     /// Records in the rings that no program of mmtrace can have written. Each may stand for a missing event.
     pub foreign: u64,
+    /// What recording itself cost; absent without `--max-overhead`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recording_cost: Option<overhead::RecordingCost>,
     /// Faults by cause.
     pub faults: BTreeMap<&'static str, u64>,
     /// Function probes show when a fault has been handled.
@@ -92,8 +96,8 @@ pub struct Report {
     pub rules: Vec<RuleReport>,
     /// The first violations of each rule.
     pub violations: Vec<Story>,
-    /// `violated`: a rule was violated. `unknown`: no rule was, but too little of one could be judged since events are missing, or no rule
-    /// was evaluated. `held`: neither. Absent with `--no-validate`.
+    /// `violated`: a rule was violated. `unknown`: no rule was, but too little of one could be judged, since events are
+    /// missing or were shed, or no rule was evaluated. `held`: neither. Absent with `--no-validate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
 }
@@ -192,6 +196,10 @@ pub struct RuleReport {
     /// The distribution that a measure measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured: Option<Distribution>,
+    /// Time until which it was judged, nanoseconds from the start of the recording; absent unless events that it needs were
+    /// shed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judged_until_ns: Option<u64>,
     /// The coverage of a measure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Coverage>,
@@ -217,6 +225,7 @@ impl Report {
                     severity: rule.severity,
                     reason: sink.reason(rule.id),
                     judged: sink.judged(rule.id),
+                    judged_until_ns: sink.ended(rule.id).map(|ended| ended.at_ns),
                     measured: engine.model().and_then(|m| m.measures().distribution(rule.id)),
                     coverage: engine
                         .model()
@@ -251,6 +260,7 @@ impl Report {
             missed: engine.missed(),
             gaps: engine.gaps(),
             foreign: engine.foreign(),
+            recording_cost: overhead::RecordingCost::of(engine),
             faults,
             fault_times: context.has(Kind::HandleMmFaultReturn),
             faults_coverage: engine.model().map(Model::fault_coverage),

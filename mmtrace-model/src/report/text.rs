@@ -99,6 +99,9 @@ fn stream(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> 
     if let Some(filter) = &report.filter {
         writeln!(out, "only {}", clean(filter))?;
     }
+    if let Some(cost) = &report.recording_cost {
+        cost.print(report.kernel.cpus, style, out)?;
+    }
     Ok(())
 }
 

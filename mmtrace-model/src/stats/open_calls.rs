@@ -82,6 +82,11 @@ impl OpenCalls {
         Self { tasks: FxHashMap::default(), blind_until: 0, has_faults: context.has(Kind::PageFaultUser) }
     }
 
+    /// Events of a kind are no longer recorded.
+    pub(crate) fn without(&mut self, kind: Kind) {
+        self.has_faults &= kind != Kind::PageFaultUser;
+    }
+
     /// Returns the call by which a task awaits a lock for read or for write; `None` if it is not known.
     #[must_use]
     pub fn awaits(&self, tid: u32, write: bool) -> Option<Call> {

@@ -9,4 +9,4 @@ pub mod sink;
 pub use judged::Judged;
 pub use rules::{RULES, Rule, RuleId};
 pub use severity::Severity;
-pub use sink::{Sink, Verdict, Violation};
+pub use sink::{Ended, Sink, Verdict, Violation};

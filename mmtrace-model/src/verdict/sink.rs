@@ -29,7 +29,8 @@ pub enum Verdict {
     Held,
     /// Broken at least once.
     Violated,
-    /// Never evaluated, or so many events that it needs are missing that too little could be judged.
+    /// Never evaluated, or so many events that it needs are missing, or were shed before the end, that too little could be
+    /// judged.
     Unknown,
     /// This kernel or these probes cannot show it.
     NotObservable,
@@ -78,6 +79,19 @@ struct Tally {
     gaps: Gaps,
     /// Of `unjudged`, those since the first gap.
     unjudged_since_gap: u64,
+    /// When and why events that it needs ended.
+    ended: Option<Ended>,
+}
+
+/// The end of the events that a rule needs, before the end of the recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Time from the start of the recording, nanoseconds.
+    pub at_ns: u64,
+    /// Kind of the events that ended.
+    pub kind: Kind,
+    /// `--max-overhead`, in hundredths of a percent.
+    pub max_overhead: u32,
 }
 
 /// Collects findings; the model calls it.
@@ -120,7 +134,8 @@ impl Sink {
 
     /// Whether too little could be judged to say that the rule was held.
     fn is_doubtful(&self, rule: RuleId) -> bool {
-        self.tallies[rule as usize].suspected > 0 || self.judged(rule).is_some_and(|j| !j.is_enough(self.enough))
+        let tally = &self.tallies[rule as usize];
+        tally.suspected > 0 || tally.ended.is_some() || self.judged(rule).is_some_and(|j| !j.is_enough(self.enough))
     }
 
     /// Returns the reason why a rule cannot be observed here; `None` if it can.
@@ -159,6 +174,9 @@ impl Sink {
     #[inline]
     pub fn held(&mut self, rule: RuleId, ts: u64) {
         let tally = &mut self.tallies[rule as usize];
+        if tally.ended.is_some() {
+            return;
+        }
         tally.evaluations += 1;
         tally.last = ts;
         tally.gaps.evaluated(ts);
@@ -209,7 +227,7 @@ impl Sink {
         what: String,
         evidence: &[Record],
     ) {
-        if !self.is_open(rule) {
+        if !self.is_open(rule) || self.ended(rule).is_some() {
             return;
         }
         let tally = &mut self.tallies[rule as usize];
@@ -245,6 +263,21 @@ impl Sink {
         }
     }
 
+    /// Events are no longer recorded: nothing is found any more for the rules that need them.
+    pub fn end(&mut self, ended: Ended) {
+        for (rule, tally) in RULES.iter().zip(&mut self.tallies) {
+            if rule.needs.contains(&ended.kind) {
+                tally.ended.get_or_insert(ended);
+            }
+        }
+    }
+
+    /// Returns when and why events that a rule needs ended; `None` if they were recorded to the end, or never.
+    #[must_use]
+    pub fn ended(&self, rule: RuleId) -> Option<Ended> {
+        self.tallies[rule as usize].ended.filter(|_| self.is_open(rule))
+    }
+
     /// The verdict on one rule.
     #[must_use]
     pub fn verdict(&self, rule: RuleId) -> Verdict {
@@ -267,8 +300,14 @@ impl Sink {
         if let Some(why) = &self.blocked[rule as usize] {
             return Some(why.clone());
         }
-        if let Some(judged) = self.judged(rule).filter(|judged| !judged.is_enough(self.enough)) {
-            return Some(judged.text());
+        let missing = self.judged(rule).filter(|judged| !judged.is_enough(self.enough)).map(|judged| judged.text());
+        let shed = tally.ended.map(|ended| {
+            let judged = if tally.evaluations == 0 { "not evaluated in" } else { "judged only in" };
+            let (seconds, limit) = (ended.at_ns as f64 / 1e9, f64::from(ended.max_overhead) / 100.0);
+            format!("{judged} the first {seconds:.1} s: then {} was shed (--max-overhead {limit})", ended.kind.name())
+        });
+        if let Some(why) = shed.into_iter().chain(missing).reduce(|all, more| format!("{all}; {more}")) {
+            return Some(why);
         }
         if tally.suspected > 0 && tally.violations == 0 {
             return Some(format!(
@@ -332,8 +371,8 @@ impl Sink {
         counts
     }
 
-    /// Whether a rule that can be observed is in doubt: too little of it could be judged for the events that are missing,
-    /// or it seemed to be broken and was never seen to be kept.
+    /// Whether a rule that can be observed is in doubt: too little of it could be judged for the events that are missing or
+    /// have ended, or it seemed to be broken and was never seen to be kept.
     #[must_use]
     pub fn any_doubt(&self) -> bool {
         RULES.iter().any(|r| r.severity.can_fail() && self.is_open(r.id) && self.is_doubtful(r.id))

@@ -2,10 +2,11 @@
 
 use super::error::ShowError;
 use super::time_text::{Seconds, utc};
-use mmtrace_capture::{Capture, Condition, Manifest, Problem, State, Summary, Totals, has_tables};
-use mmtrace_common::{Kind, SPECS};
+use mmtrace_capture::{Capture, Condition, Manifest, Problem, State, Summary, Totals, has_tables, tables_bytes};
+use mmtrace_common::{Kind, Record, SPECS};
 use mmtrace_model::context::{Form, ProbeState};
-use mmtrace_model::report::grouped;
+use mmtrace_model::replay::Engine;
+use mmtrace_model::report::{grouped, overhead::RecordingCost};
 use mmtrace_model::untrusted::{clean, json};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -70,8 +71,12 @@ fn meaning(capture: &Capture, condition: Condition) -> &'static str {
     }
 }
 
+fn bytes_per(bytes: u64, events: u64) -> f64 {
+    if events == 0 { 0.0 } else { bytes as f64 / events as f64 }
+}
+
 fn per_event(summary: &Summary) -> f64 {
-    if summary.events == 0 { 0.0 } else { summary.bytes as f64 / summary.events as f64 }
+    bytes_per(summary.bytes, summary.events)
 }
 
 /// Returns the number of events that happened, as reports count them, and that of the other records: names, mappings, marks
@@ -80,6 +85,17 @@ fn happened(summary: &Summary) -> (u64, u64) {
     let is_other = |name: &str| SPECS.iter().any(|spec| spec.name == name && spec.kind.is_synthetic());
     let others = summary.kinds.iter().filter(|(name, _)| is_other(name)).map(|(_, n)| *n).sum::<u64>();
     (summary.events.saturating_sub(others), others)
+}
+
+/// Returns what recording cost, and which events it shed for that.
+fn recording_cost(capture: &Capture, summary: &Summary) -> Option<RecordingCost> {
+    const TELL: [Kind; 2] = [Kind::RecordingCost, Kind::EventsShed];
+    let mut engine = Engine::new(capture.context().clone(), false);
+    if TELL.iter().any(|kind| summary.kinds.contains_key(kind.name())) {
+        let tells = |record: &Record| record.kind().is_some_and(|kind| TELL.contains(&kind));
+        capture.records().filter(tells).for_each(|record| engine.apply(&record));
+    }
+    RecordingCost::of(&engine)
 }
 
 /// The object that `info --json` prints.
@@ -95,8 +111,13 @@ struct Info<'a> {
     manifest: &'a Manifest,
     meaning: &'static str,
     problems: Vec<Problem>,
+    /// As in reports: absent without `--max-overhead`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recording_cost: Option<RecordingCost>,
     /// Whether `tasks.parquet` and `mappings.parquet` are there.
     tables: bool,
+    /// Bytes that they take, which are not among `bytes`.
+    tables_bytes: u64,
     totals: Totals,
 }
 
@@ -112,7 +133,9 @@ fn as_json(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
         manifest: capture.manifest(),
         meaning: meaning(capture, condition),
         problems: capture.problems(),
+        recording_cost: recording_cost(capture, summary),
         tables: has_tables(capture.dir()),
+        tables_bytes: tables_bytes(capture.dir()),
         totals: Totals { events: summary.events, lost: summary.lost, missed: summary.missed },
     };
     json(&info, out)?;
@@ -143,7 +166,15 @@ fn as_text(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
     }
     writeln!(out, "size       {} bytes, {:.2} per event", grouped(summary.bytes), per_event(summary))?;
     match has_tables(capture.dir()) {
-        true => writeln!(out, "tables     tasks.parquet, mappings.parquet: names, for SQL")?,
+        true => {
+            let bytes = tables_bytes(capture.dir());
+            let all = bytes_per(summary.bytes + bytes, summary.events);
+            let bytes = grouped(bytes);
+            writeln!(
+                out,
+                "tables     tasks.parquet, mappings.parquet: names, for SQL; {bytes} bytes, {all:.2} per event in all"
+            )?;
+        }
         false => writeln!(out, "tables     none of names, for SQL: mmtrace tables writes them")?,
     }
     writeln!(
@@ -152,6 +183,13 @@ fn as_text(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
         grouped(summary.lost),
         grouped(summary.missed)
     )?;
+    if let Some(cost) = recording_cost(capture, summary) {
+        let (percent, limit) = (cost.percent, cost.max_overhead_percent);
+        writeln!(out, "cost       {percent:.1} % of {} {cpus}; limit {limit} % (--max-overhead)", kernel.cpus)?;
+        for row in &cost.shed {
+            writeln!(out, "shed       at {:.1} s: {}", row.at_ns as f64 / 1e9, row.events.join(", "))?;
+        }
+    }
     if let Some(places) = summary.kinds.get(Kind::Foreign.name()) {
         writeln!(
             out,
@@ -161,7 +199,7 @@ fn as_text(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
     let (events, others) = happened(summary);
     writeln!(out, "events     {}", grouped(events))?;
     if others > 0 {
-        let what = "records of names, mappings, marks and what is missing: no events, and in no report's total";
+        let what = "records of names, mappings, marks, cost and what is missing: no events, and in no report's total";
         writeln!(out, "           {} further {what}", grouped(others))?;
     }
     if manifest.dropped.segments > 0 {

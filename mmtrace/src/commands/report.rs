@@ -16,7 +16,9 @@ use mmtrace_model::{
     report::{
         Report, Style,
         callers::{By, FaultRow, LockRow, Tables, Times},
-        duration, functions, grouped, mappings, unfinished,
+        duration, functions, grouped, mappings,
+        overhead::RecordingCost,
+        unfinished,
     },
     untrusted::{clean, json},
 };
@@ -247,7 +249,11 @@ fn stream(engine: &Engine, before: &Before, from: u64, style: Style, out: &mut d
             write!(out, ", {}", style.bad(&format!("{} {what}", grouped(count))))?;
         }
     }
-    writeln!(out, "\n")
+    writeln!(out)?;
+    for line in RecordingCost::of(engine).iter().flat_map(RecordingCost::shed_lines) {
+        writeln!(out, "{}", style.bad(&line))?;
+    }
+    writeln!(out)
 }
 
 fn print(

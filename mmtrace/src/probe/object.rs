@@ -1,6 +1,10 @@
 //! Loading the eBPF object, attaching its programs, and taking them off again.
 
-use std::{collections::BTreeMap, os::fd::AsFd};
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -89,6 +93,8 @@ pub struct Object {
     bare: Vec<&'static str>,
     /// The programs on page faults can walk page tables.
     walks: bool,
+    /// Has the kernel measure programs. Closed last, when they are off.
+    measuring: Option<OwnedFd>,
 }
 
 /// A program in the kernel.
@@ -191,6 +197,7 @@ impl Object {
             attached: Vec::new(),
             bare: Vec::new(),
             walks: false,
+            measuring: None,
         };
         object.learn_own_mm()?;
         object.find_page_tables(plan)?;
@@ -218,6 +225,21 @@ impl Object {
         // A kernel that does not run it is one whose page tables are not walked.
         self.walks = page_tables::find(|arguments| sys::run_once_with(fd, arguments)).unwrap_or(false);
         Ok(())
+    }
+
+    /// Has the kernel measure the programs until they are off. To be called before any is attached.
+    ///
+    /// # Errors
+    /// The kernel does not allow it.
+    pub fn measure(&mut self) -> io::Result<()> {
+        self.measuring = Some(sys::measure_programs()?);
+        Ok(())
+    }
+
+    /// Whether the kernel measures the programs at this object's request.
+    #[must_use]
+    pub const fn is_measured(&self) -> bool {
+        self.measuring.is_some()
     }
 
     /// Adds a process to those wanted, by its id in the initial pid namespace; it counts from its next event on.
@@ -398,16 +420,28 @@ impl Object {
         Ok(programs)
     }
 
-    /// Takes standby programs out of the kernel again.
+    /// Takes programs out of the kernel again.
     fn withdraw(&mut self, names: &[&String]) {
         for name in names {
             // One that was never brought in cannot be taken out, and that is all that can go wrong.
             let _ = match self.ebpf.program_mut(name) {
                 Some(Program::BtfTracePoint(program)) => program.unload(),
+                Some(Program::RawTracePoint(program)) => program.unload(),
                 Some(Program::FEntry(program)) => program.unload(),
                 Some(Program::FExit(program)) => program.unload(),
+                Some(Program::KProbe(program)) => program.unload(),
                 _ => Ok(()),
             };
+        }
+    }
+
+    /// Takes the programs of these events out of the kernel.
+    pub fn detach_events(&mut self, kinds: &[Kind]) {
+        for kind in kinds {
+            let name = kind.name();
+            let standby = (1..=standby::MOST).map(|n| format!("{name}_standby_{n}"));
+            let names: Vec<String> = [name.to_owned(), format!("{name}_raw")].into_iter().chain(standby).collect();
+            self.withdraw(&names.iter().collect::<Vec<_>>());
         }
     }
 
@@ -530,7 +564,7 @@ fn explain(error: &ProgramError) -> String {
                 log.lines().map(str::trim).rfind(|l| !l.is_empty() && !statistics.iter().any(|s| l.starts_with(s)));
             match last {
                 Some(line) => format!("{io_error} ({line})"),
-                None if io_error.kind() == std::io::ErrorKind::PermissionDenied => {
+                None if io_error.kind() == io::ErrorKind::PermissionDenied => {
                     "a security policy forbids it, or a capability is missing (EPERM)".to_owned()
                 }
                 None => io_error.to_string(),

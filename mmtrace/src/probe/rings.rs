@@ -55,6 +55,10 @@ pub struct Rings {
     start: u64,
     /// Nothing after is of use: some probes were detached.
     stop: u64,
+    /// Times after which events of a kind are of no use, by number: its programs were detached.
+    ended: [u64; LOST_KINDS],
+    /// Kinds that are to end at the next pass at which no record of a standby program is to come.
+    ending: Vec<Kind>,
     /// All that is missing up to the stop has been reported.
     settled: bool,
     watermark: u64,
@@ -66,12 +70,14 @@ pub struct Rings {
 }
 
 /// Events that were never handed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rest {
     /// Everything before has been handed out, nanoseconds of `CLOCK_MONOTONIC`.
     pub from: u64,
     /// Records by kind.
     pub counts: [u64; LOST_KINDS],
+    /// Records that stand for no event.
+    pub synthetic: Vec<Record>,
     /// There are more, of which not even that is known.
     pub more: bool,
 }
@@ -112,6 +118,8 @@ impl Rings {
             pending: Vec::with_capacity(PASS),
             start: 0,
             stop: u64::MAX,
+            ended: [u64::MAX; LOST_KINDS],
+            ending: Vec::new(),
             settled: false,
             watermark: 0,
             shown: vec![0; streams.rings.len()],
@@ -172,6 +180,43 @@ impl Rings {
         self.skips.run_ns()
     }
 
+    /// Puts a record of the user side into the stream, at its time.
+    pub fn put(&mut self, record: Record) {
+        self.pending.push(record);
+    }
+
+    /// Asks for the end of events of these kinds. [`Self::ended()`] says when their programs can be detached.
+    pub fn end(&mut self, kinds: &[Kind]) {
+        self.ending.extend(kinds);
+    }
+
+    /// Whether kinds are still to end.
+    #[must_use]
+    pub const fn is_ending(&self) -> bool {
+        !self.ending.is_empty()
+    }
+
+    /// Ends the events of the kinds that are to end, if all that is missing up to now is known. Returns the time, nanoseconds
+    /// of `CLOCK_MONOTONIC`, and the kinds: whatever their programs write afterwards is dropped, so they can be detached one
+    /// by one.
+    ///
+    /// # Errors
+    /// The kernel's counters cannot be read.
+    pub fn ended(&mut self, out: &mut Vec<Record>) -> io::Result<Option<(u64, Vec<Kind>)>> {
+        if self.ending.is_empty() || self.stop != u64::MAX {
+            return Ok(None);
+        }
+        // First the time, then the counters: they tell of every event before it.
+        let now = sys::monotonic_ns();
+        if self.read_losses(now, out)? < now {
+            return Ok(None);
+        }
+        let kinds = std::mem::take(&mut self.ending);
+        kinds.iter().for_each(|kind| self.ended[*kind as usize] = now);
+        self.skips.end(&kinds);
+        Ok(Some((now, kinds)))
+    }
+
     /// From now on events are of no use: the probes are about to be detached one by one, once [`Self::settle`] says so.
     pub fn stop(&mut self) {
         self.stop = sys::monotonic_ns();
@@ -200,13 +245,16 @@ impl Rings {
     pub fn rest(&mut self, end: Instant) -> Rest {
         let from = self.watermark;
         self.watermark = self.watermark.max(self.stop);
-        let mut rest = Rest { from, counts: [0; LOST_KINDS], more: false };
+        let mut rest = Rest { from, counts: [0; LOST_KINDS], synthetic: Vec::new(), more: false };
+        let pending = std::mem::take(&mut self.pending).into_iter();
+        let (synthetic, pending) = pending.partition::<Vec<_>, _>(|r| r.kind().is_some_and(Kind::is_made_by_user_side));
+        rest.synthetic = synthetic;
         let mut count = |record: &Record| {
             if let Some(n) = rest.counts.get_mut(usize::from(record.kind)) {
                 *n += 1;
             }
         };
-        self.pending.drain(..).for_each(|record| count(&record));
+        pending.iter().for_each(&mut count);
         let beyond = self.stop.saturating_add(BEYOND_STOP_NS);
         let mut more = false;
         for (ring, fd) in self.rings.iter_mut().zip(&self.fds) {
@@ -224,7 +272,7 @@ impl Rings {
                 };
                 match Record::parse(&item) {
                     Some(record) if record.ts > beyond => break,
-                    Some(record) if record.ts >= self.start && record.ts <= self.stop => count(&record),
+                    Some(record) if is_of_use(&record, self.start, self.stop, &self.ended) => count(&record),
                     _ => {}
                 }
             }
@@ -278,7 +326,7 @@ impl Rings {
                 };
                 let ts = record.ts;
                 *shown = (*shown).max(ts);
-                if ts >= self.start && ts <= self.stop {
+                if is_of_use(&record, self.start, self.stop, &self.ended) {
                     self.pending.push(record);
                 }
                 if ts > now {
@@ -323,7 +371,7 @@ impl Rings {
             for spec in SPECS.iter().filter(|s| !s.kind.is_made_by_user_side()) {
                 let index = spec.kind as usize;
                 let count = new.0[index] - old.0[index];
-                if count > 0 {
+                if count > 0 && self.ended[index] == u64::MAX {
                     self.totals.lost += count;
                     out.push(missing(Kind::Loss, spec.kind, cpu as u16, count, self.watermark));
                 }
@@ -342,6 +390,12 @@ impl Rings {
         }
         Ok(agreed)
     }
+}
+
+/// Whether an event happened while all programs of its kind were attached.
+fn is_of_use(record: &Record, start: u64, stop: u64, ended: &[u64; LOST_KINDS]) -> bool {
+    let ended = ended.get(usize::from(record.kind)).copied().unwrap_or(u64::MAX);
+    (start..=stop.min(ended)).contains(&record.ts)
 }
 
 /// A record that a program of ours has written.

@@ -42,6 +42,8 @@ pub(super) struct Skips {
     agreed: u64,
     /// Events that are missing although their program has standby programs.
     preempted: u64,
+    /// Time that programs ran which are no longer attached, nanoseconds.
+    ended_ns: u64,
 }
 
 /// The balance of one program.
@@ -115,7 +117,7 @@ impl Account {
 impl Skips {
     pub(super) fn new(programs: Vec<Attached>, taken_over: PerCpuArray<MapData, Lost>, kernel: &Kernel) -> Self {
         let accounts = programs.iter().map(|p| Account::of(p, kernel)).collect();
-        Self { programs, accounts, taken_over, agreed: 0, preempted: 0 }
+        Self { programs, accounts, taken_over, agreed: 0, preempted: 0, ended_ns: 0 }
     }
 
     /// From now on: what was skipped, and taken over, while programs were attached one by one, says nothing.
@@ -171,6 +173,14 @@ impl Skips {
         Ok(self.agreed)
     }
 
+    /// Counts no more for programs of these kinds, which are about to be detached one by one.
+    pub(super) fn end(&mut self, kinds: &[Kind]) {
+        self.ended_ns += self.programs.iter().filter(|p| kinds.contains(&p.kind)).map(run_ns).sum::<u64>();
+        let mut goes_on = self.programs.iter().map(|p| !kinds.contains(&p.kind)).collect::<Vec<_>>().into_iter();
+        self.accounts.retain(|_| goes_on.next().unwrap_or(true));
+        self.programs.retain(|p| !kinds.contains(&p.kind));
+    }
+
     /// Returns the events that standby programs took over, by kind, for each CPU.
     fn taken(&self) -> io::Result<Vec<Lost>> {
         if !self.accounts.iter().any(|a| a.has_standby) {
@@ -186,8 +196,7 @@ impl Skips {
 
     /// Returns the time that all programs ran, as far as the kernel measured it, nanoseconds.
     pub(super) fn run_ns(&self) -> u64 {
-        let all = self.programs.iter().flat_map(|attached| std::iter::once(&attached.program).chain(&attached.standby));
-        all.map(|program| sys::counts(program.as_fd()).unwrap_or_default().run_ns).sum()
+        self.ended_ns + self.programs.iter().map(run_ns).sum::<u64>()
     }
 
     /// Returns each program's number of runs and their total time in nanoseconds, its standby programs' time included;
@@ -201,6 +210,12 @@ impl Skips {
         };
         self.programs.iter().filter_map(counts).collect()
     }
+}
+
+/// Returns the time that a program and its standby programs ran, as far as the kernel measured it, nanoseconds.
+fn run_ns(attached: &Attached) -> u64 {
+    let all = std::iter::once(&attached.program).chain(&attached.standby);
+    all.map(|program| sys::counts(program.as_fd()).unwrap_or_default().run_ns).sum()
 }
 
 /// Returns how many events of a kind standby programs took over.

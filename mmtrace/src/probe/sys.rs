@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_info, bpf_prog_type};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_info, bpf_prog_type, bpf_stats_type};
 
 fn bpf(cmd: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_int> {
     // SAFETY: `attr` is a whole `union bpf_attr` that outlives the call.
@@ -103,6 +103,25 @@ pub fn counts(program: BorrowedFd<'_>) -> io::Result<Counts> {
     attr.info.info = &raw mut info as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
     Ok(Counts { recursion_misses: info.recursion_misses, runs: info.run_cnt, run_ns: info.run_time_ns })
+}
+
+/// Has the kernel measure the time of programs for as long as the descriptor is open (`BPF_ENABLE_STATS`, Linux 5.8). The
+/// kernel patches its own code for that, and when the last such descriptor is closed: it is to be opened before programs are
+/// attached, and closed when they are off.
+///
+/// # Errors
+/// The kernel does not allow it.
+pub fn measure_programs() -> io::Result<OwnedFd> {
+    let mut attr = nothing_asked();
+    attr.enable_stats.type_ = bpf_stats_type::BPF_STATS_RUN_TIME as u32;
+    descriptor(bpf_cmd::BPF_ENABLE_STATS, &mut attr)
+}
+
+/// Returns the number of CPUs that are online.
+#[must_use]
+pub fn online_cpus() -> u64 {
+    // SAFETY: no memory is involved.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or(1).max(1)
 }
 
 /// Returns whether the kernel measures the time of programs (sysctl `kernel.bpf_stats_enabled`).

@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, builder::NonEmptyStringValueParser};
 
-use super::{occasion::Occasion, size::Size};
+use super::{occasion::Occasion, percent::Percent, size::Size};
 use crate::{export::serve::Address, probe::selection::Selection, workload::names};
 
 /// The dashboard that is shown when none is named.
@@ -80,6 +80,18 @@ pub struct WatchArgs {
     /// `mmtrace doctor` says whether this kernel preempts tasks.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=2))]
     pub standby: Option<u32>,
+
+    /// Shed optional events while recording takes more than PERCENT of the CPU time of all CPUs
+    ///
+    /// In each second, mmtrace adds up the CPU time of its eBPF programs, as the kernel measures it, and its own. If that
+    /// is more than PERCENT of the time of all online CPUs, mmtrace stops recording optional events, in this order and as
+    /// far as needed: TLB flushes, `pte_offset_map` calls, links of PTE tables, VMA locks, the handling of page faults,
+    /// blocking on locks, page faults. It passes over those that take less than 5 % of its programs' time. They are not
+    /// recorded again. Rules that need them are unknown from then on, figures cover the time before, and the report says
+    /// so. What is left may still cost more: the report says that too. The kernel measures programs for as long as the
+    /// recording lasts, which costs some 10 ns each time that one runs.
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true)]
+    pub max_overhead: Option<Percent>,
 
     /// Offer Prometheus metrics at http://ADDR/metrics
     ///
@@ -303,5 +315,27 @@ fn buffer(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
         Ok(n) if n.is_power_of_two() && n <= 1024 => Ok(n),
         _ => Err("give a power of two from 1 to 1024".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+    use mmtrace_model::optional_events::OPTIONAL_EVENTS;
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: WatchArgs,
+    }
+
+    #[test]
+    fn the_help_states_the_order_in_which_events_are_shed() {
+        let command = Command::command();
+        let option = command.get_arguments().find(|arg| arg.get_long() == Some("max-overhead")).expect("it is there");
+        let help = option.get_long_help().expect("it has one").to_string().replace('\n', " ");
+        let order: Vec<&str> = OPTIONAL_EVENTS.iter().map(|group| group.name).collect();
+        assert!(help.contains(&order.join(", ")), "{help}");
     }
 }

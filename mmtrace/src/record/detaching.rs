@@ -4,7 +4,7 @@
 
 use std::{
     fs, io,
-    io::{PipeReader, PipeWriter, Read},
+    io::{PipeReader, PipeWriter, Read as _, Write as _},
     os::fd::AsRawFd,
     time::{Duration, Instant},
 };
@@ -23,6 +23,8 @@ const EVERY: Duration = Duration::from_millis(5);
 
 /// Names of the descriptors that a link keeps (`kernel/bpf/syscall.c`, `kernel/events/core.c`).
 const LINKS: [&str; 3] = ["anon_inode:bpf_link", "anon_inode:bpf-raw-tracepoint", "anon_inode:[perf_event]"];
+/// Name of the descriptor that has the kernel measure programs, which is closed when none is attached any more.
+const MEASURING: &str = "anon_inode:bpf-stats";
 
 /// Something whose links another process holds as well.
 pub(super) struct Held<T> {
@@ -55,6 +57,16 @@ impl<T> Held<T> {
         &mut self.held
     }
 
+    /// Takes some of the probes off, which `release` closes the links of.
+    pub(super) fn release(&mut self, release: impl FnOnce(&mut T)) {
+        let before = descriptors(is_link).unwrap_or_default();
+        release(&mut self.held);
+        if let Some(keeper) = &mut self.keeper {
+            let after = descriptors(is_link).unwrap_or_default();
+            keeper.close(before.into_iter().filter(|fd| !after.contains(fd)));
+        }
+    }
+
     /// Takes the probes off, without waiting for it.
     pub(super) fn detach(self) -> Detaching<T> {
         let begun = Instant::now();
@@ -72,26 +84,42 @@ impl Keeper {
     fn start() -> io::Result<Self> {
         let (theirs, ours) = io::pipe()?;
         // Nobody shall wait for an end of file, or for a lock, that the other process holds by mistake.
-        let mut close = Vec::new();
-        for entry in fs::read_dir("/proc/self/fd")?.flatten() {
-            let link = fs::read_link(entry.path()).unwrap_or_default();
-            let keep = LINKS.iter().any(|name| link.as_os_str().as_encoded_bytes().starts_with(name.as_bytes()));
-            if let (Some(fd), false) = (entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()), keep) {
-                close.push(fd);
-            }
-        }
-        close.retain(|fd| *fd != theirs.as_raw_fd());
+        let links = descriptors(is_link)?;
+        let close = descriptors(|name| !is_link(name) && name != MEASURING.as_bytes())?;
+        let close: Vec<i32> = close.into_iter().filter(|fd| *fd != theirs.as_raw_fd()).collect();
         // SAFETY: the child makes system calls, allocates nothing, takes no lock and leaves by _exit.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
-            0 => keep(&close, theirs),
+            0 => keep(&close, &links, theirs),
             pid => Ok(Self { pid, ours }),
+        }
+    }
+
+    /// Has the other process close its copies of these descriptors.
+    fn close(&mut self, fds: impl Iterator<Item = i32>) {
+        for fd in fds {
+            // One that does not arrive stays open until the end; what its program writes is dropped.
+            let _ = self.ours.write_all(&fd.to_ne_bytes());
         }
     }
 }
 
-/// The other process: waits until the pipe has no writer any more.
-fn keep(close: &[i32], mut until: PipeReader) -> ! {
+/// Returns this process' descriptors whose names are as asked.
+fn descriptors(wanted: impl Fn(&[u8]) -> bool) -> io::Result<Vec<i32>> {
+    let wanted = fs::read_dir("/proc/self/fd")?.flatten().filter(|entry| {
+        let link = fs::read_link(entry.path()).unwrap_or_default();
+        wanted(link.as_os_str().as_encoded_bytes())
+    });
+    Ok(wanted.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+fn is_link(name: &[u8]) -> bool {
+    LINKS.iter().any(|link| name.starts_with(link.as_bytes()))
+}
+
+/// The other process: closes the descriptors whose numbers come through the pipe, and all others when the pipe has no writer
+/// any more: first the links, then what has the kernel measure their programs.
+fn keep(close: &[i32], links: &[i32], mut from: PipeReader) -> ! {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGTSTP] {
         // SAFETY: no handler is installed.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
@@ -102,8 +130,15 @@ fn keep(close: &[i32], mut until: PipeReader) -> ! {
     }
     // SAFETY: the name is a C string.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"mmtrace-detach".as_ptr()) };
-    let mut byte = [0];
-    while matches!(until.read(&mut byte), Err(error) if error.kind() == io::ErrorKind::Interrupted) {}
+    let mut fd = [0; 4];
+    while from.read_exact(&mut fd).is_ok() {
+        // SAFETY: nothing in this process uses the descriptor, and nothing is dropped.
+        unsafe { libc::close(i32::from_ne_bytes(fd)) };
+    }
+    for fd in links {
+        // SAFETY: as above; one that is closed already stays so, since this process opens none.
+        unsafe { libc::close(*fd) };
+    }
     // SAFETY: ends the process without running destructors of the other's objects.
     unsafe { libc::_exit(0) }
 }
@@ -161,7 +196,6 @@ mod tests {
 
     /// Returns whether anybody still has the read end open: only then does a write succeed.
     fn has_reader(ours: &PipeWriter) -> bool {
-        use std::io::Write as _;
         (&*ours).write_all(b"x").is_ok()
     }
 

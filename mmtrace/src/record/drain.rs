@@ -15,6 +15,7 @@ use crate::{
     probe::{
         rings::Rings,
         standby::{self, Standby},
+        sys,
     },
 };
 
@@ -35,7 +36,10 @@ const COUNT: Duration = Duration::from_millis(500);
 /// is lost, and said to be.
 pub(super) async fn drain(session: Session<'_>) -> Closing<'_> {
     let Session { args, mut signals, mut live, mut rings, object, diagnostics, mut child, standby, news, .. } = session;
-    let Session { target, silence, report, cost, failed: unfinished, .. } = session;
+    let Session { target, silence, report, cost, overhead, failed: unfinished, .. } = session;
+    if let Some(mut overhead) = overhead {
+        overhead.finish(&mut rings);
+    }
     rings.stop();
     let cost = cost.text(&rings);
     let begun = Instant::now();
@@ -45,7 +49,7 @@ pub(super) async fn drain(session: Session<'_>) -> Closing<'_> {
     let saving = live.face.close();
     news.iter().for_each(|news| tell(news));
     diagnostics.abort();
-    let costs = rings.costs();
+    let costs = if sys::measures_programs() { rings.costs() } else { Vec::new() };
     // First the counters, which say nothing of use once probes come off; then the probes, so that nobody pays for
     // them while the rest is read.
     let settled = settle(&mut live, &mut rings, begun, &mut signals).await;

@@ -206,6 +206,7 @@ impl Live {
         self.named = writer.segments();
         let mut names = self.engine.tasks().names(ts);
         names.extend(self.engine.model().map_or_else(Vec::new, |model| model.mappings().records(ts)));
+        names.extend(self.engine.overhead().records(ts));
         if let Some(Err(error)) = names.iter().map(|name| writer.append(name)).find(Result::is_err) {
             self.writer = None;
             self.fail(error.into());
@@ -241,6 +242,21 @@ impl Live {
         }
     }
 
+    /// Ends the kinds of events that are to end, if that can be now: see [`Rings::ended()`].
+    pub(super) fn ended(&mut self, rings: &mut Rings) -> Option<(u64, Vec<Kind>)> {
+        let known = self.batch.len();
+        match rings.ended(&mut self.batch) {
+            Ok(ended) => {
+                self.face.keep(&self.engine, &self.batch[known..]);
+                ended
+            }
+            Err(error) => {
+                self.fail(Error::from(error).context("cannot read how many events the probes have lost"));
+                None
+            }
+        }
+    }
+
     /// Adds what is known to be missing up to the stop. Returns whether that is all.
     pub(super) fn settle(&mut self, rings: &mut Rings) -> bool {
         // Another pass is due, whatever the last one found.
@@ -260,6 +276,7 @@ impl Live {
         let unjudged = self.batch.split_off(self.judged);
         let from = unjudged.first().map_or(rest.from, |record| record.ts);
         let mut missing = given_up(&unjudged, rest.counts, from, rings.stopped());
+        missing.extend(&rest.synthetic);
         let lost: u64 =
             missing.iter().filter(|r| r.kind() == Some(Kind::Loss)).filter_map(|r| r.get(Column::Count)).sum();
         let more = rest.more || !settled;

@@ -26,6 +26,7 @@ use super::{
     live::{Live, Sources},
     maps::MapsReader,
     names::TaskNames,
+    overhead::Overhead,
     report_file::ReportFile,
     session::Session,
     signals::Signals,
@@ -76,6 +77,10 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
     let kernel = kernel::running();
     let standby = Standby::of(&kernel, &environment.preemption, args.watch.standby);
     let mut object = Object::load(&plan, &target.filter, args.watch.buffer.map(|mib| mib << 20), standby)?;
+    if args.watch.max_overhead.is_some() {
+        // Before any program is attached: the kernel patches its code for it.
+        object.measure().context("--max-overhead needs the kernel to measure BPF programs, which it refused")?;
+    }
     let diagnostics = tokio::task::spawn_local(object.log());
     let mut probes = attach(&mut object, &plan)?;
     if environment.cgroup2.is_none() {
@@ -98,6 +103,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
         offsets: object::offsets(&plan),
         enums: plan.enums.clone(),
         filter: target.described(&plan),
+        max_overhead: args.watch.max_overhead.map(|percent| percent.0),
         start: 0,
     };
     if let Some((occasion, why)) = args.dump_on.iter().find_map(|of| Some((of, of.hindrance(&context)?))) {
@@ -137,7 +143,8 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
     sys::raise_priority();
     // Now that it gets a CPU when it needs one: others may keep it from doing even this.
     live.begin(rings.start());
-    let cost = Cost::new(&rings);
+    let cost = Cost::new(&rings, object.get().is_measured());
+    let overhead = args.watch.max_overhead.map(|limit| Overhead::new(limit, &rings));
     Ok(Session {
         args,
         signals,
@@ -153,6 +160,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
         silence,
         report,
         cost,
+        overhead,
         news: None,
         failed: None,
     })

@@ -14,6 +14,7 @@ use super::{
     cost::Cost,
     detaching::Held,
     live::{Live, Pace},
+    overhead::Overhead,
     report_file::ReportFile,
     signals::Signals,
     silence::Silence,
@@ -47,6 +48,8 @@ pub(super) struct Session<'a> {
     pub(super) report: Option<ReportFile>,
     /// Cost of the recording.
     pub(super) cost: Cost,
+    /// Present if the cost is limited.
+    pub(super) overhead: Option<Overhead>,
     /// Reason why the recording ended, to be told once the terminal is given back.
     pub(super) news: Option<String>,
     /// Message about the workload's failure, if it failed.
@@ -57,6 +60,7 @@ impl Session<'_> {
     /// Takes events until there is a reason to end. Nothing that it does keeps it from seeing that there is one.
     pub(super) async fn run(&mut self) {
         while !self.live.has_seen_enough() {
+            self.limit_cost();
             let pause = match self.live.step(&mut self.rings) {
                 Pace::Busy => None,
                 Pace::Waiting => Some(PASS_EVERY),
@@ -79,6 +83,20 @@ impl Session<'_> {
                 () = rest(pause) => {}
                 () = self.wake.notified() => {}
             }
+        }
+    }
+
+    /// Sheds events if recording costs more than it may.
+    fn limit_cost(&mut self) {
+        let Some(overhead) = &mut self.overhead else { return };
+        if let Some(message) = overhead.tick(&mut self.rings) {
+            self.live.face.say(&message);
+        }
+        if let Some((ts, kinds)) = self.live.ended(&mut self.rings) {
+            let (records, message) = overhead.shed(ts, &kinds);
+            records.into_iter().for_each(|record| self.rings.put(record));
+            self.live.face.say(&message);
+            self.object.release(|object| object.detach_events(&kinds));
         }
     }
 }

@@ -52,6 +52,7 @@ pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
     let mut session = sessions(SECONDS, None)?;
     session.wrong.extend(with_standby.wrong.into_iter().map(|wrong| format!("with standby programs: {wrong}")));
     session.wrong.extend(filters(&mmtrace, &workspace.root)?);
+    session.wrong.extend(sheds(&mmtrace, &workspace.root, &folder)?);
     session.wrong.extend(fault_kinds::check(&mmtrace, &workspace.root, &folder)?);
     session.wrong.extend(kills(&mmtrace, &workspace.root, &folder)?);
     session.wrong.extend(endings::all(&mmtrace, &workspace.root, &folder)?);
@@ -156,6 +157,33 @@ fn filters(mmtrace: &Path, root: &Path) -> Result<Vec<String>> {
         if !recorded.status.success() {
             wrong.push(format!("mmtrace record of {what} ended with {}", recorded.status));
         }
+    }
+    Ok(wrong)
+}
+
+/// Records with a limit that no recording keeps: what is shed is no violation, and replay says the same.
+fn sheds(mmtrace: &Path, root: &Path, folder: &Path) -> Result<Vec<String>> {
+    let capture = folder.join("shed");
+    if capture.exists() {
+        fs::remove_dir_all(&capture).with_context(|| format!("cannot remove {}", capture.display()))?;
+    }
+    let words = ["record", "--max-overhead", "0.01", "--seconds", "4", "--workload", "faults", "--json", "-o"];
+    say!("mmtrace {}", words[..words.len() - 1].join(" "));
+    let recorded = process::within(LIMIT, process::command(mmtrace, root).args(words).arg(&capture))?;
+    let replayed = process::within(LIMIT, process::command(mmtrace, root).args(["replay", "--json"]).arg(&capture))?;
+    let report: Value = serde_json::from_slice(&recorded.stdout).unwrap_or_default();
+    let cost = &report["recording_cost"];
+    say!("  {cost}");
+    let mut wrong = Vec::new();
+    if cost["shed"].as_array().is_none_or(Vec::is_empty) {
+        wrong.push("--max-overhead 0.01 shed nothing".to_owned());
+    }
+    if !recorded.status.success() {
+        wrong.push(format!("mmtrace record --max-overhead 0.01 ended with {}", recorded.status));
+    }
+    if replayed.stdout != recorded.stdout {
+        let differs = first_difference(&recorded.stdout, &replayed.stdout);
+        wrong.push(format!("replay of what --max-overhead left differs from record{differs}"));
     }
     Ok(wrong)
 }

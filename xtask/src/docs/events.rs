@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use mmtrace_capture::{StoredColumn, TableColumn};
 use mmtrace_common::{At, Column, Field, FieldType, MmFrom, OFFSETS, OffsetId, SPECS, Source, Spec};
-use mmtrace_model::verdict::RULES;
+use mmtrace_model::{optional_events::OPTIONAL_EVENTS, verdict::RULES};
 
 use super::markdown::{code, head, table};
 
@@ -28,6 +28,7 @@ pub(super) fn page() -> String {
     for spec in SPECS {
         section(spec, &mut text);
     }
+    shed(&mut text);
     columns(&mut text);
     tables(&mut text);
     offsets(&mut text);
@@ -51,6 +52,23 @@ fn section(spec: &Spec, text: &mut String) {
             let required = if field.required { "yes" } else { "no" };
             let column = field.column;
             vec![code(column.name()), shown(column.ty()), from(field), required.into(), column.doc().into()]
+        }),
+    ));
+}
+
+/// Lists the events that `--max-overhead` gives up.
+fn shed(text: &mut String) {
+    text.push_str(
+        "\n## Shed events\n\nWith `--max-overhead PERCENT`, mmtrace sheds these events while recording takes more than that of the \
+         CPU time of all CPUs in a second. It begins at the top, and ends when what is left would have cost no more. It passes \
+         over a row whose programs take less than 5 % of what all its programs take. No other events are shed. An \
+         [events_shed](#events_shed) event says when a kind ended; rules that need it are *unknown* from then on.\n\n",
+    );
+    text.push_str(&table(
+        &["what", "events", "what is not known without them"],
+        OPTIONAL_EVENTS.iter().map(|group| {
+            let events: Vec<String> = group.kinds.iter().map(|kind| format!("[{0}](#{0})", kind.name())).collect();
+            vec![group.name.to_owned(), events.join(" "), group.without.to_owned()]
         }),
     ));
 }

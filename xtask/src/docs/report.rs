@@ -182,6 +182,39 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
          faults, `most` of them",
     ),
     ("faults_by[].processes", "number", false, "likewise"),
+    (
+        "recording_cost.percent",
+        "number",
+        false,
+        "what recording took, in percent of the CPU time of all online CPUs; `recording_cost` is absent without \
+         `--max-overhead`",
+    ),
+    ("recording_cost.programs_percent", "number", false, "of that, in the eBPF programs, as the kernel measured it"),
+    ("recording_cost.mmtrace_percent", "number", false, "of that, in mmtrace itself"),
+    ("recording_cost.most_percent", "number", false, "what recording took in the second that cost most"),
+    ("recording_cost.max_overhead_percent", "number", false, "the limit"),
+    ("recording_cost.seconds", "number", false, "seconds that were measured; the last one may be shorter"),
+    (
+        "recording_cost.seconds_above",
+        "number",
+        false,
+        "seconds that cost more than the limit, and after which nothing was left to shed",
+    ),
+    (
+        "recording_cost.shed[]",
+        "array",
+        false,
+        "events that were shed, in the order in which they were; absent if none were. Figures that need them cover the \
+         time before",
+    ),
+    ("recording_cost.shed[].events[]", "array", true, "the events"),
+    (
+        "recording_cost.shed[].at_ns",
+        "number",
+        true,
+        "until when they were recorded, nanoseconds from the start of the recording",
+    ),
+    ("recording_cost.shed[].percent", "number", true, "what recording took in the second before"),
     ("marks[]", "array", false, "the labels that `mmtrace mark` put on the time line, oldest first"),
     ("marks[].at_ns", "number", true, "the time of the label, nanoseconds from the start of the recording"),
     ("marks[].text", "string", true, "its text; harmful characters and bytes that are not UTF-8 are escapes"),
@@ -344,6 +377,12 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ),
     ("rules[].severity", "string", true, "`violation`, `consistency`, `hazard` or `measure`"),
     ("rules[].reason", "string", false, "why the verdict is unknown or not observable"),
+    (
+        "rules[].judged_until_ns",
+        "number",
+        false,
+        "until when it was judged, nanoseconds from the start of the recording; absent unless events that it needs were shed",
+    ),
     ("rules[].measured.count", "number", false, "for a measure: number of intervals"),
     ("rules[].measured.p50_ns", "number", false, "median, nanoseconds"),
     ("rules[].measured.p99_ns", "number", false, "99th percentile, nanoseconds"),
@@ -439,7 +478,10 @@ mod tests {
     use mmtrace_model::{
         context::Context,
         model::{measures::Overlap, page_tables::shadow::Counts},
-        report::{Story, Walker},
+        report::{
+            Story, Walker,
+            overhead::{RecordingCost, ShedRow},
+        },
         verdict::{RULES, Violation},
     };
     use serde_json::Value;
@@ -477,8 +519,9 @@ mod tests {
     }
 
     /// Fields that no recorded report has.
-    const UNRECORDED: [&str; 14] = [
+    const UNRECORDED: [&str; 15] = [
         "filter",
+        "rules[].judged_until_ns",
         "lock_users[].processes",
         "lock_users[].container",
         "lock_users[].behind_others_ns",
@@ -508,6 +551,22 @@ mod tests {
         serde_json::to_value(overlap).expect("JSON")
     }
 
+    /// Nor a limit of what recording may cost.
+    fn recording_cost() -> Value {
+        let shed = vec![ShedRow { events: vec!["tlb_flush"], at_ns: 1, percent: 2.0 }];
+        serde_json::to_value(RecordingCost {
+            max_overhead_percent: 1.0,
+            percent: 2.0,
+            programs_percent: 1.0,
+            mmtrace_percent: 1.0,
+            most_percent: 2.0,
+            seconds: 1,
+            seconds_above: 1,
+            shed,
+        })
+        .expect("JSON")
+    }
+
     /// Nor page tables: they are recorded with tracepoints alone.
     fn walker() -> Value {
         let hazards = [("H01", 1)].into();
@@ -529,6 +588,7 @@ mod tests {
         paths(&overlap(), "rules[].worst[]", &mut found);
         found.insert("rules[].worst[]".to_owned());
         paths(&walker(), "walker", &mut found);
+        paths(&recording_cost(), "recording_cost", &mut found);
         found.extend(UNRECORDED.iter().map(|path| (*path).to_owned()));
         let table: BTreeSet<String> = FIELDS.iter().map(|f| f.0.to_owned()).collect();
         let missing: Vec<_> = found.difference(&table).collect();

@@ -80,6 +80,17 @@ impl OpenFaults {
         self.open.values_mut().for_each(|open| open.whole = false);
     }
 
+    /// Events of a kind are no longer recorded.
+    pub(in crate::model) fn without(&mut self, kind: Kind) {
+        let tells = &mut self.tells;
+        match kind {
+            Kind::HandleMmFault | Kind::HandleMmFaultReturn => tells.end = false,
+            Kind::LockMmAndFindVma => tells.look = false,
+            Kind::HandleUserfault => tells.userfaultfd = false,
+            _ => {}
+        }
+    }
+
     /// The open fault of a task, if it is about this page.
     fn at(&mut self, tid: u32, addr: u64) -> Option<&mut Open> {
         self.open.get_mut(&tid).filter(|open| open.fault.addr >> 12 == addr >> 12)
