@@ -38,6 +38,7 @@ pub mod export;
 pub mod moment;
 pub mod outlet;
 pub mod panics;
+pub mod percent;
 pub mod probe;
 pub mod record;
 pub mod tui;

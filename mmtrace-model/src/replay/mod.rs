@@ -117,6 +117,15 @@ impl Engine {
         Self { context, tasks, marks, overhead, judge, ..*self }
     }
 
+    /// Sets the share, 0 to 1, of its evaluations and of the time that must have been judged for a rule to be held.
+    #[must_use]
+    pub fn with_min_judged(mut self, share: f64) -> Self {
+        if let Some(judge) = &mut self.judge {
+            judge.sink.set_enough(share);
+        }
+        self
+    }
+
     /// Keeps statistics from now on.
     #[must_use]
     pub fn with_stats(mut self) -> Self {

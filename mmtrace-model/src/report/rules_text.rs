@@ -20,16 +20,14 @@ pub(super) fn summary(report: &Report, style: Style, out: &mut dyn Write) -> io:
             writeln!(out, "  {:<9} {names}", style.verdict(verdict, &format!("{:<9}", verdict.name())).trim_end())?;
         }
     }
-    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
-    for rule in of(Verdict::Unknown) {
-        let reason = rule.reason.as_deref().unwrap_or("it was not evaluated");
-        match reasons.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, names)) => names.push(rule.id),
-            None => reasons.push((reason, vec![rule.id])),
-        }
+    let held = of(Verdict::Held).filter_map(|rule| Some((rule.judged?.text(), rule.id)));
+    for (text, names) in by_text(held) {
+        writeln!(out, "            {}: {}", names.join(" "), style.dim(&text))?;
     }
-    for (reason, names) in reasons {
-        writeln!(out, "  {:<9} {}: {}", Verdict::Unknown.name(), names.join(" "), clean(reason))?;
+    let unknown = of(Verdict::Unknown)
+        .map(|rule| (rule.reason.clone().unwrap_or_else(|| "it was not evaluated".to_owned()), rule.id));
+    for (reason, names) in by_text(unknown) {
+        writeln!(out, "  {:<9} {}: {}", Verdict::Unknown.name(), names.join(" "), clean(&reason))?;
     }
     let unseen = of(Verdict::NotObservable).count();
     if unseen > 0 {
@@ -37,6 +35,18 @@ pub(super) fn summary(report: &Report, style: Style, out: &mut dyn Write) -> io:
         writeln!(out, "  {}", style.dim(&text))?;
     }
     Ok(())
+}
+
+/// The rules that the same is said of.
+fn by_text<'a>(rules: impl Iterator<Item = (String, &'a str)>) -> Vec<(String, Vec<&'a str>)> {
+    let mut texts: Vec<(String, Vec<&str>)> = Vec::new();
+    for (text, name) in rules {
+        match texts.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, names)) => names.push(name),
+            None => texts.push((text, vec![name])),
+        }
+    }
+    texts
 }
 
 /// Writes every rule, and every measurement.
@@ -56,6 +66,10 @@ pub(super) fn table(report: &Report, style: Style, out: &mut dyn Write) -> io::R
         )?;
         match (&rule.reason, rule.severity) {
             (Some(reason), _) => writeln!(out, " {}", style.dim(&format!("({})", clean(reason))))?,
+            (None, _) if rule.judged.is_some() => {
+                let text = rule.judged.map_or_else(String::new, |judged| judged.text());
+                writeln!(out, " {}", style.dim(&format!("({text})")))?;
+            }
             (None, Severity::Hazard) => writeln!(out, " {}", style.dim("(counted; breaks nothing)"))?,
             (None, _) => writeln!(out)?,
         }

@@ -255,6 +255,9 @@ impl Sink {
     ///
     /// A rule needs them if it names the kind, or if the model forgets a part without it that the rule's events tell of.
     pub fn missing(&mut self, kind: Option<Kind>, count: u64, from: u64, until: u64) {
+        if until < u64::MAX {
+            self.span.1 = self.span.1.max(until);
+        }
         for (rule, tally) in RULES.iter().zip(&mut self.tallies) {
             let forgets = |k: Kind| spec(k).unknown & rule.needs.iter().fold(0, |parts, n| parts | spec(*n).unknown);
             if kind.is_none_or(|k| rule.needs.contains(&k) || forgets(k) & JUDGED_BY != 0) {

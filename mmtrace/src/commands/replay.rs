@@ -15,6 +15,7 @@ use super::ahead;
 use crate::{
     console::complain,
     moment::{Moment, part},
+    percent::Percent,
     tui::layout::Layout,
 };
 
@@ -46,6 +47,12 @@ pub struct ReplayArgs {
     /// Print every rule and every kind of event as well
     #[arg(long, conflicts_with = "json")]
     pub rules: bool,
+    /// Call a rule unknown if less than PERCENT of its evaluations, or of the time, could be judged
+    ///
+    /// Events can be missing from a capture. A rule that was never broken is held if enough of it could be judged all the
+    /// same, and the report says what could not.
+    #[arg(long, value_name = "PERCENT", default_value = "99")]
+    pub min_judged: Percent,
     /// Show the capture in the dashboard: play, pause, step, and jump to any time
     #[arg(long, conflicts_with_all = ["json", "from", "to"])]
     pub tui: bool,
@@ -85,7 +92,7 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outco
         super::seek_bench::run(&capture, jumps, out)?;
         return Ok(outcome(&capture, false));
     }
-    let mut engine = Engine::new(capture.context().clone(), true);
+    let mut engine = Engine::new(capture.context().clone(), true).with_min_judged(args.min_judged.share());
     let (from, to) = part(&capture, args.from, args.to)?;
     if args.from.is_some() {
         // The names of tasks do not depend on where the replay begins.

@@ -56,6 +56,16 @@ pub const METRICS: &[Metric] = &[
     metric("mmtrace_figure_or_more", "1 where more are missing than anybody can tell", &["figure"]),
     metric("mmtrace_rule_evaluations_total", "how often a rule was evaluated", &["rule"]),
     metric(
+        "mmtrace_rule_unjudged_total",
+        "how often a rule applied and could not be judged, since too little was known",
+        &["rule"],
+    ),
+    metric(
+        "mmtrace_rule_unjudged_seconds_total",
+        "time when events that a rule needs are missing",
+        &["rule"],
+    ),
+    metric(
         "mmtrace_rule_violations_total",
         "how often a rule was broken; of a hazard, how often it was met",
         &["rule", "severity"],
@@ -142,10 +152,18 @@ impl Snapshot {
         ];
         let mut gauges = vec![("mmtrace_info", vec![(info, 1)])];
         let mut histograms = Vec::new();
+        let mut times = Vec::new();
         if let Some(sink) = engine.sink() {
             let rule = |r: &mmtrace_model::verdict::Rule| ("rule", r.name.to_owned());
             let evaluations = RULES.iter().map(|r| (vec![rule(r)], sink.evaluations(r.id)));
             counters.push(("mmtrace_rule_evaluations_total", evaluations.collect()));
+            let unjudged = RULES.iter().map(|r| (vec![rule(r)], sink.not_judged(r.id)));
+            counters.push(("mmtrace_rule_unjudged_total", unjudged.collect()));
+            let unjudged = RULES.iter().map(|r| {
+                let time = sink.judged(r.id).map(|judged| judged.time).unwrap_or_default();
+                (vec![rule(r)], time.of - time.counted)
+            });
+            times.push(("mmtrace_rule_unjudged_seconds_total", unjudged.collect()));
             let violations = RULES
                 .iter()
                 .map(|r| (vec![rule(r), ("severity", r.severity.name().to_owned())], sink.violations(r.id)));
@@ -187,10 +205,8 @@ impl Snapshot {
             });
             modes.collect()
         };
-        let times = vec![
-            ("mmtrace_cgroup_mmap_lock_wait_seconds_total", samples(|sums| sums.waited_ns)),
-            ("mmtrace_cgroup_mmap_lock_hold_seconds_total", samples(|sums| sums.held_ns)),
-        ];
+        times.push(("mmtrace_cgroup_mmap_lock_wait_seconds_total", samples(|sums| sums.waited_ns)));
+        times.push(("mmtrace_cgroup_mmap_lock_hold_seconds_total", samples(|sums| sums.held_ns)));
         let faults = cgroups.iter().map(|(cgroup, sums)| (vec![("cgroup", cgroup.clone())], sums.faults));
         counters.push(("mmtrace_cgroup_faults_total", faults.collect()));
         Self { counters, times, gauges, histograms }

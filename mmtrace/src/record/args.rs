@@ -4,8 +4,8 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, builder::NonEmptyStringValueParser};
 
-use super::{occasion::Occasion, percent::Percent, size::Size};
-use crate::{export::serve::Address, probe::selection::Selection, workload::names};
+use super::{occasion::Occasion, size::Size};
+use crate::{export::serve::Address, percent::Percent, probe::selection::Selection, workload::names};
 
 /// The dashboard that is shown when none is named.
 pub const DASHBOARD: &str = crate::tui::layout_file::BUILT_IN[0].0;
@@ -92,6 +92,13 @@ pub struct WatchArgs {
     /// recording lasts, which costs some 10 ns each time that one runs.
     #[arg(long, value_name = "PERCENT", allow_negative_numbers = true)]
     pub max_overhead: Option<Percent>,
+
+    /// Call a rule unknown if less than PERCENT of its evaluations, or of the time, could be judged
+    ///
+    /// Events can be missing: a ring had no room for them, or the kernel skipped a probe's run. A rule that was never broken
+    /// is held if enough of it could be judged all the same, and the report says what could not.
+    #[arg(long, value_name = "PERCENT", default_value = "99")]
+    pub min_judged: Percent,
 
     /// Offer Prometheus metrics at http://ADDR/metrics
     ///

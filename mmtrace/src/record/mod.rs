@@ -19,7 +19,6 @@ mod marks;
 mod names;
 mod occasion;
 mod overhead;
-mod percent;
 mod prepare;
 mod report_file;
 mod session;
@@ -39,7 +38,6 @@ pub use args::{DASHBOARD, DEFAULT_DIR, RecordArgs, StatArgs, TopArgs, WatchArgs}
 pub use kernel::running as running_kernel;
 pub use marks::FOLDER as MARKS_FOLDER;
 pub use occasion::Occasion;
-pub use percent::Percent;
 pub use signals::survive_file_limit;
 pub use size::Size;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use mmtrace_common::{Kind, Record, View as _, event};
 use mmtrace_model::{optional_events::OPTIONAL_EVENTS, replay::overhead::Cost};
 
-use super::percent::Percent;
+use crate::percent::Percent;
 use crate::probe::{rings::Rings, sys};
 
 /// Time that is measured as a whole.

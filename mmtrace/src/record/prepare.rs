@@ -124,7 +124,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
         let options = WriterOptions { realtime_offset_ns, ..WriterOptions::keeping(args.ring.map(|r| r.0)) };
         writer = Some(CaptureWriter::create(&args.output, &context, command_line::words(), options)?);
     }
-    let engine = Engine::new(context, !args.no_validate);
+    let engine = Engine::new(context, !args.no_validate).with_min_judged(args.watch.min_judged.share());
     let wake = Arc::new(Notify::new());
     let (engine, face) = match layout {
         Some(layout) => {

@@ -171,7 +171,7 @@ fn verdicts(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
         let (why, tone) = match sink.reason(rule.id).as_deref() {
             None => ("nothing happened".to_owned(), Tone::Dim),
             Some(why) if why.starts_with("never evaluated: nothing") => ("nothing happened".to_owned(), Tone::Dim),
-            Some(why) if why.ends_with("missing") => ("events are missing".to_owned(), Tone::Doubt),
+            Some(why) if why.starts_with("not judged for") => ("events are missing".to_owned(), Tone::Doubt),
             Some(why) if why.ends_with("before recording") => ("it began before recording".to_owned(), Tone::Doubt),
             Some(why) => (why.to_owned(), Tone::Doubt),
         };

@@ -99,6 +99,8 @@ fn inside(scene: &Scene<'_>, sink: &Sink, rule: &Rule, width: usize) -> Vec<Line
     say(&mut lines, rule.statement, Tone::Plain);
     if let Some(reason) = sink.reason(rule.id) {
         say(&mut lines, &reason, Tone::Doubt);
+    } else if let Some(judged) = sink.judged(rule.id) {
+        say(&mut lines, &judged.text(), Tone::Dim);
     }
     if let Some(model) = scene.engine.model().filter(|_| rule.severity == Severity::Measure)
         && let Some(text) = model.coverage(rule.id).text(Measures::covered(rule.id))

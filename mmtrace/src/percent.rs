@@ -6,6 +6,14 @@ use std::{fmt, str::FromStr};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Percent(pub u32);
 
+impl Percent {
+    /// Returns it as a share, 0 to 1.
+    #[must_use]
+    pub const fn share(self) -> f64 {
+        self.0 as f64 / 10_000.0
+    }
+}
+
 impl FromStr for Percent {
     type Err = String;
 
