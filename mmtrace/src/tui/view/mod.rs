@@ -156,7 +156,8 @@ fn header(scene: &Scene<'_>, width: u16) -> Line<'static> {
         parts.push((format!("{violated} {rules} VIOLATED"), Tone::Bad));
     }
     let missing = [(engine.lost(), "lost"), (engine.missed(), "missed"), (engine.gaps(), "gaps")];
-    for (n, what) in missing.into_iter().chain([(engine.foreign(), "foreign")]) {
+    let shed = (engine.overhead().ended().len() as u64, "kinds shed");
+    for (n, what) in missing.into_iter().chain([(engine.foreign(), "foreign"), shed]) {
         if n > 0 || matches!(what, "lost" | "missed") {
             parts.push((format!("{} {what}", grouped(n)), if n > 0 { Tone::Bad } else { Tone::Dim }));
         }
