@@ -20,6 +20,7 @@ use mmtrace_model::{
     },
     untrusted::{clean, json},
 };
+use serde::Serialize;
 
 use super::{
     ahead,
@@ -115,8 +116,8 @@ pub struct ReportArgs {
     /// End at this time
     #[arg(long, value_name = "T")]
     to: Option<Moment>,
-    /// Print all rows as JSON: `lock_users` and `faults_by` of docs/report.md, `faults_by_mapping` or
-    /// `faults_by_function`
+    /// Print all rows of the tables that were asked for as JSON: `lock_users` and `faults_by` of docs/report.md,
+    /// `faults_by_mapping` or `faults_by_function`
     #[arg(long)]
     json: bool,
     /// Print all rows as comma-separated values
@@ -250,6 +251,26 @@ fn stream(engine: &Engine, before: &Before, from: u64, style: Style, out: &mut d
     writeln!(out, "\n")
 }
 
+/// The tables of callers that were asked for, as JSON has them.
+#[derive(Serialize)]
+struct Asked<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lock_users: Option<&'a [LockRow]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    faults_by: Option<&'a [FaultRow]>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(args: &ReportArgs, tables: &'a Tables) -> Self {
+        let asked = args.tables();
+        let is_asked = |of: &[Table]| asked.iter().any(|table| of.contains(table));
+        Self {
+            lock_users: is_asked(&[Table::Holds, Table::Waits]).then_some(&tables.locks),
+            faults_by: is_asked(&[Table::Faults]).then_some(&tables.faults),
+        }
+    }
+}
+
 fn print(
     args: &ReportArgs,
     tables: &Tables,
@@ -258,7 +279,7 @@ fn print(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     if args.json {
-        json(tables, out)?;
+        json(&Asked::new(args, tables), out)?;
         return writeln!(out);
     }
     if args.csv {
