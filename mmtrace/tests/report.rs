@@ -35,3 +35,37 @@ fn json_has_the_tables_that_were_asked_for() {
         assert_eq!(keys, tables, "{args:?}");
     }
 }
+
+#[test]
+fn rows_are_sorted_by_a_column_of_their_table() {
+    for (capture, args, list, column) in [
+        ("6.18-mmap", &["--sort", "longest"][..], "lock_users", "/held/longest_ns"),
+        ("6.18-mmap", &["--waits", "--sort", "times"], "lock_users", "/contended/count"),
+        ("6.18-mappings", &["--by", "mapping"], "faults_by_mapping", "/count"),
+        ("6.18-mappings", &["--by", "mapping", "--sort", "mappings"], "faults_by_mapping", "/mappings"),
+        ("6.18-functions", &["--by", "function", "--sort", "faults"], "faults_by_function", "/count"),
+        ("bugs/6.12-poison-collapse", &["--by", "function", "--sort", "total"], "faults_by_function", "/sum_ns"),
+    ] {
+        let output = run(capture, &[args, &["--json"]].concat());
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let rows = json[list].as_array().expect("rows");
+        let values: Vec<u64> = rows.iter().map(|row| row.pointer(column).map_or(0, |n| n.as_u64().expect("n"))).collect();
+        assert!(values.is_sorted_by(|one, next| one >= next), "{args:?}: {values:?}");
+    }
+}
+
+#[test]
+fn a_column_that_no_table_has_is_refused_with_those_it_has() {
+    for (args, says) in [
+        (&["--by", "mapping", "--sort", "longest"][..], "cannot be sorted by longest, but by faults or mappings"),
+        (&["--by", "function", "--sort", "times"], "cannot be sorted by times, but by faults or total"),
+        (&["--by", "kind", "--sort", "p99"], "cannot be sorted by p99, but by faults"),
+        (&["--waits", "--sort", "faults"], "cannot be sorted by faults, but by total or times or p99 or longest"),
+        (&["--by", "function", "--holds"], "belong to no function"),
+    ] {
+        let output = run("6.18-mappings", args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(said.contains(says) && output.stdout.is_empty(), "{args:?}: {said}");
+    }
+}

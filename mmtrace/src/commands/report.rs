@@ -1,6 +1,7 @@
 //! `mmtrace report DIR`: who held mmap_locks, who waited for them, whose faults there were.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     io::{self, Write},
     path::PathBuf,
@@ -58,10 +59,9 @@ enum Group {
 }
 
 /// Property that rows are sorted by; the largest come first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Sort {
-    /// All intervals together
-    #[default]
+    /// All intervals together; of functions, all their faults whose duration was seen
     Total,
     /// Number of intervals
     Times,
@@ -69,6 +69,17 @@ enum Sort {
     P99,
     /// Longest interval
     Longest,
+    /// Number of page faults
+    Faults,
+    /// Number of mappings
+    Mappings,
+}
+
+impl Sort {
+    /// Returns the word that selects it.
+    fn word(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
 }
 
 /// Arguments of `mmtrace report`.
@@ -93,9 +104,11 @@ pub struct ReportArgs {
     /// What a row stands for
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     by: Group,
-    /// What rows are sorted by, largest first
-    #[arg(long, value_name = "COLUMN", value_enum, default_value_t)]
-    sort: Sort,
+    /// What rows are sorted by, largest first; without it by total, and page faults by their number
+    ///
+    /// A table that does not have the column keeps its order. If no table has it, that is an error.
+    #[arg(long, value_name = "COLUMN", value_enum)]
+    sort: Option<Sort>,
     /// Show holds of mmap_locks
     #[arg(long)]
     holds: bool,
@@ -131,6 +144,8 @@ enum Table {
     Holds,
     Waits,
     Faults,
+    Mappings,
+    Functions,
 }
 
 impl Table {
@@ -139,6 +154,8 @@ impl Table {
             Self::Holds => "Held mmap_locks",
             Self::Waits => "Waited for mmap_locks",
             Self::Faults => "Page faults",
+            Self::Mappings => "Page faults by mapping",
+            Self::Functions => "Page faults by function",
         }
     }
 
@@ -146,18 +163,64 @@ impl Table {
     const fn events(self) -> &'static [Kind] {
         match self {
             Self::Holds | Self::Waits => &[Kind::AcquireReturned],
-            Self::Faults => &[Kind::PageFaultUser, Kind::PageFaultKernel],
+            Self::Faults | Self::Mappings | Self::Functions => &[Kind::PageFaultUser, Kind::PageFaultKernel],
+        }
+    }
+
+    /// What its rows can be sorted by; by the first, unless the user says otherwise.
+    const fn keys(self) -> &'static [Sort] {
+        match self {
+            Self::Holds | Self::Waits => &[Sort::Total, Sort::Times, Sort::P99, Sort::Longest],
+            Self::Faults => &[Sort::Faults],
+            Self::Mappings => &[Sort::Faults, Sort::Mappings],
+            Self::Functions => &[Sort::Faults, Sort::Total],
         }
     }
 }
 
 impl ReportArgs {
     fn tables(&self) -> Vec<Table> {
+        match self.by {
+            Group::Mapping => return vec![Table::Mappings],
+            Group::Function => return vec![Table::Functions],
+            _ => {}
+        }
         // Only faults have kinds.
         let faults = self.faults || self.by == Group::Kind;
         let asked = [(self.holds, Table::Holds), (self.waits, Table::Waits), (faults, Table::Faults)];
         let all = asked.iter().all(|(asked, _)| !asked);
         asked.into_iter().filter(|(asked, _)| *asked || all).map(|(_, table)| table).collect()
+    }
+
+    /// Returns what the rows of a table are sorted by.
+    fn key(&self, table: Table) -> Sort {
+        self.sort.filter(|key| table.keys().contains(key)).unwrap_or(table.keys()[0])
+    }
+
+    /// Refuses what no table that is shown has.
+    fn check(&self) -> Result<()> {
+        let of = match self.by {
+            Group::Mapping => Some("mapping"),
+            Group::Function => Some("function"),
+            _ => None,
+        };
+        if let Some(of) = of.filter(|_| self.holds || self.waits) {
+            let (what, flag) = if self.waits { ("waits for", "--waits") } else { ("holds of", "--holds") };
+            bail!("{what} mmap_locks belong to no {of}, only page faults do; this shows them: mmtrace report {flag}");
+        }
+        let mut keys: Vec<String> = Vec::new();
+        for key in self.tables().into_iter().flat_map(|table| table.keys()) {
+            if self.sort == Some(*key) {
+                return Ok(());
+            }
+            if !keys.contains(&key.word()) {
+                keys.push(key.word());
+            }
+        }
+        match self.sort {
+            Some(key) => bail!("this table cannot be sorted by {}, but by {}", key.word(), keys.join(" or ")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -166,10 +229,7 @@ impl ReportArgs {
 /// # Errors
 /// The capture cannot be read, or the tables cannot be printed.
 pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outcome> {
-    if args.by == Group::Mapping && (args.holds || args.waits) {
-        let (what, flag) = if args.waits { ("waits for", "--waits") } else { ("holds of", "--holds") };
-        bail!("{what} mmap_locks belong to no mapping, only page faults do; this shows them: mmtrace report {flag}");
-    }
+    args.check()?;
     let capture = Capture::open(&args.dir)?;
     let start = capture.context().start;
     let mut engine = Engine::new(capture.context().clone(), true);
@@ -207,8 +267,9 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
         writeln!(out, "{NO_CGROUPS}").context("cannot print the report")?;
         return Ok(outcome(&capture, violated));
     }
-    let tables =
+    let mut tables =
         engine.callers().map_or_else(Tables::default, |callers| Tables::new(callers, engine.tasks(), by, start));
+    sort_locks(args, &mut tables.locks);
     print(args, &tables, capture.context(), style, out).context("cannot print the report")?;
     if !args.csv && !args.json && args.tables().iter().any(|table| matches!(table, Table::Holds | Table::Waits)) {
         unfinished::print(&unfinished::rows(&engine), style, out).context("cannot print the report")?;
@@ -249,6 +310,26 @@ fn stream(engine: &Engine, before: &Before, from: u64, style: Style, out: &mut d
         }
     }
     writeln!(out, "\n")
+}
+
+/// Sorts users of locks, as JSON has them: by their holds, or by their waits if only those were asked for.
+fn sort_locks(args: &ReportArgs, rows: &mut [LockRow]) {
+    let tables = args.tables();
+    let table = if tables.contains(&Table::Holds) { Table::Holds } else { Table::Waits };
+    rows.sort_by_key(|row| {
+        let times = if table == Table::Holds { row.held } else { row.contended };
+        Reverse(times.map(|times| value(&times, args.key(table))))
+    });
+}
+
+/// What intervals are sorted by.
+fn value(times: &Times, key: Sort) -> u64 {
+    match key {
+        Sort::Times => times.count,
+        Sort::P99 => times.p99_ns.unwrap_or(0),
+        Sort::Longest => times.longest_ns,
+        Sort::Total | Sort::Faults | Sort::Mappings => times.sum_ns,
+    }
 }
 
 /// The tables of callers that were asked for, as JSON has them.
@@ -299,13 +380,15 @@ fn print(
         match table {
             Table::Holds => {
                 let part = tables.holds_seen().text("holds");
-                locks(args, [table.title(), "held"], part, tables, |row| row.held, style, out)?;
+                locks(args, table, "held", part, tables, |row| row.held, style, out)?;
             }
             Table::Waits => {
                 let part = tables.waits_seen().text("waits");
-                locks(args, [table.title(), "waited"], part, tables, |row| row.contended, style, out)?;
+                locks(args, table, "waited", part, tables, |row| row.contended, style, out)?;
             }
             Table::Faults => faults(args, &tables.faults, style, out)?,
+            // They have no rows of callers.
+            Table::Mappings | Table::Functions => {}
         }
     }
     Ok(())
@@ -313,7 +396,8 @@ fn print(
 
 fn locks(
     args: &ReportArgs,
-    [title, verb]: [&str; 2],
+    table: Table,
+    verb: &str,
     part: Option<String>,
     tables: &Tables,
     times: impl Fn(&LockRow) -> Option<Times>,
@@ -321,14 +405,7 @@ fn locks(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let mut rows: Vec<_> = tables.locks.iter().filter_map(|row| Some((row, times(row)?))).collect();
-    rows.sort_by_key(|(_, times)| {
-        std::cmp::Reverse(match args.sort {
-            Sort::Total => times.sum_ns,
-            Sort::Times => times.count,
-            Sort::P99 => times.p99_ns.unwrap_or(0),
-            Sort::Longest => times.longest_ns,
-        })
-    });
+    rows.sort_by_key(|(_, times)| Reverse(value(times, args.key(table))));
     if args.csv {
         for (row, times) in rows {
             let mode = if row.write { "write" } else { "read" };
@@ -340,7 +417,7 @@ fn locks(
         return Ok(());
     }
     let total: u64 = rows.iter().fold(0, |sum, (_, times)| sum.saturating_add(times.sum_ns));
-    writeln!(out, "{}", style.bold(&format!("{title}: {} in all", duration(total))))?;
+    writeln!(out, "{}", style.bold(&format!("{}: {} in all", table.title(), duration(total))))?;
     if let Some(part) = part {
         writeln!(out, "  {}", style.dim(&format!("{part} were seen whole")))?;
     }
@@ -411,7 +488,10 @@ fn mapped(
     style: Style,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let rows = mappings::rows(engine);
+    let mut rows = mappings::rows(engine);
+    if args.key(Table::Mappings) == Sort::Mappings {
+        rows.sort_by_key(|row| Reverse(row.mappings));
+    }
     if args.json {
         json(&BTreeMap::from([("faults_by_mapping", &rows)]), out)?;
         return writeln!(out);
@@ -427,7 +507,7 @@ fn mapped(
     }
     stream(engine, before, from, style, out)?;
     let total: u64 = rows.iter().map(|row| row.count).sum();
-    writeln!(out, "{}", style.bold(&format!("Page faults by mapping: {}", grouped(total))))?;
+    writeln!(out, "{}", style.bold(&format!("{}: {}", Table::Mappings.title(), grouped(total))))?;
     if rows.is_empty() {
         return writeln!(
             out,
@@ -449,7 +529,10 @@ fn by_function(
     style: Style,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let rows = functions::rows(engine);
+    let mut rows = functions::rows(engine);
+    if args.key(Table::Functions) == Sort::Total {
+        rows.sort_by_key(|row| Reverse(row.sum_ns));
+    }
     if args.json {
         json(&BTreeMap::from([("faults_by_function", &rows)]), out)?;
         return writeln!(out);
@@ -471,7 +554,7 @@ fn by_function(
     }
     stream(engine, before, from, style, out)?;
     let total: u64 = rows.iter().map(|row| row.count).sum();
-    writeln!(out, "{}", style.bold(&format!("Page faults by function: {}", grouped(total))))?;
+    writeln!(out, "{}", style.bold(&format!("{}: {}", Table::Functions.title(), grouped(total))))?;
     if rows.is_empty() {
         return writeln!(
             out,
