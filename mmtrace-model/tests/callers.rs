@@ -91,7 +91,13 @@ fn the_first_lines_of_the_report_answer_who_and_by_which_call() {
     let text = String::from_utf8(text).expect("UTF-8");
     let first: Vec<&str> = text.lines().take(10).collect();
     assert!(first[0].contains("rules held"), "{text}");
-    assert!(first.iter().any(|line| line.contains("jit-protector 2: mprotect (write)")), "{text}");
+    // 27 us of 55 us; two faults of five.
+    let holds = "; most: contend 1 · jit-protector 2: mprotect (write), 49 %: 27.0 us, longest 9.00 us";
+    assert!(first.iter().any(|line| line.starts_with("Holds") && line.ends_with(holds)), "{text}");
+    let faults = "5; most: contend 1 · fault-worker (2 threads), 40 %: refault";
+    assert!(first.iter().any(|line| line.starts_with("Faults") && line.ends_with(faults)), "{text}");
+    let mapping = "most in: 5 contend · unknown mapping, 100 %: refault 60 %, unknown 40 %";
+    assert!(first.iter().any(|line| line.ends_with(mapping)), "{text}");
 }
 
 /// Whatever the answers are, the mapping of most faults is among the first ten lines of a report.

@@ -358,14 +358,23 @@ impl FaultRow {
     /// Returns the caller, its call, and the kinds of the faults, in one line.
     #[must_use]
     pub fn text(&self) -> String {
+        self.text_with("")
+    }
+
+    /// The same with the share of `total` behind the caller.
+    pub(super) fn text_of(&self, total: u64) -> String {
+        self.text_with(&format!(", {}", share(self.count, total)))
+    }
+
+    fn text_with(&self, share_of_all: &str) -> String {
         if let (Some(kind), Some(most)) = (self.kind, self.most) {
             let words = Cause::ALL.iter().find(|cause| cause.name() == kind).map_or(kind, |cause| cause.words());
             return format!("{words}: {} by {}", share(most, self.count), self.who_text());
         }
         if self.who.is_anybody() {
-            return format!("{}: {}", self.who.caller(None), causes(&self.causes, KINDS));
+            return format!("{}{share_of_all}: {}", self.who.caller(None), causes(&self.causes, KINDS));
         }
-        format!("{}: {}", self.who_text(), causes(&self.causes, KINDS))
+        format!("{}{share_of_all}: {}", self.who_text(), causes(&self.causes, KINDS))
     }
 
     /// Returns the caller and its call, in words.
@@ -395,7 +404,7 @@ pub(super) fn causes(counts: &BTreeMap<&'static str, u64>, most: usize) -> Strin
 }
 
 /// A share in percent. One of more than nothing is never 0 %, and one of less than all never 100 %.
-fn share(of: u64, total: u64) -> String {
+pub(super) fn share(of: u64, total: u64) -> String {
     let percent = (100.0 * of as f64 / total.max(1) as f64).round() as u64;
     match percent {
         0 if of > 0 => "<1 %".to_owned(),
