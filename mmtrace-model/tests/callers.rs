@@ -6,7 +6,7 @@ use mmtrace_model::{
     replay::Engine,
     report::{
         Output, Report, Style,
-        callers::{By, Held, Tables},
+        callers::{By, Held, LockRow, Tables},
     },
 };
 use mmtrace_testing::kernel::{Made, START, context};
@@ -213,6 +213,38 @@ fn a_wait_names_the_holder_that_it_was_behind() {
     report.print(Output::Text, Style::plain(), &mut text).expect("to memory");
     let text = String::from_utf8(text).expect("UTF-8");
     assert!(text.contains("% behind contend 1 · jit-protector 2: mprotect (write)"), "{text}");
+}
+
+/// `others` are several: a single one has a name.
+#[test]
+fn the_only_other_holder_is_named() {
+    let mut m = Made { step: 1_000, ..Made::begun() };
+    let hold_by = |m: &mut Made, tid: u32, ns: u64| {
+        m.say(tid, Kind::StartLocking, &[(Column::Write, 1), call(Call::System(10))]);
+        m.say(tid, Kind::AcquireReturned, &[(Column::Write, 1), (Column::Success, 1)]).later(ns).unlock(tid, true);
+    };
+    for (tid, text) in [(PROCESS, "waiter"), (2, "first"), (3, "second"), (4, "third")] {
+        begins_as(&mut m, tid, text);
+    }
+    m.say(1, Kind::StartLocking, &[(Column::Write, 1), call(Call::System(11))]);
+    hold_by(&mut m, 2, 6_000_000);
+    hold_by(&mut m, 3, 3_000_000);
+    m.say(1, Kind::AcquireReturned, &[(Column::Write, 1), (Column::Success, 1)]).unlock(1, true);
+    let behind = |m: &Made| {
+        let tables = tables(&judged(m), By::Caller);
+        let is_waiter = |row: &&LockRow| row.who.call.as_deref() == Some("munmap");
+        tables.locks.iter().find(is_waiter).expect("it waited").behind_text(1)
+    };
+    let two = behind(&m);
+    assert_eq!(
+        two,
+        ["67 % behind waiter 1 · first 2: mprotect (write)", "33 % behind waiter 1 · second 3: mprotect (write)"]
+    );
+    m.say(1, Kind::StartLocking, &[(Column::Write, 1), call(Call::System(11))]);
+    hold_by(&mut m, 4, 3_000_000);
+    m.say(1, Kind::AcquireReturned, &[(Column::Write, 1), (Column::Success, 1)]).unlock(1, true);
+    let three = behind(&m);
+    assert_eq!(three, ["50 % behind waiter 1 · first 2: mprotect (write)", "50 % behind others"]);
 }
 
 #[test]

@@ -49,7 +49,8 @@ fn rows_are_sorted_by_a_column_of_their_table() {
         let output = run(capture, &[args, &["--json"]].concat());
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let rows = json[list].as_array().expect("rows");
-        let values: Vec<u64> = rows.iter().map(|row| row.pointer(column).map_or(0, |n| n.as_u64().expect("n"))).collect();
+        let values: Vec<u64> =
+            rows.iter().map(|row| row.pointer(column).map_or(0, |n| n.as_u64().expect("n"))).collect();
         assert!(values.is_sorted_by(|one, next| one >= next), "{args:?}: {values:?}");
     }
 }

@@ -297,16 +297,21 @@ impl LockRow {
         Held::of(self.write, self.downgraded > 0 && self.acquired == 0)
     }
 
-    /// Returns the holders that most of the waiting was behind, at most `limit`, and the share that no hold explains,
-    /// as `61 % behind contend 11641 · jit-protector 11643: mprotect (write)`.
+    /// Returns the holders that most of the waiting was behind, at most `limit` or one more if that names all, and the
+    /// share that no hold explains, as `61 % behind contend 11641 · jit-protector 11643: mprotect (write)`.
     #[must_use]
     pub fn behind_text(&self, limit: usize) -> Vec<String> {
         let Some(contended) = self.contended else { return Vec::new() };
         let share = |ns: u64| (100.0 * ns as f64 / contended.sum_ns.max(1) as f64).round();
-        let rows = self.behind.iter().take(limit).filter(|row| share(row.ns) >= 1.0);
+        let beyond = |shown: usize| {
+            self.behind.iter().skip(shown).fold(self.behind_others_ns, |sum, row| sum.saturating_add(row.ns))
+        };
+        // Where the others are one, it has a name.
+        let named = if share(beyond(limit.saturating_add(1))) < 1.0 { limit.saturating_add(1) } else { limit };
+        let rows = self.behind.iter().take(named).filter(|row| share(row.ns) >= 1.0);
         let mut lines: Vec<String> =
             rows.map(|row| format!("{} % behind {}", share(row.ns), row.who.caller(Some(row.held())))).collect();
-        let others = self.behind.iter().skip(limit).fold(self.behind_others_ns, |sum, row| sum.saturating_add(row.ns));
+        let others = beyond(named);
         if share(others) >= 1.0 {
             lines.push(format!("{} % behind others", share(others)));
         }
