@@ -479,7 +479,7 @@ mod tests {
             take(&mut cgroups, [is_in(n, n, u64::from(n) + 9)]);
         }
         assert!(cgroups.cgroups.len() == 1 + CGROUPS_MAX && cgroups.processes.len() <= PROCESSES_MAX);
-        let last = PROCESSES_MAX as u32;
+        let last = PROCESSES_MAX as u32 + 9;
         assert_eq!(cgroups.of(last, last), CgroupId::BEYOND, "one too many is not another one");
         assert_eq!(cgroups.name(CgroupId::BEYOND), None);
         for n in 1..=THREADS_MAX as u32 + 9 {
