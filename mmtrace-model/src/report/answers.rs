@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Report, Style,
-    callers::{LockRow, Times},
+    callers::{LockRow, Times, share},
     duration, grouped,
 };
 
@@ -65,7 +65,8 @@ fn lock_lines(report: &Report, title: &'static str, times: impl Fn(&LockRow) -> 
         let who = row.who.caller(Some(row.mode()));
         let (sum, longest) = (duration(times.sum_ns), duration(times.longest_ns));
         let (title, head) = if n == 0 { (title, &*most) } else { ("", "then: ") };
-        lines.push((title, format!("{head}{who}: {sum}, longest {longest}")));
+        let share = share(times.sum_ns, total);
+        lines.push((title, format!("{head}{who}, {share}: {sum}, longest {longest}")));
         if title == "Waits" {
             let behind = row.behind_text(1);
             if !behind.is_empty() {
@@ -87,13 +88,13 @@ fn fault_lines(report: &Report) -> Vec<Line> {
     let total: u64 = report.callers.faults.iter().map(|row| row.count).sum();
     let most = report.callers.faults.first();
     let mut lines: Vec<Line> =
-        most.map(|row| ("Faults", format!("{}; most: {}", grouped(total), row.text()))).into_iter().collect();
+        most.map(|row| ("Faults", format!("{}; most: {}", grouped(total), row.text_of(total)))).into_iter().collect();
     if let Some(row) = report.mappings.first().filter(|_| !lines.is_empty()) {
-        lines.push(("", format!("most in: {} {}", grouped(row.count), row.text())));
+        lines.push(("", format!("most in: {} {}", grouped(row.count), row.text_of(total))));
     }
     if let Some(row) = report.functions.first().filter(|_| !lines.is_empty()) {
-        let percent = (100.0 * row.count as f64 / total.max(1) as f64).round();
-        lines.push(("", format!("most by: {} {}, {percent} %", grouped(row.count), row.text())));
+        let share = share(row.count, total);
+        lines.push(("", format!("most by: {} {}, {share}", grouped(row.count), row.text())));
     }
     if !lines.is_empty() && !report.fault_times {
         lines.push(("", NOT_TIMED.to_owned()));

@@ -10,7 +10,7 @@ use super::{folding::Folding, grouped, members::Members};
 use crate::{
     coverage::Coverage,
     model::faults::address_space::Cause,
-    names::{CgroupName, Comm, Tasks, ThreadId, call_name},
+    names::{CGROUPS_MAX, CgroupName, Comm, Tasks, ThreadId, call_name},
     stats::{
         caller::Caller,
         callers::{Callers, Causes, Intervals, LockUse},
@@ -47,6 +47,9 @@ pub struct Who {
     /// Number of cgroups that they were in, if they were in several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroups: Option<u32>,
+    /// Number of cgroups that are told apart, if they were in a cgroup that came later; absent if they were not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup_beyond: Option<u64>,
     /// What is said of the cgroup beside the names: only where there are several in the tables.
     #[serde(skip)]
     place: Option<String>,
@@ -61,7 +64,9 @@ impl Who {
         let thread = tasks.thread(caller.thread);
         let text = |comm: Option<Comm>| comm.map(|comm| comm.to_string());
         let (cgroup, cgroups) = (members.cgroup(tasks), members.cgroups());
-        let place = cgroup.filter(|cgroup| !cgroup.is_root()).map(|cgroup| cgroup.label.clone());
+        let cgroup_beyond = members.are_beyond().then_some(CGROUPS_MAX as u64);
+        let beyond = cgroup_beyond.map(|first| format!("cgroups beyond the first {}", grouped(first)));
+        let place = cgroup.filter(|cgroup| !cgroup.is_root()).map(|cgroup| cgroup.label.clone()).or(beyond);
         Self {
             pid: thread.tgid,
             processes: None,
@@ -73,6 +78,7 @@ impl Who {
             cgroup: cgroup.map(|cgroup| cgroup.path.clone()),
             container: cgroup.and_then(CgroupName::container).map(str::to_owned),
             cgroups,
+            cgroup_beyond,
             place: place.or_else(|| cgroups.map(|n| format!("{n} cgroups"))),
             group: None,
         }
@@ -297,16 +303,21 @@ impl LockRow {
         Held::of(self.write, self.downgraded > 0 && self.acquired == 0)
     }
 
-    /// Returns the holders that most of the waiting was behind, at most `limit`, and the share that no hold explains,
-    /// as `61 % behind contend 11641 · jit-protector 11643: mprotect (write)`.
+    /// Returns the holders that most of the waiting was behind, at most `limit` or one more if that names all, and the
+    /// share that no hold explains, as `61 % behind contend 11641 · jit-protector 11643: mprotect (write)`.
     #[must_use]
     pub fn behind_text(&self, limit: usize) -> Vec<String> {
         let Some(contended) = self.contended else { return Vec::new() };
         let share = |ns: u64| (100.0 * ns as f64 / contended.sum_ns.max(1) as f64).round();
-        let rows = self.behind.iter().take(limit).filter(|row| share(row.ns) >= 1.0);
+        let beyond = |shown: usize| {
+            self.behind.iter().skip(shown).fold(self.behind_others_ns, |sum, row| sum.saturating_add(row.ns))
+        };
+        // Where the others are one, it has a name.
+        let named = if share(beyond(limit.saturating_add(1))) < 1.0 { limit.saturating_add(1) } else { limit };
+        let rows = self.behind.iter().take(named).filter(|row| share(row.ns) >= 1.0);
         let mut lines: Vec<String> =
             rows.map(|row| format!("{} % behind {}", share(row.ns), row.who.caller(Some(row.held())))).collect();
-        let others = self.behind.iter().skip(limit).fold(self.behind_others_ns, |sum, row| sum.saturating_add(row.ns));
+        let others = beyond(named);
         if share(others) >= 1.0 {
             lines.push(format!("{} % behind others", share(others)));
         }
@@ -358,14 +369,23 @@ impl FaultRow {
     /// Returns the caller, its call, and the kinds of the faults, in one line.
     #[must_use]
     pub fn text(&self) -> String {
+        self.text_with("")
+    }
+
+    /// The same with the share of `total` behind the caller.
+    pub(super) fn text_of(&self, total: u64) -> String {
+        self.text_with(&format!(", {}", share(self.count, total)))
+    }
+
+    fn text_with(&self, share_of_all: &str) -> String {
         if let (Some(kind), Some(most)) = (self.kind, self.most) {
             let words = Cause::ALL.iter().find(|cause| cause.name() == kind).map_or(kind, |cause| cause.words());
             return format!("{words}: {} by {}", share(most, self.count), self.who_text());
         }
         if self.who.is_anybody() {
-            return format!("{}: {}", self.who.caller(None), causes(&self.causes, KINDS));
+            return format!("{}{share_of_all}: {}", self.who.caller(None), causes(&self.causes, KINDS));
         }
-        format!("{}: {}", self.who_text(), causes(&self.causes, KINDS))
+        format!("{}{share_of_all}: {}", self.who_text(), causes(&self.causes, KINDS))
     }
 
     /// Returns the caller and its call, in words.
@@ -395,7 +415,7 @@ pub(super) fn causes(counts: &BTreeMap<&'static str, u64>, most: usize) -> Strin
 }
 
 /// A share in percent. One of more than nothing is never 0 %, and one of less than all never 100 %.
-fn share(of: u64, total: u64) -> String {
+pub(super) fn share(of: u64, total: u64) -> String {
     let percent = (100.0 * of as f64 / total.max(1) as f64).round() as u64;
     match percent {
         0 if of > 0 => "<1 %".to_owned(),
@@ -473,7 +493,15 @@ impl By {
         match self {
             Self::Caller | Self::Thread | Self::Kind | Self::Cgroup => who,
             Self::Process => Who { thread: None, ..who },
-            Self::Call => Who { thread: None, cgroup: None, container: None, cgroups: None, place: None, ..who },
+            Self::Call => Who {
+                thread: None,
+                cgroup: None,
+                container: None,
+                cgroups: None,
+                cgroup_beyond: None,
+                place: None,
+                ..who
+            },
         }
     }
 
@@ -597,6 +625,10 @@ impl Tables {
     fn has_several_cgroups(&self) -> bool {
         let all = || self.locks.iter().map(|row| &row.who).chain(self.faults.iter().map(|row| &row.who));
         let first = all().find_map(|who| who.cgroup.as_ref());
-        all().any(|who| who.cgroups.is_some() || (who.cgroup.is_some() && who.cgroup.as_ref() != first))
+        all().any(|who| {
+            who.cgroups.is_some()
+                || who.cgroup_beyond.is_some()
+                || (who.cgroup.is_some() && who.cgroup.as_ref() != first)
+        })
     }
 }

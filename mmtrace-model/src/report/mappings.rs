@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Serialize, Serializer};
 
 use super::{
-    callers::{KINDS, causes},
+    callers::{KINDS, causes, share},
     grouped,
 };
 use crate::{
@@ -106,6 +106,15 @@ impl MappingRow {
     /// Returns the process, the mapping with its place, and the kinds of the faults, in one line.
     #[must_use]
     pub fn text(&self) -> String {
+        self.text_with("")
+    }
+
+    /// The same with the share of `total` behind the mapping.
+    pub(super) fn text_of(&self, total: u64) -> String {
+        self.text_with(&format!(", {}", share(self.count, total)))
+    }
+
+    fn text_with(&self, share_of_all: &str) -> String {
         let process = self.process.as_deref().unwrap_or("processes without a name");
         let place = self.top.map_or_else(String::new, |top| {
             let size = bytes(top.size());
@@ -114,7 +123,7 @@ impl MappingRow {
                 n => format!(" ({} mappings; most faults: {size} at {:#x})", grouped(n), top.start),
             }
         });
-        format!("{process} · {}{place}: {}", self.mapping, causes(&self.causes, KINDS))
+        format!("{process} · {}{place}{share_of_all}: {}", self.mapping, causes(&self.causes, KINDS))
     }
 }
 

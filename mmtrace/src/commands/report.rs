@@ -1,6 +1,7 @@
 //! `mmtrace report DIR`: who held mmap_locks, who waited for them, whose faults there were.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     io::{self, Write},
     path::PathBuf,
@@ -14,7 +15,7 @@ use mmtrace_model::{
     context::Context as StreamContext,
     replay::Engine,
     report::{
-        Report, Style,
+        Part, Report, Style,
         callers::{By, FaultRow, LockRow, Tables, Times},
         duration, functions, grouped, mappings,
         overhead::RecordingCost,
@@ -22,15 +23,19 @@ use mmtrace_model::{
     },
     untrusted::{clean, json},
 };
+use serde::Serialize;
 
 use super::{
     ahead,
     replay::{Outcome, outcome},
 };
-use crate::moment::{Moment, part};
+use crate::moment::{Moment, described, part};
 
 /// Holders that are named below a row of waits.
 const BEHIND: usize = 3;
+
+/// What a row of a report by process stands for.
+const BY_PROCESS: &str = "a row is a process id under one name: a process that ran another program has a row for each";
 
 /// What is said in place of a report by cgroup.
 const NO_CGROUPS: &str = "cgroup not recorded: an older mmtrace made the capture, cgroup v2 was not mounted, or -e left out \
@@ -44,7 +49,7 @@ enum Group {
     Caller,
     /// Process and thread name
     Thread,
-    /// Process
+    /// Process, under each name that it had: one that runs another program has a row for each
     Process,
     /// System call, or other entry into the kernel
     Call,
@@ -59,10 +64,9 @@ enum Group {
 }
 
 /// Property that rows are sorted by; the largest come first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Sort {
-    /// All intervals together
-    #[default]
+    /// All intervals together; of functions, all their faults whose duration was seen
     Total,
     /// Number of intervals
     Times,
@@ -70,6 +74,17 @@ enum Sort {
     P99,
     /// Longest interval
     Longest,
+    /// Number of page faults
+    Faults,
+    /// Number of mappings
+    Mappings,
+}
+
+impl Sort {
+    /// Returns the word that selects it.
+    fn word(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
 }
 
 /// Arguments of `mmtrace report`.
@@ -94,9 +109,11 @@ pub struct ReportArgs {
     /// What a row stands for
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     by: Group,
-    /// What rows are sorted by, largest first
-    #[arg(long, value_name = "COLUMN", value_enum, default_value_t)]
-    sort: Sort,
+    /// What rows are sorted by, largest first; without it by total, and page faults by their number
+    ///
+    /// A table that does not have the column keeps its order. If no table has it, that is an error.
+    #[arg(long, value_name = "COLUMN", value_enum)]
+    sort: Option<Sort>,
     /// Show holds of mmap_locks
     #[arg(long)]
     holds: bool,
@@ -117,8 +134,8 @@ pub struct ReportArgs {
     /// End at this time
     #[arg(long, value_name = "T")]
     to: Option<Moment>,
-    /// Print all rows as JSON: `lock_users` and `faults_by` of docs/report.md, `faults_by_mapping` or
-    /// `faults_by_function`
+    /// Print all rows of the tables that were asked for as JSON: `lock_users` and `faults_by` of docs/report.md,
+    /// `faults_by_mapping` or `faults_by_function`
     #[arg(long)]
     json: bool,
     /// Print all rows as comma-separated values
@@ -132,6 +149,8 @@ enum Table {
     Holds,
     Waits,
     Faults,
+    Mappings,
+    Functions,
 }
 
 impl Table {
@@ -140,6 +159,8 @@ impl Table {
             Self::Holds => "Held mmap_locks",
             Self::Waits => "Waited for mmap_locks",
             Self::Faults => "Page faults",
+            Self::Mappings => "Page faults by mapping",
+            Self::Functions => "Page faults by function",
         }
     }
 
@@ -147,18 +168,64 @@ impl Table {
     const fn events(self) -> &'static [Kind] {
         match self {
             Self::Holds | Self::Waits => &[Kind::AcquireReturned],
-            Self::Faults => &[Kind::PageFaultUser, Kind::PageFaultKernel],
+            Self::Faults | Self::Mappings | Self::Functions => &[Kind::PageFaultUser, Kind::PageFaultKernel],
+        }
+    }
+
+    /// What its rows can be sorted by; by the first, unless the user says otherwise.
+    const fn keys(self) -> &'static [Sort] {
+        match self {
+            Self::Holds | Self::Waits => &[Sort::Total, Sort::Times, Sort::P99, Sort::Longest],
+            Self::Faults => &[Sort::Faults],
+            Self::Mappings => &[Sort::Faults, Sort::Mappings],
+            Self::Functions => &[Sort::Faults, Sort::Total],
         }
     }
 }
 
 impl ReportArgs {
     fn tables(&self) -> Vec<Table> {
+        match self.by {
+            Group::Mapping => return vec![Table::Mappings],
+            Group::Function => return vec![Table::Functions],
+            _ => {}
+        }
         // Only faults have kinds.
         let faults = self.faults || self.by == Group::Kind;
         let asked = [(self.holds, Table::Holds), (self.waits, Table::Waits), (faults, Table::Faults)];
         let all = asked.iter().all(|(asked, _)| !asked);
         asked.into_iter().filter(|(asked, _)| *asked || all).map(|(_, table)| table).collect()
+    }
+
+    /// Returns what the rows of a table are sorted by.
+    fn key(&self, table: Table) -> Sort {
+        self.sort.filter(|key| table.keys().contains(key)).unwrap_or(table.keys()[0])
+    }
+
+    /// Refuses what no table that is shown has.
+    fn check(&self) -> Result<()> {
+        let of = match self.by {
+            Group::Mapping => Some("mapping"),
+            Group::Function => Some("function"),
+            _ => None,
+        };
+        if let Some(of) = of.filter(|_| self.holds || self.waits) {
+            let (what, flag) = if self.waits { ("waits for", "--waits") } else { ("holds of", "--holds") };
+            bail!("{what} mmap_locks belong to no {of}, only page faults do; this shows them: mmtrace report {flag}");
+        }
+        let mut keys: Vec<String> = Vec::new();
+        for key in self.tables().into_iter().flat_map(|table| table.keys()) {
+            if self.sort == Some(*key) {
+                return Ok(());
+            }
+            if !keys.contains(&key.word()) {
+                keys.push(key.word());
+            }
+        }
+        match self.sort {
+            Some(key) => bail!("this table cannot be sorted by {}, but by {}", key.word(), keys.join(" or ")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -167,22 +234,20 @@ impl ReportArgs {
 /// # Errors
 /// The capture cannot be read, or the tables cannot be printed.
 pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outcome> {
-    if args.by == Group::Mapping && (args.holds || args.waits) {
-        let (what, flag) = if args.waits { ("waits for", "--waits") } else { ("holds of", "--holds") };
-        bail!("{what} mmap_locks belong to no mapping, only page faults do; this shows them: mmtrace report {flag}");
-    }
+    args.check()?;
     let capture = Capture::open(&args.dir)?;
     let start = capture.context().start;
     let mut engine = Engine::new(capture.context().clone(), true);
     let (from, to) = part(&capture, args.from, args.to)?;
+    let asked = described(&capture, (from, to));
     let mut before = None;
     ahead::for_each(capture.records_between(0, to), |record| {
         if before.is_none() && record.ts >= from {
-            before = Some(Before::begin(&mut engine));
+            before = Some(Before::begin(&mut engine, asked));
         }
         engine.apply(record);
     });
-    let before = before.unwrap_or_else(|| Before::begin(&mut engine));
+    let before = before.unwrap_or_else(|| Before::begin(&mut engine, asked));
     engine.finish();
     let violated = engine.sink().is_some_and(mmtrace_model::verdict::Sink::any_violated);
     let by = match args.by {
@@ -208,8 +273,12 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
         writeln!(out, "{NO_CGROUPS}").context("cannot print the report")?;
         return Ok(outcome(&capture, violated));
     }
-    let tables =
+    if by == By::Process && !args.csv && !args.json {
+        writeln!(out, "{}\n", style.dim(BY_PROCESS)).context("cannot print the report")?;
+    }
+    let mut tables =
         engine.callers().map_or_else(Tables::default, |callers| Tables::new(callers, engine.tasks(), by, start));
+    sort_locks(args, &mut tables.locks);
     print(args, &tables, capture.context(), style, out).context("cannot print the report")?;
     if !args.csv && !args.json && args.tables().iter().any(|table| matches!(table, Table::Holds | Table::Waits)) {
         unfinished::print(&unfinished::rows(&engine), style, out).context("cannot print the report")?;
@@ -220,6 +289,8 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
 /// Counts of an engine at the start of the part that is reported.
 #[derive(Clone, Copy, Debug)]
 struct Before {
+    /// The part that was asked for, if it is not all.
+    part: Option<Part>,
     total: u64,
     lost: u64,
     missed: u64,
@@ -228,9 +299,9 @@ struct Before {
 
 impl Before {
     /// The part begins here: callers and faults by mapping are counted from now on.
-    fn begin(engine: &mut Engine) -> Self {
+    fn begin(engine: &mut Engine, part: Option<Part>) -> Self {
         engine.count_from_here();
-        Self { total: engine.total(), lost: engine.lost(), missed: engine.missed(), gaps: engine.gaps() }
+        Self { part, total: engine.total(), lost: engine.lost(), missed: engine.missed(), gaps: engine.gaps() }
     }
 }
 
@@ -249,11 +320,54 @@ fn stream(engine: &Engine, before: &Before, from: u64, style: Style, out: &mut d
             write!(out, ", {}", style.bad(&format!("{} {what}", grouped(count))))?;
         }
     }
+    if let Some(part) = before.part {
+        write!(out, "\n{}; holds and waits count where they end", part.text())?;
+    }
     writeln!(out)?;
     for line in RecordingCost::of(engine).iter().flat_map(RecordingCost::shed_lines) {
         writeln!(out, "{}", style.bad(&line))?;
     }
     writeln!(out)
+}
+
+/// Sorts users of locks, as JSON has them: by their holds, or by their waits if only those were asked for.
+fn sort_locks(args: &ReportArgs, rows: &mut [LockRow]) {
+    let tables = args.tables();
+    let table = if tables.contains(&Table::Holds) { Table::Holds } else { Table::Waits };
+    rows.sort_by_key(|row| {
+        let times = if table == Table::Holds { row.held } else { row.contended };
+        Reverse(times.map(|times| value(&times, args.key(table))))
+    });
+}
+
+/// What intervals are sorted by.
+fn value(times: &Times, key: Sort) -> u64 {
+    match key {
+        Sort::Times => times.count,
+        Sort::P99 => times.p99_ns.unwrap_or(0),
+        Sort::Longest => times.longest_ns,
+        Sort::Total | Sort::Faults | Sort::Mappings => times.sum_ns,
+    }
+}
+
+/// The tables of callers that were asked for, as JSON has them.
+#[derive(Serialize)]
+struct Asked<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lock_users: Option<&'a [LockRow]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    faults_by: Option<&'a [FaultRow]>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(args: &ReportArgs, tables: &'a Tables) -> Self {
+        let asked = args.tables();
+        let is_asked = |of: &[Table]| asked.iter().any(|table| of.contains(table));
+        Self {
+            lock_users: is_asked(&[Table::Holds, Table::Waits]).then_some(&tables.locks),
+            faults_by: is_asked(&[Table::Faults]).then_some(&tables.faults),
+        }
+    }
 }
 
 fn print(
@@ -264,7 +378,7 @@ fn print(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     if args.json {
-        json(tables, out)?;
+        json(&Asked::new(args, tables), out)?;
         return writeln!(out);
     }
     if args.csv {
@@ -284,13 +398,15 @@ fn print(
         match table {
             Table::Holds => {
                 let part = tables.holds_seen().text("holds");
-                locks(args, [table.title(), "held"], part, tables, |row| row.held, style, out)?;
+                locks(args, table, "held", part, tables, |row| row.held, style, out)?;
             }
             Table::Waits => {
                 let part = tables.waits_seen().text("waits");
-                locks(args, [table.title(), "waited"], part, tables, |row| row.contended, style, out)?;
+                locks(args, table, "waited", part, tables, |row| row.contended, style, out)?;
             }
             Table::Faults => faults(args, &tables.faults, style, out)?,
+            // They have no rows of callers.
+            Table::Mappings | Table::Functions => {}
         }
     }
     Ok(())
@@ -298,7 +414,8 @@ fn print(
 
 fn locks(
     args: &ReportArgs,
-    [title, verb]: [&str; 2],
+    table: Table,
+    verb: &str,
     part: Option<String>,
     tables: &Tables,
     times: impl Fn(&LockRow) -> Option<Times>,
@@ -306,14 +423,7 @@ fn locks(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let mut rows: Vec<_> = tables.locks.iter().filter_map(|row| Some((row, times(row)?))).collect();
-    rows.sort_by_key(|(_, times)| {
-        std::cmp::Reverse(match args.sort {
-            Sort::Total => times.sum_ns,
-            Sort::Times => times.count,
-            Sort::P99 => times.p99_ns.unwrap_or(0),
-            Sort::Longest => times.longest_ns,
-        })
-    });
+    rows.sort_by_key(|(_, times)| Reverse(value(times, args.key(table))));
     if args.csv {
         for (row, times) in rows {
             let mode = if row.write { "write" } else { "read" };
@@ -325,7 +435,7 @@ fn locks(
         return Ok(());
     }
     let total: u64 = rows.iter().fold(0, |sum, (_, times)| sum.saturating_add(times.sum_ns));
-    writeln!(out, "{}", style.bold(&format!("{title}: {} in all", duration(total))))?;
+    writeln!(out, "{}", style.bold(&format!("{}: {} in all", table.title(), duration(total))))?;
     if let Some(part) = part {
         writeln!(out, "  {}", style.dim(&format!("{part} were seen whole")))?;
     }
@@ -396,7 +506,10 @@ fn mapped(
     style: Style,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let rows = mappings::rows(engine);
+    let mut rows = mappings::rows(engine);
+    if args.key(Table::Mappings) == Sort::Mappings {
+        rows.sort_by_key(|row| Reverse(row.mappings));
+    }
     if args.json {
         json(&BTreeMap::from([("faults_by_mapping", &rows)]), out)?;
         return writeln!(out);
@@ -412,7 +525,7 @@ fn mapped(
     }
     stream(engine, before, from, style, out)?;
     let total: u64 = rows.iter().map(|row| row.count).sum();
-    writeln!(out, "{}", style.bold(&format!("Page faults by mapping: {}", grouped(total))))?;
+    writeln!(out, "{}", style.bold(&format!("{}: {}", Table::Mappings.title(), grouped(total))))?;
     if rows.is_empty() {
         return writeln!(
             out,
@@ -434,7 +547,10 @@ fn by_function(
     style: Style,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let rows = functions::rows(engine);
+    let mut rows = functions::rows(engine);
+    if args.key(Table::Functions) == Sort::Total {
+        rows.sort_by_key(|row| Reverse(row.sum_ns));
+    }
     if args.json {
         json(&BTreeMap::from([("faults_by_function", &rows)]), out)?;
         return writeln!(out);
@@ -456,7 +572,7 @@ fn by_function(
     }
     stream(engine, before, from, style, out)?;
     let total: u64 = rows.iter().map(|row| row.count).sum();
-    writeln!(out, "{}", style.bold(&format!("Page faults by function: {}", grouped(total))))?;
+    writeln!(out, "{}", style.bold(&format!("{}: {}", Table::Functions.title(), grouped(total))))?;
     if rows.is_empty() {
         return writeln!(
             out,

@@ -12,6 +12,16 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ("kernel.machine", "string", true, "`uname -m`"),
     ("kernel.cpus", "number", true, "CPUs that the kernel may ever have"),
     ("seconds", "number", true, "time from the first to the last event"),
+    (
+        "part.from_ns",
+        "number",
+        false,
+        "of `replay --from` and `--to`: where the part of the capture begins that the report is about, nanoseconds from the \
+         start of the recording; `part` is absent if the report is about all of it. What began before is in progress when \
+         the part begins, and in no figure",
+    ),
+    ("part.to_ns", "number", false, "where it ends"),
+    ("part.of_ns", "number", false, "the last event of the capture"),
     ("filter", "string", false, "the filter in use; absent if every task's events were recorded"),
     ("events.total", "number", true, "number of events"),
     ("events.by_kind.EVENT", "number", false, "number of events of this kind; a kind that did not happen is absent"),
@@ -84,6 +94,12 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
         "the container, pod or machine that this cgroup is, by its path: `docker 3f2a9c1b04d7`; absent if it is none",
     ),
     ("lock_users[].cgroups", "number", false, "number of cgroups that they were in, if they were in several"),
+    (
+        "lock_users[].cgroup_beyond",
+        "number",
+        false,
+        "number of cgroups that are told apart, if they were in cgroups that were met after these; absent if they were not",
+    ),
     ("lock_users[].write", "boolean", true, "whether the lock was taken for write; a downgraded hold counts as read"),
     ("lock_users[].acquired", "number", true, "acquisitions"),
     (
@@ -173,6 +189,7 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ("faults_by[].cgroup", "string", false, "as in `lock_users`, like the next two"),
     ("faults_by[].container", "string", false, "the container, pod or machine"),
     ("faults_by[].cgroups", "number", false, "number of cgroups, if several"),
+    ("faults_by[].cgroup_beyond", "number", false, "as in `lock_users`"),
     ("faults_by[].count", "number", true, "number of faults"),
     (
         "faults_by[].causes.CAUSE",
@@ -519,11 +536,16 @@ mod tests {
     }
 
     /// Fields that no recorded report has.
-    const UNRECORDED: [&str; 15] = [
+    const UNRECORDED: [&str; 20] = [
+        "part.from_ns",
+        "part.to_ns",
+        "part.of_ns",
         "filter",
         "rules[].judged_until_ns",
         "lock_users[].processes",
         "lock_users[].container",
+        "lock_users[].cgroup_beyond",
+        "faults_by[].cgroup_beyond",
         "lock_users[].behind_others_ns",
         "lock_users[].behind_unknown_ns",
         "faults_by[].processes",
