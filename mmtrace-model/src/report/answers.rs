@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Report, Style,
+    FaultLatency, Report, Style,
     callers::{LockRow, Times},
     duration, grouped,
 };
@@ -30,7 +30,9 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
     lines.extend(lock_lines(report, "Holds", |row| row.held));
     lines.extend(unfinished_lines(report));
     lines.extend(fault_lines(report));
-    let answers = lines.iter().filter(|(_, text)| text != NOT_TIMED).count();
+    let latency = report.fault_latency.as_ref().map(FaultLatency::text);
+    let of_times = |text: &str| text == NOT_TIMED || latency.as_deref() == Some(text);
+    let answers = lines.iter().filter(|(_, text)| !of_times(text)).count();
     lines.extend(mark_lines(report));
     if lines.is_empty() {
         return Ok(());
@@ -95,8 +97,12 @@ fn fault_lines(report: &Report) -> Vec<Line> {
         let percent = (100.0 * row.count as f64 / total.max(1) as f64).round();
         lines.push(("", format!("most by: {} {}, {percent} %", grouped(row.count), row.text())));
     }
-    if !lines.is_empty() && !report.fault_times {
-        lines.push(("", NOT_TIMED.to_owned()));
+    if !lines.is_empty() {
+        let times = match &report.fault_latency {
+            Some(latency) => Some(latency.text()),
+            None => report.fault_ends.is_none().then(|| NOT_TIMED.to_owned()),
+        };
+        lines.extend(times.map(|text| ("", text)));
     }
     lines
 }
