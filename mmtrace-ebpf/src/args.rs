@@ -5,7 +5,10 @@
 //! position table. To the verifier the table is constant, so it removes every
 //! branch below but the right one, and the load costs what a fixed one costs.
 
-use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_get_func_arg, bpf_probe_read_kernel};
+use aya_ebpf::{
+    bindings::bpf_perf_event_data,
+    helpers::{bpf_get_current_task_btf, bpf_get_func_arg, bpf_probe_read_kernel},
+};
 use core::{arch::asm, ffi::c_void, hint::assert_unchecked};
 use mmtrace_common::{ABSENT, POSITIONS};
 
@@ -176,6 +179,13 @@ macro_rules! number {
     };
 }
 pub(crate) use number;
+
+/// The address that a software event comes with: `struct bpf_perf_event_data` has it behind the registers and the sample's
+/// period, which is ABI.
+#[inline(always)]
+pub fn sample_addr(ctx: *mut c_void) -> u64 {
+    load::<{ core::mem::offset_of!(bpf_perf_event_data, addr) }>(ctx)
+}
 
 /// Converts a word whose upper half is 0 to an int, for a field that has a whole word of the record. The promise saves
 /// the two instructions that would clear the upper half.

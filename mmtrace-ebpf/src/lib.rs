@@ -9,7 +9,8 @@
 //! tracepoint (`tp_btf`), where the verifier knows the argument types and struct members
 //! are plain loads, and as untyped raw tracepoint (`NAME_raw`), where they go through a
 //! helper. Programs on functions exist once, as `fentry` or `fexit`; where the kernel
-//! puts no trampoline on a function, as kprobe and kretprobe. Programs that can be
+//! puts no trampoline on a function, as kprobe and kretprobe. Programs on software events
+//! exist once. Programs that can be
 //! preempted have standby programs ([`standby`]): `NAME_standby_1`, `NAME_standby_2`.
 #![no_std]
 #![no_main]

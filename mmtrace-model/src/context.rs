@@ -110,6 +110,8 @@ pub enum Form {
     Kprobe,
     /// Breakpoint at a function's return.
     Kretprobe,
+    /// Software event of perf, on every CPU.
+    PerfEvent,
 }
 
 impl Form {
@@ -123,6 +125,7 @@ impl Form {
             // A trampoline is refused where a struct is returned.
             At::EntryOfStruct => &[Self::Kprobe],
             At::ExitOfStruct => &[Self::Kretprobe],
+            At::SoftwareEvent { .. } => &[Self::PerfEvent],
             At::Beside | At::User => &[],
         }
     }
@@ -137,6 +140,27 @@ impl Form {
             Self::Fexit => "fexit",
             Self::Kprobe => "kprobe",
             Self::Kretprobe => "kretprobe",
+            Self::PerfEvent => "perf_event",
+        }
+    }
+}
+
+/// Events that show when the handling of a fault ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultEnds {
+    /// The entry of `handle_mm_fault()` and its return.
+    Functions,
+    /// The kernel's count of handled faults: software events. A fault that fails is not counted.
+    SoftwareEvents,
+}
+
+impl FaultEnds {
+    /// The name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Functions => "functions",
+            Self::SoftwareEvents => "software_events",
         }
     }
 }
@@ -213,6 +237,17 @@ impl Context {
     #[must_use]
     pub fn carries(&self, kind: Kind, column: mmtrace_common::Column) -> bool {
         self.probe(kind).is_some_and(|p| p.form.is_some() && p.absent.iter().all(|c| c != column.name()))
+    }
+
+    /// Returns the events that show when the handling of a fault ends, if there are any.
+    #[must_use]
+    pub fn fault_ends(&self) -> Option<FaultEnds> {
+        let all = |kinds: [Kind; 2]| kinds.iter().all(|kind| self.has(*kind));
+        if all([Kind::HandleMmFault, Kind::HandleMmFaultReturn]) {
+            Some(FaultEnds::Functions)
+        } else {
+            all([Kind::PageFaultsMin, Kind::PageFaultsMaj]).then_some(FaultEnds::SoftwareEvents)
+        }
     }
 
     /// The enumerator's name for a value, without any common prefix removed.

@@ -12,7 +12,7 @@
 //! Numbers are the wire format and are never reused. The fields stand in the order of the program's position table.
 
 use super::{
-    At, Class, Column, FUNCTION, Field, Function, MmFrom, OffsetId as O, Site, Slot, Source, Spec,
+    At, Class, Column, FUNCTION, Field, Function, MmFrom, OffsetId as O, SOFTWARE, Site, Slot, Source, Spec,
     unknown::{ALL, COLLAPSES, FUNCTIONS, LOCKS, NOTHING, SLOTS, SPACE, TABLES, TOUCHED, UNMAPPED},
     view::{Bits, events},
 };
@@ -71,6 +71,9 @@ const COLLAPSE_PTE_MAPPED_THP: &[Function] = &[
 const VMA_START_WRITE: &[Function] =
     &[f!(__vma_start_write("vma", "state")), f!(__vma_start_write("vma", "mm_lock_seq"))];
 
+/// Events that show the whole handling of a fault.
+const FAULT_HANDLING: &[Kind] = &[Kind::HandleMmFault, Kind::HandleMmFaultReturn];
+
 /// Members that lead to the base name of a VMA's file.
 const FILE_NAME: &[O] = &[O::VmaFile, O::FilePath, O::PathDentry, O::DentryName, O::QstrName];
 
@@ -95,6 +98,10 @@ const fn entry_of_struct(functions: &'static [Function]) -> Site {
 
 const fn exit_of_struct(functions: &'static [Function]) -> Site {
     Site::on(At::ExitOfStruct, FUNCTION, functions)
+}
+
+const fn software(number: u8) -> Site {
+    Site::on(At::SoftwareEvent { number }, SOFTWARE, &[])
 }
 
 const fn made_here() -> Site {
@@ -173,6 +180,11 @@ const fn walk() -> From {
 /// What is mapped at the address that the event is about.
 const fn facts_at() -> From {
     (Source::VmaFacts, false)
+}
+
+/// The address that a software event comes with.
+const fn sample_addr() -> From {
+    (Source::SampleAddr, true)
 }
 
 const fn user() -> From {
@@ -841,6 +853,24 @@ events! {
         of_pid: i32, word(1), OfPid, member("task", O::TaskTgid);
         cgroup_id: u64, word(2), CgroupId, path("dst_cgrp", &[O::CgroupKn, O::KernfsId]);
         threadgroup: bool, bits(0, 1), Threadgroup, arg("threadgroup");
+    }
+
+    // Software events: the end of a fault, where no function shows it.
+
+    /// a fault has been handled, and the kernel counts it as minor: nothing had to be waited for. One that is to be tried
+    /// again, or has failed, is not counted; nor is one that is handled for GUP (mm/memory.c:mm_account_fault)
+    PageFaultsMin = 90, "page_faults_min",
+        software(5).of(MmFrom::Current).unless(FAULT_HANDLING),
+        Fault, NOTHING => {
+        addr: u64, word(0), Addr, sample_addr();
+    }
+
+    /// a fault has been handled, and the kernel counts it as major: the call that handled it returned `VM_FAULT_MAJOR`, or
+    /// it was tried again after a call that dropped the lock. Otherwise as page_faults_min (mm/memory.c:mm_account_fault)
+    PageFaultsMaj = 91, "page_faults_maj",
+        software(6).of(MmFrom::Current).unless(FAULT_HANDLING),
+        Fault, NOTHING => {
+        addr: u64, word(0), Addr, sample_addr();
     }
 
     // Names of mappings.

@@ -111,6 +111,8 @@ pub enum Source {
     /// Facts about what the current task's VMA tree has at the address ([`VmaFacts`](crate::VmaFacts)); absent where BTF
     /// lacks one of [`VMA_FACTS_OFFSETS`].
     VmaFacts,
+    /// The address that a software event comes with (`struct bpf_perf_event_data`, include/uapi/linux/bpf_perf_event.h).
+    SampleAddr,
     /// The user side makes it.
     User,
 }
@@ -145,6 +147,7 @@ impl Source {
             | Self::Call
             | Self::Walk
             | Self::VmaFacts
+            | Self::SampleAddr
             | Self::User => None,
         }
     }
@@ -203,6 +206,11 @@ pub enum At {
     EntryOfStruct,
     /// Where such a function returns.
     ExitOfStruct,
+    /// Where the kernel counts a software event, in the task that it counts it of.
+    SoftwareEvent {
+        /// Its number, `PERF_COUNT_SW_*` (include/uapi/linux/perf_event.h).
+        number: u8,
+    },
     /// Nowhere of its own: the program of another event writes it.
     Beside,
     /// Nowhere: the user side makes the event.
@@ -232,12 +240,14 @@ pub struct Function {
 pub struct Site {
     /// Where the program sits.
     pub at: At,
-    /// Trace system, as in tracefs; [`FUNCTION`] for functions; empty for synthetic events.
+    /// Trace system, as in tracefs; [`FUNCTION`] for functions, [`SOFTWARE`] for software events; empty for synthetic events.
     pub system: &'static str,
     /// The functions it can sit on, best first; one is used.
     pub functions: &'static [Function],
     /// Whether it is attached unless the user says otherwise. The others cost more than they are worth to most users.
     pub on: bool,
+    /// It is not attached where all of these are, which tell what it tells, unless the user says otherwise.
+    pub unless: &'static [Kind],
     /// Where the mm comes from.
     pub mm: MmFrom,
     /// Parameters the program needs that are not recorded; their positions follow the fields'.
@@ -248,7 +258,7 @@ pub struct Site {
 
 impl Site {
     const fn on(at: At, system: &'static str, functions: &'static [Function]) -> Self {
-        Self { at, system, functions, on: true, mm: MmFrom::None, also: &[], needs: &[] }
+        Self { at, system, functions, on: true, unless: &[], mm: MmFrom::None, also: &[], needs: &[] }
     }
 
     const fn of(self, mm: MmFrom) -> Self {
@@ -257,6 +267,10 @@ impl Site {
 
     const fn off(self) -> Self {
         Self { on: false, ..self }
+    }
+
+    const fn unless(self, unless: &'static [Kind]) -> Self {
+        Self { unless, ..self }
     }
 
     const fn also(self, also: &'static [&'static str]) -> Self {
@@ -401,6 +415,9 @@ pub const VMA_FACTS_OFFSETS: &[OffsetId] = &[
 
 /// Trace system of events that are kernel functions.
 pub const FUNCTION: &str = "function";
+
+/// Trace system of events that the kernel counts as software events.
+pub const SOFTWARE: &str = "software";
 
 /// No row has this number.
 const NO_ROW: u8 = u8::MAX;

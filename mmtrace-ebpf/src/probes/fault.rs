@@ -1,10 +1,12 @@
-//! `exceptions:page_fault_*`, the hottest probes of all, and the calls that handle faults (mm/memory.c).
+//! `exceptions:page_fault_*`, the hottest probes of all, the calls that handle faults, and the software events that count
+//! them (mm/memory.c).
 
+use aya_ebpf::{EbpfContext as _, macros::perf_event, programs::PerfEventContext};
 use mmtrace_common::{Kind, event};
 
 use super::{atomic_probe, entry, exit, record};
 use crate::{
-    args::{Args, arg, current_mm, member, member32, number, pagefault_disabled},
+    args::{Args, arg, current_mm, member, member32, number, pagefault_disabled, sample_addr},
     call::call,
     fault_place::place_at,
     filter::wanted,
@@ -159,3 +161,18 @@ exit!(Kind::HandleMmFaultReturn, handle_mm_fault_return, POS_HANDLE_MM_FAULT_RET
 exit!(Kind::LockMmAndFindVma, lock_mm_and_find_vma, POS_LOCK_MM_AND_FIND_VMA, find_vma);
 exit!(Kind::VmfAnonPrepare, vmf_anon_prepare, POS_VMF_ANON_PREPARE, anon_vma);
 exit!(Kind::FolioLockOrRetry, folio_lock_or_retry, POS_FOLIO_LOCK_OR_RETRY, folio_lock);
+
+// Preemption is off (kernel/events/core.c:__perf_sw_event), so there are no standby programs. The kernel skips a run while
+// another task of this CPU is in a part of bpf(2) that no program may come into (kernel/events/core.c:bpf_overflow_handler).
+// It does not count that: the end of this fault is then not known, and the model supposes none.
+#[perf_event]
+pub fn page_faults_min(ctx: PerfEventContext) -> u32 {
+    record!(current_mm(), event::PageFaultsMin { addr: sample_addr(ctx.as_ptr()) });
+    0
+}
+
+#[perf_event]
+pub fn page_faults_maj(ctx: PerfEventContext) -> u32 {
+    record!(current_mm(), event::PageFaultsMaj { addr: sample_addr(ctx.as_ptr()) });
+    0
+}

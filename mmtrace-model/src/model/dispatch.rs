@@ -87,6 +87,8 @@ impl Model {
                     self.fault_in_collapse_ends(record);
                 }
             }
+            E::PageFaultsMin(e) => self.fault_accounted(record, e.addr, false),
+            E::PageFaultsMaj(e) => self.fault_accounted(record, e.addr, true),
             E::HugePmdAnonymous(_) if functions => self.fault_huge(record),
             E::HandleUserfault(_) if functions => self.fault_met_userfaultfd(record),
             E::ExpandStack(_) if functions => self.fault_grew(record),
@@ -465,6 +467,9 @@ impl Model {
         record: &Record,
         sink: &mut Sink,
     ) {
+        if step == LockStep::Acquired {
+            self.open_faults.locked(record.tid, record.mm);
+        }
         if self.measure_lock(step, write, record) {
             self.mm(record.mm).space.unmapped();
         }

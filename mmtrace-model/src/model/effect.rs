@@ -66,6 +66,18 @@ impl Effect {
         self.faults = [None; 2];
     }
 
+    /// Returns the time when the CPU raised the fault in user mode whose handling the event ended, nanoseconds, if it ended
+    /// one that was seen whole.
+    #[inline]
+    #[must_use]
+    pub const fn ended_fault(&self) -> Option<u64> {
+        match self.what {
+            What::Handled { trap, .. } => trap,
+            What::Accounted { since, user: true } => since,
+            _ => None,
+        }
+    }
+
     /// Nanoseconds since a time before it.
     #[must_use]
     pub const fn since(&self, ts: u64) -> u64 {
@@ -185,6 +197,13 @@ pub enum What {
     },
     /// `handle_mm_fault()` has returned; events are missing before.
     HandledUnseen,
+    /// The kernel has counted a fault of the task as handled, where no function shows that.
+    Accounted {
+        /// Time when the CPU raised it, nanoseconds; `None`: events are missing before.
+        since: Option<u64>,
+        /// In user mode.
+        user: bool,
+    },
 
     /// A task begins to acquire the mmap_lock.
     LockAwaited {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Report, Style,
+    FaultLatency, Report, Style,
     callers::{LockRow, Times, share},
     duration, grouped,
 };
@@ -30,7 +30,9 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
     lines.extend(lock_lines(report, "Holds", |row| row.held));
     lines.extend(unfinished_lines(report));
     lines.extend(fault_lines(report));
-    let answers = lines.iter().filter(|(_, text)| text != NOT_TIMED).count();
+    let latency = report.fault_latency.as_ref().map(FaultLatency::text);
+    let of_times = |text: &str| text == NOT_TIMED || latency.as_deref() == Some(text);
+    let answers = lines.iter().filter(|(_, text)| !of_times(text)).count();
     lines.extend(mark_lines(report));
     if lines.is_empty() {
         return Ok(());
@@ -96,8 +98,12 @@ fn fault_lines(report: &Report) -> Vec<Line> {
         let share = share(row.count, total);
         lines.push(("", format!("most by: {} {}, {share}", grouped(row.count), row.text())));
     }
-    if !lines.is_empty() && !report.fault_times {
-        lines.push(("", NOT_TIMED.to_owned()));
+    if !lines.is_empty() {
+        let times = match &report.fault_latency {
+            Some(latency) => Some(latency.text()),
+            None => report.fault_ends.is_none().then(|| NOT_TIMED.to_owned()),
+        };
+        lines.extend(times.map(|text| ("", text)));
     }
     lines
 }

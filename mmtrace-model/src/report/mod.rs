@@ -18,11 +18,10 @@ use std::{
     io::{self, Write},
 };
 
-use mmtrace_common::Kind;
 use serde::Serialize;
 
 use crate::{
-    context::Kernel,
+    context::{FaultEnds, Kernel},
     coverage::Coverage,
     durations::Distribution,
     model::{
@@ -68,9 +67,12 @@ pub struct Report {
     pub recording_cost: Option<overhead::RecordingCost>,
     /// Faults by cause.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Function probes show when a fault has been handled.
+    /// Events that show when a fault has been handled.
     #[serde(skip)]
-    pub fault_times: bool,
+    pub fault_ends: Option<FaultEnds>,
+    /// Time that faults in user mode took; absent if the end of none was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault_latency: Option<FaultLatency>,
     /// The share of all faults that `faults` counts; absent with `--no-validate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub faults_coverage: Option<Coverage>,
@@ -231,6 +233,36 @@ pub struct RuleReport {
     pub worst: Vec<Overlap>,
 }
 
+/// Time that faults in user mode took, from the exception to the end of their handling. Time in which a fault waits, or is
+/// tried again, is in it.
+#[derive(Debug, Serialize)]
+pub struct FaultLatency {
+    /// Events that showed the ends: `functions`, the return of `handle_mm_fault()`; `software_events`, the kernel's count of
+    /// handled faults, which counts none that fails.
+    pub ends: &'static str,
+    /// The distribution.
+    #[serde(flatten)]
+    pub took: Distribution,
+    /// The share of the faults in user mode that did not fail.
+    pub coverage: Coverage,
+}
+
+impl FaultLatency {
+    fn new(engine: &Engine) -> Option<Self> {
+        let ends = engine.context().fault_ends()?.name();
+        let times = engine.callers()?.fault_times();
+        Some(Self { ends, took: times.took.distribution()?, coverage: times.coverage() })
+    }
+
+    /// Returns it in one line.
+    fn text(&self) -> String {
+        let Distribution { p50_ns, p99_ns, max_ns, .. } = self.took;
+        let [p50, p99, max] = [p50_ns, p99_ns, max_ns].map(duration);
+        let of = self.coverage.text("faults").map_or_else(String::new, |of| format!("; of {of}"));
+        format!("they took, in user mode: p50 {p50}, p99 {p99}, longest {max}{of}")
+    }
+}
+
 impl Report {
     /// Makes the report of a stream.
     #[must_use]
@@ -286,7 +318,8 @@ impl Report {
             foreign: engine.foreign(),
             recording_cost: overhead::RecordingCost::of(engine),
             faults,
-            fault_times: context.has(Kind::HandleMmFaultReturn),
+            fault_ends: context.fault_ends(),
+            fault_latency: FaultLatency::new(engine),
             faults_coverage: engine.model().map(Model::fault_coverage),
             callers: engine.callers().map_or_else(callers::Tables::default, |callers| {
                 callers::Tables::new(callers, engine.tasks(), callers::By::Caller, context.start)

@@ -8,6 +8,7 @@ use mmtrace_common::{Call, Kind, Record};
 use rustc_hash::FxHashMap;
 
 use crate::{
+    coverage::Coverage,
     durations::Durations,
     model::{
         effect::{Effect, Fault, Interval, What},
@@ -232,11 +233,39 @@ impl LockUse {
 /// Faults by cause, in the order of [`Cause::ALL`].
 pub type Causes = [u64; Cause::ALL.len()];
 
+/// Time that faults in user mode take, from the exception to the end of their handling.
+#[derive(Clone, Debug, Default)]
+pub struct FaultTimes {
+    /// Of those whose end was seen.
+    pub took: Durations,
+    /// Those that did not fail, and whose end was not seen.
+    pub untimed: u64,
+}
+
+impl FaultTimes {
+    fn add(&mut self, fault: &Fault, effect: &Effect) {
+        /// Faults that may have no end, or none that is seen.
+        const ENDLESS: [Cause; 4] = [Cause::Failed, Cause::Marker, Cause::PagefaultDisabled, Cause::KernelAddress];
+        if effect.ended_fault() == Some(fault.ts) {
+            self.took.add(effect.since(fault.ts));
+        } else if fault.user && !ENDLESS.contains(&fault.cause) {
+            self.untimed += 1;
+        }
+    }
+
+    /// The share of these faults whose end was seen.
+    #[must_use]
+    pub fn coverage(&self) -> Coverage {
+        Coverage::of(self.took.count(), self.untimed)
+    }
+}
+
 /// All callers.
 #[derive(Clone, Debug, Default)]
 pub struct Callers {
     locks: FxHashMap<(Caller, bool), LockUse>,
     faults: FxHashMap<Caller, Causes>,
+    fault_times: FaultTimes,
     blockers: Blockers,
     /// Events of locks may be missing up to this time.
     blockers_blind_until: u64,
@@ -261,6 +290,7 @@ impl Callers {
             behind: locks.values().map(|used| used.behind.by.len()).sum(),
             locks,
             faults: faults.into_iter().take(most).collect(),
+            fault_times: self.fault_times.clone(),
             blockers: self.blockers.clone(),
             blockers_blind_until: self.blockers_blind_until,
             histograms: 0,
@@ -278,12 +308,16 @@ impl Callers {
     pub(crate) fn count_from_here(&mut self) {
         self.locks.clear();
         self.faults.clear();
+        self.fault_times = FaultTimes::default();
         (self.histograms, self.behind) = (0, 0);
     }
 
     /// Takes what an event came to. `via` is the call of it, `record` the event, and `names` says who did it.
     pub(crate) fn apply(&mut self, effect: &Effect, via: Via, record: &Record, names: &mut Tasks) {
-        effect.faults.iter().flatten().for_each(|fault| self.count(fault, names));
+        for fault in effect.faults.iter().flatten() {
+            self.fault_times.add(fault, effect);
+            self.count(fault, names);
+        }
         let Via { call, blocked, told } = via;
         match effect.what {
             What::LockAwaited { .. } if told => self.blockers.awaited(effect.mm),
@@ -392,6 +426,12 @@ impl Callers {
     /// Returns what each caller did with mmap_locks; the flag says for write.
     pub fn locks(&self) -> impl Iterator<Item = (Caller, bool, &LockUse)> {
         self.locks.iter().map(|((caller, write), used)| (*caller, *write, used))
+    }
+
+    /// Returns how long faults in user mode took.
+    #[must_use]
+    pub const fn fault_times(&self) -> &FaultTimes {
+        &self.fault_times
     }
 
     /// Returns the faults of each caller. The call of a fault in user mode is [`Call::UserTrap`].

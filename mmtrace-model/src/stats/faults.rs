@@ -34,6 +34,9 @@ pub struct Process {
     pub exited: bool,
     /// Completed `handle_mm_fault()` calls, once there was one.
     pub calls: Option<Box<Calls>>,
+    /// Time from the exception in user mode to the kernel's count of the fault as handled, where no function shows its end;
+    /// once there was one.
+    pub counted: Option<Box<Durations>>,
     /// PTE tables that a collapse unlinked for huge pages.
     pub collapsed: u64,
     /// Its mm; 0: not seen.
@@ -258,6 +261,16 @@ impl Faults {
         count(&mut region.vma_lock, call.under == Under::Vma);
         count(&mut region.fell_back, call.under == Under::FellBack);
         count(&mut region.retries, outcome == Outcome::Retry);
+    }
+
+    /// The kernel has counted a fault as handled.
+    pub(super) fn accounted(&mut self, effect: &Effect) {
+        let Some(since) = effect.ended_fault() else { return };
+        let ns = effect.since(since);
+        self.whole.add(ns);
+        if let Some((process, _)) = self.owner(effect.mm) {
+            process.counted.get_or_insert_default().add(ns);
+        }
     }
 
     /// A wait for a migration inside a fault is over.

@@ -123,7 +123,7 @@ impl FunctionFaults {
     pub(crate) fn apply(&mut self, effect: &Effect, mappings: &Mappings, names: &mut Tasks) {
         for fault in effect.faults.iter().flatten() {
             // An older fault may be settled together with the one that the event ended.
-            let ended = matches!(effect.what, What::Handled { trap: Some(since), .. } if since == fault.ts);
+            let ended = effect.ended_fault() == Some(fault.ts);
             self.fault(fault, ended.then(|| effect.since(fault.ts)), mappings, names);
         }
         match effect.what {

@@ -67,6 +67,7 @@ impl Stats {
                 self.faults.handled(effect, &call, outcome, major, trap);
             }
             What::HandledUnseen => self.faults.unpaired += 1,
+            What::Accounted { .. } => self.faults.accounted(effect),
             What::LockAwaited { .. } | What::LockRefused { .. } | What::Locked { .. } | What::Unlocked { .. } => {
                 self.locks.mmap_lock(effect, call, &self.faults);
             }

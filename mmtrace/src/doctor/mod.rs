@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use mmtrace_common::SPECS;
+use mmtrace_common::{Kind, SPECS};
 use mmtrace_model::{
     context::{Context, Form, ProbeState},
     report::{Style, wrap},
@@ -123,7 +123,13 @@ fn examine() -> Diagnosis {
                     state if state.reason.is_some() => state,
                     state => ProbeState { form: Form::of(p.spec.site.at).first().copied(), ..state },
                 };
-                plan.probes.iter().map(on_paper).collect()
+                let states: Vec<ProbeState> = plan.probes.iter().map(on_paper).collect();
+                let attached = |kind: Kind| states.iter().any(|s| s.event == kind.name() && s.form.is_some());
+                let spared = |(probe, state): (&Planned, &ProbeState)| match probe.spared(attached) {
+                    Some(why) if state.form.is_some() => ProbeState { form: None, reason: Some(why), ..state.clone() },
+                    _ => state.clone(),
+                };
+                plan.probes.iter().zip(&states).map(spared).collect()
             });
             for (state, probe) in context.probes.iter_mut().zip(&plan.probes) {
                 if let Err(refusal @ Refusal::NoEvent(_)) = &probe.positions

@@ -9,10 +9,13 @@ use std::{
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{HashMap, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, ProgramFd, RawTracePoint},
+    programs::{
+        BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, ProgramFd, RawTracePoint,
+        perf_event::{PerfEvent, PerfEventConfig, PerfEventScope, SamplePolicy},
+    },
 };
 use aya_log::EbpfLogger;
-use mmtrace_common::{Column, Kind, LOST_KINDS, OffsetId, STANDBY_OFFSETS, Source, Spec};
+use mmtrace_common::{At, Column, Kind, LOST_KINDS, OffsetId, SPECS, STANDBY_OFFSETS, Source, Spec};
 use mmtrace_model::context::{Form, ProbeState};
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -170,6 +173,7 @@ impl Object {
         let positions: Vec<(String, [u8; mmtrace_common::POSITIONS])> = plan
             .probes
             .iter()
+            .filter(|p| !matches!(p.spec.site.at, At::SoftwareEvent { .. }))
             .filter_map(|p| Some((format!("POS_{}", p.spec.name.to_uppercase()), *p.positions.as_ref().ok()?)))
             .collect();
         for (name, table) in &positions {
@@ -310,7 +314,7 @@ impl Object {
     /// # Errors
     /// Only when the object itself is wrong; a probe that the kernel refuses is in the answer.
     pub fn attach(&mut self, plan: &Plan) -> Result<Vec<ProbeState>, ObjectError> {
-        plan.probes.iter().map(|probe| self.bring(probe, Extent::Attach)).collect()
+        self.bring_all(plan, Extent::Attach)
     }
 
     /// As [`Object::attach`], but the programs are only brought into the kernel, where they never run.
@@ -318,7 +322,25 @@ impl Object {
     /// # Errors
     /// As there.
     pub fn verify(&mut self, plan: &Plan) -> Result<Vec<ProbeState>, ObjectError> {
-        plan.probes.iter().map(|probe| self.bring(probe, Extent::Load)).collect()
+        self.bring_all(plan, Extent::Load)
+    }
+
+    fn bring_all(&mut self, plan: &Plan, extent: Extent) -> Result<Vec<ProbeState>, ObjectError> {
+        let mut states: Vec<ProbeState> = plan.probes.iter().map(Planned::state).collect();
+        // Those that depend on others come last.
+        for dependent in [false, true] {
+            for (index, probe) in plan.probes.iter().enumerate() {
+                if probe.spec.site.unless.is_empty() == dependent {
+                    continue;
+                }
+                let attached = |kind: Kind| states.iter().any(|s| s.event == kind.name() && s.form.is_some());
+                match probe.spared(attached).filter(|_| states[index].reason.is_none()) {
+                    Some(reason) => states[index].reason = Some(reason),
+                    None => states[index] = self.bring(probe, extent)?,
+                }
+            }
+        }
+        Ok(states)
     }
 
     fn bring(&mut self, probe: &Planned, extent: Extent) -> Result<ProbeState, ObjectError> {
@@ -473,6 +495,16 @@ impl Object {
             Form::Fentry => bring!(FEntry, (place, btf), ()),
             Form::Fexit => bring!(FExit, (place, btf), ()),
             Form::Kprobe | Form::Kretprobe => bring!(KProbe, (), (place, 0)),
+            Form::PerfEvent => {
+                let number = software_event(name).ok_or_else(wrong)?;
+                let program: &mut PerfEvent = program.try_into().map_err(|_| wrong())?;
+                program.load().and_then(|()| {
+                    if extent == Extent::Attach {
+                        on_every_cpu(program, number)?;
+                    }
+                    program.fd()?.try_clone().map_err(ProgramError::IOError)
+                })
+            }
         };
         Ok(done.map_err(|e| explain(&e)))
     }
@@ -527,6 +559,30 @@ impl Object {
             }
         }
     }
+}
+
+/// Returns the number of the software event of this name.
+fn software_event(name: &str) -> Option<u8> {
+    SPECS.iter().find(|spec| spec.name == name).and_then(|spec| match spec.site.at {
+        At::SoftwareEvent { number } => Some(number),
+        _ => None,
+    })
+}
+
+/// Attaches a program to each occurrence of a software event, in every task on every CPU that is online.
+fn on_every_cpu(program: &mut PerfEvent, number: u8) -> Result<(), ProgramError> {
+    /// `PERF_TYPE_SOFTWARE` (include/uapi/linux/perf_event.h).
+    const SOFTWARE: u32 = 1;
+    let event = PerfEventConfig::Pmu { pmu_type: SOFTWARE, config: number.into() };
+    for cpu in aya::util::online_cpus().map_err(|(_, error)| ProgramError::IOError(error))? {
+        let scope = PerfEventScope::AllProcessesOneCpu { cpu };
+        if let Err(error) = program.attach(event, scope, SamplePolicy::Period(1), false) {
+            // The ends of faults on some CPUs are of no use. The first error says more than one of taking them off.
+            let _ = program.unload();
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// Point up to which a program is brought.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use mmtrace_common::{
-    ABSENT, Column, Field, FieldType, Kind, MmFrom, OFFSETS, OffsetId, POSITIONS, SPECS, Slot, Source, Spec,
+    ABSENT, At, Column, Field, FieldType, Kind, MmFrom, OFFSETS, OffsetId, POSITIONS, SPECS, Slot, Source, Spec,
 };
 use mmtrace_model::context::ProbeState;
 
@@ -50,6 +50,8 @@ pub struct Planned {
     pub wanted: bool,
     /// Who wants it.
     pub sake: Sake,
+    /// Whether the user names it.
+    pub named: bool,
 }
 
 /// Reason why an event is recorded.
@@ -76,6 +78,17 @@ impl Planned {
         };
         let absent = self.absent.iter().map(|c| c.name().to_owned()).collect();
         ProbeState { event: self.spec.name.to_owned(), form: None, absent, reason }
+    }
+
+    /// Returns the reason why it is not attached if others are that tell what it tells.
+    #[must_use]
+    pub fn spared(&self, is_attached: impl Fn(Kind) -> bool) -> Option<String> {
+        let others = self.spec.site.unless;
+        let spared = !others.is_empty() && !self.named && others.iter().all(|kind| is_attached(*kind));
+        let names = || others.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" and ");
+        spared.then(|| {
+            format!("not needed: {} tell what it would; to record it all the same: -e +{}", names(), self.spec.name)
+        })
     }
 
     /// Returns the note that the report makes of it once it is attached, if any.
@@ -136,13 +149,14 @@ impl Plan {
             .map(|spec| {
                 let sake = if selection.names_with(spec.kind) { Sake::Names } else { Sake::User };
                 let wanted = sake == Sake::Names || selection.wants(spec.kind);
+                let named = selection.names(spec.kind);
                 match resolve(btf, symbols, spec, &offsets) {
                     Ok((positions, absent, symbol)) => {
-                        Planned { spec, positions: Ok(positions), symbol, absent, wanted, sake }
+                        Planned { spec, positions: Ok(positions), symbol, absent, wanted, sake, named }
                     }
                     Err(refusal) => {
                         let absent = Vec::new();
-                        Planned { spec, positions: Err(refusal), symbol: None, absent, wanted, sake }
+                        Planned { spec, positions: Err(refusal), symbol: None, absent, wanted, sake, named }
                     }
                 }
             })
@@ -185,10 +199,11 @@ fn resolve(
     spec: &'static Spec,
     offsets: &[(OffsetId, Result<u32, String>)],
 ) -> Result<Found, Refusal> {
-    let Prototype { params, symbol, returns } = if spec.site.at.is_function() {
-        function::prototype(btf, symbols, spec)?
-    } else {
-        Prototype { params: parameters(btf, spec)?, symbol: None, returns: false }
+    let Prototype { params, symbol, returns } = match spec.site.at {
+        at if at.is_function() => function::prototype(btf, symbols, spec)?,
+        // Its program's context is ABI.
+        At::SoftwareEvent { .. } => Prototype { params: Vec::new(), symbol: None, returns: false },
+        _ => Prototype { params: parameters(btf, spec)?, symbol: None, returns: false },
     };
     let mut positions = [ABSENT; POSITIONS];
     let mut absent = Vec::new();
@@ -226,7 +241,7 @@ fn resolve(
                 }
                 continue;
             }
-            Source::User => continue,
+            Source::SampleAddr | Source::User => continue,
         };
         if let (Source::Made(_), Column::Table) = (field.source, field.column) {
             needs_variable(symbols, "vmemmap_base")?;
@@ -397,6 +412,7 @@ mod tests {
             absent: Vec::new(),
             wanted: selection.wants(spec.kind),
             sake: Sake::User,
+            named: selection.names(spec.kind),
         });
         let probes = probes.collect();
         Plan { probes, offsets: Vec::new(), enums: BTreeMap::new(), variables: Vec::new(), stack_size: 0 }
@@ -441,6 +457,19 @@ mod tests {
         plan.serve(&Filter::default());
         assert!(served(&plan).is_empty());
         assert_eq!(plan.probes.iter().filter(|p| p.wanted).count(), 1);
+    }
+
+    #[test]
+    fn software_events_are_not_attached_beside_functions_unless_they_are_named() {
+        let spared = |events: &str, attached: &[Kind]| {
+            let plan = plan(events);
+            let probe = plan.probes.iter().find(|p| p.spec.kind == Kind::PageFaultsMin).expect("a probe");
+            probe.wanted && probe.spared(|kind| attached.contains(&kind)).is_some()
+        };
+        let functions = [Kind::HandleMmFault, Kind::HandleMmFaultReturn];
+        assert!(spared("-tlb_flush", &functions));
+        assert!(!spared("-tlb_flush", &functions[1..]), "its entry is needed too");
+        assert!(!spared("+page_faults_min", &functions));
     }
 
     #[test]

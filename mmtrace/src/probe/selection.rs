@@ -10,13 +10,16 @@ pub struct Selection {
     wanted: BTreeSet<Kind>,
     /// Events that are recorded as well, since they name tasks.
     naming: BTreeSet<Kind>,
+    /// Of the wanted ones, those that the list names.
+    named: BTreeSet<Kind>,
     /// The list as typed, for reports.
     text: Option<String>,
 }
 
 impl Default for Selection {
     fn default() -> Self {
-        Self { wanted: probed().filter(|s| s.site.on).map(|s| s.kind).collect(), ..Self::none() }
+        let wanted = probed().filter(|s| s.site.on).map(|s| s.kind).collect();
+        Self { wanted, naming: BTreeSet::new(), named: BTreeSet::new(), text: None }
     }
 }
 
@@ -40,14 +43,21 @@ impl Selection {
         self.naming.contains(&kind)
     }
 
-    const fn none() -> Self {
-        Self { wanted: BTreeSet::new(), naming: BTreeSet::new(), text: None }
+    /// Whether this event is in, and the list names it or its trace system.
+    #[must_use]
+    pub fn names(&self, kind: Kind) -> bool {
+        self.wants(kind) && self.named.contains(&kind)
     }
 
     /// Returns the list as typed, if one was.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         self.text.as_deref()
+    }
+
+    fn add(&mut self, kinds: &[Kind]) {
+        self.wanted.extend(kinds);
+        self.named.extend(kinds);
     }
 }
 
@@ -89,9 +99,9 @@ impl FromStr for Selection {
                     selection.wanted.clear();
                 }
                 only = true;
-                selection.wanted.extend(named(name)?);
+                selection.add(&named(name)?);
             } else if let Some(name) = word.strip_prefix('+') {
-                selection.wanted.extend(named(name)?);
+                selection.add(&named(name)?);
             } else if let Some(name) = word.strip_prefix('-') {
                 for kind in named(name)? {
                     selection.wanted.remove(&kind);
@@ -128,6 +138,9 @@ mod tests {
         );
         let s: Selection = "-tlb_flush,-maple_tree:*".parse().expect("valid");
         assert!(!s.wants(Kind::TlbFlush) && !s.wants(Kind::MaWrite) && s.wants(Kind::Fork));
+        assert!(!s.names(Kind::Fork), "it is in by itself");
+        let s: Selection = "+software,-page_faults_maj".parse().expect("valid");
+        assert!(s.names(Kind::PageFaultsMin) && !s.names(Kind::PageFaultsMaj));
     }
 
     #[test]

@@ -36,14 +36,14 @@ impl Standby {
         }
     }
 
-    /// Returns how many a program of this form gets. A breakpoint's handler is not preempted, and the untyped form is for kernels
-    /// without BTF.
+    /// Returns how many a program of this form gets. The handlers of breakpoints and software events are not preempted, and
+    /// the untyped form is for kernels without BTF.
     #[must_use]
     pub const fn behind(self, form: Form) -> u32 {
         match form {
             Form::TpBtf => self.tracepoint,
             Form::Fentry | Form::Fexit => self.function,
-            Form::RawTp | Form::Kprobe | Form::Kretprobe => 0,
+            Form::RawTp | Form::Kprobe | Form::Kretprobe | Form::PerfEvent => 0,
         }
     }
 

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use mmtrace_common::Kind;
 use mmtrace_model::{
-    context::Context,
+    context::{Context, FaultEnds},
     model::effect::{Effect, What},
     report::duration,
     verdict::{RULES, Rule, Severity},
@@ -57,8 +57,7 @@ impl Measure {
             What::Unlocked { ended: Some(ended), .. } | What::Locked { ended: Some(ended), .. } => {
                 Some((Self::Hold, effect.since(ended.since)))
             }
-            What::Handled { trap: Some(since), .. } => Some((Self::Fault, effect.since(since))),
-            _ => None,
+            _ => effect.ended_fault().map(|since| (Self::Fault, effect.since(since))),
         }
     }
 }
@@ -94,7 +93,10 @@ impl Occasion {
     pub(super) fn hindrance(self, context: &Context) -> Option<String> {
         match self {
             Self::Longer(measure, _) => {
-                let lacking = measure.row().3.iter().find(|kind| !context.has(**kind))?;
+                // Software events show the end of a fault too.
+                let counted = measure == Measure::Fault && context.fault_ends() == Some(FaultEnds::SoftwareEvents);
+                let needs = if counted { &[Kind::PageFaultUser] } else { measure.row().3 };
+                let lacking = needs.iter().find(|kind| !context.has(**kind))?;
                 Some(format!("it is measured from the event {}, which is not recorded here", lacking.name()))
             }
             _ if RULES.iter().any(|rule| self.covers(rule) && rule.blocked(context).is_none()) => None,

@@ -413,6 +413,11 @@ pub(super) fn thread_fault_count() -> u64 {
     faults_of(libc::RUSAGE_THREAD)
 }
 
+/// The faults of the calling thread that the kernel counts as major.
+pub(super) fn thread_major_fault_count() -> u64 {
+    usage_of(libc::RUSAGE_THREAD).map_or(0, |usage| usage.ru_majflt.unsigned_abs())
+}
+
 /// CPU time of the calling thread so far, nanoseconds.
 pub(super) fn thread_cpu_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -424,13 +429,14 @@ pub(super) fn thread_cpu_ns() -> u64 {
 }
 
 fn faults_of(whose: i32) -> u64 {
+    usage_of(whose).map_or(0, |usage| (usage.ru_minflt + usage.ru_majflt).unsigned_abs())
+}
+
+fn usage_of(whose: i32) -> Option<libc::rusage> {
     // SAFETY: an all-zero rusage is a valid one.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel fills the struct that is passed.
-    if unsafe { libc::getrusage(whose, &raw mut usage) } != 0 {
-        return 0;
-    }
-    (usage.ru_minflt + usage.ru_majflt).unsigned_abs()
+    (unsafe { libc::getrusage(whose, &raw mut usage) } == 0).then_some(usage)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The comparison of a report with what a situation counted of itself.
 
+use mmtrace_model::kernel_version::KernelVersion;
 use serde_json::Value;
 
 use super::{Caller, Case, Figure, Mode, Truth};
@@ -133,6 +134,15 @@ fn compared(figure: &Figure, truth: &Truth, report: &Value) -> Option<String> {
         Figure::Kinds(thread, kinds, what) => {
             let (expected, seen) = (truth.count(thread, what), faults(report, thread, kinds));
             counted(format!("faults {} by {thread}", kinds.join(", ")), expected, seen, is_near(expected, seen))
+        }
+        Figure::Read(thread) => {
+            let release =
+                report["kernel"]["release"].as_str().and_then(|release| release.parse::<KernelVersion>().ok());
+            if report["fault_latency"].is_null() || !release.is_some_and(KernelVersion::has_vma_locks) {
+                return None;
+            }
+            let (expected, seen) = (truth.count(thread, "major faults"), faults(report, thread, &["major"]));
+            counted(format!("faults of {thread} that read a page"), expected, seen, is_near(expected, seen))
         }
         Figure::Mapping(name, thread) => {
             let rows = rows(report, "faults_by_mapping");

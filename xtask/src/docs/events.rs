@@ -81,6 +81,7 @@ fn place(spec: &Spec) -> String {
         At::Tracepoint => format!("`{}:{}`", spec.site.system, spec.name),
         At::Entry | At::EntryOfStruct => format!("entry to {}", symbols()),
         At::Exit | At::ExitOfStruct => format!("return from {}", symbols()),
+        At::SoftwareEvent { .. } => format!("software event `PERF_COUNT_SW_{}`", spec.name.to_uppercase()),
         At::Beside => "written by the program of another event".to_owned(),
         At::User => "made by mmtrace".to_owned(),
     }
@@ -125,6 +126,7 @@ fn from(field: &Field) -> String {
         Source::VmaFacts => {
             "made from `vm_flags`, `vm_ops` and `vm_file` of the VMA in `current->mm->mm_mt`".to_owned()
         }
+        Source::SampleAddr => "the address of the sample".to_owned(),
         Source::User => "mmtrace".to_owned(),
     }
 }

@@ -54,6 +54,32 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ),
     ("faults_coverage.or_more", "boolean", false, "true if there were more faults than `of`, by an unknown number"),
     (
+        "fault_latency.ends",
+        "string",
+        false,
+        "what showed the ends: `functions` is the return of `handle_mm_fault()`; `software_events` is the kernel's count of \
+         handled faults, which counts none that fails",
+    ),
+    (
+        "fault_latency.count",
+        "number",
+        false,
+        "number of faults in user mode whose time is known, from the exception until they were handled, with all waits and \
+         attempts; absent if there are none, like the others",
+    ),
+    ("fault_latency.p50_ns", "number", false, "their median, nanoseconds, right to one digit"),
+    ("fault_latency.p99_ns", "number", false, "99 of 100 were not longer; likewise"),
+    ("fault_latency.max_ns", "number", false, "the longest, nanoseconds"),
+    ("fault_latency.sum_ns", "number", false, "all together, nanoseconds"),
+    ("fault_latency.coverage.counted", "number", false, "as `count`"),
+    (
+        "fault_latency.coverage.of",
+        "number",
+        false,
+        "those and the faults in user mode that did not fail and have no known end",
+    ),
+    ("fault_latency.coverage.or_more", "boolean", false, "false"),
+    (
         "lock_users[]",
         "array",
         true,
@@ -464,7 +490,7 @@ In a path, `[]` is each entry of an array, and a word in capitals is any key.
 
 const KINDS: &str = "\
 The kind of a fault is read: from the page tables when the CPU raised it, from the VMA, and from the result of
-`handle_mm_fault()`. Where one of them is not recorded, the more general kinds stand for what cannot be told apart.
+`handle_mm_fault()`, or else from the kernel's count of it as minor or major. Where one of them is not recorded, the more general kinds stand for what cannot be told apart.
 
 ";
 

@@ -174,7 +174,7 @@ fn symbol_section<'a>(file: &ElfFile64<'a>, symbol: &impl object::ObjectSymbol<'
 
 #[cfg(test)]
 mod tests {
-    use mmtrace_common::{At, OFFSETS, SPECS};
+    use mmtrace_common::{At, OFFSETS, SPECS, Spec};
 
     use super::*;
 
@@ -199,9 +199,12 @@ mod tests {
         let image = Image::parse(&checked_in()).expect("an object");
         let has = |name: &str| image.symbols.iter().any(|symbol| symbol.name == name);
         let probed = SPECS.iter().filter(|spec| !matches!(spec.site.at, At::User | At::Beside));
-        let positions = probed.map(|spec| format!("POS_{}", spec.name.to_uppercase()));
+        let lacks_parameters = |spec: &&Spec| matches!(spec.site.at, At::SoftwareEvent { .. });
+        let programs = probed.clone().filter(lacks_parameters).map(|spec| spec.name.to_owned());
+        let positions =
+            probed.filter(|spec| !lacks_parameters(spec)).map(|spec| format!("POS_{}", spec.name.to_uppercase()));
         let offsets = OFFSETS.iter().map(|row| row.global.to_owned());
-        let lacking: Vec<String> = positions.chain(offsets).filter(|name| !has(name)).collect();
+        let lacking: Vec<String> = positions.chain(programs).chain(offsets).filter(|name| !has(name)).collect();
         assert!(lacking.is_empty(), "{lacking:?}: write the program, then cargo xtask build-ebpf");
     }
 

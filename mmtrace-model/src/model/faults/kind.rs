@@ -36,7 +36,7 @@ pub(in crate::model) enum End {
     /// Its end is not known.
     #[default]
     Unseen,
-    /// `handle_mm_fault()` has handled it.
+    /// `handle_mm_fault()` has handled it, as its result or the kernel's count of such faults says.
     Handled,
     /// `handle_mm_fault()` returned an error, or was not called.
     Failed,
@@ -82,8 +82,8 @@ pub(in crate::model) struct Seen {
     pub(in crate::model) mapped: Mapped,
     /// The end.
     pub(in crate::model) end: End,
-    /// The page was read: `VM_FAULT_MAJOR`.
-    pub(in crate::model) major: bool,
+    /// Whether the page was read, by `VM_FAULT_MAJOR`; `None`: not known.
+    pub(in crate::model) major: Option<bool>,
     /// It waited for a migration, or was about to.
     pub(in crate::model) met_migration: bool,
     /// `handle_userfault()` was entered.
@@ -262,7 +262,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         kind: Cause::Major,
-        when: |f, types| f.is_empty(types) && f.major,
+        when: |f, types| f.is_empty(types) && f.major == Some(true),
         source: "mm/filemap.c:filemap_fault, mm/shmem.c:shmem_swapin_folio",
     },
     Row {
@@ -277,7 +277,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         kind: Cause::CacheHit,
-        when: |f, types| f.is_empty(types) && f.has_vma() && f.end == End::Handled,
+        when: |f, types| f.is_empty(types) && f.has_vma() && f.end == End::Handled && f.major == Some(false),
         source: "mm/filemap.c:filemap_fault, filemap_map_pages",
     },
     Row {
@@ -318,7 +318,7 @@ mod tests {
             code: code | USER,
             mapped,
             end,
-            major: false,
+            major: (end == End::Handled).then_some(false),
             met_migration: false,
             met_userfaultfd: false,
             tells_userfaultfd: true,
@@ -392,7 +392,8 @@ mod tests {
         for (fault, expected) in [
             (Seen { huge: true, ..none(anonymous) }, Cause::HugeFirstTouch),
             (Seen { grew: true, ..none(anonymous) }, Cause::StackGrowth),
-            (Seen { major: true, ..none(file) }, Cause::Major),
+            (Seen { major: Some(true), ..none(file) }, Cause::Major),
+            (Seen { major: None, ..none(file) }, Cause::FilePage),
             (Seen { met_userfaultfd: true, ..none(file) }, Cause::Userfaultfd),
             (Seen { met_migration: true, ..seen(swap(25, 0), 0, anonymous, End::Handled) }, Cause::Migration),
         ] {

@@ -3,14 +3,26 @@
 //! A fault is one exception: it is counted once, however often `handle_mm_fault()` has to try. Its kind is settled when
 //! that function has returned something other than RETRY, when no VMA was found, or when the task is seen to be elsewhere:
 //! it faults again, or exits.
+//!
+//! Where no program sits on that function, the kernel's own count of handled faults ends them: a software event with the
+//! fault's address (mm/memory.c:mm_account_fault). A fault that fails has no such event, and the kernel skips the event's
+//! program now and then without counting that. So a fault without this end is not called failed: how it ended is not known.
+
+use std::collections::hash_map::Entry;
 
 use mmtrace_common::{Call, Column, Kind, Record, View as _, Walk, event};
 use rustc_hash::FxHashMap;
 
 use super::kind::{End, Mapped, Seen, SwapTypes, kind};
-use crate::context::Context;
+use crate::context::{Context, FaultEnds};
+use crate::examined_kernels::EXAMINED_KERNELS;
 use crate::kernel_version::KernelVersion;
-use crate::model::{Model, effect::Fault, fault_cause::Cause, mappings::At};
+use crate::model::{
+    Model,
+    effect::{Fault, What},
+    fault_cause::Cause,
+    mappings::At,
+};
 
 /// Faults that are open at once. Another one is settled when it happens.
 const OPEN_MAX: usize = 1 << 14;
@@ -33,8 +45,59 @@ struct Open {
     called: bool,
     /// `lock_mm_and_find_vma()` has returned for it.
     looked: bool,
+    /// How often the task has acquired its mm's mmap_lock since.
+    locked: u8,
     /// Every event since the exception was seen.
     whole: bool,
+}
+
+/// Events that show the end of a fault's handling.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Ends {
+    /// None.
+    #[default]
+    Unseen,
+    /// The kernel's count of handled faults.
+    Counted(Counted),
+    /// The entry of `handle_mm_fault()` and its return.
+    Functions,
+}
+
+/// The kernel's count of a handled fault as minor or major, and `VM_FAULT_MAJOR`, which is what names a kind.
+///
+/// The kernel counts a fault as major if the last call of `handle_mm_fault()` for it returned `VM_FAULT_MAJOR`, or had
+/// `FAULT_FLAG_TRIED` (mm/memory.c:mm_account_fault). That flag is set for a call after one that returned RETRY: always if
+/// the earlier one was under the mmap_lock; if it was under the VMA lock, only where it returned `VM_FAULT_MAJOR` too, and
+/// before 6.8 never (arch/x86/mm/fault.c:do_user_addr_fault). Each call under the mmap_lock follows an acquisition of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counted {
+    /// Acquisitions of the mmap_lock are seen, and the above was read in this kernel's series or in later ones.
+    locks: bool,
+    /// A call under the VMA lock that has read the page is told from others by what the fault is counted as.
+    minor: bool,
+}
+
+impl Counted {
+    fn new(context: &Context) -> Self {
+        let series = context
+            .kernel
+            .series()
+            .filter(|series| EXAMINED_KERNELS.last().is_some_and(|last| *series <= last.version));
+        let tried = |series: KernelVersion| !series.has_vma_locks() || series >= KernelVersion::new(6, 8);
+        Self { locks: series.is_some() && context.has(Kind::AcquireReturned), minor: series.is_some_and(tried) }
+    }
+
+    /// Whether a call of `handle_mm_fault()` returned `VM_FAULT_MAJOR` for a fault in which the mmap_lock was acquired so
+    /// often; `None`: not known.
+    const fn was_read(self, major: bool, locked: u8) -> Option<bool> {
+        match major {
+            // Without a second call under the mmap_lock, none under it was to be tried again.
+            true if self.locks && locked <= 1 => Some(true),
+            // The one call was under the VMA lock.
+            false if self.minor || (self.locks && locked == 0) => Some(false),
+            _ => None,
+        }
+    }
 }
 
 /// Parts of a fault's handling that the recorded events show.
@@ -42,8 +105,7 @@ struct Open {
 struct Tells {
     /// Faults come with a walk of the page tables.
     walk: bool,
-    /// `handle_mm_fault()` is seen from its entry to its return.
-    end: bool,
+    ends: Ends,
     /// `lock_mm_and_find_vma()` is seen.
     look: bool,
     userfaultfd: bool,
@@ -59,9 +121,14 @@ pub(in crate::model) struct OpenFaults {
 
 impl OpenFaults {
     pub(in crate::model) fn new(context: &Context) -> Self {
+        let ends = match context.fault_ends() {
+            Some(FaultEnds::Functions) => Ends::Functions,
+            Some(FaultEnds::SoftwareEvents) => Ends::Counted(Counted::new(context)),
+            None => Ends::Unseen,
+        };
         let tells = Tells {
             walk: context.carries(Kind::PageFaultUser, Column::Walk),
-            end: context.has(Kind::HandleMmFault) && context.has(Kind::HandleMmFaultReturn),
+            ends,
             look: context.has(Kind::LockMmAndFindVma),
             userfaultfd: context.has(Kind::HandleUserfault),
         };
@@ -83,11 +150,22 @@ impl OpenFaults {
     /// Events of a kind are no longer recorded.
     pub(in crate::model) fn without(&mut self, kind: Kind) {
         let tells = &mut self.tells;
-        match kind {
-            Kind::HandleMmFault | Kind::HandleMmFaultReturn => tells.end = false,
-            Kind::LockMmAndFindVma => tells.look = false,
-            Kind::HandleUserfault => tells.userfaultfd = false,
+        match (kind, tells.ends) {
+            (Kind::HandleMmFault | Kind::HandleMmFaultReturn, Ends::Functions)
+            | (Kind::PageFaultsMin | Kind::PageFaultsMaj, Ends::Counted(_)) => tells.ends = Ends::Unseen,
+            (Kind::LockMmAndFindVma, _) => tells.look = false,
+            (Kind::HandleUserfault, _) => tells.userfaultfd = false,
             _ => {}
+        }
+    }
+
+    /// A task has acquired an mmap_lock.
+    #[inline]
+    pub(in crate::model) fn locked(&mut self, tid: u32, mm: u64) {
+        if let Ends::Counted(_) = self.tells.ends
+            && let Some(open) = self.open.get_mut(&tid).filter(|open| open.fault.mm == mm)
+        {
+            open.locked = open.locked.saturating_add(1);
         }
     }
 
@@ -157,28 +235,29 @@ impl Model {
         let fault = Fault { tid, tgid, mm, ts, addr, ip, write, user, call, at, cause: history };
         let tells = self.open_faults.tells;
         // One that is not handled leaves what the task is in the middle of as it is.
-        if !tells.walk || matches!(history, Cause::KernelAddress | Cause::PagefaultDisabled) {
+        let followed = tells.walk || matches!(tells.ends, Ends::Counted(_));
+        if !followed || matches!(history, Cause::KernelAddress | Cause::PagefaultDisabled) {
             self.settled(fault);
             return;
         }
         self.fault_left(tid);
         let seen = Seen {
-            walk: Walk::of_number(walk),
+            walk: Walk::of_number(walk).filter(|_| tells.walk),
             code: error_code,
             mapped: match Mapped::of_number(vma_facts) {
                 Mapped::Unknown => self.mapped(addr),
                 read => read,
             },
             end: End::Unseen,
-            major: false,
+            major: None,
             met_migration: false,
             met_userfaultfd: false,
             tells_userfaultfd: tells.userfaultfd && functions,
             grew: false,
             huge: false,
         };
-        let open = Open { fault, seen, called: false, looked: false, whole: true };
-        if tells.end && functions && self.open_faults.open.len() < OPEN_MAX {
+        let open = Open { fault, seen, called: false, looked: false, locked: 0, whole: true };
+        if tells.ends != Ends::Unseen && functions && self.open_faults.open.len() < OPEN_MAX {
             self.open_faults.open.insert(tid, open);
         } else {
             self.settle_fault(open, End::Unseen);
@@ -188,7 +267,7 @@ impl Model {
     /// The task is seen where the fault that it had open is over, though its end was not seen.
     pub(in crate::model) fn fault_left(&mut self, tid: u32) {
         let Some(open) = self.open_faults.open.remove(&tid) else { return };
-        if !open.whole || open.called {
+        if !open.whole || open.called || self.open_faults.tells.ends != Ends::Functions {
             // A signal has ended it before it was tried again, or an event is missing.
             self.settle_fault(open, End::Unseen);
         } else if open.fault.user || open.looked {
@@ -227,12 +306,31 @@ impl Model {
     pub(in crate::model) fn fault_returned(&mut self, record: &Record) {
         let event::HandleMmFaultReturn { addr, fault_result, .. } = event::HandleMmFaultReturn::of(record);
         let Some(open) = self.open_faults.at(record.tid, addr).filter(|open| open.called) else { return };
-        open.seen.major |= fault_result & MAJOR != 0;
+        open.seen.major = Some(open.seen.major == Some(true) || fault_result & MAJOR != 0);
         if fault_result & RETRY == 0
             && let Some(open) = self.open_faults.open.remove(&record.tid)
         {
             self.settle_fault(open, if fault_result & ERROR == 0 { End::Handled } else { End::Failed });
         }
+    }
+
+    /// The kernel has counted a fault at this address as handled.
+    ///
+    /// It is the open one if that is at the same address: one that fails is not counted, and each fault of the task has
+    /// closed the one before it.
+    pub(in crate::model) fn fault_accounted(&mut self, record: &Record, addr: u64, major: bool) {
+        let Ends::Counted(counted) = self.open_faults.tells.ends else { return };
+        self.effect.what = What::Accounted { since: None, user: false };
+        let Entry::Occupied(open) = self.open_faults.open.entry(record.tid) else { return };
+        if open.get().fault.addr != addr {
+            return;
+        }
+        let mut open = open.remove();
+        if open.whole {
+            open.seen.major = counted.was_read(major, open.locked);
+            self.effect.what = What::Accounted { since: Some(open.fault.ts), user: open.fault.user };
+        }
+        self.settle_fault(open, End::Handled);
     }
 
     /// A fault meets a migration entry. The address may be that of a huge page.

@@ -32,6 +32,8 @@ use crate::tui::{
 const NAMES: &[Kind] = &[Kind::TaskRename];
 /// Events that show how faults are handled.
 const CALLS: &[Kind] = &[Kind::HandleMmFaultReturn];
+/// Events that show when the handling of a fault ends.
+const ENDS: &[Kind] = &[Kind::HandleMmFaultReturn, Kind::PageFaultsMin];
 /// Events that show whether a fault is handled under a VMA lock.
 const VMA_LOCK: &[Kind] = &[Kind::LockVmaUnderRcu];
 /// Events that show migration waits.
@@ -86,9 +88,9 @@ pub const COLUMNS: &[Column] = &[
     right("errors", 7).of(CALLS),
     right("major", 7).of(CALLS),
     right("waits", 7).of(WAITS),
-    right("p50", 7).of(CALLS),
-    right("p99", 7).of(CALLS),
-    right("max", 7).of(CALLS),
+    right("p50", 7).of(ENDS),
+    right("p99", 7).of(ENDS),
+    right("max", 7).of(ENDS),
     right("collapsed", 9).of(COLLAPSES),
     left("state", 6),
 ];
@@ -133,7 +135,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State)
         let kinds = |causes: &[Cause]| Cell::number(causes.iter().map(|c| p.causes[*c as usize]).sum());
         let calls = p.calls.as_deref();
         let of = |n: fn(&Calls) -> u64| Cell::known(calls.map(n));
-        let took = |q: f64| calls.map_or_else(Cell::none, |c| Cell::duration(c.took.quantile(q)));
+        let durations = calls.map(|c| &c.took).or(p.counted.as_deref());
+        let took = |q: f64| durations.map_or_else(Cell::none, |d| Cell::duration(d.quantile(q)));
         let unknown = |c: &Calls| c.under[Under::Mmap as usize] + c.under[Under::Unknown as usize];
         Row {
             key: u64::from(pid),
@@ -184,6 +187,11 @@ fn unseen(scene: &Scene<'_>) -> Option<String> {
     let unpaired = scene.engine.stats().map_or(0, |stats| stats.faults.unpaired);
     if !has_faults(context) {
         Some("page faults: not observable here, their tracepoints are not recorded".to_owned())
+    } else if !scene.has_functions() && context.fault_ends().is_some() {
+        Some(
+            "p50, p99, max: until the kernel counts a fault as handled; not observable here: locks, retries, waits, collapses"
+                .to_owned(),
+        )
     } else if !scene.has_functions() {
         Some("not observable by tracepoints: locks, retries, latency, waits, collapses".to_owned())
     } else if unpaired > UNPAIRED_MIN {

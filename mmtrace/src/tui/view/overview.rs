@@ -2,6 +2,7 @@
 
 use mmtrace_common::{Class, Kind};
 use mmtrace_model::{
+    context::FaultEnds,
     coverage::Coverage,
     durations::Durations,
     model::{faults::address_space::Cause, measures::Measures},
@@ -256,14 +257,17 @@ fn partly(scene: &Scene<'_>, coverage: Coverage, what: &str, width: usize) -> Op
 /// Returns the latency of faults, by the lock that they are handled under.
 fn latency(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
     let width = usize::from(area.width);
-    if !scene.engine.context().has(Kind::HandleMmFaultReturn) {
-        let text = if scene.has_functions() {
+    let dim = |text: &str| -> Vec<Line<'static>> {
+        let lines = mmtrace_model::report::wrap(text, width.max(8)).into_iter();
+        lines.map(|line| Line::from(scene.span(line, Tone::Dim))).collect()
+    };
+    let ends = scene.engine.context().fault_ends();
+    if ends.is_none() {
+        return dim(if scene.has_functions() {
             "fault latency: not observable here, handle_mm_fault() has no probe"
         } else {
             "fault latency: not observable by tracepoints: none is at a fault's end"
-        };
-        let lines = mmtrace_model::report::wrap(text, width.max(8)).into_iter();
-        return lines.map(|line| Line::from(scene.span(line, Tone::Dim))).collect();
+        });
     }
     let title = format!("{:<15}{:>8}{:>8}{:>8}", "Fault latency", "p50", "p99", "max");
     let mut lines = vec![Line::from(scene.span(cut(&title, width), Tone::Strong))];
@@ -283,7 +287,11 @@ fn latency(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
     if lines.len() == 1 {
         lines.push(Line::from(scene.span("none yet", Tone::Dim)));
     }
-    if let Some(model) = scene.engine.model() {
+    if ends == Some(FaultEnds::SoftwareEvents) {
+        lines.extend(dim("until the kernel counts them; failed ones are not timed"));
+        let coverage = scene.engine.callers().map(|callers| callers.fault_times().coverage());
+        lines.extend(partly(scene, coverage.unwrap_or_default(), "faults", width));
+    } else if let Some(model) = scene.engine.model() {
         let missing = model.measures().of_events(stats.faults.followed, &[Kind::HandleMmFaultReturn]);
         let coverage = missing.and(stats.faults.unpaired);
         lines.extend(partly(scene, coverage, "calls", width));

@@ -19,7 +19,7 @@ use std::{
 
 use super::{
     Job,
-    sys::{Backing, Mapping, PAGE, thread_cpu_ns, thread_fault_count},
+    sys::{Backing, Mapping, PAGE, thread_cpu_ns, thread_fault_count, thread_major_fault_count},
     tally::{Local, Tally},
 };
 
@@ -68,6 +68,7 @@ impl<'t> Witness<'t> {
 impl Drop for Witness<'_> {
     fn drop(&mut self) {
         self.0.add("faults", thread_fault_count());
+        self.0.add("major faults", thread_major_fault_count());
     }
 }
 
