@@ -45,6 +45,8 @@ pub const OPTIONAL_EVENTS: &[OptionalEvents] = &[
             HugePmdAnonymous,
             HandleUserfault,
             ExpandStack,
+            PageFaultsMin,
+            PageFaultsMaj,
         ],
         without: "how long faults take, which of them fail, and rules about their handling",
     },

@@ -61,11 +61,7 @@ pub const METRICS: &[Metric] = &[
         "how often a rule applied and could not be judged, since too little was known",
         &["rule"],
     ),
-    metric(
-        "mmtrace_rule_unjudged_seconds_total",
-        "time when events that a rule needs are missing",
-        &["rule"],
-    ),
+    metric("mmtrace_rule_unjudged_seconds_total", "time when events that a rule needs are missing", &["rule"]),
     metric(
         "mmtrace_rule_violations_total",
         "how often a rule was broken; of a hazard, how often it was met",
