@@ -3,7 +3,7 @@
 use mmtrace_common::{Call, Column, Kind, Record, View as _, event};
 use mmtrace_model::{
     context::Context,
-    names::{Comm, cgroup_path_records, task_cgroup_record},
+    names::{CGROUPS_MAX, Comm, cgroup_path_records, task_cgroup_record},
     replay::Engine,
     report::callers::{By, Tables},
 };
@@ -148,4 +148,26 @@ fn an_older_capture_has_no_cgroups() {
     assert_eq!(names(&tables), ["cgroup not known · 2 processes"]);
     let json = serde_json::to_value(&tables).expect("JSON");
     assert_eq!(json["lock_users"][0].get("cgroup"), None);
+}
+
+/// The bound is said, not "unknown".
+#[test]
+fn cgroups_beyond_the_bound_are_a_row_that_says_so() {
+    let mut m = Made { step: 1_000, ..Made::new() };
+    let processes = CGROUPS_MAX as u32 + 2;
+    for pid in 1..=processes {
+        m.records.push(task_cgroup_record(pid, pid, 100 + u64::from(pid), START));
+        m.user(pid, START);
+        m.records.last_mut().expect("a fault").tgid = pid;
+    }
+    let by_cgroup = tables(context(), &m, By::Cgroup);
+    let beyond: Vec<_> = by_cgroup.faults.iter().filter(|row| row.who.cgroup.is_none()).collect();
+    assert_eq!(beyond.len(), 1);
+    assert_eq!((beyond[0].count, beyond[0].who.cgroup_beyond), (2, Some(4_096)));
+    assert_eq!(beyond[0].who.name(), "cgroups beyond the first 4,096 · 2 processes");
+    let json = serde_json::to_value(beyond[0]).expect("JSON");
+    assert_eq!((&json["cgroup_beyond"], json.get("cgroup")), (&4_096.into(), None));
+    let by_process = tables(context(), &m, By::Process);
+    let names: Vec<String> = by_process.faults.iter().map(|row| row.who.name()).collect();
+    assert!(names.contains(&format!("process {processes} · cgroups beyond the first 4,096")), "{}", names[0]);
 }

@@ -10,8 +10,8 @@ use crate::{
     untrusted::escaped_bytes,
 };
 
-/// Cgroups that are told apart. The tasks of later ones are in no known cgroup.
-const CGROUPS_MAX: usize = 1 << 12;
+/// Cgroups that are told apart. All later ones are [`CgroupId::BEYOND`].
+pub const CGROUPS_MAX: usize = 1 << 12;
 /// Processes whose cgroups are known. Those that have exited are forgotten first.
 const PROCESSES_MAX: usize = 1 << 16;
 /// Threads in another cgroup than their process that are known.
@@ -26,13 +26,15 @@ const ROOT: u64 = 1;
 pub struct CgroupId(u32);
 
 impl CgroupId {
-    /// Stands for the cgroup of a task of which none is known, and for those that came when there were too many.
+    /// Stands for the cgroup of a task of which none is known.
     pub const UNKNOWN: Self = Self(0);
+    /// Stands for all cgroups that were met after the first [`CGROUPS_MAX`].
+    pub const BEYOND: Self = Self(u32::MAX);
 
-    /// Whether it is a cgroup.
+    /// Whether it is one cgroup.
     #[must_use]
     pub fn is_known(self) -> bool {
-        self != Self::UNKNOWN
+        self != Self::UNKNOWN && self != Self::BEYOND
     }
 }
 
@@ -203,13 +205,21 @@ impl Cgroups {
         if let Some(number) = self.numbers.get(&id) {
             return *number;
         }
-        if id == 0 || self.cgroups.len() >= CGROUPS_MAX {
+        if id == 0 {
             return CgroupId::UNKNOWN;
+        }
+        if !self.has_room() {
+            return CgroupId::BEYOND;
         }
         let number = CgroupId(self.cgroups.len() as u32);
         self.cgroups.push(Cgroup::new(id));
         self.numbers.insert(id, number);
         number
+    }
+
+    /// Whether one more cgroup is told apart. The first of the list is none.
+    const fn has_room(&self) -> bool {
+        self.cgroups.len() <= CGROUPS_MAX
     }
 
     /// The kernel was asked for a task.
@@ -279,7 +289,7 @@ impl Cgroups {
         self.processes.get(&tgid).map_or(CgroupId::UNKNOWN, |process| process.cgroup)
     }
 
-    /// Returns what a cgroup is called; nothing of [`CgroupId::UNKNOWN`].
+    /// Returns what a cgroup is called; nothing of [`CgroupId::UNKNOWN`] and [`CgroupId::BEYOND`].
     #[must_use]
     pub fn name(&self, cgroup: CgroupId) -> Option<&CgroupName> {
         self.cgroups.get(cgroup.0 as usize).filter(|_| cgroup.is_known()).map(|cgroup| &cgroup.name)
@@ -290,7 +300,7 @@ impl Cgroups {
     pub fn unmet(&self, records: &[Record]) -> Vec<u64> {
         const MENTIONING: [Kind; 3] = [Kind::Fork, Kind::CgroupAttachTask, Kind::TaskCgroup];
         let mut unmet = Vec::new();
-        let has_room = self.is_told && self.cgroups.len() < CGROUPS_MAX;
+        let has_room = self.is_told && self.has_room();
         let told = records.iter().filter(|_| has_room);
         for record in told.filter(|record| MENTIONING.iter().any(|kind| *kind as u16 == record.kind)) {
             let id = record.get(Column::CgroupId).unwrap_or(0);
@@ -468,8 +478,10 @@ mod tests {
         for n in 1..=PROCESSES_MAX as u32 + 9 {
             take(&mut cgroups, [is_in(n, n, u64::from(n) + 9)]);
         }
-        assert!(cgroups.cgroups.len() <= CGROUPS_MAX && cgroups.processes.len() <= PROCESSES_MAX);
-        assert_eq!(id(&cgroups, PROCESSES_MAX as u32, PROCESSES_MAX as u32), 0, "one too many is not another one");
+        assert!(cgroups.cgroups.len() == 1 + CGROUPS_MAX && cgroups.processes.len() <= PROCESSES_MAX);
+        let last = PROCESSES_MAX as u32 + 9;
+        assert_eq!(cgroups.of(last, last), CgroupId::BEYOND, "one too many is not another one");
+        assert_eq!(cgroups.name(CgroupId::BEYOND), None);
         for n in 1..=THREADS_MAX as u32 + 9 {
             take(&mut cgroups, [moves((1, n as i32), 12, false)]);
         }

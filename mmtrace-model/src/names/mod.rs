@@ -9,6 +9,6 @@ mod recent;
 mod tasks;
 
 pub use calls::{CALLS, call_name, call_of_name};
-pub use cgroups::{CgroupId, CgroupName, Cgroups, cgroup_path_records, task_cgroup_record};
+pub use cgroups::{CGROUPS_MAX, CgroupId, CgroupName, Cgroups, cgroup_path_records, task_cgroup_record};
 pub use comm::Comm;
 pub use tasks::{Tasks, Thread, ThreadId};

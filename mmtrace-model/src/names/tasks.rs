@@ -225,7 +225,7 @@ impl Tasks {
 
     /// Notes a task that the kernel is to be asked for, if its name or its cgroup is not known.
     fn miss(&mut self, comm: Option<Comm>, cgroup: CgroupId, tid: u32, tgid: u32) {
-        let misses = (comm.is_none() && self.is_told) || (!cgroup.is_known() && self.cgroups.is_told());
+        let misses = (comm.is_none() && self.is_told) || (cgroup == CgroupId::UNKNOWN && self.cgroups.is_told());
         if misses && self.nameless.len() < NAMELESS_MAX {
             self.nameless.push((tid, tgid));
         }
@@ -236,7 +236,7 @@ impl Tasks {
         let (tid, tgid) = (record.tid, record.tgid);
         let was = self.cgroups.of(tid, tgid);
         self.cgroups.apply(Kind::TaskCgroup, record);
-        if was.is_known() {
+        if was != CgroupId::UNKNOWN {
             return;
         }
         let cgroup = self.cgroups.of(tid, tgid);
@@ -245,7 +245,7 @@ impl Tasks {
         for number in of_process.into_iter().flatten().chain(known) {
             let process = self.process(number);
             let Some(thread) = self.threads.get_mut(number.0 as usize) else { continue };
-            if thread.tgid == tgid && !thread.cgroup.is_known() {
+            if thread.tgid == tgid && thread.cgroup == CgroupId::UNKNOWN {
                 thread.cgroup = cgroup;
                 if number != process {
                     let key = key(process, thread);
@@ -258,7 +258,7 @@ impl Tasks {
     /// Notes a number whose cgroup is not known.
     fn unplaced(&mut self, number: ThreadId) {
         let Some(Thread { tgid, cgroup, .. }) = self.threads.get(number.0 as usize).copied() else { return };
-        if tgid == 0 || cgroup.is_known() || !self.cgroups.is_told() {
+        if tgid == 0 || cgroup != CgroupId::UNKNOWN || !self.cgroups.is_told() {
             return;
         }
         if self.unplaced.len() < UNPLACED_MAX || self.unplaced.contains_key(&tgid) {

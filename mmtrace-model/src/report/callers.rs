@@ -10,7 +10,7 @@ use super::{folding::Folding, grouped, members::Members};
 use crate::{
     coverage::Coverage,
     model::faults::address_space::Cause,
-    names::{CgroupName, Comm, Tasks, ThreadId, call_name},
+    names::{CGROUPS_MAX, CgroupName, Comm, Tasks, ThreadId, call_name},
     stats::{
         caller::Caller,
         callers::{Callers, Causes, Intervals, LockUse},
@@ -47,6 +47,9 @@ pub struct Who {
     /// Number of cgroups that they were in, if they were in several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroups: Option<u32>,
+    /// Number of cgroups that are told apart, if they were in a cgroup that came later; absent if they were not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup_beyond: Option<u64>,
     /// What is said of the cgroup beside the names: only where there are several in the tables.
     #[serde(skip)]
     place: Option<String>,
@@ -61,7 +64,9 @@ impl Who {
         let thread = tasks.thread(caller.thread);
         let text = |comm: Option<Comm>| comm.map(|comm| comm.to_string());
         let (cgroup, cgroups) = (members.cgroup(tasks), members.cgroups());
-        let place = cgroup.filter(|cgroup| !cgroup.is_root()).map(|cgroup| cgroup.label.clone());
+        let cgroup_beyond = members.are_beyond().then_some(CGROUPS_MAX as u64);
+        let beyond = cgroup_beyond.map(|first| format!("cgroups beyond the first {}", grouped(first)));
+        let place = cgroup.filter(|cgroup| !cgroup.is_root()).map(|cgroup| cgroup.label.clone()).or(beyond);
         Self {
             pid: thread.tgid,
             processes: None,
@@ -73,6 +78,7 @@ impl Who {
             cgroup: cgroup.map(|cgroup| cgroup.path.clone()),
             container: cgroup.and_then(CgroupName::container).map(str::to_owned),
             cgroups,
+            cgroup_beyond,
             place: place.or_else(|| cgroups.map(|n| format!("{n} cgroups"))),
             group: None,
         }
@@ -487,7 +493,15 @@ impl By {
         match self {
             Self::Caller | Self::Thread | Self::Kind | Self::Cgroup => who,
             Self::Process => Who { thread: None, ..who },
-            Self::Call => Who { thread: None, cgroup: None, container: None, cgroups: None, place: None, ..who },
+            Self::Call => Who {
+                thread: None,
+                cgroup: None,
+                container: None,
+                cgroups: None,
+                cgroup_beyond: None,
+                place: None,
+                ..who
+            },
         }
     }
 
@@ -611,6 +625,10 @@ impl Tables {
     fn has_several_cgroups(&self) -> bool {
         let all = || self.locks.iter().map(|row| &row.who).chain(self.faults.iter().map(|row| &row.who));
         let first = all().find_map(|who| who.cgroup.as_ref());
-        all().any(|who| who.cgroups.is_some() || (who.cgroup.is_some() && who.cgroup.as_ref() != first))
+        all().any(|who| {
+            who.cgroups.is_some()
+                || who.cgroup_beyond.is_some()
+                || (who.cgroup.is_some() && who.cgroup.as_ref() != first)
+        })
     }
 }

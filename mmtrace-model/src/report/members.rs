@@ -40,14 +40,27 @@ impl Members {
 
     /// Returns the cgroup that all of them were in, as far as that is known; nothing if they were in several.
     pub(super) fn cgroup<'a>(&self, tasks: &'a Tasks) -> Option<&'a CgroupName> {
-        let mut known = self.cgroups.iter().filter(|cgroup| cgroup.is_known());
-        let first = known.next()?;
-        known.next().is_none().then(|| tasks.cgroups().name(*first)).flatten()
+        self.single().and_then(|cgroup| tasks.cgroups().name(cgroup))
     }
 
     /// Returns the number of cgroups that they were in, if they were in several.
     pub(super) fn cgroups(&self) -> Option<u32> {
-        let known = self.cgroups.iter().filter(|cgroup| cgroup.is_known()).count();
-        (known > 1).then_some(known as u32)
+        let told = self.told().count();
+        (told > 1).then_some(told as u32)
+    }
+
+    /// Whether all of them were in cgroups beyond those that are told apart.
+    pub(super) fn are_beyond(&self) -> bool {
+        self.single() == Some(CgroupId::BEYOND)
+    }
+
+    fn told(&self) -> impl Iterator<Item = CgroupId> {
+        self.cgroups.iter().copied().filter(|cgroup| *cgroup != CgroupId::UNKNOWN)
+    }
+
+    /// The cgroup that all of them were in, as far as any is told.
+    fn single(&self) -> Option<CgroupId> {
+        let mut told = self.told();
+        told.next().filter(|_| told.next().is_none())
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use mmtrace_model::{
     coverage::Coverage,
     model::faults::address_space::Cause,
+    names::CgroupId,
     replay::Engine,
     stats::cgroups::{self, CgroupUse},
     untrusted::clean,
@@ -205,14 +206,15 @@ fn by_cgroup(engine: &Engine) -> Vec<(String, CgroupUse)> {
     let (mut other, mut own) = (None, 0);
     for sums in cgroups::by_cgroup(callers, tasks) {
         match tasks.cgroups().name(sums.cgroup) {
-            None => put(&mut rows, "unknown", sums),
+            None if sums.cgroup == CgroupId::UNKNOWN => put(&mut rows, "unknown", sums),
             // A service that is started again has a new cgroup of the same path.
             Some(name) if rows.iter().any(|(path, _)| *path == name.path) => put(&mut rows, &name.path, sums),
             Some(name) if own < CGROUPS_MAX => {
                 own += 1;
                 rows.push((name.path.clone(), sums));
             }
-            Some(_) => match &mut other {
+            // Beyond 32, or beyond those that are told apart at all.
+            Some(_) | None => match &mut other {
                 Some(all) => add(all, &sums),
                 None => other = Some(sums),
             },

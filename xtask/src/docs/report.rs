@@ -84,6 +84,12 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
         "the container, pod or machine that this cgroup is, by its path: `docker 3f2a9c1b04d7`; absent if it is none",
     ),
     ("lock_users[].cgroups", "number", false, "number of cgroups that they were in, if they were in several"),
+    (
+        "lock_users[].cgroup_beyond",
+        "number",
+        false,
+        "number of cgroups that are told apart, if they were in cgroups that were met after these; absent if they were not",
+    ),
     ("lock_users[].write", "boolean", true, "whether the lock was taken for write; a downgraded hold counts as read"),
     ("lock_users[].acquired", "number", true, "acquisitions"),
     (
@@ -173,6 +179,7 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ("faults_by[].cgroup", "string", false, "as in `lock_users`, like the next two"),
     ("faults_by[].container", "string", false, "the container, pod or machine"),
     ("faults_by[].cgroups", "number", false, "number of cgroups, if several"),
+    ("faults_by[].cgroup_beyond", "number", false, "as in `lock_users`"),
     ("faults_by[].count", "number", true, "number of faults"),
     (
         "faults_by[].causes.CAUSE",
@@ -477,10 +484,12 @@ mod tests {
     }
 
     /// Fields that no recorded report has.
-    const UNRECORDED: [&str; 14] = [
+    const UNRECORDED: [&str; 16] = [
         "filter",
         "lock_users[].processes",
         "lock_users[].container",
+        "lock_users[].cgroup_beyond",
+        "faults_by[].cgroup_beyond",
         "lock_users[].behind_others_ns",
         "lock_users[].behind_unknown_ns",
         "faults_by[].processes",
