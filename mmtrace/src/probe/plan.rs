@@ -48,12 +48,21 @@ pub struct Planned {
     pub absent: Vec<Column>,
     /// Whether it is to be attached.
     pub wanted: bool,
-    /// Whether that is for the filter's sake alone: the user does not want it.
-    pub served: bool,
+    /// Who wants it.
+    pub sake: Sake,
 }
 
-/// Reason why an event is recorded that the user did not select.
-const SERVED: &str = "recorded since the filter needs it, whatever -e says";
+/// Reason why an event is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sake {
+    /// The user selected it.
+    #[default]
+    User,
+    /// The filter needs it; the user did not select it.
+    Filter,
+    /// It says what tasks are called or where they are; the user selected others with `only:`.
+    Names,
+}
 
 impl Planned {
     /// Returns its state before it is attached, with the reason if it will not be.
@@ -72,7 +81,13 @@ impl Planned {
     /// Returns the note that the report makes of it once it is attached, if any.
     #[must_use]
     pub fn note(&self) -> Option<String> {
-        self.served.then(|| SERVED.to_owned())
+        match self.sake {
+            Sake::User => None,
+            Sake::Filter => Some("recorded since the filter needs it, whatever -e says".to_owned()),
+            Sake::Names => {
+                Some(format!("recorded since it tells names of tasks: -e -{} leaves it out", self.spec.name))
+            }
+        }
     }
 }
 
@@ -83,19 +98,19 @@ impl Plan {
         for probe in &mut self.probes {
             if !probe.wanted && filter.needs().iter().any(|need| need.kind == probe.spec.kind) {
                 probe.wanted = true;
-                probe.served = true;
+                probe.sake = Sake::Filter;
             }
         }
     }
 
     /// The events that are there for the filter's sake alone, where they can be.
     pub fn served(&self) -> impl Iterator<Item = &'static Spec> {
-        self.probes.iter().filter(|probe| probe.served && probe.positions.is_ok()).map(|probe| probe.spec)
+        self.probes.iter().filter(|probe| probe.sake == Sake::Filter && probe.positions.is_ok()).map(|probe| probe.spec)
     }
 
     /// Returns, of the states of all probes, those that the user selected.
     pub fn asked<'a>(&'a self, states: &'a [ProbeState]) -> impl Iterator<Item = &'a ProbeState> {
-        let asked = |(probe, _): &(&Planned, &ProbeState)| probe.wanted && !probe.served;
+        let asked = |(probe, _): &(&Planned, &ProbeState)| probe.wanted && probe.sake == Sake::User;
         self.probes.iter().zip(states).filter(asked).map(|(_, state)| state)
     }
 
@@ -119,14 +134,15 @@ impl Plan {
             .iter()
             .filter(|s| !s.kind.is_synthetic())
             .map(|spec| {
-                let wanted = selection.wants(spec.kind);
+                let sake = if selection.names_with(spec.kind) { Sake::Names } else { Sake::User };
+                let wanted = sake == Sake::Names || selection.wants(spec.kind);
                 match resolve(btf, symbols, spec, &offsets) {
                     Ok((positions, absent, symbol)) => {
-                        Planned { spec, positions: Ok(positions), symbol, absent, wanted, served: false }
+                        Planned { spec, positions: Ok(positions), symbol, absent, wanted, sake }
                     }
                     Err(refusal) => {
                         let absent = Vec::new();
-                        Planned { spec, positions: Err(refusal), symbol: None, absent, wanted, served: false }
+                        Planned { spec, positions: Err(refusal), symbol: None, absent, wanted, sake }
                     }
                 }
             })
@@ -380,7 +396,7 @@ mod tests {
             symbol: None,
             absent: Vec::new(),
             wanted: selection.wants(spec.kind),
-            served: false,
+            sake: Sake::User,
         });
         let probes = probes.collect();
         Plan { probes, offsets: Vec::new(), enums: BTreeMap::new(), variables: Vec::new(), stack_size: 0 }
@@ -405,7 +421,12 @@ mod tests {
                 for need in filter.needs() {
                     let probe = plan.probes.iter().find(|p| p.spec.kind == need.kind).expect("a probe");
                     assert!(probe.state().reason.is_none(), "{events}: {:?}", need.kind);
-                    assert_eq!(probe.served, !asked.contains(&probe.spec.name), "{events}: {:?}", need.kind);
+                    assert_eq!(
+                        probe.sake == Sake::Filter,
+                        !asked.contains(&probe.spec.name),
+                        "{events}: {:?}",
+                        need.kind
+                    );
                 }
                 // Nothing that was asked for counts as the filter's.
                 let states: Vec<ProbeState> = plan.probes.iter().map(Planned::state).collect();

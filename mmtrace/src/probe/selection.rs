@@ -8,13 +8,15 @@ use mmtrace_common::{Kind, SPECS};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
     wanted: BTreeSet<Kind>,
+    /// Events that are recorded as well, since they name tasks.
+    naming: BTreeSet<Kind>,
     /// The list as typed, for reports.
     text: Option<String>,
 }
 
 impl Default for Selection {
     fn default() -> Self {
-        Self { wanted: probed().filter(|s| s.site.on).map(|s| s.kind).collect(), text: None }
+        Self { wanted: probed().filter(|s| s.site.on).map(|s| s.kind).collect(), ..Self::none() }
     }
 }
 
@@ -22,11 +24,24 @@ fn probed() -> impl Iterator<Item = &'static mmtrace_common::Spec> {
     SPECS.iter().filter(|s| !s.kind.is_synthetic())
 }
 
+/// Events without which tasks have no names and no cgroups. `only:` keeps them: there are few, some for each process.
+const NAMING: [Kind; 5] = [Kind::Fork, Kind::Exec, Kind::Exit, Kind::TaskRename, Kind::CgroupAttachTask];
+
 impl Selection {
     /// Whether this event is in.
     #[must_use]
     pub fn wants(&self, kind: Kind) -> bool {
         self.wanted.contains(&kind)
+    }
+
+    /// Whether this event is not in, and is to be recorded for the names that it gives.
+    #[must_use]
+    pub fn names_with(&self, kind: Kind) -> bool {
+        self.naming.contains(&kind)
+    }
+
+    const fn none() -> Self {
+        Self { wanted: BTreeSet::new(), naming: BTreeSet::new(), text: None }
     }
 
     /// Returns the list as typed, if one was.
@@ -67,7 +82,7 @@ impl FromStr for Selection {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut selection = Self { text: Some(text.to_owned()), ..Self::default() };
-        let mut only = false;
+        let (mut only, mut removed) = (false, BTreeSet::new());
         for word in text.split(',').map(str::trim) {
             if let Some(name) = word.strip_prefix("only:") {
                 if !only {
@@ -80,15 +95,21 @@ impl FromStr for Selection {
             } else if let Some(name) = word.strip_prefix('-') {
                 for kind in named(name)? {
                     selection.wanted.remove(&kind);
+                    removed.insert(kind);
                 }
             } else {
                 return Err(format!(
-                    "`{word}` needs a sign: +{word} adds it, -{word} removes it, only:{word} selects nothing else"
+                    "`{word}` needs a sign: +{word} adds it, -{word} removes it, only:{word} selects it and the events that name \
+                     tasks"
                 ));
             }
         }
         if selection.wanted.is_empty() {
             return Err("this list selects no event".to_owned());
+        }
+        if only {
+            let kept = NAMING.iter().filter(|kind| !removed.contains(kind) && !selection.wanted.contains(kind));
+            selection.naming = kept.copied().collect();
         }
         Ok(selection)
     }
@@ -110,12 +131,26 @@ mod tests {
     }
 
     #[test]
+    fn what_names_tasks_stays_unless_it_is_removed() {
+        let s: Selection = "only:page_fault_user".parse().expect("valid");
+        assert!(NAMING.iter().all(|kind| s.names_with(*kind) && !s.wants(*kind)));
+        let s: Selection = "only:page_fault_user,+sched_process_exec,-task_rename".parse().expect("valid");
+        assert_eq!(
+            [Kind::TaskRename, Kind::Exec, Kind::Fork].map(|kind| (s.wants(kind), s.names_with(kind))),
+            [(false, false), (true, false), (false, true)]
+        );
+        let s: Selection = "-sched_process_exit".parse().expect("valid");
+        assert!(!s.wants(Kind::Exit) && s.wants(Kind::TaskRename) && !s.names_with(Kind::Exit));
+    }
+
+    #[test]
     fn a_wrong_word_is_explained() {
         for (text, says) in [
             ("page_fault", "needs a sign"),
             ("+page_falt", "no event or trace system"),
             ("+page_fault", "did you mean page_fault_user or page_fault_kernel?"),
             ("-all", "selects no event"),
+            ("only:page_fault_user,-page_fault_user", "selects no event"),
         ] {
             let error = text.parse::<Selection>().expect_err(text);
             assert!(error.contains(says), "{text}: {error}");

@@ -108,12 +108,14 @@ Select events: +NAME adds, -NAME removes, only:NAME starts from none
 
 NAME is an event (page_fault_user), all events of a trace system (mmap_lock), or one event of a system \
 (mmap_lock:mmap_lock_released); `all` is every event. `mmtrace doctor` lists them. A rule that needs a removed event is \
-\"not observable\" in the report. If a filter is in use (-p, -G, --comm or a command), mmtrace records the events that \
-the filter needs in any case, such as forks.
+\"not observable\" in the report. only: keeps the events that name tasks and their cgroups (task_rename, \
+cgroup_attach_task, sched_process_fork, sched_process_exec, sched_process_exit), which are few; -NAME removes them too. If \
+a filter is in use (-p, -G, --comm or a command), mmtrace records the events that the filter needs in any case, such as \
+forks.
 
 Examples:
   -e -tlb_flush,-ma_write  the default events, except two
-  -e only:mmap_lock        the mmap_lock and nothing else
+  -e only:mmap_lock        the mmap_lock, and what names tasks
   -e +pte_offset_map       one event more, which is off by default";
 
 /// Arguments of `mmtrace record`.

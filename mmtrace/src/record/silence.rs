@@ -47,7 +47,7 @@ impl Silence {
         let mut told = vec![match engine.total() {
             0 => "mmtrace recorded no event. Possible reasons:".to_owned(),
             n => format!(
-                "mmtrace recorded none of the selected events, only {} that the filter needs. Possible reasons:",
+                "mmtrace recorded none of the selected events, only {} that the filter or the names of tasks need. Possible reasons:",
                 grouped(n)
             ),
         }];
