@@ -9,7 +9,7 @@ use jiff::{
     tz::TimeZone,
 };
 use mmtrace_capture::Capture;
-use mmtrace_model::when::When;
+use mmtrace_model::{report::Part, when::When};
 
 /// A time of a capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,16 @@ pub fn part(capture: &Capture, from: Option<Moment>, to: Option<Moment>) -> Resu
         bail!("--from is after the last event of the capture, which is {seconds:.3} s after its start");
     }
     Ok((from, to))
+}
+
+/// Returns what a report says of a part of a capture; nothing if all of it was asked for.
+#[must_use]
+pub fn described(capture: &Capture, (from, to): (u64, u64)) -> Option<Part> {
+    let start = capture.context().start;
+    let last = capture.summary().span.map_or(start, |(_, last)| last);
+    let after = |ts: u64| ts.saturating_sub(start);
+    let asked = Part { from_ns: after(from), to_ns: after(to.min(last)), of_ns: after(last) };
+    ((from, to) != (0, u64::MAX)).then_some(asked)
 }
 
 impl FromStr for Moment {

@@ -1,13 +1,17 @@
-//! Which tables `mmtrace report` shows, in which order.
+//! Which tables `mmtrace report` shows, in which order; and what is said of a part of a capture.
 
 use std::process::{Command, Output};
 
 const TESTDATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata");
 
-fn run(capture: &str, args: &[&str]) -> Output {
+fn mmtrace(name: &str, capture: &str, args: &[&str]) -> Output {
     let capture = format!("{TESTDATA}/{capture}/capture");
     let mut command = Command::new(env!("CARGO_BIN_EXE_mmtrace"));
-    command.arg("report").args(args).arg(capture).output().expect("it runs")
+    command.arg(name).args(args).arg(capture).output().expect("it runs")
+}
+
+fn run(capture: &str, args: &[&str]) -> Output {
+    mmtrace("report", capture, args)
 }
 
 fn report(capture: &str, args: &[&str]) -> String {
@@ -69,4 +73,24 @@ fn a_column_that_no_table_has_is_refused_with_those_it_has() {
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(said.contains(says) && output.stdout.is_empty(), "{args:?}: {said}");
     }
+}
+
+/// Half of a capture was asked for: nothing is missing from it.
+#[test]
+fn a_part_is_called_a_part_and_no_loss() {
+    let output = mmtrace("replay", "6.18-names", &["--from", "0.2", "--to", "0.3"]);
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("\na part was asked for: 0.200 s to 0.300 s of 0.376 s"), "{text}");
+    assert!(text.contains("in progress when the part begins"), "{text}");
+    assert!(!text.contains("missing") && !text.contains("or more faults"), "{text}");
+    assert!(text.starts_with("held: "), "it is judged as a recording of its own: {text}");
+    let output = mmtrace("replay", "6.18-names", &["--from", "0.2", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let part = &json["part"];
+    assert_eq!((&part["from_ns"], &part["to_ns"]), (&200_000_000.into(), &part["of_ns"]));
+    let whole = mmtrace("replay", "6.18-names", &[]).stdout;
+    assert!(!String::from_utf8_lossy(&whole).contains("a part was asked for"));
+    let rows = report("6.18-names", &["--from", "0.2", "--to", "0.3"]);
+    assert!(rows.contains("\na part was asked for: 0.200 s to 0.300 s of 0.376 s"), "{rows}");
 }

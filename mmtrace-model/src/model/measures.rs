@@ -131,6 +131,12 @@ impl Measures {
         }
     }
 
+    /// What is missing up to here was left out on purpose, and is no part of any figure.
+    pub(super) fn count_from_here(&mut self) {
+        let Self { missing, uncounted, uncounted_any, .. } = Self::default();
+        (self.missing, self.uncounted, self.uncounted_any) = (missing, uncounted, uncounted_any);
+    }
+
     fn missing(&self, kinds: &[Kind]) -> u64 {
         kinds.iter().fold(0, |sum, kind| sum.saturating_add(self.missing.0[*kind as usize]))
     }
@@ -234,6 +240,11 @@ impl Measures {
 }
 
 impl Model {
+    /// What is missing up to here was left out on purpose: no figure counts it.
+    pub fn count_from_here(&mut self) {
+        self.measures.count_from_here();
+    }
+
     /// Returns the coverage of a measure: the share of the known total that it has measured.
     #[must_use]
     pub fn coverage(&self, rule: RuleId) -> Coverage {

@@ -117,11 +117,13 @@ impl Engine {
         self
     }
 
-    /// Takes the `gap` record of a part that was left out on purpose: the model knows nothing of it, and the report does not
-    /// count it.
+    /// Takes the `gap` record of what was left out on purpose, before the part that is judged: the model knows nothing of
+    /// it, as at the start of a recording. No verdict and no figure counts it as missing.
     pub fn begin_late(&mut self, skipped: &Record) {
         if let Some(judge) = &mut self.judge {
             judge.model.apply(skipped, &mut judge.sink);
+            judge.model.count_from_here();
+            judge.sink = Sink::new(&self.context);
         }
     }
 

@@ -46,6 +46,9 @@ pub struct Report {
     pub kernel: Kernel,
     /// Time from the first to the last event, seconds.
     pub seconds: f64,
+    /// The part of a capture that was asked for; absent if it was all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
     /// The filter; absent if every task's events were recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
@@ -100,6 +103,26 @@ pub struct Report {
 
 fn is_zero(n: &u64) -> bool {
     *n == 0
+}
+
+/// A part of a capture, as it was asked for. Times are nanoseconds from the start of the recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// It begins here.
+    pub from_ns: u64,
+    /// It ends here.
+    pub to_ns: u64,
+    /// The last event of the whole.
+    pub of_ns: u64,
+}
+
+impl Part {
+    /// Returns it in words: `a part was asked for: 1.000 s to 2.000 s of 5.012 s`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let [from, to, of] = [self.from_ns, self.to_ns, self.of_ns].map(|ns| ns as f64 / 1e9);
+        format!("a part was asked for: {from:.3} s to {to:.3} s of {of:.3} s")
+    }
 }
 
 /// A label on the time line.
@@ -241,6 +264,7 @@ impl Report {
         Self {
             kernel: context.kernel.clone(),
             seconds: engine.span().map_or(0.0, |(from, to)| (to - from) as f64 / 1e9),
+            part: None,
             filter: context.filter.clone(),
             events: Events { total: engine.total(), by_kind: engine.by_kind() },
             lost: engine.lost(),

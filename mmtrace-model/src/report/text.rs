@@ -10,6 +10,7 @@ use super::{
     rules_text, unfinished,
 };
 use crate::{
+    coverage::Coverage,
     model::faults::address_space::Cause,
     untrusted::clean,
     verdict::{Rule, Severity, Verdict},
@@ -96,6 +97,10 @@ fn stream(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> 
         write!(out, ", {}", missing(report.foreign, what))?;
     }
     writeln!(out)?;
+    if let Some(part) = report.part {
+        let before = "what began before is in progress when the part begins, and in no figure";
+        writeln!(out, "{}; {before}", part.text())?;
+    }
     if let Some(filter) = &report.filter {
         writeln!(out, "only {}", clean(filter))?;
     }
@@ -122,14 +127,20 @@ fn stories(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()>
 /// Writes who held mmap_locks longest in all.
 fn held(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
     let rows: Vec<_> = report.callers.locks.iter().filter_map(|row| Some((row, row.held?))).collect();
-    locks("Held mmap_locks", "held", &rows, report.callers.holds_seen().text("holds"), style, out)
+    locks("Held mmap_locks", "held", &rows, whole(report, report.callers.holds_seen(), "holds"), style, out)
 }
 
 /// Writes who waited for mmap_locks longest in all.
 fn waited(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
     let mut rows: Vec<_> = report.callers.locks.iter().filter_map(|row| Some((row, row.contended?))).collect();
     rows.sort_by_key(|(_, times)| std::cmp::Reverse(times.sum_ns));
-    locks("Waited for mmap_locks", "waited", &rows, report.callers.waits_seen().text("waits"), style, out)
+    locks("Waited for mmap_locks", "waited", &rows, whole(report, report.callers.waits_seen(), "waits"), style, out)
+}
+
+/// Says how many intervals a table is made of, if they are not all.
+fn whole(report: &Report, seen: Coverage, what: &str) -> Option<String> {
+    let why = report.part.map_or("", |_| "; the others were in progress when the part begins, or are when it ends");
+    seen.text(what).map(|part| format!("{part} were seen whole{why}"))
 }
 
 fn locks(
@@ -147,7 +158,7 @@ fn locks(
     let head = format!("{title}: {} in all", duration(total));
     writeln!(out, "\n{}", style.bold(&head))?;
     if let Some(part) = part {
-        writeln!(out, "  {}", style.dim(&format!("{part} were seen whole")))?;
+        writeln!(out, "  {}", style.dim(&part))?;
     }
     writeln!(out, "  {}", style.dim(&format!("{verb:>9} {:>9} {:>9} {:>9}  by", "times", "p99", "longest")))?;
     for (row, times) in rows.iter().take(ROWS) {

@@ -14,7 +14,7 @@ use mmtrace_model::{
 use super::ahead;
 use crate::{
     console::complain,
-    moment::{Moment, part},
+    moment::{Moment, described, part},
     tui::layout::Layout,
 };
 
@@ -101,7 +101,7 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     }
     ahead::for_each(records, |record| engine.apply(record));
     engine.finish();
-    let report = Report::new(&engine);
+    let report = Report { part: described(&capture, (from, to)), ..Report::new(&engine) };
     let outcome = outcome(&capture, report.is_violated());
     report.print(Output::of(args.json, args.rules), style, out).context("cannot print the report")?;
     Ok(outcome)

@@ -15,7 +15,7 @@ use mmtrace_model::{
     context::Context as StreamContext,
     replay::Engine,
     report::{
-        Report, Style,
+        Part, Report, Style,
         callers::{By, FaultRow, LockRow, Tables, Times},
         duration, functions, grouped, mappings, unfinished,
     },
@@ -27,7 +27,7 @@ use super::{
     ahead,
     replay::{Outcome, outcome},
 };
-use crate::moment::{Moment, part};
+use crate::moment::{Moment, described, part};
 
 /// Holders that are named below a row of waits.
 const BEHIND: usize = 3;
@@ -234,14 +234,15 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     let start = capture.context().start;
     let mut engine = Engine::new(capture.context().clone(), true);
     let (from, to) = part(&capture, args.from, args.to)?;
+    let asked = described(&capture, (from, to));
     let mut before = None;
     ahead::for_each(capture.records_between(0, to), |record| {
         if before.is_none() && record.ts >= from {
-            before = Some(Before::begin(&mut engine));
+            before = Some(Before::begin(&mut engine, asked));
         }
         engine.apply(record);
     });
-    let before = before.unwrap_or_else(|| Before::begin(&mut engine));
+    let before = before.unwrap_or_else(|| Before::begin(&mut engine, asked));
     engine.finish();
     let violated = engine.sink().is_some_and(mmtrace_model::verdict::Sink::any_violated);
     let by = match args.by {
@@ -280,6 +281,8 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
 /// Counts of an engine at the start of the part that is reported.
 #[derive(Clone, Copy, Debug)]
 struct Before {
+    /// The part that was asked for, if it is not all.
+    part: Option<Part>,
     total: u64,
     lost: u64,
     missed: u64,
@@ -288,9 +291,9 @@ struct Before {
 
 impl Before {
     /// The part begins here: callers and faults by mapping are counted from now on.
-    fn begin(engine: &mut Engine) -> Self {
+    fn begin(engine: &mut Engine, part: Option<Part>) -> Self {
         engine.count_from_here();
-        Self { total: engine.total(), lost: engine.lost(), missed: engine.missed(), gaps: engine.gaps() }
+        Self { part, total: engine.total(), lost: engine.lost(), missed: engine.missed(), gaps: engine.gaps() }
     }
 }
 
@@ -308,6 +311,9 @@ fn stream(engine: &Engine, before: &Before, from: u64, style: Style, out: &mut d
         if count > 0 {
             write!(out, ", {}", style.bad(&format!("{} {what}", grouped(count))))?;
         }
+    }
+    if let Some(part) = before.part {
+        write!(out, "\n{}; holds and waits count where they end", part.text())?;
     }
     writeln!(out, "\n")
 }

@@ -12,6 +12,16 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ("kernel.machine", "string", true, "`uname -m`"),
     ("kernel.cpus", "number", true, "CPUs that the kernel may ever have"),
     ("seconds", "number", true, "time from the first to the last event"),
+    (
+        "part.from_ns",
+        "number",
+        false,
+        "of `replay --from` and `--to`: where the part of the capture begins that the report is about, nanoseconds from the \
+         start of the recording; `part` is absent if the report is about all of it. What began before is in progress when \
+         the part begins, and in no figure",
+    ),
+    ("part.to_ns", "number", false, "where it ends"),
+    ("part.of_ns", "number", false, "the last event of the capture"),
     ("filter", "string", false, "the filter in use; absent if every task's events were recorded"),
     ("events.total", "number", true, "number of events"),
     ("events.by_kind.EVENT", "number", false, "number of events of this kind; a kind that did not happen is absent"),
@@ -484,7 +494,10 @@ mod tests {
     }
 
     /// Fields that no recorded report has.
-    const UNRECORDED: [&str; 16] = [
+    const UNRECORDED: [&str; 19] = [
+        "part.from_ns",
+        "part.to_ns",
+        "part.of_ns",
         "filter",
         "lock_users[].processes",
         "lock_users[].container",
