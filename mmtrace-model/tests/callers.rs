@@ -215,6 +215,37 @@ fn a_wait_names_the_holder_that_it_was_behind() {
     assert!(text.contains("% behind contend 1 · jit-protector 2: mprotect (write)"), "{text}");
 }
 
+/// A shell forks, and the child takes the mmap_lock before and after it runs another program.
+#[test]
+fn a_process_that_runs_another_program_has_a_row_for_each() {
+    let mut m = Made { step: 9_000, ..Made::begun() };
+    begins_as(&mut m, PROCESS, "sh");
+    let child = PROCESS + 9;
+    let holds = |m: &mut Made| {
+        let begin = m.records.len();
+        hold(m, child, Call::System(9), true);
+        m.records[begin..].iter_mut().for_each(|record| record.tgid = child);
+    };
+    let event = |m: &mut Made, tid: u32, write: &dyn Fn(&mut Record)| {
+        let mut record = Record { ts: m.now + 1, tid, tgid: tid, ..Record::default() };
+        write(&mut record);
+        m.records.push(record);
+    };
+    let id = child.cast_signed();
+    event(&mut m, PROCESS, &|r| event::Fork { child_pid: id, child_tid: id, cgroup_id: 0 }.write(r));
+    holds(&mut m);
+    let [comm, comm_tail] = Comm::new(*b"true\0\0\0\0\0\0\0\0\0\0\0\0").words();
+    event(&mut m, child, &|r| event::TaskRename { of_tid: id, comm, comm_tail }.write(r));
+    event(&mut m, child, &|r| event::Exec { old_pid: id }.write(r));
+    holds(&mut m);
+    holds(&mut m);
+    for by in [By::Process, By::Caller] {
+        let rows = tables(&judged(&m), by).locks;
+        let counts = |name: &str| rows.iter().find(|row| row.who.name() == name).map(|row| row.acquired);
+        assert_eq!([counts("sh 10"), counts("true 10")], [Some(1), Some(2)], "{by:?}: {rows:?}");
+    }
+}
+
 /// `others` are several: a single one has a name.
 #[test]
 fn the_only_other_holder_is_named() {

@@ -94,3 +94,18 @@ fn a_part_is_called_a_part_and_no_loss() {
     let rows = report("6.18-names", &["--from", "0.2", "--to", "0.3"]);
     assert!(rows.contains("\na part was asked for: 0.200 s to 0.300 s of 0.376 s"), "{rows}");
 }
+
+/// In the capture, `mapper` forks, and the child runs `true`.
+#[test]
+fn rows_by_process_say_that_an_exec_makes_another_row() {
+    let text = report("6.18-mappings", &["--by", "process", "--faults"]);
+    assert!(text.contains("a row is a process id under one name"), "{text}");
+    let json = json("6.18-mappings", &["--by", "process", "--faults"]);
+    let rows = json["faults_by"].as_array().expect("rows");
+    let pid = |row: &serde_json::Value| row["pid"].as_u64().expect("a process");
+    let child = rows.iter().find(|row| row["process"] == "true").map(pid).expect("it ran");
+    let names: Vec<&str> =
+        rows.iter().filter(|row| pid(row) == child).filter_map(|row| row["process"].as_str()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert!(names.contains(&"mapper"), "{names:?}");
+}

@@ -19,6 +19,8 @@ const COUNTED_MAX: usize = (1 << 17) / 8 * 7;
 const UNPLACED_MAX: usize = 1 << 8;
 /// Tasks whose names are to be asked for at a time.
 const NAMELESS_MAX: usize = 64;
+/// Processes whose names before the last rename are known; all are forgotten beyond that.
+const REPLACED_MAX: usize = 1 << 10;
 
 /// All threads of one process that have one name: what figures are kept by. It is a number from 0 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,6 +95,8 @@ pub struct Tasks {
     cgroups: Cgroups,
     /// Numbers whose cgroup is not known, by process: they get it if the kernel says it before anything moves.
     unplaced: FxHashMap<u32, Vec<ThreadId>>,
+    /// Names of processes before their last rename, by id. An exec names the task first: that name is the new program's.
+    replaced: FxHashMap<u32, Option<Comm>>,
     /// Births, execs and renames are recorded. Without them a name may be another program's.
     is_told: bool,
 }
@@ -104,8 +108,20 @@ impl Default for Tasks {
         let (threads, processes) = (vec![others], vec![ThreadId::OTHERS]);
         let (counted, nameless) = (FxHashSet::default(), Vec::new());
         let (cgroups, unplaced) = (Cgroups::default(), FxHashMap::default());
-        let recent = Recent::default();
-        Self { known, recent, threads, processes, numbers, counted, nameless, cgroups, unplaced, is_told: true }
+        let (recent, replaced) = (Recent::default(), FxHashMap::default());
+        Self {
+            known,
+            recent,
+            threads,
+            processes,
+            numbers,
+            counted,
+            nameless,
+            cgroups,
+            unplaced,
+            replaced,
+            is_told: true,
+        }
     }
 }
 
@@ -171,9 +187,15 @@ impl Tasks {
             // An exec names the task first; if that was not seen, the name is another program's.
             Kind::Exec => {
                 self.recent.forget(record.tid);
+                let replaced = self.replaced.remove(&record.tid);
                 if let Some(known) = self.known.get_mut(&record.tid) {
-                    if !std::mem::take(&mut known.renamed) {
+                    let renamed = std::mem::take(&mut known.renamed);
+                    if !renamed {
                         known.comm = None;
+                    }
+                    // What the process did before it ran this program stays under the name that it had.
+                    if let (true, Some(process), Some(name)) = (renamed, known.process, replaced) {
+                        self.threads[process.0 as usize].process = name;
                     }
                     (known.thread, known.process) = (None, None);
                 }
@@ -325,7 +347,7 @@ impl Tasks {
     }
 
     /// Returns what is known of a thread. A name that was found after the thread was met is there, and the process has the
-    /// last name of its first thread.
+    /// last name that its first thread had before the process ran another program.
     #[must_use]
     pub fn thread(&self, id: ThreadId) -> Thread {
         let thread = self.threads.get(id.0 as usize).unwrap_or(&self.threads[0]);
@@ -402,7 +424,10 @@ impl Tasks {
         // A thread that had no name keeps its number, and gets the name; one that had another is another thread now.
         let thread = before.thread.filter(|_| before.comm.is_none_or(|old| old == comm));
         if let Some(process) = before.process.and_then(|process| self.threads.get_mut(process.0 as usize)) {
-            process.process = Some(comm);
+            if self.replaced.len() >= REPLACED_MAX {
+                self.replaced.clear();
+            }
+            self.replaced.insert(tid, process.process.replace(comm));
         }
         let known = Known { tgid: before.tgid.max(tgid), comm: Some(comm), thread, renamed: true, ..before };
         self.insert(tid, known);

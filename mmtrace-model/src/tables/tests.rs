@@ -106,7 +106,8 @@ fn an_exec_is_another_process_under_the_same_id() {
     let exec = at(9, 10, 10, |r| event::Exec { old_pid: 10 }.write(r));
     let records =
         [name(1, 10, 10, "bash"), fault(5, 10, 0x1000), rename(8, 10, 10, "cat"), exec, fault(12, 10, 0x1000)];
-    let expected = [named(1, 8, "bash", "cat"), named(8, 9, "cat", "cat"), named(9, 13, "cat", "cat")];
+    // Until it runs the program, the process has the name that it had before.
+    let expected = [named(1, 8, "bash", "bash"), named(8, 9, "cat", "bash"), named(9, 13, "cat", "cat")];
     assert_eq!(of(10, &records), expected);
 }
 

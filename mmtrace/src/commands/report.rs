@@ -32,6 +32,9 @@ use crate::moment::{Moment, described, part};
 /// Holders that are named below a row of waits.
 const BEHIND: usize = 3;
 
+/// What a row of a report by process stands for.
+const BY_PROCESS: &str = "a row is a process id under one name: a process that ran another program has a row for each";
+
 /// What is said in place of a report by cgroup.
 const NO_CGROUPS: &str = "cgroup not recorded: an older mmtrace made the capture, cgroup v2 was not mounted, or -e left out \
                           cgroup_attach_task, sched_process_fork or sched_process_exec";
@@ -44,7 +47,7 @@ enum Group {
     Caller,
     /// Process and thread name
     Thread,
-    /// Process
+    /// Process, under each name that it had: one that runs another program has a row for each
     Process,
     /// System call, or other entry into the kernel
     Call,
@@ -267,6 +270,9 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     if by == By::Cgroup && !engine.tasks().cgroups().is_told() && !args.csv && !args.json {
         writeln!(out, "{NO_CGROUPS}").context("cannot print the report")?;
         return Ok(outcome(&capture, violated));
+    }
+    if by == By::Process && !args.csv && !args.json {
+        writeln!(out, "{}\n", style.dim(BY_PROCESS)).context("cannot print the report")?;
     }
     let mut tables =
         engine.callers().map_or_else(Tables::default, |callers| Tables::new(callers, engine.tasks(), by, start));
