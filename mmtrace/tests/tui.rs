@@ -15,6 +15,7 @@ use mmtrace::tui::{
 };
 use mmtrace_capture::Capture;
 use mmtrace_common::{Call, Column, Kind};
+use mmtrace_model::names::Comm;
 use mmtrace_model::replay::{Engine, timeline::Timeline};
 use mmtrace_model::verdict::RULES;
 use mmtrace_testing::{kernel, page_tables};
@@ -88,12 +89,46 @@ fn a_holder_and_a_waiter_are_shown_with_their_calls() {
     let number = layout().showing("locks").expect("shown");
     let mut state = State { view: number, ..State::default() };
     let (text, drawn) = screen(&engine, &state, AT_END, 80, 24);
-    assert!(text.contains("W 2.02 ms 2: mprotect; waits 2.01 ms 1: munmap"), "{text}");
+    assert!(text.contains("W 2.02 ms 2: mprotect; waits 2.01 ms munmap: 1"), "{text}");
     state.rows[number].inside = drawn.key;
     let (text, _) = screen(&engine, &state, AT_END, 80, 24);
     let line = |call: &str| text.lines().find(|line| line.contains(call)).unwrap_or_else(|| panic!("{call}: {text}"));
     assert!(line("mprotect").starts_with("  W   2.02 ms  mprotect"), "{text}");
     assert!(line("munmap").starts_with("  W   2.01 ms  munmap"), "{text}");
+}
+
+/// Four tasks of one name: a holder and waiters are told apart by their ids, and callers as well.
+#[test]
+fn tasks_of_one_name_are_told_apart() {
+    let mut m = kernel::Made::begun();
+    let call = |number: u16| (Column::Call, u64::from(Call::System(number).number()));
+    let cat = Comm::new(*b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    let from = m.records.len();
+    for tid in [21, 22, 23, 24] {
+        m.say(tid, Kind::StartLocking, &[(Column::Write, 0), call(0)]);
+        m.say(tid, Kind::AcquireReturned, &[(Column::Write, 0), (Column::Success, 1)]).later(50_000);
+        m.unlock(tid, false);
+    }
+    m.say(21, Kind::StartLocking, &[(Column::Write, 0), call(0)]);
+    m.say(21, Kind::AcquireReturned, &[(Column::Write, 0), (Column::Success, 1)]);
+    m.say(22, Kind::StartLocking, &[(Column::Write, 1), call(10)]).later(2_000_000).user(3, kernel::START);
+    m.records[from..].iter_mut().filter(|record| record.tid > 20).for_each(|record| record.tgid = record.tid);
+    let mut engine = Engine::new(kernel::context(), true).with_stats();
+    [21, 22, 23, 24].iter().for_each(|tid| engine.apply(&cat.named(*tid, *tid, kernel::START)));
+    m.records.iter().for_each(|record| engine.apply(record));
+    let shown = |view: &str, width| {
+        let state = State { view: layout().showing(view).expect("shown"), ..State::default() };
+        screen(&engine, &state, AT_END, width, 24).0
+    };
+    // Who holds, and in which call somebody waits, is there at any width; the name of the waiter is what is cut.
+    let locks = shown("locks", 80);
+    assert!(locks.contains("R 2.02 ms cat 21: read; waits 2.01 ms mprotect"), "{locks}");
+    let locks = shown("locks", 100);
+    assert!(locks.contains("mprotect: cat 22"), "{locks}");
+    let callers = shown("callers", 80);
+    for tid in [21, 22, 23, 24] {
+        assert!(callers.lines().any(|line| line.starts_with(&format!("cat {tid} "))), "{callers}");
+    }
 }
 
 /// What function events bring, on a kernel without VMA locks, on one whose write locks have no probe, with events that
@@ -236,7 +271,11 @@ fn where_one_is_is_always_said() {
     let engine = engine("6.18-fork");
     let state = State::default();
     let head = |place| screen(&engine, &state, place, 120, 20).0.lines().next().unwrap_or_default().to_owned();
-    assert!(head(Place::Live).contains("LIVE"));
+    assert!(
+        head(Place::Live).contains("LIVE ") && head(Place::Live).contains("s  since start"),
+        "{}",
+        head(Place::Live)
+    );
     assert!(head(Place::Paused { behind: 1_500_000_000, at: 1, of: 2 }).contains("PAUSED 1.500 s ago"));
     let playing = Place::Capture { playing: true, speed: 4.0, at: 0, of: None };
     assert!(head(playing).contains("REPLAY x4"));

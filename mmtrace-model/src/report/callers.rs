@@ -332,7 +332,8 @@ impl LockRow {
     }
 
     /// Returns the time for which contended waits went on while no hold in the way was seen, nanoseconds.
-    fn behind_nobody_ns(&self) -> u64 {
+    #[must_use]
+    pub fn behind_nobody_ns(&self) -> u64 {
         let known = self.behind.iter().fold(self.behind_others_ns, |sum, row| sum.saturating_add(row.ns));
         let explained = known.saturating_add(self.behind_unknown_ns);
         self.contended.map_or(0, |contended| contended.sum_ns.saturating_sub(explained))

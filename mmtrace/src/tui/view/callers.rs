@@ -1,11 +1,14 @@
 //! Who held and awaited mmap_locks, by which call, and behind whom.
 
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
+};
 
 use mmtrace_common::Kind;
 use mmtrace_model::{
     report::{
-        callers::{BehindRow, By, Held, LockRow, Tables, Times, Who},
+        callers::{By, Held, LockRow, Tables, Times, Who},
         duration, grouped, wrap,
     },
     stats::callers::Callers,
@@ -26,7 +29,7 @@ use crate::tui::{
 
 /// The columns.
 pub const COLUMNS: &[Column] = &[
-    left("thread", 15),
+    left("thread", 18),
     right("threads", 7),
     left("process", 23),
     left("call", 18),
@@ -38,7 +41,7 @@ pub const COLUMNS: &[Column] = &[
     right("waits", 9),
     right("wait p99", 8),
     right("longest wait", 12),
-    rest("behind", 29),
+    rest("behind", 26),
 ];
 
 /// Draws the view.
@@ -61,7 +64,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State)
     let whole = tables.holds_seen().text("holds");
     let said = [partial, whole].into_iter().flatten().collect::<Vec<_>>().join("; ");
     let area = above_note(frame, area, scene, Some(said.as_str()).filter(|said| !said.is_empty()));
-    let rows = tables.locks.iter().map(|row| Row { key: key_of(row), cells: cells(row) }).collect();
+    let alike = Alike::of(&tables);
+    let rows = tables.locks.iter().map(|row| Row { key: key_of(row), cells: cells(row, &alike) }).collect();
     listing::draw(frame, area, scene, COLUMNS, rows, how)
 }
 
@@ -72,19 +76,54 @@ pub(super) fn tables(scene: &Scene<'_>) -> Tables {
     scene.engine.callers().map_or_else(Tables::default, tables)
 }
 
-/// The thread's name, or its id.
-fn thread(who: &Who) -> String {
-    who.thread.clone().unwrap_or_else(|| format!("task {}", who.tid))
-}
+/// Names that threads of several rows have: they need their ids as well.
+#[derive(Debug, Default)]
+pub(super) struct Alike<'a>(BTreeSet<&'a str>);
 
-/// The thread and its call: `jit-protector: mprotect W`.
-pub(super) fn short(row: &LockRow) -> String {
-    doing(&row.who, row.mode())
-}
+impl<'a> Alike<'a> {
+    /// Looks through the rows and whom they waited behind.
+    pub(super) fn of(tables: &'a Tables) -> Self {
+        let behind = tables.locks.iter().flat_map(|row| &row.behind).map(|behind| &behind.who);
+        let mut threads: BTreeMap<&str, BTreeSet<(u32, u32)>> = BTreeMap::new();
+        for who in tables.locks.iter().map(|row| &row.who).chain(behind) {
+            threads.entry(who.thread.as_deref().unwrap_or_default()).or_default().insert((who.pid, who.tid));
+        }
+        Self(threads.into_iter().filter(|(_, ids)| ids.len() > 1).map(|(name, _)| name).collect())
+    }
 
-fn doing(who: &Who, held: Held) -> String {
-    let between = if who.call.is_some() { ":" } else { "" };
-    format!("{}{between} {}", thread(who), call(who, held))
+    /// The thread's name, with its id or the number of threads where the name is not its own; without a name its id.
+    fn thread(&self, who: &Who) -> String {
+        match &who.thread {
+            None => format!("task {}", who.tid),
+            Some(name) if who.threads > 1 => format!("{name} ×{}", grouped(who.threads.into())),
+            Some(name) if self.0.contains(name.as_str()) && who.tid != 0 => format!("{name} {}", who.tid),
+            Some(name) => name.clone(),
+        }
+    }
+
+    /// The thread and its call: `jit-protector: mprotect W`.
+    pub(super) fn short(&self, row: &LockRow) -> String {
+        self.doing(&row.who, row.mode())
+    }
+
+    fn doing(&self, who: &Who, held: Held) -> String {
+        let between = if who.call.is_some() { ":" } else { "" };
+        format!("{}{between} {}", self.thread(who), call(who, held))
+    }
+
+    /// Returns the holder that most of a row's waiting was behind, and the share that no hold explains where that is more:
+    /// `87% jit-protector: mprotect W`, `18% jit-protector: mprotect W; 69% no hold seen`. Nothing if it did not wait.
+    pub(super) fn behind(&self, row: &LockRow) -> Option<String> {
+        let all = row.contended?.sum_ns.max(1);
+        let share = |ns: u64| format!("{}%", (100.0 * ns as f64 / all as f64).round());
+        let first = row.behind.first();
+        let holder = first.map(|first| format!("{} {}", share(first.ns), self.doing(&first.who, first.held())));
+        // A hand-over, a wait for a CPU, or a hold that was not seen.
+        let nobody = Some(row.behind_nobody_ns()).filter(|nobody| *nobody > first.map_or(0, |first| first.ns));
+        let nobody = nobody.map(|nobody| format!("{} no hold seen", share(nobody)));
+        let said: Vec<String> = holder.into_iter().chain(nobody).collect();
+        (!said.is_empty()).then(|| said.join("; "))
+    }
 }
 
 /// Key of a row, which stays the same while its figures change.
@@ -94,13 +133,13 @@ fn key_of(row: &LockRow) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(who)
 }
 
-fn cells(row: &LockRow) -> Vec<Cell> {
+fn cells(row: &LockRow, alike: &Alike<'_>) -> Vec<Cell> {
     let count = |times: Option<Times>| Cell::number(times.map_or(0, |times| times.count));
     let sum = |times: Option<Times>| Cell::duration(times.map_or(0, |times| times.sum_ns));
     let p99 = |times: Option<Times>| Cell::duration(times.and_then(|times| times.p99_ns).unwrap_or(0));
     let longest = |times: Option<Times>| Cell::duration(times.map_or(0, |times| times.longest_ns));
     vec![
-        Cell::text(thread(&row.who)),
+        Cell::text(alike.thread(&row.who)),
         Cell::number(row.who.threads.into()),
         Cell::text(process(&row.who)),
         Cell::text(call(&row.who, row.mode())),
@@ -112,7 +151,7 @@ fn cells(row: &LockRow) -> Vec<Cell> {
         count(row.contended),
         p99(row.contended),
         longest(row.contended),
-        Cell::text(row.behind.first().map_or_else(String::new, |first| behind(row, first))),
+        Cell::text(alike.behind(row).unwrap_or_default()),
     ]
 }
 
@@ -134,13 +173,6 @@ fn call(who: &Who, held: Held) -> String {
         Held::Downgraded => 'D',
     };
     who.call.as_ref().map_or_else(|| letter.to_string(), |call| format!("{call} {letter}"))
-}
-
-/// The share of a row's waits that were behind a holder: `87% jit-protector: mprotect W`.
-pub(super) fn behind(row: &LockRow, holder: &BehindRow) -> String {
-    let all = row.contended.map_or(0, |times| times.sum_ns).max(1);
-    let share = (100.0 * holder.ns as f64 / all as f64).round();
-    format!("{share}% {}", doing(&holder.who, holder.held()))
 }
 
 /// One caller.

@@ -158,22 +158,29 @@ fn short_id(mm: u64) -> String {
     format!("{:05x}", (mm >> 6) & 0xf_ffff)
 }
 
-/// Appends the waiting tasks to `held`: their number, and how long the one that has waited longest waits.
-fn and_waiting(held: String, waiting: &[Holder], now: u64, tasks: &Tasks) -> String {
-    let since = |h: &Holder| duration(now.saturating_sub(h.since));
-    match waiting {
-        [] => held,
-        [one] => format!("{held}; waits {} {}", since(one), doing(one, tasks)),
-        [oldest, ..] => {
-            format!("{held}; {} wait {} {}", waiting.len(), since(oldest), doing(oldest, tasks))
-        }
-    }
+/// Appends the waiting tasks to `held`: their number, how long the one that has waited longest waits, in which call.
+fn and_waiting(held: String, waiting: &[Holder], now: u64, who: &impl Fn(&Holder) -> String) -> String {
+    let Some(oldest) = waiting.first() else { return held };
+    let number = if waiting.len() == 1 { "waits".to_owned() } else { format!("{} wait", waiting.len()) };
+    let since = duration(now.saturating_sub(oldest.since));
+    // Where there is no room for all of it, the name is what is cut.
+    let call = oldest.call.map_or_else(String::new, |call| format!(" {}", call_name(call)));
+    format!("{held}; {number} {since}{call}: {}", who(oldest))
 }
 
-/// Returns the thread and its call, as `jit-protector: mprotect`; its thread id where it has no name.
-fn doing(holder: &Holder, tasks: &Tasks) -> String {
-    let who = tasks.comm(holder.tid).map_or_else(|| holder.tid.to_string(), |comm| comm.to_string());
-    holder.call.map_or_else(|| who.clone(), |call| format!("{who}: {}", call_name(call)))
+/// Returns the thread and its call, as `jit-protector: mprotect`.
+fn doing(holder: &Holder, who: &impl Fn(&Holder) -> String) -> String {
+    let name = who(holder);
+    holder.call.map_or_else(|| name.clone(), |call| format!("{name}: {}", call_name(call)))
+}
+
+/// Returns the name of a thread, with its id where another one of those that are shown has the same; its id where it has
+/// no name.
+fn name(holder: &Holder, others: &[&[Holder]], tasks: &Tasks) -> String {
+    let Some(comm) = tasks.comm(holder.tid) else { return holder.tid.to_string() };
+    let mut all = others.iter().copied().flatten();
+    let alike = all.any(|other| other.tid != holder.tid && tasks.comm(other.tid) == Some(comm));
+    if alike { tasks.label(holder.tid) } else { comm.to_string() }
 }
 
 /// Width of an mmap_lock's mode and duration, and of a call, in the list of holders.
@@ -206,14 +213,17 @@ fn state_of(lock: &MmLock, held: &Now, now: u64, tasks: &Tasks) -> String {
     let readers = holders.iter().filter(|h| !h.write).count();
     let writer = holders.iter().find(|h| h.write);
     let since = |h: &Holder| duration(now.saturating_sub(h.since));
+    let who = |h: &Holder| name(h, &[holders, waiting], tasks);
     let held = match (writer, readers) {
-        (Some(w), _) => format!("W {} {}", since(w), doing(w, tasks)),
+        (Some(w), _) => format!("W {} {}", since(w), doing(w, &who)),
         (None, 0) if lock.doubt => "not known".to_owned(),
-        (None, 0) => "free".to_owned(),
-        (None, 1) => format!("R {} {}", since(&holders[0]), doing(&holders[0], tasks)),
-        (None, n) => format!("{n} R, oldest {} {}", since(&holders[0]), doing(&holders[0], tasks)),
+        (None, 0) if waiting.is_empty() => "free".to_owned(),
+        // It is handed over, or the hold was not seen.
+        (None, 0) => "no holder seen".to_owned(),
+        (None, 1) => format!("R {} {}", since(&holders[0]), doing(&holders[0], &who)),
+        (None, n) => format!("{n} R, oldest {} {}", since(&holders[0]), doing(&holders[0], &who)),
     };
-    and_waiting(held, waiting, now, tasks)
+    and_waiting(held, waiting, now, &who)
 }
 
 /// The same of the locks of VMAs.
@@ -226,7 +236,8 @@ fn vmas_now(vmas: &VmaLocks, now: u64, tasks: &Tasks) -> String {
     };
     let held: Vec<String> =
         [told("W", &vmas.writers, " VMAs"), told("R", &vmas.readers, "")].into_iter().flatten().collect();
-    and_waiting(if held.is_empty() { "free".to_owned() } else { held.join(", ") }, &vmas.waiting, now, tasks)
+    let who = |h: &Holder| name(h, &[&vmas.waiting], tasks);
+    and_waiting(if held.is_empty() { "free".to_owned() } else { held.join(", ") }, &vmas.waiting, now, &who)
 }
 
 /// One mm: its mmap_lock, and below it the locks of its VMAs.

@@ -137,10 +137,16 @@ fn position(scene: &Scene<'_>, part: f64, width: u16) -> Line<'static> {
     ])
 }
 
-/// Place, what is wrong, what is missing. What there is no room for is left out: half a number is a wrong one.
+/// Width from which the header says what its times are.
+const SAYS_SINCE: u16 = 60;
+
+/// Place and time since the start, what is wrong, what is missing. What there is no room for is left out: half a number is a wrong one.
 fn header(scene: &Scene<'_>, width: u16) -> Line<'static> {
     let (place, tone) = match scene.place {
-        Place::Live => ("LIVE".to_owned(), Tone::Good),
+        Place::Live => {
+            let now = scene.engine.span().map_or(0, |(_, now)| now);
+            (format!("LIVE {}", short(now.saturating_sub(scene.engine.context().start))), Tone::Good)
+        }
         Place::Paused { behind, .. } => (format!("PAUSED {} ago", seconds(behind)), Tone::Doubt),
         Place::Capture { playing, speed, at, of } => {
             let of = of.map_or_else(String::new, |of| format!("/{}", short(of)));
@@ -150,6 +156,9 @@ fn header(scene: &Scene<'_>, width: u16) -> Line<'static> {
     };
     let engine = scene.engine;
     let mut parts = vec![(place, tone)];
+    if width >= SAYS_SINCE && !matches!(scene.place, Place::Paused { .. }) {
+        parts.push(("since start".to_owned(), Tone::Dim));
+    }
     let violated = engine.sink().map_or(0, |sink| sink.counts()[1]);
     if violated > 0 {
         let rules = if violated == 1 { "rule" } else { "rules" };
@@ -164,7 +173,7 @@ fn header(scene: &Scene<'_>, width: u16) -> Line<'static> {
     }
     parts.push((format!("{} events", grouped(engine.total())), Tone::Plain));
     let width = usize::from(width);
-    let name = if width >= 60 { "mmtrace " } else { "" };
+    let name = if width >= usize::from(SAYS_SINCE) { "mmtrace " } else { "" };
     let (mut spans, mut used) = (vec![scene.span(name, Tone::Strong)], name.len());
     let mut add = |text: String, tone| {
         let between = if used == name.len() { "" } else { "  " };

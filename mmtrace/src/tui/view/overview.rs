@@ -21,7 +21,7 @@ use ratatui::{
 };
 
 use super::{
-    callers::{behind, short, tables},
+    callers::{Alike, tables},
     faults::has_faults,
     listing::cut,
     scene::Scene,
@@ -198,6 +198,7 @@ fn verdicts(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
 fn callers(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
     let width = usize::from(area.width);
     let tables = tables(scene);
+    let alike = Alike::of(&tables);
     let mut lines = Vec::new();
     let first = |times: &dyn Fn(&LockRow) -> Option<Times>| {
         let mut rows: Vec<_> = tables.locks.iter().filter_map(|row| Some((row, times(row)?.sum_ns))).collect();
@@ -212,11 +213,11 @@ fn callers(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
             lines.push(Line::from(scene.span(title, Tone::Strong)));
         }
         for (row, ns) in rows {
-            lines.push(Line::from(cut(&format!("{:>8} {}", duration(ns), short(row)), width)));
+            lines.push(Line::from(cut(&format!("{:>8} {}", duration(ns), alike.short(row)), width)));
             if title.starts_with("Waited")
-                && let Some(holder) = row.behind.first()
+                && let Some(behind) = alike.behind(row)
             {
-                lines.push(Line::from(cut(&format!("  behind {}", behind(row, holder)), width)));
+                lines.push(Line::from(cut(&format!("  behind {behind}"), width)));
             }
         }
     }
