@@ -122,6 +122,22 @@ fn a_mapping_that_was_split_is_shown_with_the_part_of_most_faults() {
     assert_eq!((rows[0].mappings, top.start, top.size(), top.count), (1, ANONYMOUS, 0xf_0000, 4), "{rows:?}");
 }
 
+/// Seen with a process of 60,000 mappings: each fault counted one.
+#[test]
+fn more_mappings_than_are_counted_one_by_one_count_once_each() {
+    const MANY: u64 = 6000;
+    let mut m = Made::new();
+    called(&mut m, "server");
+    let of = |n: u64| (ANONYMOUS + 0x2000 * n, ANONYMOUS + 0x2000 * n + 0xfff);
+    let lines: Vec<(u64, u64, &[u8], u64)> = (0..MANY).map(|n| (of(n).0, of(n).1, &b""[..], 0)).collect();
+    reads(&mut m, &lines);
+    for n in (0..3 * MANY).map(|n| n % MANY) {
+        m.user(1, of(n).0);
+    }
+    let rows = mappings::rows(&judged(&m));
+    assert_eq!((rows[0].mappings, rows[0].count), (MANY, 3 * MANY));
+}
+
 #[test]
 fn the_report_says_which_share_is_known() {
     let mut m = old_process();

@@ -4,7 +4,7 @@
 //! so that they go to the row of the name that they have in the end.
 
 use mmtrace_common::Record;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::callers::Causes;
 use crate::{
@@ -18,6 +18,8 @@ use crate::{
 
 /// Mappings, and what stands for them, that are counted one by one, over all mms.
 const LIVE_MAX: usize = 1 << 12;
+/// Mappings that are known to be in their rows' numbers while they live, over all mms.
+const COUNTED_MAX: usize = 1 << 17;
 /// Pages whose faults wait for the mappings of their mm to be read, over all mms.
 const PENDING_MAX: usize = 1 << 14;
 /// Rows that tell processes apart by name. As many again tell mappings apart alone.
@@ -30,6 +32,15 @@ enum Place {
     Outside,
     Kernel,
     Mapping(MappingId),
+}
+
+impl Place {
+    const fn mapping(&self) -> Option<MappingId> {
+        match self {
+            Self::Mapping(id) => Some(*id),
+            Self::Unknown | Self::Outside | Self::Kernel => None,
+        }
+    }
 }
 
 /// Faults in one mapping.
@@ -74,7 +85,7 @@ pub struct Top {
 pub struct Row {
     /// By cause, in the order of [`Cause::ALL`].
     pub causes: Causes,
-    /// Number of mappings. One that was counted in two parts counts twice.
+    /// Number of mappings. Where more than 131,072 were counted, one that lives on may count again.
     pub mappings: u64,
     /// The one with most faults; absent of what is no mapping.
     pub top: Option<Top>,
@@ -87,10 +98,11 @@ impl Default for Row {
 }
 
 impl Row {
-    fn add(&mut self, causes: &Causes, top: Option<Top>) {
+    /// `is_new`: a mapping that is not in the number yet.
+    fn add(&mut self, causes: &Causes, top: Option<Top>, is_new: bool) {
         self.causes.iter_mut().zip(causes).for_each(|(sum, n)| *sum += n);
         if let Some(top) = top {
-            self.mappings += 1;
+            self.mappings += u64::from(is_new);
             if self.top.is_none_or(|old| (old.count, top.start) < (top.count, old.start)) {
                 self.top = Some(top);
             }
@@ -116,6 +128,8 @@ pub struct MappedFaults {
     pending: FxHashMap<(u64, u64, Cause), u64>,
     rows: Rows,
     live: usize,
+    /// Mappings that are in the numbers of `rows`, and may fault again.
+    counted: FxHashSet<MappingId>,
 }
 
 impl MappedFaults {
@@ -189,7 +203,10 @@ impl MappedFaults {
                 put_pending(&of, cause, n, &mut self.rows, names);
             }
         }
-        put(mm, &of, &mut self.rows, mappings, names);
+        put(mm, &of, &mut self.rows, &self.counted, mappings, names);
+        for id in of.live.keys().filter_map(Place::mapping) {
+            self.counted.remove(&id);
+        }
     }
 
     fn settle_all(&mut self, mappings: &Mappings, names: &Tasks) {
@@ -200,7 +217,11 @@ impl MappedFaults {
             }
         }
         for (mm, of) in mms {
-            put(mm, &of, &mut self.rows, mappings, names);
+            put(mm, &of, &mut self.rows, &self.counted, mappings, names);
+            if self.counted.len() + of.live.len() > COUNTED_MAX {
+                self.counted.clear();
+            }
+            self.counted.extend(of.live.keys().filter_map(Place::mapping));
         }
         self.live = 0;
     }
@@ -215,7 +236,7 @@ impl MappedFaults {
             }
         }
         for (mm, of) in &self.mms {
-            put(*mm, of, &mut rows, mappings, names);
+            put(*mm, of, &mut rows, &self.counted, mappings, names);
         }
         rows
     }
@@ -254,11 +275,11 @@ fn process(of: &Mm, names: &Tasks) -> Option<Comm> {
 fn put_pending(of: &Mm, cause: Cause, n: u64, rows: &mut Rows, names: &Tasks) {
     let mut causes = [0; Cause::ALL.len()];
     causes[cause as usize] = n;
-    row(rows, process(of, names), Label::of(Of::Unknown)).add(&causes, None);
+    row(rows, process(of, names), Label::of(Of::Unknown)).add(&causes, None, false);
 }
 
 /// Adds what is counted of an mm to rows.
-fn put(mm: u64, of: &Mm, rows: &mut Rows, mappings: &Mappings, names: &Tasks) {
+fn put(mm: u64, of: &Mm, rows: &mut Rows, counted: &FxHashSet<MappingId>, mappings: &Mappings, names: &Tasks) {
     let process = process(of, names);
     for (place, live) in &of.live {
         let total: u64 = live.causes.iter().sum();
@@ -273,7 +294,8 @@ fn put(mm: u64, of: &Mm, rows: &mut Rows, mappings: &Mappings, names: &Tasks) {
             }
             _ => (live.label, None),
         };
-        row(rows, process, label).add(&live.causes, top);
+        let is_new = place.mapping().is_some_and(|id| !counted.contains(&id));
+        row(rows, process, label).add(&live.causes, top, is_new);
     }
 }
 
