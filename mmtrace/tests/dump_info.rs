@@ -126,7 +126,7 @@ fn info_says_what_a_capture_is() {
         "kernel     6.18.0 x86_64, 2 CPUs",
         "duration   0.999999100 s",
         &format!("events     {}\n", events.len()),
-        &format!("{} further records of names, mappings, marks and what is missing", told.len()),
+        &format!("{} further records of names, mappings, marks, cost and what is missing", told.len()),
         "probes     1 of 1 attached",
         "mm_migrate_pages: attached as raw_tp; no BTF; without large_folio_split",
     ] {
