@@ -35,6 +35,7 @@ effects!(
     Handles,
     Handled,
     HandledUnseen,
+    Accounted,
     LockAwaited,
     LockBlocked,
     LockRefused,

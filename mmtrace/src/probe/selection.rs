@@ -161,7 +161,7 @@ mod tests {
         for (text, says) in [
             ("page_fault", "needs a sign"),
             ("+page_falt", "no event or trace system"),
-            ("+page_fault", "did you mean page_fault_user or page_fault_kernel?"),
+            ("+page_fault", "did you mean page_fault_user or page_fault_kernel or page_faults_min or page_faults_maj?"),
             ("-all", "selects no event"),
             ("only:page_fault_user,-page_fault_user", "selects no event"),
         ] {

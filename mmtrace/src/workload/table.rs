@@ -242,6 +242,8 @@ pub const WORKLOADS: &[Workload] = &[
         sometimes: &[
             K::HandleMmFault,
             K::HandleMmFaultReturn,
+            K::PageFaultsMin,
+            K::PageFaultsMaj,
             K::LockMmAndFindVma,
             K::HugePmdAnonymous,
             K::HandleUserfault,
