@@ -133,6 +133,29 @@ impl<'a> Records<'a> {
         self.unknown
     }
 
+    /// Replaces the contents of `records` by the next ones, `most` at most. Returns whether there are any.
+    pub fn read(&mut self, records: &mut Vec<Record>, most: usize) -> bool {
+        records.clear();
+        let Some(first) = self.next() else { return false };
+        records.push(first);
+        records.extend_from_slice(self.run(most.saturating_sub(1)));
+        true
+    }
+
+    /// Takes records that are decoded, in the range, and follow what was delivered without a gap; `most` at most.
+    fn run(&mut self, most: usize) -> &[Record] {
+        if self.done || !self.started || self.hole.is_some() || self.held.is_some() {
+            return &[];
+        }
+        let decoded = &self.buffer[self.at..];
+        let run = decoded.iter().take(most).take_while(|record| record.ts <= self.to);
+        let (n, known) = run.fold((0, self.known), |(n, known), record| (n + 1, known.max(record.ts)));
+        self.known = known;
+        let from = self.at;
+        self.at += n;
+        &self.buffer[from..self.at]
+    }
+
     fn skip(&mut self, rows: Option<u64>, damage: bool) {
         if rows == Some(0) && !damage {
             return;
