@@ -88,6 +88,7 @@ pub mod kernel_version;
 pub mod model;
 pub mod names;
 mod numbers;
+mod recent_map;
 pub mod replay;
 pub mod report;
 pub mod stats;

@@ -66,6 +66,13 @@ impl Effect {
         self.faults = [None; 2];
     }
 
+    /// Returns how long a fault took, nanoseconds, if the event ended it. An older one may be settled together with it.
+    #[inline]
+    pub(crate) fn took(&self, fault: &Fault) -> Option<u64> {
+        let ended = matches!(self.what, What::Handled { trap: Some(since), .. } if since == fault.ts);
+        ended.then(|| self.since(fault.ts))
+    }
+
     /// Nanoseconds since a time before it.
     #[must_use]
     pub const fn since(&self, ts: u64) -> u64 {
