@@ -5,9 +5,9 @@ use std::{sync::mpsc, thread};
 use mmtrace_common::Record;
 
 /// Records that pass from thread to thread together. Each time costs a wake-up where one thread waits for the other.
-pub(super) const TOGETHER: usize = 4096;
+pub(super) const TOGETHER: usize = 8192;
 /// Parcels of records that wait to be judged. Another one is being filled, and another one judged.
-const WAITING: usize = 4;
+const WAITING: usize = 2;
 
 /// Hands the records to `take`, in order. `read` replaces the contents of a list by the next ones, [`TOGETHER`] at most, and
 /// returns whether there are any. Where no thread can be started, they are read between one call and the next.
