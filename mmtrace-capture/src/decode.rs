@@ -4,7 +4,7 @@ use super::names::Names;
 use super::schema::DictionaryKey;
 use arrow_array::types::{ArrowPrimitiveType, Int32Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, BooleanArray, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
-use mmtrace_common::{Call, Column, FieldType, Kind, Record, spec};
+use mmtrace_common::{Call, Column, Field, FieldType, Kind, Record, Slot, spec};
 
 /// Numbers of a batch's rows that became records and that were skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,8 +21,8 @@ struct Named<'a> {
     numbers: Vec<Option<u64>>,
 }
 
+/// The cells of a column that has values.
 enum Cells<'a> {
-    Missing,
     U64(&'a PrimitiveArray<UInt64Type>),
     I32(&'a PrimitiveArray<Int32Type>),
     Bool(&'a BooleanArray),
@@ -34,22 +34,61 @@ struct Unknown;
 
 impl Named<'_> {
     fn number(&self, row: usize) -> Result<u64, Unknown> {
-        let key = usize::try_from(self.keys.value(row)).map_err(|_| Unknown)?;
-        self.numbers.get(key).copied().flatten().ok_or(Unknown)
+        place(self.keys.values()[row], &self.numbers).copied().flatten().ok_or(Unknown)
     }
 }
 
+/// Returns what belongs to a key of a dictionary.
+#[inline]
+fn place<T>(key: i32, of: &[T]) -> Option<&T> {
+    of.get(usize::try_from(key).ok()?)
+}
+
 impl Cells<'_> {
+    /// Whether there is a value at all.
+    fn has_values(&self) -> bool {
+        let array: &dyn Array = match self {
+            Self::U64(a) => a,
+            Self::I32(a) => a,
+            Self::Bool(a) => a,
+            Self::Name(a) => a.keys,
+        };
+        array.null_count() < array.len()
+    }
+
     /// Returns the raw bits of a row, 0 for null.
+    #[inline]
     fn raw(&self, row: usize) -> Result<u64, Unknown> {
         Ok(match self {
-            Self::U64(a) if a.is_valid(row) => a.value(row),
+            Self::U64(a) if a.is_valid(row) => a.values()[row],
             // As the kernel passes an int in a word: zero-extended.
-            Self::I32(a) if a.is_valid(row) => u64::from(a.value(row) as u32),
-            Self::Bool(a) if a.is_valid(row) => u64::from(a.value(row)),
+            Self::I32(a) if a.is_valid(row) => u64::from(a.values()[row] as u32),
+            Self::Bool(a) if a.is_valid(row) => u64::from(a.values().value(row)),
             Self::Name(a) if a.keys.is_valid(row) => a.number(row)?,
             _ => 0,
         })
+    }
+}
+
+/// A kind of event, and where a batch has its values.
+struct Layout<'a> {
+    kind: Kind,
+    fields: Vec<(Slot, &'a Cells<'a>)>,
+}
+
+impl<'a> Layout<'a> {
+    fn new(kind: Kind, columns: &'a [Option<Cells<'a>>]) -> Self {
+        let cells = |field: &Field| columns[field.column as usize].as_ref().map(|cells| (field.slot, cells));
+        Self { kind, fields: spec(kind).fields.iter().filter_map(cells).collect() }
+    }
+
+    /// Puts the values of a row into a record.
+    #[inline]
+    fn fill(&self, row: usize, record: &mut Record) -> Result<(), Unknown> {
+        for (slot, cells) in &self.fields {
+            slot.put(cells.raw(row)?, &mut record.aux, &mut record.args);
+        }
+        Ok(())
     }
 }
 
@@ -90,10 +129,10 @@ fn named<'a>(
 ///
 /// A fixed column is missing, or a column has another type than its name says. `out` is then unchanged.
 pub(super) fn decode(names: &Names, batch: &RecordBatch, out: &mut Vec<Record>) -> Result<Decoded, String> {
-    let ts = fixed::<UInt64Type>(batch, "ts")?;
-    let cpu = fixed::<UInt16Type>(batch, "cpu")?;
-    let pid = fixed::<UInt32Type>(batch, "pid")?;
-    let tid = fixed::<UInt32Type>(batch, "tid")?;
+    let ts = fixed::<UInt64Type>(batch, "ts")?.values();
+    let cpu = fixed::<UInt16Type>(batch, "cpu")?.values();
+    let pid = fixed::<UInt32Type>(batch, "pid")?.values();
+    let tid = fixed::<UInt32Type>(batch, "tid")?.values();
     let kinds = named(batch, "kind", |name| names.kind(name).map(u64::from))?.ok_or("column kind is missing")?;
     let mm = cast::<PrimitiveArray<UInt64Type>>(batch, "mm", "UInt64")?;
     let mut columns = Vec::with_capacity(Column::ALL.len());
@@ -117,37 +156,31 @@ pub(super) fn decode(names: &Names, batch: &RecordBatch, out: &mut Vec<Record>) 
                 named(batch, name, |name| Some(number(name)))?.map(Cells::Name)
             }
         };
-        columns.push(cells.unwrap_or(Cells::Missing));
+        columns.push(cells.filter(Cells::has_values));
     }
+    // One for each name in the dictionary of kinds.
+    let layout = |number: &Option<u64>| Some(Layout::new(Kind::from_u16((*number)? as u16)?, &columns));
+    let layouts: Vec<Option<Layout<'_>>> = kinds.numbers.iter().map(layout).collect();
 
     let mut decoded = Decoded::default();
     out.reserve(batch.num_rows());
-    'rows: for row in 0..batch.num_rows() {
-        let kind = if kinds.keys.is_valid(row) { kinds.number(row).ok() } else { None };
-        let Some(kind) = kind.and_then(|number| Kind::from_u16(number as u16)) else {
+    for row in 0..batch.num_rows() {
+        let key = kinds.keys.is_valid(row).then(|| kinds.keys.values()[row]);
+        let Some(layout) = key.and_then(|key| place(key, &layouts)?.as_ref()) else {
             decoded.unknown += 1;
             continue;
         };
-        let mut record = Record {
-            ts: ts.value(row),
-            mm: mm.filter(|a| a.is_valid(row)).map_or(0, |a| a.value(row)),
-            tgid: pid.value(row),
-            tid: tid.value(row),
-            kind: kind as u16,
-            cpu: cpu.value(row),
-            ..Record::default()
-        };
-        for field in spec(kind).fields {
-            match columns[field.column as usize].raw(row) {
-                Ok(raw) => field.set(&mut record, raw),
-                Err(Unknown) => {
-                    decoded.unknown += 1;
-                    continue 'rows;
-                }
-            }
+        let mm = mm.filter(|a| a.is_valid(row)).map_or(0, |a| a.values()[row]);
+        let (kind, tgid, tid) = (layout.kind as u16, pid[row], tid[row]);
+        // The values are put where the record stays: copying it would wait for them to be written.
+        out.push(Record { ts: ts[row], mm, tgid, tid, kind, cpu: cpu[row], ..Record::default() });
+        let record = out.last_mut().expect("it was just added");
+        if layout.fill(row, record).is_ok() {
+            decoded.records += 1;
+        } else {
+            out.pop();
+            decoded.unknown += 1;
         }
-        out.push(record);
-        decoded.records += 1;
     }
     Ok(decoded)
 }

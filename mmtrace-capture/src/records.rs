@@ -133,6 +133,38 @@ impl<'a> Records<'a> {
         self.unknown
     }
 
+    /// Replaces the contents of `records` by the next ones, `most` at most. Returns whether there are any.
+    pub fn read(&mut self, records: &mut Vec<Record>, most: usize) -> bool {
+        records.clear();
+        let Some(first) = self.next() else { return false };
+        let run = self.run(most.saturating_sub(1));
+        // A gap is not among what is decoded: a record waits behind it, or nothing comes.
+        let is_decoded = self.held.is_none() && !self.done;
+        if is_decoded && self.at == 1 && run + 1 == self.buffer.len() {
+            // That is the whole list.
+            std::mem::swap(&mut self.buffer, records);
+            self.at = 0;
+        } else {
+            records.push(first);
+            records.extend_from_slice(&self.buffer[self.at..self.at + run]);
+            self.at += run;
+        }
+        true
+    }
+
+    /// Delivers records that are decoded, in the range, and follow what was delivered without a gap; `most` at most. Returns
+    /// how many.
+    fn run(&mut self, most: usize) -> usize {
+        if self.done || !self.started || self.hole.is_some() || self.held.is_some() {
+            return 0;
+        }
+        let decoded = &self.buffer[self.at..];
+        let run = decoded.iter().take(most).take_while(|record| record.ts <= self.to);
+        let (n, known) = run.fold((0, self.known), |(n, known), record| (n + 1, known.max(record.ts)));
+        self.known = known;
+        n
+    }
+
     fn skip(&mut self, rows: Option<u64>, damage: bool) {
         if rows == Some(0) && !damage {
             return;

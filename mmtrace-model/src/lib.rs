@@ -89,6 +89,7 @@ pub mod model;
 pub mod names;
 mod numbers;
 pub mod optional_events;
+mod recent_map;
 pub mod replay;
 pub mod report;
 pub mod stats;

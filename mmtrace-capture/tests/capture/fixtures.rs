@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mmtrace_capture::{Capture, CaptureWriter, FinalInfo, Manifest, WriterOptions};
+use mmtrace_capture::{Capture, CaptureWriter, FinalInfo, Manifest, Records, WriterOptions};
 use mmtrace_common::{Kind, Record};
 pub(crate) use mmtrace_testing::captured::{context, few, records};
 use tempfile::TempDir;
@@ -34,7 +34,24 @@ pub(crate) fn write(dir: &Path, records: &[Record], batch: usize, segment_rows: 
 pub(crate) fn read(dir: &Path) -> (Vec<Record>, Capture) {
     let capture = Capture::open(dir).expect("open");
     let records = capture.records().collect();
+    assert_eq!(in_lists(|| capture.records()), records);
     (records, capture)
+}
+
+/// Reads the same records in lists of several lengths.
+pub(crate) fn in_lists<'a>(start: impl Fn() -> Records<'a>) -> Vec<Record> {
+    let read = |most| {
+        let (mut records, mut list, mut all) = (start(), Vec::new(), Vec::new());
+        while records.read(&mut list, most) {
+            assert!(!list.is_empty() && list.len() <= most);
+            all.extend_from_slice(&list);
+        }
+        assert!(list.is_empty());
+        all
+    };
+    let all = read(10_000);
+    [1, 7, 99, 100].into_iter().for_each(|most| assert_eq!(read(most), all));
+    all
 }
 
 pub(crate) fn copy(from: &Path, to: &Path) {

@@ -78,6 +78,12 @@ impl Effect {
         }
     }
 
+    /// Returns how long a fault took, nanoseconds, if the event ended it. An older one may be settled together with it.
+    #[inline]
+    pub(crate) fn took(&self, fault: &Fault) -> Option<u64> {
+        (self.ended_fault() == Some(fault.ts)).then(|| self.since(fault.ts))
+    }
+
     /// Nanoseconds since a time before it.
     #[must_use]
     pub const fn since(&self, ts: u64) -> u64 {

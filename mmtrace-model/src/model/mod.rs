@@ -24,9 +24,9 @@ pub mod page_tables;
 mod suspects;
 
 use mmtrace_common::{Column, Kind, Record};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
-use crate::{context::Context, verdict::Sink};
+use crate::{context::Context, recent_map::RecentMap, verdict::Sink};
 use effect::Effect;
 use faults::{
     address_space::{Cause, Space},
@@ -101,8 +101,8 @@ struct Values {
 /// State of the whole system.
 #[derive(Clone, Debug)]
 pub struct Model {
-    mms: FxHashMap<u64, Mm>,
-    tasks: FxHashMap<u32, Task>,
+    mms: RecentMap<u64, Mm>,
+    tasks: RecentMap<u32, Task>,
     /// Swap types that were seen in set events: bit n for type n.
     migration_types: u32,
     /// Write acquisitions seen, over all mms.
@@ -152,8 +152,8 @@ impl Model {
     pub fn new(context: &Context) -> Self {
         let value = |name, enumerator| context.value(name, enumerator).map(|v| v as u64);
         Self {
-            mms: FxHashMap::default(),
-            tasks: FxHashMap::default(),
+            mms: RecentMap::default(),
+            tasks: RecentMap::default(),
             migration_types: 0,
             writes: 0,
             writers: 0,
@@ -246,14 +246,13 @@ impl Model {
 
     #[inline]
     fn task(&mut self, tid: u32) -> &mut Task {
-        if self.tasks.len() >= TASKS_MAX && !self.tasks.contains_key(&tid) {
-            self.tasks.retain(|_, t| !t.is_idle());
-            if self.tasks.len() >= TASKS_MAX {
-                self.tasks.clear();
+        self.tasks.or_default_within(tid, TASKS_MAX, |tasks| {
+            tasks.retain(|_, t| !t.is_idle());
+            if tasks.len() >= TASKS_MAX {
+                tasks.clear();
                 self.writers = 0;
             }
-        }
-        self.tasks.entry(tid).or_default()
+        })
     }
 
     #[inline]
@@ -264,12 +263,11 @@ impl Model {
 
 /// The state of an mm, within the number of mms that are followed.
 #[inline]
-fn mm_of(mms: &mut FxHashMap<u64, Mm>, mm: u64) -> &mut Mm {
-    if mms.len() >= MMS_MAX && !mms.contains_key(&mm) {
+fn mm_of(mms: &mut RecentMap<u64, Mm>, mm: u64) -> &mut Mm {
+    mms.or_default_within(mm, MMS_MAX, |mms| {
         mms.retain(|_, m| m.lock.is_held());
         if mms.len() >= MMS_MAX {
             mms.clear();
         }
-    }
-    mms.entry(mm).or_default()
+    })
 }

@@ -29,6 +29,11 @@ pub struct ThreadId(u32);
 impl ThreadId {
     /// Stands for all threads that came when [`Tasks`] knew too many names.
     pub const OTHERS: Self = Self(0);
+
+    #[inline]
+    pub(crate) const fn number(self) -> u64 {
+        self.0 as u64
+    }
 }
 
 /// The threads of one process that have one name.
@@ -101,6 +106,22 @@ pub struct Tasks {
     is_told: bool,
 }
 
+/// Whether an event tells of names, births, ends and cgroups, or that such events may be missing.
+#[inline]
+const fn is_about_tasks(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::TaskName
+            | Kind::TaskRename
+            | Kind::TaskCgroup
+            | Kind::CgroupPath
+            | Kind::CgroupAttachTask
+            | Kind::Fork
+            | Kind::Exec
+            | Kind::Exit
+    ) || kind.is_missing()
+}
+
 impl Default for Tasks {
     fn default() -> Self {
         let others = Thread { tgid: 0, process: None, comm: None, tid: 0, cgroup: CgroupId::UNKNOWN };
@@ -142,7 +163,15 @@ impl Tasks {
     /// Learns from an event: names, births, ends, moves between cgroups.
     #[inline]
     pub fn apply(&mut self, record: &Record) {
-        let Some(kind) = record.kind() else { return };
+        if let Some(kind) = record.kind()
+            && is_about_tasks(kind)
+        {
+            self.take(kind, record);
+        }
+    }
+
+    #[cold]
+    fn take(&mut self, kind: Kind, record: &Record) {
         match kind {
             Kind::TaskCgroup => self.found(record),
             Kind::Fork | Kind::Exec | Kind::Exit | Kind::CgroupPath => self.cgroups.apply(kind, record),
@@ -165,7 +194,6 @@ impl Tasks {
     }
 
     /// Learns names, births and ends.
-    #[inline]
     fn learn(&mut self, kind: Kind, record: &Record) {
         match kind {
             Kind::TaskName => {
@@ -212,7 +240,12 @@ impl Tasks {
     /// Returns the thread behind the ids of an event.
     #[inline]
     pub fn of(&mut self, record: &Record) -> ThreadId {
-        let Record { tid, tgid, .. } = *record;
+        self.of_ids(record.tid, record.tgid)
+    }
+
+    /// Returns the thread behind a thread id and a process id.
+    #[inline]
+    pub(crate) fn of_ids(&mut self, tid: u32, tgid: u32) -> ThreadId {
         let now = self.cgroups.changes();
         if let Some(thread) = self.recent.get(tid, tgid, now) {
             return thread;

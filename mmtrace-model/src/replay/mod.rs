@@ -16,6 +16,7 @@ use crate::{
     stats::{
         Stats,
         callers::Callers,
+        charges::Charges,
         functions::{Asked, FunctionFaults},
         mappings::MappedFaults,
         open_calls::OpenCalls,
@@ -55,11 +56,7 @@ struct Judge {
     sink: Sink,
     calls: OpenCalls,
     /// Trimmed in what is made of a checkpoint.
-    callers: Callers,
-    /// `None` in what is made of a checkpoint.
-    mapped: Option<MappedFaults>,
-    /// `None` in what is made of a checkpoint.
-    functions: Option<FunctionFaults>,
+    charges: Charges,
     /// Statistics, which are kept only on request.
     stats: Option<Box<Stats>>,
 }
@@ -69,15 +66,10 @@ impl Engine {
     #[must_use]
     pub fn new(context: Context, validate: bool) -> Self {
         let judge = validate.then(|| {
-            Box::new(Judge {
-                model: Model::new(&context),
-                sink: Sink::new(&context),
-                calls: OpenCalls::new(&context),
-                callers: Callers::default(),
-                mapped: Some(MappedFaults::default()),
-                functions: Some(FunctionFaults::default()),
-                stats: None,
-            })
+            let model = Model::new(&context);
+            let charges = Charges::new(model.mappings());
+            let (sink, calls) = (Sink::new(&context), OpenCalls::new(&context));
+            Box::new(Judge { model, sink, calls, charges, stats: None })
         });
         let (tasks, marks, counts) = (Tasks::new(&context), Marks::default(), [0; LOST_KINDS]);
         let overhead = Overhead::new(&context);
@@ -101,14 +93,12 @@ impl Engine {
     #[must_use]
     pub fn checkpoint(&self) -> Self {
         let judge = self.judge.as_deref().map(|judge| {
-            let Judge { model, sink, calls, callers, stats, .. } = judge;
+            let Judge { model, sink, calls, charges, stats } = judge;
             Box::new(Judge {
                 model: model.clone(),
                 sink: sink.clone(),
                 calls: calls.clone(),
-                callers: callers.trimmed(CALLERS_KEPT),
-                mapped: None,
-                functions: None,
+                charges: charges.trimmed(CALLERS_KEPT),
                 stats: stats.clone(),
             })
         });
@@ -147,13 +137,8 @@ impl Engine {
 
     /// Counts callers and faults by mapping and function from here on. A hold or wait that began before, and ends later, counts.
     pub fn count_from_here(&mut self) {
-        let Some(judge) = &mut self.judge else { return };
-        judge.callers.count_from_here();
-        if let Some(mapped) = &mut judge.mapped {
-            *mapped = MappedFaults::default();
-        }
-        if let Some(functions) = &mut judge.functions {
-            functions.count_from_here();
+        if let Some(judge) = &mut self.judge {
+            judge.charges.count_from_here();
         }
     }
 
@@ -191,7 +176,7 @@ impl Engine {
     /// Returns who took locks and faulted; `None` when only counting.
     #[must_use]
     pub fn callers(&self) -> Option<&Callers> {
-        self.judge.as_ref().map(|judge| &judge.callers)
+        self.judge.as_ref().map(|judge| &judge.charges.callers)
     }
 
     /// Returns by which calls tasks hold and await mmap_locks; `None` when only counting.
@@ -200,21 +185,21 @@ impl Engine {
         self.judge.as_ref().map(|judge| &judge.calls)
     }
 
-    /// Returns faults by mapping; `None` when only counting.
+    /// Returns faults by mapping; `None` when only counting, and if no event tells what is mapped.
     #[must_use]
     pub fn mapped_faults(&self) -> Option<&MappedFaults> {
-        self.judge.as_ref().and_then(|judge| judge.mapped.as_ref())
+        self.judge.as_ref().and_then(|judge| judge.charges.mapped.as_ref())
     }
 
-    /// Returns faults by function; `None` when only counting.
+    /// Returns faults by function; `None` when only counting, and if no event tells what is mapped.
     #[must_use]
     pub fn function_faults(&self) -> Option<&FunctionFaults> {
-        self.judge.as_ref().and_then(|judge| judge.functions.as_ref())
+        self.judge.as_ref().and_then(|judge| judge.charges.functions.as_ref())
     }
 
     /// Takes the instructions whose functions are to be found in the files that they are in.
     pub fn asked_functions(&mut self) -> Vec<Asked> {
-        let functions = self.judge.as_mut().and_then(|judge| judge.functions.as_mut());
+        let functions = self.judge.as_mut().and_then(|judge| judge.charges.functions.as_mut());
         functions.map_or_else(Vec::new, FunctionFaults::asked)
     }
 
@@ -255,17 +240,11 @@ impl Engine {
             _ => self.count_missing(record),
         }
         if let Some(judge) = &mut self.judge {
-            let Judge { model, sink, calls, callers, mapped, functions, stats } = &mut **judge;
+            let Judge { model, sink, calls, charges, stats } = &mut **judge;
             model.apply(record, sink);
             let (effect, mappings) = (model.effect(), model.mappings());
             let via = calls.apply(effect);
-            callers.apply(effect, via, record, &mut self.tasks);
-            if let Some(mapped) = mapped {
-                mapped.apply(effect, mappings, &mut self.tasks);
-            }
-            if let Some(functions) = functions {
-                functions.apply(effect, mappings, &mut self.tasks);
-            }
+            charges.apply(effect, via, mappings, &mut self.tasks);
             if let Some(stats) = stats {
                 stats.apply(record, effect, via.call, mappings);
             }
@@ -330,13 +309,8 @@ impl Engine {
         if let Some(judge) = &mut self.judge {
             judge.model.finish(end, &mut judge.sink);
             let faults = judge.model.finish_faults();
-            faults.iter().for_each(|fault| judge.callers.count(fault, &mut self.tasks));
-            if let Some(mapped) = &mut judge.mapped {
-                faults.iter().for_each(|fault| mapped.fault(fault, judge.model.mappings(), &mut self.tasks));
-            }
-            if let Some(functions) = &mut judge.functions {
-                faults.iter().for_each(|fault| functions.fault(fault, None, judge.model.mappings(), &mut self.tasks));
-            }
+            let (charges, mappings) = (&mut judge.charges, judge.model.mappings());
+            faults.iter().for_each(|fault| charges.fault(fault, None, mappings, &mut self.tasks));
             if let Some(stats) = &mut judge.stats {
                 stats.count(&faults, judge.model.mappings());
             }

@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 
-use mmtrace_common::{Call, Kind, Record};
+use mmtrace_common::{Call, Kind};
 use rustc_hash::FxHashMap;
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
         locks::{exclusion::Mode, mmap_lock::EPSILON_NS},
     },
     names::{Tasks, ThreadId},
+    recent_map::RecentMap,
     stats::{
         blockers::{Blockers, Over},
         caller::Caller,
@@ -243,11 +244,11 @@ pub struct FaultTimes {
 }
 
 impl FaultTimes {
-    fn add(&mut self, fault: &Fault, effect: &Effect) {
+    fn add(&mut self, fault: &Fault, took: Option<u64>) {
         /// Faults that may have no end, or none that is seen.
         const ENDLESS: [Cause; 4] = [Cause::Failed, Cause::Marker, Cause::PagefaultDisabled, Cause::KernelAddress];
-        if effect.ended_fault() == Some(fault.ts) {
-            self.took.add(effect.since(fault.ts));
+        if let Some(ns) = took {
+            self.took.add(ns);
         } else if fault.user && !ENDLESS.contains(&fault.cause) {
             self.untimed += 1;
         }
@@ -263,8 +264,8 @@ impl FaultTimes {
 /// All callers.
 #[derive(Clone, Debug, Default)]
 pub struct Callers {
-    locks: FxHashMap<(Caller, bool), LockUse>,
-    faults: FxHashMap<Caller, Causes>,
+    locks: RecentMap<(Caller, bool), LockUse>,
+    faults: RecentMap<Caller, Causes>,
     fault_times: FaultTimes,
     blockers: Blockers,
     /// Events of locks may be missing up to this time.
@@ -285,7 +286,7 @@ impl Callers {
         locks.sort_by_key(|(key, used)| (Reverse(used.holds.sum.saturating_add(used.contended.sum)), **key));
         let mut faults: Vec<_> = self.faults.iter().map(|(caller, causes)| (*caller, *causes)).collect();
         faults.sort_by_key(|(caller, causes)| (Reverse(causes.iter().sum::<u64>()), *caller));
-        let locks: FxHashMap<_, _> = locks.into_iter().take(most).map(|(key, used)| (*key, used.trimmed())).collect();
+        let locks: RecentMap<_, _> = locks.into_iter().take(most).map(|(key, used)| (*key, used.trimmed())).collect();
         Self {
             behind: locks.values().map(|used| used.behind.by.len()).sum(),
             locks,
@@ -312,35 +313,32 @@ impl Callers {
         (self.histograms, self.behind) = (0, 0);
     }
 
-    /// Takes what an event came to. `via` is the call of it, `record` the event, and `names` says who did it.
-    pub(crate) fn apply(&mut self, effect: &Effect, via: Via, record: &Record, names: &mut Tasks) {
-        for fault in effect.faults.iter().flatten() {
-            self.fault_times.add(fault, effect);
-            self.count(fault, names);
-        }
+    /// Takes what an event came to, but for its faults. `via` is the call of it, and `names` says who did it.
+    #[inline]
+    pub(crate) fn apply(&mut self, effect: &Effect, via: Via, names: &mut Tasks) {
         let Via { call, blocked, told } = via;
         match effect.what {
             What::LockAwaited { .. } if told => self.blockers.awaited(effect.mm),
             What::LockRefused { write } => {
                 self.blockers.waited(effect.mm);
-                let key = self.key(record, call, write, names);
+                let key = self.key(effect, call, write, names);
                 self.lock(key).refused += 1;
             }
             What::Locked { mode: Mode::Downgraded, ended, .. } => {
-                let key = self.key(record, call, false, names);
+                let key = self.key(effect, call, false, names);
                 self.lock(key).downgraded += 1;
-                self.ended(effect, ended, call, record, names);
+                self.ended(effect, ended, call, names);
             }
             What::Locked { mode, waited, ended } => {
-                let key = self.key(record, call, mode == Mode::Write, names);
+                let key = self.key(effect, call, mode == Mode::Write, names);
                 self.lock(key).acquired += 1;
                 if let Some(waited) = waited {
                     self.waited(key, effect, waited, blocked);
                 }
                 self.blockers.waited(effect.mm);
-                self.ended(effect, ended, call, record, names);
+                self.ended(effect, ended, call, names);
             }
-            What::Unlocked { ended, .. } => self.ended(effect, ended, call, record, names),
+            What::Unlocked { ended, .. } => self.ended(effect, ended, call, names),
             What::Missing {
                 of: None | Some(Kind::AcquireReturned | Kind::Released | Kind::StartLocking | Kind::PageFaultUser),
                 until,
@@ -355,33 +353,27 @@ impl Callers {
         self.blockers_blind_until = self.blockers_blind_until.max(until.saturating_add(EPSILON_NS));
     }
 
-    /// Counts a fault whose kind is settled.
-    pub(crate) fn count(&mut self, fault: &Fault, names: &mut Tasks) {
-        let Fault { tid, tgid, mm, ts, cause, .. } = *fault;
-        let call = if fault.user { Some(Call::UserTrap) } else { fault.call };
-        let mut caller = Caller { thread: names.of(&Record { tid, tgid, mm, ts, ..Record::default() }), call };
-        if let Some(causes) = self.faults.get_mut(&caller) {
-            causes[cause as usize] += 1;
-            return;
-        }
-        if self.faults.len() >= ROWS_MAX {
-            caller = late(&self.faults, caller, names);
-        }
-        self.faults.entry(caller).or_insert([0; Cause::ALL.len()])[cause as usize] += 1;
+    /// Counts how long a fault took, if that was seen.
+    #[inline]
+    pub(crate) fn timed(&mut self, fault: &Fault, took: Option<u64>) {
+        self.fault_times.add(fault, took);
     }
 
-    fn ended(
-        &mut self,
-        effect: &Effect,
-        ended: Option<Interval>,
-        call: Option<Call>,
-        record: &Record,
-        names: &mut Tasks,
-    ) {
+    /// Counts a fault of a thread.
+    pub(crate) fn fault(&mut self, fault: &Fault, thread: ThreadId, names: &mut Tasks) {
+        let call = if fault.user { Some(Call::UserTrap) } else { fault.call };
+        let mut caller = Caller { thread, call };
+        if self.faults.len() >= ROWS_MAX && !self.faults.contains_key(caller) {
+            caller = late(&self.faults, caller, names);
+        }
+        self.faults.or_insert_with(caller, || [0; Cause::ALL.len()])[fault.cause as usize] += 1;
+    }
+
+    fn ended(&mut self, effect: &Effect, ended: Option<Interval>, call: Option<Call>, names: &mut Tasks) {
         if let Some(ended) = ended {
             let write = ended.mode == Mode::Write;
-            let key = self.key(record, call, write, names);
-            let row = self.locks.entry(key).or_default();
+            let key = self.key(effect, call, write, names);
+            let row = self.locks.or_insert_with(key, LockUse::default);
             row.holds.add(longest(effect, ended), &mut self.histograms);
             self.blockers.over(effect.mm, Over { by: key.0, write, since: ended.since, until: effect.ts });
         }
@@ -390,7 +382,7 @@ impl Callers {
     /// A wait that was seen whole is over.
     fn waited(&mut self, key: (Caller, bool), effect: &Effect, waited: Interval, blocked: bool) {
         let interval = longest(effect, waited);
-        let row = self.locks.entry(key).or_default();
+        let row = self.locks.or_insert_with(key, LockUse::default);
         row.waits.add(interval, &mut self.histograms);
         let mut contended = blocked || interval.ns >= LONG_NS;
         let mut known = 0;
@@ -408,11 +400,11 @@ impl Callers {
     }
 
     /// The row of a caller; of its names alone if there are too many.
-    fn key(&self, record: &Record, call: Option<Call>, write: bool, names: &mut Tasks) -> (Caller, bool) {
-        let mut caller = Caller { thread: names.of(record), call };
-        if self.locks.len() >= ROWS_MAX && !self.locks.contains_key(&(caller, write)) {
+    fn key(&self, effect: &Effect, call: Option<Call>, write: bool, names: &mut Tasks) -> (Caller, bool) {
+        let mut caller = Caller { thread: names.of_ids(effect.tid, effect.tgid), call };
+        if self.locks.len() >= ROWS_MAX && !self.locks.contains_key((caller, write)) {
             caller.thread = names.of_names(caller.thread);
-            if self.locks.len() >= 2 * ROWS_MAX && !self.locks.contains_key(&(caller, write)) {
+            if self.locks.len() >= 2 * ROWS_MAX && !self.locks.contains_key((caller, write)) {
                 caller.thread = ThreadId::OTHERS;
             }
         }
@@ -420,7 +412,7 @@ impl Callers {
     }
 
     fn lock(&mut self, key: (Caller, bool)) -> &mut LockUse {
-        self.locks.entry(key).or_default()
+        self.locks.or_insert_with(key, LockUse::default)
     }
 
     /// Returns what each caller did with mmap_locks; the flag says for write.
@@ -441,9 +433,9 @@ impl Callers {
 }
 
 /// A row for a caller that comes when there are too many: by names alone, or by its call alone.
-fn late(rows: &FxHashMap<Caller, Causes>, caller: Caller, names: &mut Tasks) -> Caller {
+fn late(rows: &RecentMap<Caller, Causes>, caller: Caller, names: &mut Tasks) -> Caller {
     let named = Caller { thread: names.of_names(caller.thread), ..caller };
-    if rows.len() < 2 * ROWS_MAX || rows.contains_key(&named) {
+    if rows.len() < 2 * ROWS_MAX || rows.contains_key(named) {
         named
     } else {
         Caller { thread: ThreadId::OTHERS, ..caller }

@@ -6,7 +6,7 @@
 
 use std::mem::take;
 
-use mmtrace_common::{Call, Record};
+use mmtrace_common::Call;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
         mappings::{At, Backing, FileId, Found, Label, Mappings, Of},
     },
     names::{Comm, Tasks, ThreadId},
+    recent_map::{Key, RecentMap},
 };
 
 /// Instructions that are counted in mms that live, over all of them.
@@ -104,13 +105,21 @@ struct Live {
 /// Faults by process name and instruction.
 pub type Rows = FxHashMap<(Option<Comm>, Instruction), Counted>;
 
+/// Faults in one mm.
+#[derive(Clone, Debug, Default)]
+struct Mm {
+    live: RecentMap<Instruction, Live, 8>,
+    /// By address of the instruction, where nothing is known yet.
+    pending: FxHashMap<u64, Live>,
+}
+
 /// Faults by function.
 #[derive(Clone, Debug, Default)]
 pub struct FunctionFaults {
-    /// By mm and instruction.
-    live: FxHashMap<(u64, Instruction), Live>,
-    /// By mm and address of the instruction, where nothing is known yet.
-    pending: FxHashMap<(u64, u64), Live>,
+    mms: RecentMap<u64, Mm>,
+    /// Instructions over all mms: in [`Mm::live`], and in [`Mm::pending`].
+    live: usize,
+    pending: usize,
     rows: Rows,
     asked: FxHashSet<(FileId, u64)>,
     /// Files that were asked for with an mm: their contents may have been replaced since an earlier mm.
@@ -119,13 +128,9 @@ pub struct FunctionFaults {
 }
 
 impl FunctionFaults {
-    /// Takes what an event came to.
-    pub(crate) fn apply(&mut self, effect: &Effect, mappings: &Mappings, names: &mut Tasks) {
-        for fault in effect.faults.iter().flatten() {
-            // An older fault may be settled together with the one that the event ended.
-            let ended = effect.ended_fault() == Some(fault.ts);
-            self.fault(fault, ended.then(|| effect.since(fault.ts)), mappings, names);
-        }
+    /// Takes what an event came to, but for its faults.
+    #[inline]
+    pub(crate) fn apply(&mut self, effect: &Effect, mappings: &Mappings, names: &Tasks) {
         match effect.what {
             What::MapsRead { since } => self.resolve(effect.mm, since, mappings, names),
             What::Unmapped => self.settle(effect.mm, names),
@@ -133,38 +138,57 @@ impl FunctionFaults {
         }
     }
 
-    /// Counts a fault whose kind is settled. `ns`: how long it took, if that was seen.
-    pub(crate) fn fault(&mut self, fault: &Fault, ns: Option<u64>, mappings: &Mappings, names: &mut Tasks) {
+    /// Counts a fault of a thread. `ns`: how long it took, if that was seen.
+    pub(crate) fn fault(
+        &mut self,
+        fault: &Fault,
+        ns: Option<u64>,
+        thread: ThreadId,
+        mappings: &Mappings,
+        names: &Tasks,
+    ) {
         let one = Counted { count: 1, timed: ns.is_some().into(), ns: ns.unwrap_or(0) };
         let Fault { tgid, mm, ip, user, call, .. } = *fault;
+        let of = self.mms.or_insert_with(mm, Mm::default);
         let instruction = if user && ip >> 63 == 0 {
             let found = mappings.at(mm, ip);
-            let has_room = self.pending.len() < PENDING_MAX || self.pending.contains_key(&(mm, ip));
-            if found == At::Unknown && mm != 0 && has_room {
-                let live = self.pending.entry((mm, ip)).or_insert_with(|| Live::new(fault, names));
-                live.counted.add(one);
-                return;
+            if found == At::Unknown && mm != 0 {
+                if let Some(live) = of.pending.get_mut(&ip) {
+                    live.counted.add(one);
+                    return;
+                }
+                if self.pending < PENDING_MAX {
+                    self.pending += 1;
+                    of.pending.insert(ip, Live { counted: one, process: thread });
+                    return;
+                }
             }
             Instruction::new(mappings, mm, ip, found)
         } else {
             Instruction { code: Code::Kernel(call), at: None }
         };
-        if let Some(live) = self.live.get_mut(&(mm, instruction)) {
+        if let Some(live) = of.live.get_mut(instruction) {
             live.counted.add(one);
             return;
         }
-        let live = Live { counted: one, ..Live::new(fault, names) };
-        self.begin(mm, instruction, live, names);
+        self.begin(mm, instruction, Live { counted: one, process: thread }, names);
         self.ask(instruction, (tgid, mm, ip), mappings);
     }
 
     /// Begins to count an instruction, or adds to it.
     fn begin(&mut self, mm: u64, instruction: Instruction, live: Live, names: &Tasks) {
-        if self.live.len() >= LIVE_MAX {
-            self.live.drain().for_each(|((_, instruction), live)| put(instruction, live, &mut self.rows, names));
+        if self.live >= LIVE_MAX {
+            for of in self.mms.values_mut() {
+                of.live.drain().for_each(|(instruction, live)| put(instruction, live, &mut self.rows, names));
+            }
+            self.mms.retain(|_, of| !of.pending.is_empty());
+            self.live = 0;
         }
+        let of = self.mms.or_insert_with(mm, Mm::default);
+        let before = of.live.len();
         let nothing = Live { counted: Counted::default(), ..live };
-        self.live.entry((mm, instruction)).or_insert(nothing).counted.add(live.counted);
+        of.live.or_insert_with(instruction, || nothing).counted.add(live.counted);
+        self.live += of.live.len() - before;
     }
 
     /// Asks for the function of an instruction, unless its name is known or was asked for.
@@ -199,9 +223,11 @@ impl FunctionFaults {
     /// The mappings of an mm have been read. An instruction in a mapping that only the reading has shown was in it all along:
     /// a mapping that took the place of another one would have been stored.
     fn resolve(&mut self, mm: u64, since: u64, mappings: &Mappings, names: &Tasks) {
-        let mut pending: Vec<_> = self.pending.extract_if(|(of, _), _| *of == mm).collect();
-        pending.sort_unstable_by_key(|((_, ip), _)| *ip);
-        for ((_, ip), live) in pending {
+        let Some(of) = self.mms.get_mut(mm) else { return };
+        let mut pending: Vec<(u64, Live)> = of.pending.drain().collect();
+        self.pending -= pending.len();
+        pending.sort_unstable_by_key(|(ip, _)| *ip);
+        for (ip, live) in pending {
             let found = match mappings.at(mm, ip) {
                 At::Mapping(found) if found.only_read() != Some(since) => At::Unknown,
                 found => found,
@@ -214,31 +240,25 @@ impl FunctionFaults {
 
     /// Puts the faults of an mm into their rows.
     fn settle(&mut self, mm: u64, names: &Tasks) {
-        let Self { live, pending, rows, .. } = self;
-        put_all(
-            live.extract_if(|(of, _), _| *of == mm).map(|((_, instruction), live)| (instruction, live)),
-            pending.extract_if(|(of, _), _| *of == mm).map(|(_, live)| live),
-            rows,
-            names,
-        );
+        let Some(of) = self.mms.remove(mm) else { return };
+        self.live -= of.live.len();
+        self.pending -= of.pending.len();
+        put_all(&of, &mut self.rows, names);
     }
 
     /// Returns all rows. Faults whose instruction is in a mapping that is still to be read are unknown.
     #[must_use]
     pub fn rows(&self, names: &Tasks) -> Rows {
         let mut rows = self.rows.clone();
-        let live = self.live.iter().map(|((_, instruction), live)| (*instruction, *live));
-        put_all(live, self.pending.values().copied(), &mut rows, names);
+        self.mms.values().for_each(|of| put_all(of, &mut rows, names));
         rows
     }
 }
 
-impl Live {
-    /// Nothing yet, of the process of a fault.
-    fn new(fault: &Fault, names: &mut Tasks) -> Self {
-        let Fault { tid, tgid, mm, ts, .. } = *fault;
-        let process = names.of(&Record { tid, tgid, mm, ts, ..Record::default() });
-        Self { counted: Counted::default(), process }
+impl Key for Instruction {
+    #[inline]
+    fn number(self) -> u64 {
+        self.at.unwrap_or(0)
     }
 }
 
@@ -258,15 +278,10 @@ impl Instruction {
     }
 }
 
-/// Adds what is counted to rows.
-fn put_all(
-    live: impl Iterator<Item = (Instruction, Live)>,
-    pending: impl Iterator<Item = Live>,
-    rows: &mut Rows,
-    names: &Tasks,
-) {
-    live.for_each(|(instruction, live)| put(instruction, live, rows, names));
-    pending.for_each(|live| put(Instruction { code: Code::Unknown, at: None }, live, rows, names));
+/// Adds what is counted of an mm to rows.
+fn put_all(of: &Mm, rows: &mut Rows, names: &Tasks) {
+    of.live.iter().for_each(|(instruction, live)| put(*instruction, *live, rows, names));
+    of.pending.values().for_each(|live| put(Instruction { code: Code::Unknown, at: None }, *live, rows, names));
 }
 
 fn put(instruction: Instruction, live: Live, rows: &mut Rows, names: &Tasks) {

@@ -3,7 +3,6 @@
 //! Mappings of one label in processes of one name are one row. While an mm lives, its mappings are counted one by one,
 //! so that they go to the row of the name that they have in the end.
 
-use mmtrace_common::Record;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::callers::Causes;
@@ -14,6 +13,7 @@ use crate::{
         mappings::{At, Label, MappingId, Mappings, Of},
     },
     names::{Comm, Tasks, ThreadId},
+    recent_map::{Key, RecentMap},
 };
 
 /// Mappings, and what stands for them, that are counted one by one, over all mms.
@@ -43,6 +43,18 @@ impl Place {
     }
 }
 
+impl Key for Place {
+    #[inline]
+    fn number(self) -> u64 {
+        match self {
+            Self::Unknown => 0,
+            Self::Outside => 1,
+            Self::Kernel => 2,
+            Self::Mapping(id) => id.number(),
+        }
+    }
+}
+
 /// Faults in one mapping.
 #[derive(Clone, Copy, Debug)]
 struct Live {
@@ -62,7 +74,7 @@ struct Live {
 struct Mm {
     /// A thread of the process that faulted last.
     process: Option<ThreadId>,
-    live: FxHashMap<Place, Live>,
+    live: RecentMap<Place, Live, 8>,
     /// Pages with faults where nothing is known yet.
     pending: usize,
 }
@@ -122,7 +134,7 @@ pub type Rows = FxHashMap<(Option<Comm>, Label), Row>;
 /// Faults by mapping.
 #[derive(Clone, Debug, Default)]
 pub struct MappedFaults {
-    mms: FxHashMap<u64, Mm>,
+    mms: RecentMap<u64, Mm>,
     /// Faults where nothing is known yet, by mm, page and cause. A table for each mm would take ten times as much memory
     /// where there are many mms.
     pending: FxHashMap<(u64, u64, Cause), u64>,
@@ -133,9 +145,9 @@ pub struct MappedFaults {
 }
 
 impl MappedFaults {
-    /// Takes what an event came to.
-    pub(crate) fn apply(&mut self, effect: &Effect, mappings: &Mappings, names: &mut Tasks) {
-        effect.faults.iter().flatten().for_each(|fault| self.fault(fault, mappings, names));
+    /// Takes what an event came to, but for its faults.
+    #[inline]
+    pub(crate) fn apply(&mut self, effect: &Effect, mappings: &Mappings, names: &Tasks) {
         match effect.what {
             What::MapsRead { since } => self.resolve(effect.mm, since, mappings, names),
             What::Unmapped => self.settle(effect.mm, mappings, names),
@@ -143,15 +155,14 @@ impl MappedFaults {
         }
     }
 
-    /// Counts a fault whose kind is settled.
-    pub(crate) fn fault(&mut self, fault: &Fault, mappings: &Mappings, names: &mut Tasks) {
-        let Fault { tid, tgid, mm, ts, addr, at, cause, .. } = *fault;
-        let process = names.of(&Record { tid, tgid, mm, ts, ..Record::default() });
+    /// Counts a fault of a thread.
+    pub(crate) fn fault(&mut self, fault: &Fault, thread: ThreadId, mappings: &Mappings, names: &Tasks) {
+        let Fault { mm, addr, at, cause, .. } = *fault;
         if self.live >= LIVE_MAX {
             self.settle_all(mappings, names);
         }
-        let of = self.mms.entry(mm).or_default();
-        of.process = Some(process);
+        let of = self.mms.or_insert_with(mm, Mm::default);
+        of.process = Some(thread);
         let (place, range) = match at {
             At::Mapping(found) => (Place::Mapping(found.mapping.id), (found.start, found.end)),
             At::Outside => (Place::Outside, (0, 0)),
@@ -175,7 +186,7 @@ impl MappedFaults {
     /// The mappings of an mm have been read. A page that lies in a mapping which only the reading has shown was in it all
     /// along: a mapping that took the place of another one would have been stored.
     fn resolve(&mut self, mm: u64, since: u64, mappings: &Mappings, names: &Tasks) {
-        let Some(of) = self.mms.get_mut(&mm) else { return };
+        let Some(of) = self.mms.get_mut(mm) else { return };
         if std::mem::take(&mut of.pending) == 0 {
             return;
         }
@@ -196,12 +207,12 @@ impl MappedFaults {
 
     /// Puts the mappings of an mm into their rows.
     fn settle(&mut self, mm: u64, mappings: &Mappings, names: &Tasks) {
-        let Some(of) = self.mms.remove(&mm) else { return };
+        let Some(of) = self.mms.remove(mm) else { return };
         self.live = self.live.saturating_sub(of.live.len());
         if of.pending > 0 {
-            for ((.., cause), n) in self.pending.extract_if(|(of, ..), _| *of == mm) {
-                put_pending(&of, cause, n, &mut self.rows, names);
-            }
+            let mut causes = [0; Cause::ALL.len()];
+            self.pending.extract_if(|(of, ..), _| *of == mm).for_each(|((.., cause), n)| causes[cause as usize] += n);
+            put_pending(&of, &causes, &mut self.rows, names);
         }
         put(mm, &of, &mut self.rows, &self.counted, mappings, names);
         for id in of.live.keys().filter_map(Place::mapping) {
@@ -211,13 +222,9 @@ impl MappedFaults {
 
     fn settle_all(&mut self, mappings: &Mappings, names: &Tasks) {
         let mms = std::mem::take(&mut self.mms);
-        for ((mm, _, cause), n) in self.pending.drain() {
-            if let Some(of) = mms.get(&mm) {
-                put_pending(of, cause, n, &mut self.rows, names);
-            }
-        }
-        for (mm, of) in mms {
-            put(mm, &of, &mut self.rows, &self.counted, mappings, names);
+        put_all_pending(self.pending.drain(), &mms, &mut self.rows, names);
+        for (mm, of) in mms.iter() {
+            put(*mm, of, &mut self.rows, &self.counted, mappings, names);
             if self.counted.len() + of.live.len() > COUNTED_MAX {
                 self.counted.clear();
             }
@@ -230,12 +237,9 @@ impl MappedFaults {
     #[must_use]
     pub fn rows(&self, mappings: &Mappings, names: &Tasks) -> Rows {
         let mut rows = self.rows.clone();
-        for ((mm, _, cause), n) in &self.pending {
-            if let Some(of) = self.mms.get(mm) {
-                put_pending(of, *cause, *n, &mut rows, names);
-            }
-        }
-        for (mm, of) in &self.mms {
+        let pending = self.pending.iter().map(|(page, n)| (*page, *n));
+        put_all_pending(pending, &self.mms, &mut rows, names);
+        for (mm, of) in self.mms.iter() {
             put(*mm, of, &mut rows, &self.counted, mappings, names);
         }
         rows
@@ -251,7 +255,7 @@ fn count(
     cause: Cause,
     n: u64,
 ) {
-    let live = of.live.entry(place).or_insert_with(|| {
+    let live = of.live.or_insert_with(place, || {
         *all += 1;
         Live { causes: [0; Cause::ALL.len()], range, votes: 0, start: range.0, label: label() }
     });
@@ -272,16 +276,32 @@ fn process(of: &Mm, names: &Tasks) -> Option<Comm> {
 }
 
 /// Adds faults of an mm where nothing is known yet to rows.
-fn put_pending(of: &Mm, cause: Cause, n: u64, rows: &mut Rows, names: &Tasks) {
-    let mut causes = [0; Cause::ALL.len()];
-    causes[cause as usize] = n;
-    row(rows, process(of, names), Label::of(Of::Unknown)).add(&causes, None, false);
+fn put_pending(of: &Mm, causes: &Causes, rows: &mut Rows, names: &Tasks) {
+    row(rows, process(of, names), Label::of(Of::Unknown)).add(causes, None, false);
+}
+
+/// Adds faults of all mms where nothing is known yet to rows.
+fn put_all_pending(
+    pending: impl Iterator<Item = ((u64, u64, Cause), u64)>,
+    mms: &RecentMap<u64, Mm>,
+    rows: &mut Rows,
+    names: &Tasks,
+) {
+    let mut causes: FxHashMap<u64, Causes> = FxHashMap::default();
+    for ((mm, _, cause), n) in pending {
+        causes.entry(mm).or_insert([0; Cause::ALL.len()])[cause as usize] += n;
+    }
+    for (mm, causes) in &causes {
+        if let Some(of) = mms.get(*mm) {
+            put_pending(of, causes, rows, names);
+        }
+    }
 }
 
 /// Adds what is counted of an mm to rows.
 fn put(mm: u64, of: &Mm, rows: &mut Rows, counted: &FxHashSet<MappingId>, mappings: &Mappings, names: &Tasks) {
     let process = process(of, names);
-    for (place, live) in &of.live {
+    for (place, live) in of.live.iter() {
         let total: u64 = live.causes.iter().sum();
         let (label, top) = match place {
             Place::Mapping(id) => {

@@ -13,6 +13,7 @@ mod blockers;
 pub mod caller;
 pub mod callers;
 pub mod cgroups;
+pub(crate) mod charges;
 pub mod faults;
 pub mod functions;
 pub mod locks;

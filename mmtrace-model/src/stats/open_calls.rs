@@ -1,7 +1,6 @@
 //! By which calls the tasks hold and await mmap_locks now.
 
 use mmtrace_common::{Call, Kind};
-use rustc_hash::FxHashMap;
 
 use crate::{
     context::Context,
@@ -9,6 +8,7 @@ use crate::{
         effect::{Effect, What},
         locks::{exclusion::Mode, mmap_lock::EPSILON_NS},
     },
+    recent_map::RecentMap,
 };
 
 /// Tasks whose calls are known. A hash table is seven eighths full at most: one more would double it.
@@ -68,7 +68,7 @@ pub(crate) struct Via {
 /// The calls of the acquisitions and holds that go on.
 #[derive(Clone, Debug)]
 pub struct OpenCalls {
-    tasks: FxHashMap<u32, Begun>,
+    tasks: RecentMap<u32, Begun>,
     /// Events that tell calls may be missing up to this time.
     blind_until: u64,
     /// Faults in user mode are recorded.
@@ -79,7 +79,7 @@ impl OpenCalls {
     /// Nobody yet.
     #[must_use]
     pub fn new(context: &Context) -> Self {
-        Self { tasks: FxHashMap::default(), blind_until: 0, has_faults: context.has(Kind::PageFaultUser) }
+        Self { tasks: RecentMap::default(), blind_until: 0, has_faults: context.has(Kind::PageFaultUser) }
     }
 
     /// Events of a kind are no longer recorded.
@@ -90,14 +90,14 @@ impl OpenCalls {
     /// Returns the call by which a task awaits a lock for read or for write; `None` if it is not known.
     #[must_use]
     pub fn awaits(&self, tid: u32, write: bool) -> Option<Call> {
-        let newest = self.tasks.get(&tid)?.waits.iter().rfind(|(of, _)| *of == write)?;
+        let newest = self.tasks.get(tid)?.waits.iter().rfind(|(of, _)| *of == write)?;
         newest.1
     }
 
     /// Returns the call by which a task took the lock of an mm that it holds; `None` if it is not known.
     #[must_use]
     pub fn holds(&self, tid: u32, mm: u64, write: bool) -> Option<Call> {
-        let newest = self.tasks.get(&tid)?.holds.iter().rfind(|(of, mode, _)| *of == mm && *mode == write)?;
+        let newest = self.tasks.get(tid)?.holds.iter().rfind(|(of, mode, _)| *of == mm && *mode == write)?;
         newest.2
     }
 
@@ -141,7 +141,7 @@ impl OpenCalls {
                 self.blind_until = self.blind_until.max(until.saturating_add(EPSILON_NS));
             }
             What::Exited => {
-                self.tasks.remove(&effect.tid);
+                self.tasks.remove(effect.tid);
             }
             _ => {}
         }
@@ -158,9 +158,6 @@ impl OpenCalls {
     }
 
     fn task(&mut self, tid: u32) -> &mut Begun {
-        if self.tasks.len() >= TASKS_MAX && !self.tasks.contains_key(&tid) {
-            self.tasks.clear();
-        }
-        self.tasks.entry(tid).or_default()
+        self.tasks.or_default_within(tid, TASKS_MAX, RecentMap::clear)
     }
 }

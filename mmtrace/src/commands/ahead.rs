@@ -4,22 +4,23 @@ use std::{sync::mpsc, thread};
 
 use mmtrace_common::Record;
 
-/// Records that pass from thread to thread together.
-const TOGETHER: usize = 1024;
-/// Parcels of records that wait to be judged.
-const WAITING: usize = 8;
+/// Records that pass from thread to thread together. Each time costs a wake-up where one thread waits for the other.
+pub(super) const TOGETHER: usize = 8192;
+/// Parcels of records that wait to be judged. Another one is being filled, and another one judged.
+const WAITING: usize = 2;
 
-/// Hands the records to `take`, in order. Where no thread can be started, they are decoded between one call and the next.
-pub(super) fn for_each(mut records: impl Iterator<Item = Record> + Send, mut take: impl FnMut(&Record)) {
-    let records = &mut records;
+/// Hands the records to `take`, in order. `read` replaces the contents of a list by the next ones, [`TOGETHER`] at most, and
+/// returns whether there are any. Where no thread can be started, they are read between one call and the next.
+pub(super) fn for_each(mut read: impl FnMut(&mut Vec<Record>) -> bool + Send, mut take: impl FnMut(&Record)) {
     let is_done = thread::scope(|scope| {
-        let (sender, receiver) = mpsc::sync_channel(WAITING);
-        let records = &mut *records;
+        let (sender, parcels) = mpsc::sync_channel::<Vec<Record>>(WAITING);
+        // A list is used again: new ones would take new memory from the kernel.
+        let (emptied, empty) = mpsc::channel::<Vec<Record>>();
+        let read = &mut read;
         let decode = move || {
             loop {
-                let mut parcel = Vec::with_capacity(TOGETHER);
-                parcel.extend(records.take(TOGETHER));
-                if parcel.is_empty() || sender.send(parcel).is_err() {
+                let mut parcel = empty.try_recv().unwrap_or_default();
+                if !read(&mut parcel) || sender.send(parcel).is_err() {
                     return;
                 }
             }
@@ -27,11 +28,18 @@ pub(super) fn for_each(mut records: impl Iterator<Item = Record> + Send, mut tak
         if thread::Builder::new().name("mmtrace-decode".to_owned()).spawn_scoped(scope, decode).is_err() {
             return false;
         }
-        receiver.into_iter().flatten().for_each(|record| take(&record));
+        for parcel in parcels {
+            parcel.iter().for_each(&mut take);
+            // Nobody takes the last ones.
+            let _ = emptied.send(parcel);
+        }
         true
     });
     if !is_done {
-        records.for_each(|record| take(&record));
+        let mut parcel = Vec::new();
+        while read(&mut parcel) {
+            parcel.iter().for_each(&mut take);
+        }
     }
 }
 
@@ -43,7 +51,13 @@ mod tests {
     fn every_record_arrives_once_and_in_order() {
         for length in [0, 1, TOGETHER as u64, 20 * TOGETHER as u64 + 1] {
             let mut seen = Vec::new();
-            for_each((0..length).map(|ts| Record { ts, ..Record::default() }), |record| seen.push(record.ts));
+            let mut records = (0..length).map(|ts| Record { ts, ..Record::default() });
+            let read = |parcel: &mut Vec<Record>| {
+                parcel.clear();
+                parcel.extend(records.by_ref().take(TOGETHER));
+                !parcel.is_empty()
+            };
+            for_each(read, |record| seen.push(record.ts));
             assert!(seen.into_iter().eq(0..length));
         }
     }

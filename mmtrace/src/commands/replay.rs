@@ -99,14 +99,15 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outco
         capture.records_between(0, from.saturating_sub(1)).for_each(|record| engine.learn_names(&record));
     }
     let whole = args.from.is_none() && args.to.is_none();
-    let records = if whole { capture.records() } else { capture.records_between(from, to) };
-    let mut records = records.peekable();
-    if args.from.is_some()
-        && let Some(skipped) = records.next_if(|record| record.kind() == Some(Kind::Gap))
-    {
-        engine.begin_late(&skipped);
+    let mut records = if whole { capture.records() } else { capture.records_between(from, to) };
+    if args.from.is_some() {
+        match records.next() {
+            Some(skipped) if skipped.kind() == Some(Kind::Gap) => engine.begin_late(&skipped),
+            Some(first) => engine.apply(&first),
+            None => {}
+        }
     }
-    ahead::for_each(records, |record| engine.apply(record));
+    ahead::for_each(|parcel| records.read(parcel, ahead::TOGETHER), |record| engine.apply(record));
     engine.finish();
     let report = Report { part: described(&capture, (from, to)), ..Report::new(&engine) };
     let outcome = outcome(&capture, report.is_violated());

@@ -241,12 +241,16 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     let (from, to) = part(&capture, args.from, args.to)?;
     let asked = described(&capture, (from, to));
     let mut before = None;
-    ahead::for_each(capture.records_between(0, to), |record| {
-        if before.is_none() && record.ts >= from {
-            before = Some(Before::begin(&mut engine, asked));
-        }
-        engine.apply(record);
-    });
+    let mut records = capture.records_between(0, to);
+    ahead::for_each(
+        |parcel| records.read(parcel, ahead::TOGETHER),
+        |record| {
+            if before.is_none() && record.ts >= from {
+                before = Some(Before::begin(&mut engine, asked));
+            }
+            engine.apply(record);
+        },
+    );
     let before = before.unwrap_or_else(|| Before::begin(&mut engine, asked));
     engine.finish();
     let violated = engine.sink().is_some_and(mmtrace_model::verdict::Sink::any_violated);

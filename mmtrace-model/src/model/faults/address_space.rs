@@ -68,17 +68,22 @@ impl Space {
         }
         let (region, bit) = (addr >> REGION_SHIFT, addr >> PAGE_SHIFT & 511);
         let (word, mask) = ((bit / 64) as usize, 1u64 << (bit % 64));
-        if !self.touched.contains_key(&region) {
-            if self.touched.len() == REGIONS_MAX {
-                *self = Self::default();
+        let before = match self.touched.get_mut(&region) {
+            Some(words) => {
+                let before = words[word] & mask;
+                words[word] |= mask;
+                before
             }
-            self.touched.insert(region, [0; 8]);
-        }
-        let before = self.touched.get_mut(&region).map_or(0, |words| {
-            let before = words[word] & mask;
-            words[word] |= mask;
-            before
-        });
+            None => {
+                if self.touched.len() == REGIONS_MAX {
+                    *self = Self::default();
+                }
+                let mut words = [0; 8];
+                words[word] = mask;
+                self.touched.insert(region, words);
+                0
+            }
+        };
         if error_code & PRESENT != 0 {
             return if error_code & WRITE != 0 { Cause::WriteProtect } else { Cause::Spurious };
         }
@@ -126,7 +131,7 @@ impl Space {
             *self = Self::default();
             return;
         }
-        let below = self.cut_out(start, end);
+        let below = self.cut_out(start, end, id != 0);
         if id == 0 {
             self.forget_pages(start, end);
             return;
@@ -143,30 +148,40 @@ impl Space {
             insert(start, end, change == Change::Maps && self.whole);
             return;
         }
-        // A mapped range stays as known as it was. The range between is new.
+        // A mapped range stays as known as it was. The range between is new. Neighbours of which the same is known become one.
+        let mut known: Vec<(u64, u64, bool)> = Vec::new();
+        let mut add = |from: u64, to: u64, fresh: bool| match known.last_mut() {
+            Some((_, end, of)) if *of == fresh => *end = to,
+            _ => known.push((from, to, fresh)),
+        };
         let mut next = start;
         for (from, piece) in below {
             if next < from {
-                insert(next, from - 1, self.whole);
+                add(next, from - 1, self.whole);
             }
-            insert(from, piece.end, piece.fresh);
+            add(from, piece.end, piece.fresh);
             next = piece.end.saturating_add(1);
         }
         if next <= end && next >= start {
-            insert(next, end, self.whole);
+            add(next, end, self.whole);
         }
+        known.into_iter().for_each(|(from, to, fresh)| insert(from, to, fresh));
     }
 
-    /// Takes the pieces within `[start, end]` out, cut to that range, in order.
-    fn cut_out(&mut self, start: u64, end: u64) -> Vec<(u64, Piece)> {
+    /// Takes the pieces within `[start, end]` out, cut to that range, in order. If `is_replaced`, the caller puts another one at
+    /// `start`, in the place of one that is there.
+    fn cut_out(&mut self, start: u64, end: u64, is_replaced: bool) -> Vec<(u64, Piece)> {
         let mut found: Vec<(u64, Piece)> =
             self.pieces.range(..=end).rev().take_while(|(_, p)| p.end >= start).map(|(s, p)| (*s, *p)).collect();
         found.reverse();
         for (from, piece) in &mut found {
-            self.pieces.remove(from);
             if *from < start {
-                self.pieces.insert(*from, Piece { end: start - 1, ..*piece });
+                if let Some(front) = self.pieces.get_mut(from) {
+                    front.end = start - 1;
+                }
                 *from = start;
+            } else if *from > start || !is_replaced {
+                self.pieces.remove(from);
             }
             if piece.end > end {
                 self.pieces.insert(end + 1, *piece);

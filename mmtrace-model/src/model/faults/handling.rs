@@ -9,14 +9,16 @@
 //! not be its own. Each rule below says why it is.
 
 use mmtrace_common::{Record, View as _, event};
-use rustc_hash::FxHashMap;
 
 use crate::model::{
     Model,
     effect::{Handling, Outcome, Under, What},
     locks::{mmap_lock::LockStep, vma_lock::Intrusion},
 };
-use crate::verdict::{RuleId, Sink};
+use crate::{
+    recent_map::RecentMap,
+    verdict::{RuleId, Sink},
+};
 
 /// Tasks that are followed. All of them are forgotten beyond that number.
 const CALLERS_MAX: usize = 1 << 14;
@@ -181,25 +183,22 @@ impl Caller {
 
 /// Tasks, by their id.
 #[derive(Clone, Debug, Default)]
-pub(in crate::model) struct Callers(FxHashMap<u32, Caller>);
+pub(in crate::model) struct Callers(RecentMap<u32, Caller>);
 
 impl Callers {
     #[inline]
     fn of(&mut self, tid: u32) -> &mut Caller {
-        if self.0.len() >= CALLERS_MAX && !self.0.contains_key(&tid) {
-            self.0.clear();
-        }
-        self.0.entry(tid).or_default()
+        self.0.or_default_within(tid, CALLERS_MAX, RecentMap::clear)
     }
 
     /// Returns the current work of the task, if it is followed.
     #[inline]
     fn get(&mut self, tid: u32) -> Option<&mut Caller> {
-        self.0.get_mut(&tid)
+        self.0.get_mut(tid)
     }
 
     pub(in crate::model) fn forget_task(&mut self, tid: u32) {
-        self.0.remove(&tid);
+        self.0.remove(tid);
     }
 }
 
@@ -292,7 +291,7 @@ impl Model {
         } else {
             sink.unjudged(RuleId::L10);
         }
-        let task = self.tasks.get(&record.tid);
+        let task = self.tasks.get(record.tid);
         let writes = task.is_some_and(|t| t.writes.contains(&record.mm));
         if (writes || slept) && sink.is_open(RuleId::L16) {
             self.mm(record.mm).lock.taint();
@@ -555,7 +554,7 @@ impl Model {
         caller.released(record.mm);
         if let Some(call) = caller.call_on(record.mm) {
             // Only one reader is left, so the release cannot be on behalf of another.
-            let lock = self.mms.get(&record.mm).map(|mm| &mm.lock);
+            let lock = self.mms.get(record.mm).map(|mm| &mm.lock);
             let own = lock.is_some_and(|l| {
                 l.is_complete() && l.only_reader().is_some_and(|r| r.tid == record.tid) && l.writer().is_none()
             });

@@ -147,16 +147,29 @@ impl Seen {
     }
 }
 
-/// A kind of fault, when a fault is of that kind, and where in the kernel that is decided.
-struct Row {
-    kind: Cause,
-    when: fn(&Seen, SwapTypes) -> bool,
-    #[cfg_attr(not(test), expect(dead_code, reason = "for whoever reads the table; a test reads it too"))]
-    source: &'static str,
+/// Makes the table a chain of conditions: every fault is asked for its kind, and calls through pointers take longer.
+macro_rules! rows {
+    ($(Row { kind: Cause::$kind:ident, when: $when:expr, source: $source:literal $(,)? },)*) => {
+        /// Returns the kind that the first row names which is true of a fault.
+        fn first(fault: &Seen, types: SwapTypes) -> Option<Cause> {
+            $(
+                let when: fn(&Seen, SwapTypes) -> bool = $when;
+                if when(fault, types) {
+                    return Some(Cause::$kind);
+                }
+            )*
+            None
+        }
+
+        /// Where in the kernel each row is decided.
+        #[cfg(test)]
+        const SOURCES: &[&str] = &[$($source),*];
+    };
 }
 
-/// The table. The first row that is true of a fault names its kind.
-const ROWS: &[Row] = &[
+// The table: a kind of fault, when a fault is of that kind, and where in the kernel that is decided. The first row that is
+// true of a fault names its kind.
+rows! {
     Row {
         kind: Cause::Marker,
         when: |f, types| {
@@ -285,13 +298,13 @@ const ROWS: &[Row] = &[
         when: |f, types| f.is_empty(types) && f.has_vma(),
         source: "mm/memory.c:do_read_fault, do_shared_fault; of a file of tmpfs too, where only its store was seen",
     },
-];
+}
 
 /// Returns the kind of a fault. `history`: what is known of its page from before.
 pub(in crate::model) fn kind(fault: &Seen, types: SwapTypes, history: Cause) -> Cause {
     let Some(walk) = fault.walk else { return history };
-    if let Some(row) = ROWS.iter().find(|row| (row.when)(fault, types)) {
-        return row.kind;
+    if let Some(kind) = first(fault, types) {
+        return kind;
     }
     match (walk.entry, history) {
         (Entry::None, Cause::FirstTouch | Cause::Refault) => history,
@@ -434,6 +447,6 @@ mod tests {
 
     #[test]
     fn every_row_has_its_source() {
-        assert!(ROWS.iter().all(|row| row.source.contains(".c:") || row.source.contains("vm_ops")));
+        assert!(SOURCES.iter().all(|source| source.contains(".c:") || source.contains("vm_ops")));
     }
 }

@@ -260,7 +260,7 @@ impl Model {
         if tells.ends != Ends::Unseen && functions && self.open_faults.open.len() < OPEN_MAX {
             self.open_faults.open.insert(tid, open);
         } else {
-            self.settle_fault(open, End::Unseen);
+            self.settle_fault(&open, End::Unseen);
         }
     }
 
@@ -269,14 +269,14 @@ impl Model {
         let Some(open) = self.open_faults.open.remove(&tid) else { return };
         if !open.whole || open.called || self.open_faults.tells.ends != Ends::Functions {
             // A signal has ended it before it was tried again, or an event is missing.
-            self.settle_fault(open, End::Unseen);
+            self.settle_fault(&open, End::Unseen);
         } else if open.fault.user || open.looked {
-            self.settle_fault(open, End::Failed);
+            self.settle_fault(&open, End::Failed);
         } else if self.open_faults.tells.look {
             // Neither looked up nor handled: the kernel was not allowed to sleep (`faulthandler_disabled()`).
             self.settled(Fault { cause: Cause::PagefaultDisabled, ..open.fault });
         } else {
-            self.settle_fault(open, End::Unseen);
+            self.settle_fault(&open, End::Unseen);
         }
     }
 
@@ -290,7 +290,7 @@ impl Model {
             && !open.called
             && let Some(open) = self.open_faults.open.remove(&record.tid)
         {
-            self.settle_fault(open, End::Failed);
+            self.settle_fault(&open, End::Failed);
         }
     }
 
@@ -310,7 +310,7 @@ impl Model {
         if fault_result & RETRY == 0
             && let Some(open) = self.open_faults.open.remove(&record.tid)
         {
-            self.settle_fault(open, if fault_result & ERROR == 0 { End::Handled } else { End::Failed });
+            self.settle_fault(&open, if fault_result & ERROR == 0 { End::Handled } else { End::Failed });
         }
     }
 
@@ -330,7 +330,7 @@ impl Model {
             open.seen.major = counted.was_read(major, open.locked);
             self.effect.what = What::Accounted { since: Some(open.fault.ts), user: open.fault.user };
         }
-        self.settle_fault(open, End::Handled);
+        self.settle_fault(&open, End::Handled);
     }
 
     /// A fault meets a migration entry. The address may be that of a huge page.
@@ -367,7 +367,7 @@ impl Model {
         }
     }
 
-    fn settle_fault(&mut self, open: Open, end: End) {
+    fn settle_fault(&mut self, open: &Open, end: End) {
         let seen = Seen { end: if open.whole { end } else { End::Unseen }, ..open.seen };
         let cause = kind(&seen, self.swap_types(), open.fault.cause);
         self.settled(Fault { cause, ..open.fault });
@@ -376,10 +376,8 @@ impl Model {
     /// Counts a fault, whose kind is what it is now.
     fn settled(&mut self, fault: Fault) {
         self.causes[fault.cause as usize] += 1;
-        self.effect.faults = match self.effect.faults {
-            [None, _] => [Some(fault), None],
-            [first, _] => [first, Some(fault)],
-        };
+        let [first, second] = &mut self.effect.faults;
+        *(if first.is_none() { first } else { second }) = Some(fault);
     }
 
     /// Takes the end of the stream: returns the faults that are still open, oldest first, with the kinds that they have as

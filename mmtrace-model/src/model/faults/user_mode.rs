@@ -22,11 +22,11 @@ impl Model {
             sink.held(RuleId::L05, record.ts);
         }
         task.in_user_mode();
+        let stayed = std::mem::replace(&mut task.runs_on, record.mm) == record.mm;
         self.walk_over(record, "is in user mode", sink);
         for mm in leaked {
             self.leak(mm, record, sink, "is in user mode");
         }
-        let stayed = std::mem::replace(&mut self.task(record.tid).runs_on, record.mm) == record.mm;
         let mm = self.mm(record.mm);
         let was_run = std::mem::replace(&mut mm.is_run, true);
         match mm.life {

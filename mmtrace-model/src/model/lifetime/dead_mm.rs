@@ -65,7 +65,7 @@ impl Model {
 
     /// The task was seen to run on this mm, and to leave it neither by an exec nor by its exit.
     fn is_seen_on(&self, tid: u32, mm: u64) -> bool {
-        self.tasks.get(&tid).is_some_and(|t| t.runs_on == mm)
+        self.tasks.get(tid).is_some_and(|t| t.runs_on == mm)
     }
 
     /// A fault in user mode, before the model of tasks takes it. A task that was not seen on this mm before shows that

@@ -100,7 +100,7 @@ impl Model {
 
     pub(in crate::model) fn forget_task(&mut self, tid: u32) {
         self.tables.forget_task(tid);
-        if let Some(task) = self.tasks.remove(&tid) {
+        if let Some(task) = self.tasks.remove(tid) {
             self.writers = self.writers.saturating_sub(task.writes.len() as u64);
         }
     }

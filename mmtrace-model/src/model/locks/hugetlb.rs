@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 use crate::model::{
     Model,
     locks::{exclusion::Mode, mmap_lock::EPSILON_NS},
+    page_tables::shadow::Walk,
 };
 use crate::{
     kernel_version::KernelVersion,
@@ -348,14 +349,9 @@ impl Model {
         if record.ts < self.start || record.ts <= self.tables.blind_until {
             return;
         }
-        let left = match self.tables.walk_of(record.tid) {
-            Some(walk) => std::mem::take(walk).depth,
-            None => None,
-        };
         let walk = self.tables.walk(record.tid);
-        walk.known = true;
-        walk.depth = Some(0);
-        walk.hugetlb = true;
+        let left = walk.depth;
+        *walk = Walk { known: true, depth: Some(0), hugetlb: true, ..Walk::default() };
         if self.hugetlb.leave(record.tid) {
             self.hugetlb_inlined(sink);
         }

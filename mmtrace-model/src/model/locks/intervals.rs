@@ -7,7 +7,6 @@
 //! inside it; what was measured is then at most too short.
 
 use mmtrace_common::{Kind, Record};
-use rustc_hash::FxHashMap;
 
 use crate::model::{
     Model,
@@ -18,6 +17,7 @@ use crate::model::{
     },
     mm_of,
 };
+use crate::recent_map::RecentMap;
 
 /// Tasks that are followed; those that wait for nothing are forgotten beyond that, and then all.
 const TASKS_MAX: usize = 1 << 15;
@@ -65,7 +65,7 @@ fn take(open: &mut Vec<Wait>, is: impl Fn(&Wait) -> bool) -> Option<Wait> {
 /// The waits, which events are missing, and how many intervals there were to be measured.
 #[derive(Clone, Debug)]
 pub(in crate::model) struct Intervals {
-    tasks: FxHashMap<u32, Task>,
+    tasks: RecentMap<u32, Task>,
     /// Times up to which events of each kind may be missing, nanoseconds: those for read, those for write.
     until: [[u64; 3]; 2],
     /// Holds and waits that began up to this time, nanoseconds, may be over: their ends may be missing.
@@ -96,7 +96,7 @@ impl Intervals {
         let until = [Kind::StartLocking, Kind::AcquireReturned, Kind::Released];
         let until = until.map(|kind| if has(kind) { 0 } else { u64::MAX });
         Self {
-            tasks: FxHashMap::default(),
+            tasks: RecentMap::default(),
             until: [until; 2],
             unsure_until: 0,
             preempts,
@@ -118,22 +118,21 @@ impl Intervals {
 
     #[inline]
     fn task(&mut self, tid: u32) -> &mut Task {
-        if self.tasks.len() >= TASKS_MAX && !self.tasks.contains_key(&tid) {
-            self.tasks.retain(|_, t| !t.waits.is_empty());
-            if self.tasks.len() >= TASKS_MAX {
-                self.tasks.clear();
+        self.tasks.or_default_within(tid, TASKS_MAX, |tasks| {
+            tasks.retain(|_, t| !t.waits.is_empty());
+            if tasks.len() >= TASKS_MAX {
+                tasks.clear();
             }
             if self.lossy {
                 // With the tasks it is forgotten which of their holds have ended.
                 self.from = self.next;
             }
-        }
-        self.tasks.entry(tid).or_default()
+        })
     }
 
     /// Holds of the task with smaller numbers have ended.
     fn from(&self, tid: u32) -> u64 {
-        self.tasks.get(&tid).map_or(0, |task| task.from).max(self.from)
+        self.tasks.get(tid).map_or(0, |task| task.from).max(self.from)
     }
 
     const fn number(&mut self) -> u64 {
@@ -281,7 +280,7 @@ impl Intervals {
     #[inline]
     pub(in crate::model) fn forget_task(&mut self, tid: u32) {
         if self.lossy
-            && let Some(task) = self.tasks.get_mut(&tid)
+            && let Some(task) = self.tasks.get_mut(tid)
         {
             task.waits.clear();
             task.from = self.next;
@@ -311,7 +310,7 @@ impl Model {
         let from = self.intervals.from(tid);
         let newest = self.mms.iter().filter_map(|(mm, m)| Some((m.lock.newest_write(tid, from)?, *mm))).max();
         if let Some((number, mm)) = newest
-            && let Some(mm) = self.mms.get_mut(&mm)
+            && let Some(mm) = self.mms.get_mut(mm)
         {
             mm.lock.isolated(number);
         }

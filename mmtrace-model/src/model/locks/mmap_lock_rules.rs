@@ -15,7 +15,7 @@ use crate::verdict::{RuleId, Sink};
 impl Model {
     /// Reports an overlap on this event's mm that has lasted.
     pub(in crate::model) fn settle(&mut self, record: &Record, sink: &mut Sink) {
-        let Some(mm) = self.mms.get_mut(&record.mm) else { return };
+        let Some(mm) = self.mms.get_mut(record.mm) else { return };
         let settled = mm.lock.settle(record.ts);
         for _ in 0..settled.doubts {
             sink.unjudged(RuleId::L02);
@@ -29,7 +29,7 @@ impl Model {
     fn breached(&mut self, breach: Breach, record: &Record, sink: &mut Sink) {
         let (holder, taker) = (breach.holder, breach.taker);
         for tid in [holder.tid, taker.tid] {
-            if let Some(task) = self.tasks.get_mut(&tid) {
+            if let Some(task) = self.tasks.get_mut(tid) {
                 task.writes.retain(|m| *m != record.mm);
                 // The releases of these holds are still to come.
                 task.anchored = false;

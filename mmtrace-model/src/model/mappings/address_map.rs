@@ -10,6 +10,8 @@ use super::mapping::{Backing, Doing, Mapping, VM_GROWSDOWN};
 
 /// Mappings that are followed, in one mm. An mm that has more is unknown.
 const PIECES_MAX: usize = 1 << 16;
+/// Ranges that are found again at once.
+const RECENT: usize = 4;
 /// Ranges that are looked through for a VMA that is registered with userfaultfd. Where there are more, the label does not
 /// say that a mapping was registered.
 const REGISTER_MAX: usize = 1 << 10;
@@ -70,6 +72,9 @@ pub enum At {
 #[derive(Clone, Debug, Default)]
 pub(super) struct AddressMap {
     pieces: Arc<BTreeMap<u64, Piece>>,
+    /// What was found last, by [`AddressMap::find`]; the oldest is replaced next.
+    recent: [Option<Found>; RECENT],
+    oldest: usize,
     /// Every mapping is in `pieces`. Some that are there may be gone: munmap() stores an empty range by a function that
     /// emits no event.
     whole: bool,
@@ -78,8 +83,35 @@ pub(super) struct AddressMap {
 }
 
 impl AddressMap {
+    /// Returns what an address belongs to, and finds it again at once until something changes: most faults are in few
+    /// mappings, by few instructions.
+    #[inline]
+    pub(super) fn find(&mut self, addr: u64) -> At {
+        if let Some(found) = self.recent(addr) {
+            return At::Mapping(*found);
+        }
+        let at = self.search(addr);
+        if let At::Mapping(found) = at
+            && found.start <= addr
+        {
+            self.recent[self.oldest] = Some(found);
+            self.oldest = (self.oldest + 1) % RECENT;
+        }
+        at
+    }
+
     /// Returns what an address belongs to.
+    #[inline]
     pub(super) fn at(&self, addr: u64) -> At {
+        self.recent(addr).map_or_else(|| self.search(addr), |found| At::Mapping(*found))
+    }
+
+    #[inline]
+    fn recent(&self, addr: u64) -> Option<&Found> {
+        self.recent.iter().flatten().find(|found| found.start <= addr && addr <= found.end)
+    }
+
+    fn search(&self, addr: u64) -> At {
         if let Some((start, piece)) = self.pieces.range(..=addr).next_back()
             && addr <= piece.end
         {
@@ -155,7 +187,7 @@ impl AddressMap {
             return;
         }
         let before = start.checked_sub(1).and_then(|addr| self.piece(addr));
-        let below = self.cut_out(start, end);
+        let below = self.cut_out(start, end, mapping.is_some());
         let Some(mut mapping) = mapping else { return };
         let changes = matches!(doing, Doing::Changes | Doing::Names);
         let heap = |piece: &Piece| piece.mapping.backing == Backing::Heap;
@@ -187,7 +219,7 @@ impl AddressMap {
             self.give_up();
             return;
         }
-        let below = self.cut_out(start, end);
+        let below = self.cut_out(start, end, true);
         let new = |end: u64| Piece { end, stored: since, read: since, mapping };
         let mut next = Some(start);
         for (from, piece) in below {
@@ -220,7 +252,7 @@ impl AddressMap {
         }
         self.whole = true;
         if self.pieces.values().any(|piece| piece.read != since && !later(piece.stored)) {
-            Arc::make_mut(&mut self.pieces).retain(|_, piece| piece.read == since || later(piece.stored));
+            self.pieces_mut().retain(|_, piece| piece.read == since || later(piece.stored));
         }
     }
 
@@ -228,7 +260,7 @@ impl AddressMap {
     pub(super) fn register(&mut self, vma: u64, vm_flags: u64) {
         // The event does not say where the VMA is, and one call may register them all.
         if self.pieces.len() <= REGISTER_MAX && self.pieces.values().any(|piece| piece.mapping.vma == vma) {
-            let pieces = Arc::make_mut(&mut self.pieces).values_mut();
+            let pieces = self.pieces_mut().values_mut();
             pieces.filter(|piece| piece.mapping.vma == vma).for_each(|piece| piece.mapping.register(vm_flags));
         }
     }
@@ -238,29 +270,39 @@ impl AddressMap {
         self.pieces.range(addr..).next().map(|(start, piece)| found(*start, piece))
     }
 
+    /// The ranges, to change them.
+    fn pieces_mut(&mut self) -> &mut BTreeMap<u64, Piece> {
+        self.recent = Default::default();
+        Arc::make_mut(&mut self.pieces)
+    }
+
     fn piece(&self, addr: u64) -> Option<Piece> {
         let (_, piece) = self.pieces.range(..=addr).next_back()?;
         (addr <= piece.end).then_some(*piece)
     }
 
     fn insert(&mut self, start: u64, piece: Piece) {
-        Arc::make_mut(&mut self.pieces).insert(start, piece);
+        self.pieces_mut().insert(start, piece);
     }
 
-    /// Takes the pieces within `[start, end]` out, cut to that range, in order.
-    fn cut_out(&mut self, start: u64, end: u64) -> Vec<(u64, Piece)> {
+    /// Takes the pieces within `[start, end]` out, cut to that range, in order. If `is_replaced`, the caller puts another one at
+    /// `start`, in the place of one that is there.
+    fn cut_out(&mut self, start: u64, end: u64, is_replaced: bool) -> Vec<(u64, Piece)> {
         let mut found: Vec<(u64, Piece)> =
             self.pieces.range(..=end).rev().take_while(|(_, p)| p.end >= start).map(|(s, p)| (*s, *p)).collect();
         if found.is_empty() {
             return found;
         }
         found.reverse();
-        let pieces = Arc::make_mut(&mut self.pieces);
+        let pieces = self.pieces_mut();
         for (from, piece) in &mut found {
-            pieces.remove(from);
             if *from < start {
-                pieces.insert(*from, Piece { end: start - 1, ..*piece });
+                if let Some(front) = pieces.get_mut(from) {
+                    front.end = start - 1;
+                }
                 *from = start;
+            } else if *from > start || !is_replaced {
+                pieces.remove(from);
             }
             if piece.end > end {
                 pieces.insert(end + 1, *piece);

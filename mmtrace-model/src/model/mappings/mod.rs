@@ -20,11 +20,11 @@ mod mapping;
 use std::sync::Arc;
 
 use mmtrace_common::{Call, Column, Event as E, Kind, Record, View as _, event, spec, unknown::SPACE};
-use rustc_hash::FxHashMap;
 
 use super::clock_skew::EPSILON_NS;
 use crate::{
     context::Context,
+    recent_map::RecentMap,
     texts::{self, Assembly, Names, Words, parts},
 };
 use address_map::AddressMap;
@@ -99,10 +99,10 @@ pub(crate) enum Changed {
 /// The mappings of all mms of a stream, as of the last event.
 #[derive(Clone, Debug, Default)]
 pub struct Mappings {
-    mms: FxHashMap<u64, Mm>,
+    mms: RecentMap<u64, Mm>,
     /// The mm that ended last, which figures may still ask about.
     ended: Option<(u64, Mm)>,
-    writers: FxHashMap<u32, Writer>,
+    writers: RecentMap<u32, Writer>,
     files: Files,
     /// What functions are called, which a copy shares until one of the two learns of another one.
     functions: Arc<Functions>,
@@ -154,15 +154,36 @@ impl Mappings {
         if !self.is_told {
             return;
         }
+        // Of these there are very many: nothing else of them is read.
+        match record.kind() {
+            Some(Kind::PageFaultUser) => {
+                let event::PageFaultUser { addr, ip, .. } = event::PageFaultUser::of(record);
+                self.fault(addr, Some(ip), record);
+            }
+            Some(Kind::PageFaultKernel) => self.fault(event::PageFaultKernel::of(record).addr, None, record),
+            Some(Kind::StartLocking) => {
+                let event::StartLocking { write, call, .. } = event::StartLocking::of(record);
+                if write {
+                    self.locks(Call::of_number(call.into()), record);
+                }
+            }
+            Some(Kind::Released) => {
+                if event::Released::of(record).write {
+                    self.releases(record);
+                }
+            }
+            Some(Kind::AcquireReturned) | None => {}
+            Some(_) => self.learn(record),
+        }
+    }
+
+    /// Learns from an event of another kind.
+    fn learn(&mut self, record: &Record) {
         match E::of(record) {
-            Some(E::PageFaultUser(e)) => self.fault(e.addr, Some(e.ip), record),
-            Some(E::PageFaultKernel(e)) => self.fault(e.addr, None, record),
-            Some(E::StartLocking(e)) if e.write => self.locks(Call::of_number(e.call.into()), record),
-            Some(E::Released(e)) if e.write => self.releases(record),
             Some(E::Fork(_)) => self.forks(record),
             Some(E::MaWrite(e)) => self.stores(&e, record),
             Some(E::UserfaultfdSetCtx(e)) => {
-                if let Some(mm) = self.mms.get_mut(&record.mm) {
+                if let Some(mm) = self.mms.get_mut(record.mm) {
                     mm.map.register(e.vma, e.vm_flags);
                 }
             }
@@ -331,13 +352,13 @@ impl Mappings {
     /// Returns the ranges within `[start, end]` of an mm, cut to that: first and last address, the mapping, and
     /// [`Found::only_read`].
     pub(crate) fn between(&self, mm: u64, start: u64, end: u64) -> Vec<(u64, u64, Mapping, Option<u64>)> {
-        let found = self.mms.get(&mm).into_iter().flat_map(|mm| mm.map.between(start, end));
+        let found = self.mms.get(mm).into_iter().flat_map(|mm| mm.map.between(start, end));
         found.map(|found| (found.start, found.end, found.mapping, found.only_read())).collect()
     }
 
     /// Returns how many ranges are known of an mm.
     pub(crate) fn ranges(&self, mm: u64) -> usize {
-        self.mms.get(&mm).map_or(0, |mm| mm.map.len())
+        self.mms.get(mm).map_or(0, |mm| mm.map.len())
     }
 
     /// Returns the mms that are known.
@@ -357,7 +378,7 @@ impl Mappings {
     }
 
     fn mm(&self, mm: u64) -> Option<&Mm> {
-        self.mms.get(&mm).or_else(|| self.ended.as_ref().filter(|(ended, _)| *ended == mm).map(|(_, mm)| mm))
+        self.mms.get(mm).or_else(|| self.ended.as_ref().filter(|(ended, _)| *ended == mm).map(|(_, mm)| mm))
     }
 
     /// The name of a mapping that is no file's, if it is still that.
@@ -377,14 +398,14 @@ impl Mappings {
         if addr >> 63 != 0 || record.mm == 0 || record.ts <= self.blind_until {
             return;
         }
-        if let Some(mm) = self.mms.get(&record.mm) {
-            self.faulted = mm.map.at(addr);
-        }
+        let Some(mm) = self.mms.get_mut(record.mm) else {
+            self.ask(record);
+            return;
+        };
+        self.faulted = mm.map.find(addr);
         let may_have_name = |found: &Found| {
-            let has_none = found.mapping.name.is_none_or(|(_, read)| {
-                self.mms.get(&record.mm).is_some_and(|mm| read <= mm.renamed.saturating_add(EPSILON_NS))
-            });
-            has_none && self.mms.get(&record.mm).is_some_and(|mm| mm.renamed > 0)
+            let is_old = |(_, read)| read <= mm.renamed.saturating_add(EPSILON_NS);
+            mm.renamed > 0 && found.mapping.name.is_none_or(is_old)
         };
         let asks = match &self.faulted {
             At::Unknown => true,
@@ -392,11 +413,8 @@ impl Mappings {
             At::Mapping(found) => found.mapping.backing == Backing::Anonymous && may_have_name(found),
         };
         // What was mapped before the recording may be code alone.
-        let strange_code = || {
-            let mm = self.mms.get(&record.mm).filter(|mm| !mm.map.is_whole());
-            mm.zip(ip).is_some_and(|(mm, ip)| ip != 0 && mm.map.at(ip) == At::Unknown)
-        };
-        if asks || strange_code() {
+        let is_strange = ip.is_some_and(|ip| ip != 0 && matches!(mm.map.find(ip), At::Unknown));
+        if asks || is_strange {
             self.ask(record);
         }
     }
@@ -418,10 +436,10 @@ impl Mappings {
         if mm == 0 {
             return None;
         }
-        if self.mms.len() >= MMS_MAX && !self.mms.contains_key(&mm) {
+        if self.mms.len() >= MMS_MAX && !self.mms.contains_key(mm) {
             self.forget();
         }
-        Some(self.mms.entry(mm).or_default())
+        Some(self.mms.or_insert_with(mm, Mm::default))
     }
 
     fn forget(&mut self) {
@@ -451,11 +469,11 @@ impl Mappings {
     fn locks(&mut self, call: Call, record: &Record) {
         let doing = if self.sees_calls { Doing::of(call) } else { Doing::Other };
         if (doing == Doing::Names || !self.sees_calls)
-            && let Some(mm) = self.mms.get_mut(&record.mm)
+            && let Some(mm) = self.mms.get_mut(record.mm)
         {
             mm.renamed = mm.renamed.max(record.ts);
         }
-        if self.writers.len() >= WRITERS_MAX && !self.writers.contains_key(&record.tid) {
+        if self.writers.len() >= WRITERS_MAX && !self.writers.contains_key(record.tid) {
             self.writers.clear();
         }
         let before = self.writers.insert(record.tid, Writer { mm: record.mm, doing, copied: None });
@@ -464,7 +482,7 @@ impl Mappings {
         if let Some(parent) = before.filter(|before| before.doing == Doing::Forks && doing == Doing::Forks)
             && parent.mm != record.mm
         {
-            let copied = self.mms.get(&parent.mm).map(|parent| (parent.map.clone(), parent.renamed));
+            let copied = self.mms.get(parent.mm).map(|parent| (parent.map.clone(), parent.renamed));
             self.becomes(record.mm, copied);
         }
     }
@@ -472,15 +490,15 @@ impl Mappings {
     /// A task is about to release an mmap_lock that it held for write. A filter does not know a child's mm before the
     /// child is born, so a fork may show the lock of the parent's mm alone.
     fn releases(&mut self, record: &Record) {
-        let Some(writer) = self.writers.get_mut(&record.tid) else { return };
+        let Some(writer) = self.writers.get_mut(record.tid) else { return };
         if writer.doing == Doing::Forks && writer.mm == record.mm {
-            writer.copied = self.mms.get(&record.mm).map(|parent| (parent.map.clone(), parent.renamed));
+            writer.copied = self.mms.get(record.mm).map(|parent| (parent.map.clone(), parent.renamed));
         }
     }
 
     /// A child is born; a thread shares the mm of its parent.
     fn forks(&mut self, record: &Record) {
-        if let Some(writer) = self.writers.get_mut(&record.tid)
+        if let Some(writer) = self.writers.get_mut(record.tid)
             && writer.doing == Doing::Forks
             && writer.mm != record.mm
         {
@@ -494,7 +512,7 @@ impl Mappings {
         let Some((map, renamed)) = copied else { return };
         self.changes(Changed::Mm { mm });
         self.with_map(mm, |to| *to = map);
-        if let Some(mm) = self.mms.get_mut(&mm) {
+        if let Some(mm) = self.mms.get_mut(mm) {
             mm.renamed = renamed;
         }
     }
@@ -504,7 +522,7 @@ impl Mappings {
         if record.ts <= self.blind_until {
             return;
         }
-        let doing = self.writers.get(&record.tid).filter(|writer| writer.mm == record.mm);
+        let doing = self.writers.get(record.tid).filter(|writer| writer.mm == record.mm);
         let doing = doing.map_or(Doing::Other, |writer| writer.doing);
         let mapping = (event.vma != 0).then(|| {
             let file = file_of(event.dev, event.ino).map(|file| self.files.number(file));
@@ -550,7 +568,7 @@ impl Mappings {
     /// `exit_mmap()`.
     fn ends(&mut self, mm: u64) {
         self.changes(Changed::Ended { mm });
-        if let Some(ended) = self.mms.remove(&mm) {
+        if let Some(ended) = self.mms.remove(mm) {
             self.pieces = self.pieces.saturating_sub(ended.map.len());
             self.ended = Some((mm, ended));
         }

@@ -11,7 +11,7 @@ use mmtrace_common::Kind;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use crate::verdict::RuleId;
+use crate::{recent_map::RecentMap, verdict::RuleId};
 
 /// Slots, tables, mms and tasks that are followed, of each. All of them are forgotten beyond that number.
 const KEPT: usize = 1 << 15;
@@ -270,7 +270,7 @@ pub struct Tables {
     tables: FxHashMap<u64, Life>,
     /// `Tables::clock` when each mm was last locked for write, or died.
     written: FxHashMap<u64, u64>,
-    walks: FxHashMap<u32, Walk>,
+    walks: RecentMap<u32, Walk>,
     /// Advances with each of these.
     clock: u64,
     /// The shadow learns nothing about tasks from events up to this time, because some before it are missing.
@@ -291,21 +291,18 @@ impl Tables {
     /// Returns what this task is doing.
     #[inline]
     pub fn walk(&mut self, tid: u32) -> &mut Walk {
-        if self.walks.len() >= KEPT && !self.walks.contains_key(&tid) {
-            self.walks.clear();
-        }
-        self.walks.entry(tid).or_default()
+        self.walks.or_default_within(tid, KEPT, RecentMap::clear)
     }
 
     /// Returns what this task is doing, if anything is known.
     #[inline]
     pub fn walk_of(&mut self, tid: u32) -> Option<&mut Walk> {
-        self.walks.get_mut(&tid)
+        self.walks.get_mut(tid)
     }
 
     /// This task is gone, or another task has its id.
     pub fn forget_task(&mut self, tid: u32) {
-        self.walks.remove(&tid);
+        self.walks.remove(tid);
     }
 
     /// Some events of tasks were not seen.
