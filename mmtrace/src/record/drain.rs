@@ -65,7 +65,7 @@ pub(super) async fn drain(session: Session<'_>) -> Closing<'_> {
             begun.elapsed().as_secs_f64()
         ));
     }
-    tell_of_missed(&rings, standby);
+    tell_of_missed(&rings, standby, live.engine.missed());
     tell(&cost);
     for (kind, runs, ns) in costs {
         tell(&format!("the probe of {} ran {runs} times, for {} ns each time", kind.name(), ns / runs.max(1)));
@@ -118,14 +118,19 @@ async fn empty(live: &mut Live, rings: &mut Rings, begun: Instant, unhurried: Du
     drained
 }
 
-/// Says which option covers more, if standby programs were preempted too.
-fn tell_of_missed(rings: &Rings, standby: Standby) {
-    let missed = rings.missed_despite_standby();
-    if missed > 0 && standby.most() < standby::MOST {
+/// Says which option covers more, if the kernel skipped programs that had no standby programs, or if these were skipped too.
+fn tell_of_missed(rings: &Rings, standby: Standby, all: u64) {
+    let despite = rings.missed_despite_standby();
+    if despite > 0 && standby.most() < standby::MOST {
         tell(&format!(
-            "{missed} events are missing because tasks were preempted in a program and in its standby program; fewer \
+            "{despite} events are missing because tasks were preempted in a program and in its standby program; fewer \
              are missed with --standby {}",
             standby::MOST
+        ));
+    } else if all > 0 && standby.most() == 0 {
+        tell(&format!(
+            "{all} events are missing because the kernel skipped programs that were running already: an interrupt on top of \
+             them, such as a profiler's, did what they trace; nearly all are recorded with --standby 1"
         ));
     }
 }

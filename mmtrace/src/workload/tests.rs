@@ -180,9 +180,13 @@ fn cases_count_what_happens_in_them() {
         ("case-names", "escape sequence", "pages touched"),
         ("case-short", "spawner", "processes"),
     ] {
-        let done = try_out(&format!("{name} --seconds 0.5 --memory 256M"));
-        let found = done.paths.iter().find(|p| p.path == path).unwrap();
-        assert!(found.note.is_some() || count(&done, path, what) > 0, "{done:#?}");
+        // A busy machine needs longer until each of a case's tasks has had its turn.
+        let counts = ["0.5", "2", "8"].into_iter().any(|seconds| {
+            let done = try_out(&format!("{name} --seconds {seconds} --memory 256M"));
+            let found = done.paths.iter().find(|p| p.path == path).unwrap();
+            found.note.is_some() || count(&done, path, what) > 0
+        });
+        assert!(counts, "{name}: {path} does not count {what}");
     }
 }
 

@@ -6,7 +6,6 @@ use rustc_hash::FxHashMap;
 use crate::model::{
     Model,
     locks::{exclusion::Mode, mmap_lock::EPSILON_NS},
-    page_tables::shadow::Walk,
 };
 use crate::{
     kernel_version::KernelVersion,
@@ -349,9 +348,7 @@ impl Model {
         if record.ts < self.start || record.ts <= self.tables.blind_until {
             return;
         }
-        let walk = self.tables.walk(record.tid);
-        let left = walk.depth;
-        *walk = Walk { known: true, depth: Some(0), hugetlb: true, ..Walk::default() };
+        let left = self.tables.walk(record.tid).outside();
         if self.hugetlb.leave(record.tid) {
             self.hugetlb_inlined(sink);
         }

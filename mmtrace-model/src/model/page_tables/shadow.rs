@@ -206,6 +206,13 @@ pub struct Walk {
     pub hugetlb: bool,
 }
 
+impl Walk {
+    /// The task is in none of these calls and holds no hugetlb lock. Returns how many walks were open, if that was known.
+    pub fn outside(&mut self) -> Option<u32> {
+        std::mem::replace(self, Self { known: true, depth: Some(0), hugetlb: true, ..Self::default() }).depth
+    }
+}
+
 /// Numbers of tables and walks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
