@@ -421,6 +421,30 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ("rules[].severity", "string", true, "`violation`, `consistency`, `hazard` or `measure`"),
     ("rules[].reason", "string", false, "why the verdict is unknown or not observable"),
     (
+        "rules[].judged.missing",
+        "number",
+        false,
+        "number of events that it needs and that are missing; `judged` is absent if there are none",
+    ),
+    ("rules[].judged.gaps", "number", false, "number of times in which they are missing; times that overlap are one"),
+    ("rules[].judged.evaluations.counted", "number", false, "how often it was evaluated"),
+    (
+        "rules[].judged.evaluations.of",
+        "number",
+        false,
+        "how often it was evaluated, or applied since the first gap and could not be judged",
+    ),
+    ("rules[].judged.evaluations.or_more", "boolean", false, "always false"),
+    ("rules[].judged.time.counted", "number", false, "time in which no event that it needs is missing, nanoseconds"),
+    ("rules[].judged.time.of", "number", false, "time of the recording, nanoseconds"),
+    ("rules[].judged.time.or_more", "boolean", false, "always false"),
+    (
+        "rules[].judged.median_to_next_ns",
+        "number",
+        false,
+        "median time from the beginning of a gap to the next evaluation after it, nanoseconds; absent if there was none",
+    ),
+    (
         "rules[].judged_until_ns",
         "number",
         false,
@@ -474,7 +498,7 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
         "verdict",
         "string",
         false,
-        "`violated`: a rule was violated. `unknown`: no rule was, but events that a rule needs are missing, or no rule was \
+        "`violated`: a rule was violated. `unknown`: no rule was, but too little of one could be judged, since events are missing or were shed, or no rule was \
          evaluated. `held`: neither. Absent with `--no-validate`",
     ),
 ];
