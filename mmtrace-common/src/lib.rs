@@ -39,8 +39,8 @@ pub use call::{Call, SYSCALLS_MAX};
 pub use record::{ARGS_MAX, HEADER_WORDS, LOST_KINDS, Record, header_word};
 pub use spec::{
     ABSENT, At, CALL_OFFSETS, Class, Column, Event, FUNCTION, Field, FieldType, Function, Kind, MmFrom, OFFSETS,
-    Offset, OffsetId, POSITIONS, SOFTWARE, SPECS, STANDBY_OFFSETS, Site, Slot, Source, Spec, VMA_FACTS_OFFSETS, View,
-    event, spec, unknown,
+    Offset, OffsetId, POSITIONS, SOFTWARE, SPECS, STANDBY_OFFSETS, Site, Slot, Source, Spec, UNCHANGED_OFFSETS,
+    VMA_FACTS_OFFSETS, View, event, spec, unknown,
 };
 pub use vma_facts::{TMPFS_MAGIC, VmaFacts, grows_down};
 pub use walk::{Entry, Walk};

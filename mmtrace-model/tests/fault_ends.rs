@@ -208,7 +208,7 @@ fn the_report_says_how_long_faults_took_and_what_showed_it() {
     report.print(Output::Text, Style::plain(), &mut out).expect("it is printed");
     let text = String::from_utf8(out).expect("text");
     assert!(
-        text.contains("they took, in user mode: p50 10.0 us, p99 10.0 us, longest 10.0 us; of 2 of 3 faults (67 %)"),
+        text.contains("they took, in user mode, until the kernel counts them: p50 10.0 us, p99 10.0 us, longest 10.0 us; of 2 of 3 faults (67 %)"),
         "{text}"
     );
     let json = serde_json::to_value(&report).expect("JSON");

@@ -413,6 +413,10 @@ pub const VMA_FACTS_OFFSETS: &[OffsetId] = &[
     OffsetId::SuperMagic,
 ];
 
+/// Struct offsets by which a program tells whether the VMAs of the current task's mm, and its upper page tables, are still
+/// those of its last look at them. Kernels before 6.13 lack them; there the program looks each time.
+pub const UNCHANGED_OFFSETS: &[OffsetId] = &[OffsetId::MmLockSeq, OffsetId::MmCtxId];
+
 /// Trace system of events that are kernel functions.
 pub const FUNCTION: &str = "function";
 
@@ -610,7 +614,8 @@ mod tests {
             assert!(SPECS.iter().any(|s| s.fields.iter().any(|f| f.column == *c)), "{} is in no event", c.name());
         }
         for o in OFFSETS {
-            let used = STANDBY_OFFSETS.contains(&o.id) || SPECS.iter().any(|s| s.members().any(|id| id == o.id));
+            let aside = STANDBY_OFFSETS.contains(&o.id) || UNCHANGED_OFFSETS.contains(&o.id);
+            let used = aside || SPECS.iter().any(|s| s.members().any(|id| id == o.id));
             assert!(used, "{}.{}", o.strukt, o.member);
         }
     }

@@ -131,7 +131,7 @@ impl Engine {
         if let Some(judge) = &mut self.judge {
             judge.model.apply(skipped, &mut judge.sink);
             judge.model.count_from_here();
-            judge.sink = Sink::new(&self.context);
+            judge.sink.begin_again(&self.context);
         }
     }
 

@@ -259,7 +259,8 @@ impl FaultLatency {
         let Distribution { p50_ns, p99_ns, max_ns, .. } = self.took;
         let [p50, p99, max] = [p50_ns, p99_ns, max_ns].map(duration);
         let of = self.coverage.text("faults").map_or_else(String::new, |of| format!("; of {of}"));
-        format!("they took, in user mode: p50 {p50}, p99 {p99}, longest {max}{of}")
+        let until = if self.ends == FaultEnds::SoftwareEvents.name() { ", until the kernel counts them" } else { "" };
+        format!("they took, in user mode{until}: p50 {p50}, p99 {p99}, longest {max}{of}")
     }
 }
 

@@ -235,12 +235,18 @@ impl LockUse {
 pub type Causes = [u64; Cause::ALL.len()];
 
 /// Time that faults in user mode take, from the exception to the end of their handling.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct FaultTimes {
     /// Of those whose end was seen.
     pub took: Durations,
     /// Those that did not fail, and whose end was not seen.
     pub untimed: u64,
+}
+
+impl Default for FaultTimes {
+    fn default() -> Self {
+        Self { took: Durations::two_digits(), untimed: 0 }
+    }
 }
 
 impl FaultTimes {

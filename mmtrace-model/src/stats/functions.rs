@@ -98,7 +98,7 @@ impl Counted {
 #[derive(Clone, Copy, Debug)]
 struct Live {
     counted: Counted,
-    /// The process of the first of them.
+    /// A thread of the process that faulted last: an exec faults in its new mm before it has its new name.
     process: ThreadId,
 }
 
@@ -155,6 +155,7 @@ impl FunctionFaults {
             if found == At::Unknown && mm != 0 {
                 if let Some(live) = of.pending.get_mut(&ip) {
                     live.counted.add(one);
+                    live.process = thread;
                     return;
                 }
                 if self.pending < PENDING_MAX {
@@ -169,6 +170,7 @@ impl FunctionFaults {
         };
         if let Some(live) = of.live.get_mut(instruction) {
             live.counted.add(one);
+            live.process = thread;
             return;
         }
         self.begin(mm, instruction, Live { counted: one, process: thread }, names);

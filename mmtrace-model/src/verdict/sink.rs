@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::{
     Judged, Severity,
     history::History,
-    judged::{ENOUGH, Gaps},
+    judged::{ENOUGH, Gaps, Seen},
     rules::{RULES, RuleId},
 };
-use crate::context::Context;
+use crate::{context::Context, coverage::Coverage};
 
 /// The parts of the model that rules are judged by.
 const JUDGED_BY: Parts = LOCKS | FUNCTIONS | TABLES | COLLAPSES;
@@ -102,6 +102,7 @@ pub struct Sink {
     history: History,
     /// Times of the first and the last event, nanoseconds of `CLOCK_MONOTONIC`.
     span: (u64, u64),
+    events: Seen,
     /// The share of evaluations and of time that must have been judged.
     enough: f64,
 }
@@ -115,8 +116,16 @@ impl Sink {
             blocked: RULES.iter().map(|r| r.blocked(context)).collect(),
             history: History::default(),
             span: (u64::MAX, 0),
+            events: Seen::default(),
             enough: ENOUGH,
         }
+    }
+
+    /// Forgets what was found, but not which events have ended.
+    pub(crate) fn begin_again(&mut self, context: &Context) {
+        let (enough, ended) = (self.enough, self.tallies.iter().map(|tally| tally.ended).collect::<Vec<_>>());
+        *self = Self { enough, ..Self::new(context) };
+        self.tallies.iter_mut().zip(ended).for_each(|(tally, ended)| tally.ended = ended);
     }
 
     /// Sets the share of evaluations and of time, 0 to 1, that must have been judged for a rule to be held.
@@ -128,7 +137,10 @@ impl Sink {
     #[must_use]
     pub fn judged(&self, rule: RuleId) -> Option<Judged> {
         let tally = &self.tallies[rule as usize];
-        let judged = || Judged::new(&tally.gaps, tally.evaluations, tally.unjudged_since_gap, self.span);
+        let judged = || {
+            let evaluations = Coverage::of(tally.evaluations, tally.unjudged_since_gap);
+            Judged::new(&tally.gaps, evaluations, self.events.of(rule.rule().needs), self.span)
+        };
         (self.is_open(rule) && tally.gaps.any()).then(judged)
     }
 
@@ -167,6 +179,7 @@ impl Sink {
     #[inline]
     pub fn saw(&mut self, record: &Record) {
         self.span = (self.span.0.min(record.ts), self.span.1.max(record.ts));
+        self.events.saw(record);
         self.history.push(record);
     }
 
@@ -255,9 +268,7 @@ impl Sink {
     ///
     /// A rule needs them if it names the kind, or if the model forgets a part without it that the rule's events tell of.
     pub fn missing(&mut self, kind: Option<Kind>, count: u64, from: u64, until: u64) {
-        if until < u64::MAX {
-            self.span.1 = self.span.1.max(until);
-        }
+        self.events.missing(kind, count, until);
         for (rule, tally) in RULES.iter().zip(&mut self.tallies) {
             let forgets = |k: Kind| spec(k).unknown & rule.needs.iter().fold(0, |parts, n| parts | spec(*n).unknown);
             if kind.is_none_or(|k| rule.needs.contains(&k) || forgets(k) & JUDGED_BY != 0) {

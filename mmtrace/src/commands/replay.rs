@@ -1,11 +1,11 @@
 //! `mmtrace replay DIR`.
 
-use std::{io::Write, path::PathBuf};
+use std::{collections::BTreeMap, io::Write, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use mmtrace_capture::Capture;
-use mmtrace_common::Kind;
+use mmtrace_common::{Column, Kind, Record};
 use mmtrace_model::{
     replay::Engine,
     report::{Output, Report, Style},
@@ -94,9 +94,13 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     }
     let mut engine = Engine::new(capture.context().clone(), true).with_min_judged(args.min_judged.share());
     let (from, to) = part(&capture, args.from, args.to)?;
+    let mut reaching = Reaching::default();
     if args.from.is_some() {
         // The names of tasks do not depend on where the replay begins.
-        capture.records_between(0, from.saturating_sub(1)).for_each(|record| engine.learn_names(&record));
+        capture.records_between(0, from.saturating_sub(1)).for_each(|record| {
+            engine.learn_names(&record);
+            reaching.add(&record, from);
+        });
     }
     let whole = args.from.is_none() && args.to.is_none();
     let mut records = if whole { capture.records() } else { capture.records_between(from, to) };
@@ -107,12 +111,37 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outco
             None => {}
         }
     }
+    reaching.records().for_each(|record| engine.apply(&record));
     ahead::for_each(|parcel| records.read(parcel, ahead::TOGETHER), |record| engine.apply(record));
     engine.finish();
     let report = Report { part: described(&capture, (from, to)), ..Report::new(&engine) };
     let outcome = outcome(&capture, report.is_violated());
     report.print(Output::of(args.json, args.rules), style, out).context("cannot print the report")?;
     Ok(outcome)
+}
+
+/// What is said before a time of events that may be missing after it: by the kind that says so, the kind of the events, and
+/// the CPU.
+#[derive(Default)]
+struct Reaching(BTreeMap<(u16, u64, u16), Record>);
+
+impl Reaching {
+    fn add(&mut self, record: &Record, from: u64) {
+        let until = record.get(Column::Until);
+        if !record.kind().is_some_and(Kind::is_missing) || until.is_none_or(|until| until < from) {
+            return;
+        }
+        let key = (record.kind, record.get(Column::LostKind).unwrap_or(0), record.cpu);
+        let known = self.0.entry(key).or_insert(*record);
+        if known.get(Column::Until) < until {
+            *known = *record;
+        }
+        known.ts = from;
+    }
+
+    fn records(&self) -> impl Iterator<Item = Record> {
+        self.0.values().copied()
+    }
 }
 
 /// Says what could not be read, and how the replay ended.

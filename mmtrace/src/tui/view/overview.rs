@@ -181,6 +181,16 @@ fn verdicts(scene: &Scene<'_>, area: Rect) -> Vec<Line<'static>> {
             None => causes.push((why, tone, vec![rule.name])),
         }
     }
+    let held = RULES.iter().filter(|r| r.severity != Severity::Measure && sink.verdict(r.id) == Verdict::Held);
+    let partly: Vec<&str> = held.filter(|r| sink.judged(r.id).is_some()).map(|r| r.name).collect();
+    if !partly.is_empty() {
+        let text = format!("held, and a part not judged: {}", partly.join(" "));
+        lines.extend(
+            mmtrace_model::report::wrap(&text, width.max(8))
+                .into_iter()
+                .map(|line| Line::from(scene.span(line, Tone::Doubt))),
+        );
+    }
     // Those that nothing happened to are of least interest.
     causes.sort_by_key(|(_, tone, _)| *tone == Tone::Dim);
     for (why, tone, names) in causes {
