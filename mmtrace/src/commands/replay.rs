@@ -155,3 +155,26 @@ pub(super) fn outcome(capture: &Capture, violated: bool) -> Outcome {
         (false, true) => Outcome::Damaged,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mmtrace_common::{View as _, event};
+
+    /// Seen: a part that begins within a gap was judged as if nothing were missing.
+    #[test]
+    fn what_is_missing_at_the_beginning_of_a_part_is_known() {
+        let lost = |ts, until, count| {
+            let mut record = Record { ts, cpu: 1, ..Record::default() };
+            event::Loss { lost_kind: Kind::Released as u64, count, until }.write(&mut record);
+            record
+        };
+        let mut reaching = Reaching::default();
+        reaching.add(&lost(100, 199, 1), 200);
+        reaching.add(&lost(120, 500, 2), 200);
+        reaching.add(&lost(130, 300, 3), 200);
+        reaching.add(&Record { ts: 150, kind: Kind::Released as u16, ..Record::default() }, 200);
+        let records: Vec<Record> = reaching.records().collect();
+        assert_eq!(records, [lost(200, 500, 2)]);
+    }
+}
