@@ -139,7 +139,7 @@ fn copy_vma(node: *mut [u64; WORDS], vma: u64) -> bool {
 #[inline(always)]
 fn word(node: *mut [u64; WORDS], offset: usize) -> u64 {
     // SAFETY: within the map's value.
-    if offset / 8 < VMA_WORDS { unsafe { (*node)[offset / 8 & (VMA_WORDS - 1)] } } else { 0 }
+    if offset / 8 < VMA_WORDS { unsafe { (*node)[(offset / 8) & (VMA_WORDS - 1)] } } else { 0 }
 }
 
 #[inline(always)]

@@ -60,7 +60,7 @@ fn many_holes(tells: Kind, rounds: u64) -> u64 {
                 };
                 let (before, after) = (edge(&mut random), edge(&mut random));
                 let len = 1 + random.index(if tells == Kind::Gap { 3000 } else { 200 });
-                let seed = random.next();
+                let seed = random.number();
                 holed.make(Hole { at, len, which, told: tells, before, after, seed });
                 at += len + 1 + random.index(2 * spacing);
             }
@@ -398,7 +398,7 @@ const EDGES: [u64; 16] = [
 
 fn hostile(random: &mut Random, narrow: bool, ts: &mut u64) -> Record {
     let kind = match random.below(64) {
-        0 => random.next() as u16,
+        0 => random.number() as u16,
         1..=3 => random.pick(&[Kind::Loss, Kind::Missed, Kind::Gap]) as u16,
         // Rarely, or nothing is ever known.
         _ => SPECS[random.index(SPECS.len() - 3)].kind as u16,
@@ -406,7 +406,7 @@ fn hostile(random: &mut Random, narrow: bool, ts: &mut u64) -> Record {
     let word = |random: &mut Random| match random.below(3) {
         0 => random.pick(&EDGES),
         1 => random.below(8) << 12,
-        _ => random.next(),
+        _ => random.number(),
     };
     *ts = match random.below(if narrow { 200 } else { 4 }) {
         0 => word(random),
@@ -417,7 +417,7 @@ fn hostile(random: &mut Random, narrow: bool, ts: &mut u64) -> Record {
         if narrow { (random.below(3) as u32, random.below(2)) } else { (word(random) as u32, word(random)) };
     let aux = if narrow { random.below(4) as u32 } else { word(random) as u32 };
     let args = std::array::from_fn(|_| word(random));
-    Record { ts: *ts, mm, tgid: tid, tid, kind, cpu: random.next() as u16, aux, args }
+    Record { ts: *ts, mm, tgid: tid, tid, kind, cpu: random.number() as u16, aux, args }
 }
 
 /// A capture can hold anything: it may come from anywhere.

@@ -400,14 +400,7 @@ fn print(
             continue;
         }
         match table {
-            Table::Holds => {
-                let part = tables.holds_seen().text("holds");
-                locks(args, table, "held", part, tables, |row| row.held, style, out)?;
-            }
-            Table::Waits => {
-                let part = tables.waits_seen().text("waits");
-                locks(args, table, "waited", part, tables, |row| row.contended, style, out)?;
-            }
+            Table::Holds | Table::Waits => locks(args, table, tables, style, out)?,
             Table::Faults => faults(args, &tables.faults, style, out)?,
             // They have no rows of callers.
             Table::Mappings | Table::Functions => {}
@@ -416,16 +409,12 @@ fn print(
     Ok(())
 }
 
-fn locks(
-    args: &ReportArgs,
-    table: Table,
-    verb: &str,
-    part: Option<String>,
-    tables: &Tables,
-    times: impl Fn(&LockRow) -> Option<Times>,
-    style: Style,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+/// Prints the table of holds, or of waits.
+fn locks(args: &ReportArgs, table: Table, tables: &Tables, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let waits = table == Table::Waits;
+    let (verb, part) =
+        if waits { ("waited", tables.waits_seen().text("waits")) } else { ("held", tables.holds_seen().text("holds")) };
+    let times = |row: &LockRow| if waits { row.contended } else { row.held };
     let mut rows: Vec<_> = tables.locks.iter().filter_map(|row| Some((row, times(row)?))).collect();
     rows.sort_by_key(|(_, times)| Reverse(value(times, args.key(table))));
     if args.csv {
@@ -444,7 +433,7 @@ fn locks(
         writeln!(out, "  {}", style.dim(&format!("{part} were seen whole")))?;
     }
     if rows.is_empty() {
-        return writeln!(out, "  {}", if verb == "waited" { "no contended wait ended" } else { "none was seen whole" });
+        return writeln!(out, "  {}", if waits { "no contended wait ended" } else { "none was seen whole" });
     }
     let head = format!("{verb:>9} {:>6} {:>9} {:>9} {:>9} {:>10}  by", "share", "times", "p99", "longest", "at");
     writeln!(out, "  {}", style.dim(&head))?;
@@ -461,7 +450,7 @@ fn locks(
             times.longest_at_ns as f64 / 1e9,
             row.who.caller(Some(row.mode())),
         )?;
-        if verb == "waited" {
+        if waits {
             for behind in row.behind_text(BEHIND) {
                 writeln!(out, "  {:62}{}", "", style.dim(&behind))?;
             }
