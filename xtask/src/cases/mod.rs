@@ -152,7 +152,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         workload: "case-cold-file",
         seconds: "2",
-        told: &[&["Faults", "cold-reader", "file"], &["mmtrace-case-cold.data"]],
+        told: &[&["Faults", "cold-reader", "read from disk"], &["mmtrace-case-cold.data"]],
         figures: &[
             Kinds("cold-reader", OF_FILE, "faults"),
             Read("cold-reader"),

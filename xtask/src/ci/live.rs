@@ -138,8 +138,8 @@ const FILTERS: &[(&str, &str)] = &[
         "exec unshare --pid --fork --mount-proc sh -c 'sh -c \"$1\" & $0 record --json --no-capture -p $!' $0 \"$1\"",
     ),
 ];
-/// Some seconds of forks, each of which makes page faults in parent and child.
-const FORKS: &str = "i=0; while [ $i -lt 4000 ]; do (:); i=$((i+1)); done";
+/// Some seconds of forks, each of which makes page faults in parent and child: more than a busy machine needs to attach.
+const FORKS: &str = "i=0; while [ $i -lt 8000 ]; do (:); i=$((i+1)); done";
 
 /// Records single processes; says of which too little was seen.
 fn filters(mmtrace: &Path, root: &Path) -> Result<Vec<String>> {

@@ -595,7 +595,20 @@ mod tests {
     }
 
     /// Fields that no recorded report has.
-    const UNRECORDED: [&str; 20] = [
+    const UNRECORDED: [&str; 33] = [
+        "rules[].judged.missing",
+        "rules[].judged.gaps",
+        "rules[].judged.evaluations.counted",
+        "rules[].judged.evaluations.of",
+        "rules[].judged.evaluations.or_more",
+        "rules[].judged.events_of",
+        "rules[].judged.events.counted",
+        "rules[].judged.events.of",
+        "rules[].judged.events.or_more",
+        "rules[].judged.time.counted",
+        "rules[].judged.time.of",
+        "rules[].judged.time.or_more",
+        "rules[].judged.median_to_next_ns",
         "part.from_ns",
         "part.to_ns",
         "part.of_ns",
