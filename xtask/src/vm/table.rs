@@ -128,6 +128,9 @@ pub(super) const TESTS: &[Test] = &[
             "record",
             "-e",
             "+pte_offset_map,+pte_offset_map_lock_enter",
+            // An emulated reader is slow.
+            "--buffer",
+            "128",
             "--seconds",
             "5",
             "--workload",
