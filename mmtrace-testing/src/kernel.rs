@@ -1,5 +1,6 @@
 //! Streams of events that a sound kernel makes, made up: for what the captures do not have.
 
+pub use crate::random::Random;
 use mmtrace_common::{Column, Kind, Record, spec};
 use mmtrace_model::context::{Context, Form, Kernel, ProbeState};
 
@@ -195,23 +196,5 @@ impl Made {
     pub fn later(&mut self, ns: u64) -> &mut Self {
         self.now += ns;
         self
-    }
-}
-
-/// The same numbers in every run (splitmix64).
-pub struct Random(pub u64);
-
-impl Random {
-    #[expect(clippy::should_implement_trait, reason = "it never ends")]
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
     }
 }

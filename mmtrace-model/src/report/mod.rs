@@ -208,7 +208,8 @@ pub struct RuleReport {
     pub evaluations: u64,
     /// Number of times that it was broken; for a hazard, number of times that it was met.
     pub violations: u64,
-    /// Number of times that it applied and could not be judged, because what it needs to know began before recording.
+    /// Number of times that it applied and could not be judged: what it needs to know began before recording, or events are
+    /// missing.
     pub unjudged: u64,
     /// The severity.
     pub severity: Severity,

@@ -401,7 +401,7 @@ impl Sound {
                 (Column::Pmdp, pmdp(slot)),
                 (Column::Addr, address(slot)),
                 (Column::Ptep, ptep),
-                (Column::Pmd, self.random.next()),
+                (Column::Pmd, self.random.number()),
             ];
             self.made.say(tid, Kind::PteOffsetMapRoNolock, &values);
         } else {

@@ -416,7 +416,7 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
         "rules[].unjudged",
         "number",
         true,
-        "how often it applied and could not be judged, because what it needs to know began before recording",
+        "how often it applied and could not be judged: what it needs to know began before recording, or events are missing",
     ),
     ("rules[].severity", "string", true, "`violation`, `consistency`, `hazard` or `measure`"),
     ("rules[].reason", "string", false, "why the verdict is unknown or not observable"),
