@@ -30,12 +30,14 @@
 #![no_std]
 
 mod call;
+mod cast;
 mod record;
 mod spec;
 mod vma_facts;
 mod walk;
 
 pub use call::{Call, SYSCALLS_MAX};
+pub use cast::CAST_CALL;
 pub use record::{ARGS_MAX, HEADER_WORDS, LOST_KINDS, Record, header_word};
 pub use spec::{
     ABSENT, At, CALL_OFFSETS, Class, Column, Event, FUNCTION, Field, FieldType, Function, Kind, MmFrom, OFFSETS,

@@ -7,12 +7,15 @@
 
 use aya_ebpf::{
     bindings::bpf_perf_event_data,
-    helpers::{bpf_get_current_task_btf, bpf_get_func_arg, bpf_probe_read_kernel},
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_get_func_arg},
 };
 use core::{arch::asm, ffi::c_void, hint::assert_unchecked};
 use mmtrace_common::{ABSENT, POSITIONS};
 
-use crate::offsets;
+use crate::{
+    memory::{half_at, word_at},
+    offsets,
+};
 
 /// Positions of a program's parameters: of the mm first, then of its fields in
 /// the order of the event table.
@@ -207,8 +210,7 @@ pub fn member<const TYPED: bool>(base: u64, offset: usize) -> u64 {
         // against it; a fault reads as 0.
         unsafe { (base as *const u8).add(offset).cast::<u64>().read_volatile() }
     } else {
-        // SAFETY: the helper checks the address.
-        unsafe { bpf_probe_read_kernel((base + offset as u64) as *const u64) }.unwrap_or(0)
+        word_at(base + offset as u64).unwrap_or(0)
     }
 }
 
@@ -219,12 +221,7 @@ pub fn member32<const TYPED: bool>(base: u64, offset: usize) -> u64 {
         // SAFETY: as in `member`.
         u64::from(unsafe { (base as *const u8).add(offset).cast::<u32>().read_volatile() })
     } else {
-        // SAFETY: the helper checks the address.
-        let mut word = u64::from(unsafe { bpf_probe_read_kernel((base + offset as u64) as *const u32) }.unwrap_or(0));
-        // SAFETY: no instruction. It hides that the word was 32 bits, to which the optimiser would cut it again, and
-        // then clear the upper half at each use.
-        unsafe { asm!("/* {0} */", inout(reg) word) };
-        word
+        half_at(base + offset as u64).unwrap_or(0)
     }
 }
 
@@ -234,6 +231,19 @@ pub fn current_mm() -> u64 {
     // SAFETY: always returns the current task, with its BTF type in both program forms.
     let task = unsafe { bpf_get_current_task_btf() };
     member::<true>(task as u64, offsets::task_mm())
+}
+
+/// The current task's tid, and its tgid in the upper half, as `bpf_get_current_pid_tgid()` returns them. Two loads cost
+/// less than a call.
+#[inline(always)]
+pub fn current_ids() -> u64 {
+    let (tid, tgid) = (offsets::task_pid(), offsets::task_tgid());
+    if tid == 0 || tgid == 0 {
+        return bpf_get_current_pid_tgid();
+    }
+    // SAFETY: as in `current_mm`.
+    let task = unsafe { bpf_get_current_task_btf() } as u64;
+    member32::<true>(task, tgid) << 32 | member32::<true>(task, tid)
 }
 
 /// Whether the current task has page faults disabled, so that a fault in the kernel is not handled.

@@ -6,14 +6,17 @@
 //! mm is wanted when its task matches.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, generated::bpf_get_current_ancestor_cgroup_id},
+    helpers::{bpf_get_current_comm, generated::bpf_get_current_ancestor_cgroup_id},
     macros::map,
     maps::HashMap,
 };
 use core::ptr::addr_of;
 use mmtrace_common::Kind;
 
-use crate::{args::current_mm, ring::count_lost};
+use crate::{
+    args::{current_ids, current_mm},
+    ring::count_lost,
+};
 
 /// Set by the loader: bits of the filters in use; 0 takes everything.
 #[unsafe(no_mangle)]
@@ -65,7 +68,7 @@ fn filter() -> u32 {
 
 #[inline(always)]
 fn tgid() -> u32 {
-    (bpf_get_current_pid_tgid() >> 32) as u32
+    (current_ids() >> 32) as u32
 }
 
 /// Whether the current task matches one of the filters.

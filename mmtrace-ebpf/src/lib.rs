@@ -20,6 +20,7 @@ mod args;
 mod call;
 mod fault_place;
 mod filter;
+mod memory;
 mod offsets;
 mod probes;
 mod ring;

@@ -8,12 +8,14 @@
 
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,
-    helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns, generated},
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated},
     macros::map,
     maps::{PerCpuArray, RingBuf},
 };
 use core::{arch::asm, ptr::addr_of};
 use mmtrace_common::{HEADER_WORDS, Kind, LOST_KINDS, Slot, View, header_word, spec};
+
+use crate::args::current_ids;
 
 /// Number of rings; a power of two.
 pub const RINGS: u32 = 16;
@@ -112,7 +114,7 @@ pub fn emit<const N: usize, E: View<Words = [u64; N]>>(mm: u64, event: E) {
     unsafe {
         slot.write(ts);
         slot.add(1).write(mm);
-        slot.add(2).write(bpf_get_current_pid_tgid());
+        slot.add(2).write(current_ids());
         let word = header_word(E::KIND as u16, cpu as u16, aux);
         if const { has_aux(E::KIND) } {
             // Stored by halves: in a whole word, LLVM moves the masks of aux's values behind the shift, where each takes a

@@ -4,11 +4,10 @@
 //! they are on again, no page table of the task's mm is freed: whoever frees one waits for an interrupt on this CPU, or for
 //! an RCU grace period. `gup_fast()` rests on the same (mm/gup.c). Entries may change meanwhile, as they may for the CPU.
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
 use core::ptr::addr_of;
 use mmtrace_common::Walk;
 
-use crate::{args::member, offsets};
+use crate::{args::member, memory::word_at, offsets};
 
 /// Where the direct map begins; 0: no page table can be walked. Set by [`crate::probes::own`], once it has found a word of
 /// mmtrace's own through the page tables.
@@ -85,10 +84,7 @@ pub fn walk(top: u64, addr: u64, reach: Reach) -> End {
             $(
                 if $level <= reach.levels {
                     let at = table.wrapping_add((addr >> $shift & 511) * 8);
-                    // SAFETY: the helper checks the address.
-                    let Ok(entry) = (unsafe { bpf_probe_read_kernel(at as *const u64) }) else {
-                        return End::UNREADABLE;
-                    };
+                    let Some(entry) = word_at(at) else { return End::UNREADABLE };
                     end = End { level: $level, entry, pmd: if $level == 2 { at } else { end.pmd } };
                     if Walk::ends_at($level, entry) {
                         return end;
@@ -107,13 +103,11 @@ pub fn walk(top: u64, addr: u64, reach: Reach) -> End {
 /// As [`walk`], from the entry of the PMD table on.
 #[inline(always)]
 pub fn walk_from(pmd: u64, addr: u64, reach: Reach) -> End {
-    // SAFETY: the helper checks the address.
-    let Ok(entry) = (unsafe { bpf_probe_read_kernel(pmd as *const u64) }) else { return End::UNREADABLE };
+    let Some(entry) = word_at(pmd) else { return End::UNREADABLE };
     if Walk::ends_at(2, entry) {
         return End { level: 2, entry, pmd };
     }
     let at = reach.base.wrapping_add(entry & reach.frame).wrapping_add((addr >> 12 & 511) * 8);
-    // SAFETY: the helper checks the address.
-    let Ok(entry) = (unsafe { bpf_probe_read_kernel(at as *const u64) }) else { return End::UNREADABLE };
+    let Some(entry) = word_at(at) else { return End::UNREADABLE };
     End { level: 1, entry, pmd }
 }

@@ -181,6 +181,15 @@ impl Btf {
         single(found.collect(), || format!("function {name}()"))
     }
 
+    /// The id of the one struct of this name, as bpf(2) takes it.
+    ///
+    /// # Errors
+    /// [`BtfError::Absent`]; [`BtfError::Ambiguous`] when there are several.
+    pub fn struct_id(&self, name: &str) -> Result<u32, BtfError> {
+        let found = self.raw.named(name).filter(|(_, ty)| ty.kind == raw::STRUCT).map(|(id, _)| id);
+        single(found.collect(), || format!("struct {name}"))
+    }
+
     /// The parameters of the one function of this name.
     ///
     /// # Errors

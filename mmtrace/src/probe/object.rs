@@ -20,6 +20,7 @@ use mmtrace_model::context::{Form, ProbeState};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
+    casting::with_calls,
     filter::Filter,
     page_tables,
     plan::{Plan, Planned, offset_global, offset_name},
@@ -28,7 +29,7 @@ use super::{
 };
 
 /// The compiled programs; `cargo xtask build-ebpf` makes them from `mmtrace-ebpf/`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/mmtrace.bpf.o");
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/mmtrace.bpf.o");
 
 /// Rings that the object has; each CPU uses one.
 const RINGS: usize = 16;
@@ -158,6 +159,9 @@ impl Object {
         loader.override_global("RING_MASK", &ring_mask, true);
         loader.override_global("STANDBY_TRACEPOINT", &standby.tracepoint, true);
         loader.override_global("STANDBY_FUNCTION", &standby.function, true);
+        let casting = plan.casting.filter(|casting| casting.works());
+        let type_of_words = casting.map_or(0, |casting| casting.strukt);
+        loader.override_global("TYPE_OF_WORDS", &type_of_words, true);
         let mark_bits = standby::task_bits();
         loader.override_global("MARK_BITS", &mark_bits, true);
         loader.override_global("STACK_SIZE", &plan.stack_size, true);
@@ -192,7 +196,7 @@ impl Object {
         loader.override_global("FILTER_CGROUP", &cgroup, true);
         loader.override_global("FILTER_CGROUP_LEVEL", &level, true);
 
-        let ebpf = loader.load(OBJECT).map_err(|e| ObjectError::Load(Box::new(e)))?;
+        let ebpf = loader.load(&with_calls(OBJECT, casting)).map_err(|e| ObjectError::Load(Box::new(e)))?;
         let mut object = Self {
             ebpf,
             btf: Btf::from_sys_fs()?,

@@ -12,6 +12,7 @@ use mmtrace_common::{
 use mmtrace_model::context::ProbeState;
 
 use super::{
+    casting::Casting,
     filter::Filter,
     function::{self, Prototype},
     refusal::Refusal,
@@ -33,6 +34,8 @@ pub struct Plan {
     pub variables: Vec<(&'static str, u64)>,
     /// Bytes of a task's kernel stack.
     pub stack_size: u32,
+    /// How addresses get a type, if the kernel has the function for it.
+    pub casting: Option<Casting>,
 }
 
 /// The plan for one event.
@@ -174,6 +177,7 @@ impl Plan {
             offsets: offsets.into_iter().filter_map(|(id, o)| Some((id, o.ok()?))).collect(),
             enums,
             stack_size: stack_size(btf, symbols),
+            casting: Casting::of(btf),
             variables: VARIABLES.iter().filter_map(|name| Some((*name, symbols.address(name)?))).collect(),
         }
     }
@@ -415,7 +419,7 @@ mod tests {
             named: selection.names(spec.kind),
         });
         let probes = probes.collect();
-        Plan { probes, offsets: Vec::new(), enums: BTreeMap::new(), variables: Vec::new(), stack_size: 0 }
+        Plan { probes, offsets: Vec::new(), enums: BTreeMap::new(), variables: Vec::new(), stack_size: 0, casting: None }
     }
 
     fn served(plan: &Plan) -> Vec<Kind> {
