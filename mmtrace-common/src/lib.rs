@@ -36,13 +36,13 @@ mod spec;
 mod vma_facts;
 mod walk;
 
-pub use call::{Call, SYSCALLS_MAX};
+pub use call::{Call, ProcFile, SYSCALLS_MAX};
 pub use cast::CAST_CALL;
 pub use record::{ARGS_MAX, HEADER_WORDS, LOST_KINDS, Record, header_word};
 pub use spec::{
     ABSENT, At, CALL_OFFSETS, Class, Column, Event, FUNCTION, Field, FieldType, Function, Kind, MmFrom, OFFSETS,
-    Offset, OffsetId, POSITIONS, SOFTWARE, SPECS, STANDBY_OFFSETS, Site, Slot, Source, Spec, UNCHANGED_OFFSETS,
-    VMA_FACTS_OFFSETS, View, event, spec, unknown,
+    Offset, OffsetId, POSITIONS, PROC_FILE_OFFSETS, SOFTWARE, SPECS, STANDBY_OFFSETS, Site, Slot, Source, Spec,
+    UNCHANGED_OFFSETS, VMA_FACTS_OFFSETS, View, event, spec, unknown,
 };
 pub use vma_facts::{TMPFS_MAGIC, VmaFacts, grows_down};
 pub use walk::{Entry, Walk};

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{bindings::task_struct, helpers::bpf_get_current_task_btf};
 use core::ffi::c_void;
-use mmtrace_common::{Call, SYSCALLS_MAX};
+use mmtrace_common::{Call, ProcFile, SYSCALLS_MAX};
 
 use crate::{
     args::{member, member32},
@@ -21,8 +21,23 @@ const COMPAT: u32 = 2;
 /// `__X32_SYSCALL_BIT` (arch/x86/include/uapi/asm/unistd.h).
 const X32: u64 = 0x4000_0000;
 
+/// Where `struct pt_regs` has a system call's first argument (`di`), which is ABI.
+const FIRST_ARGUMENT: usize = 112;
+/// `PROC_SUPER_MAGIC` (include/uapi/linux/magic.h).
+const PROC_MAGIC: u64 = 0x9fa0;
+
 /// Number of the helper `bpf_task_pt_regs` (Linux 5.15), which the bindings lack.
 const TASK_PT_REGS: usize = 175;
+
+/// Returns the registers that a task entered the kernel with, with their BTF type.
+#[inline(always)]
+fn saved_registers(task: *mut task_struct) -> u64 {
+    // SAFETY: the helper takes a task.
+    unsafe {
+        let helper: unsafe extern "C" fn(*mut task_struct) -> u64 = core::mem::transmute(TASK_PT_REGS);
+        helper(task)
+    }
+}
 
 /// Returns the [`Call::number`] of the current task's entry into the kernel. `ctx` is the program's context.
 ///
@@ -46,11 +61,7 @@ pub fn call(ctx: *mut c_void) -> u32 {
         };
         return call.number().into();
     }
-    // SAFETY: the helper takes a task and returns its saved registers, with their BTF type.
-    let regs = unsafe {
-        let helper: unsafe extern "C" fn(*mut task_struct) -> u64 = core::mem::transmute(TASK_PT_REGS);
-        helper(task)
-    };
+    let regs = saved_registers(task);
     // What the kernel starts a program by (modprobe, a core dump's helper) is no kernel thread any more, and has no saved
     // registers yet: arch/x86/kernel/process.c:copy_thread.
     if member::<true>(regs, offsets::regs_ip()) == 0 {
@@ -71,4 +82,44 @@ pub fn call(ctx: *mut c_void) -> u32 {
         Call::System(bare as u16)
     };
     call.number().into()
+}
+
+/// As [`call`], but tells a call on a file of /proc from others ([`Call::OnProc`]).
+#[inline(always)]
+pub fn call_on_file(ctx: *mut c_void) -> u32 {
+    let number = call(ctx);
+    if number >= u32::from(SYSCALLS_MAX) || Call::place_on_proc(number as u16).is_none() {
+        return number;
+    }
+    match proc_file() {
+        Some(file) => Call::OnProc(number as u16, file).number().into(),
+        None => number,
+    }
+}
+
+/// Returns the file of /proc that the current task's system call is about, by its first argument, a descriptor. If another
+/// thread has replaced the file behind the descriptor since the call began, it is that one.
+#[inline(always)]
+fn proc_file() -> Option<ProcFile> {
+    if [offsets::task_files(), offsets::files_table(), offsets::table_files(), offsets::qstr_name()].contains(&0)
+        || [offsets::file_path(), offsets::path_dentry(), offsets::dentry_name(), offsets::super_magic()].contains(&0)
+    {
+        return None;
+    }
+    // SAFETY: always returns the current task, with its BTF type.
+    let task = unsafe { bpf_get_current_task_btf() };
+    let descriptor = member::<true>(saved_registers(task), FIRST_ARGUMENT) & 0xffff_ffff;
+    let table = member::<false>(member::<false>(task as u64, offsets::task_files()), offsets::files_table());
+    if descriptor >= member32::<false>(table, offsets::table_size()) {
+        return None;
+    }
+    let file = member::<false>(member::<false>(table, offsets::table_files()).wrapping_add(8 * descriptor), 0);
+    let inode = member::<false>(file, offsets::file_inode());
+    if member::<false>(member::<false>(inode, offsets::inode_sb()), offsets::super_magic()) != PROC_MAGIC {
+        return None;
+    }
+    let dentry = member::<false>(file, offsets::file_path() + offsets::path_dentry());
+    let name = member::<false>(dentry, offsets::dentry_name() + offsets::qstr_name());
+    // A name that short stands in the dentry itself, which has room for 32 bytes and more (include/linux/dcache.h).
+    ProcFile::of_words([member::<false>(name, 0), member::<false>(name, 8)])
 }

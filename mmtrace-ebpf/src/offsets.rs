@@ -26,6 +26,7 @@ offsets! {
     OFF_TASK_TGID task_tgid "`task_struct.tgid`";
     OFF_TASK_FLAGS task_flags "`task_struct.flags`";
     OFF_TASK_THREAD_INFO task_thread_info "`task_struct.thread_info`";
+    OFF_TASK_FILES task_files "`task_struct.files`";
     OFF_TASK_CGROUPS task_cgroups "`task_struct.cgroups`";
     OFF_TASK_PAGEFAULT_DISABLED task_pagefault_disabled "`task_struct.pagefault_disabled`";
     OFF_MM_MMAP_LOCK mm_mmap_lock "`mm_struct.mmap_lock`";
@@ -56,6 +57,9 @@ offsets! {
     OFF_VMF_FLAGS vmf_flags "`vm_fault.flags`";
     OFF_TLB_MM tlb_mm "`mmu_gather.mm`";
     OFF_PAGE_RCU_HEAD page_rcu_head "`page.rcu_head`";
+    OFF_FILES_TABLE files_table "`files_struct.fdt`";
+    OFF_TABLE_FILES table_files "`fdtable.fd`";
+    OFF_TABLE_SIZE table_size "`fdtable.max_fds`";
     OFF_FILE_INODE file_inode "`file.f_inode`";
     OFF_FILE_PATH file_path "`file.f_path`";
     OFF_INODE_INO inode_ino "`inode.i_ino`";

@@ -334,6 +334,7 @@ offsets! {
     TaskTgid "task_struct" "tgid" "OFF_TASK_TGID";
     TaskFlags "task_struct" "flags" "OFF_TASK_FLAGS";
     TaskThreadInfo "task_struct" "thread_info" "OFF_TASK_THREAD_INFO";
+    TaskFiles "task_struct" "files" "OFF_TASK_FILES";
     TaskCgroups "task_struct" "cgroups" "OFF_TASK_CGROUPS";
     TaskPagefaultDisabled "task_struct" "pagefault_disabled" "OFF_TASK_PAGEFAULT_DISABLED";
     MmMmapLock "mm_struct" "mmap_lock" "OFF_MM_MMAP_LOCK";
@@ -366,6 +367,9 @@ offsets! {
     TlbMm "mmu_gather" "mm" "OFF_TLB_MM";
     // include/linux/types.h defines `rcu_head` as `callback_head`, and so names the member.
     PageRcuHead "page" "callback_head" "OFF_PAGE_RCU_HEAD";
+    FilesTable "files_struct" "fdt" "OFF_FILES_TABLE";
+    TableFiles "fdtable" "fd" "OFF_TABLE_FILES";
+    TableSize "fdtable" "max_fds" "OFF_TABLE_SIZE";
     FileInode "file" "f_inode" "OFF_FILE_INODE";
     FilePath "file" "f_path" "OFF_FILE_PATH";
     InodeIno "inode" "i_ino" "OFF_INODE_INO";
@@ -394,6 +398,21 @@ pub const CALL_OFFSETS: &[OffsetId] = &[
     OffsetId::RegsOrigAx,
     OffsetId::TaskThreadInfo,
     OffsetId::ThreadInfoStatus,
+];
+
+/// Struct offsets that it takes to tell which file of /proc a call is about. Where BTF lacks one, the call goes without.
+pub const PROC_FILE_OFFSETS: &[OffsetId] = &[
+    OffsetId::TaskFiles,
+    OffsetId::FilesTable,
+    OffsetId::TableFiles,
+    OffsetId::TableSize,
+    OffsetId::FileInode,
+    OffsetId::InodeSb,
+    OffsetId::SuperMagic,
+    OffsetId::FilePath,
+    OffsetId::PathDentry,
+    OffsetId::DentryName,
+    OffsetId::QstrName,
 ];
 
 /// Struct offsets that it takes to find the VMA of an address, and to tell what it is.
@@ -614,7 +633,7 @@ mod tests {
             assert!(SPECS.iter().any(|s| s.fields.iter().any(|f| f.column == *c)), "{} is in no event", c.name());
         }
         for o in OFFSETS {
-            let aside = STANDBY_OFFSETS.contains(&o.id) || UNCHANGED_OFFSETS.contains(&o.id);
+            let aside = [STANDBY_OFFSETS, UNCHANGED_OFFSETS, PROC_FILE_OFFSETS].concat().contains(&o.id);
             let used = aside || SPECS.iter().any(|s| s.members().any(|id| id == o.id));
             assert!(used, "{}.{}", o.strukt, o.member);
         }

@@ -5,7 +5,7 @@ use mmtrace_common::{Kind, event};
 use super::{probe, record};
 use crate::{
     args::{Args, arg},
-    call::call,
+    call::call_on_file,
     filter::{forget_if_dying, wanted},
     ring::emit,
 };
@@ -14,7 +14,7 @@ use crate::{
 fn start_locking<const TYPED: bool>(args: Args) {
     record!(
         args.mm(),
-        event::StartLocking { write: arg!(args, StartLocking, Write) & 1 != 0, call: call(args.context()) }
+        event::StartLocking { write: arg!(args, StartLocking, Write) & 1 != 0, call: call_on_file(args.context()) }
     );
 }
 

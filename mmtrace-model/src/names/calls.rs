@@ -2,11 +2,11 @@
 
 use std::{borrow::Cow, sync::LazyLock};
 
-use mmtrace_common::Call;
+use mmtrace_common::{Call, ProcFile};
 use syscalls::{x86::Sysno as Compat, x86_64::Sysno as System};
 
-/// Returns the name of an entry: of a system call as `mprotect`, `mprotect (32-bit)` or `mprotect (x32)`; of one that is
-/// newer than this build as `syscall 470`; of the others in words.
+/// Returns the name of an entry: of a system call as `mprotect`, `mprotect (32-bit)` or `mprotect (x32)`; of one on a file
+/// below /proc/PID as `read smaps`; of one that is newer than this build as `syscall 470`; of the others in words.
 #[must_use]
 pub fn call_name(call: Call) -> Cow<'static, str> {
     let numbered = |number: u16| Cow::Owned(format!("syscall {number}"));
@@ -19,6 +19,7 @@ pub fn call_name(call: Call) -> Cow<'static, str> {
         }
         // Numbers from 512 on are of calls that exist twice (arch/x86/entry/syscalls/syscall_64.tbl).
         Call::X32(number) => format!("{} (x32)", system(number)).into(),
+        Call::OnProc(number, file) => format!("{} {}", system(number), file.name()).into(),
         Call::UserTrap => "page fault".into(),
         Call::KernelThread => "kernel thread".into(),
         Call::UserWorker => "worker thread".into(),
@@ -32,7 +33,8 @@ pub fn call_name(call: Call) -> Cow<'static, str> {
 pub static CALLS: LazyLock<Vec<(Call, Cow<'static, str>)>> = LazyLock::new(|| {
     let system = System::iter().map(|call| Call::System(call.id() as u16));
     let compat = Compat::iter().map(|call| Call::Compat(call.id() as u16));
-    let calls = system.chain(compat).chain(Call::OTHERS);
+    let files = ProcFile::ALL.iter().flat_map(|file| Call::ON_PROC.map(|call| Call::OnProc(call, *file)));
+    let calls = system.chain(compat).chain(files).chain(Call::OTHERS);
     calls.map(|call| (call, call_name(call))).collect()
 });
 
@@ -69,6 +71,8 @@ mod tests {
             (Call::Compat(4000), "syscall 4000 (32-bit)"),
             (Call::X32(9), "mmap (x32)"),
             (Call::X32(520), "syscall 520 (x32)"),
+            (Call::OnProc(0, ProcFile::SmapsRollup), "read smaps_rollup"),
+            (Call::OnProc(18, ProcFile::Mem), "pwrite64 mem"),
             (Call::UserTrap, "page fault"),
         ] {
             assert_eq!(call_name(call), name);

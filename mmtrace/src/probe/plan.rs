@@ -419,7 +419,14 @@ mod tests {
             named: selection.names(spec.kind),
         });
         let probes = probes.collect();
-        Plan { probes, offsets: Vec::new(), enums: BTreeMap::new(), variables: Vec::new(), stack_size: 0, casting: None }
+        Plan {
+            probes,
+            offsets: Vec::new(),
+            enums: BTreeMap::new(),
+            variables: Vec::new(),
+            stack_size: 0,
+            casting: None,
+        }
     }
 
     fn served(plan: &Plan) -> Vec<Kind> {

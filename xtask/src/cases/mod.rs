@@ -103,11 +103,11 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         workload: "case-monitor",
         seconds: "2",
-        told: &[&["Waits", "db-mapper", "mmap (write)"], &["behind", "smaps-monitor", "read (read)"]],
+        told: &[&["Waits", "db-mapper", "mmap (write)"], &["behind", "smaps-monitor", "read smaps_rollup (read)"]],
         figures: &[
             Calls(("db-mapper", "mmap"), Write),
             Waits(("db-mapper", "mmap")),
-            Behind(("db-mapper", "mmap"), 30, ("smaps-monitor", "read")),
+            Behind(("db-mapper", "mmap"), 30, ("smaps-monitor", "read smaps_rollup")),
         ],
     },
     Case {
