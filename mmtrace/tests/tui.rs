@@ -14,7 +14,7 @@ use mmtrace::tui::{
     view::Place,
 };
 use mmtrace_capture::Capture;
-use mmtrace_common::{Call, Column, Kind};
+use mmtrace_common::{Call, Column, Kind, Record};
 use mmtrace_model::names::Comm;
 use mmtrace_model::replay::{Engine, timeline::Timeline};
 use mmtrace_model::verdict::RULES;
@@ -420,6 +420,30 @@ fn the_bar_is_clicked_and_the_wheel_turned() {
     assert_eq!(take(&mut state, &mouse(MouseEventKind::Down(MouseButton::Left), 25, bar.y - 1), layout()), None);
     take(&mut state, &mouse(MouseEventKind::ScrollDown, 0, 0), layout());
     assert_eq!(state.current().selected, 1);
+}
+
+/// Times at which events are missing are crosses on the bar, at their places.
+#[test]
+fn the_bar_is_broken_where_events_are_missing() {
+    let whole = engine("6.18-mmap");
+    let mut stream = Vec::new();
+    let capture = Capture::open(&Path::new(TESTDATA).join("6.18-mmap/capture")).expect("open");
+    stream.extend(capture.records());
+    let start = whole.context().start;
+    let mut engine = Engine::new(whole.context().clone(), true);
+    let mut gap = Record { ts: start + 100_000_000, kind: Kind::Gap as u16, ..Record::default() };
+    gap.set(Column::Until, start + 119_000_000);
+    stream.push(gap);
+    stream.sort_by_key(|record| record.ts);
+    stream.iter().for_each(|record| engine.apply(record));
+    let bar = |engine: &Engine| {
+        let (text, _) = screen(engine, &State::default(), AT_END, 100, 30);
+        text.lines().rev().nth(1).expect("it is above the last line").to_owned()
+    };
+    assert!(!bar(&whole).contains('╳'));
+    let crosses: Vec<usize> = bar(&engine).chars().enumerate().filter(|(_, c)| *c == '╳').map(|(at, _)| at).collect();
+    // The bar stands for 200 ms, so a cell for 2 ms.
+    assert_eq!(crosses, (50..60).collect::<Vec<_>>());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{
     Judged, Severity,
+    blind::BlindTimes,
     history::History,
     judged::{ENOUGH, Gaps, Seen},
     rules::{RULES, RuleId},
@@ -103,6 +104,7 @@ pub struct Sink {
     /// Times of the first and the last event, nanoseconds of `CLOCK_MONOTONIC`.
     span: (u64, u64),
     events: Seen,
+    blind: BlindTimes,
     /// The share of evaluations and of time that must have been judged.
     enough: f64,
 }
@@ -117,6 +119,7 @@ impl Sink {
             history: History::default(),
             span: (u64::MAX, 0),
             events: Seen::default(),
+            blind: BlindTimes::default(),
             enough: ENOUGH,
         }
     }
@@ -269,12 +272,19 @@ impl Sink {
     /// A rule needs them if it names the kind, or if the model forgets a part without it that the rule's events tell of.
     pub fn missing(&mut self, kind: Option<Kind>, count: u64, from: u64, until: u64) {
         self.events.missing(kind, count, until);
+        self.blind.add(from, until);
         for (rule, tally) in RULES.iter().zip(&mut self.tallies) {
             let forgets = |k: Kind| spec(k).unknown & rule.needs.iter().fold(0, |parts, n| parts | spec(*n).unknown);
             if kind.is_none_or(|k| rule.needs.contains(&k) || forgets(k) & JUDGED_BY != 0) {
                 tally.gaps.missing(count, from, until);
             }
         }
+    }
+
+    /// Returns the times when events of any kind may be missing.
+    #[must_use]
+    pub const fn blind_times(&self) -> &BlindTimes {
+        &self.blind
     }
 
     /// Events are no longer recorded: nothing is found any more for the rules that need them.

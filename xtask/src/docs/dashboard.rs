@@ -90,8 +90,8 @@ pub(super) fn page(workspace: &Workspace) -> Result<String> {
         "\n`mmtrace top`, `mmtrace record --tui` and `mmtrace replay DIR --tui` show one stream with one application.\n\
          A recording keeps its newest million events in memory. You can pause it and move in these events as in a\n\
          capture; recording and judging go on. `P` saves the last seconds as a capture, `mmtrace.saved-1` and so on.\n\
-         The keys below move in time, and so does a click on the bar above the last line. Times are seconds since the\n\
-         start of the recording.\n\n\
+         The keys below move in time, and so does a click on the bar above the last line. A cross on the\n\
+         bar stands for a time at which events are missing. Times are seconds since the start of the recording.\n\n\
          In the locks view, `now` says who holds a lock, by which call and since when, and who has waited longest, in\n\
          which call. The id stands behind a name that several of the tasks shown have, and the number behind the name of\n\
          several threads of one process (`fault-worker ×6`).\n\n\

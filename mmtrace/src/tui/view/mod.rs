@@ -126,15 +126,30 @@ fn whole(place: Place) -> Option<f64> {
     }
 }
 
-/// Returns the position in the stream as a bar to click on.
+/// Returns the position in the stream as a bar to click on. Where events are missing, it is broken.
 fn position(scene: &Scene<'_>, part: f64, width: u16) -> Line<'static> {
     let width = usize::from(width);
     let at = ((width.saturating_sub(1)) as f64 * part).round() as usize;
-    Line::from(vec![
-        scene.span("━".repeat(at), Tone::Plain),
-        scene.span("┃", Tone::Strong),
-        scene.span("─".repeat(width.saturating_sub(at + 1)), Tone::Dim),
-    ])
+    let mut spans = Vec::new();
+    for cell in 0..at {
+        let gap = cell_time(scene, cell, width)
+            .is_some_and(|(from, until)| scene.engine.sink().is_some_and(|sink| sink.blind_times().meet(from, until)));
+        spans.push(if gap { scene.span("╳", Tone::Bad) } else { scene.span("━", Tone::Plain) });
+    }
+    spans.push(scene.span("┃", Tone::Strong));
+    spans.push(scene.span("─".repeat(width.saturating_sub(at + 1)), Tone::Dim));
+    Line::from(spans)
+}
+
+/// Returns the time that a cell of the bar stands for, nanoseconds of `CLOCK_MONOTONIC`.
+fn cell_time(scene: &Scene<'_>, cell: usize, width: usize) -> Option<(u64, u64)> {
+    let (begin, of) = match scene.place {
+        Place::Capture { of, .. } => (scene.engine.context().start, of?),
+        Place::Paused { at, of, .. } => (scene.engine.span()?.1.saturating_sub(at), of),
+        Place::Live => return None,
+    };
+    let edge = |cell: usize| begin.saturating_add((u128::from(of) * cell as u128 / width.max(1) as u128) as u64);
+    Some((edge(cell), edge(cell + 1)))
 }
 
 /// Width from which the header says what its times are.
