@@ -31,6 +31,7 @@ pub mod catalogue;
 pub mod cli;
 pub mod command_line;
 pub mod commands;
+pub mod confine;
 pub mod console;
 pub mod doctor;
 pub mod environment;

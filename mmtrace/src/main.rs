@@ -15,6 +15,7 @@ use mmtrace::{
     catalogue,
     cli::{Cli, Command},
     commands::{self, ShowError, explore, replay, report},
+    confine,
     console::{self, complain, complain_at_length},
     doctor, panics, record, workload,
 };
@@ -46,6 +47,10 @@ fn run() -> ExitCode {
     };
     let style = console::style_of_stdout();
     let mut out = Screened::new(BufWriter::new(Output(console::stdout())), style.has_colour());
+    // Before anything of a stranger's is read, and before there is another thread. `doctor` tells what the kernel lacks.
+    if let Some(need) = confine::need(&cli.command) {
+        let _ = need.enter();
+    }
     let done = dispatch(&cli.command, style, &mut out).and_then(|code| {
         out.flush()?;
         Ok(code)
