@@ -26,7 +26,7 @@ const BACKTRACE: [&str; 2] = ["/proc/self/maps", "/usr/lib/debug/.build-id"];
 /// What the C library asks before it gives memory back.
 const MEMORY: &str = "/proc/sys/vm/overcommit_memory";
 /// The terminal of a process, whatever it is called.
-const TERMINAL: &str = "/dev/tty";
+pub const TERMINAL: &str = "/dev/tty";
 
 /// Returns what a command needs that reads a capture; `None` for another one.
 #[must_use]
@@ -47,12 +47,12 @@ pub fn need(command: &Command) -> Option<Need> {
     };
     paths.push((dir.clone(), Access::Read));
     let capabilities = capabilities(&paths, groups.contains(&Group::Owner));
-    paths.extend(everybody().map(|path| (path, Access::Read)));
+    paths.extend(everybody());
     Some(Need { paths, groups, capabilities })
 }
 
 /// Returns the files that every command may read.
-fn everybody() -> impl Iterator<Item = PathBuf> {
+pub fn everybody() -> impl Iterator<Item = (PathBuf, Access)> {
     let zone = |name| env::var_os(name).filter(|path: &OsString| path.as_encoded_bytes().contains(&b'/'));
     let zones = ["TZ", "TZDIR"].into_iter().filter_map(zone).map(|path| {
         // POSIX lets a path begin with a colon.
@@ -60,7 +60,7 @@ fn everybody() -> impl Iterator<Item = PathBuf> {
         PathBuf::from(String::from_utf8_lossy(path.strip_prefix(b":").unwrap_or(path)).into_owned())
     });
     let fixed = TIME_ZONES.into_iter().chain(BACKTRACE).chain([MEMORY]).map(PathBuf::from);
-    fixed.chain(zones).chain(env::current_exe())
+    fixed.chain(zones).chain(env::current_exe()).map(|path| (path, Access::Read))
 }
 
 /// Returns the capabilities without which these paths would be closed. `owner`: files are made with the rights of who

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd, RawFd},
     path::{Path, PathBuf},
 };
 
@@ -69,6 +69,16 @@ impl Rules {
         }
         let ruleset = Option::<OwnedFd>::from(ruleset).ok_or("the kernel has no landlock")?;
         Ok(Self { version, ruleset })
+    }
+
+    /// The rules as landlock_restrict_self(2) takes them.
+    pub(super) fn ruleset(&self) -> RawFd {
+        self.ruleset.as_raw_fd()
+    }
+
+    /// The version of the kernel's interface.
+    pub(super) const fn version(&self) -> u32 {
+        self.version
     }
 
     /// Holds the calling thread, and those that it starts from now on, to the rules. Returns the version of the kernel's

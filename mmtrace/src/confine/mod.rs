@@ -8,12 +8,15 @@ mod commands;
 mod folders;
 mod rights;
 mod system_calls;
+mod threads;
 
-pub use commands::need;
+pub use commands::{TERMINAL, everybody, need};
 pub use folders::Access;
-pub use system_calls::Group;
+pub use system_calls::{Filter, Group};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use mmtrace_capture::User;
 
 /// What a process needs from now on. It gives up everything else.
 #[derive(Debug)]
@@ -48,6 +51,45 @@ impl Need {
         // Last, since the calls above are refused from then on.
         Confined { rights, folders, system_calls: system_calls::allow(self.groups) }
     }
+
+    /// As [`Need::enter`], but leaves all files open: for a process that has to look into others, which landlock forbids.
+    #[must_use]
+    pub fn enter_with_all_files(&self) -> Confined {
+        let rights = rights::keep(self.capabilities).map_err(|error| error.to_string());
+        let folders = Err("not asked for".to_owned());
+        Confined { rights, folders, system_calls: system_calls::allow(self.groups) }
+    }
+
+    /// Confines all threads of this process, once. `owner`: files are worked on with the rights of this user from then on.
+    #[must_use]
+    pub fn enter_everywhere(&self, owner: Option<User>) -> Confined {
+        let rules = folders::Rules::new(&self.paths);
+        let ruleset = rules.as_ref().ok().map(folders::Rules::ruleset);
+        let rights = threads::everywhere(threads::Work { owner, capabilities: self.capabilities, ruleset });
+        let folders = rules.and_then(|rules| rights.clone().map(|()| rules.version()));
+        Confined { rights, folders, system_calls: system_calls::allow(self.groups) }
+    }
+}
+
+/// Gives up every capability of the calling thread. Makes system calls only.
+pub(crate) fn give_up_all() {
+    // What the kernel does not take is no worse than before.
+    let _ = rights::keep(0);
+}
+
+/// Does something with the rights to files that this process itself has, where it works on files with another user's.
+pub(crate) fn as_process(work: impl FnOnce() + Send) {
+    threads::as_process(work);
+}
+
+/// Whether something works without any capability.
+pub(crate) fn works_without(work: impl FnOnce() -> bool) -> bool {
+    rights::without(work).unwrap_or(false)
+}
+
+/// Whether a file or folder can be opened for this without any capability. One that does not exist can.
+pub(crate) fn is_open_without(path: &Path, access: Access) -> bool {
+    works_without(|| folders::is_open(path, access))
 }
 
 /// What this kernel offers: the version of landlock's ABI, and whether system calls can be filtered. The reason otherwise.

@@ -23,6 +23,13 @@ pub enum Group {
     Owner,
     /// Keys and window sizes.
     Terminal,
+    /// What a recording does whose probes are attached: it reads what they write, looks after the recorded command, and
+    /// answers those who ask for its metrics.
+    Record,
+    /// What the helper of a recording does: it opens what it is asked for, and hands it over.
+    Serve,
+    /// What the process does that holds the last links of probes: it closes them.
+    Detach,
 }
 
 /// What a system call's arguments must be.
@@ -65,6 +72,9 @@ const REQUESTS: [u64; 13] = [
     0x402c_542d,
 ];
 
+/// Signals that the recorded command is sent: none, to see whether it is there, and those that end it.
+const ENDING: [u64; 4] = [0, libc::SIGTERM as u64, libc::SIGCONT as u64, libc::SIGKILL as u64];
+
 /// **The table of system calls.** One that has several rows of its groups is allowed where one of them fits.
 const CALLS: &[(Group, &[libc::c_long], When)] = &[
     // A program that is brought in could not run.
@@ -105,6 +115,21 @@ const CALLS: &[(Group, &[libc::c_long], When)] = &[
     (Group::Terminal, &[libc::SYS_socketpair], OneOf(0, &[libc::AF_UNIX as u64])),
     (Group::Terminal, &[libc::SYS_sendto, libc::SYS_recvfrom, libc::SYS_eventfd2, libc::SYS_pipe2], Always),
     (Group::Terminal, &[libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait], Always),
+    // Commands of bpf(2) on what is loaded already: elements of maps, what a program has counted, iterators. Nothing is
+    // loaded, and nothing of others is found.
+    (Group::Record, &[libc::SYS_bpf], OneOf(0, &[1, 2, 3, 4, 15, 24, 28, 33])),
+    (Group::Record, &[libc::SYS_accept, libc::SYS_accept4, libc::SYS_sendto, libc::SYS_recvfrom], Always),
+    (Group::Record, &[libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_shutdown, libc::SYS_getsockopt], Always),
+    (Group::Record, &[libc::SYS_setsockopt, libc::SYS_getsockname, libc::SYS_getpeername], Always),
+    (Group::Record, &[libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait, libc::SYS_eventfd2], Always),
+    (Group::Record, &[libc::SYS_wait4, libc::SYS_waitid, libc::SYS_memfd_create], Always),
+    (Group::Record, &[libc::SYS_kill], OneOf(1, &ENDING)),
+    // `PERF_EVENT_IOC_ENABLE` and `PERF_EVENT_IOC_DISABLE`
+    (Group::Record, &[libc::SYS_ioctl], OneOf(1, &[0x2400, 0x2401])),
+    (Group::Serve, &[libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_open_by_handle_at], Always),
+    (Group::Serve, &[libc::SYS_pidfd_send_signal], OneOf(1, &ENDING)),
+    (Group::Detach, &[libc::SYS_read, libc::SYS_close, libc::SYS_exit, libc::SYS_exit_group], Always),
+    (Group::Detach, &[libc::SYS_rt_sigreturn, libc::SYS_restart_syscall], Always),
     (Group::Terminal, &[libc::SYS_openat], OneOf(2, &[(libc::O_RDWR | libc::O_CLOEXEC) as u64])),
 ];
 
@@ -116,6 +141,7 @@ const OLD_CALLS: &[(Group, &[libc::c_long], When)] = &[
     (Group::Read, &[libc::SYS_stat, libc::SYS_lstat, libc::SYS_access, libc::SYS_readlink], Always),
     (Group::Write, &[libc::SYS_open, libc::SYS_mkdir, libc::SYS_rmdir, libc::SYS_unlink, libc::SYS_rename], Always),
     (Group::Terminal, &[libc::SYS_epoll_wait], Always),
+    (Group::Record, &[libc::SYS_epoll_wait], Always),
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const OLD_CALLS: &[(Group, &[libc::c_long], When)] = &[];
@@ -125,15 +151,35 @@ const OLD_CALLS: &[(Group, &[libc::c_long], When)] = &[];
 /// # Errors
 /// The kernel has no filters, or refuses, for this reason.
 pub(super) fn allow(groups: &[Group]) -> Result<(), String> {
-    // clone3() keeps its flags in memory, where a filter cannot look: the C library falls back on clone(). The kernel takes
-    // the stricter of two filters.
-    let hidden = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-    let filters = [
-        compiled(hidden, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))?,
-        compiled(rules(groups)?, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)?,
-    ];
-    // The first filter must let the second one in.
-    filters.iter().try_for_each(|filter| apply_filter_all_threads(filter).map_err(|error| error.to_string()))
+    Filter::of(groups)?.enter().map_err(|error| error.to_string())
+}
+
+/// The filters of some groups, ready to be put into force.
+pub struct Filter([BpfProgram; 2]);
+
+impl Filter {
+    /// Makes the filters.
+    ///
+    /// # Errors
+    /// mmtrace has none for this machine, for this reason.
+    pub fn of(groups: &[Group]) -> Result<Self, String> {
+        // clone3() keeps its flags in memory, where a filter cannot look: the C library falls back on clone(). The kernel takes
+        // the stricter of two filters.
+        let hidden = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+        Ok(Self([
+            compiled(hidden, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))?,
+            compiled(rules(groups)?, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)?,
+        ]))
+    }
+
+    /// Refuses all other system calls, to all threads of this process and those that they start. Makes system calls only.
+    ///
+    /// # Errors
+    /// The kernel has no filters, or refuses.
+    pub fn enter(&self) -> Result<(), seccompiler::Error> {
+        // The first one lets the second one in.
+        self.0.iter().try_for_each(|filter| apply_filter_all_threads(filter))
+    }
 }
 
 fn compiled(

@@ -270,7 +270,7 @@ fn seen(tasks: &Result<Tasks, TasksError>, pid: u32, namespaced: bool) -> Result
 }
 
 /// A descriptor that is readable when the process has ended.
-fn pidfd(pid: u32) -> Option<OwnedFd> {
+pub(super) fn pidfd(pid: u32) -> Option<OwnedFd> {
     let pid = libc::pid_t::try_from(pid).ok()?;
     // SAFETY: takes numbers only.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
