@@ -37,6 +37,7 @@ pub mod doctor;
 pub mod environment;
 pub mod export;
 pub mod moment;
+pub mod needs;
 pub mod outlet;
 pub mod panics;
 pub mod percent;

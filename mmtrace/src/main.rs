@@ -15,9 +15,8 @@ use mmtrace::{
     catalogue,
     cli::{Cli, Command},
     commands::{self, ShowError, explore, replay, report},
-    confine,
     console::{self, complain, complain_at_length},
-    doctor, panics, record, workload,
+    doctor, needs, panics, record, workload,
 };
 use mmtrace_capture::CaptureError;
 use mmtrace_model::{report::Style, untrusted::Screened};
@@ -48,7 +47,7 @@ fn run() -> ExitCode {
     let style = console::style_of_stdout();
     let mut out = Screened::new(BufWriter::new(Output(console::stdout())), style.has_colour());
     // Before anything of a stranger's is read, and before there is another thread. `doctor` tells what the kernel lacks.
-    if let Some(need) = confine::need(&cli.command) {
+    if let Some(need) = needs::of(&cli.command) {
         let _ = need.enter();
     }
     let done = dispatch(&cli.command, style, &mut out).and_then(|code| {

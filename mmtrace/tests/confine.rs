@@ -245,3 +245,141 @@ fn root_reads_the_private_capture_of_somebody_else() {
     report(mmtrace().arg("tables").arg(&dir).env("SUDO_UID", "65534").env("SUDO_GID", "65534"));
     assert_belongs(&dir, NOBODY);
 }
+
+/// The capabilities that docs/deploy.md asks for.
+const LISTED: [&str; 6] = ["bpf", "perfmon", "syslog", "sys_ptrace", "checkpoint_restore", "dac_read_search"];
+/// Those that the helper keeps, by their bits; `CAP_KILL` is the last, which only root has.
+const OF_HELPER: u64 = 1 << 2 | 1 << 19 | 1 << 40 | 1 << 5;
+
+/// Whether this machine can record, which root alone may try here.
+fn can_record(what: &str) -> bool {
+    if !is_root(what) {
+        return false;
+    }
+    let can = mmtrace().args(["doctor", "--json"]).output().expect("it starts").status.success();
+    if !can {
+        eprintln!("not run, since this machine cannot record (mmtrace doctor says why): {what}");
+    }
+    can
+}
+
+/// The status of a process, and its name.
+fn status(pid: &str) -> Option<(String, String)> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    Some((field(&status, "Name").to_owned(), status))
+}
+
+/// The processes whose parent this is, by name, with their status.
+fn children(pid: u32) -> Vec<(String, String)> {
+    let all = fs::read_dir("/proc").expect("listed").flatten();
+    let found = all.filter_map(|entry| status(entry.file_name().to_str()?));
+    found.filter(|(_, status)| field(status, "PPid") == pid.to_string()).collect()
+}
+
+#[test]
+fn a_recording_holds_nothing_once_its_command_runs_and_the_command_is_free() {
+    if !can_record("a recording that is looked at") {
+        return;
+    }
+    let temp = tempfile::tempdir().expect("a folder");
+    let mut record = mmtrace();
+    record.args(["record", "--seconds", "60", "-o"]).arg(temp.path().join("capture")).args(["--", "sleep", "60"]);
+    let mut record = record.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let (pid, begun) = (record.id(), Instant::now());
+    let threads = || -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok()).collect()
+    };
+    // The system calls are the last thing that it gives up.
+    while !threads().iter().any(|status| field(status, "Seccomp") == "2") && begun.elapsed() < Duration::from_secs(60) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    for status in threads() {
+        println!("{} of the recorder", field(&status, "Name"));
+        assert_confined(&status);
+    }
+    let children = children(pid);
+    let child = |name: &str| children.iter().find(|(of, _)| of == name).map(|(_, status)| status);
+    let helper = child("mmtrace-helper").expect("there is one");
+    for name in ["CapPrm", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp"] {
+        println!("helper: {name}: {}", field(helper, name));
+    }
+    let kept = u64::from_str_radix(field(helper, "CapPrm"), 16).expect("bits");
+    assert_eq!((kept & !OF_HELPER, field(helper, "NoNewPrivs"), field(helper, "Seccomp")), (0, "1", "2"));
+    println!("the process that detaches:");
+    assert_confined(child("mmtrace-detach").expect("there is one"));
+    // The command may be sudo.
+    let command = child("sleep").expect("it runs");
+    let own = fs::read_to_string("/proc/self/status").expect("read");
+    for name in ["CapPrm", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp"] {
+        assert_eq!(field(command, name), field(&own, name), "{name} of the command");
+    }
+    // SAFETY: no memory is involved; the process is our child.
+    unsafe { libc::kill(pid.cast_signed(), libc::SIGINT) };
+    let ended = record.wait().expect("it ends");
+    let mut said = String::new();
+    record.stderr.take().expect("piped").read_to_string(&mut said).expect("read");
+    assert!(ended.success() && said.contains("wrote the capture"), "{ended}: {said}");
+    assert!(temp.path().join("capture/tasks.parquet").exists(), "{said}");
+    assert!(!Path::new(&format!("/run/mmtrace/{pid}.mark")).exists(), "the socket of marks is removed");
+}
+
+#[test]
+fn who_called_sudo_gets_what_a_confined_recorder_writes() {
+    if !can_record("a recording under sudo") {
+        return;
+    }
+    let temp = tempfile::tempdir().expect("a folder");
+    set_mode(temp.path(), 0o755);
+    let home = temp.path().join("home");
+    fs::create_dir(&home).expect("a folder");
+    chown(&home, Some(NOBODY), Some(NOBODY)).expect("given");
+    set_mode(&home, 0o700);
+    let dir = home.join("capture");
+    let mut record = mmtrace();
+    record.args(["record", "-o"]).arg(&dir).args(["--", "true"]).env("SUDO_UID", "65534").env("SUDO_GID", "65534");
+    let output = record.output().expect("it starts");
+    assert!(output.status.success(), "{output:?}");
+    assert_belongs(&dir, NOBODY);
+    assert!(dir.join("tasks.parquet").exists(), "{output:?}");
+}
+
+#[test]
+fn nobody_records_with_the_listed_capabilities_alone() {
+    if !can_record("a recording by nobody with some capabilities") {
+        return;
+    }
+    let temp = tempfile::tempdir().expect("a folder");
+    set_mode(temp.path(), 0o755);
+    // Where tests are built, nobody else may look.
+    let program = temp.path().join("mmtrace");
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_mmtrace")).arg(&program).status().expect("cp runs");
+    assert!(copied.success());
+    set_mode(&program, 0o755);
+    let home = temp.path().join("home");
+    fs::create_dir(&home).expect("a folder");
+    chown(&home, Some(NOBODY), Some(NOBODY)).expect("given");
+    let as_nobody = |args: &[&str]| {
+        let listed = LISTED.map(|name| format!("+{name}")).join(",");
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+        for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
+            command.args([set, &format!("-all,{listed}")]);
+        }
+        command.arg(&program).args(args).current_dir(&home).stdin(Stdio::null()).env_remove("SUDO_UID");
+        command.output().expect("it starts")
+    };
+    let recorded = as_nobody(&["record", "-a", "--seconds", "1", "--json"]);
+    assert!(recorded.status.success(), "{recorded:?}");
+    let report: serde_json::Value = serde_json::from_slice(&recorded.stdout).expect("JSON");
+    assert!(report["events"]["total"].as_u64().is_some_and(|total| total > 0), "{report}");
+    let replayed = as_nobody(&["replay", "--json"]);
+    assert!(replayed.status.success() && replayed.stdout == recorded.stdout, "{replayed:?}");
+    let doctor = as_nobody(&["doctor", "--json"]);
+    assert!(doctor.status.success(), "{doctor:?}");
+    let told: serde_json::Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
+    for name in LISTED.iter().skip(2).map(|name| format!("CAP_{}", name.to_uppercase())) {
+        let finding = told["environment"].as_array().expect("a list").iter().find(|f| f["name"] == name.as_str());
+        assert_eq!(finding.expect("it is told")["status"], "ok", "{name}");
+    }
+}

@@ -117,7 +117,8 @@ pub(super) fn version() -> Result<u32, String> {
 
 /// Whether a file or folder can be opened as it is meant to be, with the rights that this process has just now. One that
 /// does not exist can.
-pub(super) fn is_open(path: &Path, access: Access) -> bool {
+#[must_use]
+pub fn is_open(path: &Path, access: Access) -> bool {
     use rustix::fs::{Access as Mode, AtFlags, CWD, accessat};
     let mode = match access {
         Access::Read => Mode::READ_OK,

@@ -4,14 +4,14 @@
 //! up before that what decoding does not need: capabilities, new privileges, all files but those of its command, and most
 //! system calls. What the kernel does not have is left out; the command goes on, and `mmtrace doctor` says so.
 
-mod commands;
+mod common_files;
 mod folders;
 mod rights;
 mod system_calls;
 mod threads;
 
-pub use commands::{TERMINAL, everybody, need};
-pub use folders::Access;
+pub use common_files::{TERMINAL, common_files};
+pub use folders::{Access, is_open};
 pub use system_calls::{Filter, Group};
 
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ pub(crate) fn works_without(work: impl FnOnce() -> bool) -> bool {
 
 /// Whether a file or folder can be opened for this without any capability. One that does not exist can.
 pub(crate) fn is_open_without(path: &Path, access: Access) -> bool {
-    works_without(|| folders::is_open(path, access))
+    works_without(|| is_open(path, access))
 }
 
 /// What this kernel offers: the version of landlock's ABI, and whether system calls can be filtered. The reason otherwise.

@@ -36,7 +36,7 @@ pub(super) fn enter(args: &RecordArgs, is_answered: impl FnOnce() -> bool, cgrou
     if args.tui {
         paths.push((PathBuf::from(confine::TERMINAL), Access::Terminal));
     }
-    paths.extend(confine::everybody());
+    paths.extend(confine::common_files());
     let groups = if args.tui { DASHBOARD } else { LINE };
     // `doctor` tells what the kernel lacks.
     let _ = Need { paths, groups, capabilities }.enter_everywhere(owner);

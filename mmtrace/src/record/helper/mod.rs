@@ -106,8 +106,9 @@ impl Helper {
         let is_new = self.lost.load(Ordering::Relaxed) && !std::mem::replace(&mut self.is_told, true);
         is_new.then(|| {
             format!(
-                "the helper (process {}) does not answer, so the recording goes on without it: from now on, mappings from \
-                 before the recording, functions and paths of cgroups have no names",
+                "the helper (process {}) does not answer, so the recording goes on without it: from now on, mappings that \
+                 are older than the recording and functions in files that were not read yet have no names, and mmtrace \
+                 cannot end a command that has become another user's",
                 self.pid
             )
         })
