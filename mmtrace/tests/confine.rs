@@ -103,7 +103,14 @@ fn assert_refused(what: &str, result: libc::c_long) {
     assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{what}");
 }
 
-/// System calls that nobody needs who reads a capture.
+/// Asserts that cgroups cannot be found by their ids, which the helper alone does.
+fn assert_handles_are_closed() {
+    // SAFETY: the call is refused before it looks at its arguments.
+    let opened = unsafe { libc::syscall(libc::SYS_open_by_handle_at, -1, std::ptr::null::<libc::c_void>(), 0) };
+    assert_refused("open_by_handle_at", opened);
+}
+
+/// System calls that nobody needs once confined.
 fn assert_nothing_else_is_allowed() {
     let none = std::ptr::null::<libc::c_void>();
     // SAFETY: each call is refused before it looks at its arguments, which point to nothing.
@@ -114,12 +121,13 @@ fn assert_nothing_else_is_allowed() {
         assert_refused("execveat", libc::syscall(libc::SYS_execveat, -1, none, none, none, 0));
         assert_refused("fork", libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0));
         assert_refused("ptrace", libc::syscall(libc::SYS_ptrace, libc::PTRACE_TRACEME, 0, 0, 0));
-        assert_refused("bpf", libc::syscall(libc::SYS_bpf, 0, none, 0));
+        assert_refused("bpf(BPF_MAP_CREATE)", libc::syscall(libc::SYS_bpf, 0, none, 0));
+        assert_refused("bpf(BPF_PROG_LOAD)", libc::syscall(libc::SYS_bpf, 5, none, 0));
+        assert_refused("bpf(BPF_PROG_GET_FD_BY_ID)", libc::syscall(libc::SYS_bpf, 13, none, 0));
         assert_refused("perf_event_open", libc::syscall(libc::SYS_perf_event_open, none, 0, -1, -1, 0));
         assert_refused("mount", libc::syscall(libc::SYS_mount, none, none, none, 0, none));
-        assert_refused("open_by_handle_at", libc::syscall(libc::SYS_open_by_handle_at, -1, none, 0));
         assert_refused("process_vm_readv", libc::syscall(libc::SYS_process_vm_readv, 1, none, 0, none, 0, 0));
-        assert_refused("kill", libc::syscall(libc::SYS_kill, libc::getppid(), 0));
+        assert_refused("kill(SIGSTOP)", libc::syscall(libc::SYS_kill, libc::getppid(), libc::SIGSTOP));
         assert_refused("setuid", libc::syscall(libc::SYS_setuid, 0));
         assert_refused("unshare", libc::syscall(libc::SYS_unshare, libc::CLONE_NEWUSER));
         assert_refused("io_uring_setup", libc::syscall(libc::SYS_io_uring_setup, 1, none));
@@ -149,6 +157,7 @@ fn try_out(folder: &Path, has_landlock: bool) {
         assert!(is_denied(&fs::read_dir("/")), "other folders are open");
     }
     assert_nothing_else_is_allowed();
+    assert_handles_are_closed();
 }
 
 #[test]
@@ -205,6 +214,70 @@ fn who_writes_makes_files_in_its_folder_alone() {
     }
     assert_nothing_else_is_allowed();
     drop(beside.keep());
+}
+
+#[test]
+fn who_records_is_held_in_the_threads_that_were_there_too() {
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else {
+        let temp = tempfile::tempdir().expect("a folder");
+        if is_offered() {
+            assert_passed(&alone("who_records_is_held_in_the_threads_that_were_there_too", temp.path()));
+        }
+        return;
+    };
+    let try_out = |folder: &Path, status: &mut File, has_landlock: bool| {
+        let mut text = String::new();
+        status.read_to_string(&mut text).expect("it was open");
+        assert_confined(&text);
+        let file = folder.join(format!("{:?}", thread::current().id()));
+        fs::write(&file, "text").and_then(|()| fs::remove_file(&file)).expect("its own folder is open");
+        if has_landlock {
+            assert!(is_denied(&File::open("/etc/passwd")), "other files are open");
+            assert!(is_denied(&fs::write("/tmp/not-to-be-written", "")), "other files are made");
+        }
+        assert_nothing_else_is_allowed();
+        assert_handles_are_closed();
+    };
+    let status = || File::open("/proc/thread-self/status").expect("open");
+    let (tell, told) = std::sync::mpsc::channel::<bool>();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let theirs = folder.clone();
+    let earlier = thread::spawn(move || {
+        let mut status = status();
+        ready.send(()).expect("awaited");
+        try_out(&theirs, &mut status, told.recv().expect("told"));
+    });
+    is_ready.recv().expect("it is there");
+    let mut own = status();
+    let has_landlock = mmtrace::confine::offered().folders.is_ok();
+    let groups = &[Group::Run, Group::Read, Group::Write, Group::Record];
+    let confined =
+        Need { paths: vec![(folder.clone(), Access::Write)], groups, capabilities: 0 }.enter_everywhere(None);
+    println!("{confined:?}");
+    assert!(confined.rights.is_ok() && confined.system_calls.is_ok(), "{confined:?}");
+    assert_eq!(confined.folders.is_ok(), has_landlock);
+    tell.send(has_landlock).expect("it waits");
+    earlier.join().expect("the same in the earlier thread");
+    try_out(&folder, &mut own, has_landlock);
+}
+
+#[test]
+fn who_helps_a_recorder_opens_files_for_reading_alone() {
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else {
+        let temp = tempfile::tempdir().expect("a folder");
+        if is_offered() {
+            assert_passed(&alone("who_helps_a_recorder_opens_files_for_reading_alone", temp.path()));
+        }
+        return;
+    };
+    let groups = &[Group::Run, Group::Read, Group::Serve];
+    let confined = Need { paths: Vec::new(), groups, capabilities: 0 }.enter_with_all_files();
+    assert!(confined.rights.is_ok() && confined.system_calls.is_ok(), "{confined:?}");
+    assert!(File::open("/proc/self/maps").is_ok(), "it reads what it is asked for");
+    assert!(is_denied(&File::create(folder.join("new"))), "files are made");
+    assert!(is_denied(&fs::create_dir(folder.join("new"))), "folders are made");
+    assert!(is_denied(&fs::remove_dir(&folder)), "folders are removed");
+    assert_nothing_else_is_allowed();
 }
 
 fn report(command: &mut Command) -> Vec<u8> {

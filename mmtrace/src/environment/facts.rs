@@ -266,7 +266,9 @@ pub(super) fn unprivileged_bpf(root: &Path) -> Finding {
 pub(super) fn perf_event_paranoid(root: &Path) -> Finding {
     const NAME: &str = "kernel.perf_event_paranoid";
     match setting(root, "proc/sys/kernel/perf_event_paranoid") {
-        Ok(value) => Finding::ok(NAME, format!("{value}; it does not matter, since mmtrace opens no perf events")),
+        Ok(value) => {
+            Finding::ok(NAME, format!("{value}; it does not matter, since mmtrace needs CAP_PERFMON in any case"))
+        }
         Err(why) => Finding::ok(NAME, format!("{why}; it does not matter")),
     }
 }
@@ -326,7 +328,10 @@ pub(super) fn confinement(offered: &Confined) -> Finding {
             .consequence(
                 "mmtrace works. A capture or a file that exploits a bug in it could do more than without this lack.",
             )
-            .fix("boot with landlock among lsm=, or record and read captures as a user of its own"),
+            .fix(
+                "boot a kernel with CONFIG_SECCOMP_FILTER and with landlock among lsm=; or record, and read captures, as a \
+                 user of its own",
+            ),
     }
 }
 

@@ -37,7 +37,10 @@ pub(super) fn open_files(hard: u64, takes: Takes) -> Finding {
     }
     Finding::new(NAME, Status::Warn, format!("{hard} allowed, and a recording of all events may have {needed}"))
         .consequence("mmtrace cannot attach every program, and then does not record.")
-        .fix("ulimit -n 4096 (as root), LimitNOFILE=4096 in a systemd unit, docker or podman run --ulimit nofile=4096; or select fewer events with -e")
+        .fix(
+            "as root, ulimit -n 4096; in a systemd unit, LimitNOFILE=4096; docker or podman run --ulimit nofile=4096; or \
+             select fewer events with -e",
+        )
 }
 
 /// Memory that a cgroup may still take, and the cgroup that limits it.

@@ -3,7 +3,10 @@
 use std::{
     fs::{self, File},
     io,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::FileExt as _,
+    },
     sync::{Mutex, OnceLock, PoisonError},
 };
 
@@ -45,15 +48,22 @@ impl HelperAnswers {
     }
 }
 
+/// Hands a file over if it is a program or a library. A recorder that a stranger has taken over gets no other file.
+fn program(file: File) -> io::Result<Answer> {
+    let mut magic = [0; 4];
+    file.read_exact_at(&mut magic, 0)?;
+    if magic == *b"\x7fELF" { Ok(file.into()) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
 impl Answers for HelperAnswers {
     fn answer(&self, request: &Request<'_>, sent: Option<OwnedFd>) -> io::Result<Answer> {
         let bytes = |bytes| Ok(Answer { bytes, descriptor: None });
         match *request {
             Request::Maps { pid } => File::open(format!("/proc/{pid}/maps")).map(Answer::from),
-            Request::Mapped { pid, range, of } => file::of_process(pid, range, of).map(Answer::from),
-            Request::AtPath { of, path } => file::by_path(path, of).map(Answer::from),
-            Request::Own { of } => file::of_own(of).map(Answer::from),
-            Request::Symbols { build_id } => file::of_build(build_id).map(Answer::from),
+            Request::Mapped { pid, range, of } => file::of_process(pid, range, of).and_then(program),
+            Request::AtPath { of, path } => file::by_path(path, of).and_then(program),
+            Request::Own { of } => file::of_own(of).and_then(program),
+            Request::Symbols { build_id } => file::of_build(build_id).and_then(program),
             Request::Cgroup { id } => {
                 let mut cgroups = self.cgroups.lock().unwrap_or_else(PoisonError::into_inner);
                 bytes(cgroups.as_mut().and_then(|cgroups| cgroups.of(id)).ok_or(io::ErrorKind::NotFound)?)
@@ -66,5 +76,47 @@ impl Answers for HelperAnswers {
             }
             Request::End(ending) => self.end(ending),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write as _,
+        os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+        path::Path,
+    };
+
+    use super::*;
+
+    fn asked(path: &Path) -> io::Result<Answer> {
+        let metadata = fs::metadata(path).expect("it is there");
+        let dev = libc::major(metadata.dev()) << 20 | libc::minor(metadata.dev());
+        let request = Request::AtPath { of: (dev, metadata.ino()), path: path.as_os_str().as_bytes() };
+        HelperAnswers::new().answer(&request, None)
+    }
+
+    #[test]
+    fn programs_are_handed_over_and_no_other_files() {
+        let own = std::env::current_exe().expect("this program");
+        assert!(asked(&own).expect("it is a program").descriptor.is_some());
+        let mut other = tempfile::NamedTempFile::new_in(own.parent().expect("a folder")).expect("a file");
+        other.write_all(b"root:secret").expect("written");
+        assert!(asked(other.path()).is_err());
+        assert!(asked(Path::new("/dev/zero")).is_err());
+    }
+
+    #[test]
+    fn a_command_is_named_once_and_ended_only_then() {
+        let answers = HelperAnswers::new();
+        assert!(answers.answer(&Request::End(Ending::Killed), None).is_err(), "nobody was named");
+        assert!(answers.answer(&Request::Command, None).is_err(), "no process came with it");
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().expect("it starts");
+        let process = super::super::target::pidfd(child.id()).expect("a descriptor");
+        let again = process.try_clone().expect("another");
+        answers.answer(&Request::Command, Some(process)).expect("taken");
+        assert!(answers.answer(&Request::Command, Some(again)).is_err(), "it is the first one");
+        answers.answer(&Request::End(Ending::Asked), None).expect("asked");
+        assert!(!child.wait().expect("it ends").success());
     }
 }

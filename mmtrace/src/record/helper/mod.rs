@@ -2,7 +2,7 @@
 //!
 //! The recorder decodes strangers' files and prints strangers' strings, so it gives up its capabilities once its probes are
 //! attached. What still takes one is asked of the helper, which knows the questions of `protocol` and no others. It opens a
-//! file and hands over the descriptor; whatever is in the file is read by the recorder.
+//! file and hands over the descriptor; what is in the file is decoded by the recorder.
 
 mod protocol;
 mod serve;
