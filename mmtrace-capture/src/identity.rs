@@ -5,6 +5,7 @@ use std::{
     fmt, io,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
+    sync::OnceLock,
 };
 
 /// The group of those whose group nobody knows: `nogroup`, the kernel's `overflowgid`.
@@ -55,14 +56,24 @@ impl User {
     }
 
     /// Finds the user who called sudo: `SUDO_UID` and `SUDO_GID`, which mean something only where this process is root.
-    /// `None` when nobody did, or the number is none.
+    /// `None` when nobody did, or the number is none. The user database is asked once: a process that has confined itself
+    /// cannot read it any more.
     ///
     /// # Errors
     /// The user database cannot be read.
     pub fn invoking() -> io::Result<Option<Self>> {
+        static FOUND: OnceLock<Option<User>> = OnceLock::new();
         if effective_uid() != 0 {
             return Ok(None);
         }
+        if let Some(found) = FOUND.get() {
+            return Ok(found.clone());
+        }
+        let found = Self::who_called_sudo()?;
+        Ok(FOUND.get_or_init(|| found).clone())
+    }
+
+    fn who_called_sudo() -> io::Result<Option<Self>> {
         let variable = |name| std::env::var_os(name).and_then(|value| parse_uid(&value));
         let Some(uid) = variable("SUDO_UID") else { return Ok(None) };
         let mut user = Self::by_uid(uid)?;

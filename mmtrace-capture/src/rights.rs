@@ -20,6 +20,9 @@ const OF_FILES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::MKNOD)
     .union(CapabilitySet::MAC_OVERRIDE);
 
+/// Capabilities with which a thread takes another user's rights.
+const OF_USERS: CapabilitySet = CapabilitySet::SETUID.union(CapabilitySet::SETGID);
+
 /// A user's rights to files.
 #[derive(Clone, Debug)]
 pub(super) struct Rights {
@@ -76,9 +79,25 @@ impl Rights {
     /// # Errors
     /// An error of `work`, or the rights cannot be taken; nothing was done then.
     pub(super) fn with<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let _acting = self.user.as_deref().map(Acting::begin).transpose()?;
+        let user = self.user.as_deref().filter(|user| !has_for_good(user));
+        let _acting = user.map(Acting::begin).transpose()?;
         work()
     }
+}
+
+/// Whether this thread has a user's rights to files and no others, as that of a process that has given up its own.
+fn has_for_good(user: &User) -> bool {
+    // What does not exist changes nothing, and returns what is.
+    let is_user = (set_fsuid(u32::MAX), set_fsgid(u32::MAX)) == (user.uid, user.gid);
+    is_user
+        && capabilities(None).is_ok_and(|sets| !sets.permitted.intersects(OF_FILES.union(OF_USERS)))
+        && getgroups().is_ok_and(|groups| {
+            let sorted = |mut ids: Vec<u32>| {
+                ids.sort_unstable();
+                ids
+            };
+            sorted(groups.iter().map(|gid| gid.as_raw()).collect()) == sorted(user.groups.clone())
+        })
 }
 
 /// This thread has another user's rights to files, and no capability for them, until this is dropped.

@@ -8,8 +8,10 @@
 
 pub mod cgroup;
 mod cgroup_paths;
+pub mod container;
 mod facts;
 mod finding;
+mod limits;
 mod mount;
 mod permission;
 mod preemption;
@@ -21,10 +23,12 @@ mod tests;
 pub use cgroup_paths::CgroupPaths;
 pub use facts::Lockdown;
 pub use finding::{Finding, Status};
+pub use limits::Takes;
 pub use mount::{Tracefs, tracepoint_exists};
 pub use permission::{Capabilities, Capability};
 pub use preemption::Preemption;
 
+use crate::confine;
 use mmtrace_model::kernel_version::KernelVersion;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -65,6 +69,17 @@ impl Environment {
     /// Looks at everything. Takes some milliseconds; leaves nothing behind.
     #[must_use]
     pub fn examine() -> Self {
+        Self::examine_for(None)
+    }
+
+    /// As [`Environment::examine`], with what only `doctor` tells: facts that a recording does well without. `symbols`: whether
+    /// the kernel shows addresses of its symbols; `takes`: what a recording takes by default.
+    #[must_use]
+    pub fn examine_all(symbols: Option<bool>, takes: Takes) -> Self {
+        Self::examine_for(Some((symbols, takes)))
+    }
+
+    fn examine_for(recording: Option<(Option<bool>, Takes)>) -> Self {
         let root = Path::new("/");
         let (release, kernel) = facts::kernel(root);
         let version = release.parse::<KernelVersion>().ok();
@@ -101,6 +116,14 @@ impl Environment {
         let (cgroup2, cgroup_finding) = facts::cgroup2(&mounts);
         findings.extend([tracefs_finding, cgroup_finding]);
         findings.extend([facts::unprivileged_bpf(root), facts::perf_event_paranoid(root)]);
+        if let Some((symbols, takes)) = recording {
+            let may_look = capabilities.is_some_and(|set| set.has(Capability::SysPtrace));
+            findings.extend(permission::useful(&status));
+            findings.extend([facts::kptr_restrict(root, symbols), facts::hidepid(&mounts, may_look)]);
+            findings.extend(syscall::open_files_limit().ok().map(|hard| limits::open_files(hard, takes)));
+            findings.push(limits::memory(limits::memory_room(root, &mounts).as_ref(), takes));
+            findings.push(facts::confinement(&confine::offered()));
+        }
         Self {
             findings,
             release,

@@ -16,7 +16,7 @@ use mmtrace::{
     cli::{Cli, Command},
     commands::{self, ShowError, explore, replay, report},
     console::{self, complain, complain_at_length},
-    doctor, panics, record, workload,
+    doctor, needs, panics, record, workload,
 };
 use mmtrace_capture::CaptureError;
 use mmtrace_model::{report::Style, untrusted::Screened};
@@ -46,6 +46,10 @@ fn run() -> ExitCode {
     };
     let style = console::style_of_stdout();
     let mut out = Screened::new(BufWriter::new(Output(console::stdout())), style.has_colour());
+    // Before anything of a stranger's is read, and before there is another thread. `doctor` tells what the kernel lacks.
+    if let Some(need) = needs::of(&cli.command) {
+        let _ = need.enter();
+    }
     let done = dispatch(&cli.command, style, &mut out).and_then(|code| {
         out.flush()?;
         Ok(code)

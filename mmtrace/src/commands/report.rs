@@ -105,7 +105,7 @@ Exit status: 0 no rule was violated, 1 a rule was violated, 2 error, or a part o
 pub struct ReportArgs {
     /// Capture to read: a folder that `mmtrace record` wrote
     #[arg(value_name = "DIR", default_value = crate::record::DEFAULT_DIR)]
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// What a row stands for
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     by: Group,

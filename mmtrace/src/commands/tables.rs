@@ -36,7 +36,7 @@ Exit status: 0 the tables are written, of all that can be read; 2 error")]
 pub struct TablesArgs {
     /// Capture: a folder that `mmtrace record` wrote
     #[arg(value_name = "DIR", default_value = crate::record::DEFAULT_DIR)]
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 /// Writes the tables. Returns what could not be read of the capture.

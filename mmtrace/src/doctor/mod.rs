@@ -109,10 +109,11 @@ pub fn run(args: &DoctorArgs, out: &mut dyn Write, style: Style) -> io::Result<b
 }
 
 fn examine() -> Diagnosis {
-    let mut environment = Environment::examine();
+    let symbols = Symbols::from_kernel();
+    let mut environment = Environment::examine_all(symbols.are_shown(), object::takes());
     environment.findings.extend(left_changed());
     let tracefs = Tracefs::open();
-    let plan = Btf::from_kernel().map(|btf| Plan::new(&btf, &Symbols::from_kernel(), &Selection::default()));
+    let plan = Btf::from_kernel().map(|btf| Plan::new(&btf, &symbols, &Selection::default()));
     let mut context = Context { kernel: record::running_kernel(), ..Context::default() };
     match &plan {
         Ok(plan) => {

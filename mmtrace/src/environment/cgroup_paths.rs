@@ -85,7 +85,8 @@ fn below(mount: &Mount, path: &Path) -> Option<Vec<u8>> {
     Some(whole.into_os_string().into_vec())
 }
 
-fn walk(root: &Path) -> HashMap<u64, PathBuf> {
+/// Finds the directories of the hierarchy, by id.
+pub(super) fn walk(root: &Path) -> HashMap<u64, PathBuf> {
     let mut found = HashMap::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop().filter(|_| found.len() < WALK_MAX) {

@@ -5,7 +5,10 @@ use super::{
     finding::{Finding, Status},
     release,
 };
-use crate::btf::{Btf, BtfError, KERNEL_BTF};
+use crate::{
+    btf::{Btf, BtfError, KERNEL_BTF},
+    confine::Confined,
+};
 use mmtrace_model::{
     examined_kernels::{EXAMINED_KERNELS, ExaminedKernel, listed},
     kernel_version::KernelVersion,
@@ -102,7 +105,7 @@ pub(super) fn pid_namespace(root: &Path) -> (Option<bool>, Finding) {
         Some(true) => Finding::ok(NAME, "initial"),
         Some(false) => Finding::new(NAME, Status::Warn, "not the initial one: this is a container")
             .consequence("Events and reports show the host's process ids, and ps shows other ids here.")
-            .fix("none is needed for -p and for commands; to see the same ids everywhere, start the container with docker or podman run --pid=host"),
+            .fix("none is needed for -p and for commands; to record processes outside: -G CGROUP, --container NAME or --comm NAME; to see the same ids everywhere, start the container with docker or podman run --pid=host"),
         None => Finding::new(NAME, Status::Unknown, "mmtrace cannot read /proc/self/ns/pid")
             .consequence("Events and reports show the host's process ids; in a container, ps shows other ids."),
     };
@@ -263,8 +266,72 @@ pub(super) fn unprivileged_bpf(root: &Path) -> Finding {
 pub(super) fn perf_event_paranoid(root: &Path) -> Finding {
     const NAME: &str = "kernel.perf_event_paranoid";
     match setting(root, "proc/sys/kernel/perf_event_paranoid") {
-        Ok(value) => Finding::ok(NAME, format!("{value}; it does not matter, since mmtrace opens no perf events")),
+        Ok(value) => {
+            Finding::ok(NAME, format!("{value}; it does not matter, since mmtrace needs CAP_PERFMON in any case"))
+        }
         Err(why) => Finding::ok(NAME, format!("{why}; it does not matter")),
+    }
+}
+
+/// Whether the kernel tells this process addresses. `shown`: whether it did; `None` if it has no table of symbols.
+pub(super) fn kptr_restrict(root: &Path, shown: Option<bool>) -> Finding {
+    const NAME: &str = "kernel.kptr_restrict";
+    let value = setting(root, "proc/sys/kernel/kptr_restrict").unwrap_or_else(|why| why);
+    let finding = match shown {
+        Some(true) => return Finding::ok(NAME, format!("{value}; this process sees the addresses of kernel symbols")),
+        Some(false) => {
+            Finding::new(NAME, Status::Warn, format!("{value}; the kernel hides the addresses of its symbols here"))
+        }
+        None => Finding::new(NAME, Status::Unknown, format!("{value}; mmtrace cannot read /proc/kallsyms")),
+    };
+    let finding = finding.consequence(
+        "Events that need the address of a kernel variable are not recorded, even if the kernel has the variable.",
+    );
+    match value.as_str() {
+        "2" => finding.fix("sudo sysctl kernel.kptr_restrict=1; with 2, nobody sees them"),
+        _ => finding.fix("give mmtrace CAP_SYSLOG, as sudo does"),
+    }
+}
+
+/// Whether /proc shows this process the processes of others.
+pub(super) fn hidepid(mounts: &[Mount], may_look: bool) -> Finding {
+    const NAME: &str = "hidepid";
+    let proc = mounts.iter().rev().find(|mount| mount.point == Path::new("/proc"));
+    let hidden = proc.and_then(|mount| mount.options.split(',').find_map(|option| option.strip_prefix("hidepid=")));
+    match hidden {
+        None | Some("0" | "off") => Finding::ok(NAME, "off: /proc shows every process"),
+        Some(how) if may_look => Finding::ok(NAME, format!("{how}; CAP_SYS_PTRACE shows every process all the same")),
+        Some(how) => Finding::new(NAME, Status::Warn, format!("/proc is mounted with hidepid={how}"))
+            .consequence(
+                "mmtrace sees no process of another user in /proc: -p refuses it, and its mappings from before the \
+                 recording have no names. Its events are recorded.",
+            )
+            .fix("give mmtrace CAP_SYS_PTRACE, as sudo does; -G and --comm select without /proc"),
+    }
+}
+
+/// What the kernel offers to confine a process that reads what strangers wrote.
+pub(super) fn confinement(offered: &Confined) -> Finding {
+    const NAME: &str = "confinement";
+    let lacking: Vec<String> = [
+        offered.folders.as_ref().err().map(|why| format!("landlock: {why}")),
+        offered.system_calls.as_ref().err().map(|why| format!("seccomp: {why}")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    match &offered.folders {
+        Ok(version) if lacking.is_empty() => {
+            Finding::ok(NAME, format!("landlock (version {version} of its interface) and seccomp"))
+        }
+        _ => Finding::new(NAME, Status::Warn, format!("not all of it: {}", lacking.join("; ")))
+            .consequence(
+                "mmtrace works. A capture or a file that exploits a bug in it could do more than without this lack.",
+            )
+            .fix(
+                "boot a kernel with CONFIG_SECCOMP_FILTER and with landlock among lsm=; or record, and read captures, as a \
+                 user of its own",
+            ),
     }
 }
 

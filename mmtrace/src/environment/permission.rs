@@ -15,14 +15,20 @@ use std::path::Path;
 pub enum Capability {
     /// `CAP_DAC_READ_SEARCH`: read files whatever their mode.
     DacReadSearch = 2,
-    /// `CAP_SYS_ADMIN`: implies the next two.
+    /// `CAP_SYS_PTRACE`: look into other users' processes.
+    SysPtrace = 19,
+    /// `CAP_SYS_ADMIN`: implies `CAP_BPF`, `CAP_PERFMON` and `CAP_CHECKPOINT_RESTORE`.
     SysAdmin = 21,
     /// `CAP_SYS_RESOURCE`: raise resource limits.
     SysResource = 24,
+    /// `CAP_SYSLOG`: addresses of kernel symbols.
+    Syslog = 34,
     /// `CAP_PERFMON`: programs that read kernel memory, and that attach to tracepoints.
     Perfmon = 38,
     /// `CAP_BPF`: maps, programs, BTF.
     Bpf = 39,
+    /// `CAP_CHECKPOINT_RESTORE`: open the files that a process has mapped.
+    CheckpointRestore = 40,
 }
 
 /// A set of capabilities, as in `CapEff` of `/proc/self/status`.
@@ -119,6 +125,63 @@ pub(super) fn capabilities(status: &ProcessStatus, initial_namespace: Option<boo
     Finding::new(NAME, Status::Fail, value)
         .consequence("The kernel does not let this process load BPF programs that read kernel memory.")
         .fix(fix)
+}
+
+/// A capability that a recording can do without.
+struct Useful {
+    name: &'static str,
+    capability: Capability,
+    /// What it is for.
+    allows: &'static str,
+    /// The consequence of its lack, a sentence.
+    without: &'static str,
+}
+
+/// The capabilities beside `CAP_BPF` and `CAP_PERFMON` that a recording uses. Where something else allows the same, as an
+/// own process or an open `kernel.kptr_restrict` does, the lack of one changes nothing.
+const USEFUL: [Useful; 4] = [
+    Useful {
+        name: "CAP_SYSLOG",
+        capability: Capability::Syslog,
+        allows: "addresses of kernel symbols",
+        without: "Unless kernel.kptr_restrict shows addresses to everybody, mmtrace leaves out what it needs them for.",
+    },
+    Useful {
+        name: "CAP_SYS_PTRACE",
+        capability: Capability::SysPtrace,
+        allows: "mappings of other users' processes",
+        without: "Mappings of other users' processes that are older than the recording have no names, nor have their functions.",
+    },
+    Useful {
+        name: "CAP_CHECKPOINT_RESTORE",
+        capability: Capability::CheckpointRestore,
+        allows: "files that a process has mapped, whatever their paths are",
+        without: "Functions have no names in files that were replaced or removed, or are in another container.",
+    },
+    Useful {
+        name: "CAP_DAC_READ_SEARCH",
+        capability: Capability::DacReadSearch,
+        allows: "paths of cgroups by their ids, and files in closed folders",
+        without: "mmtrace walks through the cgroup hierarchy once a second, so cgroups that end before have no names; nor \
+                  have functions in files that this user may not read.",
+    },
+];
+
+/// One fact for each capability that a recording can do without.
+pub(super) fn useful(status: &ProcessStatus) -> Vec<Finding> {
+    let Some(effective) = status.capabilities() else { return Vec::new() };
+    let finding = |Useful { name, capability, allows, without }: &Useful| {
+        let implied = *capability == Capability::CheckpointRestore && effective.has(Capability::SysAdmin);
+        if implied || effective.has(*capability) {
+            return Finding::ok(name, *allows);
+        }
+        let add = name.strip_prefix("CAP_").unwrap_or(name);
+        Finding::new(name, Status::Warn, "missing").consequence(*without).fix(format!(
+            "run mmtrace with sudo, or grant it: --cap-add {add} for a container, AmbientCapabilities={name} in a \
+             systemd unit"
+        ))
+    };
+    USEFUL.iter().map(finding).collect()
 }
 
 /// The request of [`check_bpf`] that the kernel refused.

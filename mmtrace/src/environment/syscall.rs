@@ -78,6 +78,16 @@ pub(super) fn memlock_limit() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// `RLIMIT_NOFILE`'s hard limit.
+pub(super) fn open_files_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes the one struct that it is given.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit.rlim_max)
+}
+
 /// The head of `union bpf_attr` for `BPF_MAP_CREATE`.
 #[repr(C)]
 #[derive(Default)]

@@ -1,6 +1,7 @@
 use super::cgroup::{CgroupError, resolve, resolve_in};
 use super::permission::{Circumstances, ProcessStatus, Refused, Request};
 use super::*;
+use crate::confine::Confined;
 use mmtrace_model::kernel_version::KernelVersion;
 use std::fs;
 use std::io;
@@ -307,4 +308,111 @@ fn this_machine() {
     });
     assert!(unchanged, "the mount tree changed");
     assert_ne!(tracepoint_exists("exceptions", ".."), Some(true));
+}
+
+const TAKES: Takes = Takes { files: 600, rings: 4, ring_bytes: 32 << 20 };
+
+#[test]
+fn a_memory_cgroup_without_room_for_the_rings_is_named_with_the_option_that_helps() {
+    let says = |limit: &str, used: &str, high: &str| {
+        let root = Root::new()
+            .file("proc/self/cgroup", "0::/pod/job\n")
+            .file("cg/pod/job/memory.max", "max\n")
+            .file("cg/pod/job/memory.current", used)
+            .file("cg/pod/job/memory.high", high)
+            .file("cg/pod/memory.max", limit)
+            .file("cg/pod/memory.current", used);
+        let line = format!("30 29 0:26 / {} rw - cgroup2 cgroup2 rw\n", root.path().join("cg").display());
+        let root = root.file("proc/self/mountinfo", line);
+        let room = limits::memory_room(root.path(), &mount::mounts(root.path()));
+        limits::memory(room.as_ref(), TAKES)
+    };
+    let mib = |n: u64| format!("{}\n", n << 20);
+    assert_eq!(says("max\n", &mib(10), "max\n").value, "not limited");
+    assert_eq!(says(&mib(512), &mib(10), "max\n").status, Status::Ok);
+    let finding = says(&mib(256), &mib(64), "max\n");
+    assert_eq!(finding.status, Status::Warn);
+    assert!(finding.value.starts_with("192 MiB left of 256 MiB in "), "{finding}");
+    assert!(finding.fix.expect("a fix").starts_with("--buffer 16"), "64 MiB for four rings");
+    let finding = says(&mib(4096), &mib(64), &mib(100));
+    assert!(finding.value.starts_with("36 MiB left of 100 MiB"), "the high limit counts too: {finding}");
+    assert!(finding.fix.expect("a fix").contains("higher limit"));
+}
+
+#[test]
+fn the_memory_of_cgroup_v1_counts_where_v2_has_none() {
+    let root = Root::new()
+        .file("proc/self/cgroup", "6:memory:/job\n0::/\n")
+        .file("memory/job/memory.limit_in_bytes", "104857600\n")
+        .file("memory/job/memory.usage_in_bytes", "52428800\n")
+        .file("memory/memory.limit_in_bytes", "9223372036854771712\n")
+        .file("memory/memory.usage_in_bytes", "52428800\n");
+    let line = format!("30 29 0:26 / {} rw - cgroup cgroup rw,memory\n", root.path().join("memory").display());
+    let root = root.file("proc/self/mountinfo", line);
+    let room = limits::memory_room(root.path(), &mount::mounts(root.path()));
+    let finding = limits::memory(room.as_ref(), TAKES);
+    assert!(finding.value.starts_with("50 MiB left of 100 MiB in "), "{finding}");
+}
+
+#[test]
+fn too_few_open_files_are_named_with_the_limit_to_raise() {
+    assert_eq!(limits::open_files(600, TAKES).status, Status::Ok);
+    let finding = limits::open_files(256, TAKES);
+    assert_eq!(finding.status, Status::Warn);
+    assert!(finding.fix.expect("a fix").contains("ulimit -n 4096"));
+}
+
+#[test]
+fn hidden_addresses_are_blamed_on_the_setting_that_hides_them() {
+    let says = |value: &str, shown| {
+        facts::kptr_restrict(Root::new().file("proc/sys/kernel/kptr_restrict", value).path(), shown)
+    };
+    assert_eq!(says("2\n", Some(true)).status, Status::Ok);
+    let finding = says("2\n", Some(false));
+    assert!(finding.fix.as_deref().is_some_and(|fix| fix.contains("sysctl kernel.kptr_restrict=1")), "{finding}");
+    assert!(says("1\n", Some(false)).fix.is_some_and(|fix| fix.contains("CAP_SYSLOG")));
+    assert_eq!(says("1\n", None).status, Status::Unknown);
+}
+
+#[test]
+fn hidepid_matters_to_who_may_not_look_into_others() {
+    let mounted = |options: &str| {
+        let line = format!("22 29 0:21 / /proc rw,nosuid - proc proc {options}\n");
+        let root = Root::new().file("proc/self/mountinfo", line);
+        mount::mounts(root.path())
+    };
+    for (options, may_look, status) in [
+        ("rw", false, Status::Ok),
+        ("rw,hidepid=off", false, Status::Ok),
+        ("rw,gid=27,hidepid=invisible", true, Status::Ok),
+        ("rw,gid=27,hidepid=invisible", false, Status::Warn),
+        ("rw,hidepid=2", false, Status::Warn),
+    ] {
+        assert_eq!(facts::hidepid(&mounted(options), may_look).status, status, "{options} {may_look}");
+    }
+}
+
+#[test]
+fn each_capability_that_helps_is_told_by_itself() {
+    let told = |bits: u64| {
+        let root = Root::new().file("proc/self/status", format!("CapEff:\t{bits:016x}\n"));
+        permission::useful(&root.status()).into_iter().map(|f| (f.name, f.status)).collect::<Vec<_>>()
+    };
+    let names = ["CAP_SYSLOG", "CAP_SYS_PTRACE", "CAP_CHECKPOINT_RESTORE", "CAP_DAC_READ_SEARCH"];
+    assert_eq!(told(0), names.map(|name| (name, Status::Warn)));
+    assert_eq!(told(u64::MAX), names.map(|name| (name, Status::Ok)));
+    let ptrace = told(1 << 19);
+    assert!(ptrace.iter().all(|(name, status)| (*status == Status::Ok) == (*name == "CAP_SYS_PTRACE")), "{ptrace:?}");
+    // CAP_SYS_ADMIN includes CAP_CHECKPOINT_RESTORE (include/linux/capability.h:checkpoint_restore_ns_capable).
+    let admin = told(1 << 21);
+    assert!(admin.iter().all(|(name, status)| (*status == Status::Ok) == (*name == "CAP_CHECKPOINT_RESTORE")));
+}
+
+#[test]
+fn what_the_kernel_lacks_to_confine_with_is_told_with_the_reason() {
+    let whole = Confined { rights: Ok(()), folders: Ok(7), system_calls: Ok(()) };
+    assert_eq!(facts::confinement(&whole).status, Status::Ok);
+    let lacking = Confined { folders: Err("not there".to_owned()), ..whole };
+    let finding = facts::confinement(&lacking);
+    assert!(finding.status == Status::Warn && finding.value.contains("landlock: not there"), "{finding}");
 }

@@ -27,6 +27,7 @@ use super::{
     standby::{self, Standby},
     sys,
 };
+use crate::environment::Takes;
 
 /// The compiled programs; `cargo xtask build-ebpf` makes them from `mmtrace-ebpf/`.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/mmtrace.bpf.o");
@@ -147,8 +148,8 @@ impl Object {
         let known = STANDBY_OFFSETS.iter().all(|wanted| plan.offsets.iter().any(|(id, _)| id == wanted));
         let standby = if known { standby } else { Standby::default() };
         let cpus = aya::util::nr_cpus().map_or(1, |n| n.max(1));
-        let rings = cpus.next_power_of_two().min(RINGS);
-        let ring_bytes = ring_bytes.unwrap_or((RINGS_BYTES / rings as u32).min(RING_BYTES_MAX));
+        let (rings, by_default) = rings(cpus);
+        let ring_bytes = ring_bytes.unwrap_or(by_default);
         let mut loader = EbpfLoader::new();
 
         let ring_mask = rings as u32 - 1;
@@ -563,6 +564,28 @@ impl Object {
             }
         }
     }
+}
+
+/// Returns the number of rings on so many CPUs, and the bytes of each by default.
+fn rings(cpus: usize) -> (usize, u32) {
+    let rings = cpus.next_power_of_two().min(RINGS);
+    (rings, (RINGS_BYTES / rings as u32).min(RING_BYTES_MAX))
+}
+
+/// Returns what a recording of all events takes by default.
+#[must_use]
+pub fn takes() -> Takes {
+    /// Files that a recording has open beside its programs, their links and its rings.
+    const BESIDE: u64 = 96;
+    let cpus = aya::util::nr_cpus().map_or(1, |n| n.max(1));
+    let (rings, ring_bytes) = rings(cpus);
+    let of_cpus = |spec: &&Spec| matches!(spec.site.at, At::SoftwareEvent { .. });
+    let probed = SPECS.iter().filter(|spec| !spec.kind.is_synthetic());
+    let on_cpus = probed.clone().filter(of_cpus).count() as u64;
+    // A program and its link, and the same of each standby program.
+    let programs = (probed.count() as u64 - on_cpus) * 2 * (1 + u64::from(standby::MOST));
+    let files = programs + on_cpus * (1 + 2 * cpus as u64) + RINGS as u64 + BESIDE;
+    Takes { files, rings: rings as u64, ring_bytes: ring_bytes.into() }
 }
 
 /// Returns the number of the software event of this name.

@@ -55,6 +55,13 @@ impl Symbols {
         }
     }
 
+    /// Whether the kernel shows the addresses of its symbols; `None` if it shows no symbols.
+    #[must_use]
+    pub fn are_shown(&self) -> Option<bool> {
+        let table = self.table.as_ref().filter(|table| !table.is_empty())?;
+        Some(table.values().flatten().any(|address| *address != 0))
+    }
+
     /// A compiler's clone of this function: `name.isra.0` and the like.
     #[must_use]
     pub fn clone_of(&self, name: &str) -> Option<String> {
@@ -110,6 +117,9 @@ mod tests {
         assert_eq!((symbols.count("vm_area_free"), symbols.address("vm_area_free")), (Some(2), None));
         assert_eq!(symbols.address("pte_free_now"), None, "hidden by kptr_restrict");
         assert_eq!(symbols.count("unrelated"), Some(0), "not kept");
+        assert_eq!((symbols.are_shown(), Symbols::default().are_shown()), (Some(true), None));
+        let hidden = Symbols::parse(&b"0000000000000000 T handle_mm_fault\n"[..]).expect("bytes can be read");
+        assert_eq!(hidden.are_shown(), Some(false));
         assert_eq!(Symbols::default().count("handle_mm_fault"), None);
     }
 }

@@ -38,6 +38,13 @@ pub struct WatchArgs {
     #[arg(short = 'G', long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
 
+    /// Record the tasks of this container
+    ///
+    /// NAME is the id of a container, a beginning of it as docker, podman, crictl and nerdctl print it, or the name that
+    /// docker, podman, nerdctl, LXC or systemd-machined gave it. The container is found by its cgroup (v2).
+    #[arg(long, value_name = "NAME", conflicts_with = "cgroup")]
+    pub container: Option<String>,
+
     /// Record the tasks whose command name is NAME
     ///
     /// The kernel keeps the first 15 bytes of a program's file name as its command name; /proc/PID/comm shows it.

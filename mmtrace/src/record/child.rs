@@ -12,8 +12,11 @@ use anyhow::{Context as _, Result};
 use tokio::process::{Child, Command};
 
 use super::{
-    RecordArgs, limits,
+    RecordArgs,
+    helper::{Connection, Ending, Request},
+    limits,
     signals::Signals,
+    target::pidfd,
     tasks::{Process, tell_of_stuck},
     user,
 };
@@ -28,13 +31,15 @@ const KILLED: Duration = Duration::from_secs(2);
 pub(super) struct Recorded {
     child: Child,
     name: String,
+    /// Who ends it if it is another user's by now; `None`: nobody.
+    helper: Option<Connection>,
     /// Time of the request to end, with the process and its descendants at that time.
     asked: Option<(Instant, Vec<Process>)>,
 }
 
 impl Recorded {
     /// Starts what the arguments ask for, if they do.
-    pub(super) fn start(args: &RecordArgs) -> Result<Option<Self>> {
+    pub(super) fn start(args: &RecordArgs, helper: Option<Connection>) -> Result<Option<Self>> {
         let (mut command, name) = if let Some(workload) = &args.watch.workload {
             let own = std::env::current_exe()
                 .context("cannot run the workload, because mmtrace cannot find its own program file")?;
@@ -67,7 +72,12 @@ impl Recorded {
         call_itself(&mut command);
         command.kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("cannot run {name}"))?;
-        Ok(Some(Self { child, name, asked: None }))
+        let process = child.id().and_then(pidfd);
+        // Without a descriptor it is ended by this process, or not at all.
+        let helper = helper.zip(process).and_then(|(helper, process)| {
+            helper.ask_with(&Request::Command, Some(process.as_fd())).is_ok().then_some(helper)
+        });
+        Ok(Some(Self { child, name, helper, asked: None }))
     }
 
     /// Waits for its end.
@@ -92,9 +102,14 @@ impl Recorded {
             self.asked = Some((Instant::now(), Process::of(pid).map_or_else(Vec::new, Process::tree)));
             // SAFETY: signals to a child that has not been waited for: the id is still its own. A stopped one does not
             // see the first before the second.
-            unsafe {
-                libc::kill(pid.cast_signed(), libc::SIGTERM);
+            let refused = unsafe {
+                let sent = libc::kill(pid.cast_signed(), libc::SIGTERM);
                 libc::kill(pid.cast_signed(), libc::SIGCONT);
+                sent != 0
+            };
+            if let Some(helper) = self.helper.as_ref().filter(|_| refused) {
+                // If it has ended, that is what was wanted.
+                let _ = helper.ask(&Request::End(Ending::Asked));
             }
         }
     }
@@ -111,12 +126,16 @@ impl Recorded {
             () = signals.beyond(1) => true,
         };
         if !hurried {
-            for stuck in tell_of_stuck(tree, None) {
+            for stuck in tell_of_stuck(tree, None, self.helper.clone()) {
                 tell(&format!("{} has ended, but a process that it started has not: {stuck}", self.name));
             }
             return;
         }
-        let _ = self.child.start_kill();
+        if self.child.start_kill().is_err()
+            && let Some(helper) = &self.helper
+        {
+            let _ = helper.ask(&Request::End(Ending::Killed));
+        }
         match tokio::time::timeout(KILLED, self.child.wait()).await {
             Ok(Ok(status)) if status.signal() == Some(libc::SIGKILL) => {
                 tell(&format!(
@@ -133,7 +152,7 @@ impl Recorded {
                     self.name,
                     KILLED.as_secs()
                 ));
-                for stuck in tell_of_stuck(tree, killed) {
+                for stuck in tell_of_stuck(tree, killed, self.helper.clone()) {
                     tell(&stuck);
                 }
             }

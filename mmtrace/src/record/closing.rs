@@ -26,7 +26,8 @@ use mmtrace_model::{
 use tokio::time::sleep;
 
 use super::{
-    RecordArgs, child::Recorded, detaching::Detaching, dump::Dumps, report_file::ReportFile, signals::Signals,
+    RecordArgs, child::Recorded, detaching::Detaching, dump::Dumps, helper::Helper, report_file::ReportFile,
+    signals::Signals,
 };
 use crate::{
     console::{self, tell},
@@ -61,6 +62,8 @@ pub(super) struct Closing<'a> {
     /// File for the report; `None` for standard output.
     pub(super) report: Option<ReportFile>,
     pub(super) child: Option<Recorded>,
+    /// Ends with the recording.
+    pub(super) helper: Option<Helper>,
     pub(super) detaching: Detaching<Object>,
     pub(super) saving: Saving,
 }
@@ -194,7 +197,7 @@ impl Closing<'_> {
     /// Prints the report, and sees to the end of everything else. Returns whether anything was violated.
     pub(super) async fn close(self, style: Style) -> Result<bool> {
         let Self { args, mut signals, engine, capture, mut failed, unfinished, silent, report: file, .. } = self;
-        let Self { child, detaching, saving, .. } = self;
+        let Self { child, helper, detaching, saving, .. } = self;
         let style = if file.is_some() { Style::plain() } else { style };
         let report = Report::new(&engine);
         let (violated, verdict) = (report.is_violated(), report.verdict.map_or("not validated", Verdict::name));
@@ -264,6 +267,7 @@ impl Closing<'_> {
         }
         detaching.end(&mut signals).await;
         saved(saving, &mut signals).await;
+        drop(helper);
         match (failed, unfinished) {
             (Some(error), _) => Err(error),
             // A workload that did not do its work shows nothing by raising no violation.

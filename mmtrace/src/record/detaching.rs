@@ -12,7 +12,10 @@ use std::{
 use tokio::time::sleep;
 
 use super::signals::Signals;
-use crate::console::tell;
+use crate::{
+    confine::{self, Filter, Group},
+    console::tell,
+};
 
 /// A wait that is longer is told to the user.
 const LONG: Duration = Duration::from_secs(1);
@@ -83,6 +86,7 @@ impl<T> Held<T> {
 impl Keeper {
     fn start() -> io::Result<Self> {
         let (theirs, ours) = io::pipe()?;
+        let filter = Filter::of(&[Group::Detach]).ok();
         // Nobody shall wait for an end of file, or for a lock, that the other process holds by mistake.
         let links = descriptors(is_link)?;
         let close = descriptors(|name| !is_link(name) && name != MEASURING.as_bytes())?;
@@ -90,7 +94,7 @@ impl Keeper {
         // SAFETY: the child makes system calls, allocates nothing, takes no lock and leaves by _exit.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
-            0 => keep(&close, &links, theirs),
+            0 => keep(&close, &links, filter.as_ref(), theirs),
             pid => Ok(Self { pid, ours }),
         }
     }
@@ -119,7 +123,7 @@ fn is_link(name: &[u8]) -> bool {
 
 /// The other process: closes the descriptors whose numbers come through the pipe, and all others when the pipe has no writer
 /// any more: first the links, then what has the kernel measure their programs.
-fn keep(close: &[i32], links: &[i32], mut from: PipeReader) -> ! {
+fn keep(close: &[i32], links: &[i32], filter: Option<&Filter>, mut from: PipeReader) -> ! {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGTSTP] {
         // SAFETY: no handler is installed.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
@@ -130,6 +134,12 @@ fn keep(close: &[i32], links: &[i32], mut from: PipeReader) -> ! {
     }
     // SAFETY: the name is a C string.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"mmtrace-detach".as_ptr()) };
+    // To close them takes no right.
+    confine::give_up_all();
+    if let Some(filter) = filter {
+        // What the kernel does not have is no worse than before.
+        let _ = filter.enter();
+    }
     let mut fd = [0; 4];
     while from.read_exact(&mut fd).is_ok() {
         // SAFETY: nothing in this process uses the descriptor, and nothing is dropped.

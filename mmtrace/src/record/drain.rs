@@ -36,7 +36,7 @@ const COUNT: Duration = Duration::from_millis(500);
 /// is lost, and said to be.
 pub(super) async fn drain(session: Session<'_>) -> Closing<'_> {
     let Session { args, mut signals, mut live, mut rings, object, diagnostics, mut child, standby, news, .. } = session;
-    let Session { target, silence, report, cost, overhead, failed: unfinished, .. } = session;
+    let Session { target, silence, report, cost, overhead, helper, failed: unfinished, .. } = session;
     if let Some(mut overhead) = overhead {
         overhead.finish(&mut rings);
     }
@@ -72,7 +72,7 @@ pub(super) async fn drain(session: Session<'_>) -> Closing<'_> {
     }
     let silent = silence.explain(&live.engine, &target);
     let (engine, capture, failed) = live.into_parts(rings.watermark());
-    Closing { args, signals, engine, capture, failed, unfinished, silent, report, child, detaching, saving }
+    Closing { args, signals, engine, capture, failed, unfinished, silent, report, child, helper, detaching, saving }
 }
 
 /// Reads the counters until they tell all that is missing up to the stop. Returns whether they do.

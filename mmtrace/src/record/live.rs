@@ -94,6 +94,11 @@ impl Live {
         }
     }
 
+    /// Whether the kernel answers about tasks.
+    pub(super) fn is_answered(&self) -> bool {
+        self.names.is_answered()
+    }
+
     /// Begins with the names and cgroups of the tasks that exist. `ts` is the start of the recording, nanoseconds.
     pub(super) fn begin(&mut self, ts: u64) {
         self.batch = self.names.all(ts);

@@ -16,6 +16,7 @@ use std::{
 use mmtrace_common::{Record, View as _, event};
 use mmtrace_model::model::mappings::{VM_GROWSDOWN, VM_SHARED, name_records, path_records};
 
+use super::helper::{Connection, Request};
 use crate::{
     btf::Btf,
     probe::{sys, tasks::Tasks},
@@ -62,12 +63,12 @@ struct Reading {
 }
 
 impl MapsReader {
-    /// Starts the thread. `initial_pid_namespace`: ids in /proc are those of events.
-    pub(super) fn new(btf: &Btf, initial_pid_namespace: bool) -> Self {
+    /// Starts the thread. `initial_pid_namespace`: ids in /proc are those of events. `helper`: who opens what is read.
+    pub(super) fn new(btf: &Btf, initial_pid_namespace: bool, helper: Option<Connection>) -> Self {
         let Ok(tasks) = Tasks::new(btf) else { return Self { thread: None, next: None } };
         let (ask, asked) = mpsc::sync_channel(QUEUE);
         let (tell, told) = mpsc::sync_channel(QUEUE);
-        let work = move || read_all(&Source { tasks, initial_pid_namespace }, &asked, &tell);
+        let work = move || read_all(&Source { tasks, initial_pid_namespace, helper }, &asked, &tell);
         let thread = thread::Builder::new().name("mmtrace-maps".to_owned()).spawn(work);
         Self { thread: thread.is_ok().then_some((ask, told)), next: None }
     }
@@ -120,6 +121,8 @@ type Path = (u32, u64, Vec<u8>);
 struct Source {
     tasks: Tasks,
     initial_pid_namespace: bool,
+    /// `None`: this process opens files itself.
+    helper: Option<Connection>,
 }
 
 impl Source {
@@ -130,7 +133,10 @@ impl Source {
         // The open file stands for the mm that the process has now (fs/proc/task_mmu.c:proc_maps_open). If that was another
         // one than the process has when it is asked below, it has another one than was asked for as well: no process goes
         // back to an mm.
-        let maps = File::open(format!("/proc/{pid}/maps"))?;
+        let maps = match &self.helper {
+            Some(helper) => helper.file(&Request::Maps { pid })?,
+            None => File::open(format!("/proc/{pid}/maps"))?,
+        };
         if self.tasks.find(pid)?.is_none_or(|task| (task.tgid, task.mm) != (asked.tgid, asked.mm)) {
             return Ok(None);
         }

@@ -10,6 +10,8 @@ use std::{
     process,
 };
 
+use crate::confine;
+
 use mmtrace_common::Record;
 use mmtrace_model::replay::marks::{MARK_MAX, Mark};
 
@@ -65,7 +67,9 @@ impl MarkSocket {
 
 impl Drop for MarkSocket {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        // The folder is this process's own, whoever's the capture is.
+        let path = &self.path;
+        confine::as_process(|| drop(fs::remove_file(path)));
     }
 }
 

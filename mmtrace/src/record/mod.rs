@@ -2,15 +2,18 @@
 //! writes events as they come (`live`), `drain` takes the probes off and reads what is left, and
 //! `Closing::close` prints the report.
 
+mod answers;
 mod args;
 mod child;
 mod closing;
+mod confinement;
 mod cost;
 mod detaching;
 mod drain;
 mod dump;
 mod executable;
 mod functions;
+mod helper;
 mod kernel;
 mod limits;
 mod live;
@@ -48,13 +51,15 @@ pub use size::Size;
 /// cannot be printed.
 pub fn run(args: &RecordArgs, style: Style) -> Result<bool> {
     limits::raise()?;
+    // While there is one thread. Without a helper, names are missing that take a capability, and nothing else.
+    let helper = helper::Helper::start(answers::HelperAnswers::new).ok();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot set up the event loop")?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
         // From the first moment on, so that Ctrl-C never leaves half a capture behind.
         let signals = signals::Signals::watch()?;
         console::never_wait();
-        let mut session = prepare::prepare(args, signals).await?;
+        let mut session = prepare::prepare(args, signals, helper).await?;
         session.run().await;
         drain::drain(session).await.close(style).await
     })

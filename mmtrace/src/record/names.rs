@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fs, io};
 use mmtrace_common::Record;
 use mmtrace_model::names::{Comm, cgroup_path_records, task_cgroup_record};
 
+use super::helper::{Connection, Request};
 use crate::{
     btf::Btf,
     environment::CgroupPaths,
@@ -19,12 +20,21 @@ pub(super) struct TaskNames {
     initial_pid_namespace: bool,
     /// `None` if cgroups are not told.
     cgroups: Option<CgroupPaths>,
+    /// Who finds a cgroup by its id, which takes a capability; `None`: this process itself.
+    helper: Option<Connection>,
 }
 
 impl TaskNames {
     /// Prepares to ask.
-    pub(super) fn new(btf: &Btf, initial_pid_namespace: bool) -> Self {
-        Self { tasks: Tasks::new(btf).ok(), initial_pid_namespace, cgroups: CgroupPaths::open() }
+    pub(super) fn new(btf: &Btf, initial_pid_namespace: bool, helper: Option<Connection>) -> Self {
+        Self { tasks: Tasks::new(btf).ok(), initial_pid_namespace, cgroups: CgroupPaths::open(), helper }
+    }
+
+    /// Whether the kernel still answers this process about tasks, or never did.
+    pub(super) fn is_answered(&self) -> bool {
+        self.tasks
+            .as_ref()
+            .is_none_or(|tasks| !matches!(tasks.find(1), Err(error) if error.kind() == io::ErrorKind::PermissionDenied))
     }
 
     /// Leaves out cgroups from now on: moves are not recorded.
@@ -51,7 +61,14 @@ impl TaskNames {
     /// Returns the paths of cgroups by id, of those that still exist, as records of the time `ts`.
     pub(super) fn paths(&mut self, ids: &[u64], ts: u64) -> Vec<Record> {
         let Some(cgroups) = &mut self.cgroups else { return Vec::new() };
-        let found = ids.iter().filter_map(|id| Some((*id, cgroups.of(*id)?)));
+        let helper = self.helper.as_ref();
+        let mut of = |id: u64| match helper.map(|helper| helper.ask(&Request::Cgroup { id })) {
+            Some(Ok(answer)) => Some(answer.bytes),
+            // It has been removed, or is hidden.
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => None,
+            _ => cgroups.of(id),
+        };
+        let found = ids.iter().filter_map(|id| Some((*id, of(*id)?)));
         found.flat_map(|(id, path)| cgroup_path_records(id, &path, ts)).collect()
     }
 

@@ -18,10 +18,12 @@ use tokio::sync::Notify;
 use super::{
     RecordArgs,
     child::Recorded,
+    confinement,
     cost::Cost,
     detaching::Held,
     dump::Dumps,
     functions::FunctionReader,
+    helper::Helper,
     kernel, limits,
     live::{Live, Sources},
     maps::MapsReader,
@@ -57,8 +59,9 @@ const WORKLOAD_GRACE: Duration = Duration::from_secs(20);
 /// Attaching that takes longer is told.
 const LONG: Duration = Duration::from_secs(1);
 
-/// Attaches the probes, creates the capture and starts the command.
-pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Session<'_>> {
+/// Attaches the probes, creates the capture and starts the command. From then on, this process holds nothing that a
+/// recording does not need.
+pub(super) async fn prepare(args: &RecordArgs, signals: Signals, helper: Option<Helper>) -> Result<Session<'_>> {
     let layout = dashboard(args)?;
     let asked = Asked::check(&args.watch)?;
     user::wanted(args)?;
@@ -68,7 +71,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
     if let Some(finding) = environment.blocking() {
         bail!("cannot record here: {finding}\nTo see everything that mmtrace checks: mmtrace doctor");
     }
-    let (plan, target, sources) = plan(args, asked, &environment)?;
+    let (plan, target, sources) = plan(args, asked, &environment, helper.as_ref())?;
     let metrics = match args.watch.metrics {
         Some(address) => Some(Offer::at(address).await?),
         None => None,
@@ -136,13 +139,15 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
     let dumps = (!args.dump_on.is_empty()).then(|| Dumps::new(&args.dump_on, &args.output));
     let mut live = Live::new(engine, writer, dumps, face, metrics, sources);
 
-    let child = start_child(args, object.get(), target.own)?;
+    let child = start_child(args, object.get(), target.own, helper.as_ref())?;
     // A workload ends by itself, and is recorded to its end: probes come off a quiet machine.
     let grace = if args.watch.workload.is_some() { WORKLOAD_GRACE } else { Duration::ZERO };
     let deadline = args.watch.seconds.map(|s| tokio::time::Instant::now() + Duration::from_secs_f64(s) + grace);
     sys::raise_priority();
     // Now that it gets a CPU when it needs one: others may keep it from doing even this.
     live.begin(rings.start());
+    let is_answered = || live.is_answered() && object.get().wanted().is_ok();
+    confinement::enter(args, is_answered, environment.cgroup2.as_deref());
     let cost = Cost::new(&rings, object.get().is_measured());
     let overhead = args.watch.max_overhead.map(|limit| Overhead::new(limit, &rings));
     Ok(Session {
@@ -161,6 +166,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals) -> Result<Sessi
         report,
         cost,
         overhead,
+        helper,
         news: None,
         failed: None,
     })
@@ -176,16 +182,26 @@ fn dashboard(args: &RecordArgs) -> Result<Option<Layout>> {
 }
 
 /// Returns where this kernel has each event, whom to record, and where to ask for names.
-fn plan(args: &RecordArgs, asked: Asked, environment: &Environment) -> Result<(Plan, Target, Sources)> {
+fn plan(
+    args: &RecordArgs,
+    asked: Asked,
+    environment: &Environment,
+    helper: Option<&Helper>,
+) -> Result<(Plan, Target, Sources)> {
     let selection = args.watch.events.clone().unwrap_or_default();
     let btf = Btf::from_kernel().context("cannot read the kernel's type information (BTF)")?;
     let mut plan = Plan::new(&btf, &Symbols::from_kernel(), &selection);
     let target = asked.resolve(&args.watch, environment.initial_pid_namespace, &btf)?;
     let initial = environment.initial_pid_namespace == Some(true);
     let sources = (
-        TaskNames::new(&btf, initial),
-        MapsReader::new(&btf, initial),
-        FunctionReader::new(&btf, initial, args.watch.command.first().map(AsRef::as_ref)),
+        TaskNames::new(&btf, initial, helper.map(Helper::recorder)),
+        MapsReader::new(&btf, initial, helper.map(Helper::maps)),
+        FunctionReader::new(
+            &btf,
+            initial,
+            args.watch.command.first().map(AsRef::as_ref),
+            helper.map(Helper::functions),
+        ),
     );
     plan.serve(&target.filter);
     target.notes.iter().for_each(|note| tell(note));
@@ -229,12 +245,13 @@ fn tell_what_the_filter_lacks(target: &Target, probes: &[ProbeState]) {
 /// Starts the command while mmtrace itself is wanted: the child is then wanted from
 /// its fork on, and nothing of it is missed. mmtrace's own mm is never recorded.
 /// `own` is mmtrace's id, as the programs know it.
-fn start_child(args: &RecordArgs, object: &mut Object, own: u32) -> Result<Option<Recorded>> {
+fn start_child(args: &RecordArgs, object: &mut Object, own: u32, helper: Option<&Helper>) -> Result<Option<Recorded>> {
+    let helper = helper.map(Helper::recorder);
     if args.watch.command.is_empty() || args.watch.all {
-        return Recorded::start(args);
+        return Recorded::start(args, helper);
     }
     object.want_pid(own)?;
-    let child = Recorded::start(args)?;
+    let child = Recorded::start(args, helper)?;
     object.unwant_pid(own)?;
     Ok(child)
 }

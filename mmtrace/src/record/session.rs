@@ -13,6 +13,7 @@ use super::{
     child::Recorded,
     cost::Cost,
     detaching::Held,
+    helper::Helper,
     live::{Live, Pace},
     overhead::Overhead,
     report_file::ReportFile,
@@ -50,6 +51,8 @@ pub(super) struct Session<'a> {
     pub(super) cost: Cost,
     /// Present if the cost is limited.
     pub(super) overhead: Option<Overhead>,
+    /// `None` if none could be started.
+    pub(super) helper: Option<Helper>,
     /// Reason why the recording ended, to be told once the terminal is given back.
     pub(super) news: Option<String>,
     /// Message about the workload's failure, if it failed.
@@ -61,6 +64,9 @@ impl Session<'_> {
     pub(super) async fn run(&mut self) {
         while !self.live.has_seen_enough() {
             self.limit_cost();
+            if let Some(message) = self.helper.as_mut().and_then(Helper::loss) {
+                self.live.face.say(&message);
+            }
             let pause = match self.live.step(&mut self.rings) {
                 Pace::Busy => None,
                 Pace::Waiting => Some(PASS_EVERY),

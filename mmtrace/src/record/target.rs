@@ -20,7 +20,10 @@ use tokio::{
 use super::{WatchArgs, executable};
 use crate::{
     btf::Btf,
-    environment::cgroup::{self, Cgroup},
+    environment::{
+        cgroup::{self, Cgroup},
+        container,
+    },
     probe::{
         filter::{Filter, Process},
         object::{Object, ObjectError},
@@ -186,7 +189,9 @@ impl Asked {
         // From here on, an id that is given to another process is noticed.
         let lives = named.iter().filter_map(|named| pidfd(named.pid)).collect();
         let level_of = |id| own_cgroup_level(id).ok().flatten();
-        let cgroup = watch.cgroup.as_ref().map(|name| cgroup::resolve(name, level_of)).transpose()?;
+        let container = watch.container.as_deref().map(container::find).transpose()?;
+        let cgroup = watch.cgroup.as_ref().or(container.as_ref());
+        let cgroup = cgroup.map(|name| cgroup::resolve(name, level_of)).transpose()?;
         Ok(Self { named, lives, cgroup })
     }
 
@@ -270,7 +275,7 @@ fn seen(tasks: &Result<Tasks, TasksError>, pid: u32, namespaced: bool) -> Result
 }
 
 /// A descriptor that is readable when the process has ended.
-fn pidfd(pid: u32) -> Option<OwnedFd> {
+pub(super) fn pidfd(pid: u32) -> Option<OwnedFd> {
     let pid = libc::pid_t::try_from(pid).ok()?;
     // SAFETY: takes numbers only.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };

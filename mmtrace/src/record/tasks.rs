@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use super::helper::{Connection, Request};
+
 /// Lines of a stack that are shown.
 const STACK: usize = 12;
 /// Threads that are told of; more are counted.
@@ -103,13 +105,16 @@ struct Stuck {
 }
 
 impl Stuck {
-    fn read(pid: u32, tid: u32, stat: Stat) -> Self {
+    fn read(pid: u32, tid: u32, stat: Stat, helper: Option<&Connection>) -> Self {
         let folder = format!("/proc/{pid}/task/{tid}");
-        let wchan = fs::read_to_string(format!("{folder}/wchan")).unwrap_or_default();
+        let wchan = match helper.map(|helper| helper.ask(&Request::Waits { pid, tid })) {
+            Some(Ok(answer)) => String::from_utf8_lossy(&answer.bytes).into_owned(),
+            _ => fs::read_to_string(format!("{folder}/wchan")).unwrap_or_default(),
+        };
         let stack = fs::read_to_string(format!("{folder}/stack"))
             .map(|text| text.lines().take(STACK).map(str::to_owned).collect())
             .map_err(|error| match error.kind() {
-                io::ErrorKind::PermissionDenied => "only root can read its stack".to_owned(),
+                io::ErrorKind::PermissionDenied => format!("to see its stack in the kernel: sudo cat {folder}/stack"),
                 _ => format!("mmtrace cannot read its stack: {error}"),
             });
         Self { tid, pid, comm: stat.comm, state: stat.state, wchan, stack }
@@ -132,14 +137,14 @@ impl fmt::Display for Stuck {
 }
 
 /// Tasks of these processes that are in uninterruptible sleep; of `killed`, all that still are.
-fn stuck(tree: &[Process], killed: Option<Process>) -> Vec<Stuck> {
+fn stuck(tree: &[Process], killed: Option<Process>, helper: Option<&Connection>) -> Vec<Stuck> {
     let mut found = Vec::new();
     for process in tree.iter().filter(|p| p.is_there()) {
         for tid in threads(process.pid) {
             let Some(stat) = Stat::read(&format!("/proc/{}/task/{tid}", process.pid)) else { continue };
             let does_not_die = killed == Some(*process) && !stat.is_dead();
             if does_not_die || stat.is_uninterruptible() {
-                found.push(Stuck::read(process.pid, tid, stat));
+                found.push(Stuck::read(process.pid, tid, stat, helper));
             }
         }
     }
@@ -148,11 +153,14 @@ fn stuck(tree: &[Process], killed: Option<Process>) -> Vec<Stuck> {
     found
 }
 
-/// Says which tasks of these processes are stuck, and where; what /proc does not say in time is left out.
-pub(super) fn tell_of_stuck(tree: Vec<Process>, killed: Option<Process>) -> Vec<String> {
+/// Says which tasks of these processes are stuck, and where; what /proc does not say in time is left out. `helper`: who
+/// may look at tasks of other users.
+pub(super) fn tell_of_stuck(tree: Vec<Process>, killed: Option<Process>, helper: Option<Connection>) -> Vec<String> {
     let (send, answer) = channel();
     // To read a stack may take as long as the task is stuck.
-    let asked = thread::Builder::new().name("stuck".to_owned()).spawn(move || drop(send.send(stuck(&tree, killed))));
+    let asked = thread::Builder::new()
+        .name("stuck".to_owned())
+        .spawn(move || drop(send.send(stuck(&tree, killed, helper.as_ref()))));
     let found = match asked.map(|_| answer.recv_timeout(PATIENCE)) {
         Ok(Ok(found)) => found,
         Ok(Err(RecvTimeoutError::Timeout)) => {
@@ -198,11 +206,11 @@ mod tests {
         }
         let tree = process.tree();
         assert_eq!(tree.len(), 3, "{tree:?}");
-        let told = tell_of_stuck(tree.clone(), Some(process));
+        let told = tell_of_stuck(tree.clone(), Some(process), None);
         assert!(told.first().is_some_and(|t| t.starts_with(&format!("task {} (sh)", child.id()))), "{told:?}");
         assert!(told[0].contains("is in state S"), "{told:?}");
         child.kill().and_then(|()| child.wait()).expect("killed");
-        assert_eq!(tell_of_stuck(tree.clone(), Some(process)), [""; 0], "who is dead is not stuck");
+        assert_eq!(tell_of_stuck(tree.clone(), Some(process), None), [""; 0], "who is dead is not stuck");
         for left in &tree[1..] {
             // SAFETY: no memory is involved; the processes are the shell's children of just now.
             unsafe { libc::kill(left.pid.cast_signed(), libc::SIGKILL) };

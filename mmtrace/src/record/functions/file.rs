@@ -17,7 +17,7 @@ use std::{
 use super::super::maps::{LINES_MAX, Line, line, parse, with_line_ends};
 
 /// A file by device and inode, as events have them.
-pub(super) type FileKey = (u32, u64);
+pub(in crate::record) type FileKey = (u32, u64);
 
 /// What changes when the contents of a file are replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ fn answers(process: &str, of: FileKey) -> bool {
 ///
 /// # Errors
 /// The process is gone, or has another file there.
-pub(super) fn of_process(pid: u32, range: (u64, u64), of: FileKey) -> io::Result<File> {
+pub(in crate::record) fn of_process(pid: u32, range: (u64, u64), of: FileKey) -> io::Result<File> {
     if !answers(&pid.to_string(), of) {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "its file system may wait for ever"));
     }
@@ -96,7 +96,7 @@ pub(super) fn of_process(pid: u32, range: (u64, u64), of: FileKey) -> io::Result
 ///
 /// # Errors
 /// It is another one by now, or there is none.
-pub(super) fn by_path(path: &[u8], of: FileKey) -> io::Result<File> {
+pub(in crate::record) fn by_path(path: &[u8], of: FileKey) -> io::Result<File> {
     if !path.starts_with(b"/") || !answers("self", of) {
         return Err(io::ErrorKind::NotFound.into());
     }
@@ -116,7 +116,7 @@ pub(super) fn places(program: &OsStr) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// It has not.
-pub(super) fn of_own(of: FileKey) -> io::Result<File> {
+pub(in crate::record) fn of_own(of: FileKey) -> io::Result<File> {
     let (range, _) = mapped(Path::new("/proc/self/maps"), of)?;
     of_process(std::process::id(), range, of)
 }
@@ -125,7 +125,7 @@ pub(super) fn of_own(of: FileKey) -> io::Result<File> {
 ///
 /// # Errors
 /// It is not.
-pub(super) fn of_build(id: &[u8]) -> io::Result<File> {
+pub(in crate::record) fn of_build(id: &[u8]) -> io::Result<File> {
     let text: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
     let Some((folder, rest)) = text.split_at_checked(2) else { return Err(io::ErrorKind::NotFound.into()) };
     opened(Path::new(&format!("/usr/lib/debug/.build-id/{folder}/{rest}.debug")), |_| true)

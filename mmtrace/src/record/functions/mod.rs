@@ -6,12 +6,13 @@
 
 mod demangle;
 mod elf;
-mod file;
+pub(super) mod file;
 
 use std::{
     collections::{HashMap, HashSet},
     ffi::OsStr,
     fs::File,
+    io,
     os::{fd::AsRawFd as _, unix::ffi::OsStrExt as _},
     path::PathBuf,
     sync::mpsc::{self, Receiver, SyncSender, TryRecvError},
@@ -30,7 +31,10 @@ use mmtrace_model::{
     stats::functions::Asked,
 };
 
-use super::maps;
+use super::{
+    helper::{Connection, Request},
+    maps,
+};
 use crate::{btf::Btf, probe::tasks::Tasks};
 use file::{FileKey, State};
 
@@ -66,13 +70,18 @@ struct Question {
 
 impl FunctionReader {
     /// Starts the thread. `initial_pid_namespace`: ids in /proc are those of events. `program`: that of the recorded command,
-    /// as it was typed.
-    pub(super) fn new(btf: &Btf, initial_pid_namespace: bool, program: Option<&OsStr>) -> Self {
+    /// as it was typed. `helper`: who opens files.
+    pub(super) fn new(
+        btf: &Btf,
+        initial_pid_namespace: bool,
+        program: Option<&OsStr>,
+        helper: Option<Connection>,
+    ) -> Self {
         let (ask, asked) = mpsc::sync_channel(QUEUE);
         let (tell, told) = mpsc::sync_channel(QUEUE);
         let tasks = Tasks::new(btf).ok();
         let programs = program.map_or_else(Vec::new, file::places);
-        let work = move || Reader::new(tasks, initial_pid_namespace, programs).answer_all(&asked, &tell);
+        let work = move || Reader::new(tasks, initial_pid_namespace, programs, helper).answer_all(&asked, &tell);
         let thread = thread::Builder::new().name("mmtrace-functions".to_owned()).spawn(work);
         Self { thread: thread.is_ok().then_some((ask, told)), open: 0 }
     }
@@ -134,9 +143,9 @@ struct Functions {
 
 impl Functions {
     /// Returns the functions of a file, if it has any, and its build id.
-    fn of(read: &File) -> (Option<Self>, Vec<u8>) {
+    fn of(read: &File, symbols_of: impl Fn(&[u8]) -> io::Result<File>) -> (Option<Self>, Vec<u8>) {
         let begun = Instant::now();
-        let Some(Ok(tables)) = guarded(|| elf::read(read, file::of_build)) else { return (None, Vec::new()) };
+        let Some(Ok(tables)) = guarded(|| elf::read(read, symbols_of)) else { return (None, Vec::new()) };
         let size = tables.size;
         let functions = tables.copy.map(|copy| {
             let symbolizer = Symbolizer::builder()
@@ -182,6 +191,8 @@ impl Functions {
 
 /// The work of the thread.
 struct Reader {
+    /// `None`: this process opens files itself.
+    helper: Option<Connection>,
     tasks: Option<Tasks>,
     initial_pid_namespace: bool,
     /// Paths where the recorded command may be: it may have ended before it is looked for.
@@ -199,8 +210,14 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(tasks: Option<Tasks>, initial_pid_namespace: bool, programs: Vec<PathBuf>) -> Self {
+    fn new(
+        tasks: Option<Tasks>,
+        initial_pid_namespace: bool,
+        programs: Vec<PathBuf>,
+        helper: Option<Connection>,
+    ) -> Self {
         Self {
+            helper,
             tasks,
             initial_pid_namespace,
             programs,
@@ -273,7 +290,8 @@ impl Reader {
             }
             self.states.insert(of, State::of(&state));
         }
-        let (functions, id) = opened.map_or_else(|| (None, Vec::new()), |file| Functions::of(&file));
+        let (functions, id) =
+            opened.map_or_else(|| (None, Vec::new()), |file| Functions::of(&file, |id| self.symbols_of(id)));
         match functions {
             Some(functions) => self.keep(of, Functions { used: self.questions, ..functions }),
             None => {
@@ -300,12 +318,30 @@ impl Reader {
             Some(tasks) => maps::pid(tasks, false, asked.tgid),
             None => None,
         };
-        let of_process = pid.and_then(|pid| file::of_process(pid, asked.range, *of).ok());
-        let by_path = |path: &[u8]| file::by_path(path, *of).ok();
+        let (of, helper) = (*of, self.helper.as_ref());
+        let of_process = pid.and_then(|pid| match helper {
+            Some(helper) => helper.file(&Request::Mapped { pid, range: asked.range, of }).ok(),
+            None => file::of_process(pid, asked.range, of).ok(),
+        });
+        let by_path = |path: &[u8]| match helper {
+            Some(helper) => helper.file(&Request::AtPath { of, path }).ok(),
+            None => file::by_path(path, of).ok(),
+        };
         of_process
             .or_else(|| by_path(path))
             .or_else(|| self.programs.iter().find_map(|path| by_path(path.as_os_str().as_bytes())))
-            .or_else(|| file::of_own(*of).ok())
+            .or_else(|| match helper {
+                Some(helper) => helper.file(&Request::Own { of }).ok(),
+                None => file::of_own(of).ok(),
+            })
+    }
+
+    /// Opens the file with the symbols of a build.
+    fn symbols_of(&self, build_id: &[u8]) -> io::Result<File> {
+        match &self.helper {
+            Some(helper) => helper.file(&Request::Symbols { build_id }),
+            None => file::of_build(build_id),
+        }
     }
 
     /// Keeps the functions of a file, within the limits.

@@ -21,8 +21,8 @@ fn holding(bytes: &[u8]) -> File {
     file
 }
 
-fn none(_: &[u8]) -> std::io::Result<File> {
-    Err(std::io::ErrorKind::NotFound.into())
+fn none(_: &[u8]) -> io::Result<File> {
+    Err(io::ErrorKind::NotFound.into())
 }
 
 fn name(found: Option<Found>) -> Option<String> {
@@ -49,7 +49,7 @@ fn a_function_of_this_process_has_its_name() {
     let (range, of, offset) = own(function as usize as u64);
     let file = file::of_process(std::process::id(), range, of).expect("it is mapped");
     assert_eq!(file.metadata().expect("metadata").ino(), of.1);
-    let (functions, _) = Functions::of(&file);
+    let (functions, _) = Functions::of(&file, file::of_build);
     let mut functions = functions.expect("a test has symbols");
     assert_eq!(name(functions.at(offset)).as_deref(), Some("mmtrace_test_touches_pages"));
     assert_eq!(name(functions.at(offset + 1)).as_deref(), Some("mmtrace_test_touches_pages"));
@@ -62,14 +62,14 @@ fn a_function_of_this_process_has_its_name() {
 fn a_file_that_is_cut_off_is_no_danger() {
     let own = std::fs::read("/proc/self/exe").expect("this test");
     for len in [0, 1, 15, 63, 64, 65, 1000, own.len() / 2, own.len() - 1] {
-        let (functions, _) = Functions::of(&holding(&own[..len]));
+        let (functions, _) = Functions::of(&holding(&own[..len]), file::of_build);
         if let Some(mut functions) = functions {
             functions.at(0x1000);
         }
     }
     // It is cut off after it was read: the copy stays.
     let file = holding(&own);
-    let (functions, _) = Functions::of(&file);
+    let (functions, _) = Functions::of(&file, file::of_build);
     file.set_len(0).expect("cut off");
     let mut functions = functions.expect("it has symbols");
     (0..64).for_each(|n| drop(functions.at(n * own.len() as u64 / 64)));
@@ -135,7 +135,7 @@ fn a_small_file_is_read_and_what_overflows_is_left_out() {
         symbol(9999, 0x2000, 16),
         symbol(7, 0x3000, u64::MAX - 0x3000),
     ];
-    let (functions, _) = Functions::of(&holding(&small(&symbols, b"\0first\0\x1b[2J\xff\0")));
+    let (functions, _) = Functions::of(&holding(&small(&symbols, b"\0first\0\x1b[2J\xff\0")), file::of_build);
     let mut functions = functions.expect("it has symbols");
     assert_eq!(name(functions.at(0x1020)).as_deref(), Some("first"));
     assert_eq!(functions.at(0x1040), None);
@@ -163,7 +163,7 @@ fn damaged_headers_and_random_bytes_are_no_danger() {
         if round % 5 == 0 {
             bytes[6..].iter_mut().for_each(|byte| *byte = random.next() as u8);
         }
-        if let (Some(mut functions), _) = Functions::of(&holding(&bytes)) {
+        if let (Some(mut functions), _) = Functions::of(&holding(&bytes), file::of_build) {
             (0..8).for_each(|_| drop(functions.at(random.next() % 0x2000)));
             functions.at(random.next());
         }
@@ -180,7 +180,7 @@ fn huge_sections_take_neither_memory_nor_time() {
     huge[120 + 64 + 32..][..8].copy_from_slice(&(1_u64 << 40).to_le_bytes());
     let file = holding(&huge);
     file.set_len(1 << 41).expect("sparse");
-    assert!(Functions::of(&file).0.is_none(), "a table that large is left out");
+    assert!(Functions::of(&file, file::of_build).0.is_none(), "a table that large is left out");
 
     let symbols = vec![symbol(1, 0x1000, 1); 1 << 18];
     let file = holding(&small(&symbols, &[]));
@@ -188,7 +188,7 @@ fn huge_sections_take_neither_memory_nor_time() {
     let len = 1_u64 << 25;
     file.write_all_at(&vec![b'n'; len as usize], names).expect("written");
     file.write_all_at(&len.to_le_bytes(), 120 + 2 * 64 + 32).expect("written");
-    let (functions, _) = Functions::of(&file);
+    let (functions, _) = Functions::of(&file, file::of_build);
     let mut functions = functions.expect("it has symbols");
     for n in 0..10_000 {
         functions.at(0x1000 + n % 2);
@@ -236,7 +236,7 @@ fn a_function_is_told_once_by_however_many_instructions_it_is_met() {
     let (range, of, offset) = own(ip);
     let file = mmtrace_model::model::mappings::FileId::OTHERS;
     let asked = Asked { tgid: std::process::id(), mm: 1, ip, range, file, offset };
-    let mut reader = Reader::new(None, true, Vec::new());
+    let mut reader = Reader::new(None, true, Vec::new(), None);
     let question = |offset| Question { asked: Asked { offset, ..asked }, of, path: Vec::new() };
     assert_eq!(reader.name(&question(offset)), [], "its file was not read");
     reader.meet(&question(offset));
