@@ -115,9 +115,9 @@ const CALLS: &[(Group, &[libc::c_long], When)] = &[
     (Group::Terminal, &[libc::SYS_socketpair], OneOf(0, &[libc::AF_UNIX as u64])),
     (Group::Terminal, &[libc::SYS_sendto, libc::SYS_recvfrom, libc::SYS_eventfd2, libc::SYS_pipe2], Always),
     (Group::Terminal, &[libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait], Always),
-    // Commands of bpf(2) on what is loaded already: elements of maps, what a program has counted, iterators. Nothing is
-    // loaded, and nothing of others is found.
-    (Group::Record, &[libc::SYS_bpf], OneOf(0, &[1, 2, 3, 4, 15, 24, 28, 33])),
+    // Commands of bpf(2) on what is loaded already: elements of maps, what a program has counted, iterators, and attaching
+    // once more. Nothing is loaded, and nothing of others is found.
+    (Group::Record, &[libc::SYS_bpf], OneOf(0, &[1, 2, 3, 4, 15, 17, 24, 28, 33])),
     (Group::Record, &[libc::SYS_accept, libc::SYS_accept4, libc::SYS_sendto, libc::SYS_recvfrom], Always),
     (Group::Record, &[libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_shutdown, libc::SYS_getsockopt], Always),
     (Group::Record, &[libc::SYS_setsockopt, libc::SYS_getsockname, libc::SYS_getpeername], Always),
