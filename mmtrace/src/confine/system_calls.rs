@@ -115,17 +115,17 @@ const CALLS: &[(Group, &[libc::c_long], When)] = &[
     (Group::Terminal, &[libc::SYS_socketpair], OneOf(0, &[libc::AF_UNIX as u64])),
     (Group::Terminal, &[libc::SYS_sendto, libc::SYS_recvfrom, libc::SYS_eventfd2, libc::SYS_pipe2], Always),
     (Group::Terminal, &[libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait], Always),
-    // Commands of bpf(2) on what is loaded already: elements of maps, what a program has counted, iterators. Nothing is
-    // loaded, and nothing of others is found.
-    (Group::Record, &[libc::SYS_bpf], OneOf(0, &[1, 2, 3, 4, 15, 24, 28, 33])),
+    // Commands of bpf(2) on what is loaded already: elements of maps, what a program has counted, iterators, and attaching
+    // once more. Nothing is loaded, and nothing of others is found.
+    (Group::Record, &[libc::SYS_bpf], OneOf(0, &[1, 2, 3, 4, 15, 17, 24, 28, 33])),
     (Group::Record, &[libc::SYS_accept, libc::SYS_accept4, libc::SYS_sendto, libc::SYS_recvfrom], Always),
     (Group::Record, &[libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_shutdown, libc::SYS_getsockopt], Always),
     (Group::Record, &[libc::SYS_setsockopt, libc::SYS_getsockname, libc::SYS_getpeername], Always),
     (Group::Record, &[libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait, libc::SYS_eventfd2], Always),
     (Group::Record, &[libc::SYS_wait4, libc::SYS_waitid, libc::SYS_memfd_create], Always),
     (Group::Record, &[libc::SYS_kill], OneOf(1, &ENDING)),
-    // `PERF_EVENT_IOC_ENABLE` and `PERF_EVENT_IOC_DISABLE`
-    (Group::Record, &[libc::SYS_ioctl], OneOf(1, &[0x2400, 0x2401])),
+    // `PERF_EVENT_IOC_ENABLE`, `PERF_EVENT_IOC_DISABLE`, and `PROCMAP_QUERY`, which asks an open `maps` for one mapping.
+    (Group::Record, &[libc::SYS_ioctl], OneOf(1, &[0x2400, 0x2401, 0xc068_6611])),
     (Group::Serve, &[libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_open_by_handle_at], Always),
     (Group::Serve, &[libc::SYS_pidfd_send_signal], OneOf(1, &ENDING)),
     (Group::Detach, &[libc::SYS_read, libc::SYS_close, libc::SYS_exit, libc::SYS_exit_group], Always),
