@@ -94,6 +94,9 @@ causes! {
     PagefaultDisabled = "pagefault_disabled", "not handled (page faults disabled)";
     /// The entry was empty. Neither what is mapped there is known, nor whether the page was touched before.
     EmptyEntry = "empty_entry", "empty entry (mapping not known)";
+    /// An empty entry of a mapping of shared memory or hugetlb that is registered with userfaultfd. Whether it was handed
+    /// to the userfaultfd depends on whether the file had the page, and on the mode; that was not seen.
+    RegisteredPage = "registered_page", "unknown (userfaultfd, or a page of the file)";
     /// Not known.
     Unknown = "unknown", "unknown";
 }

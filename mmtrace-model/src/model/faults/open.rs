@@ -75,6 +75,8 @@ struct Counted {
     locks: bool,
     /// A call under the VMA lock that has read the page is told from others by what the fault is counted as.
     minor: bool,
+    /// Faults in user mode are first tried under the lock of their VMA.
+    vma_locks: bool,
 }
 
 impl Counted {
@@ -84,7 +86,16 @@ impl Counted {
             .series()
             .filter(|series| EXAMINED_KERNELS.last().is_some_and(|last| *series <= last.version));
         let tried = |series: KernelVersion| !series.has_vma_locks() || series >= KernelVersion::new(6, 8);
-        Self { locks: series.is_some() && context.has(Kind::AcquireReturned), minor: series.is_some_and(tried) }
+        Self {
+            locks: series.is_some() && context.has(Kind::AcquireReturned),
+            minor: series.is_some_and(tried),
+            vma_locks: series.is_none_or(KernelVersion::has_vma_locks),
+        }
+    }
+
+    /// Whether `handle_mm_fault()` was called only once for a handled fault in which the mmap_lock was acquired so often.
+    const fn at_once(self, user: bool, locked: u8) -> bool {
+        self.locks && locked <= !(user && self.vma_locks) as u8
     }
 
     /// Whether a call of `handle_mm_fault()` returned `VM_FAULT_MAJOR` for a fault in which the mmap_lock was acquired so
@@ -253,6 +264,7 @@ impl Model {
             met_migration: false,
             met_userfaultfd: false,
             tells_userfaultfd: tells.userfaultfd && functions,
+            at_once: false,
             grew: false,
             huge: false,
         };
@@ -328,6 +340,7 @@ impl Model {
         let mut open = open.remove();
         if open.whole {
             open.seen.major = counted.was_read(major, open.locked);
+            open.seen.at_once = counted.at_once(open.fault.user, open.locked);
             self.effect.what = What::Accounted { since: Some(open.fault.ts), user: open.fault.user };
         }
         self.settle_fault(&open, End::Handled);

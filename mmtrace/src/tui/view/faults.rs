@@ -57,7 +57,7 @@ const WRITE_PROTECTED: &[Cause] = &[Cause::WriteProtect, Cause::CopyOnWrite, Cau
 const OTHER: &[Cause] =
     &[Cause::NumaHint, Cause::Userfaultfd, Cause::Hugetlb, Cause::Device, Cause::Marker, Cause::KernelAddress];
 /// Kinds that stay unknown.
-const UNKNOWN: &[Cause] = &[Cause::Unknown, Cause::EmptyEntry];
+const UNKNOWN: &[Cause] = &[Cause::Unknown, Cause::EmptyEntry, Cause::RegisteredPage];
 
 /// So many calls may have begun before recording.
 const UNPAIRED_MIN: u64 = 64;
