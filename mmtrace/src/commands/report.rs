@@ -19,7 +19,7 @@ use mmtrace_model::{
         callers::{By, FaultRow, LockRow, Tables, Times},
         duration, functions, grouped, mappings,
         overhead::RecordingCost,
-        unfinished,
+        held_before, unfinished,
     },
     untrusted::{clean, json},
 };
@@ -285,6 +285,7 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     sort_locks(args, &mut tables.locks);
     print(args, &tables, capture.context(), style, out).context("cannot print the report")?;
     if !args.csv && !args.json && args.tables().iter().any(|table| matches!(table, Table::Holds | Table::Waits)) {
+        held_before::print(&held_before::rows(&engine), style, out).context("cannot print the report")?;
         unfinished::print(&unfinished::rows(&engine), style, out).context("cannot print the report")?;
     }
     Ok(outcome(&capture, violated))
