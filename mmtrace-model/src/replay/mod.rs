@@ -68,7 +68,8 @@ impl Engine {
         let judge = validate.then(|| {
             let model = Model::new(&context);
             let charges = Charges::new(model.mappings());
-            let (sink, calls) = (Sink::new(&context), OpenCalls::new(&context));
+            let (mut sink, calls) = (Sink::new(&context), OpenCalls::new(&context));
+            sink.set_enough_of(&context);
             Box::new(Judge { model, sink, calls, charges, stats: None })
         });
         let (tasks, marks, counts) = (Tasks::new(&context), Marks::default(), [0; LOST_KINDS]);
@@ -107,7 +108,8 @@ impl Engine {
         Self { context, tasks, marks, overhead, judge, ..*self }
     }
 
-    /// Sets the share, 0 to 1, of its evaluations and of the time that must have been judged for a rule to be held.
+    /// Sets the share, 0 to 1, of its evaluations and of the time that must have been judged for a rule to be held, in
+    /// place of the one that the recording was asked for.
     #[must_use]
     pub fn with_min_judged(mut self, share: f64) -> Self {
         if let Some(judge) = &mut self.judge {
