@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Functions that are known, over all files.
-const FUNCTIONS_MAX: usize = 1 << 14;
+const FUNCTIONS_MAX: usize = 1 << 16;
 /// Files whose build is known.
 const BUILDS_MAX: usize = 1 << 12;
 /// Words of a name that one record carries.
