@@ -106,6 +106,16 @@ impl Functions {
         self.files.is_empty() && self.builds.is_empty()
     }
 
+    /// Returns every function by file and place.
+    pub(super) fn all(&self) -> Vec<(FileId, Function<'_>)> {
+        let mut files: Vec<_> = self.files.iter().collect();
+        files.sort_unstable_by_key(|(file, _)| **file);
+        let functions = files.into_iter().flat_map(|(file, functions)| functions.iter().map(|of| (*file, of)));
+        functions
+            .map(|(file, (start, Named { len, name }))| (file, Function { start: *start, len: *len, name }))
+            .collect()
+    }
+
     /// Returns everything as records of the time `ts`.
     pub(super) fn records(&self, files: &Files, ts: u64) -> Vec<Record> {
         let mut known: Vec<FileId> = self.files.keys().chain(self.builds.keys()).copied().collect();

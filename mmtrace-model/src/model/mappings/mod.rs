@@ -279,6 +279,12 @@ impl Mappings {
         self.functions.at(file, offset)
     }
 
+    /// Returns every function that has a name, by file and place in it.
+    #[must_use]
+    pub fn functions(&self) -> Vec<(FileId, Function<'_>)> {
+        self.functions.all()
+    }
+
     /// Returns the build id of a file; nothing if it is not known.
     #[must_use]
     pub fn build_id(&self, file: FileId) -> &[u8] {
