@@ -210,6 +210,11 @@ impl Engine {
         self.judge.as_mut().map_or_else(Vec::new, |judge| judge.model.mappings_mut().asked())
     }
 
+    /// Takes the single mappings that are to be read again, each with a process that runs on its mm.
+    pub fn asked_single_mappings(&mut self) -> Vec<crate::model::mappings::AskedMapping> {
+        self.judge.as_mut().map_or_else(Vec::new, |judge| judge.model.mappings_mut().asked_ones())
+    }
+
     /// Takes the tasks that were met without a name or a cgroup: see [`Tasks::nameless`].
     pub fn nameless_tasks(&mut self) -> Vec<(u32, u32)> {
         self.tasks.nameless()
