@@ -48,6 +48,9 @@ causes! {
     CacheHit = "cache_hit", "page-cache hit";
     /// An empty entry of a file's mapping; the page was read (`VM_FAULT_MAJOR`).
     Major = "major", "read from disk (major)";
+    /// An empty entry of a file's mapping, which the kernel counted as major after another attempt: the page was read, or
+    /// the task waited for it, since another task was reading it or had it locked.
+    MajorRetried = "major_retried", "major (read, or waited for the page)";
     /// An empty entry of a file's mapping. Whether the page was in the page cache, or anything is there, was not seen.
     FilePage = "file_page", "file page (outcome not seen)";
     /// An empty entry of shared memory (tmpfs, memfd): a page was there, or is filled with zeros.

@@ -36,7 +36,7 @@ const WRONG: &[(&str, &[&str])] =
 const WITHOUT_ENDS: &[(&str, &[&str])] = &[("cache_hit", &["file_page"]), ("major", &["file_page"])];
 
 /// The same for a fault that the kernel counts as major, where it has no VMA locks.
-const WITHOUT_VMA_LOCKS: &[(&str, &[&str])] = &[("major", &["file_page"])];
+const WITHOUT_VMA_LOCKS: &[(&str, &[&str])] = &[("major", &["major_retried"])];
 
 /// Returns the other kinds that stand for the kind of a thread's faults, by what is recorded.
 fn stand_ins(report: &Value, thread: &str, kind: &str) -> Vec<&'static str> {

@@ -84,6 +84,8 @@ pub(in crate::model) struct Seen {
     pub(in crate::model) end: End,
     /// Whether the page was read, by `VM_FAULT_MAJOR`; `None`: not known.
     pub(in crate::model) major: Option<bool>,
+    /// The kernel has counted it as major: the page was read, or `handle_mm_fault()` was called again under the mmap_lock.
+    pub(in crate::model) counted_major: bool,
     /// It waited for a migration, or was about to.
     pub(in crate::model) met_migration: bool,
     /// `handle_userfault()` was entered.
@@ -309,6 +311,11 @@ rows! {
         source: "mm/filemap.c:filemap_fault, filemap_map_pages",
     },
     Row {
+        kind: Cause::MajorRetried,
+        when: |f, types| f.is_empty(types) && f.has_vma() && f.end == End::Handled && f.counted_major,
+        source: "mm/memory.c:mm_account_fault, mm/filemap.c:filemap_fault, lock_folio_maybe_drop_mmap",
+    },
+    Row {
         kind: Cause::FilePage,
         when: |f, types| f.is_empty(types) && f.has_vma(),
         source: "mm/memory.c:do_read_fault, do_shared_fault; of a file of tmpfs too, where only its store was seen",
@@ -351,6 +358,7 @@ mod tests {
             met_userfaultfd: false,
             tells_userfaultfd: true,
             at_once: false,
+            counted_major: false,
             grew: false,
             huge: false,
         }
@@ -423,6 +431,7 @@ mod tests {
             (Seen { grew: true, ..none(anonymous) }, Cause::StackGrowth),
             (Seen { major: Some(true), ..none(file) }, Cause::Major),
             (Seen { major: None, ..none(file) }, Cause::FilePage),
+            (Seen { major: None, counted_major: true, ..none(file) }, Cause::MajorRetried),
             (Seen { met_userfaultfd: true, ..none(file) }, Cause::Userfaultfd),
             (Seen { met_migration: true, ..seen(swap(25, 0), 0, anonymous, End::Handled) }, Cause::Migration),
         ] {
