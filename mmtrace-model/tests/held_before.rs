@@ -66,7 +66,10 @@ fn the_task_that_releases_first_is_whom_the_others_waited_for() {
     let text = String::from_utf8(text).expect("UTF-8");
     assert!(text.contains("loader 2 (write, held since before the recording)"), "{text}");
     let line = text.lines().find(|line| line.starts_with("Before ")).expect("among the answers");
-    assert!(line.contains("loader 2 (write): held since before the recording, at least 2.00 ms, until 1.002 s"), "{line}");
+    assert!(
+        line.contains("loader 2 (write): held since before the recording, at least 2.00 ms, until 1.002 s"),
+        "{line}"
+    );
 }
 
 #[test]

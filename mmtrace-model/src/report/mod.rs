@@ -4,6 +4,7 @@ mod answers;
 pub mod callers;
 mod folding;
 pub mod functions;
+pub mod held_before;
 pub mod mappings;
 mod members;
 pub mod overhead;
@@ -11,7 +12,6 @@ mod rules_text;
 mod story;
 mod style;
 mod text;
-pub mod held_before;
 pub mod unfinished;
 
 use std::{

@@ -17,9 +17,9 @@ use mmtrace_model::{
     report::{
         Part, Report, Style,
         callers::{By, FaultRow, LockRow, Tables, Times},
-        duration, functions, grouped, mappings,
+        duration, functions, grouped, held_before, mappings,
         overhead::RecordingCost,
-        held_before, unfinished,
+        unfinished,
     },
     untrusted::{clean, json},
 };

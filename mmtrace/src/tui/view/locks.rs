@@ -221,10 +221,7 @@ impl Unheld {
         const LONG_NS: u64 = 1_000_000;
         let longest = waiting.first().map_or(0, |oldest| now.saturating_sub(oldest.since));
         match (longest >= LONG_NS, untouched) {
-            (false, _) => Self {
-                short: "handed over",
-                about: "nobody is seen to hold it: it is about to be acquired",
-            },
+            (false, _) => Self { short: "handed over", about: "nobody is seen to hold it: it is about to be acquired" },
             (true, true) => Self {
                 short: "held since before the recording",
                 about: "nobody was seen to acquire it: a task holds it since before the recording, and is known when it \
