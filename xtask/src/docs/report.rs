@@ -614,7 +614,7 @@ mod tests {
     }
 
     /// Fields that no recorded report has.
-    const UNRECORDED: [&str; 33] = [
+    const UNRECORDED: [&str; 40] = [
         "rules[].judged.missing",
         "rules[].judged.gaps",
         "rules[].judged.evaluations.counted",
@@ -644,6 +644,13 @@ mod tests {
         "faults_by_mapping[].userfaultfd",
         "faults_by_function[].timed",
         "faults_by_function[].sum_ns",
+        "lock_users[].behind[].since_before",
+        "held_before[]",
+        "held_before[].pid",
+        "held_before[].tid",
+        "held_before[].task",
+        "held_before[].at_least_ns",
+        "held_before[].until_ns",
         "marks[]",
         "marks[].at_ns",
         "marks[].text",
