@@ -228,9 +228,9 @@ impl Unheld {
                         releases it, if it holds it for write",
             },
             (true, false) => Self {
-                short: "holder not seen",
-                about: "nobody is seen to hold it, and nobody acquires it: BPF programs do not see the events of its \
-                        holder, or the task that it was handed to waits for a CPU",
+                short: "between holders",
+                about: "nobody is seen to hold it: the task that it was handed to waits for a CPU, or BPF programs do not \
+                        see the events of its holder",
             },
         }
     }
