@@ -32,16 +32,19 @@ pub(super) enum TableFile {
     Tasks,
     /// Mappings.
     Mappings,
+    /// Functions.
+    Functions,
 }
 
 impl TableFile {
-    pub(super) const ALL: [Self; 2] = [Self::Tasks, Self::Mappings];
+    pub(super) const ALL: [Self; 3] = [Self::Tasks, Self::Mappings, Self::Functions];
 
     /// Returns its name once it is whole.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Tasks => "tasks.parquet",
             Self::Mappings => "mappings.parquet",
+            Self::Functions => "functions.parquet",
         }
     }
 
@@ -50,6 +53,7 @@ impl TableFile {
         match self {
             Self::Tasks => "tasks.parquet.part",
             Self::Mappings => "mappings.parquet.part",
+            Self::Functions => "functions.parquet.part",
         }
     }
 }

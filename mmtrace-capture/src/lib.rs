@@ -44,8 +44,8 @@
 //! | `segment-000001.parquet` | a sealed segment, readable by any Parquet reader; [`columns`] lists its columns |
 //! | `segment-000002.arrows` | the open segment, as Arrow IPC streams |
 //! | `segment-000002.parquet.part` | the open segment on its way to Parquet; of no use after a crash |
-//! | `tasks.parquet`, `mappings.parquet` | tables of names, which [`write_tables`] derives from the segments; [`table_columns`] lists their columns |
-//! | `tasks.parquet.part`, `mappings.parquet.part` | such a table before it is whole; of no use after a crash |
+//! | `tasks.parquet`, `mappings.parquet`, `functions.parquet` | tables of names, which [`write_tables`] derives from the segments; [`table_columns`] lists their columns |
+//! | `tasks.parquet.part`, … | such a table before it is whole; of no use after a crash |
 //!
 //! **Tables** hold nothing that the segments do not have, and no reader of a capture looks at them. The manifest does not
 //! list them. They can be removed, and written again.

@@ -1,4 +1,5 @@
-//! Tables of names beside the segments: which task a thread id was, and which mapping an address belonged to.
+//! Tables of names beside the segments: which task a thread id was, which mapping an address belonged to, and which
+//! function an instruction.
 
 use super::error::{CaptureError, NO_TABLES};
 use super::folder::{Folder, Place};
@@ -7,7 +8,7 @@ use super::parquet_file::ParquetFile;
 use super::reader::Capture;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use mmtrace_model::tables::{MappingRow, Tables, TaskRow};
+use mmtrace_model::tables::{FunctionRow, MappingRow, Tables, TaskRow};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use std::fs;
@@ -56,7 +57,7 @@ const TASKS: [TableColumn; 8] = [
     column("container", "Utf8", true, "container that the path tells of; null: none"),
 ];
 
-const MAPPINGS: [TableColumn; 10] = [
+const MAPPINGS: [TableColumn; 12] = [
     column("mm", "UInt64", false, "`struct mm_struct`, as `mm` of an event"),
     column("start", "UInt64", false, "first address"),
     column("end", "UInt64", false, "last address, inclusive"),
@@ -72,6 +73,18 @@ const MAPPINGS: [TableColumn; 10] = [
     column("label", "Utf8", false, "the mapping as `mmtrace report --by mapping` shows it"),
     column("path", "Utf8", true, "path of the file, as /proc/PID/maps had it; null: not known, or no file"),
     column("offset", "UInt64", true, "offset of `start` in the file, bytes; null: no file"),
+    column("dev", "UInt32", true, "device of the file, as `dev` of an event; null: no file"),
+    column("ino", "UInt64", true, "inode of the file, as `ino` of an event; null: no file"),
+];
+
+const FUNCTIONS: [TableColumn; 7] = [
+    column("dev", "UInt32", false, "device of the file, as `dev` of an event and of `mappings.parquet`"),
+    column("ino", "UInt64", false, "inode of the file, likewise"),
+    column("start", "UInt64", false, "where the function begins in the file, bytes"),
+    column("end", "UInt64", false, "its last byte there, inclusive"),
+    column("name", "Utf8", false, "name of the function"),
+    column("module", "Utf8", false, "path of the file; where it is not known, its base name"),
+    column("build_id", "Utf8", true, "build id of the file, in hexadecimal; null: not known, or none"),
 ];
 
 impl TableFile {
@@ -79,6 +92,7 @@ impl TableFile {
         match self {
             Self::Tasks => &TASKS,
             Self::Mappings => &MAPPINGS,
+            Self::Functions => &FUNCTIONS,
         }
     }
 
@@ -118,9 +132,11 @@ pub struct TablesWritten {
     pub tasks: u64,
     /// Rows of `mappings.parquet`.
     pub mappings: u64,
-    /// Rows that were left out of the two, since a table has 67,108,864 rows at most.
+    /// Rows of `functions.parquet`.
+    pub functions: u64,
+    /// Rows that were left out of the first two, since a table has 67,108,864 rows at most.
     pub left_out: (u64, u64),
-    /// Bytes of both.
+    /// Bytes of all.
     pub bytes: u64,
 }
 
@@ -200,6 +216,7 @@ fn write(
 ) -> Result<Option<TablesWritten>, CaptureError> {
     let mut tasks = Writing::begin(folder, capture, TableFile::Tasks)?;
     let mut mappings = Writing::begin(folder, capture, TableFile::Mappings)?;
+    let mut functions = Writing::begin(folder, capture, TableFile::Functions)?;
     let mut tables = Tables::new(capture.context());
     let mut seen = 0;
     for record in capture.records() {
@@ -214,9 +231,18 @@ fn write(
     }
     tables.end();
     put(&mut tables, &mut tasks, &mut mappings)?;
-    let mut written =
-        TablesWritten { tasks: tasks.rows, mappings: mappings.rows, left_out: tables.left_out(), bytes: 0 };
-    for Writing { table, file, .. } in [tasks, mappings] {
+    let rows = tables.function_rows();
+    if !rows.is_empty() {
+        functions.write(function_columns(&rows))?;
+    }
+    let mut written = TablesWritten {
+        tasks: tasks.rows,
+        mappings: mappings.rows,
+        functions: functions.rows,
+        left_out: tables.left_out(),
+        bytes: 0,
+    };
+    for Writing { table, file, .. } in [tasks, mappings, functions] {
         written.bytes += file.replace(table.name())?.bytes;
     }
     Ok(Some(written))
@@ -277,5 +303,19 @@ fn mapping_columns(rows: &[MappingRow]) -> Vec<ArrayRef> {
         texts(rows, |row| Some(&row.label)),
         texts(rows, |row| row.path.as_deref()),
         Arc::new(rows.iter().map(|row| row.offset).collect::<UInt64Array>()),
+        Arc::new(rows.iter().map(|row| row.file.map(|(dev, _)| dev)).collect::<UInt32Array>()),
+        Arc::new(rows.iter().map(|row| row.file.map(|(_, ino)| ino)).collect::<UInt64Array>()),
+    ]
+}
+
+fn function_columns(rows: &[FunctionRow]) -> Vec<ArrayRef> {
+    vec![
+        ids(rows, |row| row.dev),
+        numbers(rows, |row| row.ino),
+        numbers(rows, |row| row.start),
+        numbers(rows, |row| row.end),
+        texts(rows, |row| Some(&row.name)),
+        texts(rows, |row| Some(&row.module)),
+        texts(rows, |row| row.build_id.as_deref()),
     ]
 }

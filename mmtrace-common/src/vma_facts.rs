@@ -18,6 +18,9 @@ const VM_UFFD_MISSING: u64 = 0x200;
 const VM_DEVICE: u64 = 0x400 | 0x1000_0000;
 const VM_UFFD_WP: u64 = 0x1000;
 const VM_HUGETLB: u64 = 0x40_0000;
+/// `VM_UFFD_MINOR` is bit 37 before 6.6, bit 38 before 6.16, then bit 41 (on x86-64). On a kernel where one of them means
+/// something else, no VMA with `vm_ops` has it: since 6.6, bit 37 is `VM_SHADOW_STACK`, which is anonymous memory.
+const VM_UFFD_MINOR: u64 = 1 << 37 | 1 << 38 | 1 << 41;
 
 macro_rules! facts {
     ($($bit:literal $constant:ident $getter:ident $name:literal $doc:literal;)*) => {
@@ -54,6 +57,7 @@ facts! {
     12 NOTHING is_nothing "nothing" "There is no VMA.";
     13 BELOW_STACK is_below_stack "below-stack" "There is no VMA, and a stack may grow down to the address.";
     14 PAST_END is_past_end "past-end" "The address lies behind the end of the file.";
+    15 UFFD_MINOR has_uffd_minor "uffd-minor" "`VM_UFFD_MINOR`. Captures of older versions of mmtrace do not have this.";
 }
 
 /// The facts are known.
@@ -71,7 +75,7 @@ pub const fn grows_down(vm_flags: u64) -> bool {
 
 impl VmaFacts {
     /// Bits of a [`VmaFacts::number`].
-    pub const BITS: u8 = 15;
+    pub const BITS: u8 = 16;
 
     /// No VMA.
     pub const NO_VMA: Self = Self(KNOWN | NOTHING);
@@ -88,6 +92,7 @@ impl VmaFacts {
         facts |= ((vm_flags & VM_GROWSDOWN != 0) as u16) << 5 | ((vm_flags & VM_UFFD_MISSING != 0) as u16) << 6;
         facts |= ((vm_flags & VM_UFFD_WP != 0) as u16) << 7 | ((vm_flags & VM_DEVICE != 0) as u16) << 9;
         facts |= ((vm_flags & VM_ACCESS != 0) as u16) << 10 | ((vm_flags & VM_WRITE != 0) as u16) << 11;
+        facts |= ((has_ops && vm_flags & VM_UFFD_MINOR != 0) as u16) << 15;
         Self(facts)
     }
 
@@ -140,6 +145,10 @@ mod tests {
         let all = VmaFacts::new(u64::MAX, false, true, TMPFS_MAGIC);
         assert_eq!(all.number(), (1 << 12) - 1);
         assert!(memfd.past_end(true).is_past_end() && memfd.past_end(false) == memfd);
+        for bit in [37, 38, 41] {
+            assert!(VmaFacts::new(1 << bit | 3, true, true, TMPFS_MAGIC).has_uffd_minor(), "{bit}");
+            assert!(!VmaFacts::new(1 << bit | 3, false, false, 0).has_uffd_minor(), "a shadow stack, {bit}");
+        }
         let none = [VmaFacts::NO_VMA, VmaFacts::NO_VMA_BELOW_STACK];
         assert!(none.iter().all(|facts| facts.number() < 1 << VmaFacts::BITS && !facts.is_anonymous()));
         assert!(none[0].is_nothing() && none[1].is_below_stack());

@@ -44,6 +44,10 @@ pub struct Context {
     /// optional events may end during the recording.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_overhead: Option<u32>,
+    /// The share of its evaluations and of the time that must have been judged for a rule to be held (`--min-judged`), in
+    /// hundredths of a percent, as the recording was asked to judge; absent from captures of older versions of mmtrace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_judged: Option<u32>,
     /// Time when the last probe was attached, nanoseconds of `CLOCK_MONOTONIC`. Events before that time are a start in
     /// mid-flight.
     pub start: u64,

@@ -44,6 +44,13 @@ impl KernelVersion {
         self >= Self::new(6, 4)
     }
 
+    /// Whether /proc/PID/maps can be asked for the mapping of an address ("fs/procfs: implement efficient VMA querying API
+    /// for /proc/<pid>/maps", merged for 6.11).
+    #[must_use]
+    pub fn has_mapping_queries(self) -> bool {
+        self >= Self::new(6, 11)
+    }
+
     /// Whether private reservations of hugetlb have a lock ("hugetlbfs: extend hugetlb_vma_lock to private VMAs", merged
     /// for 6.6-rc7; not asked of 6.6 itself).
     #[must_use]

@@ -40,7 +40,7 @@ fn a_release_says_who_held_the_lock_how_and_since_when() {
         let effect = last(&m);
         assert_eq!((effect.tid, effect.tgid, effect.mm, effect.ts), (2, 1, MM, since + m.step));
         let hold = Interval { mode, since, across_loss: false, isolated: false };
-        assert_eq!(effect.what, What::Unlocked { write, ended: Some(hold) });
+        assert_eq!(effect.what, What::Unlocked { write, ended: Some(hold), known_since: None });
     }
 }
 
@@ -55,7 +55,7 @@ fn an_acquisition_says_how_long_it_was_waited_for_and_a_downgrade_what_it_ended(
     let downgraded = m.now;
     assert_eq!(last(&m).what, What::Locked { mode: Mode::Downgraded, waited: None, ended: interval(acquired) });
     m.unlock(2, false);
-    let What::Unlocked { write: false, ended: Some(hold) } = last(&m).what else { panic!("{:?}", last(&m)) };
+    let What::Unlocked { write: false, ended: Some(hold), .. } = last(&m).what else { panic!("{:?}", last(&m)) };
     assert_eq!((hold.mode, hold.since), (Mode::Downgraded, downgraded));
 }
 
@@ -86,7 +86,7 @@ fn who_was_in_user_mode_after_a_loss_holds_nothing_from_before() {
     let mut m = Made::begun();
     m.write_lock(2).lose(Kind::Loss, Kind::Released, 1).later(1_000_000).user(2, START);
     m.unlock(2, true);
-    assert_eq!(last(&m).what, What::Unlocked { write: true, ended: None });
+    assert_eq!(last(&m).what, What::Unlocked { write: true, ended: None, known_since: None });
 }
 
 /// Tasks, and whether for write.

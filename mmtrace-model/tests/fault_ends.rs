@@ -125,6 +125,45 @@ fn after_a_loss_open_faults_have_no_known_end() {
     assert_eq!(told(counted("6.18.1"), &m), ((0, 0), 1, vec![(Cause::FilePage, 1)]));
 }
 
+/// No event but faults and their ends can be one of the two that a fault's time is made of.
+#[test]
+fn a_missing_event_of_a_lock_leaves_faults_timed() {
+    for missing in [Kind::StartLocking, Kind::AcquireReturned, Kind::Released, Kind::MaWrite] {
+        let mut m = made();
+        trap(&mut m, ADDR);
+        m.lose(Kind::Loss, missing, 1);
+        minor(&mut m, ADDR);
+        // This one begins while events may be missing.
+        m.step = 1_000;
+        m.lose(Kind::Missed, missing, 1);
+        trap(&mut m, ADDR + 0x1000);
+        minor(&mut m, ADDR + 0x1000);
+        let ((timed, _), untimed, kinds) = told(counted("6.18.1"), &m);
+        assert_eq!((timed, untimed, kinds), (2, 0, vec![(Cause::CacheHit, 2)]), "{missing:?}");
+    }
+    // How often the mmap_lock was acquired is not known then.
+    for begins_before in [true, false] {
+        let mut m = Made { step: 1_000, ..made() };
+        if begins_before {
+            trap(&mut m, ADDR);
+        }
+        m.lose(Kind::Loss, Kind::AcquireReturned, 1);
+        if !begins_before {
+            trap(&mut m, ADDR);
+        }
+        major(&mut m, ADDR);
+        assert_eq!(told(counted("6.18.1"), &m).2, [(Cause::MajorRetried, 1)]);
+    }
+    // The end may be that of a fault that is missing.
+    for missing in [Kind::PageFaultUser, Kind::PageFaultKernel] {
+        let mut m = made();
+        trap(&mut m, ADDR);
+        m.lose(Kind::Loss, missing, 1);
+        minor(&mut m, ADDR);
+        assert_eq!(told(counted("6.18.1"), &m).0, (0, 0), "{missing:?}");
+    }
+}
+
 /// The task acquires its mm's mmap_lock so often, and releases it, before the fault is counted as major.
 fn major_after(acquired: u32, release: &str) -> Vec<(Cause, u64)> {
     let mut m = made();
@@ -144,8 +183,8 @@ fn a_page_was_read_if_the_fault_was_counted_as_major_and_not_tried_again_under_t
     assert_eq!(major_after(0, "6.18.1"), [(Cause::Major, 1)]);
     assert_eq!(major_after(1, "6.18.1"), [(Cause::Major, 1)], "the call under the VMA lock has read it");
     // It may have waited for a folio lock, and be counted as major for that.
-    assert_eq!(major_after(2, "6.18.1"), [(Cause::FilePage, 1)]);
-    assert_eq!(major_after(2, "6.1.0"), [(Cause::FilePage, 1)]);
+    assert_eq!(major_after(2, "6.18.1"), [(Cause::MajorRetried, 1)]);
+    assert_eq!(major_after(2, "6.1.0"), [(Cause::MajorRetried, 1)]);
     assert_eq!(major_after(1, "6.1.0"), [(Cause::Major, 1)]);
     // Nobody has read these kernels.
     assert_eq!(major_after(1, "9.9.9"), [(Cause::FilePage, 1)]);
@@ -157,7 +196,7 @@ fn where_acquisitions_of_the_mmap_lock_are_not_seen_nothing_tells_that_a_page_wa
     trap(&mut m, ADDR);
     major(&mut m, ADDR);
     let kinds = [Kind::HandleMmFault, Kind::HandleMmFaultReturn, Kind::AcquireReturned];
-    assert_eq!(told(without(&kinds), &m).2, [(Cause::FilePage, 1)]);
+    assert_eq!(told(without(&kinds), &m).2, [(Cause::MajorRetried, 1)]);
 }
 
 #[test]

@@ -224,7 +224,7 @@ fn the_report_and_info_say_what_was_shed_when_and_why() {
         to: None,
         json: false,
         rules: false,
-        min_judged: "99".parse().expect("a percentage"),
+        min_judged: None,
         tui: false,
         dashboard: String::new(),
         jumps: None,

@@ -238,6 +238,10 @@ pub enum What {
         write: bool,
         /// The hold, if it was seen whole.
         ended: Option<Interval>,
+        /// Time from which on the task has held it at least, nanoseconds, if it is a hold for write that began before the
+        /// recording: nobody was seen to acquire the lock or to release it before, and no event can be missing. No
+        /// figure contains it.
+        known_since: Option<u64>,
     },
 
     /// `lock_vma_under_rcu()` gave this VMA; 0: none, and the mmap_lock is taken instead.

@@ -48,6 +48,9 @@ causes! {
     CacheHit = "cache_hit", "page-cache hit";
     /// An empty entry of a file's mapping; the page was read (`VM_FAULT_MAJOR`).
     Major = "major", "read from disk (major)";
+    /// An empty entry of a file's mapping, which the kernel counted as major after another attempt: the page was read, or
+    /// the task waited for it, since another task was reading it or had it locked.
+    MajorRetried = "major_retried", "major (read, or waited for the page)";
     /// An empty entry of a file's mapping. Whether the page was in the page cache, or anything is there, was not seen.
     FilePage = "file_page", "file page (outcome not seen)";
     /// An empty entry of shared memory (tmpfs, memfd): a page was there, or is filled with zeros.
@@ -94,6 +97,9 @@ causes! {
     PagefaultDisabled = "pagefault_disabled", "not handled (page faults disabled)";
     /// The entry was empty. Neither what is mapped there is known, nor whether the page was touched before.
     EmptyEntry = "empty_entry", "empty entry (mapping not known)";
+    /// An empty entry of a mapping of shared memory or hugetlb that is registered with userfaultfd. Whether it was handed
+    /// to the userfaultfd depends on whether the file had the page, and on the mode; that was not seen.
+    RegisteredPage = "registered_page", "unknown (userfaultfd, or a page of the file)";
     /// Not known.
     Unknown = "unknown", "unknown";
 }

@@ -64,7 +64,7 @@ impl Model {
         let blind = until.saturating_add(mmap_lock::EPSILON_NS);
         if parts & FUNCTIONS != 0 {
             self.functions.lost(blind);
-            self.open_faults.lost();
+            self.open_faults.lost(of, blind);
         }
         if parts & SLOTS != 0 {
             self.tables.forget_slots();

@@ -173,7 +173,9 @@ impl Model {
                 .any(|kind| context.carries(*kind, Column::Call)),
             tells_disabled: context.carries(Kind::PageFaultKernel, Column::PagefaultDisabled),
             effect: Effect::default(),
-            intervals: Intervals::new(context.kernel.preempts_tracepoints(), |kind| context.has(kind)),
+            intervals: Intervals::new(context.kernel.preempts_tracepoints(), context.filter.is_some(), |kind| {
+                context.has(kind)
+            }),
             standing: Standing::default(),
             mappings: Mappings::new(context),
             measures: Measures::default(),

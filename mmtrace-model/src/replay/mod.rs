@@ -68,7 +68,8 @@ impl Engine {
         let judge = validate.then(|| {
             let model = Model::new(&context);
             let charges = Charges::new(model.mappings());
-            let (sink, calls) = (Sink::new(&context), OpenCalls::new(&context));
+            let (mut sink, calls) = (Sink::new(&context), OpenCalls::new(&context));
+            sink.set_enough_of(&context);
             Box::new(Judge { model, sink, calls, charges, stats: None })
         });
         let (tasks, marks, counts) = (Tasks::new(&context), Marks::default(), [0; LOST_KINDS]);
@@ -107,7 +108,8 @@ impl Engine {
         Self { context, tasks, marks, overhead, judge, ..*self }
     }
 
-    /// Sets the share, 0 to 1, of its evaluations and of the time that must have been judged for a rule to be held.
+    /// Sets the share, 0 to 1, of its evaluations and of the time that must have been judged for a rule to be held, in
+    /// place of the one that the recording was asked for.
     #[must_use]
     pub fn with_min_judged(mut self, share: f64) -> Self {
         if let Some(judge) = &mut self.judge {
@@ -206,6 +208,11 @@ impl Engine {
     /// Takes the mms whose mappings are to be read from /proc/PID/maps, each with a process that runs on it.
     pub fn asked_mappings(&mut self) -> Vec<(u32, u64)> {
         self.judge.as_mut().map_or_else(Vec::new, |judge| judge.model.mappings_mut().asked())
+    }
+
+    /// Takes the single mappings that are to be read again, each with a process that runs on its mm.
+    pub fn asked_single_mappings(&mut self) -> Vec<crate::model::mappings::AskedMapping> {
+        self.judge.as_mut().map_or_else(Vec::new, |judge| judge.model.mappings_mut().asked_ones())
     }
 
     /// Takes the tasks that were met without a name or a cgroup: see [`Tasks::nameless`].

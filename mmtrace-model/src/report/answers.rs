@@ -28,6 +28,7 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
     let mut lines = Vec::new();
     lines.extend(lock_lines(report, "Waits", |row| row.contended));
     lines.extend(lock_lines(report, "Holds", |row| row.held));
+    lines.extend(held_before_lines(report));
     lines.extend(unfinished_lines(report));
     lines.extend(fault_lines(report));
     let latency = report.fault_latency.as_ref().map(FaultLatency::text);
@@ -77,6 +78,13 @@ fn lock_lines(report: &Report, title: &'static str, times: impl Fn(&LockRow) -> 
         }
     }
     lines
+}
+
+/// What began before the recording has no length that a sum could have.
+fn held_before_lines(report: &Report) -> Option<Line> {
+    let (first, more) = report.held_before.split_first()?;
+    let more = if more.is_empty() { String::new() } else { format!("; and {} more", grouped(more.len() as u64)) };
+    Some(("Before", format!("{}{more}; in no sum", first.text())))
 }
 
 /// What went on when the stream ended is in none of the sums above.

@@ -12,6 +12,7 @@ use crate::{
     model::faults::address_space::Cause,
     names::{CGROUPS_MAX, CgroupName, Comm, Tasks, ThreadId, call_name},
     stats::{
+        blockers::HeldAs,
         caller::Caller,
         callers::{Callers, Causes, Intervals, LockUse},
     },
@@ -172,6 +173,8 @@ pub enum Held {
     Write,
     /// For read, after it held it for write: all holds of the caller for read are such.
     Downgraded,
+    /// For write, since before the recording.
+    WriteBefore,
 }
 
 impl Held {
@@ -182,6 +185,7 @@ impl Held {
             Self::Read => "read",
             Self::Write => "write",
             Self::Downgraded => "downgraded",
+            Self::WriteBefore => "write, held since before the recording",
         }
     }
 
@@ -234,6 +238,9 @@ pub struct BehindRow {
     pub who: Who,
     /// For write.
     pub write: bool,
+    /// The holder held it since before the recording; absent if it did not.
+    #[serde(skip_serializing_if = "is_false")]
+    pub since_before: bool,
     /// Every hold of that holder for read is downgraded, as the `downgraded` of its own row says.
     #[serde(skip)]
     pub downgraded: bool,
@@ -245,7 +252,7 @@ impl BehindRow {
     /// Returns the mode of the holder.
     #[must_use]
     pub const fn held(&self) -> Held {
-        Held::of(self.write, self.downgraded)
+        if self.since_before { Held::WriteBefore } else { Held::of(self.write, self.downgraded) }
     }
 }
 
@@ -342,6 +349,11 @@ impl LockRow {
 
 fn is_zero(n: &u64) -> bool {
     *n == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_false(is: &bool) -> bool {
+    !*is
 }
 
 /// Number of kinds of faults that a row names.
@@ -535,7 +547,12 @@ impl Tables {
     #[must_use]
     pub fn new(callers: &Callers, tasks: &Tasks, by: By, start: u64) -> Self {
         let tids = tasks.tids();
-        let all = callers.locks().map(|(caller, ..)| caller).chain(callers.faults().map(|(caller, _)| caller));
+        let before = |used: &LockUse| {
+            let held = used.behind.callers().filter(|(_, held, _)| *held == HeldAs::WriteBefore);
+            held.map(|(caller, ..)| caller).collect::<Vec<_>>()
+        };
+        let lockers = callers.locks().flat_map(|(caller, _, used)| [vec![caller], before(used)].concat());
+        let all = lockers.chain(callers.faults().map(|(caller, _)| caller));
         let folding = match by {
             By::Cgroup => Folding::by_cgroup(all, tasks),
             _ => Folding::new(all, tasks, |caller| by.key(caller, tasks)),
@@ -547,14 +564,18 @@ impl Tables {
             let (row, members) = locks.entry((key(caller), write)).or_default();
             row.merge(used, key);
             members.add(caller.thread, &tids, tasks);
-            holders.entry(key(caller)).or_default().add(caller.thread, &tids, tasks);
+            // What held a lock since before the recording may never have acquired one in it.
+            for holder in [vec![caller], before(used)].concat() {
+                holders.entry(key(holder)).or_default().add(holder.thread, &tids, tasks);
+            }
         }
         let none = Members::default();
-        let row_of = |(holder, write, ns): (Caller, bool, u64)| {
+        let row_of = |(holder, held, ns): (Caller, HeldAs, u64)| {
+            let (write, since_before) = (held.is_write(), held == HeldAs::WriteBefore);
             let members = holders.get(&holder).unwrap_or(&none);
             let used = locks.get(&(holder, write)).map(|(used, _)| used);
             let downgraded = used.is_some_and(|used| used.downgraded > 0 && used.acquired == 0);
-            BehindRow { who: by.who(holder, members, tasks, &folding), write, downgraded, ns }
+            BehindRow { who: by.who(holder, members, tasks, &folding), write, since_before, downgraded, ns }
         };
         let mut locks: Vec<LockRow> = locks
             .iter()
@@ -562,7 +583,7 @@ impl Tables {
                 let mut behind: Vec<BehindRow> = used.behind.callers().map(row_of).collect();
                 behind.sort_by(|one, other| {
                     let order = other.ns.cmp(&one.ns).then_with(|| one.who.cmp(&other.who));
-                    order.then(one.write.cmp(&other.write))
+                    order.then(one.write.cmp(&other.write)).then(one.since_before.cmp(&other.since_before))
                 });
                 let rest = behind.split_off(behind.len().min(BEHIND_MAX));
                 let others = rest.iter().fold(used.behind.others(), |sum, row| sum.saturating_add(row.ns));

@@ -4,6 +4,7 @@ mod answers;
 pub mod callers;
 mod folding;
 pub mod functions;
+pub mod held_before;
 pub mod mappings;
 mod members;
 pub mod overhead;
@@ -82,6 +83,10 @@ pub struct Report {
     /// Holds of mmap_locks and waits for them of 1 ms and more that were not over at the end; absent if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unfinished: Vec<unfinished::UnfinishedRow>,
+    /// Holds of mmap_locks for write that began before the recording, of 1 ms and more as far as they were seen; absent if
+    /// there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held_before: Vec<held_before::HeldBeforeRow>,
     /// Faults by mapping; absent if the events do not tell which mapping an address belongs to.
     #[serde(rename = "faults_by_mapping", skip_serializing_if = "Vec::is_empty")]
     pub mappings: Vec<mappings::MappingRow>,
@@ -327,6 +332,7 @@ impl Report {
                 callers::Tables::new(callers, engine.tasks(), callers::By::Caller, context.start)
             }),
             unfinished: unfinished::rows(engine),
+            held_before: held_before::rows(engine),
             mappings: mappings::rows(engine),
             functions: if engine.model().is_some_and(|model| model.mappings().has_functions()) {
                 functions::rows(engine)

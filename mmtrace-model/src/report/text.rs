@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::{
     Report, Style, answers,
     callers::{LockRow, Times, causes},
-    duration, functions, grouped,
+    duration, functions, grouped, held_before,
     mappings::known,
     rules_text, unfinished,
 };
@@ -29,6 +29,7 @@ pub(super) fn print(report: &Report, all: bool, style: Style, out: &mut dyn Writ
     answers::print(report, style, out)?;
     waited(report, style, out)?;
     held(report, style, out)?;
+    held_before::print(&report.held_before, style, out)?;
     unfinished::print(&report.unfinished, style, out)?;
     faults(report, style, out)?;
     mapped(report, style, out)?;

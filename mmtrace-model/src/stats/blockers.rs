@@ -13,14 +13,39 @@ const HOLDS_MAX: usize = 1 << 13;
 /// Holds of all locks; all are forgotten beyond that.
 const HOLDS_ALL_MAX: usize = 1 << 16;
 
+/// How a caller held a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HeldAs {
+    /// For read.
+    Read,
+    /// For write.
+    Write,
+    /// For write, since before the recording.
+    WriteBefore,
+}
+
+impl HeldAs {
+    /// In a mode, since some time in the recording.
+    #[must_use]
+    pub const fn of(write: bool) -> Self {
+        if write { Self::Write } else { Self::Read }
+    }
+
+    /// Whether it was for write.
+    #[must_use]
+    pub const fn is_write(self) -> bool {
+        !matches!(self, Self::Read)
+    }
+}
+
 /// A hold that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Over {
     /// The holder.
     pub(super) by: Caller,
-    /// For write.
-    pub(super) write: bool,
-    /// Time when it began, nanoseconds.
+    /// Its mode.
+    pub(super) held: HeldAs,
+    /// Time when it began, or from which on it is known, nanoseconds.
     pub(super) since: u64,
     /// Time when it ended, nanoseconds.
     pub(super) until: u64,
@@ -31,8 +56,8 @@ pub(super) struct Over {
 pub(super) struct Part {
     /// The holder of the lock.
     pub(super) by: Caller,
-    /// For write.
-    pub(super) write: bool,
+    /// The mode.
+    pub(super) held: HeldAs,
     /// Nanoseconds of the wait.
     pub(super) ns: u64,
 }
@@ -105,12 +130,12 @@ impl Blockers {
         let (mut reached, mut excluded_by_readers) = (until, write);
         holds.take_while(move |hold| hold.until > since).filter_map(move |hold| {
             let (from, to) = (hold.since.max(since), hold.until.min(reached));
-            if from >= to || !(hold.write || excluded_by_readers) {
+            if from >= to || !(hold.held.is_write() || excluded_by_readers) {
                 return None;
             }
             reached = from;
-            excluded_by_readers = excluded_by_readers || hold.write;
-            Some(Part { by: hold.by, write: hold.write, ns: to - from })
+            excluded_by_readers = excluded_by_readers || hold.held.is_write();
+            Some(Part { by: hold.by, held: hold.held, ns: to - from })
         })
     }
 }
@@ -132,7 +157,7 @@ mod tests {
         let mut blockers = Blockers::default();
         blockers.awaited(MM);
         for &(nr, write, since, until) in holds {
-            blockers.over(MM, Over { by: by(nr), write, since, until });
+            blockers.over(MM, Over { by: by(nr), held: HeldAs::of(write), since, until });
         }
         let number = |part: &Part| match part.by.call {
             Some(Call::System(nr)) => nr,
@@ -173,7 +198,7 @@ mod tests {
     #[test]
     fn holds_are_kept_while_somebody_waits() {
         let mut blockers = Blockers::default();
-        let hold = Over { by: by(1), write: true, since: 0, until: 9 };
+        let hold = Over { by: by(1), held: HeldAs::Write, since: 0, until: 9 };
         blockers.over(MM, hold);
         blockers.awaited(MM);
         assert_eq!(blockers.of(MM, true, 0, 9).count(), 0, "nobody waited for it");
@@ -192,7 +217,7 @@ mod tests {
         for mm in 0..100 {
             blockers.awaited(mm);
             for n in 0..10_000 {
-                blockers.over(mm, Over { by: by(1), write: true, since: n, until: n + 1 });
+                blockers.over(mm, Over { by: by(1), held: HeldAs::WriteBefore, since: n, until: n + 1 });
                 assert!(blockers.all <= HOLDS_ALL_MAX);
             }
         }

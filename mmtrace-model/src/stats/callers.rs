@@ -18,7 +18,7 @@ use crate::{
     names::{Tasks, ThreadId},
     recent_map::RecentMap,
     stats::{
-        blockers::{Blockers, Over},
+        blockers::{Blockers, HeldAs, Over},
         caller::Caller,
         open_calls::Via,
     },
@@ -35,9 +35,34 @@ const HISTOGRAMS_MAX: usize = 1 << 12;
 const BEHIND_MAX: usize = 64;
 /// Holders that are told apart behind all rows.
 const BEHIND_ALL_MAX: usize = 1 << 16;
+/// Holds from before the recording that are kept: the longest.
+const BEFORE_MAX: usize = 64;
 /// A wait that was not seen to be behind anybody counts as contended if it took so long, nanoseconds: its holder may be a
 /// process that is not recorded. Shorter ones are what two events and the code between them take.
 const LONG_NS: u64 = 10_000;
+
+/// A hold of an mmap_lock for write that began before the recording. Its length is not known: it is in no sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldBefore {
+    /// The task.
+    pub tid: u32,
+    /// Its process.
+    pub tgid: u32,
+    /// The lock's mm.
+    pub mm: u64,
+    /// Time from which on it held the lock at least, nanoseconds.
+    pub known_since: u64,
+    /// Time when it released the lock, nanoseconds.
+    pub until: u64,
+}
+
+impl HeldBefore {
+    /// Returns how long it held the lock at least, nanoseconds.
+    #[must_use]
+    pub const fn at_least(&self) -> u64 {
+        self.until.saturating_sub(self.known_since)
+    }
+}
 
 /// The longest of some intervals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,15 +172,15 @@ impl Intervals {
 /// Time that waits spent behind others, nanoseconds.
 #[derive(Clone, Debug, Default)]
 pub struct Behind {
-    by: FxHashMap<(Caller, bool), u64>,
+    by: FxHashMap<(Caller, HeldAs), u64>,
     others: u64,
     unknown: u64,
 }
 
 impl Behind {
-    /// Behind whom and how long; the flag says that they held the lock for write.
-    pub fn callers(&self) -> impl Iterator<Item = (Caller, bool, u64)> {
-        self.by.iter().map(|((caller, write), ns)| (*caller, *write, *ns))
+    /// Behind whom, how they held the lock, and for how many nanoseconds.
+    pub fn callers(&self) -> impl Iterator<Item = (Caller, HeldAs, u64)> {
+        self.by.iter().map(|((caller, held), ns)| (*caller, *held, *ns))
     }
 
     /// Behind holders that came when there were too many to tell apart.
@@ -170,7 +195,7 @@ impl Behind {
         self.unknown
     }
 
-    fn add(&mut self, by: (Caller, bool), ns: u64, all: &mut usize) {
+    fn add(&mut self, by: (Caller, HeldAs), ns: u64, all: &mut usize) {
         if let Some(sum) = self.by.get_mut(&by) {
             *sum = sum.saturating_add(ns);
         } else if self.by.len() < BEHIND_MAX && *all < BEHIND_ALL_MAX {
@@ -183,8 +208,8 @@ impl Behind {
 
     /// Takes those of another row as well. `key` says which holders are put together.
     pub fn merge(&mut self, other: &Self, key: impl Fn(Caller) -> Caller) {
-        for (caller, write, ns) in other.callers() {
-            let sum = self.by.entry((key(caller), write)).or_default();
+        for (caller, held, ns) in other.callers() {
+            let sum = self.by.entry((key(caller), held)).or_default();
             *sum = sum.saturating_add(ns);
         }
         self.others = self.others.saturating_add(other.others);
@@ -276,6 +301,7 @@ pub struct Callers {
     blockers: Blockers,
     /// Events of locks may be missing up to this time.
     blockers_blind_until: u64,
+    before: Vec<HeldBefore>,
     histograms: usize,
     /// Entries of [`Behind`] in all rows.
     behind: usize,
@@ -300,6 +326,7 @@ impl Callers {
             fault_times: self.fault_times.clone(),
             blockers: self.blockers.clone(),
             blockers_blind_until: self.blockers_blind_until,
+            before: self.before.clone(),
             histograms: 0,
             partial: self.partial || self.locks.len() > most || self.faults.len() > most,
         }
@@ -316,6 +343,7 @@ impl Callers {
         self.locks.clear();
         self.faults.clear();
         self.fault_times = FaultTimes::default();
+        self.before.clear();
         (self.histograms, self.behind) = (0, 0);
     }
 
@@ -344,6 +372,7 @@ impl Callers {
                 self.blockers.waited(effect.mm);
                 self.ended(effect, ended, call, names);
             }
+            What::Unlocked { known_since: Some(since), .. } => self.ended_before(effect, since, names),
             What::Unlocked { ended, .. } => self.ended(effect, ended, call, names),
             What::Missing {
                 of: None | Some(Kind::AcquireReturned | Kind::Released | Kind::StartLocking | Kind::PageFaultUser),
@@ -381,8 +410,27 @@ impl Callers {
             let key = self.key(effect, call, write, names);
             let row = self.locks.or_insert_with(key, LockUse::default);
             row.holds.add(longest(effect, ended), &mut self.histograms);
-            self.blockers.over(effect.mm, Over { by: key.0, write, since: ended.since, until: effect.ts });
+            let held = HeldAs::of(write);
+            self.blockers.over(effect.mm, Over { by: key.0, held, since: ended.since, until: effect.ts });
         }
+    }
+
+    /// A hold for write from before the recording is over. By which call the task took the lock is not known.
+    fn ended_before(&mut self, effect: &Effect, known_since: u64, names: &mut Tasks) {
+        let Effect { tid, tgid, mm, ts: until, .. } = *effect;
+        let by = Caller { thread: names.of_ids(tid, tgid), call: None };
+        self.blockers.over(mm, Over { by, held: HeldAs::WriteBefore, since: known_since, until });
+        self.before.push(HeldBefore { tid, tgid, mm, known_since, until });
+        if self.before.len() > BEFORE_MAX {
+            self.before.sort_by_key(|hold| Reverse(hold.at_least()));
+            self.before.truncate(BEFORE_MAX);
+        }
+    }
+
+    /// Returns the holds for write that began before the recording; of more than 64, the longest.
+    #[must_use]
+    pub fn held_before(&self) -> &[HeldBefore] {
+        &self.before
     }
 
     /// A wait that was seen whole is over.
@@ -395,7 +443,7 @@ impl Callers {
         for part in self.blockers.of(effect.mm, key.1, waited.since, effect.ts) {
             contended = true;
             known += part.ns;
-            row.behind.add((part.by, part.write), part.ns, &mut self.behind);
+            row.behind.add((part.by, part.held), part.ns, &mut self.behind);
         }
         if contended {
             if waited.since <= self.blockers_blind_until {

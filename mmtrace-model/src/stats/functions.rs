@@ -22,12 +22,13 @@ use crate::{
 const LIVE_MAX: usize = 1 << 12;
 /// Instructions whose mapping is still to be read, over all mms.
 const PENDING_MAX: usize = 1 << 12;
-/// Rows that tell instructions and process names apart. As many again tell apart what they are in.
-const ROWS_MAX: usize = 1 << 12;
+/// Rows that tell instructions and process names apart. As many again tell apart what they are in. A hash table is seven
+/// eighths full at most: one more would double it.
+const ROWS_MAX: usize = (1 << 17) / 8 * 7;
 /// Instructions in files whose functions were asked for.
-const ASKED_MAX: usize = 1 << 14;
-/// Questions that wait.
-const WAITING_MAX: usize = 1 << 11;
+const ASKED_MAX: usize = (1 << 17) / 8 * 7;
+/// Questions that wait to be taken, which happens every 20 ms.
+const WAITING_MAX: usize = 1 << 15;
 
 /// Memory or call that an instruction belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -197,6 +198,9 @@ impl FunctionFaults {
     #[cold]
     fn ask(&mut self, instruction: Instruction, (tgid, mm, ip): (u32, u64, u64), mappings: &Mappings) {
         let Instruction { code: Code::File(file), at: Some(offset) } = instruction else { return };
+        if self.asked.contains(&(file, offset)) && self.met.contains(&(mm, file)) {
+            return;
+        }
         let At::Mapping(Found { start, end, .. }) = mappings.at(mm, ip) else { return };
         let range = (start, end);
         let has_room = self.waiting.len() < WAITING_MAX && self.asked.len() < ASKED_MAX;

@@ -328,7 +328,7 @@ impl Locks {
         match effect.what {
             What::LockRefused { .. } => lock.failed += 1,
             What::Locked { mode, waited, ended } => lock.locked(effect, call, mode, waited, ended),
-            What::Unlocked { write, ended } => lock.ended(effect, call, write, ended),
+            What::Unlocked { write, ended, .. } => lock.ended(effect, call, write, ended),
             _ => {}
         }
         lock.doubt |= blind;

@@ -9,7 +9,7 @@ use crate::model::{
     mappings::Mappings,
 };
 
-mod blockers;
+pub mod blockers;
 pub mod caller;
 pub mod callers;
 pub mod cgroups;

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::Waiting;
 use crate::{
     context::Context,
-    model::mappings::{Backing, Changed, Label, Mapping, Mappings, Of},
+    model::mappings::{Backing, Changed, FileId, Label, Mapping, Mappings, Of},
     untrusted::escaped_bytes,
 };
 
@@ -44,6 +44,8 @@ pub struct MappingRow {
     pub path: Option<String>,
     /// The offset of `start` in its file, bytes; `None`: it has no file.
     pub offset: Option<u64>,
+    /// Device and inode of the file, as in the kernel; `None`: it has no file.
+    pub file: Option<(u32, u64)>,
 }
 
 /// A range of addresses since it last changed.
@@ -349,7 +351,13 @@ impl MappingSpans {
             label: self.known.text(span.label),
             path: path.map(escaped_bytes),
             offset: file.map(|_| span.mapping.offset(span.start)),
+            file: file.filter(|file| *file != FileId::OTHERS).map(|file| self.known.file_identity(file)),
         }
+    }
+
+    /// The mappings, and the functions in their files, as they are known now.
+    pub(super) const fn known(&self) -> &Mappings {
+        &self.known
     }
 
     pub(super) const fn left_out(&self) -> u64 {

@@ -1,15 +1,18 @@
-//! Tables of names beside a capture: from when to when a thread id was which task, and an address which mapping.
+//! Tables of names beside a capture: from when to when a thread id was which task, and an address which mapping; and
+//! which function is where in a file.
 //!
 //! A report puts names to events as they come. A query over the events cannot: what is called how at a time follows from
 //! every naming event before. [`Tables`] follows them and makes rows that a query joins by id and time. What a name is
 //! may be known only later, by a name that is read after the first event or by a process that renames itself. Rows
 //! therefore wait, the newest 2^16 of each table, and have the names that are known when they are handed out.
 
+mod functions;
 mod mappings;
 mod tasks;
 
 use mmtrace_common::Record;
 
+pub use functions::FunctionRow;
 pub use mappings::MappingRow;
 pub use tasks::TaskRow;
 
@@ -106,6 +109,12 @@ impl Tables {
     /// Takes rows of mappings, as [`Tables::task_rows`] takes those of tasks.
     pub fn mapping_rows(&mut self) -> Vec<MappingRow> {
         self.mappings.rows(self.is_over)
+    }
+
+    /// Takes the rows of functions after [`Tables::end`]: those that are known then, of which there are 65,536 at most.
+    #[must_use]
+    pub fn function_rows(&self) -> Vec<FunctionRow> {
+        functions::rows(self.mappings.known())
     }
 
     /// Returns how many rows were left out, of tasks and of mappings, since a table has 67,108,864 at most.

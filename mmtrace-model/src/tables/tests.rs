@@ -3,7 +3,7 @@ use mmtrace_common::{Call, Record, View as _, event};
 use super::*;
 use crate::{
     context::Kernel,
-    model::mappings::name_records,
+    model::mappings::{Function, build_id_record, function_records, name_records},
     names::{Comm, cgroup_path_records, task_cgroup_record},
 };
 
@@ -268,4 +268,29 @@ fn a_stream_that_does_not_tell_has_rows_without_names() {
     let rows = tables.task_rows();
     assert_eq!((rows.len(), rows[0].comm.as_deref(), rows[0].cgroup.as_deref()), (1, None, None));
     assert!(tables.mapping_rows().is_empty());
+}
+
+#[test]
+fn a_byte_of_a_file_is_in_one_function_and_a_replaced_file_has_none() {
+    let file = (8 << 20 | 1, 77);
+    let function = |start, len, name: &str| function_records(file, Function { start, len, name: name.as_bytes() }, 5);
+    let mut stream =
+        [function(0x1000, 0x40, "first"), function(0x1020, 0x10, "inner"), function(0x1100, 8, "a\x1bb")].concat();
+    stream.push(build_id_record(file, &[0xab, 0x01], 6));
+    let rows = |stream: &[Record]| {
+        let mut tables = Tables::new(&Context::with_every_probe(Kernel::default()));
+        stream.iter().for_each(|record| tables.apply(record));
+        tables.end();
+        tables.function_rows()
+    };
+    let found = rows(&stream);
+    let places: Vec<_> = found.iter().map(|row| (row.start, row.end, row.name.as_str())).collect();
+    assert_eq!(
+        places,
+        [(0x1000, 0x101f, "first"), (0x1020, 0x102f, "inner"), (0x1100, 0x1107, "a\\u{1b}b")],
+        "what overlaps goes to the function that begins last"
+    );
+    assert!(found.iter().all(|row| (row.dev, row.ino) == file && row.build_id.as_deref() == Some("ab01")));
+    stream.push(build_id_record(file, &[0xcd], 7));
+    assert_eq!(rows(&stream), [], "which build a fault was in is not known");
 }

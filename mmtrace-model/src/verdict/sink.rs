@@ -131,6 +131,13 @@ impl Sink {
         self.tallies.iter_mut().zip(ended).for_each(|(tally, ended)| tally.ended = ended);
     }
 
+    /// Sets the share as a recording was asked for it, in hundredths of a percent; ignores a number that is no share.
+    pub(crate) fn set_enough_of(&mut self, context: &Context) {
+        if let Some(hundredths) = context.min_judged.filter(|hundredths| (1..=10_000).contains(hundredths)) {
+            self.set_enough(f64::from(hundredths) / 10_000.0);
+        }
+    }
+
     /// Sets the share of evaluations and of time, 0 to 1, that must have been judged for a rule to be held.
     pub const fn set_enough(&mut self, share: f64) {
         self.enough = share;

@@ -114,7 +114,7 @@ struct Info<'a> {
     /// As in reports: absent without `--max-overhead`.
     #[serde(skip_serializing_if = "Option::is_none")]
     recording_cost: Option<RecordingCost>,
-    /// Whether `tasks.parquet` and `mappings.parquet` are there.
+    /// Whether the tables of names are there.
     tables: bool,
     /// Bytes that they take, which are not among `bytes`.
     tables_bytes: u64,
@@ -172,7 +172,7 @@ fn as_text(capture: &Capture, summary: &Summary, out: &mut dyn Write) -> io::Res
             let bytes = grouped(bytes);
             writeln!(
                 out,
-                "tables     tasks.parquet, mappings.parquet: names, for SQL; {bytes} bytes, {all:.2} per event in all"
+                "tables     tasks.parquet, mappings.parquet, functions.parquet: names, for SQL; {bytes} bytes, {all:.2} per event in all"
             )?;
         }
         false => writeln!(out, "tables     none of names, for SQL: mmtrace tables writes them")?,

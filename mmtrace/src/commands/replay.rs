@@ -50,9 +50,9 @@ pub struct ReplayArgs {
     /// Call a rule unknown if less than PERCENT of its evaluations, or of the time, could be judged
     ///
     /// Events can be missing from a capture. A rule that was never broken is held if enough of it could be judged all the
-    /// same, and the report says what could not.
-    #[arg(long, value_name = "PERCENT", default_value = "99")]
-    pub min_judged: Percent,
+    /// same, and the report says what could not. Without this option, the recording's is used.
+    #[arg(long, value_name = "PERCENT")]
+    pub min_judged: Option<Percent>,
     /// Show the capture in the dashboard: play, pause, step, and jump to any time
     #[arg(long, conflicts_with_all = ["json", "from", "to"])]
     pub tui: bool,
@@ -92,7 +92,10 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outco
         super::seek_bench::run(&capture, jumps, out)?;
         return Ok(outcome(&capture, false));
     }
-    let mut engine = Engine::new(capture.context().clone(), true).with_min_judged(args.min_judged.share());
+    let mut engine = Engine::new(capture.context().clone(), true);
+    if let Some(percent) = args.min_judged {
+        engine = engine.with_min_judged(percent.share());
+    }
     let (from, to) = part(&capture, args.from, args.to)?;
     let mut reaching = Reaching::default();
     if args.from.is_some() {

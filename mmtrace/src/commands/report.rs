@@ -17,7 +17,7 @@ use mmtrace_model::{
     report::{
         Part, Report, Style,
         callers::{By, FaultRow, LockRow, Tables, Times},
-        duration, functions, grouped, mappings,
+        duration, functions, grouped, held_before, mappings,
         overhead::RecordingCost,
         unfinished,
     },
@@ -285,6 +285,7 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     sort_locks(args, &mut tables.locks);
     print(args, &tables, capture.context(), style, out).context("cannot print the report")?;
     if !args.csv && !args.json && args.tables().iter().any(|table| matches!(table, Table::Holds | Table::Waits)) {
+        held_before::print(&held_before::rows(&engine), style, out).context("cannot print the report")?;
         unfinished::print(&unfinished::rows(&engine), style, out).context("cannot print the report")?;
     }
     Ok(outcome(&capture, violated))

@@ -16,7 +16,7 @@ interrupted, that a flight recorder kept, or that is older than the tables; in t
 
 tasks.parquet says from when to when a thread id was which task: name, process, cgroup, container.
 mappings.parquet says from when to when addresses of an mm belonged to which mapping. Each event has one row of the
-first, and an address has at most one of the second:
+first, and an address has at most one of the second. functions.parquet says which function is where in a file:
 
   SELECT t.process, m.label, count(*) AS faults
   FROM 'mmtrace.data/segment-*.parquet' e
@@ -26,7 +26,8 @@ first, and an address has at most one of the second:
   WHERE e.kind LIKE 'page_fault_%'
   GROUP BY ALL ORDER BY faults DESC;
 
-Where names were not recorded, names are NULL; where mappings were not, mappings.parquet has no rows.
+Where names were not recorded, names are NULL; where mappings were not, mappings.parquet has no rows; where functions
+were not looked for, functions.parquet has none.
 
 Examples:
   mmtrace tables      write the tables of mmtrace.data/
@@ -53,16 +54,17 @@ pub fn run(args: &TablesArgs, out: &mut dyn Write) -> Result<Vec<String>, ShowEr
 
 /// Says what was written.
 fn said(written: &TablesWritten) -> String {
-    let TablesWritten { tasks, mappings, left_out, bytes } = *written;
+    let TablesWritten { tasks, mappings, functions, left_out, bytes } = *written;
     let mut text = format!(
-        "wrote tasks.parquet ({}) and mappings.parquet ({}), {} bytes",
+        "wrote tasks.parquet ({}), mappings.parquet ({}) and functions.parquet ({}), {} bytes",
         rows(tasks),
         rows(mappings),
+        rows(functions),
         grouped(bytes)
     );
     if left_out != (0, 0) {
         text.push_str(&format!(
-            "; {} and {} that came later are left out, since no table has more",
+            "; {} of the first and {} of the second that came later are left out, since no table has more",
             rows(left_out.0),
             rows(left_out.1)
         ));

@@ -143,6 +143,7 @@ impl Live {
                 self.batch.extend(self.names.of(&nameless, rings.watermark()));
                 self.batch.extend(self.names.paths(&self.engine.nameless_cgroups(), rings.watermark()));
                 self.maps.ask(self.engine.asked_mappings());
+                self.maps.ask_ones(self.engine.asked_single_mappings());
                 self.batch.extend(self.maps.records(rings.watermark()));
                 self.ask_functions();
                 self.batch.extend(self.functions.records(rings.watermark()));

@@ -3,6 +3,11 @@
 //! A thread of its own reads, since a process may have tens of thousands of mappings, and may hold its mmap_lock for long.
 //! Reading takes the mmap_lock of that process for read, page by page of the text (fs/proc/task_mmu.c:m_start; from 6.17
 //! mostly the locks of VMAs): those acquisitions are recorded as what they are, by `mmtrace`.
+//!
+//! Where only the name of one mapping may have changed, the kernel is asked for that mapping alone (`query`, 6.11): the text
+//! has a line for each mapping of the process.
+
+mod query;
 
 use std::{
     collections::HashSet,
@@ -14,7 +19,7 @@ use std::{
 };
 
 use mmtrace_common::{Record, View as _, event};
-use mmtrace_model::model::mappings::{VM_GROWSDOWN, VM_SHARED, name_records, path_records};
+use mmtrace_model::model::mappings::{AskedMapping, VM_GROWSDOWN, VM_SHARED, name_records, path_records};
 
 use super::helper::{Connection, Request};
 use crate::{
@@ -28,6 +33,8 @@ const QUEUE: usize = 64;
 pub(super) const LINES_MAX: usize = 1 << 16;
 /// Bytes of a line at most. A longer one ends the reading.
 const LINE_MAX: u64 = 1 << 13;
+/// Without `PROCMAP_QUERY`, a process's text is not read again for a single mapping within this time.
+const AGAIN: Duration = Duration::from_secs(1);
 /// The thread rests for so many times as long as it has read.
 const REST: u32 = 4;
 /// And at least so long.
@@ -53,6 +60,8 @@ pub(super) struct MapsReader {
 struct Asked {
     tgid: u32,
     mm: u64,
+    /// Only the mapping of this address.
+    addr: Option<u64>,
 }
 
 /// The mappings of an mm.
@@ -75,10 +84,17 @@ impl MapsReader {
 
     /// Has the mappings of these mms read, each with a process that runs on it.
     pub(super) fn ask(&self, asked: Vec<(u32, u64)>) {
+        asked.into_iter().for_each(|(tgid, mm)| self.send(Asked { tgid, mm, addr: None }));
+    }
+
+    /// Has these single mappings read.
+    pub(super) fn ask_ones(&self, asked: Vec<AskedMapping>) {
+        asked.into_iter().for_each(|AskedMapping { tgid, mm, addr }| self.send(Asked { tgid, mm, addr: Some(addr) }));
+    }
+
+    fn send(&self, asked: Asked) {
         if let Some((ask, _)) = &self.thread {
-            for (tgid, mm) in asked {
-                let _ = ask.try_send(Asked { tgid, mm });
-            }
+            let _ = ask.try_send(asked);
         }
     }
 
@@ -103,9 +119,21 @@ impl MapsReader {
 /// Reads until nobody asks any more.
 fn read_all(source: &Source, asked: &Receiver<Asked>, tell: &SyncSender<Reading>) {
     let mut told = HashSet::new();
-    for asked in asked {
+    // The process whose text was read last, and when that was over.
+    let mut last: Option<(u64, Instant)> = None;
+    for mut asked in asked {
         let begun = Instant::now();
-        if let Ok(Some(reading)) = source.read(&asked, &mut told)
+        let read_just_now = |mm| last.is_some_and(|(of, at)| of == mm && at.elapsed() < AGAIN);
+        let mut result = source.read(&asked, &mut told);
+        if asked.addr.is_some() && matches!(&result, Err(error) if query::is_missing(error)) && !read_just_now(asked.mm)
+        {
+            asked.addr = None;
+            result = source.read(&asked, &mut told);
+        }
+        if asked.addr.is_none() {
+            last = Some((asked.mm, Instant::now()));
+        }
+        if let Ok(Some(reading)) = result
             && tell.send(reading).is_err()
         {
             return;
@@ -139,6 +167,13 @@ impl Source {
         };
         if self.tasks.find(pid)?.is_none_or(|task| (task.tgid, task.mm) != (asked.tgid, asked.mm)) {
             return Ok(None);
+        }
+        if let Some(addr) = asked.addr {
+            let mut records = Vec::new();
+            if let Some(found) = query::mapping_at(&maps, addr)? {
+                append(asked.mm, since, &found.line(), told, &mut records);
+            }
+            return Ok(Some(Reading { records, until: sys::monotonic_ns() }));
         }
         let mut maps = BufReader::with_capacity(1 << 16, maps);
         let (mut records, mut whole) = (Vec::new(), true);
@@ -204,6 +239,11 @@ impl Line<'_> {
     }
 }
 
+/// The flags that the name of a mapping tells.
+fn vm_flags_of_name(name: &[u8]) -> u64 {
+    if name == b"[stack]" { VM_GROWSDOWN } else { 0 }
+}
+
 /// Parses `start-end perms offset major:minor inode   name` (fs/proc/task_mmu.c:show_vma_header_prefix).
 pub(super) fn parse(line: &[u8]) -> Option<Line<'_>> {
     let mut rest = line;
@@ -222,9 +262,7 @@ pub(super) fn parse(line: &[u8]) -> Option<Line<'_>> {
     let name = rest.trim_ascii_start();
     let flags = [('r', 1), ('w', 2), ('x', 4), ('s', VM_SHARED)];
     let mut vm_flags = flags.iter().filter(|(letter, _)| perms.contains(*letter)).fold(0, |all, (_, flag)| all | flag);
-    if name == b"[stack]" {
-        vm_flags |= VM_GROWSDOWN;
-    }
+    vm_flags |= vm_flags_of_name(name);
     let (start, end) = (hex(start)?, hex(end)?.checked_sub(1)?);
     let dev = u32::try_from(hex(major)? << 20 | hex(minor)?).ok()?;
     Some(Line { start, end, vm_flags, pgoff: offset >> PAGE_SHIFT, dev, ino, name })

@@ -107,6 +107,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals, helper: Option<
         enums: plan.enums.clone(),
         filter: target.described(&plan),
         max_overhead: args.watch.max_overhead.map(|percent| percent.0),
+        min_judged: Some(args.watch.min_judged.0),
         start: 0,
     };
     if let Some((occasion, why)) = args.dump_on.iter().find_map(|of| Some((of, of.hindrance(&context)?))) {
@@ -127,7 +128,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals, helper: Option<
         let options = WriterOptions { realtime_offset_ns, ..WriterOptions::keeping(args.ring.map(|r| r.0)) };
         writer = Some(CaptureWriter::create(&args.output, &context, command_line::words(), options)?);
     }
-    let engine = Engine::new(context, !args.no_validate).with_min_judged(args.watch.min_judged.share());
+    let engine = Engine::new(context, !args.no_validate);
     let wake = Arc::new(Notify::new());
     let (engine, face) = match layout {
         Some(layout) => {

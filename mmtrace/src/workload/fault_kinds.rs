@@ -8,7 +8,7 @@ use super::sys::{
     Access, Advice, Backing, HUGE, Mapping, PAGE, fails_in_kernel, forget_cached, memfd, thread_fault_count,
 };
 use super::tally::Tally;
-use super::uffd::{Mode, PAGEFAULT_WP, Uffd};
+use super::uffd::{MINOR_SHMEM, Mode, PAGEFAULT_WP, Uffd};
 use super::{Job, threads};
 use std::fs::{self, File, OpenOptions};
 use std::hint::black_box;
@@ -45,6 +45,9 @@ const MAKERS: &[Maker] = &[
     Maker { thread: "fk-notify", kind: "write_notify", make: notified },
     Maker { thread: "fk-swap", kind: "swap_in", make: swapped },
     Maker { thread: "fk-uffd", kind: "userfaultfd", make: userfaultfd },
+    Maker { thread: "fk-uffd-minor", kind: "userfaultfd", make: userfaultfd_minor },
+    Maker { thread: "fk-uffd-hole", kind: "shared_memory", make: userfaultfd_minor_hole },
+    Maker { thread: "fk-uffd-huge", kind: "userfaultfd", make: userfaultfd_hugetlb },
     Maker { thread: "fk-hugetlb", kind: "hugetlb", make: hugetlb },
     Maker { thread: "fk-segv", kind: "failed", make: forbidden },
     Maker { thread: "fk-sigbus", kind: "failed", make: behind_the_end },
@@ -170,19 +173,61 @@ fn userfaultfd(job: &Job<'_>) -> io::Result<u64> {
     let uffd = &Uffd::open(PAGEFAULT_WP)?;
     uffd.register(memory, Mode::Wp)?;
     uffd.write_protect(memory, 0, memory.len(), true)?;
+    Ok(resolved(job, memory, PAGE, 2, |at| uffd.write_protect(memory, at, PAGE, false)))
+}
+
+/// Writes `value` into each page of so many bytes, while another thread resolves one after the other by `resolve`,
+/// which it tells the page's offset. Returns the faults of the writing thread.
+fn resolved(
+    job: &Job<'_>,
+    memory: &Mapping,
+    page: usize,
+    value: u8,
+    resolve: impl Fn(usize) -> io::Result<()> + Send,
+) -> u64 {
     let done = &AtomicBool::new(false);
-    let made = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         threads::start_as(scope, "fk-uffd-handler", move || {
             // Page by page, and slower than the other thread touches them.
-            for page in (0..memory.pages()).take_while(|_| !done.load(Ordering::Relaxed)) {
+            for at in (0..memory.len()).step_by(page).take_while(|_| !done.load(Ordering::Relaxed)) {
                 job.pause(Duration::from_millis(2));
-                let _ = uffd.write_protect(memory, page * PAGE, PAGE, false);
+                let _ = resolve(at);
             }
         });
-        let made = counted(|| memory.fill(1, 2));
+        let made = counted(|| memory.fill(page / PAGE, value));
         done.store(true, Ordering::Relaxed);
         made
-    });
+    })
+}
+
+/// The file has the pages, and the mapping has not.
+fn userfaultfd_minor(job: &Job<'_>) -> io::Result<u64> {
+    let mut file = memfd(PAGES / 4 * PAGE)?;
+    file.write_all(&vec![1; PAGES / 4 * PAGE])?;
+    let memory = &Mapping::new(PAGES / 4 * PAGE, Backing::Shared(&file))?;
+    let uffd = &Uffd::open(MINOR_SHMEM)?;
+    uffd.register(memory, Mode::Minor)?;
+    Ok(resolved(job, memory, PAGE, 2, |at| uffd.map(memory, at, PAGE)))
+}
+
+/// Registered likewise, and the file has no page: nobody asks the userfaultfd.
+fn userfaultfd_minor_hole(_: &Job<'_>) -> io::Result<u64> {
+    let file = memfd(PAGES / 4 * PAGE)?;
+    let memory = Mapping::new(PAGES / 4 * PAGE, Backing::Shared(&file))?;
+    let uffd = Uffd::open(MINOR_SHMEM)?;
+    uffd.register(&memory, Mode::Minor)?;
+    Ok(counted(|| memory.fill(1, 1)))
+}
+
+fn userfaultfd_hugetlb(job: &Job<'_>) -> io::Result<u64> {
+    let pool = Pool::take(2)?;
+    let memory = &Mapping::new(2 * HUGE, Backing::Huge)?;
+    let source = &Mapping::new(HUGE, Backing::Anon)?;
+    source.fill(1, 1);
+    let uffd = &Uffd::open(0)?;
+    uffd.register(memory, Mode::Missing)?;
+    let made = resolved(job, memory, HUGE, 2, |at| uffd.copy(memory, at, source));
+    drop(pool);
     Ok(made)
 }
 

@@ -33,6 +33,8 @@ const IOCTL_UNREGISTER: u64 = iowr(0x01, size_of::<Range>()) ^ 1 << 30;
 const IOCTL_COPY: u64 = iowr(0x03, size_of::<Copied>());
 /// `UFFDIO_WRITEPROTECT`
 const IOCTL_WRITEPROTECT: u64 = iowr(0x06, size_of::<WriteProtect>());
+/// `UFFDIO_CONTINUE`
+const IOCTL_CONTINUE: u64 = iowr(0x07, size_of::<Continued>());
 /// `UFFDIO_POISON`
 const IOCTL_POISON: u64 = iowr(0x08, size_of::<Poison>());
 
@@ -75,6 +77,14 @@ struct Copied {
 struct WriteProtect {
     range: Range,
     mode: u64,
+}
+
+/// `struct uffdio_continue`
+#[repr(C)]
+struct Continued {
+    range: Range,
+    mode: u64,
+    mapped: i64,
 }
 
 /// `struct uffdio_poison`
@@ -143,6 +153,11 @@ impl Uffd {
         self.ioctl(IOCTL_COPY, &mut Copied { dst, src, len: page.len() as u64, mode: 0, copy: 0 })
     }
 
+    /// Maps the pages that the file has into part of a mapping where there are none yet.
+    pub(super) fn map(&self, memory: &Mapping, offset: usize, len: usize) -> io::Result<()> {
+        self.ioctl(IOCTL_CONTINUE, &mut Continued { range: range(memory, offset, len), mode: 0, mapped: 0 })
+    }
+
     /// Write-protects part of a mapping, or makes it writable again.
     pub(super) fn write_protect(&self, memory: &Mapping, offset: usize, len: usize, on: bool) -> io::Result<()> {
         let mode = u64::from(on);
@@ -178,5 +193,6 @@ mod tests {
         let numbers = [IOCTL_API, IOCTL_REGISTER, IOCTL_UNREGISTER, IOCTL_WRITEPROTECT, IOCTL_POISON, IOCTL_COPY];
         let header = [0xc018_aa3f, 0xc020_aa00, 0x8010_aa01, 0xc018_aa06, 0xc020_aa08, 0xc028_aa03];
         assert_eq!(numbers, header);
+        assert_eq!(IOCTL_CONTINUE, 0xc020_aa07);
     }
 }

@@ -15,23 +15,31 @@ const OWN: u64 = 48;
 /// The workload's name.
 const WORKLOAD: &str = "fault-kinds";
 
-/// The kinds that a fault may be told as where functions are not recorded, beside the kind that it is.
+/// The kinds that a fault of a kind, or of a thread, may be told as where functions are not recorded, beside the kind that
+/// it is.
 ///
 /// Where nothing is mapped at an address, the next VMA may be in another node of the VMA tree: then it is not known.
 const WITHOUT_FUNCTIONS: &[(&str, &[&str])] = &[
     ("huge_first_touch", &["anonymous_first_touch"]),
     ("stack_growth", &["empty_entry", "first_touch", "refault"]),
     ("failed", &["empty_entry", "first_touch", "refault"]),
+    ("userfaultfd", &["registered_page"]),
+    ("fk-uffd-hole", &["registered_page"]),
 ];
+
+/// The kinds that a thread's faults must not be told as where functions are not recorded: kinds that another thread's
+/// faults in such a mapping are of.
+const WRONG: &[(&str, &[&str])] =
+    &[("fk-uffd-minor", &["shared_memory"]), ("fk-uffd-huge", &["hugetlb"]), ("fk-uffd-hole", &["userfaultfd"])];
 
 /// The same, where the kernel's count of handled faults is not recorded either.
 const WITHOUT_ENDS: &[(&str, &[&str])] = &[("cache_hit", &["file_page"]), ("major", &["file_page"])];
 
 /// The same for a fault that the kernel counts as major, where it has no VMA locks.
-const WITHOUT_VMA_LOCKS: &[(&str, &[&str])] = &[("major", &["file_page"])];
+const WITHOUT_VMA_LOCKS: &[(&str, &[&str])] = &[("major", &["major_retried"])];
 
-/// Returns the other kinds that stand for a kind, by what is recorded.
-fn stand_ins(report: &Value, kind: &str) -> Vec<&'static str> {
+/// Returns the other kinds that stand for the kind of a thread's faults, by what is recorded.
+fn stand_ins(report: &Value, thread: &str, kind: &str) -> Vec<&'static str> {
     let counts = |event: &str| report["events"]["by_kind"][event].as_u64().is_some_and(|n| n > 0);
     if counts("handle_mm_fault_return") {
         return Vec::new();
@@ -42,7 +50,7 @@ fn stand_ins(report: &Value, kind: &str) -> Vec<&'static str> {
         Some(release) if release.has_vma_locks() => &[],
         _ => WITHOUT_VMA_LOCKS,
     };
-    let rows = WITHOUT_FUNCTIONS.iter().chain(of_ends).filter(|(of, _)| *of == kind);
+    let rows = WITHOUT_FUNCTIONS.iter().chain(of_ends).filter(|(of, _)| *of == kind || *of == thread);
     rows.flat_map(|(_, others)| *others).copied().collect()
 }
 
@@ -80,11 +88,15 @@ fn compare(made: &[Made], report: &Value) -> Vec<String> {
         }
         let shown: Vec<String> = told.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
         say!("  {thread:<16} {kind:<22} {count:>5}  {}", shown.join(", "));
-        let accepted = std::iter::once(kind.as_str()).chain(stand_ins(report, kind));
+        let accepted = std::iter::once(kind.as_str()).chain(stand_ins(report, thread, kind));
         let right: u64 = accepted.filter_map(|kind| told.get(kind)).sum();
         if right < *count {
             wrong
                 .push(format!("of {count} faults {kind} by {thread}, {right} were told as such: {}", shown.join(", ")));
+        }
+        let told_wrong = WRONG.iter().filter(|(of, _)| of == thread).flat_map(|(_, kinds)| *kinds);
+        for (kind, n) in told_wrong.filter_map(|kind| Some((kind, told.get(*kind)?))) {
+            wrong.push(format!("{n} faults of {thread} were told as {kind}"));
         }
         // A handler of the signal may let the access fail a second time.
         let exact = told.get(kind).copied().unwrap_or(0);

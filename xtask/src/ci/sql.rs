@@ -1,6 +1,7 @@
 //! The sql lane: captures are read without us, and their tables joined.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -13,12 +14,12 @@ use mmtrace_capture::{Capture, write_tables};
 use super::{Outcome, Run, lanes};
 use crate::{process, setup::python_versions};
 
-/// The capture that the examples run over: it has names, cgroups and mappings.
-const CAPTURE: &str = "testdata/6.18-cgroups/capture";
+/// The capture that the examples run over, unless their mark names another one: it has names, cgroups and mappings.
+const CAPTURE: &str = "6.18-cgroups";
 /// The rows that they give.
 const EXPECTED: &str = include_str!("sql_rows.txt");
-/// The line before an example in README.md.
-const MARK: &str = "<!-- test: sql -->";
+/// The line before an example in README.md, without the folder in testdata/ of the capture that it runs over.
+const MARK: (&str, &str) = ("<!-- test: sql", "-->");
 /// Runs the queries and counts the rows.
 const SCRIPT: &str = include_str!("sql.py");
 
@@ -28,7 +29,7 @@ pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
     let readme = fs::read_to_string(workspace.path("README.md")).unwrap_or_default();
     let queries = queries(&readme);
     if queries.is_empty() {
-        return Ok(Outcome::Failed(format!("README.md has no ```sql block after a line {MARK}")));
+        return Ok(Outcome::Failed(format!("README.md has no ```sql block after a line {} {}", MARK.0, MARK.1)));
     }
     let Some(versions) = python_versions(workspace) else {
         let step = run.setup.as_ref().map(|s| &s.python);
@@ -39,12 +40,19 @@ pub(super) fn lane(run: &mut Run) -> Result<Outcome> {
         });
     };
     say!("{versions}");
-    let events = events(&workspace.path(CAPTURE))?;
-    let copy = with_tables(&workspace.path(CAPTURE), &workspace.target.join("sql"))?;
-    let copy = copy.to_string_lossy();
+    let path = |name: &str| workspace.path(&format!("testdata/{name}/capture"));
+    let events = events(&path(CAPTURE))?;
+    let folder = workspace.target.join("sql");
+    let mut copies = BTreeMap::new();
+    for name in queries.iter().map(|(name, _)| name.as_str()).chain([CAPTURE]) {
+        if !copies.contains_key(name) {
+            let copy = with_tables(&path(name), &folder.join(name))?;
+            copies.insert(name, copy.to_string_lossy().into_owned());
+        }
+    }
     let mut python = process::command(workspace.venv().join("bin/python"), &workspace.root);
-    python.args(["-c", SCRIPT, &copy, &events.to_string(), EXPECTED]);
-    python.args(queries.iter().map(|query| query.replace(DEFAULT_DIR, &copy)));
+    python.args(["-c", SCRIPT, &copies[CAPTURE], &events.to_string(), EXPECTED]);
+    python.args(queries.iter().map(|(name, query)| query.replace(DEFAULT_DIR, &copies[name.as_str()])));
     let finished = process::within(Duration::from_secs(300), &mut python)?;
     say!("{}", String::from_utf8_lossy(&finished.stdout).trim_end());
     Ok(if finished.status.success() {
@@ -81,15 +89,19 @@ fn events(capture: &Path) -> Result<u64> {
     manifest["totals"]["events"].as_u64().with_context(|| format!("{CAPTURE}/manifest.json has no totals.events"))
 }
 
-/// The fenced SQL blocks that follow the mark.
-fn queries(readme: &str) -> Vec<String> {
+/// The fenced SQL blocks that follow the mark, each with the name of its capture.
+fn queries(readme: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut lines = readme.lines();
-    while lines.any(|line| line.trim() == MARK) {
+    let marked = |line: &str| {
+        let name = line.trim().strip_prefix(MARK.0)?.strip_suffix(MARK.1)?.trim();
+        Some(if name.is_empty() { CAPTURE } else { name }.to_owned())
+    };
+    while let Some(name) = lines.find_map(marked) {
         let mut block = lines.by_ref().skip_while(|line| line.trim().is_empty());
         if block.next().is_some_and(|line| line.trim() == "```sql") {
             let query: Vec<&str> = block.take_while(|line| line.trim() != "```").collect();
-            found.push(query.join("\n"));
+            found.push((name, query.join("\n")));
         }
     }
     found
@@ -102,8 +114,9 @@ mod tests {
     #[test]
     fn marked_blocks_are_found_and_others_are_not() {
         let readme = "# x\n```sql\nno\n```\n<!-- test: sql -->\n```sql\nSELECT 1\nFROM a\n```\ntext\n\
-                      <!-- test: sql -->\n\n```sql\nSELECT 2\n```\n<!-- test: sql -->\n```sh\nno\n```\n";
-        assert_eq!(queries(readme), ["SELECT 1\nFROM a", "SELECT 2"]);
+                      <!-- test: sql 6.18-x -->\n\n```sql\nSELECT 2\n```\n<!-- test: sql -->\n```sh\nno\n```\n";
+        let expected = [(CAPTURE, "SELECT 1\nFROM a"), ("6.18-x", "SELECT 2")];
+        assert_eq!(queries(readme), expected.map(|(name, query)| (name.to_owned(), query.to_owned())));
         assert!(queries("").is_empty());
     }
 }

@@ -179,9 +179,9 @@ fn columns(text: &mut String) {
 fn tables(text: &mut String) {
     text.push_str(
         "\n## Tables of names\n\n\
-         Two files beside the segments say what the ids of events stand for. `mmtrace record` writes them when it ends, \
+         Three files beside the segments say what the ids of events stand for. `mmtrace record` writes them when it ends, \
          and `mmtrace tables` for a capture that was interrupted, that a flight recorder dumped, or that is older. They \
-         hold nothing that the segments do not have. A row holds from `from_ts` to before `to_ts`, in the clock and unit \
+         hold nothing that the segments do not have. A row of the first two holds from `from_ts` to before `to_ts`, in the clock and unit \
          of `ts`; [README.md](../README.md#captures-are-parquet) has queries. Names are fit for a terminal: strange \
          bytes are escaped.\n\n\
          Each event has one row of `tasks.parquet`. An address of an mm has at most one row of `mappings.parquet` at \
@@ -189,7 +189,10 @@ fn tables(text: &mut String) {
          `mmtrace report`, with two differences. The report gives the faults of an mm to the last process that ran on \
          it, and the table to the task that faulted. A fault within 8 MiB below a stack is in the stack in the report, \
          and in the table only if the stack grew. A name that was found later holds for what came before, unless \
-         65,536 rows lie between.\n",
+         65,536 rows lie between.\n\n\
+         An instruction at the address `ip` is at the offset `m.\"offset\" + ip - m.start` of the file of its mapping. \
+         `functions.parquet` has at most one row for it, that of its `dev` and `ino`. There is a row for each function \
+         that a page fault was in and that had a name by the end.\n",
     );
     let row = |column: &TableColumn| {
         let null = if column.nullable { "yes" } else { "no" }.to_owned();

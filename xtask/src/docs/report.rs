@@ -183,6 +183,12 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ),
     ("lock_users[].behind[].ns", "number", true, "how long they were behind this holder, nanoseconds"),
     (
+        "lock_users[].behind[].since_before",
+        "boolean",
+        false,
+        "true if the holder held the lock since before the recording: the call is not known then, and no row has this hold",
+    ),
+    (
         "lock_users[].behind_others_ns",
         "number",
         false,
@@ -262,6 +268,18 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ("marks[].at_ns", "number", true, "the time of the label, nanoseconds from the start of the recording"),
     ("marks[].text", "string", true, "its text; harmful characters and bytes that are not UTF-8 are escapes"),
     ("marks_omitted", "number", false, "labels beyond the first 1,000"),
+    (
+        "held_before[]",
+        "array",
+        false,
+        "holds of mmap_locks for write that began before the recording, and are in no figure: those of 1 ms and more, as far as \
+         they were seen; the longest 64. The lock's first event that is no wish to acquire it was their release",
+    ),
+    ("held_before[].pid", "number", true, "the holder's process"),
+    ("held_before[].tid", "number", true, "the holder"),
+    ("held_before[].task", "string", true, "the names of process and task, with their ids"),
+    ("held_before[].at_least_ns", "number", true, "how long it held the lock at least, nanoseconds"),
+    ("held_before[].until_ns", "number", true, "time of the release, nanoseconds from the start of the recording"),
     (
         "unfinished[]",
         "array",
@@ -570,7 +588,8 @@ mod tests {
             // The table says whose members these have.
             Value::Object(_) if path == "lock_users[].contended" => drop(found.insert(path.to_owned())),
             Value::Object(map) if path == "lock_users[].behind[]" => {
-                found.extend(map.keys().filter(|key| *key == "ns").map(|key| format!("{path}.{key}")));
+                let own = |key: &&String| matches!(key.as_str(), "ns" | "since_before");
+                found.extend(map.keys().filter(own).map(|key| format!("{path}.{key}")));
             }
             Value::Object(map) => {
                 for (key, value) in map {
@@ -595,7 +614,7 @@ mod tests {
     }
 
     /// Fields that no recorded report has.
-    const UNRECORDED: [&str; 33] = [
+    const UNRECORDED: [&str; 40] = [
         "rules[].judged.missing",
         "rules[].judged.gaps",
         "rules[].judged.evaluations.counted",
@@ -625,6 +644,13 @@ mod tests {
         "faults_by_mapping[].userfaultfd",
         "faults_by_function[].timed",
         "faults_by_function[].sum_ns",
+        "lock_users[].behind[].since_before",
+        "held_before[]",
+        "held_before[].pid",
+        "held_before[].tid",
+        "held_before[].task",
+        "held_before[].at_least_ns",
+        "held_before[].until_ns",
         "marks[]",
         "marks[].at_ns",
         "marks[].text",

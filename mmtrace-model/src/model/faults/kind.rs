@@ -84,12 +84,17 @@ pub(in crate::model) struct Seen {
     pub(in crate::model) end: End,
     /// Whether the page was read, by `VM_FAULT_MAJOR`; `None`: not known.
     pub(in crate::model) major: Option<bool>,
+    /// The kernel has counted it as major: the page was read, or `handle_mm_fault()` was called again under the mmap_lock.
+    pub(in crate::model) counted_major: bool,
     /// It waited for a migration, or was about to.
     pub(in crate::model) met_migration: bool,
     /// `handle_userfault()` was entered.
     pub(in crate::model) met_userfaultfd: bool,
     /// `handle_userfault()` would have been seen.
     pub(in crate::model) tells_userfaultfd: bool,
+    /// `handle_mm_fault()` was called only once, and handled it: userfaultfd was not asked, since a call that asks it
+    /// returns RETRY or fails.
+    pub(in crate::model) at_once: bool,
     /// A stack grew down to the address.
     pub(in crate::model) grew: bool,
     /// A huge page was mapped for anonymous memory.
@@ -141,6 +146,13 @@ impl Seen {
         matches!(self.entry(), Some(Entry::Swap { of, .. }) if which(of))
     }
 
+    /// A mapping of a file whose faults go to userfaultfd or not, by whether the file has the page; and no event would
+    /// tell.
+    fn may_ask_userfaultfd(&self) -> bool {
+        let registered = self.vma_now(|vma| vma.has_uffd_missing() || vma.has_uffd_minor());
+        registered && !self.tells_userfaultfd && !self.at_once
+    }
+
     /// A present entry refuses the write.
     fn is_protected(&self) -> bool {
         self.writes() && matches!(self.entry(), Some(Entry::Present { writable: false, .. }))
@@ -189,6 +201,19 @@ rows! {
         when: |f, types| f.met_migration || f.is_swap(|of| types.migration >> of & 1 != 0 && of >= SWAP_FILES),
         source: "mm/memory.c:do_swap_page, mm/migrate.c:migration_entry_wait",
     },
+    Row {
+        kind: Cause::Userfaultfd,
+        when: |f, _| {
+            let protected = matches!(f.entry(), Some(Entry::Present { uffd_wp: true, .. }));
+            f.is_protected() && protected && !f.tells_userfaultfd
+        },
+        source: "mm/memory.c:do_wp_page, mm/hugetlb.c:hugetlb_fault",
+    },
+    Row {
+        kind: Cause::RegisteredPage,
+        when: |f, types| f.is_empty(types) && f.vma(VmaFacts::is_hugetlb) && f.may_ask_userfaultfd(),
+        source: "mm/hugetlb.c:hugetlb_no_page, which asks userfaultfd by whether the page cache has the page",
+    },
     Row { kind: Cause::Hugetlb, when: |f, _| f.vma(VmaFacts::is_hugetlb), source: "mm/hugetlb.c:hugetlb_fault" },
     Row { kind: Cause::SwapIn, when: |f, _| f.is_swap(|of| of < SWAP_FILES), source: "mm/memory.c:do_swap_page" },
     Row {
@@ -202,14 +227,6 @@ rows! {
         kind: Cause::StackGrowth,
         when: |f, types| f.is_empty(types) && (f.grew || f.mapped == Mapped::BelowStack),
         source: "mm/mmap.c:expand_stack_locked",
-    },
-    Row {
-        kind: Cause::Userfaultfd,
-        when: |f, _| {
-            let protected = matches!(f.entry(), Some(Entry::Present { uffd_wp: true, .. }));
-            f.is_protected() && protected && !f.tells_userfaultfd
-        },
-        source: "mm/memory.c:do_wp_page",
     },
     Row {
         kind: Cause::Failed,
@@ -259,9 +276,9 @@ rows! {
         source: "mm/memory.c:do_anonymous_page",
     },
     Row {
-        kind: Cause::Unknown,
-        when: |f, types| f.is_empty(types) && f.vma_now(VmaFacts::has_uffd_missing) && !f.tells_userfaultfd,
-        source: "mm/shmem.c:shmem_fault, which asks userfaultfd only for pages that the file lacks",
+        kind: Cause::RegisteredPage,
+        when: |f, types| f.is_empty(types) && f.may_ask_userfaultfd(),
+        source: "mm/shmem.c:shmem_get_folio_gfp: MISSING is for pages that the file lacks, MINOR for those that it has",
     },
     Row {
         kind: Cause::AnonymousFirstTouch,
@@ -292,6 +309,11 @@ rows! {
         kind: Cause::CacheHit,
         when: |f, types| f.is_empty(types) && f.has_vma() && f.end == End::Handled && f.major == Some(false),
         source: "mm/filemap.c:filemap_fault, filemap_map_pages",
+    },
+    Row {
+        kind: Cause::MajorRetried,
+        when: |f, types| f.is_empty(types) && f.has_vma() && f.end == End::Handled && f.counted_major,
+        source: "mm/memory.c:mm_account_fault, mm/filemap.c:filemap_fault, lock_folio_maybe_drop_mmap",
     },
     Row {
         kind: Cause::FilePage,
@@ -335,6 +357,8 @@ mod tests {
             met_migration: false,
             met_userfaultfd: false,
             tells_userfaultfd: true,
+            at_once: false,
+            counted_major: false,
             grew: false,
             huge: false,
         }
@@ -407,6 +431,7 @@ mod tests {
             (Seen { grew: true, ..none(anonymous) }, Cause::StackGrowth),
             (Seen { major: Some(true), ..none(file) }, Cause::Major),
             (Seen { major: None, ..none(file) }, Cause::FilePage),
+            (Seen { major: None, counted_major: true, ..none(file) }, Cause::MajorRetried),
             (Seen { met_userfaultfd: true, ..none(file) }, Cause::Userfaultfd),
             (Seen { met_migration: true, ..seen(swap(25, 0), 0, anonymous, End::Handled) }, Cause::Migration),
         ] {
@@ -428,6 +453,36 @@ mod tests {
         let entry = Entry::Present { writable: false, no_exec: true, uffd_wp: true };
         let fault = Seen { tells_userfaultfd: false, ..seen(entry, access::WRITE, None, End::Unseen) };
         assert_eq!(kind(&fault, TYPES, Cause::Unknown), Cause::Userfaultfd);
+    }
+
+    #[test]
+    fn a_registered_file_s_page_is_told_only_where_userfaultfd_was_not_asked() {
+        let registered = [1_u64 << 9, 1 << 37, 1 << 38, 1 << 41];
+        for flags in registered {
+            let memfd = Some(VmaFacts::new(0xfb | flags, true, true, mmtrace_common::TMPFS_MAGIC));
+            let private = Some(VmaFacts::new(0x73 | flags, true, true, mmtrace_common::TMPFS_MAGIC));
+            let hugetlb = Some(VmaFacts::new(0x40_00fb | flags, true, true, 0x9584_58f6));
+            for (facts, otherwise) in
+                [(memfd, Cause::SharedMemory), (private, Cause::CopyOnWrite), (hugetlb, Cause::Hugetlb)]
+            {
+                for end in [End::Handled, End::Unseen] {
+                    let seen = seen(NONE, access::WRITE, facts, end);
+                    assert_eq!(kind(&seen, TYPES, Cause::Unknown), otherwise, "functions would have told: {facts:?}");
+                    let dark = Seen { tells_userfaultfd: false, ..seen };
+                    assert_eq!(kind(&dark, TYPES, Cause::Unknown), Cause::RegisteredPage, "{facts:?}");
+                    let at_once = Seen { at_once: true, ..dark };
+                    assert_eq!(kind(&at_once, TYPES, Cause::Unknown), otherwise, "{facts:?}");
+                }
+            }
+        }
+        // The page is there, and protected by userfaultfd.
+        let entry = Entry::Present { writable: false, no_exec: true, uffd_wp: true };
+        let hugetlb = Some(VmaFacts::new(0x40_10fb, true, true, 0x9584_58f6));
+        let fault = Seen { tells_userfaultfd: false, ..seen(entry, access::WRITE, hugetlb, End::Handled) };
+        assert_eq!(kind(&fault, TYPES, Cause::Unknown), Cause::Userfaultfd);
+        let anonymous = Some(VmaFacts::new(0x73 | 1 << 37, false, false, 0));
+        let fault = Seen { tells_userfaultfd: false, ..seen(NONE, 0, anonymous, End::Handled) };
+        assert_eq!(kind(&fault, TYPES, Cause::Unknown), Cause::AnonymousFirstTouch, "a shadow stack");
     }
 
     #[test]

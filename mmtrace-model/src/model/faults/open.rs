@@ -19,6 +19,7 @@ use crate::examined_kernels::EXAMINED_KERNELS;
 use crate::kernel_version::KernelVersion;
 use crate::model::{
     Model,
+    clock_skew::EPSILON_NS,
     effect::{Fault, What},
     fault_cause::Cause,
     mappings::At,
@@ -45,9 +46,9 @@ struct Open {
     called: bool,
     /// `lock_mm_and_find_vma()` has returned for it.
     looked: bool,
-    /// How often the task has acquired its mm's mmap_lock since.
-    locked: u8,
-    /// Every event since the exception was seen.
+    /// How often the task has acquired its mm's mmap_lock since; `None`: an acquisition may be missing.
+    locked: Option<u8>,
+    /// Every event since the exception was seen that tells of its handling.
     whole: bool,
 }
 
@@ -71,10 +72,14 @@ enum Ends {
 /// before 6.8 never (arch/x86/mm/fault.c:do_user_addr_fault). Each call under the mmap_lock follows an acquisition of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counted {
-    /// Acquisitions of the mmap_lock are seen, and the above was read in this kernel's series or in later ones.
+    /// The above was read in this kernel's series or in later ones.
+    known: bool,
+    /// The same, and acquisitions of the mmap_lock are seen.
     locks: bool,
     /// A call under the VMA lock that has read the page is told from others by what the fault is counted as.
     minor: bool,
+    /// Faults in user mode are first tried under the lock of their VMA.
+    vma_locks: bool,
 }
 
 impl Counted {
@@ -84,17 +89,29 @@ impl Counted {
             .series()
             .filter(|series| EXAMINED_KERNELS.last().is_some_and(|last| *series <= last.version));
         let tried = |series: KernelVersion| !series.has_vma_locks() || series >= KernelVersion::new(6, 8);
-        Self { locks: series.is_some() && context.has(Kind::AcquireReturned), minor: series.is_some_and(tried) }
+        Self {
+            known: series.is_some(),
+            locks: series.is_some() && context.has(Kind::AcquireReturned),
+            minor: series.is_some_and(tried),
+            vma_locks: series.is_none_or(KernelVersion::has_vma_locks),
+        }
+    }
+
+    /// Whether `handle_mm_fault()` was called only once for a handled fault in which the mmap_lock was acquired so often.
+    fn at_once(self, user: bool, locked: Option<u8>) -> bool {
+        let most = u8::from(!(user && self.vma_locks));
+        self.locks && locked.is_some_and(|locked| locked <= most)
     }
 
     /// Whether a call of `handle_mm_fault()` returned `VM_FAULT_MAJOR` for a fault in which the mmap_lock was acquired so
     /// often; `None`: not known.
-    const fn was_read(self, major: bool, locked: u8) -> Option<bool> {
+    fn was_read(self, major: bool, locked: Option<u8>) -> Option<bool> {
+        let at_most = |most| self.locks && locked.is_some_and(|locked| locked <= most);
         match major {
             // Without a second call under the mmap_lock, none under it was to be tried again.
-            true if self.locks && locked <= 1 => Some(true),
+            true if at_most(1) => Some(true),
             // The one call was under the VMA lock.
-            false if self.minor || (self.locks && locked == 0) => Some(false),
+            false if self.minor || at_most(0) => Some(false),
             _ => None,
         }
     }
@@ -116,6 +133,10 @@ struct Tells {
 pub(in crate::model) struct OpenFaults {
     open: FxHashMap<u32, Open>,
     tells: Tells,
+    /// Where the kernel's count ends faults: faults may be missing up to this time, nanoseconds.
+    blind_until: u64,
+    /// Acquisitions of mmap_locks may be missing up to this time, nanoseconds.
+    locks_blind_until: u64,
     old_swap_types: bool,
 }
 
@@ -134,7 +155,8 @@ impl OpenFaults {
         };
         // "mm: use pte markers for swap errors" (6.2) left one type fewer.
         let old_swap_types = context.kernel.series().is_some_and(|series| series < KernelVersion::new(6, 2));
-        Self { open: FxHashMap::default(), tells, old_swap_types }
+        let blind = context.start.saturating_add(EPSILON_NS);
+        Self { open: FxHashMap::default(), tells, blind_until: blind, locks_blind_until: blind, old_swap_types }
     }
 
     /// Number of faults that are not settled.
@@ -142,9 +164,32 @@ impl OpenFaults {
         self.open.len()
     }
 
-    /// Events are missing: those that were to tell of the open faults may be among them.
-    pub(in crate::model) fn lost(&mut self) {
-        self.open.values_mut().for_each(|open| open.whole = false);
+    /// Events are missing up to a time, of all kinds unless `of` says which: those that were to tell of the open faults may
+    /// be among them.
+    ///
+    /// Where the kernel's count ends a fault, only a missing fault matters: the end that is seen could be that one's. An end
+    /// comes before the task's next fault.
+    pub(in crate::model) fn lost(&mut self, of: Option<Kind>, until: u64) {
+        let counted = matches!(self.tells.ends, Ends::Counted(_));
+        let is_any = |kinds: &[Kind]| of.is_none_or(|of| kinds.contains(&of));
+        if is_any(&[Kind::StartLocking, Kind::AcquireReturned]) {
+            self.locks_blind_until = self.locks_blind_until.max(until);
+            self.open.values_mut().for_each(|open| open.locked = None);
+        }
+        if !counted || is_any(&[Kind::PageFaultUser, Kind::PageFaultKernel]) {
+            self.blind_until = self.blind_until.max(until);
+            self.open.values_mut().for_each(|open| open.whole = false);
+        }
+    }
+
+    /// Whether the end of a fault that happens at this time will be known. `functions`: the model learns from function
+    /// events of this time.
+    const fn follows(&self, ts: u64, functions: bool) -> bool {
+        match self.tells.ends {
+            Ends::Unseen => false,
+            Ends::Counted(_) => ts > self.blind_until,
+            Ends::Functions => functions,
+        }
     }
 
     /// Events of a kind are no longer recorded.
@@ -165,7 +210,7 @@ impl OpenFaults {
         if let Ends::Counted(_) = self.tells.ends
             && let Some(open) = self.open.get_mut(&tid).filter(|open| open.fault.mm == mm)
         {
-            open.locked = open.locked.saturating_add(1);
+            open.locked = open.locked.map(|locked| locked.saturating_add(1));
         }
     }
 
@@ -253,11 +298,14 @@ impl Model {
             met_migration: false,
             met_userfaultfd: false,
             tells_userfaultfd: tells.userfaultfd && functions,
+            at_once: false,
+            counted_major: false,
             grew: false,
             huge: false,
         };
-        let open = Open { fault, seen, called: false, looked: false, locked: 0, whole: true };
-        if tells.ends != Ends::Unseen && functions && self.open_faults.open.len() < OPEN_MAX {
+        let locked = (ts > self.open_faults.locks_blind_until).then_some(0);
+        let open = Open { fault, seen, called: false, looked: false, locked, whole: true };
+        if self.open_faults.follows(ts, functions) && self.open_faults.open.len() < OPEN_MAX {
             self.open_faults.open.insert(tid, open);
         } else {
             self.settle_fault(&open, End::Unseen);
@@ -328,6 +376,8 @@ impl Model {
         let mut open = open.remove();
         if open.whole {
             open.seen.major = counted.was_read(major, open.locked);
+            open.seen.at_once = counted.at_once(open.fault.user, open.locked);
+            open.seen.counted_major = major && counted.known;
             self.effect.what = What::Accounted { since: Some(open.fault.ts), user: open.fault.user };
         }
         self.settle_fault(&open, End::Handled);

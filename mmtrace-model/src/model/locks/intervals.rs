@@ -9,7 +9,7 @@
 use mmtrace_common::{Kind, Record};
 
 use crate::model::{
-    Model,
+    MMS_MAX, Model,
     effect::{Interval, What},
     locks::{
         exclusion::Mode,
@@ -76,6 +76,12 @@ pub(in crate::model) struct Intervals {
     preempts: bool,
     /// Something is or was missing.
     lossy: bool,
+    /// The state of locks was given up, since there were too many.
+    forgot: bool,
+    /// All events of mmap_locks are recorded, not only those that a filter lets through.
+    unfiltered: bool,
+    /// Time of the first event of an mmap_lock, nanoseconds; 0: there was none.
+    first: u64,
     /// The number of the next hold.
     next: u64,
     /// As [`Task::from`], of all tasks.
@@ -91,8 +97,8 @@ pub(in crate::model) struct Intervals {
 }
 
 impl Intervals {
-    /// `has` says which kinds of events are recorded.
-    pub(in crate::model) fn new(preempts: bool, has: impl Fn(Kind) -> bool) -> Self {
+    /// `filtered`: a filter decides which events are recorded; `has` says which kinds of events are.
+    pub(in crate::model) fn new(preempts: bool, filtered: bool, has: impl Fn(Kind) -> bool) -> Self {
         let until = [Kind::StartLocking, Kind::AcquireReturned, Kind::Released];
         let until = until.map(|kind| if has(kind) { 0 } else { u64::MAX });
         Self {
@@ -101,6 +107,9 @@ impl Intervals {
             unsure_until: 0,
             preempts,
             lossy: false,
+            forgot: false,
+            unfiltered: !filtered,
+            first: 0,
             next: 1,
             from: 0,
             writes: 0,
@@ -169,9 +178,18 @@ impl Intervals {
         true
     }
 
+    /// Whether a lock's holds since its first event are known: no event is or may be missing, and no lock was forgotten.
+    fn sees_all(&self) -> bool {
+        !self.lossy && !self.forgot && self.until == [[0; 3]; 2]
+    }
+
     /// Takes an event of an mmap_lock. Returns what it came to, and whether it is, or may be, a downgrade: something may
     /// have been unmapped.
     fn take(&mut self, lock: &mut MmapLock, step: LockStep, write: bool, record: &Record) -> (What, bool) {
+        if self.first == 0 {
+            self.first = record.ts;
+        }
+        let untouched_since = lock.comes(record.ts, matches!(step, LockStep::Acquired | LockStep::Released));
         match (step, write) {
             (LockStep::Starts, _) => {
                 if write {
@@ -197,7 +215,10 @@ impl Intervals {
                     // From before recording, if its acquisition is not one of those that are missing.
                     self.writes += u64::from(self.missing_writes == 0);
                 }
-                (What::Unlocked { write, ended: hold.and_then(|hold| self.held(hold)) }, false)
+                // A hold for write excludes all others, so the lock's first such event ends a hold from before them all.
+                let known_since = untouched_since.filter(|_| write && self.sees_all());
+                let known_since = known_since.map(|first| if self.unfiltered { self.first } else { first });
+                (What::Unlocked { write, ended: hold.and_then(|hold| self.held(hold)), known_since }, false)
             }
         }
     }
@@ -298,6 +319,7 @@ impl Model {
     /// Takes an event of an mmap_lock, whatever rules may conclude from it. Returns whether it is, or may be, a downgrade.
     #[inline]
     pub(in crate::model) fn measure_lock(&mut self, step: LockStep, write: bool, record: &Record) -> bool {
+        self.intervals.forgot |= self.mms.len() >= MMS_MAX / 2;
         let lock = &mut mm_of(&mut self.mms, record.mm).lock;
         let (what, downgrade) = self.intervals.take(lock, step, write, record);
         self.effect.what = what;
@@ -325,6 +347,13 @@ impl Model {
             hold.since > self.intervals.unsure_until && *number >= self.intervals.from(hold.tid)
         };
         measured.filter(now).map(|(mm, hold, _)| (mm, hold))
+    }
+
+    /// Whether nobody was seen to acquire or to release an mm's mmap_lock, and no event of it can be missing: who holds it
+    /// has held it since before the first event of it.
+    #[must_use]
+    pub fn is_untouched(&self, mm: u64) -> bool {
+        self.intervals.sees_all() && self.mms.get(mm).is_some_and(|mm| mm.lock.is_untouched())
     }
 
     /// Returns the waits for mmap_locks that are open now, each with its task. Waits from before events went missing

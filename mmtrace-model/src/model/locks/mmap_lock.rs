@@ -157,6 +157,10 @@ pub struct MmapLock {
     overtaken: Vec<Breach>,
     /// They were more than can be followed: nothing is concluded about this lock again.
     abandoned: bool,
+    /// Time of the first event of the lock, nanoseconds; 0: there was none.
+    first: u64,
+    /// A task was seen to have acquired the lock, or to release it.
+    entered: bool,
 }
 
 /// The part that rules read and write. Figures have theirs in `measured`.
@@ -290,7 +294,8 @@ impl MmapLock {
     /// Rules know nothing of the lock: events are missing, or it is another mm's by now.
     pub(in crate::model) fn forget(&mut self) {
         self.unknow_all(|_| true);
-        *self = Self { holds: std::mem::take(&mut self.holds), ..Self::default() };
+        let Self { first, entered, .. } = *self;
+        *self = Self { holds: std::mem::take(&mut self.holds), first, entered, ..Self::default() };
     }
 
     /// Whether the releasing task was inside when a rule was broken. It is not any more.

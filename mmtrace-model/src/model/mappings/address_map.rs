@@ -38,6 +38,8 @@ pub struct Found {
     /// Last address, inclusive.
     pub end: u64,
     only_read: Option<u64>,
+    /// When the last reading began that showed it, nanoseconds; 0: none.
+    read: u64,
 }
 
 impl Found {
@@ -47,11 +49,17 @@ impl Found {
     pub const fn only_read(&self) -> Option<u64> {
         self.only_read
     }
+
+    /// Whether a reading has shown the mapping that began after this time, nanoseconds: the name that it has, or has not,
+    /// is that of then.
+    pub(super) const fn was_read_after(&self, ts: u64) -> bool {
+        self.read > ts
+    }
 }
 
 fn found(start: u64, piece: &Piece) -> Found {
     let only_read = (piece.stored == piece.read).then_some(piece.read);
-    Found { mapping: piece.mapping, start, end: piece.end, only_read }
+    Found { mapping: piece.mapping, start, end: piece.end, only_read, read: piece.read }
 }
 
 /// Mapping that an address belongs to.

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Functions that are known, over all files.
-const FUNCTIONS_MAX: usize = 1 << 14;
+const FUNCTIONS_MAX: usize = 1 << 16;
 /// Files whose build is known.
 const BUILDS_MAX: usize = 1 << 12;
 /// Words of a name that one record carries.
@@ -104,6 +104,16 @@ impl Functions {
     /// Whether nothing is known.
     pub(super) fn is_empty(&self) -> bool {
         self.files.is_empty() && self.builds.is_empty()
+    }
+
+    /// Returns every function by file and place.
+    pub(super) fn all(&self) -> Vec<(FileId, Function<'_>)> {
+        let mut files: Vec<_> = self.files.iter().collect();
+        files.sort_unstable_by_key(|(file, _)| **file);
+        let functions = files.into_iter().flat_map(|(file, functions)| functions.iter().map(|of| (*file, of)));
+        functions
+            .map(|(file, (start, Named { len, name }))| (file, Function { start: *start, len: *len, name }))
+            .collect()
     }
 
     /// Returns everything as records of the time `ts`.

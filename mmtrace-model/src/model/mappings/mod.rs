@@ -9,7 +9,8 @@
 //!
 //! The name of anonymous memory is the one that was read last, and is used as long as no task has since taken the
 //! mmap_lock for write in prctl(), which is how `PR_SET_VMA_ANON_NAME` changes it without an event. A mapping that was
-//! stored by another call after the reading has no name until the next one.
+//! stored by another call after the reading has no name until the next one. Where the kernel can be asked for the mapping of
+//! one address (`PROCMAP_QUERY`, 6.11), names are read that way: the text has a line for each mapping of the mm.
 
 mod address_map;
 mod files;
@@ -24,6 +25,7 @@ use mmtrace_common::{Call, Column, Event as E, Kind, Record, View as _, event, s
 use super::clock_skew::EPSILON_NS;
 use crate::{
     context::Context,
+    kernel_version::KernelVersion,
     recent_map::RecentMap,
     texts::{self, Assembly, Names, Words, parts},
 };
@@ -47,7 +49,9 @@ const PIECES_MAX: usize = 1 << 18;
 const WRITERS_MAX: usize = 1 << 14;
 /// mms whose mappings are to be read at a time.
 const ASKED_MAX: usize = 64;
-/// Time until the mappings of an mm are asked for again, nanoseconds. It doubles each time.
+/// Single mappings of an mm that are to be read in [`AGAIN_NS`]. Of more, all mappings are read.
+const ONES_MAX: usize = 64;
+/// Time until the mappings of an mm are asked for again, nanoseconds. It doubles each time, but not for single ones.
 const AGAIN_NS: u64 = 500_000_000;
 /// Upper limit of that time, nanoseconds.
 const AGAIN_MAX_NS: u64 = 64_000_000_000;
@@ -67,6 +71,19 @@ struct Mm {
     ask_after: u64,
     /// Time from the last request for them to `ask_after`, nanoseconds.
     waited: u64,
+    /// First addresses of the mappings that were asked for one by one, until that time, nanoseconds.
+    ones: (Vec<u64>, u64),
+}
+
+/// A mapping that is to be read again: its name may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AskedMapping {
+    /// A process that runs on the mm.
+    pub tgid: u32,
+    /// The mm, as a kernel pointer.
+    pub mm: u64,
+    /// An address in the mapping.
+    pub addr: u64,
 }
 
 /// The last acquisition of an mmap_lock for write that a task began.
@@ -120,6 +137,7 @@ pub struct Mappings {
     /// Nothing is learned from events up to this time, because some before it are missing.
     blind_until: u64,
     asked: Vec<(u32, u64)>,
+    asked_ones: Vec<AskedMapping>,
     changed: Changed,
     /// `ma_write` is recorded, and tells what it stores.
     is_told: bool,
@@ -127,6 +145,8 @@ pub struct Mappings {
     sees_locks: bool,
     /// Acquisitions of mmap_locks tell the call.
     sees_calls: bool,
+    /// The kernel can be asked for single mappings.
+    has_query: bool,
 }
 
 impl Mappings {
@@ -138,6 +158,7 @@ impl Mappings {
             is_told: told.iter().all(|column| context.carries(Kind::MaWrite, *column)),
             sees_locks: context.has(Kind::StartLocking),
             sees_calls: context.carries(Kind::StartLocking, Column::Call),
+            has_query: context.kernel.series().is_some_and(KernelVersion::has_mapping_queries),
             ..Self::default()
         }
     }
@@ -279,6 +300,12 @@ impl Mappings {
         self.functions.at(file, offset)
     }
 
+    /// Returns every function that has a name, by file and place in it.
+    #[must_use]
+    pub fn functions(&self) -> Vec<(FileId, Function<'_>)> {
+        self.functions.all()
+    }
+
     /// Returns the build id of a file; nothing if it is not known.
     #[must_use]
     pub fn build_id(&self, file: FileId) -> &[u8] {
@@ -306,6 +333,11 @@ impl Mappings {
     /// Takes the mms whose mappings are to be read, each with a process that runs on it.
     pub fn asked(&mut self) -> Vec<(u32, u64)> {
         std::mem::take(&mut self.asked)
+    }
+
+    /// Takes the single mappings that are to be read again.
+    pub fn asked_ones(&mut self) -> Vec<AskedMapping> {
+        std::mem::take(&mut self.asked_ones)
     }
 
     /// Returns what is known as records of the time `ts`, as if all had been read just then; of very many mappings, not
@@ -403,17 +435,19 @@ impl Mappings {
             return;
         };
         self.faulted = mm.map.find(addr);
-        let may_have_name = |found: &Found| {
-            let is_old = |(_, read)| read <= mm.renamed.saturating_add(EPSILON_NS);
-            mm.renamed > 0 && found.mapping.name.is_none_or(is_old)
-        };
-        let asks = match &self.faulted {
-            At::Unknown => true,
-            At::Outside => false,
-            At::Mapping(found) => found.mapping.backing == Backing::Anonymous && may_have_name(found),
-        };
         // What was mapped before the recording may be code alone.
         let is_strange = ip.is_some_and(|ip| ip != 0 && matches!(mm.map.find(ip), At::Unknown));
+        let renamed = mm.renamed;
+        let may_have_name = |found: &Found| {
+            renamed > 0
+                && found.mapping.backing == Backing::Anonymous
+                && !found.was_read_after(renamed.saturating_add(EPSILON_NS))
+        };
+        let asks = match self.faulted {
+            At::Unknown => true,
+            At::Outside => false,
+            At::Mapping(found) => may_have_name(&found) && !self.ask_one(addr, found.start, record),
+        };
         if asks || is_strange {
             self.ask(record);
         }
@@ -430,6 +464,29 @@ impl Mappings {
             mm.ask_after = record.ts.saturating_add(mm.waited);
             self.asked.push((record.tgid, record.mm));
         }
+    }
+
+    /// Asks for the mapping of an address, which begins at `start`. Returns whether it will be read, or was asked for just
+    /// now.
+    #[cold]
+    fn ask_one(&mut self, addr: u64, start: u64, record: &Record) -> bool {
+        let Some(mm) = self.mms.get_mut(record.mm).filter(|_| self.has_query) else { return false };
+        let (ones, until) = &mut mm.ones;
+        if record.ts >= *until {
+            ones.clear();
+            *until = record.ts.saturating_add(AGAIN_NS);
+        }
+        if ones.contains(&start) {
+            return true;
+        }
+        if ones.len() >= ONES_MAX {
+            return false;
+        }
+        if self.asked_ones.len() < ASKED_MAX {
+            ones.push(start);
+            self.asked_ones.push(AskedMapping { tgid: record.tgid, mm: record.mm, addr });
+        }
+        true
     }
 
     fn mm_mut(&mut self, mm: u64) -> Option<&mut Mm> {

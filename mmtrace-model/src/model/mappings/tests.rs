@@ -66,6 +66,15 @@ impl Stream {
         self.say(MM, event::MapsRead { since, whole })
     }
 
+    /// The kernel has shown one mapping, just now.
+    fn read_one(&mut self, addr: u64, end: u64, name: &[u8]) -> &mut Self {
+        if !name.is_empty() {
+            name_records(MM, addr, name, self.now).iter().for_each(|record| self.mappings.apply(record));
+        }
+        let since = self.now;
+        self.say(MM, event::Mapping { addr, end, since, vm_flags: 3, anonymous: true, ..event::Mapping::default() })
+    }
+
     fn fault(&mut self, mm: u64, addr: u64) -> String {
         self.say(mm, event::PageFaultUser { addr, ..event::PageFaultUser::default() });
         self.mappings.text(self.mappings.label(mm, self.mappings.faulted()))
@@ -168,6 +177,35 @@ fn a_name_of_anonymous_memory_holds_until_prctl_may_have_changed_it() {
     assert_eq!([0x1000, 0x3000].map(|addr| s.fault(MM, addr)), ["[anon:two]"; 2]);
     s.say(0, event::Loss { lost_kind: Kind::StartLocking as u64, count: 1, until: s.now });
     assert_eq!(s.fault(MM, 0x1000), "anonymous", "a call of prctl may be missing");
+}
+
+/// After a prctl(), names are asked for one by one where the kernel can be asked so.
+#[test]
+fn where_single_mappings_can_be_asked_for_the_others_are_not_read_again() {
+    let context = Context::with_every_probe(Kernel { release: "6.12.0".to_owned(), ..Kernel::default() });
+    let mut s = Stream { mappings: Mappings::new(&context), now: 1_000 * MS };
+    s.read(&[(0x1000, 0x1fff, b"[anon:one]"), (0x3000, 0x3fff, b"[anon:x]"), (0x5000, 0x5fff, b"")], true);
+    s.lock(MM, PRCTL);
+    for addr in [0x1234, 0x1000, 0x3000, 0x5000] {
+        assert_eq!(s.fault(MM, addr), "anonymous");
+    }
+    let asked = |s: &mut Stream| s.mappings.asked_ones().iter().map(|one| one.addr).collect::<Vec<_>>();
+    assert_eq!(asked(&mut s), [0x1234, 0x3000, 0x5000], "each mapping once");
+    s.read_one(0x1000, 0x1fff, b"[anon:two]").read_one(0x5000, 0x5fff, b"");
+    s.now += AGAIN_NS;
+    assert_eq!([0x1000, 0x3000, 0x5000].map(|addr| s.fault(MM, addr)), ["[anon:two]", "anonymous", "anonymous"]);
+    assert_eq!(asked(&mut s), [0x3000], "the others are known, be it that they have no name");
+    assert_eq!(s.mappings.asked(), [], "not all of them");
+    // Of very many, all are read.
+    let many: Vec<(u64, u64, &[u8])> =
+        (0x100..0x200).map(|at| (at << 13, (at << 13) + 0xfff, &b"[anon:y]"[..])).collect();
+    s.read(&many, true);
+    s.lock(MM, PRCTL);
+    for (addr, ..) in many {
+        s.fault(MM, addr);
+    }
+    assert!(asked(&mut s).len() <= ONES_MAX);
+    assert_eq!(s.mappings.asked(), [(7, MM)]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod elf;
 pub(super) mod file;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     ffi::OsStr,
     fs::File,
     io,
@@ -38,8 +38,10 @@ use super::{
 use crate::{btf::Btf, probe::tasks::Tasks};
 use file::{FileKey, State};
 
-/// Questions that wait. More are not asked.
+/// Questions, and answers, that are on their way between the threads.
 const QUEUE: usize = 1 << 12;
+/// Questions that wait to be sent. More are not asked.
+const BACKLOG_MAX: usize = 1 << 17;
 /// Files whose tables are kept. Those that were asked for longest ago are given up first.
 const FILES_MAX: usize = 1 << 7;
 /// Bytes of tables that are kept.
@@ -49,7 +51,7 @@ const EMPTY_MAX: usize = 1 << 12;
 /// How often a file is looked for.
 const TRIES: u32 = 3;
 /// Functions that are remembered as told. Beyond that number they are told again.
-const TOLD_MAX: usize = 1 << 15;
+const TOLD_MAX: usize = 1 << 17;
 /// Time that may be spent on the functions of one file. The others have no names.
 const SPENT_MAX: Duration = Duration::from_secs(2);
 
@@ -57,6 +59,8 @@ const SPENT_MAX: Duration = Duration::from_secs(2);
 pub(super) struct FunctionReader {
     /// `None` if there is none.
     thread: Option<(SyncSender<Question>, Receiver<Vec<Record>>)>,
+    /// Questions that are not sent yet, oldest first.
+    backlog: VecDeque<Asked>,
     /// Questions that are not answered yet.
     open: usize,
 }
@@ -83,23 +87,28 @@ impl FunctionReader {
         let programs = program.map_or_else(Vec::new, file::places);
         let work = move || Reader::new(tasks, initial_pid_namespace, programs, helper).answer_all(&asked, &tell);
         let thread = thread::Builder::new().name("mmtrace-functions".to_owned()).spawn(work);
-        Self { thread: thread.is_ok().then_some((ask, told)), open: 0 }
+        Self { thread: thread.is_ok().then_some((ask, told)), backlog: VecDeque::new(), open: 0 }
     }
 
     /// Has the functions of these instructions looked for.
     pub(super) fn ask(&mut self, asked: Vec<Asked>, mappings: &Mappings) {
         let Some((ask, _)) = &self.thread else { return };
-        for asked in asked {
+        let room = BACKLOG_MAX.saturating_sub(self.backlog.len());
+        self.backlog.extend(asked.into_iter().take(room));
+        while let Some(asked) = self.backlog.front().copied() {
             let (of, path) = (mappings.file_identity(asked.file), mappings.file_path(asked.file).to_vec());
-            if ask.try_send(Question { asked, of, path }).is_ok() {
-                self.open += 1;
+            // It has room again when the thread has answered some.
+            if ask.try_send(Question { asked, of, path }).is_err() {
+                break;
             }
+            self.backlog.pop_front();
+            self.open += 1;
         }
     }
 
     /// Whether there are questions that are not answered yet.
-    pub(super) const fn is_busy(&self) -> bool {
-        self.open > 0
+    pub(super) fn is_busy(&self) -> bool {
+        self.open > 0 || !self.backlog.is_empty()
     }
 
     /// Returns the names that were found, as records of the time `ts`.
@@ -112,7 +121,10 @@ impl FunctionReader {
                     records.extend(found);
                 }
                 Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => (self.thread, self.open) = (None, 0),
+                Err(TryRecvError::Disconnected) => {
+                    (self.thread, self.open) = (None, 0);
+                    self.backlog.clear();
+                }
             }
         }
         records.iter_mut().for_each(|record| record.ts = ts);

@@ -244,3 +244,29 @@ fn a_function_is_told_once_by_however_many_instructions_it_is_met() {
     assert!(!records.is_empty() && records.iter().all(|r| r.kind() == Some(mmtrace_common::Kind::FunctionName)));
     assert_eq!(reader.name(&question(offset + 1)), []);
 }
+
+/// More questions than the thread takes at once are answered later, each once.
+#[test]
+fn questions_wait_for_the_thread_to_take_them() {
+    let file = mmtrace_model::model::mappings::FileId::OTHERS;
+    let mappings = Mappings::new(&mmtrace_model::context::Context::default());
+    let (ask, asked) = mpsc::sync_channel(QUEUE);
+    let (tell, told) = mpsc::sync_channel(QUEUE);
+    let mut reader = FunctionReader { thread: Some((ask, told)), backlog: VecDeque::new(), open: 0 };
+    let number = 3 * QUEUE as u64 + 1;
+    let question = |offset| Asked { tgid: 1, mm: 1, ip: 0, range: (0, 0), file, offset };
+    reader.ask((0..number).map(question).collect(), &mappings);
+    let mut offsets = Vec::new();
+    while reader.is_busy() {
+        for question in asked.try_iter() {
+            offsets.push(question.asked.offset);
+            tell.try_send(Vec::new()).expect("room");
+        }
+        assert_eq!(reader.records(0).len(), 0);
+        reader.ask(Vec::new(), &mappings);
+    }
+    assert!(offsets.into_iter().eq(0..number), "in their order");
+    let many = BACKLOG_MAX as u64 + 2 * QUEUE as u64;
+    reader.ask((0..many).map(question).collect(), &mappings);
+    assert!(reader.backlog.len() <= BACKLOG_MAX, "memory is bounded");
+}

@@ -27,6 +27,11 @@ use crate::tui::{
     tone::Tone,
 };
 
+/// Width of the last column at least.
+const BEHIND: u16 = 26;
+/// From this width on, there is room for all that the last column says.
+const WIDE: u16 = 160;
+
 /// The columns.
 pub const COLUMNS: &[Column] = &[
     left("thread", 18),
@@ -41,7 +46,7 @@ pub const COLUMNS: &[Column] = &[
     right("waits", 9),
     right("wait p99", 8),
     right("longest wait", 12),
-    rest("behind", 26),
+    rest("behind", BEHIND),
 ];
 
 /// Draws the view.
@@ -65,7 +70,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State)
     let said = [partial, whole].into_iter().flatten().collect::<Vec<_>>().join("; ");
     let area = above_note(frame, area, scene, Some(said.as_str()).filter(|said| !said.is_empty()));
     let alike = Alike::of(&tables);
-    let rows = tables.locks.iter().map(|row| Row { key: key_of(row), cells: cells(row, &alike) }).collect();
+    let room = if area.width < WIDE { BEHIND.into() } else { usize::MAX };
+    let rows = tables.locks.iter().map(|row| Row { key: key_of(row), cells: cells(row, &alike, room) }).collect();
     listing::draw(frame, area, scene, COLUMNS, rows, how)
 }
 
@@ -107,22 +113,32 @@ impl<'a> Alike<'a> {
     }
 
     fn doing(&self, who: &Who, held: Held) -> String {
-        let between = if who.call.is_some() { ":" } else { "" };
-        format!("{}{between} {}", self.thread(who), call(who, held))
+        doing_within(&self.thread(who), who.call.as_deref(), held, usize::MAX)
     }
 
     /// Returns the holder that most of a row's waiting was behind, and the share that no hold explains where that is more:
     /// `87% jit-protector: mprotect W`, `18% jit-protector: mprotect W; 69% no hold seen`. Nothing if it did not wait.
     pub(super) fn behind(&self, row: &LockRow) -> Option<String> {
+        self.behind_within(row, usize::MAX)
+    }
+
+    /// The same in so many characters, if it can be. Where both shares have no room, the larger one is said.
+    fn behind_within(&self, row: &LockRow, room: usize) -> Option<String> {
         let all = row.contended?.sum_ns.max(1);
         let share = |ns: u64| format!("{}%", (100.0 * ns as f64 / all as f64).round());
         let first = row.behind.first();
-        let holder = first.map(|first| format!("{} {}", share(first.ns), self.doing(&first.who, first.held())));
+        let holder = first.map(|first| {
+            let share = share(first.ns);
+            let room = room.saturating_sub(share.len() + 1);
+            format!("{share} {}", doing_within(&self.thread(&first.who), first.who.call.as_deref(), first.held(), room))
+        });
         // A hand-over, a wait for a CPU, or a hold that was not seen.
         let nobody = Some(row.behind_nobody_ns()).filter(|nobody| *nobody > first.map_or(0, |first| first.ns));
         let nobody = nobody.map(|nobody| format!("{} no hold seen", share(nobody)));
         let said: Vec<String> = holder.into_iter().chain(nobody).collect();
-        (!said.is_empty()).then(|| said.join("; "))
+        let both = said.join("; ");
+        let said = if both.chars().count() > room { said.last().cloned().unwrap_or(both) } else { both };
+        (!said.is_empty()).then_some(said)
     }
 }
 
@@ -133,7 +149,7 @@ fn key_of(row: &LockRow) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(who)
 }
 
-fn cells(row: &LockRow, alike: &Alike<'_>) -> Vec<Cell> {
+fn cells(row: &LockRow, alike: &Alike<'_>, room: usize) -> Vec<Cell> {
     let count = |times: Option<Times>| Cell::number(times.map_or(0, |times| times.count));
     let sum = |times: Option<Times>| Cell::duration(times.map_or(0, |times| times.sum_ns));
     let p99 = |times: Option<Times>| Cell::duration(times.and_then(|times| times.p99_ns).unwrap_or(0));
@@ -151,7 +167,7 @@ fn cells(row: &LockRow, alike: &Alike<'_>) -> Vec<Cell> {
         count(row.contended),
         p99(row.contended),
         longest(row.contended),
-        Cell::text(alike.behind(row).unwrap_or_default()),
+        Cell::text(alike.behind_within(row, room).unwrap_or_default()),
     ]
 }
 
@@ -165,14 +181,36 @@ fn process(who: &Who) -> String {
     }
 }
 
-/// The call and the mode by a letter: `mprotect W`.
-fn call(who: &Who, held: Held) -> String {
-    let letter = match held {
+/// Returns a thread and its call in so many characters, if it can be: the name is shortened, or the call is left out.
+fn doing_within(name: &str, call: Option<&str>, held: Held, room: usize) -> String {
+    /// So much of a name tells threads apart.
+    const NAME_MIN: usize = 6;
+    let since = if held == Held::WriteBefore { " since before" } else { "" };
+    let call_text = call.map_or_else(String::new, |call| format!(": {call}"));
+    let rest = format!("{call_text} {}{since}", letter(held));
+    let [name_length, rest_length] = [name, &rest].map(|text| text.chars().count());
+    if name_length + rest_length <= room {
+        return format!("{name}{rest}");
+    }
+    let kept = room.saturating_sub(rest_length + 1);
+    if kept >= NAME_MIN {
+        return format!("{}…{rest}", name.chars().take(kept).collect::<String>());
+    }
+    format!("{name} {}{since}", letter(held))
+}
+
+/// The letter of a mode.
+const fn letter(held: Held) -> char {
+    match held {
         Held::Read => 'R',
-        Held::Write => 'W',
+        Held::Write | Held::WriteBefore => 'W',
         Held::Downgraded => 'D',
-    };
-    who.call.as_ref().map_or_else(|| letter.to_string(), |call| format!("{call} {letter}"))
+    }
+}
+
+/// The call and the mode by a letter: `mprotect W`; `unknown W` if the events do not say which call.
+fn call(who: &Who, held: Held) -> String {
+    format!("{} {}", who.call.as_deref().unwrap_or("unknown"), letter(held))
 }
 
 /// One caller.
@@ -205,4 +243,22 @@ fn inside(scene: &Scene<'_>, row: &LockRow, width: usize) -> Vec<Line<'static>> 
     }
     behind.iter().for_each(|text| say(text, Tone::Plain, 2));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_shortened_and_its_call_stays() {
+        for (room, expected) in [
+            (usize::MAX, "jit-protector: mprotect W"),
+            (25, "jit-protector: mprotect W"),
+            (22, "jit-prote…: mprotect W"),
+            (16, "jit-protector W"),
+        ] {
+            assert_eq!(doing_within("jit-protector", Some("mprotect"), Held::Write, room), expected, "{room}");
+        }
+        assert_eq!(doing_within("loader", None, Held::WriteBefore, 4), "loader W since before");
+    }
 }

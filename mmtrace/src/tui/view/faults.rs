@@ -50,14 +50,14 @@ const WALKS: &[Kind] = &[Kind::PageFaultUser];
 /// Pages that were touched for the first time, or again after they were given back.
 const FIRST: &[Cause] = &[Cause::FirstTouch, Cause::AnonymousFirstTouch, Cause::HugeFirstTouch, Cause::StackGrowth];
 /// Pages of files and of shared memory.
-const FILE: &[Cause] = &[Cause::CacheHit, Cause::Major, Cause::FilePage, Cause::SharedMemory];
+const FILE: &[Cause] = &[Cause::CacheHit, Cause::Major, Cause::MajorRetried, Cause::FilePage, Cause::SharedMemory];
 /// Writes to read-only entries.
 const WRITE_PROTECTED: &[Cause] = &[Cause::WriteProtect, Cause::CopyOnWrite, Cause::WriteNotify];
 /// Rare kinds.
 const OTHER: &[Cause] =
     &[Cause::NumaHint, Cause::Userfaultfd, Cause::Hugetlb, Cause::Device, Cause::Marker, Cause::KernelAddress];
 /// Kinds that stay unknown.
-const UNKNOWN: &[Cause] = &[Cause::Unknown, Cause::EmptyEntry];
+const UNKNOWN: &[Cause] = &[Cause::Unknown, Cause::EmptyEntry, Cause::RegisteredPage];
 
 /// So many calls may have begun before recording.
 const UNPAIRED_MIN: u64 = 64;

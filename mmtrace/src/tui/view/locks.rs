@@ -76,7 +76,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State)
     let now = scene.engine.span().map_or(0, |s| s.1);
     let tasks = scene.engine.tasks();
     let rows = locks.into_iter().flat_map(|(mm, lock)| {
-        let mmap = Row { key: mm, cells: mmap_lock(mm, lock, now_of(mm), now, tasks) };
+        let untouched = scene.engine.model().is_some_and(|model| model.is_untouched(mm));
+        let mmap = Row { key: mm, cells: mmap_lock(mm, lock, now_of(mm), untouched, now, tasks) };
         // mms are aligned: the lowest bit is free to tell the two rows apart.
         let vmas = lock.vmas.as_ref();
         let vmas = vmas.map(|v| Row { key: mm | 1, cells: vma_locks(mm, lock.tgid, v, now, scene) });
@@ -100,7 +101,7 @@ fn unseen(context: &Context) -> Option<&'static str> {
     }
 }
 
-fn mmap_lock(mm: u64, lock: &MmLock, held: &Now, now: u64, tasks: &Tasks) -> Vec<Cell> {
+fn mmap_lock(mm: u64, lock: &MmLock, held: &Now, untouched: bool, now: u64, tasks: &Tasks) -> Vec<Cell> {
     vec![
         Cell { text: lock.tgid.to_string(), order: u64::from(lock.tgid), tone: Tone::Plain },
         named(lock.tgid, tasks),
@@ -118,7 +119,7 @@ fn mmap_lock(mm: u64, lock: &MmLock, held: &Now, now: u64, tasks: &Tasks) -> Vec
         Cell::duration(lock.read_wait.quantile(0.99)),
         Cell::duration(lock.write_wait.quantile(0.99)),
         Cell::duration(lock.holds.longest.map_or(0, |(_, ns)| ns)),
-        Cell::text(state_of(lock, held, now, tasks)),
+        Cell::text(state_of(lock, held, untouched, now, tasks)),
     ]
 }
 
@@ -192,7 +193,7 @@ fn in_a_line(scene: &Scene<'_>, holder: &Holder, now: u64) -> String {
     let tasks = scene.engine.tasks();
     let since = duration(now.saturating_sub(holder.since));
     let mode = if holder.write { 'W' } else { 'R' };
-    let call = holder.call.map_or_else(|| "-".into(), call_name);
+    let call = holder.call.map_or_else(|| "unknown".into(), call_name);
     let process = tasks.tgid_of(holder.tid).filter(|tgid| *tgid != holder.tid);
     let process = process.map_or_else(String::new, |tgid| format!(" · {}", tasks.label(tgid)));
     let mut line = format!("  {mode} {since:>SINCE$}  {call:<CALL$}  {}{process}", tasks.label(holder.tid));
@@ -207,8 +208,36 @@ fn in_a_line(scene: &Scene<'_>, holder: &Holder, now: u64) -> String {
     line
 }
 
-/// Returns the tasks that hold and await an mmap_lock, in a few characters.
-fn state_of(lock: &MmLock, held: &Now, now: u64, tasks: &Tasks) -> String {
+/// How a lock that somebody waits for can have no holder that was seen, in a few characters and in a sentence.
+struct Unheld {
+    short: &'static str,
+    about: &'static str,
+}
+
+impl Unheld {
+    /// `untouched`: no task was seen to acquire the lock or to release it. `waiting`: not empty.
+    fn new(untouched: bool, waiting: &[Holder], now: u64) -> Self {
+        /// A wait that has lasted so long is behind somebody, nanoseconds.
+        const LONG_NS: u64 = 1_000_000;
+        let longest = waiting.first().map_or(0, |oldest| now.saturating_sub(oldest.since));
+        match (longest >= LONG_NS, untouched) {
+            (false, _) => Self { short: "handed over", about: "nobody is seen to hold it: it is about to be acquired" },
+            (true, true) => Self {
+                short: "held since before the recording",
+                about: "nobody was seen to acquire it: a task holds it since before the recording, and is known when it \
+                        releases it, if it holds it for write",
+            },
+            (true, false) => Self {
+                short: "between holders",
+                about: "nobody is seen to hold it: the task that it was handed to waits for a CPU, or BPF programs do not \
+                        see the events of its holder",
+            },
+        }
+    }
+}
+
+/// Returns the tasks that hold and await an mmap_lock, in a few characters. `untouched` is as for [`Unheld`].
+fn state_of(lock: &MmLock, held: &Now, untouched: bool, now: u64, tasks: &Tasks) -> String {
     let Now { holders, waiting } = held;
     let readers = holders.iter().filter(|h| !h.write).count();
     let writer = holders.iter().find(|h| h.write);
@@ -218,8 +247,7 @@ fn state_of(lock: &MmLock, held: &Now, now: u64, tasks: &Tasks) -> String {
         (Some(w), _) => format!("W {} {}", since(w), doing(w, &who)),
         (None, 0) if lock.doubt => "not known".to_owned(),
         (None, 0) if waiting.is_empty() => "free".to_owned(),
-        // It is handed over, or the hold was not seen.
-        (None, 0) => "no holder seen".to_owned(),
+        (None, 0) => Unheld::new(untouched, waiting, now).short.to_owned(),
         (None, 1) => format!("R {} {}", since(&holders[0]), doing(&holders[0], &who)),
         (None, n) => format!("{n} R, oldest {} {}", since(&holders[0]), doing(&holders[0], &who)),
     };
@@ -286,11 +314,22 @@ fn inside(scene: &Scene<'_>, mm: u64, lock: &MmLock, held: &Now, width: usize) -
     let refused = grouped(lock.failed);
     lines.push(Line::from(format!("  {:<15} {refused:>9}  trylocks that failed, waits that were killed", "refused")));
     lines.extend(longest(lock.holds.longest));
+    let before = scene.engine.callers().into_iter().flat_map(|callers| callers.held_before());
+    lines.extend(before.filter(|hold| hold.mm == mm).map(|hold| {
+        let (who, least) = (names.label(hold.tid), duration(hold.at_least()));
+        Line::from(format!("  held for write since before the recording: {who}, at least {least}; in no sum"))
+    }));
     if lock.doubt {
         let text = "who holds it is known again from the next write acquisition on: events are missing";
         lines.extend(wrap(text, width.max(10)).into_iter().map(|line| Line::from(scene.span(line, Tone::Doubt))));
     }
     lines.extend(tasks("holds it now", &held.holders));
+    if held.holders.is_empty() && !held.waiting.is_empty() && !lock.doubt {
+        let untouched = scene.engine.model().is_some_and(|model| model.is_untouched(mm));
+        let about = Unheld::new(untouched, &held.waiting, now).about;
+        let wrapped = wrap(about, width.max(10) - 2).into_iter();
+        lines.extend(wrapped.map(|line| Line::from(scene.span(format!("  {line}"), Tone::Doubt))));
+    }
     lines.extend(tasks("waits for it", &held.waiting));
     if let Some(vmas) = &lock.vmas {
         lines.push(Line::default());

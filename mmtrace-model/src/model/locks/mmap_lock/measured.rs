@@ -15,6 +15,22 @@ pub(in crate::model) struct Measured {
 
 /// The part that figures read and write.
 impl MmapLock {
+    /// An event of the lock. `enters`: it shows that a task has acquired the lock, or that it releases it. Returns the time
+    /// of the lock's first event, nanoseconds, unless such an event was seen before.
+    pub(in crate::model) const fn comes(&mut self, ts: u64, enters: bool) -> Option<u64> {
+        if self.first == 0 {
+            self.first = ts;
+        }
+        let entered = self.entered;
+        self.entered |= enters;
+        if entered { None } else { Some(self.first) }
+    }
+
+    /// Whether no task was seen to acquire the lock or to release it.
+    pub(in crate::model) const fn is_untouched(&self) -> bool {
+        !self.entered
+    }
+
     /// A task has acquired the lock, or downgraded it. `number` is larger than that of any hold before.
     pub(in crate::model) fn begin(&mut self, record: &Record, mode: Mode, number: u64) {
         if self.holds.len() >= 3 * HOLDS_MAX {
