@@ -31,7 +31,7 @@ pub mod source;
 pub mod timeline;
 
 /// Callers that a checkpoint keeps, of each table.
-pub const CALLERS_KEPT: usize = 256;
+pub(crate) const CALLERS_KEPT: usize = 256;
 
 /// Judges a stream. A copy is a checkpoint from which the stream can go on later.
 #[derive(Clone, Debug)]
@@ -163,7 +163,7 @@ impl Engine {
 
     /// Returns the labels that users put on the time line.
     #[must_use]
-    pub const fn marks(&self) -> &Marks {
+    pub(crate) const fn marks(&self) -> &Marks {
         &self.marks
     }
 
@@ -187,13 +187,13 @@ impl Engine {
 
     /// Returns faults by mapping; `None` when only counting, and if no event tells what is mapped.
     #[must_use]
-    pub fn mapped_faults(&self) -> Option<&MappedFaults> {
+    pub(crate) fn mapped_faults(&self) -> Option<&MappedFaults> {
         self.judge.as_ref().and_then(|judge| judge.charges.mapped.as_ref())
     }
 
     /// Returns faults by function; `None` when only counting, and if no event tells what is mapped.
     #[must_use]
-    pub fn function_faults(&self) -> Option<&FunctionFaults> {
+    pub(crate) fn function_faults(&self) -> Option<&FunctionFaults> {
         self.judge.as_ref().and_then(|judge| judge.charges.functions.as_ref())
     }
 

@@ -177,7 +177,7 @@ pub enum Held {
 impl Held {
     /// Returns the word that stands behind a caller.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Write => "write",
@@ -288,7 +288,7 @@ pub struct LockRow {
 }
 
 /// Holders that a row of a report names.
-pub const BEHIND_MAX: usize = 8;
+pub(crate) const BEHIND_MAX: usize = 8;
 
 impl LockRow {
     /// Whether the task exits. Nobody can wait for its holds once it is the last user of its mm (mm/mmap.c:exit_mmap).
