@@ -111,7 +111,7 @@ const CANNOT_RESTORE: &str = "cannot restore the settings that a killed workload
 ///
 /// # Errors
 /// Only root may read the journal.
-pub fn left_changed() -> io::Result<Vec<PathBuf>> {
+pub(crate) fn left_changed() -> io::Result<Vec<PathBuf>> {
     journal::journal().pending()
 }
 

@@ -28,7 +28,7 @@ use crate::tui::{
 };
 
 /// The columns.
-pub const COLUMNS: &[Column] = &[
+pub(crate) const COLUMNS: &[Column] = &[
     left("thread", 18),
     right("threads", 7),
     left("process", 23),
@@ -45,7 +45,7 @@ pub const COLUMNS: &[Column] = &[
 ];
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
+pub(crate) fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
     if !scene.engine.context().has(Kind::AcquireReturned) {
         return note(frame, area, scene, "mmap_lock: not observable here, its tracepoints are not recorded", state);
     }
