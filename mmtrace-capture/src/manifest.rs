@@ -45,9 +45,9 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
     /// Changes when old readers would misunderstand.
-    pub(crate) major: u32,
+    pub major: u32,
     /// Changes when something is added.
-    pub(crate) minor: u32,
+    pub minor: u32,
 }
 
 /// The clock that `ts` counts.

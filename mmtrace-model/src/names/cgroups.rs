@@ -29,7 +29,7 @@ impl CgroupId {
     /// Stands for the cgroup of a task of which none is known.
     pub const UNKNOWN: Self = Self(0);
     /// Stands for all cgroups that were met after the first [`CGROUPS_MAX`].
-    pub(crate) const BEYOND: Self = Self(u32::MAX);
+    pub const BEYOND: Self = Self(u32::MAX);
 
     /// Whether it is one cgroup.
     #[must_use]

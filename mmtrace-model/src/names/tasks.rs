@@ -84,7 +84,7 @@ struct Known {
 ///
 /// A name comes from the list of tasks that a recording begins with, from a fork (the child is called as its parent), and
 /// from `task_rename`. A task that was born out of a filter's sight has none until somebody asks the kernel for it: see
-/// [`Tasks::nameless`].
+/// [`Engine::nameless_tasks`](crate::replay::Engine::nameless_tasks).
 #[derive(Clone, Debug)]
 pub struct Tasks {
     known: FxHashMap<u32, Known>,

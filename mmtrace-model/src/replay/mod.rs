@@ -31,7 +31,7 @@ pub mod source;
 pub mod timeline;
 
 /// Callers that a checkpoint keeps, of each table.
-pub(crate) const CALLERS_KEPT: usize = 256;
+pub const CALLERS_KEPT: usize = 256;
 
 /// Judges a stream. A copy is a checkpoint from which the stream can go on later.
 #[derive(Clone, Debug)]
@@ -208,7 +208,7 @@ impl Engine {
         self.judge.as_mut().map_or_else(Vec::new, |judge| judge.model.mappings_mut().asked())
     }
 
-    /// Takes the tasks that were met without a name or a cgroup: see [`Tasks::nameless`].
+    /// Takes the tasks that were met without a name or a cgroup.
     pub fn nameless_tasks(&mut self) -> Vec<(u32, u32)> {
         self.tasks.nameless()
     }

@@ -288,7 +288,7 @@ pub struct LockRow {
 }
 
 /// Holders that a row of a report names.
-pub(crate) const BEHIND_MAX: usize = 8;
+pub const BEHIND_MAX: usize = 8;
 
 impl LockRow {
     /// Whether the task exits. Nobody can wait for its holds once it is the last user of its mm (mm/mmap.c:exit_mmap).

@@ -77,7 +77,7 @@ pub struct Offer<'a> {
     pub(crate) action: Action,
 }
 
-/// Every action that a layout has, in the order of [`BINDINGS`].
+/// Every action that a layout has, in the order of the table of keys.
 #[must_use]
 pub fn offers(layout: &Layout) -> Vec<Offer<'_>> {
     let offer = |b: &'static Binding| match b.action {

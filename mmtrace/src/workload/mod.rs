@@ -63,7 +63,7 @@ const THREAD_MIN: usize = 1 << 20;
 ///
 /// # Errors
 /// If no memory is available, if `out` cannot be written, or if the workload did less than it should
-/// ([`Outcome::failures`], after the outcome is printed). A path that fails does not end the others: its entry in the
+/// (its `failures`, after the outcome is printed). A path that fails does not end the others: its entry in the
 /// outcome says why.
 pub fn run(args: &WorkloadArgs, stop: &AtomicBool, out: &mut dyn Write) -> Result<Outcome> {
     if args.list {

@@ -1,7 +1,7 @@
 //! Intervals that figures make of the events of mmap_locks: holds, and waits for them, each from two events of one
 //! task.
 //!
-//! The holds are those of [`MmapLock`]; the waits are here. What rules conclude rests on
+//! The holds are those of `MmapLock`; the waits are here. What rules conclude rests on
 //! everybody who may hold a lock, so that one missing event makes all of it unknown. An interval rests on the events of its
 //! own task alone. It is taken as one interval as long as the missing events cannot have been an end and another begin
 //! inside it; what was measured is then at most too short.
