@@ -10,9 +10,9 @@ use mmtrace_common::{Call, Column, Field, FieldType, Kind, Record, Slot, spec};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Decoded {
     /// Rows turned into records.
-    pub records: u64,
+    pub(crate) records: u64,
     /// Rows skipped because this build does not know their kind, or one of their names.
-    pub unknown: u64,
+    pub(crate) unknown: u64,
 }
 
 /// A dictionary column, its names already turned into numbers.

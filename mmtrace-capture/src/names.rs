@@ -94,7 +94,7 @@ impl Names {
     /// Returns the name of a number in a column: of the enumerator or the kind, `#37` where there is none. `None` for
     /// columns that hold no names.
     #[must_use]
-    pub fn name(&self, column: Column, number: u64) -> Option<Cow<'_, str>> {
+    pub(crate) fn name(&self, column: Column, number: u64) -> Option<Cow<'_, str>> {
         let dictionary = self.column(column)?;
         Some(match dictionary.key(number) {
             Some(key) => Cow::Borrowed(dictionary.names[key as usize].as_str()),

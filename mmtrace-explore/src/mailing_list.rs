@@ -21,7 +21,7 @@ pub struct MailingListThread {
 pub const THREADS: [&MailingListThread; 5] = [HUGETLB_WALK, PTE_NOLOCK, MIGRATION_WAIT, SPECULATIVE_FAULT, RETRACT];
 
 /// Page-table walks over hugetlb VMAs.
-pub const HUGETLB_WALK: &MailingListThread = &MailingListThread {
+pub(crate) const HUGETLB_WALK: &MailingListThread = &MailingListThread {
     number: 0,
     name: "hugetlb_walk",
     subject: "[PATCH RFC 04/12] mm: Introduce vma_pgtable_walk_{begin|end}()",
@@ -36,7 +36,7 @@ pub const HUGETLB_WALK: &MailingListThread = &MailingListThread {
 };
 
 /// PTE tables mapped without their lock.
-pub const PTE_NOLOCK: &MailingListThread = &MailingListThread {
+pub(crate) const PTE_NOLOCK: &MailingListThread = &MailingListThread {
     number: 1,
     name: "pte_nolock",
     subject: "[PATCH v2 01/14] mm: pgtable: introduce pte_offset_map_{ro|rw}_nolock()",
@@ -51,7 +51,7 @@ pub const PTE_NOLOCK: &MailingListThread = &MailingListThread {
 };
 
 /// Faults that wait for a migration.
-pub const MIGRATION_WAIT: &MailingListThread = &MailingListThread {
+pub(crate) const MIGRATION_WAIT: &MailingListThread = &MailingListThread {
     number: 2,
     name: "migration_wait",
     subject: "[PATCH v2 4/6] mm: drop VMA lock before waiting for migration",
@@ -65,7 +65,7 @@ pub const MIGRATION_WAIT: &MailingListThread = &MailingListThread {
 };
 
 /// Faults that take no lock.
-pub const SPECULATIVE_FAULT: &MailingListThread = &MailingListThread {
+pub(crate) const SPECULATIVE_FAULT: &MailingListThread = &MailingListThread {
     number: 3,
     name: "speculative_fault",
     subject: "[RFC v5 04/11] mm: VMA sequence count",
@@ -80,7 +80,7 @@ pub const SPECULATIVE_FAULT: &MailingListThread = &MailingListThread {
 };
 
 /// Page tables that khugepaged removes without mmap_lock.
-pub const RETRACT: &MailingListThread = &MailingListThread {
+pub(crate) const RETRACT: &MailingListThread = &MailingListThread {
     number: 4,
     name: "retract",
     subject: "[PATCH 09/12] mm/khugepaged: retract_page_tables() without mmap or vma lock",

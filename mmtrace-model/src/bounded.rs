@@ -70,12 +70,14 @@ fn short<E: Error, const MAX: usize>(text: String) -> Result<String, E> {
 }
 
 /// Reads a text of `MAX` bytes at most.
-pub fn text<'de, D: Deserializer<'de>, const MAX: usize>(deserializer: D) -> Result<String, D::Error> {
+pub(crate) fn text<'de, D: Deserializer<'de>, const MAX: usize>(deserializer: D) -> Result<String, D::Error> {
     String::deserialize(deserializer).and_then(short::<D::Error, MAX>)
 }
 
 /// Reads a text of `MAX` bytes at most, if there is one.
-pub fn optional_text<'de, D: Deserializer<'de>, const MAX: usize>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub(crate) fn optional_text<'de, D: Deserializer<'de>, const MAX: usize>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
     Option::<String>::deserialize(deserializer)?.map(short::<D::Error, MAX>).transpose()
 }
 

@@ -80,7 +80,7 @@ pub struct Kernel {
 impl Kernel {
     /// The series of the release, if it names one.
     #[must_use]
-    pub fn series(&self) -> Option<KernelVersion> {
+    pub(crate) fn series(&self) -> Option<KernelVersion> {
         self.release.parse().ok()
     }
 
@@ -161,7 +161,7 @@ pub enum FaultEnds {
 impl FaultEnds {
     /// The name in reports.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Functions => "functions",
             Self::SoftwareEvents => "software_events",
@@ -256,7 +256,7 @@ impl Context {
 
     /// The enumerator's name for a value, without any common prefix removed.
     #[must_use]
-    pub fn enumerator(&self, name: &str, value: i64) -> Option<&str> {
+    pub(crate) fn enumerator(&self, name: &str, value: i64) -> Option<&str> {
         self.enums.get(name)?.iter().find(|(_, v)| **v == value).map(|(n, _)| n.as_str())
     }
 

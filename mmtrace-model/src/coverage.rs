@@ -44,7 +44,7 @@ impl Coverage {
 
     /// The share, 0 to 1; an upper bound if there are more. It is 1 if there is nothing to cover.
     #[must_use]
-    pub fn share(&self) -> f64 {
+    pub(crate) fn share(&self) -> f64 {
         if self.of == 0 { 1.0 } else { self.counted.min(self.of) as f64 / self.of as f64 }
     }
 

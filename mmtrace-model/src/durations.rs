@@ -42,12 +42,12 @@ pub struct Distribution {
 impl Durations {
     /// Quantiles are right to two digits: for the few distributions that reports and metrics give.
     #[must_use]
-    pub fn two_digits() -> Self {
+    pub(crate) fn two_digits() -> Self {
         Self { digits: 2, ..Self::default() }
     }
 
     /// Adds one.
-    pub fn add(&mut self, ns: u64) {
+    pub(crate) fn add(&mut self, ns: u64) {
         let digits = self.digits;
         let histogram = self.histogram.get_or_insert_with(|| {
             Histogram::new_with_bounds(1, LONGEST_NS, digits).expect("constant bounds are valid")
@@ -58,7 +58,7 @@ impl Durations {
     }
 
     /// Adds those of another one.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         if let Some(theirs) = &other.histogram {
             match &mut self.histogram {
                 // Both have the same bounds, and so has any value that one of them holds.

@@ -54,7 +54,7 @@ impl KernelVersion {
     /// Whether private reservations of hugetlb have a lock ("hugetlbfs: extend hugetlb_vma_lock to private VMAs", merged
     /// for 6.6-rc7; not asked of 6.6 itself).
     #[must_use]
-    pub fn has_private_hugetlb_locks(self) -> bool {
+    pub(crate) fn has_private_hugetlb_locks(self) -> bool {
         self >= Self::new(6, 7)
     }
 }

@@ -62,12 +62,6 @@ pub const OPTIONAL_EVENTS: &[OptionalEvents] = &[
     },
 ];
 
-/// Returns the group of a kind; `None` if a recording cannot do without such events.
-#[must_use]
-pub fn group_of(kind: Kind) -> Option<&'static OptionalEvents> {
-    OPTIONAL_EVENTS.iter().find(|group| group.kinds.contains(&kind))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

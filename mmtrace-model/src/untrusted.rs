@@ -95,7 +95,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
 /// Returns bytes of a stranger as text: harmful characters, and what is not UTF-8, as escapes (`\n`, `\xff`). A backslash
 /// becomes two, so that no name reads like an escape.
 #[must_use]
-pub fn escaped_bytes(bytes: &[u8]) -> String {
+pub(crate) fn escaped_bytes(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
         text.push_str(&escaped(&chunk.valid().replace('\\', "\\\\")));

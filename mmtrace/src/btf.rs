@@ -16,7 +16,7 @@ use std::fmt;
 use std::path::Path;
 
 /// File in which the running kernel shows its BTF.
-pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+pub(crate) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Members looked at for one question. vmlinux needs a few hundred; a blob whose
 /// anonymous structs fan out exponentially is stopped here.
@@ -30,7 +30,7 @@ const ANSWERS_MAX: usize = 16;
 
 /// Type of a parameter, as far as reading it is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ParamType {
+pub(crate) enum ParamType {
     /// An integer.
     Int {
         /// Size in bytes.
@@ -91,15 +91,15 @@ impl fmt::Display for ParamType {
 
 /// One parameter of a prototype.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Param {
+pub(crate) struct Param {
     /// Its name. Empty in the prototypes of function pointers, which have no names.
-    pub name: String,
+    pub(crate) name: String,
     /// Its type.
-    pub ty: ParamType,
+    pub(crate) ty: ParamType,
 }
 
 /// The type information of one kernel.
-pub struct Btf {
+pub(crate) struct Btf {
     raw: Raw,
 }
 
@@ -114,7 +114,7 @@ impl Btf {
     ///
     /// # Errors
     /// The file cannot be read (a kernel built without `CONFIG_DEBUG_INFO_BTF` has none), or is not BTF.
-    pub fn from_kernel() -> Result<Self, BtfError> {
+    pub(crate) fn from_kernel() -> Result<Self, BtfError> {
         Self::from_file(KERNEL_BTF)
     }
 
@@ -122,7 +122,7 @@ impl Btf {
     ///
     /// # Errors
     /// The file cannot be read, or is not BTF.
-    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, BtfError> {
+    pub(crate) fn from_file(path: impl AsRef<Path>) -> Result<Self, BtfError> {
         let path = path.as_ref();
         let data = std::fs::read(path).map_err(|source| BtfError::Io { path: path.into(), source })?;
         Self::parse(data)
@@ -133,13 +133,13 @@ impl Btf {
     ///
     /// # Errors
     /// The header, a section or a type record is not what the format says.
-    pub fn parse(data: impl Into<Vec<u8>>) -> Result<Self, BtfError> {
+    pub(crate) fn parse(data: impl Into<Vec<u8>>) -> Result<Self, BtfError> {
         Ok(Self { raw: Raw::parse(data.into())? })
     }
 
     /// Returns the number of types.
     #[must_use]
-    pub fn types(&self) -> usize {
+    pub(crate) fn types(&self) -> usize {
         self.raw.len()
     }
 
@@ -149,7 +149,7 @@ impl Btf {
     ///
     /// # Errors
     /// Damaged BTF.
-    pub fn func_prototypes(&self, name: &str) -> Result<Vec<Vec<Param>>, BtfError> {
+    pub(crate) fn func_prototypes(&self, name: &str) -> Result<Vec<Vec<Param>>, BtfError> {
         let mut found = Vec::new();
         for (_, func) in self.raw.named(name).filter(|(_, ty)| ty.kind == raw::FUNC) {
             push_new(&mut found, self.params(func.size_or_type)?);
@@ -161,7 +161,7 @@ impl Btf {
     ///
     /// # Errors
     /// Damaged BTF.
-    pub fn func_returns(&self, name: &str) -> Result<Option<bool>, BtfError> {
+    pub(crate) fn func_returns(&self, name: &str) -> Result<Option<bool>, BtfError> {
         let mut returns = None;
         for (_, func) in self.raw.named(name).filter(|(_, ty)| ty.kind == raw::FUNC) {
             let proto = self.raw.resolve(func.size_or_type)?.filter(|ty| ty.kind == raw::FUNC_PROTO);
@@ -176,7 +176,7 @@ impl Btf {
     ///
     /// # Errors
     /// [`BtfError::Absent`]; [`BtfError::Ambiguous`] when there are several.
-    pub fn func_id(&self, name: &str) -> Result<u32, BtfError> {
+    pub(crate) fn func_id(&self, name: &str) -> Result<u32, BtfError> {
         let found = self.raw.named(name).filter(|(_, ty)| ty.kind == raw::FUNC).map(|(id, _)| id);
         single(found.collect(), || format!("function {name}()"))
     }
@@ -195,7 +195,7 @@ impl Btf {
     /// # Errors
     /// [`BtfError::Absent`]; [`BtfError::Ambiguous`] when functions of this name
     /// differ in their parameters; damaged BTF.
-    pub fn func_params(&self, name: &str) -> Result<Vec<Param>, BtfError> {
+    pub(crate) fn func_params(&self, name: &str) -> Result<Vec<Param>, BtfError> {
         single(self.func_prototypes(name)?, || format!("function {name}()"))
     }
 
@@ -206,7 +206,7 @@ impl Btf {
     /// # Errors
     /// [`BtfError::Absent`] also when it is no pointer to a function;
     /// [`BtfError::Ambiguous`]; damaged BTF.
-    pub fn typedef_params(&self, name: &str) -> Result<Vec<Param>, BtfError> {
+    pub(crate) fn typedef_params(&self, name: &str) -> Result<Vec<Param>, BtfError> {
         let mut found = Vec::new();
         for (_, alias) in self.raw.named(name).filter(|(_, ty)| ty.kind == raw::TYPEDEF) {
             let pointer = self.raw.resolve(alias.size_or_type)?.filter(|ty| ty.kind == raw::PTR);
@@ -225,7 +225,7 @@ impl Btf {
     /// [`BtfError::Absent`] for a struct or a member; [`BtfError::Ambiguous`] when
     /// several structs of this name disagree, be it that one lacks the member;
     /// [`BtfError::Bitfield`]; damaged BTF.
-    pub fn member_offset(&self, strukt: &str, member: &str) -> Result<u32, BtfError> {
+    pub(crate) fn member_offset(&self, strukt: &str, member: &str) -> Result<u32, BtfError> {
         let name = || format!("{strukt}.{member}");
         let mut found = Vec::new();
         let mut budget = MEMBERS_MAX;
@@ -245,7 +245,7 @@ impl Btf {
     ///
     /// # Errors
     /// [`BtfError::Absent`]; [`BtfError::Ambiguous`] when several of this name disagree; damaged BTF.
-    pub fn struct_size(&self, strukt: &str) -> Result<u32, BtfError> {
+    pub(crate) fn struct_size(&self, strukt: &str) -> Result<u32, BtfError> {
         let mut found = Vec::new();
         for (_, ty) in self.raw.named(strukt).filter(|(_, ty)| is_aggregate(ty)) {
             push_new(&mut found, ty.size_or_type);
@@ -258,7 +258,7 @@ impl Btf {
     ///
     /// # Errors
     /// [`BtfError::Absent`]; [`BtfError::Ambiguous`] when enums of this name differ; damaged BTF.
-    pub fn enum_values(&self, name: &str) -> Result<BTreeMap<String, i64>, BtfError> {
+    pub(crate) fn enum_values(&self, name: &str) -> Result<BTreeMap<String, i64>, BtfError> {
         let mut found = Vec::new();
         for (_, ty) in self.raw.named(name) {
             let mut values = BTreeMap::new();

@@ -39,7 +39,7 @@ docs/glossary.md defines the terms. `mmtrace rules` lists the rules.")]
 pub struct ExplainArgs {
     /// Name of the rule, such as L01
     #[arg(value_name = "RULE")]
-    pub rule: String,
+    pub(crate) rule: String,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -33,7 +33,7 @@ static VOICE: OnceLock<Voice> = OnceLock::new();
 
 /// Says something on standard error, in as many lines as it has. It may be gone with the terminal: that is no reason not
 /// to end well.
-pub fn tell(message: &str) {
+pub(crate) fn tell(message: &str) {
     complain_at_length(message);
 }
 

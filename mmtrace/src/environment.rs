@@ -38,37 +38,37 @@ const ACCOUNTED_MEMORY: KernelVersion = KernelVersion::new(5, 11);
 
 /// Everything that was found out.
 #[derive(Clone, Debug, Serialize)]
-pub struct Environment {
+pub(crate) struct Environment {
     /// The facts, in the order in which a user should solve them.
-    pub findings: Vec<Finding>,
+    pub(crate) findings: Vec<Finding>,
     /// `uname -r`; empty when unknown.
-    pub release: String,
+    pub(crate) release: String,
     /// Whether tasks are preempted in the kernel.
-    pub preemption: Preemption,
+    pub(crate) preemption: Preemption,
     /// Whether this process is in the initial user namespace, the only one whose capabilities count for bpf(2).
-    pub initial_user_namespace: Option<bool>,
+    pub(crate) initial_user_namespace: Option<bool>,
     /// Whether process ids here are those that events carry.
-    pub initial_pid_namespace: Option<bool>,
+    pub(crate) initial_pid_namespace: Option<bool>,
     /// The capabilities of this process.
-    pub capabilities: Option<Capabilities>,
+    pub(crate) capabilities: Option<Capabilities>,
     /// The state of the lockdown LSM.
-    pub lockdown: Lockdown,
+    pub(crate) lockdown: Lockdown,
     /// Whether the kernel, when asked, created a ring buffer and accepted a program that reads its memory.
-    pub bpf_permitted: bool,
+    pub(crate) bpf_permitted: bool,
     /// Whether the kernel's BTF is there and sound.
-    pub btf: bool,
+    pub(crate) btf: bool,
     /// Whether `RLIMIT_MEMLOCK` limits maps and programs, as it does before 5.11.
-    pub memlock_matters: bool,
+    pub(crate) memlock_matters: bool,
     /// Mount point of tracefs.
-    pub tracefs: Option<PathBuf>,
+    pub(crate) tracefs: Option<PathBuf>,
     /// Mount point of the cgroup v2 hierarchy.
-    pub cgroup2: Option<PathBuf>,
+    pub(crate) cgroup2: Option<PathBuf>,
 }
 
 impl Environment {
     /// Looks at everything. Takes some milliseconds; leaves nothing behind.
     #[must_use]
-    pub fn examine() -> Self {
+    pub(crate) fn examine() -> Self {
         Self::examine_for(None)
     }
 
@@ -142,7 +142,7 @@ impl Environment {
 
     /// The first fact that makes recording impossible; the others may follow from it.
     #[must_use]
-    pub fn blocking(&self) -> Option<&Finding> {
+    pub(crate) fn blocking(&self) -> Option<&Finding> {
         self.findings.iter().find(|f| f.status == Status::Fail)
     }
 }

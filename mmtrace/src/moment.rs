@@ -29,7 +29,7 @@ impl Moment {
     ///
     /// # Errors
     /// The capture does not say which time of the day it began at, or the time cannot be told.
-    pub fn of(self, capture: &Capture) -> Result<u64> {
+    pub(crate) fn of(self, capture: &Capture) -> Result<u64> {
         let offset = capture.manifest().clock.realtime_offset_ns;
         self.resolve(capture.context().start, offset, &TimeZone::system())
     }
@@ -68,7 +68,7 @@ impl Moment {
 ///
 /// # Errors
 /// A time cannot be told, or the part is empty.
-pub fn part(capture: &Capture, from: Option<Moment>, to: Option<Moment>) -> Result<(u64, u64)> {
+pub(crate) fn part(capture: &Capture, from: Option<Moment>, to: Option<Moment>) -> Result<(u64, u64)> {
     let from = from.map_or(Ok(0), |moment| moment.of(capture))?;
     let to = to.map_or(Ok(u64::MAX), |moment| moment.of(capture))?;
     if to <= from {
@@ -86,7 +86,7 @@ pub fn part(capture: &Capture, from: Option<Moment>, to: Option<Moment>) -> Resu
 
 /// Returns what a report says of a part of a capture; nothing if all of it was asked for.
 #[must_use]
-pub fn described(capture: &Capture, (from, to): (u64, u64)) -> Option<Part> {
+pub(crate) fn described(capture: &Capture, (from, to): (u64, u64)) -> Option<Part> {
     let start = capture.context().start;
     let last = capture.summary().span.map_or(start, |(_, last)| last);
     let after = |ts: u64| ts.saturating_sub(start);

@@ -41,7 +41,7 @@ impl Shared {
 }
 
 /// See the module. What is queued when it is dropped is still written, for as long as the process lives.
-pub struct Outlet {
+pub(crate) struct Outlet {
     shared: Arc<Shared>,
     most: usize,
 }
@@ -52,7 +52,7 @@ impl Outlet {
     /// # Errors
     ///
     /// No thread can be had.
-    pub fn new(name: &str, to: File, most: usize) -> io::Result<Self> {
+    pub(crate) fn new(name: &str, to: File, most: usize) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let theirs = Arc::clone(&shared);
         thread::Builder::new().name(name.to_owned()).spawn(move || write_all(&theirs, to))?;
@@ -60,7 +60,7 @@ impl Outlet {
     }
 
     /// Takes the bytes to be written, all of them or, when too many wait already, none.
-    pub fn put(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn put(&self, bytes: &[u8]) -> bool {
         let mut state = self.shared.lock();
         let waiting = state.queue.len() + state.writing;
         if waiting > 0 && waiting + bytes.len() > self.most {
@@ -74,25 +74,25 @@ impl Outlet {
 
     /// Whether all that was taken has been written, or could not be.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         let state = self.shared.lock();
         state.queue.is_empty() && state.writing == 0
     }
 
     /// Bytes written so far.
     #[must_use]
-    pub fn written(&self) -> u64 {
+    pub(crate) fn written(&self) -> u64 {
         self.shared.lock().written
     }
 
     /// Returns the error of the write that failed, if one did.
     #[must_use]
-    pub fn error(&self) -> Option<io::Error> {
+    pub(crate) fn error(&self) -> Option<io::Error> {
         self.shared.lock().error.map(io::Error::from_raw_os_error)
     }
 
     /// Waits until all is written, at most so long. Returns whether it is.
-    pub fn wait(&self, most: Duration) -> bool {
+    pub(crate) fn wait(&self, most: Duration) -> bool {
         let end = Instant::now() + most;
         let mut state = self.shared.lock();
         while !state.queue.is_empty() || state.writing > 0 {
@@ -163,7 +163,7 @@ const PIECE: usize = 4096;
 /// # Errors
 ///
 /// It cannot be written.
-pub fn write_a_piece(mut to: &File, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn write_a_piece(mut to: &File, bytes: &[u8]) -> io::Result<usize> {
     if bytes.is_empty() || poll(to, 0) <= 0 {
         return Ok(0);
     }

@@ -4,12 +4,12 @@ use std::{fmt, str::FromStr};
 
 /// A percentage above 0 and at most 100, in hundredths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Percent(pub u32);
+pub struct Percent(pub(crate) u32);
 
 impl Percent {
     /// Returns it as a share, 0 to 1.
     #[must_use]
-    pub const fn share(self) -> f64 {
+    pub(crate) const fn share(self) -> f64 {
         self.0 as f64 / 10_000.0
     }
 }

@@ -265,7 +265,7 @@ pub const INVARIANTS: &[Statement] = &[
 impl Invariant {
     /// Its row.
     #[must_use]
-    pub fn statement(self) -> &'static Statement {
+    pub(crate) fn statement(self) -> &'static Statement {
         &INVARIANTS[self as usize]
     }
 

@@ -14,7 +14,7 @@ pub enum Mode {
 impl Mode {
     /// The mode in a sentence: held "for read", "for write".
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Downgraded => "read (downgraded)",
@@ -25,7 +25,7 @@ impl Mode {
     /// Whether two holds of one lock exclude each other (Documentation/mm/process_addrs.rst, "mmap_lock"). A downgraded
     /// hold excludes another one because both had to be exclusive first.
     #[must_use]
-    pub const fn excludes(self, other: Self) -> bool {
+    pub(crate) const fn excludes(self, other: Self) -> bool {
         !matches!((self, other), (Self::Read, Self::Read | Self::Downgraded) | (Self::Downgraded, Self::Read))
     }
 }

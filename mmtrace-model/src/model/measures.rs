@@ -202,7 +202,7 @@ impl Measures {
     }
 
     /// A writer had to wait for a task that waited for a migration.
-    pub fn overlap(&mut self, rule: RuleId, overlap: Overlap, record: &Record, sink: &mut Sink) {
+    pub(crate) fn overlap(&mut self, rule: RuleId, overlap: Overlap, record: &Record, sink: &mut Sink) {
         self.add(rule, overlap.ns, record.ts, sink);
         if self.worst.iter().filter(|o| o.rule == overlap.rule).count() == WORST {
             let of = self.worst.iter().enumerate().filter(|(_, o)| o.rule == overlap.rule);
@@ -241,7 +241,7 @@ impl Measures {
 
 impl Model {
     /// What is missing up to here was left out on purpose: no figure counts it.
-    pub fn count_from_here(&mut self) {
+    pub(crate) fn count_from_here(&mut self) {
         self.measures.count_from_here();
     }
 

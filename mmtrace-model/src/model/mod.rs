@@ -224,7 +224,7 @@ impl Model {
 
     /// Returns the mappings of all mms, for callers that ask the kernel about mappings that no event has shown, and for
     /// records from before those that are judged.
-    pub const fn mappings_mut(&mut self) -> &mut Mappings {
+    pub(crate) const fn mappings_mut(&mut self) -> &mut Mappings {
         &mut self.mappings
     }
 
@@ -235,7 +235,7 @@ impl Model {
     }
 
     /// Takes the end of the stream: overlaps that had lasted by then are real.
-    pub fn finish(&mut self, ts: u64, sink: &mut Sink) {
+    pub(crate) fn finish(&mut self, ts: u64, sink: &mut Sink) {
         let mut open: Vec<u64> = self.mms.keys().copied().collect();
         open.sort_unstable();
         for mm in open {

@@ -33,7 +33,7 @@ impl CgroupId {
 
     /// Whether it is one cgroup.
     #[must_use]
-    pub fn is_known(self) -> bool {
+    pub(crate) fn is_known(self) -> bool {
         self != Self::UNKNOWN && self != Self::BEYOND
     }
 }
@@ -123,7 +123,7 @@ impl Default for Cgroups {
 impl Cgroups {
     /// Knows nothing yet. No task is in a cgroup if `context` lacks an event that tells.
     #[must_use]
-    pub fn new(context: &Context) -> Self {
+    pub(crate) fn new(context: &Context) -> Self {
         let is_told = context.carries(Kind::Fork, Column::CgroupId)
             && [Kind::CgroupAttachTask, Kind::Exec].iter().all(|kind| context.has(*kind));
         Self { is_told, ..Self::default() }

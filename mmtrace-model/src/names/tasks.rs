@@ -28,7 +28,7 @@ pub struct ThreadId(u32);
 
 impl ThreadId {
     /// Stands for all threads that came when [`Tasks`] knew too many names.
-    pub const OTHERS: Self = Self(0);
+    pub(crate) const OTHERS: Self = Self(0);
 
     #[inline]
     pub(crate) const fn number(self) -> u64 {
@@ -40,15 +40,15 @@ impl ThreadId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thread {
     /// The process's id; 0 stands for all processes of this name that came when too many were known.
-    pub tgid: u32,
+    pub(crate) tgid: u32,
     /// The name of the process's first thread; `None` if it was not seen.
-    pub process: Option<Comm>,
+    pub(crate) process: Option<Comm>,
     /// The name; `None` if it was not seen.
-    pub comm: Option<Comm>,
+    pub(crate) comm: Option<Comm>,
     /// The thread id of one of them; of the only one if the name was not seen.
-    pub tid: u32,
+    pub(crate) tid: u32,
     /// The cgroup that they were in. Threads that moved are other ones from then on.
-    pub cgroup: CgroupId,
+    pub(crate) cgroup: CgroupId,
 }
 
 /// Key that tells threads apart.
@@ -84,7 +84,7 @@ struct Known {
 ///
 /// A name comes from the list of tasks that a recording begins with, from a fork (the child is called as its parent), and
 /// from `task_rename`. A task that was born out of a filter's sight has none until somebody asks the kernel for it: see
-/// [`Tasks::nameless`].
+/// [`Engine::nameless_tasks`](crate::replay::Engine::nameless_tasks).
 #[derive(Clone, Debug)]
 pub struct Tasks {
     known: FxHashMap<u32, Known>,
@@ -149,7 +149,7 @@ impl Default for Tasks {
 impl Tasks {
     /// Knows nobody yet. No task has a name if `context` lacks an event that names tasks.
     #[must_use]
-    pub fn new(context: &Context) -> Self {
+    pub(crate) fn new(context: &Context) -> Self {
         let is_told = [Kind::TaskRename, Kind::Fork, Kind::Exec].iter().all(|kind| context.has(*kind));
         Self { is_told, ..Self::default() }.with_cgroups_of(context)
     }
@@ -239,7 +239,7 @@ impl Tasks {
 
     /// Returns the thread behind the ids of an event.
     #[inline]
-    pub fn of(&mut self, record: &Record) -> ThreadId {
+    pub(crate) fn of(&mut self, record: &Record) -> ThreadId {
         self.of_ids(record.tid, record.tgid)
     }
 
@@ -370,7 +370,7 @@ impl Tasks {
 
     /// Returns the number that stands for every thread of these names in one cgroup, whatever its process: for figures that have no room
     /// for another thread.
-    pub fn of_names(&mut self, id: ThreadId) -> ThreadId {
+    pub(crate) fn of_names(&mut self, id: ThreadId) -> ThreadId {
         let Thread { process, comm, cgroup, .. } = self.thread(id);
         let key = Key::OfNames(process, comm, cgroup);
         if !self.numbers.contains_key(&key) && self.threads.len() >= THREADS_MAX + NAMES_MAX {
@@ -382,7 +382,7 @@ impl Tasks {
     /// Returns what is known of a thread. A name that was found after the thread was met is there, and the process has the
     /// last name that its first thread had before the process ran another program.
     #[must_use]
-    pub fn thread(&self, id: ThreadId) -> Thread {
+    pub(crate) fn thread(&self, id: ThreadId) -> Thread {
         let thread = self.threads.get(id.0 as usize).unwrap_or(&self.threads[0]);
         if thread.tgid == 0 {
             return *thread;
@@ -394,13 +394,13 @@ impl Tasks {
 
     /// Returns the number that stands for all threads of a thread's process. Its [`Tasks::thread`] has the process's name.
     #[must_use]
-    pub fn process(&self, id: ThreadId) -> ThreadId {
+    pub(crate) fn process(&self, id: ThreadId) -> ThreadId {
         self.processes.get(id.0 as usize).copied().unwrap_or(ThreadId::OTHERS)
     }
 
     /// Returns the thread ids that each thread stood for.
     #[must_use]
-    pub fn tids(&self) -> FxHashMap<ThreadId, Vec<u32>> {
+    pub(crate) fn tids(&self) -> FxHashMap<ThreadId, Vec<u32>> {
         let mut tids: FxHashMap<ThreadId, Vec<u32>> = FxHashMap::default();
         self.counted.iter().for_each(|(thread, tid)| tids.entry(*thread).or_default().push(*tid));
         tids
@@ -442,12 +442,12 @@ impl Tasks {
 
     /// Takes the tasks that were met without a name or a cgroup, as thread id and process id: a recorder asks the kernel
     /// for them.
-    pub fn nameless(&mut self) -> Vec<(u32, u32)> {
+    pub(crate) fn nameless(&mut self) -> Vec<(u32, u32)> {
         std::mem::take(&mut self.nameless)
     }
 
     /// Takes the cgroups that were met without a path, by their ids in the kernel: a recorder looks for them.
-    pub fn nameless_cgroups(&mut self) -> Vec<u64> {
+    pub(crate) fn nameless_cgroups(&mut self) -> Vec<u64> {
         self.cgroups.nameless()
     }
 

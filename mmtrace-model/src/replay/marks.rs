@@ -34,7 +34,7 @@ impl Mark {
 
 /// The marks of a stream.
 #[derive(Clone, Debug, Default)]
-pub struct Marks {
+pub(crate) struct Marks {
     marks: Vec<Mark>,
     more: u64,
     assembly: Assembly<u64>,
@@ -61,13 +61,13 @@ impl Marks {
 
     /// Returns them, oldest first.
     #[must_use]
-    pub fn all(&self) -> &[Mark] {
+    pub(crate) fn all(&self) -> &[Mark] {
         &self.marks
     }
 
     /// Returns how many came when there were too many.
     #[must_use]
-    pub const fn more(&self) -> u64 {
+    pub(crate) const fn more(&self) -> u64 {
         self.more
     }
 }

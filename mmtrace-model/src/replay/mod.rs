@@ -165,7 +165,7 @@ impl Engine {
 
     /// Returns the labels that users put on the time line.
     #[must_use]
-    pub const fn marks(&self) -> &Marks {
+    pub(crate) const fn marks(&self) -> &Marks {
         &self.marks
     }
 
@@ -189,13 +189,13 @@ impl Engine {
 
     /// Returns faults by mapping; `None` when only counting, and if no event tells what is mapped.
     #[must_use]
-    pub fn mapped_faults(&self) -> Option<&MappedFaults> {
+    pub(crate) fn mapped_faults(&self) -> Option<&MappedFaults> {
         self.judge.as_ref().and_then(|judge| judge.charges.mapped.as_ref())
     }
 
     /// Returns faults by function; `None` when only counting, and if no event tells what is mapped.
     #[must_use]
-    pub fn function_faults(&self) -> Option<&FunctionFaults> {
+    pub(crate) fn function_faults(&self) -> Option<&FunctionFaults> {
         self.judge.as_ref().and_then(|judge| judge.charges.functions.as_ref())
     }
 
@@ -215,7 +215,7 @@ impl Engine {
         self.judge.as_mut().map_or_else(Vec::new, |judge| judge.model.mappings_mut().asked_ones())
     }
 
-    /// Takes the tasks that were met without a name or a cgroup: see [`Tasks::nameless`].
+    /// Takes the tasks that were met without a name or a cgroup.
     pub fn nameless_tasks(&mut self) -> Vec<(u32, u32)> {
         self.tasks.nameless()
     }

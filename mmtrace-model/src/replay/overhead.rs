@@ -24,7 +24,7 @@ impl Cost {
 
     /// Returns the share that so many nanoseconds are of all CPU time, in percent.
     #[must_use]
-    pub fn percent_of(&self, ns: u64) -> f64 {
+    pub(crate) fn percent_of(&self, ns: u64) -> f64 {
         100.0 * ns as f64 / self.cpus_ns.max(1) as f64
     }
 
@@ -103,32 +103,32 @@ impl Overhead {
 
     /// Returns the limit in hundredths of a percent of all CPUs; `None` if there is none.
     #[must_use]
-    pub const fn limit(&self) -> Option<u32> {
+    pub(crate) const fn limit(&self) -> Option<u32> {
         self.limit
     }
 
     /// Returns the cost of all seconds that were measured.
     #[must_use]
-    pub const fn total(&self) -> Cost {
+    pub(crate) const fn total(&self) -> Cost {
         self.total
     }
 
     /// Returns the cost of the second that cost most.
     #[must_use]
-    pub const fn most(&self) -> Option<Cost> {
+    pub(crate) const fn most(&self) -> Option<Cost> {
         self.most
     }
 
     /// Returns the number of seconds that were measured.
     #[must_use]
-    pub const fn windows(&self) -> u64 {
+    pub(crate) const fn windows(&self) -> u64 {
         self.windows
     }
 
     /// Returns the number of seconds that cost more than is allowed, and for which nothing was given up until the next one
     /// was over.
     #[must_use]
-    pub const fn unanswered(&self) -> u64 {
+    pub(crate) const fn unanswered(&self) -> u64 {
         self.unanswered
     }
 

@@ -13,11 +13,11 @@ const CHUNKS_MAX: usize = 8;
 
 /// Records in a row, with the state before the first.
 #[derive(Debug)]
-pub struct Chunk {
+pub(crate) struct Chunk {
     /// The state before the first record.
-    pub before: Arc<Engine>,
+    pub(crate) before: Arc<Engine>,
     /// The records.
-    pub records: Vec<Record>,
+    pub(crate) records: Vec<Record>,
 }
 
 /// The newest million records.
@@ -67,13 +67,13 @@ pub struct Stored {
 impl Stored {
     /// The chunks.
     #[must_use]
-    pub fn chunks(&self) -> &[Arc<Chunk>] {
+    pub(crate) fn chunks(&self) -> &[Arc<Chunk>] {
         &self.chunks
     }
 
     /// Returns the same without the first `n` records.
     #[must_use]
-    pub fn after(&self, n: u64) -> Self {
+    pub(crate) fn after(&self, n: u64) -> Self {
         let mut left = n;
         for (chunk, stored) in self.chunks.iter().enumerate() {
             let len = stored.records.len() as u64;

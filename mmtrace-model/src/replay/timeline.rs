@@ -121,7 +121,7 @@ impl<S: Source> Timeline<S> {
     }
 
     /// The next record, which is beyond the position.
-    pub fn peek(&mut self) -> Option<&Record> {
+    pub(crate) fn peek(&mut self) -> Option<&Record> {
         if self.next.is_none() {
             self.next = self.records.next();
         }

@@ -180,7 +180,7 @@ pub enum Held {
 impl Held {
     /// Returns the word that stands behind a caller.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Write => "write",

@@ -140,7 +140,7 @@ impl FunctionRow {
     /// Returns the function and its file, or where else the instructions are: `touch_pages (contend)`,
     /// `redis-server+0x1234`.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         let file = self.file.as_deref().unwrap_or_default();
         let base = file.strip_suffix(" (deleted)").unwrap_or(file).rsplit('/').next().unwrap_or_default();
         match (self.kind, &self.function, &self.offset) {

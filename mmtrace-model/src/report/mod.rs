@@ -178,9 +178,9 @@ impl MarkRow {
 #[derive(Debug, Serialize)]
 pub struct Events {
     /// Number of all events.
-    pub total: u64,
+    pub(crate) total: u64,
     /// By kind. A kind that did not happen is absent.
-    pub by_kind: BTreeMap<&'static str, u64>,
+    pub(crate) by_kind: BTreeMap<&'static str, u64>,
 }
 
 /// Page tables and the walker of a report.
@@ -245,12 +245,12 @@ pub struct RuleReport {
 pub struct FaultLatency {
     /// Events that showed the ends: `functions`, the return of `handle_mm_fault()`; `software_events`, the kernel's count of
     /// handled faults, which counts none that fails.
-    pub ends: &'static str,
+    pub(crate) ends: &'static str,
     /// The distribution.
     #[serde(flatten)]
-    pub took: Distribution,
+    pub(crate) took: Distribution,
     /// The share of the faults in user mode that did not fail.
-    pub coverage: Coverage,
+    pub(crate) coverage: Coverage,
 }
 
 impl FaultLatency {

@@ -126,7 +126,7 @@ impl Story {
     ///
     /// # Errors
     /// `out` cannot be written.
-    pub fn print(&self, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn print(&self, style: Style, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
             "{} at {:.6} s: {}",

@@ -63,7 +63,7 @@ impl UnfinishedRow {
 
     /// Returns it in words: `big 7 · populator 9: mmap (read): held for 2.02 s, since 0.075 s`.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let Self { task, call, .. } = self;
         let call = call.as_ref().map_or_else(String::new, |call| format!(": {call}"));
         let mode = if self.write { "write" } else { "read" };

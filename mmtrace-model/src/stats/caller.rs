@@ -6,11 +6,11 @@ use crate::{names::ThreadId, recent_map::Key};
 
 /// A thread and the call by which it entered the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// The thread.
-    pub thread: ThreadId,
+    pub(crate) thread: ThreadId,
     /// Its entry into the kernel; `None` if the events do not say.
-    pub call: Option<Call>,
+    pub(crate) call: Option<Call>,
 }
 
 impl Key for Caller {

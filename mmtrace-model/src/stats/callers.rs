@@ -66,20 +66,20 @@ impl HeldBefore {
 
 /// The longest of some intervals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Longest {
+pub(crate) struct Longest {
     /// Its duration, nanoseconds.
-    pub ns: u64,
+    pub(crate) ns: u64,
     /// Time when it began, nanoseconds.
-    pub since: u64,
+    pub(crate) since: u64,
     /// The task.
-    pub tid: u32,
+    pub(crate) tid: u32,
     /// The lock's mm.
-    pub mm: u64,
+    pub(crate) mm: u64,
 }
 
 /// Intervals of one kind in one row: the number, the sum and the longest are exact.
 #[derive(Clone, Debug, Default)]
-pub struct Intervals {
+pub(crate) struct Intervals {
     count: u64,
     sum: u64,
     longest: Option<Longest>,
@@ -115,26 +115,26 @@ impl Intervals {
 
     /// Returns the number of intervals.
     #[must_use]
-    pub const fn count(&self) -> u64 {
+    pub(crate) const fn count(&self) -> u64 {
         self.count
     }
 
     /// All together, nanoseconds.
     #[must_use]
-    pub const fn sum(&self) -> u64 {
+    pub(crate) const fn sum(&self) -> u64 {
         self.sum
     }
 
     /// The longest.
     #[must_use]
-    pub const fn longest(&self) -> Option<Longest> {
+    pub(crate) const fn longest(&self) -> Option<Longest> {
         self.longest
     }
 
     /// Returns the duration that the share `quantile` of them does not exceed, nanoseconds; `None` if there were too
     /// many rows to know.
     #[must_use]
-    pub fn quantile(&self, quantile: f64) -> Option<u64> {
+    pub(crate) fn quantile(&self, quantile: f64) -> Option<u64> {
         if let Some(many) = &self.many {
             return Some(many.quantile(quantile));
         }
@@ -145,7 +145,7 @@ impl Intervals {
     }
 
     /// Takes those of another row as well.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         let both = self.count > 0 && other.count > 0;
         self.count += other.count;
         self.sum = self.sum.saturating_add(other.sum);
@@ -171,7 +171,7 @@ impl Intervals {
 
 /// Time that waits spent behind others, nanoseconds.
 #[derive(Clone, Debug, Default)]
-pub struct Behind {
+pub(crate) struct Behind {
     by: FxHashMap<(Caller, HeldAs), u64>,
     others: u64,
     unknown: u64,
@@ -179,19 +179,19 @@ pub struct Behind {
 
 impl Behind {
     /// Behind whom, how they held the lock, and for how many nanoseconds.
-    pub fn callers(&self) -> impl Iterator<Item = (Caller, HeldAs, u64)> {
+    pub(crate) fn callers(&self) -> impl Iterator<Item = (Caller, HeldAs, u64)> {
         self.by.iter().map(|((caller, held), ns)| (*caller, *held, *ns))
     }
 
     /// Behind holders that came when there were too many to tell apart.
     #[must_use]
-    pub const fn others(&self) -> u64 {
+    pub(crate) const fn others(&self) -> u64 {
         self.others
     }
 
     /// Of waits in which events are missing that may have told whom they were behind.
     #[must_use]
-    pub const fn unknown(&self) -> u64 {
+    pub(crate) const fn unknown(&self) -> u64 {
         self.unknown
     }
 
@@ -207,7 +207,7 @@ impl Behind {
     }
 
     /// Takes those of another row as well. `key` says which holders are put together.
-    pub fn merge(&mut self, other: &Self, key: impl Fn(Caller) -> Caller) {
+    pub(crate) fn merge(&mut self, other: &Self, key: impl Fn(Caller) -> Caller) {
         for (caller, held, ns) in other.callers() {
             let sum = self.by.entry((key(caller), held)).or_default();
             *sum = sum.saturating_add(ns);
@@ -219,21 +219,21 @@ impl Behind {
 
 /// Use of mmap_locks by one caller, in one mode.
 #[derive(Clone, Debug, Default)]
-pub struct LockUse {
+pub(crate) struct LockUse {
     /// Times that it got a lock; a downgrade is none.
-    pub acquired: u64,
+    pub(crate) acquired: u64,
     /// Times that it downgraded a hold for write to one for read. Stands in the row for read.
-    pub downgraded: u64,
+    pub(crate) downgraded: u64,
     /// Times that it did not get one: a failed trylock, or a wait that was killed.
-    pub refused: u64,
+    pub(crate) refused: u64,
     /// Waits that were seen whole, however short: most are the time that an acquisition takes when nobody is in the way.
-    pub waits: Intervals,
+    pub(crate) waits: Intervals,
     /// The waits among them for a lock that another task held in the way, that blocked, or that took 10 us and more.
-    pub contended: Intervals,
+    pub(crate) contended: Intervals,
     /// Holders that the contended waits were behind.
-    pub behind: Behind,
+    pub(crate) behind: Behind,
     /// Holds that were seen whole.
-    pub holds: Intervals,
+    pub(crate) holds: Intervals,
 }
 
 impl LockUse {
@@ -245,7 +245,7 @@ impl LockUse {
     }
 
     /// Takes those of another row as well. `key` says which holders it was behind are put together.
-    pub fn merge(&mut self, other: &Self, key: impl Fn(Caller) -> Caller) {
+    pub(crate) fn merge(&mut self, other: &Self, key: impl Fn(Caller) -> Caller) {
         self.acquired += other.acquired;
         self.downgraded += other.downgraded;
         self.refused += other.refused;
@@ -257,7 +257,7 @@ impl LockUse {
 }
 
 /// Faults by cause, in the order of [`Cause::ALL`].
-pub type Causes = [u64; Cause::ALL.len()];
+pub(crate) type Causes = [u64; Cause::ALL.len()];
 
 /// Time that faults in user mode take, from the exception to the end of their handling.
 #[derive(Clone, Debug)]
@@ -470,7 +470,7 @@ impl Callers {
     }
 
     /// Returns what each caller did with mmap_locks; the flag says for write.
-    pub fn locks(&self) -> impl Iterator<Item = (Caller, bool, &LockUse)> {
+    pub(crate) fn locks(&self) -> impl Iterator<Item = (Caller, bool, &LockUse)> {
         self.locks.iter().map(|((caller, write), used)| (*caller, *write, used))
     }
 
@@ -481,7 +481,7 @@ impl Callers {
     }
 
     /// Returns the faults of each caller. The call of a fault in user mode is [`Call::UserTrap`].
-    pub fn faults(&self) -> impl Iterator<Item = (Caller, &Causes)> {
+    pub(crate) fn faults(&self) -> impl Iterator<Item = (Caller, &Causes)> {
         self.faults.iter().map(|(caller, causes)| (*caller, causes))
     }
 }

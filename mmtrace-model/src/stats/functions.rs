@@ -32,7 +32,7 @@ const WAITING_MAX: usize = 1 << 15;
 
 /// Memory or call that an instruction belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Code {
+pub(crate) enum Code {
     /// A file.
     File(FileId),
     /// Other memory: `[vdso]`, or anonymous memory, where compilers at run time put code.
@@ -47,12 +47,12 @@ pub enum Code {
 
 /// An instruction that accessed memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Instruction {
+pub(crate) struct Instruction {
     /// Where it is.
-    pub code: Code,
+    pub(crate) code: Code,
     /// Its offset in the file, or its address. `None`: any; kernel instructions are not told apart, nor those that came when
     /// there were too many rows.
-    pub at: Option<u64>,
+    pub(crate) at: Option<u64>,
 }
 
 /// Files of mms that are remembered as asked for. Beyond that number they are asked for again.
@@ -77,18 +77,18 @@ pub struct Asked {
 
 /// Faults, and how long those took of which that was seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
+pub(crate) struct Counted {
     /// Faults.
-    pub count: u64,
+    pub(crate) count: u64,
     /// Those whose duration was seen.
-    pub timed: u64,
+    pub(crate) timed: u64,
     /// Their durations together, nanoseconds.
-    pub ns: u64,
+    pub(crate) ns: u64,
 }
 
 impl Counted {
     /// Adds others.
-    pub const fn add(&mut self, other: Self) {
+    pub(crate) const fn add(&mut self, other: Self) {
         self.count = self.count.saturating_add(other.count);
         self.timed = self.timed.saturating_add(other.timed);
         self.ns = self.ns.saturating_add(other.ns);
@@ -104,7 +104,7 @@ struct Live {
 }
 
 /// Faults by process name and instruction.
-pub type Rows = FxHashMap<(Option<Comm>, Instruction), Counted>;
+pub(crate) type Rows = FxHashMap<(Option<Comm>, Instruction), Counted>;
 
 /// Faults in one mm.
 #[derive(Clone, Debug, Default)]
@@ -116,7 +116,7 @@ struct Mm {
 
 /// Faults by function.
 #[derive(Clone, Debug, Default)]
-pub struct FunctionFaults {
+pub(crate) struct FunctionFaults {
     mms: RecentMap<u64, Mm>,
     /// Instructions over all mms: in [`Mm::live`], and in [`Mm::pending`].
     live: usize,
@@ -254,7 +254,7 @@ impl FunctionFaults {
 
     /// Returns all rows. Faults whose instruction is in a mapping that is still to be read are unknown.
     #[must_use]
-    pub fn rows(&self, names: &Tasks) -> Rows {
+    pub(crate) fn rows(&self, names: &Tasks) -> Rows {
         let mut rows = self.rows.clone();
         self.mms.values().for_each(|of| put_all(of, &mut rows, names));
         rows

@@ -294,7 +294,7 @@ pub struct Locks {
     /// Nothing is learned about current holders from events up to this time.
     blind_until: u64,
     /// Acquisitions of the mmap_locks of mms that are no longer followed.
-    pub forgotten: u64,
+    pub(crate) forgotten: u64,
 }
 
 impl Locks {

@@ -81,26 +81,26 @@ struct Mm {
 
 /// The mapping of a row that has most faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Top {
+pub(crate) struct Top {
     /// Its faults.
-    pub count: u64,
+    pub(crate) count: u64,
     /// First address.
-    pub start: u64,
+    pub(crate) start: u64,
     /// Last address, inclusive.
-    pub end: u64,
+    pub(crate) end: u64,
     /// Its mm, as a kernel pointer.
-    pub mm: u64,
+    pub(crate) mm: u64,
 }
 
 /// The faults of one row.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub(crate) struct Row {
     /// By cause, in the order of [`Cause::ALL`].
-    pub causes: Causes,
+    pub(crate) causes: Causes,
     /// Number of mappings. Where more than 131,072 were counted, one that lives on may count again.
-    pub mappings: u64,
+    pub(crate) mappings: u64,
     /// The one with most faults; absent of what is no mapping.
-    pub top: Option<Top>,
+    pub(crate) top: Option<Top>,
 }
 
 impl Default for Row {
@@ -123,17 +123,17 @@ impl Row {
 
     /// Faults of the row.
     #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.causes.iter().sum()
     }
 }
 
 /// Rows by process name and label.
-pub type Rows = FxHashMap<(Option<Comm>, Label), Row>;
+pub(crate) type Rows = FxHashMap<(Option<Comm>, Label), Row>;
 
 /// Faults by mapping.
 #[derive(Clone, Debug, Default)]
-pub struct MappedFaults {
+pub(crate) struct MappedFaults {
     mms: RecentMap<u64, Mm>,
     /// Faults where nothing is known yet, by mm, page and cause. A table for each mm would take ten times as much memory
     /// where there are many mms.
@@ -235,7 +235,7 @@ impl MappedFaults {
 
     /// Returns all rows. Faults whose mapping is still to be read are unknown.
     #[must_use]
-    pub fn rows(&self, mappings: &Mappings, names: &Tasks) -> Rows {
+    pub(crate) fn rows(&self, mappings: &Mappings, names: &Tasks) -> Rows {
         let mut rows = self.rows.clone();
         let pending = self.pending.iter().map(|(page, n)| (*page, *n));
         put_all_pending(pending, &self.mms, &mut rows, names);

@@ -44,7 +44,7 @@ impl Stats {
     /// Takes an event that the model has just taken, what it came to, the call of the hold or wait that it ended, and what
     /// addresses belong to.
     #[inline]
-    pub fn apply(&mut self, record: &Record, effect: &Effect, call: Option<Call>, mappings: &Mappings) {
+    pub(crate) fn apply(&mut self, record: &Record, effect: &Effect, call: Option<Call>, mappings: &Mappings) {
         let Some(kind) = record.kind() else { return };
         // One record may say that many are missing.
         let n = if let What::Missing { count, .. } = effect.what { count.max(1) } else { 1 };

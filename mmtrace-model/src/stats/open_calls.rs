@@ -78,7 +78,7 @@ pub struct OpenCalls {
 impl OpenCalls {
     /// Nobody yet.
     #[must_use]
-    pub fn new(context: &Context) -> Self {
+    pub(crate) fn new(context: &Context) -> Self {
         Self { tasks: RecentMap::default(), blind_until: 0, has_faults: context.has(Kind::PageFaultUser) }
     }
 
@@ -89,14 +89,14 @@ impl OpenCalls {
 
     /// Returns the call by which a task awaits a lock for read or for write; `None` if it is not known.
     #[must_use]
-    pub fn awaits(&self, tid: u32, write: bool) -> Option<Call> {
+    pub(crate) fn awaits(&self, tid: u32, write: bool) -> Option<Call> {
         let newest = self.tasks.get(tid)?.waits.iter().rfind(|(of, _)| *of == write)?;
         newest.1
     }
 
     /// Returns the call by which a task took the lock of an mm that it holds; `None` if it is not known.
     #[must_use]
-    pub fn holds(&self, tid: u32, mm: u64, write: bool) -> Option<Call> {
+    pub(crate) fn holds(&self, tid: u32, mm: u64, write: bool) -> Option<Call> {
         let newest = self.tasks.get(tid)?.holds.iter().rfind(|(of, mode, _)| *of == mm && *mode == write)?;
         newest.2
     }

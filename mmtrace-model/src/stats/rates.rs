@@ -11,11 +11,11 @@ pub fn is_observable(class: Class, context: &Context) -> bool {
 }
 
 /// Length of an interval, nanoseconds.
-pub const INTERVAL_NS: u64 = 250_000_000;
+pub(crate) const INTERVAL_NS: u64 = 250_000_000;
 /// Intervals in a second.
 const SECOND: usize = 4;
 /// Intervals kept: a minute.
-pub const INTERVALS: usize = 240;
+pub(crate) const INTERVALS: usize = 240;
 
 /// Events in each of the last intervals.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ impl Default for Rates {
 impl Rates {
     /// Counts an event, or the many events that one record reports.
     #[inline]
-    pub fn add(&mut self, kind: Kind, ts: u64, n: u64) {
+    pub(crate) fn add(&mut self, kind: Kind, ts: u64, n: u64) {
         let interval = ts / INTERVAL_NS;
         match self.newest {
             Some(newest) if interval <= newest => {

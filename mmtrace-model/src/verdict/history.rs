@@ -10,7 +10,7 @@ const SHOWN: usize = 24;
 
 /// A ring of the last events.
 #[derive(Clone, Debug)]
-pub struct History {
+pub(crate) struct History {
     events: Vec<Record>,
     next: usize,
 }
@@ -24,7 +24,7 @@ impl Default for History {
 impl History {
     /// Adds the newest event.
     #[inline]
-    pub fn push(&mut self, record: &Record) {
+    pub(crate) fn push(&mut self, record: &Record) {
         if self.events.len() < KEPT {
             self.events.push(*record);
         } else {
@@ -35,7 +35,7 @@ impl History {
 
     /// The last `n` events, oldest first.
     #[must_use]
-    pub fn recent(&self, n: usize) -> Vec<Record> {
+    pub(crate) fn recent(&self, n: usize) -> Vec<Record> {
         let len = self.events.len();
         let first = if len < KEPT { 0 } else { self.next };
         (len - n.min(len)..len).map(|i| self.events[(first + i) % len]).collect()
@@ -43,7 +43,7 @@ impl History {
 
     /// The newest event for which this is true.
     #[must_use]
-    pub fn last(&self, is: impl Fn(&Record) -> bool) -> Option<Record> {
+    pub(crate) fn last(&self, is: impl Fn(&Record) -> bool) -> Option<Record> {
         let (newer, older) = self.events.split_at(self.next.min(self.events.len()));
         newer.iter().rev().chain(older.iter().rev()).find(|r| is(r)).copied()
     }
@@ -51,7 +51,7 @@ impl History {
     /// Returns the events that led to a violation: these events, and the last ones of these tasks or about this mm,
     /// oldest first. Each task has its share, however busy the others were since.
     #[must_use]
-    pub fn about(&self, tids: &[u32], mm: u64, evidence: &[Record]) -> Vec<Record> {
+    pub(crate) fn about(&self, tids: &[u32], mm: u64, evidence: &[Record]) -> Vec<Record> {
         let (newer, older) = self.events.split_at(self.next.min(self.events.len()));
         let newest_first = || newer.iter().rev().chain(older.iter().rev());
         let mut found: Vec<Record> = evidence.to_vec();

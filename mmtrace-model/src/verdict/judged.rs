@@ -11,7 +11,7 @@ use crate::{
 
 /// The share of evaluations, and of time, that must have been judged for a rule to be *held*, unless somebody asks for
 /// another one.
-pub const ENOUGH: f64 = 0.99;
+pub(crate) const ENOUGH: f64 = 0.99;
 
 /// The times when events that a rule needs are missing: each from the earliest moment at which a missing event can have
 /// been, to the latest one.
@@ -153,7 +153,7 @@ impl Judged {
 
     /// Whether so much was judged that a rule which was never broken is held.
     #[must_use]
-    pub fn is_enough(&self, share: f64) -> bool {
+    pub(crate) fn is_enough(&self, share: f64) -> bool {
         let shares = [self.evaluations.share(), self.events.share(), self.time.share()];
         shares.into_iter().all(|judged| judged >= share)
     }

@@ -139,7 +139,7 @@ impl Sink {
     }
 
     /// Sets the share of evaluations and of time, 0 to 1, that must have been judged for a rule to be held.
-    pub const fn set_enough(&mut self, share: f64) {
+    pub(crate) const fn set_enough(&mut self, share: f64) {
         self.enough = share;
     }
 
@@ -160,12 +160,6 @@ impl Sink {
         tally.suspected > 0 || tally.ended.is_some() || self.judged(rule).is_some_and(|j| !j.is_enough(self.enough))
     }
 
-    /// Returns the reason why a rule cannot be observed here; `None` if it can.
-    #[must_use]
-    pub fn blocked(&self, rule: RuleId) -> Option<&str> {
-        self.blocked[rule as usize].as_deref()
-    }
-
     /// Whether findings for a rule are taken at all.
     #[inline]
     #[must_use]
@@ -181,13 +175,13 @@ impl Sink {
 
     /// The newest of the last events for which this is true.
     #[must_use]
-    pub fn last_event(&self, is: impl Fn(&Record) -> bool) -> Option<Record> {
+    pub(crate) fn last_event(&self, is: impl Fn(&Record) -> bool) -> Option<Record> {
         self.history.last(is)
     }
 
     /// Adds an event to those that are shown with violations.
     #[inline]
-    pub fn saw(&mut self, record: &Record) {
+    pub(crate) fn saw(&mut self, record: &Record) {
         self.span = (self.span.0.min(record.ts), self.span.1.max(record.ts));
         self.events.saw(record);
         self.history.push(record);
@@ -195,7 +189,7 @@ impl Sink {
 
     /// The rule was evaluated and held.
     #[inline]
-    pub fn held(&mut self, rule: RuleId, ts: u64) {
+    pub(crate) fn held(&mut self, rule: RuleId, ts: u64) {
         let tally = &mut self.tallies[rule as usize];
         if tally.ended.is_some() {
             return;
@@ -207,7 +201,7 @@ impl Sink {
 
     /// The rule applied, but what it needs to know is not known.
     #[inline]
-    pub fn unjudged(&mut self, rule: RuleId) {
+    pub(crate) fn unjudged(&mut self, rule: RuleId) {
         let tally = &mut self.tallies[rule as usize];
         tally.unjudged += 1;
         tally.unjudged_since_gap += u64::from(tally.gaps.any());
@@ -216,7 +210,7 @@ impl Sink {
     /// The rule may have applied, and what it needs to know is unknown since a gap. At the beginning of a stream, that is
     /// nothing to tell of.
     #[inline]
-    pub fn unjudged_since_gap(&mut self, rule: RuleId) {
+    pub(crate) fn unjudged_since_gap(&mut self, rule: RuleId) {
         if self.tallies[rule as usize].gaps.any() {
             self.unjudged(rule);
         }
@@ -224,24 +218,24 @@ impl Sink {
 
     /// The rule seems to be broken, and was not seen to be kept on this kernel: the compiler may inline here what would
     /// show that.
-    pub fn suspected(&mut self, rule: RuleId) {
+    pub(crate) fn suspected(&mut self, rule: RuleId) {
         self.tallies[rule as usize].suspected += 1;
     }
 
     /// The rule was seen to be kept on this kernel, so the suspected violations were real.
-    pub fn confirmed(&mut self, rule: RuleId, record: &Record, mm: u64, tids: &[u32], what: String) {
+    pub(crate) fn confirmed(&mut self, rule: RuleId, record: &Record, mm: u64, tids: &[u32], what: String) {
         let tally = &mut self.tallies[rule as usize];
         tally.suspected = tally.suspected.saturating_sub(1);
         self.violated(rule, record, mm, tids, what);
     }
 
     /// The rule was evaluated and was broken.
-    pub fn violated(&mut self, rule: RuleId, record: &Record, mm: u64, tids: &[u32], what: String) {
+    pub(crate) fn violated(&mut self, rule: RuleId, record: &Record, mm: u64, tids: &[u32], what: String) {
         self.violated_by(rule, record, mm, tids, what, &[]);
     }
 
     /// The rule was evaluated and was broken. These events show that, however old they are.
-    pub fn violated_by(
+    pub(crate) fn violated_by(
         &mut self,
         rule: RuleId,
         record: &Record,
@@ -266,7 +260,7 @@ impl Sink {
     }
 
     /// Withdraws all violations of a rule so far, because they rest on something that was not known after all.
-    pub fn withdraw(&mut self, rule: RuleId) {
+    pub(crate) fn withdraw(&mut self, rule: RuleId) {
         let tally = &mut self.tallies[rule as usize];
         tally.kept.clear();
         let gone = std::mem::take(&mut tally.violations);
@@ -277,7 +271,7 @@ impl Sink {
     /// So many events of a kind are missing, from one time to another one; `None`: of any kind.
     ///
     /// A rule needs them if it names the kind, or if the model forgets a part without it that the rule's events tell of.
-    pub fn missing(&mut self, kind: Option<Kind>, count: u64, from: u64, until: u64) {
+    pub(crate) fn missing(&mut self, kind: Option<Kind>, count: u64, from: u64, until: u64) {
         self.events.missing(kind, count, until);
         self.blind.add(from, until);
         for (rule, tally) in RULES.iter().zip(&mut self.tallies) {
@@ -295,7 +289,7 @@ impl Sink {
     }
 
     /// Events are no longer recorded: nothing is found any more for the rules that need them.
-    pub fn end(&mut self, ended: Ended) {
+    pub(crate) fn end(&mut self, ended: Ended) {
         for (rule, tally) in RULES.iter().zip(&mut self.tallies) {
             if rule.needs.contains(&ended.kind) {
                 tally.ended.get_or_insert(ended);
@@ -305,7 +299,7 @@ impl Sink {
 
     /// Returns when and why events that a rule needs ended; `None` if they were recorded to the end, or never.
     #[must_use]
-    pub fn ended(&self, rule: RuleId) -> Option<Ended> {
+    pub(crate) fn ended(&self, rule: RuleId) -> Option<Ended> {
         self.tallies[rule as usize].ended.filter(|_| self.is_open(rule))
     }
 

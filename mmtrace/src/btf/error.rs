@@ -56,7 +56,7 @@ pub enum BtfError {
 impl BtfError {
     /// Whether the blob is sound and merely lacks what was asked for.
     #[must_use]
-    pub const fn is_absent(&self) -> bool {
+    pub(crate) const fn is_absent(&self) -> bool {
         matches!(self, Self::Absent(_))
     }
 }

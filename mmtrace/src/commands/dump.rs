@@ -67,7 +67,7 @@ pub struct DumpArgs {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dumped {
     /// Events shown.
-    pub shown: u64,
+    pub(crate) shown: u64,
     /// Rows skipped because this build does not know their kind, or a name in them.
     pub unknown: u64,
     /// Parts of the capture that cannot be read.

@@ -32,24 +32,24 @@ use crate::{
 pub struct ExploreArgs {
     /// Scenario to run, such as SC-4.1 or 4.1
     #[arg(required_unless_present_any = ["all", "list", "matrix", "enlarged"], conflicts_with_all = ["all", "list", "matrix", "enlarged"])]
-    pub scenario: Option<String>,
+    pub(crate) scenario: Option<String>,
     /// Run only this variant of the scenario
     #[arg(long, requires = "scenario")]
-    pub variant: Option<String>,
+    pub(crate) variant: Option<String>,
     /// Run every scenario, and compare each verdict with the expected one
     #[arg(long, conflicts_with = "list")]
-    pub all: bool,
+    pub(crate) all: bool,
     /// Run every operation that removes page tables against every operation that fills them
     ///
     /// The exit status is 1 if a pair breaks an invariant and no known scenario says so.
     #[arg(long, conflicts_with_all = ["all", "list"])]
-    pub matrix: bool,
+    pub(crate) matrix: bool,
     /// Run an enlarged scenario, to measure the explorer; without NAME, list them
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["all", "list", "matrix"])]
-    pub enlarged: Option<String>,
+    pub(crate) enlarged: Option<String>,
     /// List the scenarios and their variants
     #[arg(long)]
-    pub list: bool,
+    pub(crate) list: bool,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -58,16 +58,16 @@ pub struct ExploreArgs {
     /// All three give the same verdict. breadth finds the shortest counterexample. depth is a depth-first search through
     /// every interleaving. reduced does the same, but takes steps that touch no common cell in one order only.
     #[arg(long, value_name = "ORDER", default_value = "breadth", value_parser = order)]
-    pub search: Order,
+    pub(crate) search: Order,
     /// Most memory for the states, in MiB
     #[arg(long, value_name = "MIB", default_value_t = MEMORY >> 20)]
-    pub memory: usize,
+    pub(crate) memory: usize,
     /// Run this schedule instead of searching; a counterexample prints one, such as 'K*3 U K/1'
     #[arg(long, value_name = "SCHEDULE", requires = "variant")]
-    pub replay_schedule: Option<String>,
+    pub(crate) replay_schedule: Option<String>,
     /// Write the counterexample as a capture; if there is none, write one execution
     #[arg(long, value_name = "DIR", requires = "variant")]
-    pub render: Option<PathBuf>,
+    pub(crate) render: Option<PathBuf>,
 }
 
 fn order(text: &str) -> Result<Order, String> {

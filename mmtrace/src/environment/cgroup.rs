@@ -11,19 +11,19 @@ const ROOT_INODE: u64 = 1;
 
 /// A cgroup of the v2 hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cgroup {
+pub(crate) struct Cgroup {
     /// Its id, as `bpf_get_current_cgroup_id()` reports it: the inode of its directory.
-    pub id: u64,
+    pub(crate) id: u64,
     /// Its depth below the root of the hierarchy, whose own level is 0.
-    pub level: u32,
+    pub(crate) level: u32,
     /// Its directory.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Cgroup {
     /// The processes in it and below it, by their ids in this process's pid namespace; 0 for each that is outside of that.
     #[must_use]
-    pub fn processes(&self) -> Vec<u32> {
+    pub(crate) fn processes(&self) -> Vec<u32> {
         let mut found = Vec::new();
         let mut folders = vec![self.path.clone()];
         while let Some(folder) = folders.pop() {
@@ -39,7 +39,7 @@ impl Cgroup {
 
 /// Reason why a name leads to no cgroup.
 #[derive(Debug, thiserror::Error)]
-pub enum CgroupError {
+pub(crate) enum CgroupError {
     /// There is no v2 hierarchy to look in.
     #[error(
         "cgroup v2 is not mounted, and mmtrace selects by cgroup v2; to mount it: sudo mkdir -p /run/cgroup2 && sudo mount -t cgroup2 cgroup2 /run/cgroup2"
@@ -102,7 +102,7 @@ pub enum CgroupError {
 ///
 /// # Errors
 /// [`CgroupError`] says what is wrong with the name, or with the hierarchy.
-pub fn resolve(name: impl AsRef<Path>, level_of: impl Fn(u64) -> Option<u32>) -> Result<Cgroup, CgroupError> {
+pub(crate) fn resolve(name: impl AsRef<Path>, level_of: impl Fn(u64) -> Option<u32>) -> Result<Cgroup, CgroupError> {
     resolve_in(Path::new("/"), name.as_ref(), level_of)
 }
 

@@ -35,7 +35,7 @@ pub struct CgroupPaths {
 impl CgroupPaths {
     /// Opens the hierarchy; `None` if it is not mounted.
     #[must_use]
-    pub fn open() -> Option<Self> {
+    pub(crate) fn open() -> Option<Self> {
         let mounts = mount::mounts(Path::new("/"));
         let mount = mount::cgroup2(&mounts)?.clone();
         let directory = File::open(&mount.point).ok()?;
@@ -44,7 +44,7 @@ impl CgroupPaths {
 
     /// Returns the path of a cgroup below the root of the hierarchy, or of the part of it that this process's cgroup
     /// namespace and the mount show. `None`: it has been removed, or is not in that part.
-    pub fn of(&mut self, id: u64) -> Option<Vec<u8>> {
+    pub(crate) fn of(&mut self, id: u64) -> Option<Vec<u8>> {
         let path = match syscall::open_cgroup(self.directory.as_fd(), id) {
             Ok(opened) => std::fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd())).ok().map(living)?,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.walk().get(&id)?.clone(),

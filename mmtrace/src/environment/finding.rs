@@ -21,7 +21,7 @@ pub enum Status {
 impl Status {
     /// As tables and JSON show it.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warn => "warn",
@@ -37,15 +37,15 @@ pub struct Finding {
     /// Name of the fact that was checked.
     pub name: &'static str,
     /// Whether it stands in the way.
-    pub status: Status,
+    pub(crate) status: Status,
     /// Its value, as found.
-    pub value: String,
+    pub(crate) value: String,
     /// The consequence for the user, a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub consequence: Option<String>,
+    pub(crate) consequence: Option<String>,
     /// The fix: a command where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fix: Option<String>,
+    pub(crate) fix: Option<String>,
 }
 
 impl Finding {

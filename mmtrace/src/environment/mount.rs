@@ -88,7 +88,7 @@ pub struct Tracefs {
 impl Tracefs {
     /// Opens what can be opened. Never fails: without access every answer is "cannot tell".
     #[must_use]
-    pub fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let root = Path::new("/");
         let mounts = mounts(root);
         let events = match of_type(&mounts, "tracefs").next() {
@@ -103,7 +103,7 @@ impl Tracefs {
 
     /// Whether the kernel has this tracepoint; `None` when it cannot be told.
     #[must_use]
-    pub fn has(&self, system: &str, name: &str) -> Option<bool> {
+    pub(crate) fn has(&self, system: &str, name: &str) -> Option<bool> {
         let events = self.events.as_ref()?;
         if [system, name].iter().any(|part| part.is_empty() || part.contains('/') || part.starts_with('.')) {
             return Some(false);

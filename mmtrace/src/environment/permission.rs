@@ -33,18 +33,18 @@ pub enum Capability {
 
 /// A set of capabilities, as in `CapEff` of `/proc/self/status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Capabilities(pub u64);
+pub struct Capabilities(pub(crate) u64);
 
 impl Capabilities {
     /// Whether this very capability is in the set.
     #[must_use]
-    pub const fn has(self, capability: Capability) -> bool {
+    pub(crate) const fn has(self, capability: Capability) -> bool {
         self.0 >> capability as u8 & 1 == 1
     }
 
     /// Whether the set suffices to load and attach the probes.
     #[must_use]
-    pub const fn may_record(self) -> bool {
+    pub(crate) const fn may_record(self) -> bool {
         self.has(Capability::SysAdmin) || self.has(Capability::Bpf) && self.has(Capability::Perfmon)
     }
 }

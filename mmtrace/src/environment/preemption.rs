@@ -66,7 +66,7 @@ impl Preemption {
 
     /// Whether a task can be preempted in the kernel, as far as is known.
     #[must_use]
-    pub fn happens(&self) -> bool {
+    pub(crate) fn happens(&self) -> bool {
         !matches!(self.model.as_deref(), Some("none" | "voluntary" | "none or voluntary"))
     }
 

@@ -99,7 +99,7 @@ const HISTOGRAMS: [(&str, RuleId); 4] = [
 ];
 
 /// Upper bounds of the buckets, nanoseconds: a microsecond to ten seconds.
-pub const BOUNDS_NS: [u64; 8] =
+pub(crate) const BOUNDS_NS: [u64; 8] =
     [1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000];
 
 /// Cgroups that have samples of their own.

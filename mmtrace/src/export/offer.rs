@@ -19,7 +19,7 @@ use super::{
 const EVERY: Duration = Duration::from_secs(1);
 
 /// The metrics as text, which every scrape gets.
-pub struct Offer {
+pub(crate) struct Offer {
     text: Rc<RefCell<String>>,
     made: Option<Instant>,
 }
@@ -29,7 +29,7 @@ impl Offer {
     ///
     /// # Errors
     /// The address cannot be listened at.
-    pub async fn at(Address(address): Address) -> Result<Self> {
+    pub(crate) async fn at(Address(address): Address) -> Result<Self> {
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!("cannot offer metrics at {address}; name another address or port with --metrics")
         })?;
@@ -39,7 +39,7 @@ impl Offer {
     }
 
     /// Makes the metrics anew, if it is time to.
-    pub fn tick(&mut self, engine: &Engine) {
+    pub(crate) fn tick(&mut self, engine: &Engine) {
         if self.made.is_none_or(|made| made.elapsed() >= EVERY) {
             self.made = Some(Instant::now());
             self.text.replace(metrics::text(engine));

@@ -32,7 +32,7 @@ const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8
 
 /// Address to listen at: `9464`, `:9464` and `127.0.0.1:9464` all mean this machine only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Address(pub SocketAddr);
+pub(crate) struct Address(pub(crate) SocketAddr);
 
 impl FromStr for Address {
     type Err = String;
@@ -49,7 +49,7 @@ impl FromStr for Address {
 ///
 /// A client that connects and then says nothing, or reads nothing, keeps nobody else waiting: each connection has a task
 /// of its own and `PATIENCE`, and where there are `AT_ONCE` of them, the oldest is closed for the next.
-pub async fn serve(listener: TcpListener, text: Rc<RefCell<String>>) {
+pub(crate) async fn serve(listener: TcpListener, text: Rc<RefCell<String>>) {
     let mut connections = VecDeque::with_capacity(AT_ONCE);
     loop {
         let Ok((stream, _)) = listener.accept().await else {

@@ -9,25 +9,25 @@ use crate::environment::cgroup::Cgroup;
 
 /// A process that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Process {
+pub(crate) struct Process {
     /// Its id in this process's pid namespace.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// Its id in the initial pid namespace, which the programs compare and events carry.
-    pub tgid: u32,
+    pub(crate) tgid: u32,
 }
 
 /// Filters of one recording; a task that matches any of them is wanted, and with it its mm.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// Processes; their children join at fork.
-    pub pids: Vec<Process>,
+    pub(crate) pids: Vec<Process>,
     /// A cgroup and everything below it.
-    pub cgroup: Option<Cgroup>,
+    pub(crate) cgroup: Option<Cgroup>,
     /// Command name, at most 15 bytes.
-    pub comm: Option<String>,
+    pub(crate) comm: Option<String>,
     /// A command that is about to be started; what it is called in reports. Its
     /// process is wanted through its parent, mmtrace itself.
-    pub command: Option<String>,
+    pub(crate) command: Option<String>,
 }
 
 /// Bits of the eBPF side's `FILTER`.
@@ -36,15 +36,15 @@ const BY_CGROUP: u32 = 2;
 const BY_COMM: u32 = 4;
 
 /// Longest command name that the kernel keeps, bytes.
-pub const COMM_MAX: usize = 15;
+pub(crate) const COMM_MAX: usize = 15;
 
 /// An event that a filter needs, and what is wrong with the filter without it.
 #[derive(Clone, Copy, Debug)]
-pub struct Need {
+pub(crate) struct Need {
     /// The event.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// The consequence if it cannot be attached, a clause.
-    pub without: &'static str,
+    pub(crate) without: &'static str,
 }
 
 /// The events that every filter needs.
@@ -63,7 +63,7 @@ const NEEDS: &[Need] = &[
 impl Filter {
     /// The bits for the programs; 0 takes everything.
     #[must_use]
-    pub fn bits(&self) -> u32 {
+    pub(crate) fn bits(&self) -> u32 {
         let mut bits = 0;
         if !self.pids.is_empty() || self.command.is_some() {
             bits |= BY_PID;
@@ -79,7 +79,7 @@ impl Filter {
 
     /// Returns the events that this filter needs, whichever were selected; none if everything is recorded.
     #[must_use]
-    pub fn needs(&self) -> &'static [Need] {
+    pub(crate) fn needs(&self) -> &'static [Need] {
         match self.bits() {
             0 => &[],
             bits if bits & BY_PID != 0 => NEEDS,
@@ -89,7 +89,7 @@ impl Filter {
 
     /// The command name as the kernel holds it: 16 bytes, padded with zeros.
     #[must_use]
-    pub fn comm_bytes(&self) -> [u8; 16] {
+    pub(crate) fn comm_bytes(&self) -> [u8; 16] {
         let mut bytes = [0u8; 16];
         for (to, from) in bytes.iter_mut().take(COMM_MAX).zip(self.comm.as_deref().unwrap_or("").bytes()) {
             *to = from;
@@ -99,7 +99,7 @@ impl Filter {
 
     /// The command name as two words.
     #[must_use]
-    pub fn comm_words(&self) -> [u64; 2] {
+    pub(crate) fn comm_words(&self) -> [u64; 2] {
         let bytes = self.comm_bytes();
         let (words, _) = bytes.as_chunks::<8>();
         [u64::from_ne_bytes(words[0]), u64::from_ne_bytes(words[1])]

@@ -10,7 +10,7 @@ use super::{refusal::Refusal, symbols::Symbols};
 use crate::btf::{Btf, Param};
 
 /// Functions that are never hooked, and what happened when they were.
-pub const HARMFUL: &[(&str, &str)] = &[
+pub(crate) const HARMFUL: &[(&str, &str)] = &[
     ("__rcu_read_lock", "a program on it hung Linux 6.1 each time"),
     ("__rcu_read_unlock", "a program on it runs inside every RCU section, its own among them"),
     ("mm_init", "Linux 6.1's BTF describes another function of this name, and the next fork panicked"),

@@ -50,7 +50,7 @@ const UNUSED_RING_BYTES: u32 = 4096;
 
 /// Reason why the programs could not be brought into the kernel.
 #[derive(Debug, thiserror::Error)]
-pub enum ObjectError {
+pub(crate) enum ObjectError {
     /// The kernel refused a map, or the object as a whole.
     #[error("the kernel refused to create mmtrace's BPF maps: {}; to see what stands in the way: mmtrace doctor", chain(.0))]
     Load(#[source] Box<aya::EbpfError>),
@@ -88,7 +88,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Programs in the kernel. Dropping it detaches them.
-pub struct Object {
+pub(crate) struct Object {
     ebpf: Ebpf,
     btf: Btf,
     rings: usize,
@@ -103,25 +103,25 @@ pub struct Object {
 }
 
 /// A program in the kernel.
-pub struct Attached {
+pub(crate) struct Attached {
     /// The event that it writes.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// For its counters.
-    pub program: ProgramFd,
+    pub(crate) program: ProgramFd,
     /// Its standby programs.
-    pub standby: Vec<ProgramFd>,
+    pub(crate) standby: Vec<ProgramFd>,
 }
 
 /// The rings and counters of an [`Object`], for the reader of events.
-pub struct Streams {
+pub(crate) struct Streams {
     /// Rings in use.
-    pub rings: Vec<RingBuf<MapData>>,
+    pub(crate) rings: Vec<RingBuf<MapData>>,
     /// Records not delivered, by kind, per CPU.
-    pub lost: PerCpuArray<MapData, Lost>,
+    pub(crate) lost: PerCpuArray<MapData, Lost>,
     /// Events that standby programs took over, by kind, per CPU.
-    pub taken_over: PerCpuArray<MapData, Lost>,
+    pub(crate) taken_over: PerCpuArray<MapData, Lost>,
     /// The attached programs, for their counters.
-    pub programs: Vec<Attached>,
+    pub(crate) programs: Vec<Attached>,
 }
 
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h)
@@ -130,7 +130,7 @@ const NO_EXIST: u64 = 1;
 /// Value of the maps that count by kind.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-pub struct Lost(pub [u64; LOST_KINDS]);
+pub(crate) struct Lost(pub(crate) [u64; LOST_KINDS]);
 
 // SAFETY: an array of integers: every bit pattern is a value, there is no padding.
 unsafe impl aya::Pod for Lost {}
@@ -143,7 +143,12 @@ impl Object {
     ///
     /// # Errors
     /// See [`ObjectError`].
-    pub fn load(plan: &Plan, filter: &Filter, ring_bytes: Option<u32>, standby: Standby) -> Result<Self, ObjectError> {
+    pub(crate) fn load(
+        plan: &Plan,
+        filter: &Filter,
+        ring_bytes: Option<u32>,
+        standby: Standby,
+    ) -> Result<Self, ObjectError> {
         // If a task's stack cannot be told, no program can see what another one has done.
         let known = STANDBY_OFFSETS.iter().all(|wanted| plan.offsets.iter().any(|(id, _)| id == wanted));
         let standby = if known { standby } else { Standby::default() };
@@ -240,14 +245,14 @@ impl Object {
     ///
     /// # Errors
     /// The kernel does not allow it.
-    pub fn measure(&mut self) -> io::Result<()> {
+    pub(crate) fn measure(&mut self) -> io::Result<()> {
         self.measuring = Some(sys::measure_programs()?);
         Ok(())
     }
 
     /// Whether the kernel measures the programs at this object's request.
     #[must_use]
-    pub const fn is_measured(&self) -> bool {
+    pub(crate) const fn is_measured(&self) -> bool {
         self.measuring.is_some()
     }
 
@@ -255,7 +260,7 @@ impl Object {
     ///
     /// # Errors
     /// The kernel did not take it.
-    pub fn want_pid(&mut self, pid: u32) -> Result<(), ObjectError> {
+    pub(crate) fn want_pid(&mut self, pid: u32) -> Result<(), ObjectError> {
         let what = "cannot add a process to the filter";
         self.wanted_pids()?.insert(pid, 0, 0).map_err(|source| ObjectError::Map { what, source })
     }
@@ -264,7 +269,7 @@ impl Object {
     ///
     /// # Errors
     /// The kernel did not take it.
-    pub fn unwant_pid(&mut self, pid: u32) -> Result<(), ObjectError> {
+    pub(crate) fn unwant_pid(&mut self, pid: u32) -> Result<(), ObjectError> {
         let what = "cannot remove a process from the filter";
         self.wanted_pids()?.remove(&pid).map_err(|source| ObjectError::Map { what, source })
     }
@@ -274,7 +279,7 @@ impl Object {
     ///
     /// # Errors
     /// The kernel did not tell.
-    pub fn wanted(&mut self) -> Result<Vec<u32>, ObjectError> {
+    pub(crate) fn wanted(&mut self) -> Result<Vec<u32>, ObjectError> {
         let what = "cannot read the filter";
         self.wanted_pids()?.keys().collect::<Result<_, _>>().map_err(|source| ObjectError::Map { what, source })
     }
@@ -283,7 +288,7 @@ impl Object {
     ///
     /// # Errors
     /// The kernel did not take it.
-    pub fn want_mm(&mut self, mm: u64, wanted: bool) -> Result<(), ObjectError> {
+    pub(crate) fn want_mm(&mut self, mm: u64, wanted: bool) -> Result<(), ObjectError> {
         use aya::maps::MapError;
         let failed = |source| ObjectError::Map { what: "cannot change the filter", source };
         let map = self.ebpf.map_mut("WANTED_MMS").ok_or_else(|| ObjectError::Missing("WANTED_MMS".into()))?;
@@ -318,7 +323,7 @@ impl Object {
     ///
     /// # Errors
     /// Only when the object itself is wrong; a probe that the kernel refuses is in the answer.
-    pub fn attach(&mut self, plan: &Plan) -> Result<Vec<ProbeState>, ObjectError> {
+    pub(crate) fn attach(&mut self, plan: &Plan) -> Result<Vec<ProbeState>, ObjectError> {
         self.bring_all(plan, Extent::Attach)
     }
 
@@ -326,7 +331,7 @@ impl Object {
     ///
     /// # Errors
     /// As there.
-    pub fn verify(&mut self, plan: &Plan) -> Result<Vec<ProbeState>, ObjectError> {
+    pub(crate) fn verify(&mut self, plan: &Plan) -> Result<Vec<ProbeState>, ObjectError> {
         self.bring_all(plan, Extent::Load)
     }
 
@@ -463,7 +468,7 @@ impl Object {
     }
 
     /// Takes the programs of these events out of the kernel.
-    pub fn detach_events(&mut self, kinds: &[Kind]) {
+    pub(crate) fn detach_events(&mut self, kinds: &[Kind]) {
         for kind in kinds {
             let name = kind.name();
             let standby = (1..=standby::MOST).map(|n| format!("{name}_standby_{n}"));
@@ -516,7 +521,7 @@ impl Object {
 
     /// Events that should have standby programs and have none: what is skipped of them is missing.
     #[must_use]
-    pub fn bare(&self) -> &[&'static str] {
+    pub(crate) fn bare(&self) -> &[&'static str] {
         &self.bare
     }
 
@@ -524,7 +529,7 @@ impl Object {
     ///
     /// # Errors
     /// The object lacks one, or the kernel does not let it be mapped.
-    pub fn streams(&mut self) -> Result<Streams, ObjectError> {
+    pub(crate) fn streams(&mut self) -> Result<Streams, ObjectError> {
         let mut rings = Vec::with_capacity(self.rings);
         for i in 0..self.rings {
             let ring = RingBuf::try_from(self.take(&format!("RING_{i}"))?);
@@ -541,14 +546,8 @@ impl Object {
         self.ebpf.take_map(name).ok_or_else(|| ObjectError::Missing(name.to_owned()))
     }
 
-    /// Takes every program off its event. Events may still lie in the rings.
-    pub fn detach(self) {
-        // The links live in the programs.
-        drop(self);
-    }
-
     /// Shows what the programs log, which is diagnostics only, for as long as it is awaited.
-    pub fn log(&mut self) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn log(&mut self) -> impl Future<Output = ()> + use<> {
         let logger = EbpfLogger::init_with_logger(&mut self.ebpf, Stderr);
         async move {
             // Without a log there is nothing to show; recording does not depend on it.
@@ -659,6 +658,6 @@ fn explain(error: &ProgramError) -> String {
 
 /// `struct.member` → bytes, for a capture's manifest.
 #[must_use]
-pub fn offsets(plan: &Plan) -> BTreeMap<String, u32> {
+pub(crate) fn offsets(plan: &Plan) -> BTreeMap<String, u32> {
     plan.offsets.iter().map(|(id, offset)| (offset_name(*id), *offset)).collect()
 }

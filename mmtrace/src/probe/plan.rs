@@ -23,43 +23,43 @@ use crate::btf::{Btf, BtfError, Param, ParamType};
 
 /// The event table as the kernel's BTF resolves it.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// One entry per event with a probe, in the table's order.
-    pub probes: Vec<Planned>,
+    pub(crate) probes: Vec<Planned>,
     /// Every offset that was found, in bytes.
-    pub offsets: Vec<(OffsetId, u32)>,
+    pub(crate) offsets: Vec<(OffsetId, u32)>,
     /// Enumerators of the enums that events carry.
-    pub enums: BTreeMap<String, BTreeMap<String, i64>>,
+    pub(crate) enums: BTreeMap<String, BTreeMap<String, i64>>,
     /// Kernel variables that the programs read, by name, with their addresses.
-    pub variables: Vec<(&'static str, u64)>,
+    pub(crate) variables: Vec<(&'static str, u64)>,
     /// Bytes of a task's kernel stack.
-    pub stack_size: u32,
+    pub(crate) stack_size: u32,
     /// How addresses get a type, if the kernel has the function for it.
-    pub casting: Option<Casting>,
+    pub(crate) casting: Option<Casting>,
 }
 
 /// The plan for one event.
 #[derive(Clone, Debug)]
-pub struct Planned {
+pub(crate) struct Planned {
     /// The event.
-    pub spec: &'static Spec,
+    pub(crate) spec: &'static Spec,
     /// Its program's position table, or why there can be none.
-    pub positions: Result<[u8; POSITIONS], Refusal>,
+    pub(crate) positions: Result<[u8; POSITIONS], Refusal>,
     /// The function that the program sits on; `None` for tracepoints.
-    pub symbol: Option<&'static str>,
+    pub(crate) symbol: Option<&'static str>,
     /// Optional fields that this kernel's event lacks.
-    pub absent: Vec<Column>,
+    pub(crate) absent: Vec<Column>,
     /// Whether it is to be attached.
-    pub wanted: bool,
+    pub(crate) wanted: bool,
     /// Who wants it.
-    pub sake: Sake,
+    pub(crate) sake: Sake,
     /// Whether the user names it.
-    pub named: bool,
+    pub(crate) named: bool,
 }
 
 /// Reason why an event is recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sake {
+pub(crate) enum Sake {
     /// The user selected it.
     #[default]
     User,
@@ -72,7 +72,7 @@ pub enum Sake {
 impl Planned {
     /// Returns its state before it is attached, with the reason if it will not be.
     #[must_use]
-    pub fn state(&self) -> ProbeState {
+    pub(crate) fn state(&self) -> ProbeState {
         let reason = match &self.positions {
             Err(refusal) => Some(refusal.to_string()),
             Ok(_) if self.wanted => None,
@@ -85,7 +85,7 @@ impl Planned {
 
     /// Returns the reason why it is not attached if others are that tell what it tells.
     #[must_use]
-    pub fn spared(&self, is_attached: impl Fn(Kind) -> bool) -> Option<String> {
+    pub(crate) fn spared(&self, is_attached: impl Fn(Kind) -> bool) -> Option<String> {
         let others = self.spec.site.unless;
         let spared = !others.is_empty() && !self.named && others.iter().all(|kind| is_attached(*kind));
         let names = || others.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" and ");
@@ -96,7 +96,7 @@ impl Planned {
 
     /// Returns the note that the report makes of it once it is attached, if any.
     #[must_use]
-    pub fn note(&self) -> Option<String> {
+    pub(crate) fn note(&self) -> Option<String> {
         match self.sake {
             Sake::User => None,
             Sake::Filter => Some("recorded since the filter needs it, whatever -e says".to_owned()),
@@ -110,7 +110,7 @@ impl Planned {
 impl Plan {
     /// Makes sure that what a filter lives by is attached, whatever was asked for: without forks it would lose the
     /// children, without the end of its mms it would go on recording whoever gets their addresses next.
-    pub fn serve(&mut self, filter: &Filter) {
+    pub(crate) fn serve(&mut self, filter: &Filter) {
         for probe in &mut self.probes {
             if !probe.wanted && filter.needs().iter().any(|need| need.kind == probe.spec.kind) {
                 probe.wanted = true;
@@ -120,19 +120,19 @@ impl Plan {
     }
 
     /// The events that are there for the filter's sake alone, where they can be.
-    pub fn served(&self) -> impl Iterator<Item = &'static Spec> {
+    pub(crate) fn served(&self) -> impl Iterator<Item = &'static Spec> {
         self.probes.iter().filter(|probe| probe.sake == Sake::Filter && probe.positions.is_ok()).map(|probe| probe.spec)
     }
 
     /// Returns, of the states of all probes, those that the user selected.
-    pub fn asked<'a>(&'a self, states: &'a [ProbeState]) -> impl Iterator<Item = &'a ProbeState> {
+    pub(crate) fn asked<'a>(&'a self, states: &'a [ProbeState]) -> impl Iterator<Item = &'a ProbeState> {
         let asked = |(probe, _): &(&Planned, &ProbeState)| probe.wanted && probe.sake == Sake::User;
         self.probes.iter().zip(states).filter(asked).map(|(_, state)| state)
     }
 
     /// The parameters that the program of an event reads, by name, with the position of each; none when it is refused.
     #[must_use]
-    pub fn arguments(&self, kind: Kind) -> BTreeMap<&'static str, u8> {
+    pub(crate) fn arguments(&self, kind: Kind) -> BTreeMap<&'static str, u8> {
         let Some(probe) = self.probes.iter().find(|p| p.spec.kind == kind) else { return BTreeMap::new() };
         let Ok(positions) = &probe.positions else { return BTreeMap::new() };
         names(probe.spec)
@@ -143,7 +143,7 @@ impl Plan {
 
     /// Looks up every event of the table.
     #[must_use]
-    pub fn new(btf: &Btf, symbols: &Symbols, selection: &Selection) -> Self {
+    pub(crate) fn new(btf: &Btf, symbols: &Symbols, selection: &Selection) -> Self {
         let offsets: Vec<(OffsetId, Result<u32, String>)> =
             OFFSETS.iter().map(|o| (o.id, btf.member_offset(o.strukt, o.member).map_err(|e| e.to_string()))).collect();
         let probes = SPECS
@@ -389,14 +389,14 @@ fn owner(id: OffsetId) -> &'static str {
 
 /// `struct.member` of an offset.
 #[must_use]
-pub fn offset_name(id: OffsetId) -> String {
+pub(crate) fn offset_name(id: OffsetId) -> String {
     let row = offset_row(id);
     format!("{}.{}", row.strukt, row.member)
 }
 
 /// The global that receives an offset.
 #[must_use]
-pub fn offset_global(id: OffsetId) -> &'static str {
+pub(crate) fn offset_global(id: OffsetId) -> &'static str {
     offset_row(id).global
 }
 

@@ -2,7 +2,7 @@
 
 /// Reason why an event cannot be observed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// This kernel has no such tracepoint.
     #[error("this kernel has no tracepoint {0}")]
     NoEvent(&'static str),

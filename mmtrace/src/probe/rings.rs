@@ -43,7 +43,7 @@ const BEYOND_STOP_NS: u64 = 100_000_000;
 const COUNTED_AT_ONCE: u64 = 1 << 10;
 
 /// Reads the rings of an attached object.
-pub struct Rings {
+pub(crate) struct Rings {
     rings: Vec<RingBuf<MapData>>,
     /// The rings' descriptors, to ask whether there is data.
     fds: Vec<OwnedFd>,
@@ -71,15 +71,15 @@ pub struct Rings {
 
 /// Events that were never handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rest {
+pub(crate) struct Rest {
     /// Everything before has been handed out, nanoseconds of `CLOCK_MONOTONIC`.
-    pub from: u64,
+    pub(crate) from: u64,
     /// Records by kind.
-    pub counts: [u64; LOST_KINDS],
+    pub(crate) counts: [u64; LOST_KINDS],
     /// Records that stand for no event.
-    pub synthetic: Vec<Record>,
+    pub(crate) synthetic: Vec<Record>,
     /// There are more, of which not even that is known.
-    pub more: bool,
+    pub(crate) more: bool,
 }
 
 /// Counts of events that were not handed out.
@@ -95,7 +95,7 @@ pub struct Totals {
 
 /// State of the rings after a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pass {
+pub(crate) enum Pass {
     /// All that was there when it began has been taken.
     Drained,
     /// There is more: come back at once.
@@ -109,7 +109,7 @@ impl Rings {
     ///
     /// # Errors
     /// The loss counters cannot be read.
-    pub fn new(streams: Streams, kernel: &Kernel) -> io::Result<Self> {
+    pub(crate) fn new(streams: Streams, kernel: &Kernel) -> io::Result<Self> {
         let mut rings = Self {
             fds: streams.rings.iter().map(|r| r.as_fd().try_clone_to_owned()).collect::<io::Result<_>>()?,
             counters: streams.lost,
@@ -139,60 +139,54 @@ impl Rings {
 
     /// Returns the time at which reading began, nanoseconds of `CLOCK_MONOTONIC`.
     #[must_use]
-    pub const fn start(&self) -> u64 {
+    pub(crate) const fn start(&self) -> u64 {
         self.start
     }
 
     /// Returns the time up to which events have been handed out, nanoseconds of `CLOCK_MONOTONIC`.
     #[must_use]
-    pub const fn watermark(&self) -> u64 {
+    pub(crate) const fn watermark(&self) -> u64 {
         self.watermark
     }
 
     /// Returns the number of rings.
     #[must_use]
-    pub const fn number(&self) -> usize {
+    pub(crate) const fn number(&self) -> usize {
         self.rings.len()
-    }
-
-    /// Losses so far.
-    #[must_use]
-    pub const fn totals(&self) -> Totals {
-        self.totals
     }
 
     /// Events that are missing although standby programs stood by.
     #[must_use]
-    pub const fn missed_despite_standby(&self) -> u64 {
+    pub(crate) const fn missed_despite_standby(&self) -> u64 {
         self.skips.despite_standby()
     }
 
     /// Returns each program's number of runs and their total time in nanoseconds; nothing unless the kernel counts it
     /// (sysctl `kernel.bpf_stats_enabled`). Its standby programs' time is counted with it.
     #[must_use]
-    pub fn costs(&self) -> Vec<(Kind, u64, u64)> {
+    pub(crate) fn costs(&self) -> Vec<(Kind, u64, u64)> {
         self.skips.costs()
     }
 
     /// Returns the time that all programs ran so far, as far as the kernel measured it, nanoseconds.
     #[must_use]
-    pub fn run_ns(&self) -> u64 {
+    pub(crate) fn run_ns(&self) -> u64 {
         self.skips.run_ns()
     }
 
     /// Puts a record of the user side into the stream, at its time.
-    pub fn put(&mut self, record: Record) {
+    pub(crate) fn put(&mut self, record: Record) {
         self.pending.push(record);
     }
 
     /// Asks for the end of events of these kinds. [`Self::ended()`] says when their programs can be detached.
-    pub fn end(&mut self, kinds: &[Kind]) {
+    pub(crate) fn end(&mut self, kinds: &[Kind]) {
         self.ending.extend(kinds);
     }
 
     /// Whether kinds are still to end.
     #[must_use]
-    pub const fn is_ending(&self) -> bool {
+    pub(crate) const fn is_ending(&self) -> bool {
         !self.ending.is_empty()
     }
 
@@ -202,7 +196,7 @@ impl Rings {
     ///
     /// # Errors
     /// The kernel's counters cannot be read.
-    pub fn ended(&mut self, out: &mut Vec<Record>) -> io::Result<Option<(u64, Vec<Kind>)>> {
+    pub(crate) fn ended(&mut self, out: &mut Vec<Record>) -> io::Result<Option<(u64, Vec<Kind>)>> {
         if self.ending.is_empty() || self.stop != u64::MAX {
             return Ok(None);
         }
@@ -218,13 +212,13 @@ impl Rings {
     }
 
     /// From now on events are of no use: the probes are about to be detached one by one, once [`Self::settle`] says so.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.stop = sys::monotonic_ns();
     }
 
     /// Returns the time of [`Self::stop()`], nanoseconds of `CLOCK_MONOTONIC`; `u64::MAX` before it.
     #[must_use]
-    pub const fn stopped(&self) -> u64 {
+    pub(crate) const fn stopped(&self) -> u64 {
         self.stop
     }
 
@@ -233,7 +227,7 @@ impl Rings {
     ///
     /// # Errors
     /// The kernel's counters cannot be read.
-    pub fn settle(&mut self, out: &mut Vec<Record>) -> io::Result<bool> {
+    pub(crate) fn settle(&mut self, out: &mut Vec<Record>) -> io::Result<bool> {
         if !self.settled {
             let now = sys::monotonic_ns();
             self.settled = self.read_losses(now, out)? > self.stop;
@@ -242,7 +236,7 @@ impl Rings {
     }
 
     /// Gives up what was not handed out: counts it by kind as far as that can be done until `end`.
-    pub fn rest(&mut self, end: Instant) -> Rest {
+    pub(crate) fn rest(&mut self, end: Instant) -> Rest {
         let from = self.watermark;
         self.watermark = self.watermark.max(self.stop);
         let mut rest = Rest { from, counts: [0; LOST_KINDS], synthetic: Vec::new(), more: false };
@@ -286,7 +280,7 @@ impl Rings {
     ///
     /// # Errors
     /// The kernel's counters cannot be read.
-    pub fn pass(&mut self, out: &mut Vec<Record>) -> io::Result<Pass> {
+    pub(crate) fn pass(&mut self, out: &mut Vec<Record>) -> io::Result<Pass> {
         let now = sys::monotonic_ns().min(self.stop.saturating_add(BEYOND_STOP_NS));
         let mut until = now;
         let mut result = Pass::Drained;
@@ -405,7 +399,7 @@ fn ours(item: &[u8]) -> Option<Record> {
 
 /// The record of events of a kind that were not read, from a time on until another.
 #[must_use]
-pub fn unread(kind: Kind, count: u64, from: u64, until: u64) -> Record {
+pub(crate) fn unread(kind: Kind, count: u64, from: u64, until: u64) -> Record {
     let mut record = missing(Kind::Loss, kind, u16::MAX, count, from);
     record.set(Column::Until, until);
     record
@@ -413,7 +407,7 @@ pub fn unread(kind: Kind, count: u64, from: u64, until: u64) -> Record {
 
 /// The record of events that were not read, of which nothing is known.
 #[must_use]
-pub fn gap(from: u64, until: u64) -> Record {
+pub(crate) fn gap(from: u64, until: u64) -> Record {
     let mut record = Record { ts: from, kind: Kind::Gap as u16, ..Record::default() };
     record.set(Column::Until, until);
     record

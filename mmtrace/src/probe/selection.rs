@@ -33,13 +33,13 @@ const NAMING: [Kind; 5] = [Kind::Fork, Kind::Exec, Kind::Exit, Kind::TaskRename,
 impl Selection {
     /// Whether this event is in.
     #[must_use]
-    pub fn wants(&self, kind: Kind) -> bool {
+    pub(crate) fn wants(&self, kind: Kind) -> bool {
         self.wanted.contains(&kind)
     }
 
     /// Whether this event is not in, and is to be recorded for the names that it gives.
     #[must_use]
-    pub fn names_with(&self, kind: Kind) -> bool {
+    pub(crate) fn names_with(&self, kind: Kind) -> bool {
         self.naming.contains(&kind)
     }
 
@@ -51,7 +51,7 @@ impl Selection {
 
     /// Returns the list as typed, if one was.
     #[must_use]
-    pub fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         self.text.as_deref()
     }
 

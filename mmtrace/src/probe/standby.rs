@@ -11,24 +11,24 @@ use mmtrace_model::context::{Form, Kernel};
 use crate::environment::Preemption;
 
 /// Number of standby programs that the object has for each program.
-pub const MOST: u32 = 2;
+pub(crate) const MOST: u32 = 2;
 /// Standby programs of a program that can be preempted. A second one is for machines with many more busy tasks than
 /// CPUs: while one task waits to go on in the program, another must not be preempted in the standby program.
 const USUAL: u32 = 1;
 
 /// Number of standby programs that each program gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standby {
+pub(crate) struct Standby {
     /// On a tracepoint.
-    pub tracepoint: u32,
+    pub(crate) tracepoint: u32,
     /// On a function.
-    pub function: u32,
+    pub(crate) function: u32,
 }
 
 impl Standby {
     /// Returns as many as help on this kernel, or as many as the user asked for.
     #[must_use]
-    pub fn of(kernel: &Kernel, preemption: &Preemption, asked: Option<u32>) -> Self {
+    pub(crate) fn of(kernel: &Kernel, preemption: &Preemption, asked: Option<u32>) -> Self {
         let where_possible = |possible: bool| asked.unwrap_or(if possible { USUAL } else { 0 }).min(MOST);
         Self {
             tracepoint: where_possible(preemption.happens() && kernel.preempts_tracepoints()),
@@ -39,7 +39,7 @@ impl Standby {
     /// Returns how many a program of this form gets. The handlers of breakpoints and software events are not preempted, and
     /// the untyped form is for kernels without BTF.
     #[must_use]
-    pub const fn behind(self, form: Form) -> u32 {
+    pub(crate) const fn behind(self, form: Form) -> u32 {
         match form {
             Form::TpBtf => self.tracepoint,
             Form::Fentry | Form::Fexit => self.function,
@@ -49,13 +49,13 @@ impl Standby {
 
     /// The largest number that a program has.
     #[must_use]
-    pub const fn most(self) -> u32 {
+    pub(crate) const fn most(self) -> u32 {
         if self.tracepoint > self.function { self.tracepoint } else { self.function }
     }
 
     /// Whether there are any.
     #[must_use]
-    pub const fn any(self) -> bool {
+    pub(crate) const fn any(self) -> bool {
         self.most() > 0
     }
 }
@@ -63,7 +63,7 @@ impl Standby {
 /// Task ids that this system can have, as a power of two: the marks of so many tasks are kept, eight bytes for each, so
 /// 32 MiB of kernel memory at most.
 #[must_use]
-pub fn task_bits() -> u32 {
+pub(crate) fn task_bits() -> u32 {
     let most = fs::read_to_string("/proc/sys/kernel/pid_max").ok().and_then(|t| t.trim().parse::<u32>().ok());
     // include/linux/threads.h: PID_MAX_LIMIT is 4 Mi on 64-bit kernels.
     most.map_or(22, |n| n.clamp(1 << 10, 1 << 22).next_power_of_two().ilog2())

@@ -20,7 +20,7 @@ pub(super) const KASAN: &str = "kasan_report";
 
 /// Symbols that probes are about.
 #[derive(Clone, Debug, Default)]
-pub struct Symbols {
+pub(crate) struct Symbols {
     /// Addresses by name; 0 where the kernel does not tell. `None`: the table could not be read.
     table: Option<BTreeMap<String, Vec<u64>>>,
 }
@@ -28,7 +28,7 @@ pub struct Symbols {
 impl Symbols {
     /// The running kernel's. Where they cannot be read, nothing is known of any.
     #[must_use]
-    pub fn from_kernel() -> Self {
+    pub(crate) fn from_kernel() -> Self {
         Self { table: read(Path::new(KALLSYMS)).ok() }
     }
 
@@ -36,19 +36,20 @@ impl Symbols {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn parse(lines: impl BufRead) -> io::Result<Self> {
+    #[cfg(test)]
+    pub(crate) fn parse(lines: impl BufRead) -> io::Result<Self> {
         Ok(Self { table: Some(parse(lines)?) })
     }
 
     /// Returns the number of symbols that have this name; `None` when that is not known.
     #[must_use]
-    pub fn count(&self, name: &str) -> Option<usize> {
+    pub(crate) fn count(&self, name: &str) -> Option<usize> {
         self.table.as_ref().map(|t| t.get(name).map_or(0, Vec::len))
     }
 
     /// The address of the one symbol of this name, if the kernel tells it.
     #[must_use]
-    pub fn address(&self, name: &str) -> Option<u64> {
+    pub(crate) fn address(&self, name: &str) -> Option<u64> {
         match self.table.as_ref()?.get(name)?.as_slice() {
             [address] if *address != 0 => Some(*address),
             _ => None,
@@ -64,7 +65,7 @@ impl Symbols {
 
     /// A compiler's clone of this function: `name.isra.0` and the like.
     #[must_use]
-    pub fn clone_of(&self, name: &str) -> Option<String> {
+    pub(crate) fn clone_of(&self, name: &str) -> Option<String> {
         let prefix = format!("{name}.");
         self.table.as_ref()?.range(prefix.clone()..).next().map(|(n, _)| n.clone()).filter(|n| n.starts_with(&prefix))
     }

@@ -42,7 +42,7 @@ fn load(code: &[u64], kind: bpf_prog_type, fill: impl FnOnce(&mut bpf_attr)) -> 
 ///
 /// # Errors
 /// The kernel refused the program.
-pub fn load_raw_tracepoint(code: &[u64]) -> io::Result<OwnedFd> {
+pub(crate) fn load_raw_tracepoint(code: &[u64]) -> io::Result<OwnedFd> {
     load(code, bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, |_| {})
 }
 
@@ -50,7 +50,7 @@ pub fn load_raw_tracepoint(code: &[u64]) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// The kernel refused the program.
-pub fn load_iterator(code: &[u64], at: u32) -> io::Result<OwnedFd> {
+pub(crate) fn load_iterator(code: &[u64], at: u32) -> io::Result<OwnedFd> {
     load(code, bpf_prog_type::BPF_PROG_TYPE_TRACING, |attr| {
         attr.__bindgen_anon_3.expected_attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
         attr.__bindgen_anon_3.attach_btf_id = at;
@@ -62,7 +62,7 @@ pub fn load_iterator(code: &[u64], at: u32) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// The kernel refused the link or the iterator.
-pub fn iterate(program: BorrowedFd<'_>, tid: Option<u32>) -> io::Result<OwnedFd> {
+pub(crate) fn iterate(program: BorrowedFd<'_>, tid: Option<u32>) -> io::Result<OwnedFd> {
     // `union bpf_iter_link_info`: its member for tasks begins with the tid.
     let info = [tid.unwrap_or(0), 0, 0, 0];
     let mut attr = nothing_asked();
@@ -80,21 +80,21 @@ pub fn iterate(program: BorrowedFd<'_>, tid: Option<u32>) -> io::Result<OwnedFd>
 
 /// Counters that the kernel keeps of a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Runs that the kernel skipped since the program was loaded, because it was already running on that CPU
     /// (`bpf_prog_info.recursion_misses`, Linux 5.12).
-    pub recursion_misses: u64,
+    pub(crate) recursion_misses: u64,
     /// Number of runs; 0 unless the sysctl `kernel.bpf_stats_enabled` is set.
-    pub runs: u64,
+    pub(crate) runs: u64,
     /// Total time of these runs, in nanoseconds; likewise.
-    pub run_ns: u64,
+    pub(crate) run_ns: u64,
 }
 
 /// Returns the kernel's counters of this program.
 ///
 /// # Errors
 /// The kernel did not tell.
-pub fn counts(program: BorrowedFd<'_>) -> io::Result<Counts> {
+pub(crate) fn counts(program: BorrowedFd<'_>) -> io::Result<Counts> {
     // SAFETY: plain data for which all zeros is "nothing known".
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
     let mut attr = nothing_asked();
@@ -111,7 +111,7 @@ pub fn counts(program: BorrowedFd<'_>) -> io::Result<Counts> {
 ///
 /// # Errors
 /// The kernel does not allow it.
-pub fn measure_programs() -> io::Result<OwnedFd> {
+pub(crate) fn measure_programs() -> io::Result<OwnedFd> {
     let mut attr = nothing_asked();
     attr.enable_stats.type_ = bpf_stats_type::BPF_STATS_RUN_TIME as u32;
     descriptor(bpf_cmd::BPF_ENABLE_STATS, &mut attr)
@@ -119,20 +119,20 @@ pub fn measure_programs() -> io::Result<OwnedFd> {
 
 /// Returns the number of CPUs that are online.
 #[must_use]
-pub fn online_cpus() -> u64 {
+pub(crate) fn online_cpus() -> u64 {
     // SAFETY: no memory is involved.
     u64::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or(1).max(1)
 }
 
 /// Returns whether the kernel measures the time of programs (sysctl `kernel.bpf_stats_enabled`).
 #[must_use]
-pub fn measures_programs() -> bool {
+pub(crate) fn measures_programs() -> bool {
     std::fs::read("/proc/sys/kernel/bpf_stats_enabled").is_ok_and(|set| set.trim_ascii() == b"1")
 }
 
 /// CPU time that this process has used, in user mode and in the kernel.
 #[must_use]
-pub fn cpu_time() -> Duration {
+pub(crate) fn cpu_time() -> Duration {
     Duration::from_nanos(clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID))
 }
 
@@ -140,7 +140,7 @@ pub fn cpu_time() -> Duration {
 ///
 /// # Errors
 /// The kernel refused to run it.
-pub fn run_once(program: BorrowedFd<'_>) -> io::Result<u32> {
+pub(crate) fn run_once(program: BorrowedFd<'_>) -> io::Result<u32> {
     run_once_with(program, &[])
 }
 
@@ -148,7 +148,7 @@ pub fn run_once(program: BorrowedFd<'_>) -> io::Result<u32> {
 ///
 /// # Errors
 /// The kernel refused to run it.
-pub fn run_once_with(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<u32> {
+pub(crate) fn run_once_with(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<u32> {
     let mut attr = nothing_asked();
     attr.test.prog_fd = program.as_raw_fd() as u32;
     if !arguments.is_empty() {
@@ -162,13 +162,13 @@ pub fn run_once_with(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<u
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, the clock of `bpf_ktime_get_ns()`.
 #[must_use]
-pub fn monotonic_ns() -> u64 {
+pub(crate) fn monotonic_ns() -> u64 {
     clock_ns(libc::CLOCK_MONOTONIC)
 }
 
 /// Nanoseconds of `CLOCK_REALTIME` minus those of `CLOCK_MONOTONIC`.
 #[must_use]
-pub fn realtime_offset_ns() -> i64 {
+pub(crate) fn realtime_offset_ns() -> i64 {
     clock_ns(libc::CLOCK_REALTIME) as i64 - monotonic_ns() as i64
 }
 
@@ -182,7 +182,7 @@ fn clock_ns(clock: libc::clockid_t) -> u64 {
 /// Asks for more than a fair share of the CPU for every thread of this process: a
 /// reader that waits behind those it watches loses what they do. Nothing happens
 /// where that is not permitted.
-pub fn raise_priority() {
+pub(crate) fn raise_priority() {
     let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return };
     for thread in threads.flatten() {
         if let Some(tid) = thread.file_name().to_str().and_then(|t| t.parse::<libc::id_t>().ok()) {
@@ -194,13 +194,13 @@ pub fn raise_priority() {
 
 /// Whether programs can be put on breakpoints in the kernel.
 #[must_use]
-pub fn has_kprobes() -> bool {
+pub(crate) fn has_kprobes() -> bool {
     std::path::Path::new("/sys/bus/event_source/devices/kprobe/type").exists()
 }
 
 /// Whether a ring buffer holds data, complete or still being written. Does not wait.
 #[must_use]
-pub fn is_readable(ring: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_readable(ring: BorrowedFd<'_>) -> bool {
     let mut poll = libc::pollfd { fd: ring.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one entry, which outlives the call.
     unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }

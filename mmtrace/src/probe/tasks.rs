@@ -17,15 +17,15 @@ use crate::btf::{Btf, BtfError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Task {
     /// Its id in the initial pid namespace, as in events.
-    pub tid: u32,
+    pub(crate) tid: u32,
     /// Its process's id there.
-    pub tgid: u32,
+    pub(crate) tgid: u32,
     /// Its mm, as a kernel pointer; 0 for a kernel thread, and for a task that has ended and was not waited for.
-    pub mm: u64,
+    pub(crate) mm: u64,
     /// Its command name, padded with zeros.
-    pub comm: [u8; 16],
+    pub(crate) comm: [u8; 16],
     /// The id of its cgroup v2; 0 if this kernel's BTF does not tell.
-    pub cgroup: u64,
+    pub(crate) cgroup: u64,
 }
 
 /// Bytes that the program writes of each task.
@@ -33,7 +33,7 @@ const ROW: usize = 40;
 
 /// Reason why tasks cannot be asked for.
 #[derive(Debug, thiserror::Error)]
-pub enum TasksError {
+pub(crate) enum TasksError {
     /// BTF does not say what the program needs.
     #[error(transparent)]
     Btf(#[from] BtfError),
@@ -52,7 +52,7 @@ impl Tasks {
     ///
     /// # Errors
     /// See [`TasksError`]. Iterators over tasks came with Linux 5.8.
-    pub fn new(btf: &Btf) -> Result<Self, TasksError> {
+    pub(crate) fn new(btf: &Btf) -> Result<Self, TasksError> {
         let offset = |member| btf.member_offset("task_struct", member);
         let cgroup = || {
             Some([
@@ -71,7 +71,7 @@ impl Tasks {
     ///
     /// # Errors
     /// The iterator could not be created or read.
-    pub fn all(&self) -> io::Result<Vec<Task>> {
+    pub(crate) fn all(&self) -> io::Result<Vec<Task>> {
         self.read(None)
     }
 
@@ -81,7 +81,7 @@ impl Tasks {
     /// # Errors
     /// The iterator could not be created or read. `Unsupported`: the kernel lists all tasks whichever is asked for, as
     /// before 6.1.
-    pub fn find(&self, tid: u32) -> io::Result<Option<Task>> {
+    pub(crate) fn find(&self, tid: u32) -> io::Result<Option<Task>> {
         let rows = self.read(Some(tid))?;
         if rows.len() > 1 {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel cannot look up one task (Linux 6.1)"));
@@ -205,7 +205,7 @@ fn program(pid: u32, tgid: u32, mm: u32, comm: u32, cgroup: Option<[u32; 4]>) ->
 ///
 /// # Errors
 /// The kernel refused the program; programs that are run on request came with Linux 5.10.
-pub fn own_tgid() -> io::Result<u32> {
+pub(crate) fn own_tgid() -> io::Result<u32> {
     let code = [
         instruction(CALL, 0, 0, 0, CURRENT_PID_TGID),
         instruction(SHIFT_RIGHT, 0, 0, 0, 32),
@@ -222,7 +222,7 @@ const LEVELS: u32 = 64;
 ///
 /// # Errors
 /// The kernel refused the program; programs that are run on request came with Linux 5.10.
-pub fn own_cgroup_level(id: u64) -> io::Result<Option<u32>> {
+pub(crate) fn own_cgroup_level(id: u64) -> io::Result<Option<u32>> {
     let mut code = vec![instruction(SET_DW, 6, 0, 0, id as u32), instruction(0, 0, 0, 0, (id >> 32) as u32)];
     for level in 0..LEVELS {
         code.extend([

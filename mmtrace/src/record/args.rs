@@ -30,13 +30,13 @@ pub struct WatchArgs {
     /// its process. Repeat the option for several processes: -p 1234 -p 5678. The recording ends when all of them and
     /// their recorded children have ended, unless --cgroup or --comm selects further tasks.
     #[arg(short = 'p', long = "pid", value_name = "PID", value_parser = pid)]
-    pub pids: Vec<u32>,
+    pub(crate) pids: Vec<u32>,
 
     /// Record the tasks of this cgroup (v2) and of the cgroups below it
     ///
     /// PATH is a folder of the cgroup2 file system, or a path below its root, such as system.slice.
     #[arg(short = 'G', long, value_name = "PATH")]
-    pub cgroup: Option<PathBuf>,
+    pub(crate) cgroup: Option<PathBuf>,
 
     /// Record the tasks of this container
     ///
@@ -49,7 +49,7 @@ pub struct WatchArgs {
     ///
     /// The kernel keeps the first 15 bytes of a program's file name as its command name; /proc/PID/comm shows it.
     #[arg(long, value_name = "NAME", value_parser = comm)]
-    pub comm: Option<String>,
+    pub(crate) comm: Option<String>,
 
     /// Select events: +NAME adds, -NAME removes, only:NAME starts from none
     #[arg(
@@ -66,18 +66,18 @@ pub struct WatchArgs {
     /// A workload drives one path of the kernel; `mmtrace workload --list` describes each. It runs for --seconds, or for
     /// 10 seconds. If the workload fails and no rule is violated, the exit status is 2.
     #[arg(long, value_name = "NAME", conflicts_with = "command", value_parser = names(), hide_possible_values = true)]
-    pub workload: Option<String>,
+    pub(crate) workload: Option<String>,
 
     /// Record the whole system while the command runs, not only the command
     #[arg(short = 'a', long)]
-    pub all: bool,
+    pub(crate) all: bool,
 
     /// Size of each ring buffer in MiB, a power of two up to 1024 [default: 32, less beyond 4 CPUs]
     ///
     /// A ring buffer is kernel memory between the eBPF programs and mmtrace. Each CPU has one, up to 16; on larger
     /// machines CPUs share. If the report counts lost events, double this size.
     #[arg(long, value_name = "MIB", value_parser = buffer)]
-    pub buffer: Option<u32>,
+    pub(crate) buffer: Option<u32>,
 
     /// Number of standby programs of each probe, 0 to 2 [default: 1 where tasks are preempted in probes, else 0]
     ///
@@ -86,7 +86,7 @@ pub struct WatchArgs {
     /// program makes an event cost about half as much again. 2 helps on machines with many more busy tasks than CPUs.
     /// `mmtrace doctor` says whether this kernel preempts tasks.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=2))]
-    pub standby: Option<u32>,
+    pub(crate) standby: Option<u32>,
 
     /// Shed optional events while recording takes more than PERCENT of the CPU time of all CPUs
     ///
@@ -111,21 +111,21 @@ pub struct WatchArgs {
     ///
     /// ADDR is a port, which only this machine can reach (9464), or an address with a port (0.0.0.0:9464).
     #[arg(long, value_name = "ADDR")]
-    pub metrics: Option<Address>,
+    pub(crate) metrics: Option<Address>,
 
     /// Run the command as this user; without a value, as the user who called sudo [default: as mmtrace itself]
     ///
     /// The command gets the user's groups, HOME, USER and LOGNAME, and no capabilities. A numeric id that the user
     /// database does not have gets the group nogroup.
     #[arg(long, value_name = "NAME|UID", num_args = 0..=1, requires = "command", value_parser = NonEmptyStringValueParser::new())]
-    pub user: Option<Option<String>>,
+    pub(crate) user: Option<Option<String>>,
 
     /// Run this command, record it and its children, and stop when it ends
     ///
     /// mmtrace says with which status the command ended, but does not return that status. The exit status is mmtrace's
     /// own: 2 if the command cannot be run.
     #[arg(last = true, value_name = "CMD")]
-    pub command: Vec<OsString>,
+    pub(crate) command: Vec<OsString>,
 }
 
 /// The long help of `--events`; its examples need lines of their own.
@@ -160,26 +160,26 @@ Exit status: 0 no rule was violated, 1 a rule was violated, 2 error")]
 pub struct RecordArgs {
     /// What to watch.
     #[command(flatten)]
-    pub watch: WatchArgs,
+    pub(crate) watch: WatchArgs,
 
     /// Folder for the capture; a capture that is there is moved to DIR.old
     #[arg(short = 'o', long, value_name = "DIR", default_value = DEFAULT_DIR)]
-    pub output: PathBuf,
+    pub(crate) output: PathBuf,
 
     /// Write a capture without judging it; `mmtrace replay` judges it later
     #[arg(long)]
-    pub no_validate: bool,
+    pub(crate) no_validate: bool,
 
     /// Judge without writing a capture
     #[arg(long, conflicts_with_all = ["output", "no_validate"])]
-    pub no_capture: bool,
+    pub(crate) no_capture: bool,
 
     /// Keep only the newest events, in SIZE bytes on disk, such as 512M or 2G
     ///
     /// This makes a flight recorder that can run for any time: mmtrace removes the oldest segments of the capture. The
     /// report still counts all events. SIZE is at least 16M.
     #[arg(long, value_name = "SIZE", value_parser = ring_size, conflicts_with = "no_capture")]
-    pub ring: Option<Size>,
+    pub(crate) ring: Option<Size>,
 
     /// Save what the flight recorder holds as a separate capture when this happens
     ///
@@ -189,7 +189,7 @@ pub struct RecordArgs {
     /// (mmtrace.data.L25-1, mmtrace.data.wait-1), and what happens within that second with it: once for each rule; for
     /// waits, holds and faults 5 times each, and not again within 10 seconds.
     #[arg(long, value_name = "WHAT", requires = "ring", conflicts_with = "no_validate")]
-    pub dump_on: Vec<Occasion>,
+    pub(crate) dump_on: Vec<Occasion>,
 
     /// Print the closing report as JSON (docs/report.md describes the format)
     #[arg(long)]
@@ -224,7 +224,7 @@ In the dashboard, ? lists the keys and q quits.")]
 pub struct TopArgs {
     /// What to watch.
     #[command(flatten)]
-    pub watch: WatchArgs,
+    pub(crate) watch: WatchArgs,
 
     /// Layout of the dashboard: default, contention, or a TOML file like those in dashboards/
     #[arg(long, value_name = "FILE", default_value = DASHBOARD)]
@@ -265,7 +265,7 @@ Exit status: 0 no rule was violated, 1 a rule was violated, 2 error")]
 pub struct StatArgs {
     /// What to watch.
     #[command(flatten)]
-    pub watch: WatchArgs,
+    pub(crate) watch: WatchArgs,
 
     /// Print the report as JSON (docs/report.md describes the format)
     #[arg(long)]

@@ -14,9 +14,9 @@ pub struct Drawn {
     /// Key of the selected row.
     pub key: Option<u64>,
     /// The column that the rows are sorted by.
-    pub sorted: Option<&'static str>,
+    pub(crate) sorted: Option<&'static str>,
     /// The place that the selected row names.
-    pub jump: Option<Jump>,
+    pub(crate) jump: Option<Jump>,
     /// The bar that shows where in the whole one is.
     pub bar: Option<Rect>,
     /// Lines by which the help can be scrolled.
@@ -25,16 +25,16 @@ pub struct Drawn {
 
 /// Target of Enter on a row that names something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Jump {
+pub(crate) struct Jump {
     /// The view.
-    pub view: usize,
+    pub(crate) view: usize,
     /// The goal in that view.
-    pub goal: Goal,
+    pub(crate) goal: Goal,
 }
 
 /// A goal in another view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Goal {
+pub(crate) enum Goal {
     /// The row with this key is looked into.
     Inside(u64),
     /// Only rows with this value in a column of the capture.

@@ -5,7 +5,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, M
 
 /// Something that can be asked of the dashboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Shows a view, by number.
     View(u8),
     /// The next view.
@@ -74,10 +74,10 @@ pub struct Offer<'a> {
     /// In a few words.
     pub help: &'a str,
     /// The action itself.
-    pub action: Action,
+    pub(crate) action: Action,
 }
 
-/// Every action that a layout has, in the order of [`BINDINGS`].
+/// Every action that a layout has, in the order of the table of keys.
 #[must_use]
 pub fn offers(layout: &Layout) -> Vec<Offer<'_>> {
     let offer = |b: &'static Binding| match b.action {
@@ -92,7 +92,7 @@ pub fn offers(layout: &Layout) -> Vec<Offer<'_>> {
 
 /// The actions that a text means: first those whose names begin with it, then those that have it anywhere.
 #[must_use]
-pub fn meant<'a>(layout: &'a Layout, text: &str) -> Vec<Offer<'a>> {
+pub(crate) fn meant<'a>(layout: &'a Layout, text: &str) -> Vec<Offer<'a>> {
     let text = text.trim().to_lowercase();
     let place = |offer: &Offer<'_>| {
         let name = offer.name.to_lowercase();
@@ -111,16 +111,16 @@ pub fn meant<'a>(layout: &'a Layout, text: &str) -> Vec<Offer<'a>> {
 
 /// A key, what it does, and how it is called.
 #[derive(Clone, Copy, Debug)]
-pub struct Binding {
+pub(crate) struct Binding {
     /// The keys, as the help shows them.
-    pub keys: &'static str,
+    pub(crate) keys: &'static str,
     codes: &'static [KeyCode],
     /// Action of these keys.
-    pub action: Action,
+    pub(crate) action: Action,
     /// Name in the palette.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// In a few words.
-    pub help: &'static str,
+    pub(crate) help: &'static str,
 }
 
 const fn binding(
@@ -136,7 +136,7 @@ const fn binding(
 use KeyCode::{Char, Down, End, Enter, Esc, Home, Left, PageDown, PageUp, Right, Tab, Up};
 
 /// Every key.
-pub const BINDINGS: &[Binding] = &[
+pub(crate) const BINDINGS: &[Binding] = &[
     // Name and help of these are those of the views.
     binding("1", &[Char('1')], Action::View(0), "view-1", ""),
     binding("2", &[Char('2')], Action::View(1), "view-2", ""),
@@ -178,7 +178,7 @@ pub const BINDINGS: &[Binding] = &[
 
 /// Returns the action of a key, if it has one.
 #[must_use]
-pub fn action(key: KeyEvent) -> Option<Action> {
+pub(crate) fn action(key: KeyEvent) -> Option<Action> {
     if key.kind == KeyEventKind::Release {
         return None;
     }
@@ -190,7 +190,7 @@ pub fn action(key: KeyEvent) -> Option<Action> {
 
 /// Returns the action of a mouse event, if it has one.
 #[must_use]
-pub const fn mouse(event: MouseEvent) -> Option<Action> {
+pub(crate) const fn mouse(event: MouseEvent) -> Option<Action> {
     match event.kind {
         MouseEventKind::ScrollDown => Some(Action::Down),
         MouseEventKind::ScrollUp => Some(Action::Up),

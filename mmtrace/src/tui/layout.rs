@@ -51,17 +51,17 @@ pub struct View {
 #[serde(deny_unknown_fields)]
 pub struct Threshold {
     /// In this column.
-    pub column: String,
+    pub(crate) column: String,
     /// A value above this: a number, or a duration such as "10ms".
-    pub above: Limit,
+    pub(crate) above: Limit,
     /// Severity of such a value.
-    pub means: Means,
+    pub(crate) means: Means,
 }
 
 /// A limit.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-pub enum Limit {
+pub(crate) enum Limit {
     /// A number.
     Number(u64),
     /// A duration.
@@ -71,7 +71,7 @@ pub enum Limit {
 /// Severity of a value above its limit. Each has its mark: colours are not for everyone.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Means {
+pub(crate) enum Means {
     /// Worth a look: `!`.
     Warning,
     /// Bad: `!!`.
@@ -105,7 +105,7 @@ impl Layout {
 impl View {
     /// The mark and the tone of a value in a column, if it passes a limit.
     #[must_use]
-    pub fn judge(&self, column: &str, value: u64) -> Option<(&'static str, Tone)> {
+    pub(crate) fn judge(&self, column: &str, value: u64) -> Option<(&'static str, Tone)> {
         let passed = |t: &&Threshold| t.column == column && t.above.value().is_some_and(|limit| value > limit);
         let worst = self.thresholds.iter().filter(passed).max_by_key(|t| t.means as u8)?;
         Some(match worst.means {

@@ -34,7 +34,7 @@ impl Layout {
     /// # Errors
     ///
     /// There is no such file, or it is no layout.
-    pub fn load(name: &str) -> Result<Self> {
+    pub(crate) fn load(name: &str) -> Result<Self> {
         if let Some((_, text)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
             return Self::parse(text);
         }

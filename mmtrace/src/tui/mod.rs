@@ -41,7 +41,7 @@ const PICTURE_EVERY: Duration = Duration::from_millis(33);
 const STREAM_EVERY: Duration = Duration::from_millis(200);
 
 /// The dashboard on a terminal.
-pub struct Dashboard {
+pub(crate) struct Dashboard {
     screen: Screen,
     state: State,
     layout: Layout,
@@ -63,7 +63,7 @@ impl Dashboard {
     /// # Errors
     ///
     /// There is none.
-    pub fn new(layout: Layout, on_input: impl Fn() + Send + 'static) -> Result<Self> {
+    pub(crate) fn new(layout: Layout, on_input: impl Fn() + Send + 'static) -> Result<Self> {
         Ok(Self {
             screen: Screen::new(on_input)?,
             state: State::default(),
@@ -78,13 +78,13 @@ impl Dashboard {
     }
 
     /// Takes what was typed since; returns what the loop has to do about it.
-    pub fn requests(&mut self) -> Vec<Request> {
+    pub(crate) fn requests(&mut self) -> Vec<Request> {
         self.wait(Duration::ZERO)
     }
 
     /// Waits for input, at most so long, and takes all there is, but nothing that is about what has yet to be drawn.
     /// A terminal that is gone wants to end.
-    pub fn wait(&mut self, most: Duration) -> Vec<Request> {
+    pub(crate) fn wait(&mut self, most: Duration) -> Vec<Request> {
         let mut requests = Vec::new();
         let mut drawn = self.held.is_some();
         let mut event = self.held.take().map_or_else(|| self.screen.input.recv_timeout(most), Ok);
@@ -114,13 +114,13 @@ impl Dashboard {
     }
 
     /// Says something at the bottom.
-    pub fn say(&mut self, message: impl Into<String>) {
+    pub(crate) fn say(&mut self, message: impl Into<String>) {
         self.state.message = Some(message.into());
         self.touched = true;
     }
 
     /// Whether something is searched for, which Esc stops.
-    pub fn searching(&mut self, searching: bool) {
+    pub(crate) fn searching(&mut self, searching: bool) {
         self.state.searching = searching;
     }
 
@@ -129,7 +129,7 @@ impl Dashboard {
     /// # Errors
     ///
     /// The terminal is gone.
-    pub fn draw(&mut self, engine: &Engine, place: Place, moved: bool) -> Result<()> {
+    pub(crate) fn draw(&mut self, engine: &Engine, place: Place, moved: bool) -> Result<()> {
         let since = self.last.elapsed();
         let due = self.held.is_some() || (self.touched && since >= PICTURE_EVERY) || (moved && since >= STREAM_EVERY);
         if !due {
@@ -155,7 +155,7 @@ impl Dashboard {
 
     /// Pictures drawn so far, and the time spent on them.
     #[must_use]
-    pub const fn drawing(&self) -> (u64, Duration) {
+    pub(crate) const fn drawing(&self) -> (u64, Duration) {
         (self.pictures, self.drawing)
     }
 }

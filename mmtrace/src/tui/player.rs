@@ -66,7 +66,7 @@ const VERIFIED_WITHIN: Duration = Duration::from_secs(2);
 /// # Errors
 ///
 /// There is no terminal.
-pub fn run(capture: &Capture, layout: Layout) -> Result<bool> {
+pub(crate) fn run(capture: &Capture, layout: Layout) -> Result<bool> {
     let given_up = AtomicBool::new(false);
     thread::scope(|scope| {
         let verify = || capture.verify(|| given_up.load(Ordering::Relaxed));

@@ -19,29 +19,29 @@ pub struct Rows {
     /// Column that they are sorted by; `None`: the view's own order.
     pub sort: Option<usize>,
     /// The other way round.
-    pub reverse: bool,
+    pub(crate) reverse: bool,
     /// Only rows with this text.
     pub filter: String,
     /// The row that is looked into, by its key.
     pub inside: Option<u64>,
     /// The row that was selected before one was looked into.
-    pub outside: usize,
+    pub(crate) outside: usize,
 }
 
 /// A line of text that is being typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
     /// Its purpose.
-    pub what: Asked,
+    pub(crate) what: Asked,
     /// The text so far.
     pub text: String,
     /// The number of the chosen offer.
-    pub chosen: usize,
+    pub(crate) chosen: usize,
 }
 
 /// The purpose of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub(crate) enum Asked {
     /// A filter.
     Filter,
     /// The name of an action.
@@ -55,7 +55,7 @@ pub enum Asked {
 impl Asked {
     /// In front of the text.
     #[must_use]
-    pub const fn mark(self) -> &'static str {
+    pub(crate) const fn mark(self) -> &'static str {
         match self {
             Self::Filter => "/",
             Self::Command => ":",
@@ -138,7 +138,7 @@ impl State {
 
     /// Whether an action is about rows that have not been drawn yet.
     #[must_use]
-    pub fn awaits(&self, action: Action) -> bool {
+    pub(crate) fn awaits(&self, action: Action) -> bool {
         let (view, seen) = &self.seen;
         let rows = self.current();
         match action {
@@ -151,7 +151,7 @@ impl State {
     }
 
     /// Does what it can, and asks for the rest.
-    pub fn act(&mut self, action: Action, layout: &Layout) -> Option<Request> {
+    pub(crate) fn act(&mut self, action: Action, layout: &Layout) -> Option<Request> {
         self.message = None;
         if let Some(scrolled) = self.help {
             self.help = self.scrolled(action, scrolled);
@@ -263,7 +263,7 @@ impl State {
     }
 
     /// A character is typed into the prompt.
-    pub fn typed(&mut self, c: char) {
+    pub(crate) fn typed(&mut self, c: char) {
         if let Some(prompt) = &mut self.prompt
             && prompt.text.len() < TYPED_MAX
             && !c.is_control()
@@ -275,7 +275,7 @@ impl State {
     }
 
     /// The last one is taken back; of nothing, the prompt is given up.
-    pub fn erased(&mut self) {
+    pub(crate) fn erased(&mut self) {
         if let Some(prompt) = &mut self.prompt {
             prompt.chosen = 0;
             if prompt.text.pop().is_none() {
@@ -286,7 +286,7 @@ impl State {
     }
 
     /// Another one of what is offered is chosen.
-    pub fn chose(&mut self, on: bool, layout: &Layout) {
+    pub(crate) fn chose(&mut self, on: bool, layout: &Layout) {
         if let Some(prompt) = self.prompt.as_mut().filter(|p| p.what == Asked::Command) {
             let last = meant(layout, &prompt.text).len().saturating_sub(1);
             prompt.chosen = if on { (prompt.chosen + 1).min(last) } else { prompt.chosen.saturating_sub(1) };
@@ -303,14 +303,14 @@ impl State {
     }
 
     /// The prompt is given up.
-    pub fn dropped(&mut self) {
+    pub(crate) fn dropped(&mut self) {
         if self.prompt.take().is_some_and(|p| p.what == Asked::Filter) {
             self.current_mut().filter.clear();
         }
     }
 
     /// The prompt is complete.
-    pub fn entered(&mut self, layout: &Layout) -> Option<Request> {
+    pub(crate) fn entered(&mut self, layout: &Layout) -> Option<Request> {
         let prompt = self.prompt.take()?;
         match prompt.what {
             Asked::Filter => None,

@@ -37,7 +37,7 @@ const ALIVE: Duration = Duration::from_secs(1);
 
 /// Buffer that a picture is drawn into before the terminal gets it.
 #[derive(Clone, Default)]
-pub struct Paper(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Paper(Arc<Mutex<Vec<u8>>>);
 
 impl Paper {
     fn take(&self) -> Vec<u8> {
@@ -62,11 +62,11 @@ pub struct Screen {
     /// To draw on.
     ///
     /// Never dropped: that would show the cursor, as `restore` does.
-    pub terminal: ManuallyDrop<Terminal<CrosstermBackend<Paper>>>,
+    pub(crate) terminal: ManuallyDrop<Terminal<CrosstermBackend<Paper>>>,
     paper: Paper,
     outlet: Outlet,
     /// Keys, mouse, new sizes.
-    pub input: Receiver<Event>,
+    pub(crate) input: Receiver<Event>,
     stop: Arc<AtomicBool>,
 }
 
@@ -82,7 +82,7 @@ fn restore() {
 /// # Errors
 ///
 /// There is none.
-pub fn required() -> Result<()> {
+pub(crate) fn required() -> Result<()> {
     if io::stdout().is_terminal() && io::stdin().is_terminal() {
         return Ok(());
     }
@@ -156,7 +156,7 @@ impl Screen {
     /// # Errors
     ///
     /// The terminal is gone.
-    pub fn is_free(&self) -> io::Result<bool> {
+    pub(crate) fn is_free(&self) -> io::Result<bool> {
         if self.is_hung_up() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -165,7 +165,7 @@ impl Screen {
 
     /// Whether the terminal was hung up. The thread of the input does not see that if it happens while it waits: there is
     /// something to read then, of no bytes, for ever.
-    pub fn is_hung_up(&self) -> bool {
+    pub(crate) fn is_hung_up(&self) -> bool {
         let mut poll = libc::pollfd { fd: libc::STDIN_FILENO, events: 0, revents: 0 };
         // SAFETY: one entry, which outlives the call.
         let told = unsafe { libc::poll(&raw mut poll, 1, 0) };
@@ -173,7 +173,7 @@ impl Screen {
     }
 
     /// Shows what was drawn.
-    pub fn show(&self) {
+    pub(crate) fn show(&self) {
         self.outlet.put(&self.paper.take());
     }
 }

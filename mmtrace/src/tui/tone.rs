@@ -2,7 +2,7 @@
 
 /// Meaning of a text on the screen, which decides its style.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tone {
+pub(crate) enum Tone {
     /// As it is.
     #[default]
     Plain,

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// The dashboard, what it can go back in, and the moment that it stands still at.
-pub struct Watch {
+pub(crate) struct Watch {
     dashboard: Dashboard,
     recent: Recent,
     /// Player of the kept records while the dashboard is paused; `None` while it is live.
@@ -37,7 +37,7 @@ impl Watch {
     /// # Errors
     ///
     /// There is none.
-    pub fn new(layout: Layout, realtime_offset_ns: Option<i64>, wake: Arc<Notify>) -> Result<Self> {
+    pub(crate) fn new(layout: Layout, realtime_offset_ns: Option<i64>, wake: Arc<Notify>) -> Result<Self> {
         Ok(Self {
             dashboard: Dashboard::new(layout, move || wake.notify_one())?,
             recent: Recent::default(),
@@ -50,12 +50,12 @@ impl Watch {
     }
 
     /// Keeps what the engine is about to take.
-    pub fn keep(&mut self, engine: &Engine, records: &[Record]) {
+    pub(crate) fn keep(&mut self, engine: &Engine, records: &[Record]) {
         self.recent.push(engine, records);
     }
 
     /// Says something at the bottom.
-    pub fn say(&mut self, message: &str) {
+    pub(crate) fn say(&mut self, message: &str) {
         self.dashboard.say(message);
     }
 
@@ -64,7 +64,7 @@ impl Watch {
     /// # Errors
     ///
     /// The terminal is gone.
-    pub fn tick(&mut self, engine: &Engine) -> Result<()> {
+    pub(crate) fn tick(&mut self, engine: &Engine) -> Result<()> {
         self.dashboard.searching(self.still.as_ref().is_some_and(|player| player.is_searching()));
         for request in self.dashboard.requests() {
             match request {
@@ -129,31 +129,31 @@ impl Watch {
 
     /// The user has seen enough.
     #[must_use]
-    pub const fn is_over(&self) -> bool {
+    pub(crate) const fn is_over(&self) -> bool {
         self.over
     }
 
     /// Gives the terminal back. Returns the saves that are under way, which go on.
     #[must_use]
-    pub fn close(self) -> Saving {
+    pub(crate) fn close(self) -> Saving {
         Saving(self.saving)
     }
 
     /// Pictures drawn so far, and the time that took.
     #[must_use]
-    pub const fn drawing(&self) -> (u64, Duration) {
+    pub(crate) const fn drawing(&self) -> (u64, Duration) {
         self.dashboard.drawing()
     }
 }
 
 /// Saves that are under way when the dashboard is closed.
 #[derive(Default)]
-pub struct Saving(Vec<JoinHandle<Result<Option<Saved>, CaptureError>>>);
+pub(crate) struct Saving(Vec<JoinHandle<Result<Option<Saved>, CaptureError>>>);
 
 impl Saving {
     /// Returns whether all of them are over.
     #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.0.iter().all(JoinHandle::is_finished)
     }
 }

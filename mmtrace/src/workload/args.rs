@@ -32,13 +32,13 @@ pub struct WorkloadArgs {
 
     /// List the workloads, the events that they provoke, and what they need
     #[arg(long)]
-    pub list: bool,
+    pub(crate) list: bool,
 
     /// Restore the kernel settings that a killed workload left changed, and do nothing else
     ///
     /// Every later workload does the same before it starts.
     #[arg(long, conflicts_with_all = ["name", "list"])]
-    pub restore: bool,
+    pub(crate) restore: bool,
 
     /// How long to run, in seconds
     ///
@@ -53,14 +53,14 @@ pub struct WorkloadArgs {
     /// Contention needs at least two threads. Some workloads start a few more. There is never more than one thread for
     /// each MiB of --memory.
     #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    pub(crate) threads: Option<usize>,
 
     /// Use at most this much memory at a time, such as 256M or 2G; at least 16M, for `all` 160M
     ///
     /// A workload never uses more than half of the memory that is available at its start (MemAvailable in
     /// /proc/meminfo).
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = size)]
-    pub memory: u64,
+    pub(crate) memory: u64,
 
     /// Let `khugepaged` and `swap` create a temporary swap file, if there is no swap (root)
     ///
@@ -68,7 +68,7 @@ pub struct WorkloadArgs {
     /// and lies in the folder for temporary files or in /var/tmp; the workload switches it off and removes it at the
     /// end. While it exists, the kernel may swap other processes' memory to it.
     #[arg(long)]
-    pub allow_swap: bool,
+    pub(crate) allow_swap: bool,
 
     /// Print one JSON object instead of a line per path
     #[arg(long)]

@@ -63,7 +63,7 @@ const THREAD_MIN: usize = 1 << 20;
 ///
 /// # Errors
 /// If no memory is available, if `out` cannot be written, or if the workload did less than it should
-/// ([`Outcome::failures`], after the outcome is printed). A path that fails does not end the others: its entry in the
+/// (its `failures`, after the outcome is printed). A path that fails does not end the others: its entry in the
 /// outcome says why.
 pub fn run(args: &WorkloadArgs, stop: &AtomicBool, out: &mut dyn Write) -> Result<Outcome> {
     if args.list {
@@ -111,7 +111,7 @@ const CANNOT_RESTORE: &str = "cannot restore the settings that a killed workload
 ///
 /// # Errors
 /// Only root may read the journal.
-pub fn left_changed() -> io::Result<Vec<PathBuf>> {
+pub(crate) fn left_changed() -> io::Result<Vec<PathBuf>> {
     journal::journal().pending()
 }
 

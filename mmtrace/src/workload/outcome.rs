@@ -12,29 +12,29 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Outcome {
     /// Name of the workload; empty if they were only listed.
-    pub workload: String,
+    pub(crate) workload: String,
     /// Time that it ran, in seconds.
     pub seconds: f64,
     /// Whether it was told to stop before its time was over.
-    pub interrupted: bool,
+    pub(crate) interrupted: bool,
     /// One entry per path.
-    pub paths: Vec<PathOutcome>,
+    pub(crate) paths: Vec<PathOutcome>,
     /// Reasons why it did less than it should, such as threads that the system refused; empty if it did all of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub failures: Vec<String>,
+    pub(crate) failures: Vec<String>,
 }
 
 /// The outcome of a workload on one path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathOutcome {
     /// The workload that the path belongs to.
-    pub workload: String,
+    pub(crate) workload: String,
     /// The path.
-    pub path: String,
+    pub(crate) path: String,
     /// Numbers of operations, by their names.
     pub counts: BTreeMap<String, u64>,
     /// Reason why it was not done, or not all of it.
-    pub note: Option<String>,
+    pub(crate) note: Option<String>,
 }
 
 impl fmt::Display for PathOutcome {

@@ -15,13 +15,13 @@ pub struct Workload {
     /// Its name on the command line.
     pub name: &'static str,
     /// Summary of what it drives, in a line.
-    pub about: &'static str,
+    pub(crate) about: &'static str,
     /// Events that it provokes by itself; for `all`, [`Workload::events`] gathers those of the others.
-    pub kinds: &'static [Kind],
+    pub(crate) kinds: &'static [Kind],
     /// Further events, if the machine allows.
-    pub sometimes: &'static [Kind],
+    pub(crate) sometimes: &'static [Kind],
     /// Requirements for all of them, and its behaviour without.
-    pub needs: &'static str,
+    pub(crate) needs: &'static str,
     pub(super) body: Body,
 }
 
@@ -39,7 +39,7 @@ pub(super) enum Body {
 impl Workload {
     /// Events that it provokes: (on every machine, if the machine allows).
     #[must_use]
-    pub fn events(&self) -> (BTreeSet<Kind>, BTreeSet<Kind>) {
+    pub(crate) fn events(&self) -> (BTreeSet<Kind>, BTreeSet<Kind>) {
         let all = matches!(self.body, Body::All);
         let part = |w: &&Self| matches!(w.body, Body::One(_));
         let from = || WORKLOADS.iter().filter(|w| if all { part(w) } else { w.name == self.name });

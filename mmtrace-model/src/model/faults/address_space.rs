@@ -33,7 +33,7 @@ struct Piece {
 
 /// The shadow. An empty shadow knows nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Space {
+pub(crate) struct Space {
     pieces: BTreeMap<u64, Piece>,
     touched: BTreeMap<u64, [u64; 8]>,
     /// The mm was seen from its exec on, so a range that is not in `pieces` is not mapped.
@@ -57,12 +57,12 @@ enum Change {
 
 impl Space {
     /// An exec has just made this mm, so every later mapping is seen.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.whole = true;
     }
 
     /// Returns the cause of this fault, and remembers that the page was touched.
-    pub fn fault(&mut self, addr: u64, error_code: u64) -> Cause {
+    pub(crate) fn fault(&mut self, addr: u64, error_code: u64) -> Cause {
         if addr >> 63 != 0 {
             return Cause::KernelAddress;
         }
@@ -97,12 +97,12 @@ impl Space {
     }
 
     /// Something has been unmapped: munmap has downgraded the mmap_lock.
-    pub fn unmapped(&mut self) {
+    pub(crate) fn unmapped(&mut self) {
         self.unmaps += 1;
     }
 
     /// Marks pages from `start` to `end` that were not seen to be touched as possibly touched.
-    pub fn doubt_touched(&mut self, start: u64, end: u64) {
+    pub(crate) fn doubt_touched(&mut self, start: u64, end: u64) {
         if start <= end {
             self.pieces.range_mut(start..=end).for_each(|(_, piece)| piece.fresh = false);
         }
@@ -110,13 +110,13 @@ impl Space {
 
     /// Entries kept, for a bound on the memory of all mms.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.pieces.len() + self.touched.len()
     }
 
     /// Whether nothing is kept.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
@@ -126,7 +126,7 @@ impl Space {
     }
 
     /// The VMA tree now has `id` (0: nothing) over `[start, end]`.
-    pub fn store(&mut self, start: u64, end: u64, id: u64) {
+    pub(crate) fn store(&mut self, start: u64, end: u64, id: u64) {
         if end < start || self.pieces.len() >= PIECES_MAX {
             *self = Self::default();
             return;

@@ -1,7 +1,7 @@
 //! Intervals that figures make of the events of mmap_locks: holds, and waits for them, each from two events of one
 //! task.
 //!
-//! The holds are those of [`MmapLock`]; the waits are here. What rules conclude rests on
+//! The holds are those of `MmapLock`; the waits are here. What rules conclude rests on
 //! everybody who may hold a lock, so that one missing event makes all of it unknown. An interval rests on the events of its
 //! own task alone. It is taken as one interval as long as the missing events cannot have been an end and another begin
 //! inside it; what was measured is then at most too short.
@@ -39,13 +39,13 @@ const ANOTHER: Kinds = bit(START) | bit(ACQUIRED);
 
 /// A wait that has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wait {
+pub(crate) struct Wait {
     /// The mm.
-    pub mm: u64,
+    pub(crate) mm: u64,
     /// For write.
-    pub write: bool,
+    pub(crate) write: bool,
     /// Time when it began, nanoseconds.
-    pub since: u64,
+    pub(crate) since: u64,
 }
 
 /// Open waits of a task, and the number from which its holds are measured.
@@ -340,7 +340,7 @@ impl Model {
 
     /// Returns the holds of mmap_locks that are open now, each with its mm; those of one lock oldest first. Holds from
     /// before events went missing are left out.
-    pub fn holders(&self) -> impl Iterator<Item = (u64, &Hold)> {
+    pub(crate) fn holders(&self) -> impl Iterator<Item = (u64, &Hold)> {
         let measured =
             self.mms.iter().flat_map(|(mm, m)| m.lock.measured().map(move |(hold, number)| (*mm, hold, number)));
         let now = move |(_, hold, number): &(u64, &Hold, u64)| {
@@ -358,7 +358,7 @@ impl Model {
 
     /// Returns the waits for mmap_locks that are open now, each with its task. Waits from before events went missing
     /// are left out.
-    pub fn waiting(&self) -> impl Iterator<Item = (u32, Wait)> {
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (u32, Wait)> {
         let since = self.intervals.unsure_until;
         let tasks = self.intervals.tasks.iter();
         let waits = tasks.flat_map(|(tid, task)| task.waits.iter().map(move |wait| (*tid, *wait)));

@@ -35,37 +35,37 @@ pub(in crate::model) enum LockStep {
 
 /// One observed hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hold {
+pub(crate) struct Hold {
     /// The task that acquired it.
-    pub tid: u32,
+    pub(crate) tid: u32,
     /// Time when it began, nanoseconds of `CLOCK_MONOTONIC`.
-    pub since: u64,
+    pub(crate) since: u64,
     /// Its mode.
-    pub mode: Mode,
+    pub(crate) mode: Mode,
     /// The event that showed the acquisition, or the downgrade.
-    pub shown_by: Record,
+    pub(crate) shown_by: Record,
 }
 
 /// An overlap that is real.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Breach {
+pub(crate) struct Breach {
     /// The hold that began first.
-    pub holder: Hold,
+    pub(crate) holder: Hold,
     /// The hold that began although the first one excludes it.
-    pub taker: Hold,
+    pub(crate) taker: Hold,
 }
 
 impl Breach {
     /// Returns the modes of the holder and the taker: the row of the exclusivity table that is broken.
     #[must_use]
-    pub const fn modes(&self) -> (Mode, Mode) {
+    pub(crate) const fn modes(&self) -> (Mode, Mode) {
         (self.holder.mode, self.taker.mode)
     }
 }
 
 /// Meaning of an acquisition or release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meaning {
+pub(crate) enum Meaning {
     /// As it must be.
     Right,
     /// It cannot be judged: the history is not known.
@@ -80,11 +80,11 @@ pub enum Meaning {
 
 /// Result of [`MmapLock::settle`]: the overlaps that have lasted, of holds that exclude each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Settled {
+pub(crate) struct Settled {
     /// Two tasks were inside at once.
-    pub breach: Option<Breach>,
+    pub(crate) breach: Option<Breach>,
     /// Readers that are not known to have been inside any more when a writer came.
-    pub doubts: usize,
+    pub(crate) doubts: usize,
 }
 
 /// State of a hold, as rules know it.
@@ -134,7 +134,7 @@ impl Open {
 /// lock: one missing event makes all of it unknown. What figures measure rests on two events of one task: it lasts until
 /// one of these may be missing (`locks::intervals`).
 #[derive(Clone, Debug, Default)]
-pub struct MmapLock {
+pub(crate) struct MmapLock {
     /// In the order in which they were observed to begin.
     holds: Vec<Open>,
     /// Numbers of the holds that rules know to be for write, to be for read, and to be from before a breach.
@@ -167,25 +167,26 @@ pub struct MmapLock {
 impl MmapLock {
     /// The task known to hold it for write; of several, the first.
     #[must_use]
-    pub fn writer(&self) -> Option<Hold> {
+    pub(crate) fn writer(&self) -> Option<Hold> {
         if self.writers == 0 { None } else { self.known(true).next().copied() }
     }
 
     /// Whether somebody is known to hold it for read, downgraded or not.
+    #[cfg(test)]
     #[must_use]
-    pub const fn is_read(&self) -> bool {
+    pub(crate) const fn is_read(&self) -> bool {
         self.readers > 0
     }
 
     /// The one who is known to hold it for read; `None` if there are none or several.
     #[must_use]
-    pub fn only_reader(&self) -> Option<Hold> {
+    pub(crate) fn only_reader(&self) -> Option<Hold> {
         if self.readers == 1 { self.known(false).next().copied() } else { None }
     }
 
     /// Whether anybody is known to hold it.
     #[must_use]
-    pub const fn is_held(&self) -> bool {
+    pub(crate) const fn is_held(&self) -> bool {
         self.writers > 0 || self.readers > 0
     }
 
@@ -196,7 +197,7 @@ impl MmapLock {
 
     /// Whether the holders known are all there are.
     #[must_use]
-    pub const fn is_complete(&self) -> bool {
+    pub(crate) const fn is_complete(&self) -> bool {
         self.complete && !self.tainted && !self.overlaps() && is_over(self.complete_since, self.now)
     }
 
@@ -266,7 +267,7 @@ impl MmapLock {
 
     /// A rule was broken on this lock; what follows from that is not worth saying. Who is inside
     /// stays there until its release, whoever acquires the lock meanwhile.
-    pub fn taint(&mut self) {
+    pub(crate) fn taint(&mut self) {
         for open in self.holds.iter_mut().filter(|open| open.known == Known::Held) {
             open.known = Known::Broken;
         }
@@ -314,13 +315,13 @@ impl MmapLock {
     }
 
     /// There may be holders that were not seen after all.
-    pub const fn doubt(&mut self) {
+    pub(crate) const fn doubt(&mut self) {
         self.complete = false;
     }
 
     /// Must be called before any event on this lock at time `ts`: an overlap that
     /// has lasted is real. Of several, the first.
-    pub fn settle(&mut self, ts: u64) -> Settled {
+    pub(crate) fn settle(&mut self, ts: u64) -> Settled {
         self.now = ts;
         let mut settled = Settled::default();
         while let Some(first) = self.lasting(ts) {
@@ -356,7 +357,7 @@ impl MmapLock {
     }
 
     /// A successful write acquisition. Says whether the holders were known before.
-    pub fn acquire_write(&mut self, record: &Record) -> bool {
+    pub(crate) fn acquire_write(&mut self, record: &Record) -> bool {
         let known = self.complete && !self.tainted;
         if self.writers == HOLDS_MAX {
             self.forget_holders();
@@ -378,7 +379,7 @@ impl MmapLock {
     }
 
     /// A successful read acquisition, not a downgrade. Says whether the holders were known before.
-    pub fn acquire_read(&mut self, record: &Record) -> bool {
+    pub(crate) fn acquire_read(&mut self, record: &Record) -> bool {
         let known = self.complete && !self.tainted;
         if self.readers == HOLDS_MAX {
             self.forget_holders();
@@ -388,7 +389,7 @@ impl MmapLock {
     }
 
     /// The holder for write goes on holding it for read. `false` when that is not the task known to hold it.
-    pub fn downgrade(&mut self, record: &Record) -> bool {
+    pub(crate) fn downgrade(&mut self, record: &Record) -> bool {
         let held = self.end_write(record.tid);
         if held {
             self.know_hold(record, Mode::Downgraded);
@@ -410,7 +411,7 @@ impl MmapLock {
     }
 
     /// A write release, before it happens.
-    pub fn release_write(&mut self, record: &Record) -> Meaning {
+    pub(crate) fn release_write(&mut self, record: &Record) -> Meaning {
         if self.end_write(record.tid) {
             return Meaning::Right;
         }
@@ -431,7 +432,7 @@ impl MmapLock {
     /// A read release, before it happens. The releasing task need not be the one
     /// that acquired (`mmap_read_unlock_non_owner`). `all_seen`: no acquisition of this lock can be that of
     /// a task which BPF programs do not see.
-    pub fn release_read(&mut self, record: &Record, all_seen: bool) -> Meaning {
+    pub(crate) fn release_read(&mut self, record: &Record, all_seen: bool) -> Meaning {
         // A downgraded hold is always the task's own; the other may be that of an interrupt on top of it.
         let of = |open: &Open| open.hold.tid == record.tid && open.is(Known::Held, false);
         let downgraded = self.holds.iter().rposition(|open| of(open) && open.hold.mode == Mode::Downgraded);

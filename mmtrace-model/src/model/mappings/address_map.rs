@@ -46,7 +46,7 @@ impl Found {
     /// Returns the time when the reading of /proc/PID/maps began that showed the mapping, nanoseconds, if no store of
     /// it was seen.
     #[must_use]
-    pub const fn only_read(&self) -> Option<u64> {
+    pub(crate) const fn only_read(&self) -> Option<u64> {
         self.only_read
     }
 

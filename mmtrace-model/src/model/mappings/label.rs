@@ -47,19 +47,19 @@ fn file_text(name: &[u8]) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Label {
     /// The addresses or memory.
-    pub of: Of,
+    pub(crate) of: Of,
     /// Writes are seen by others.
-    pub shared: bool,
+    pub(crate) shared: bool,
     /// Its pages come from a pool of huge pages.
-    pub hugetlb: bool,
+    pub(crate) hugetlb: bool,
     /// It was registered with userfaultfd when it was last stored.
-    pub userfaultfd: bool,
+    pub(crate) userfaultfd: bool,
 }
 
 impl Label {
     /// The label of what is no mapping.
     #[must_use]
-    pub const fn of(of: Of) -> Self {
+    pub(crate) const fn of(of: Of) -> Self {
         Self { of, shared: false, hugetlb: false, userfaultfd: false }
     }
 
@@ -78,7 +78,7 @@ impl Label {
 
     /// The kind of mapping, as JSON has it.
     #[must_use]
-    pub const fn kind(self) -> &'static str {
+    pub(crate) const fn kind(self) -> &'static str {
         match self.of {
             Of::Unknown => "unknown",
             Of::Outside => "outside",

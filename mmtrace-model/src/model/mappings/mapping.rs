@@ -46,16 +46,16 @@ pub enum Backing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
     /// Its number.
-    pub id: MappingId,
+    pub(crate) id: MappingId,
     /// The memory behind it.
-    pub backing: Backing,
+    pub(crate) backing: Backing,
     /// `vm_flags`. Of a mapping that only /proc/PID/maps has shown: read 1, write 2, execute 4, and [`VM_SHARED`] and
     /// [`VM_GROWSDOWN`] alone.
-    pub vm_flags: u64,
+    pub(crate) vm_flags: u64,
     /// Offset in the file that address 0 would have, bytes, modulo 2^64: see [`Mapping::offset`].
     pub(super) base: u64,
     /// The VMA, as a kernel pointer; 0: only /proc/PID/maps has shown it.
-    pub vma: u64,
+    pub(crate) vma: u64,
     /// The name in /proc/PID/maps of a mapping that is no file's, and when the reading of that began.
     pub(super) name: Option<(NameId, u64)>,
 }
@@ -68,25 +68,25 @@ impl Mapping {
 
     /// Returns the offset in the file of an address, bytes. It stays the same when the mapping is split.
     #[must_use]
-    pub const fn offset(&self, addr: u64) -> u64 {
+    pub(crate) const fn offset(&self, addr: u64) -> u64 {
         self.base.wrapping_add(addr)
     }
 
     /// Whether writes are seen by others.
     #[must_use]
-    pub const fn is_shared(&self) -> bool {
+    pub(crate) const fn is_shared(&self) -> bool {
         self.vm_flags & VM_SHARED != 0
     }
 
     /// Whether its pages come from a pool of huge pages.
     #[must_use]
-    pub const fn is_hugetlb(&self) -> bool {
+    pub(crate) const fn is_hugetlb(&self) -> bool {
         self.vm_flags & VM_HUGETLB != 0
     }
 
     /// Whether it is registered with userfaultfd.
     #[must_use]
-    pub const fn has_userfaultfd(&self) -> bool {
+    pub(crate) const fn has_userfaultfd(&self) -> bool {
         self.vm_flags & VM_UFFD != 0
     }
 

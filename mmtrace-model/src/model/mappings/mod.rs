@@ -248,7 +248,7 @@ impl Mappings {
 
     /// Returns what an address of an mm belongs to.
     #[must_use]
-    pub fn at(&self, mm: u64, addr: u64) -> At {
+    pub(crate) fn at(&self, mm: u64, addr: u64) -> At {
         self.mm(mm).map_or(At::Unknown, |mm| mm.map.at(addr))
     }
 
@@ -288,7 +288,7 @@ impl Mappings {
 
     /// Returns what tells a mapped file from others of its name: `inode 77 on device 8:1`; `None` for what is no file's.
     #[must_use]
-    pub fn inode_text(&self, label: Label) -> Option<String> {
+    pub(crate) fn inode_text(&self, label: Label) -> Option<String> {
         let Of::File(file) = label.of else { return None };
         let (dev, ino) = self.files.identity(file);
         (ino != 0).then(|| format!("inode {ino} on device {}:{}", dev >> 20, dev & 0xf_ffff))
@@ -296,7 +296,7 @@ impl Mappings {
 
     /// Returns the function at an offset of a file, bytes, if its name is known.
     #[must_use]
-    pub fn function(&self, file: FileId, offset: u64) -> Option<Function<'_>> {
+    pub(crate) fn function(&self, file: FileId, offset: u64) -> Option<Function<'_>> {
         self.functions.at(file, offset)
     }
 
@@ -308,7 +308,7 @@ impl Mappings {
 
     /// Returns the build id of a file; nothing if it is not known.
     #[must_use]
-    pub fn build_id(&self, file: FileId) -> &[u8] {
+    pub(crate) fn build_id(&self, file: FileId) -> &[u8] {
         self.functions.build_id(file)
     }
 
@@ -331,7 +331,7 @@ impl Mappings {
     }
 
     /// Takes the mms whose mappings are to be read, each with a process that runs on it.
-    pub fn asked(&mut self) -> Vec<(u32, u64)> {
+    pub(crate) fn asked(&mut self) -> Vec<(u32, u64)> {
         std::mem::take(&mut self.asked)
     }
 

@@ -15,23 +15,23 @@ const OUTSTANDING_MAX: usize = 1 << 16;
 
 /// One call of `migrate_pages()`.
 #[derive(Clone, Debug, Default)]
-pub struct Bracket {
+pub(crate) struct Bracket {
     /// Time when it began, nanoseconds of `CLOCK_MONOTONIC`.
-    pub since: u64,
+    pub(crate) since: u64,
     /// `enum migrate_reason`, as the kernel numbers it.
-    pub reason: u64,
+    pub(crate) reason: u64,
     /// Write acquisitions seen anywhere when it began.
-    pub writes_before: u64,
+    pub(crate) writes_before: u64,
     /// A write hold of some mm was open when it began.
-    pub writers_at_start: bool,
+    pub(crate) writers_at_start: bool,
     /// Entries set minus entries removed, by address.
     balance: FxHashMap<u64, i32>,
     /// Entries that were set, over all addresses.
-    pub set: u64,
+    pub(crate) set: u64,
     /// Entries removed.
-    pub removed: u64,
+    pub(crate) removed: u64,
     /// The first removal too many: address and time.
-    pub surplus: Option<(u64, u64)>,
+    pub(crate) surplus: Option<(u64, u64)>,
     /// There were more addresses than can be followed.
     overflow: bool,
 }
@@ -39,12 +39,12 @@ pub struct Bracket {
 impl Bracket {
     /// A call begins.
     #[must_use]
-    pub fn new(since: u64, reason: u64, writes_before: u64, writers_at_start: bool) -> Self {
+    pub(crate) fn new(since: u64, reason: u64, writes_before: u64, writers_at_start: bool) -> Self {
         Self { since, reason, writes_before, writers_at_start, ..Self::default() }
     }
 
     /// An entry has been set.
-    pub fn set(&mut self, addr: u64) {
+    pub(crate) fn set(&mut self, addr: u64) {
         self.set += 1;
         if self.balance.len() == ADDRESSES_MAX && !self.balance.contains_key(&addr) {
             self.overflow = true;
@@ -54,7 +54,7 @@ impl Bracket {
     }
 
     /// An entry has been removed. If none was set at its address, another task made it or moved it there.
-    pub fn remove(&mut self, record: &Record, addr: u64) {
+    pub(crate) fn remove(&mut self, record: &Record, addr: u64) {
         self.removed += 1;
         let Some(balance) = self.balance.get_mut(&addr) else { return };
         *balance -= 1;
@@ -65,20 +65,20 @@ impl Bracket {
 
     /// Whether the addresses are complete.
     #[must_use]
-    pub const fn is_complete(&self) -> bool {
+    pub(crate) const fn is_complete(&self) -> bool {
         !self.overflow
     }
 }
 
 /// Entries that were set and not removed, by address. This is only a hint, because the events do not name the mm.
 #[derive(Clone, Debug, Default)]
-pub struct Outstanding {
+pub(crate) struct Outstanding {
     entries: FxHashMap<u64, (u32, u64)>,
 }
 
 impl Outstanding {
     /// An entry has been set.
-    pub fn set(&mut self, addr: u64, ts: u64) {
+    pub(crate) fn set(&mut self, addr: u64, ts: u64) {
         if self.entries.len() == OUTSTANDING_MAX {
             // Zapped entries are never removed, so the list starts anew.
             self.entries.clear();
@@ -88,7 +88,7 @@ impl Outstanding {
     }
 
     /// An entry has been removed; says since when it was there, if that is known.
-    pub fn remove(&mut self, addr: u64) -> Option<u64> {
+    pub(crate) fn remove(&mut self, addr: u64) -> Option<u64> {
         let entry = self.entries.get_mut(&addr)?;
         entry.0 -= 1;
         let since = entry.1;
@@ -100,24 +100,18 @@ impl Outstanding {
 
     /// Whether an entry may be at this address.
     #[must_use]
-    pub fn contains(&self, addr: u64) -> bool {
+    pub(crate) fn contains(&self, addr: u64) -> bool {
         !self.entries.is_empty() && self.entries.contains_key(&addr)
     }
 
     /// Returns the number of entries.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Forgets everything.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.entries.clear();
     }
 }
@@ -162,14 +156,14 @@ pub mod x86_64 {
 
     /// Present to the kernel (`pte_present()`).
     #[must_use]
-    pub const fn is_present(entry: u64) -> bool {
+    pub(crate) const fn is_present(entry: u64) -> bool {
         entry & (PRESENT | PROTNONE) != 0
     }
 
     /// Swap type of a non-present entry (`__swp_type()`). The numbers that mean
     /// migration depend on the kernel's configuration.
     #[must_use]
-    pub const fn swap_type(entry: u64) -> u8 {
+    pub(crate) const fn swap_type(entry: u64) -> u8 {
         (entry >> 59) as u8
     }
 }

@@ -14,7 +14,7 @@ impl Marker {
     /// `PTE_MARKER_GUARD`.
     pub const GUARD: Self = Self(4);
     /// Every one, by name.
-    pub const ALL: [(Self, &'static str); 3] =
+    pub(crate) const ALL: [(Self, &'static str); 3] =
         [(Self::UFFD_WP, "uffd-wp"), (Self::POISONED, "poison"), (Self::GUARD, "guard")];
 
     /// Returns user space's name for it.

@@ -29,34 +29,34 @@ const INDEX: u64 = 511;
 /// Returns the page frame of the table that a PMD entry of x86-64 points to; `None` if it points to no table
 /// (`pmd_none`, `pmd_trans_huge`, a migration entry).
 #[must_use]
-pub const fn table_of(pmd: u64) -> Option<u64> {
+pub(crate) const fn table_of(pmd: u64) -> Option<u64> {
     if pmd & (PRESENT | PSE) == PRESENT { Some((pmd & FRAME_BITS) >> 12) } else { None }
 }
 
 /// Whether `__pte_offset_map()` certainly maps by this PMD entry: it points to a table and is not `pmd_bad()`
 /// (arch/x86/include/asm/pgtable.h).
 #[must_use]
-pub const fn is_good(pmd: u64) -> bool {
+pub(crate) const fn is_good(pmd: u64) -> bool {
     // _KERNPG_TABLE without ACCESSED; USER and ACCESSED do not matter.
     pmd & 0xfff & !0x24 == 0x43 && pmd >> 63 == 0
 }
 
 /// Returns the frame in the form of [`table_of`].
 #[must_use]
-pub const fn frame_of_pfn(pfn: u64) -> u64 {
+pub(crate) const fn frame_of_pfn(pfn: u64) -> u64 {
     pfn & FRAME_BITS >> 12
 }
 
 /// Whether the PTE's address is at the index of this address in some table.
 #[must_use]
-pub const fn is_in_place(ptep: u64, addr: u64) -> bool {
+pub(crate) const fn is_in_place(ptep: u64, addr: u64) -> bool {
     ptep & 0xfff == (addr >> 12 & INDEX) * 8
 }
 
 /// The base of the direct map (`page_offset_base`), inferred from `pte_offset_map` calls: a PTE's address less the
 /// physical address of its table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DirectMap {
+pub(crate) enum DirectMap {
     /// No observation yet.
     #[default]
     Unknown,
@@ -83,7 +83,7 @@ const AGREE: u8 = 8;
 impl DirectMap {
     /// Takes the observation that a PTE at `ptep` was in the table of this frame. Returns `Some` once that can be
     /// judged.
-    pub fn observe(&mut self, ptep: u64, frame: u64) -> Option<bool> {
+    pub(crate) fn observe(&mut self, ptep: u64, frame: u64) -> Option<bool> {
         let says = (ptep & !0xfff).wrapping_sub(frame << 12) & FRAME_BITS;
         match self {
             Self::Known(base) => return Some(*base == says),
@@ -103,7 +103,7 @@ impl DirectMap {
 
     /// Returns the table in which a PTE's address lies.
     #[must_use]
-    pub const fn frame(&self, ptep: u64) -> Option<u64> {
+    pub(crate) const fn frame(&self, ptep: u64) -> Option<u64> {
         match self {
             Self::Known(base) => Some(((ptep & !0xfff).wrapping_sub(*base) & FRAME_BITS) >> 12),
             _ => None,
@@ -113,18 +113,18 @@ impl DirectMap {
 
 /// A PMD entry, as it was last seen.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// The table that it points to; `None` if it is not known to point to one.
-    pub table: Option<u64>,
+    pub(crate) table: Option<u64>,
     /// `Tables::clock` when that was learned.
-    pub since: u64,
+    pub(crate) since: u64,
     /// Time when a collapse last unlinked the table under it, nanoseconds, and the task.
-    pub unlinked: Option<(u64, u32)>,
+    pub(crate) unlinked: Option<(u64, u32)>,
 }
 
 /// A table, as its last event left it.
 #[derive(Clone, Copy, Debug)]
-pub enum Life {
+pub(crate) enum Life {
     /// Some PMD entry points to it.
     Linked {
         /// The PMD entry.
@@ -147,68 +147,68 @@ pub enum Life {
 
 /// A flush of a collapse.
 #[derive(Clone, Copy, Debug)]
-pub struct Flush {
+pub(crate) struct Flush {
     /// The table that was unlinked, by the PMD entry before the flush or by the function's result.
-    pub frame: Option<u64>,
+    pub(crate) frame: Option<u64>,
     /// The PMD entry: mm and address.
-    pub slot: (u64, u64),
+    pub(crate) slot: (u64, u64),
     /// The function has returned.
-    pub returned: bool,
+    pub(crate) returned: bool,
     /// The table has been handed on.
-    pub freed: bool,
+    pub(crate) freed: bool,
 }
 
 /// A call of `retract_page_tables()`.
 #[derive(Clone, Copy, Debug)]
-pub struct Retract {
+pub(crate) struct Retract {
     /// Time when it began, nanoseconds.
-    pub since: u64,
+    pub(crate) since: u64,
 }
 
 /// A `pte_offset_map` call without the lock that may still be in use.
 #[derive(Clone, Copy, Debug)]
-pub struct Nolock {
+pub(crate) struct Nolock {
     /// The PMD entry.
-    pub slot: (u64, u64),
+    pub(crate) slot: (u64, u64),
     /// Time of the call, nanoseconds.
-    pub ts: u64,
+    pub(crate) ts: u64,
 }
 
 /// A call of `pte_offset_map_lock()`.
 #[derive(Clone, Copy, Debug)]
-pub struct Locking {
+pub(crate) struct Locking {
     /// Its arguments: PMD entry and address.
-    pub of: (u64, u64),
+    pub(crate) of: (u64, u64),
     /// Number of times that it has mapped a table.
-    pub maps: u32,
+    pub(crate) maps: u32,
 }
 
 /// The current work of a task on page tables.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Walk {
+pub(crate) struct Walk {
     /// The task was seen outside the calls below since recording began, so those that it is in are known.
-    pub known: bool,
+    pub(crate) known: bool,
     /// In `retract_page_tables()`.
-    pub retract: Option<Retract>,
+    pub(crate) retract: Option<Retract>,
     /// In `collapse_pte_mapped_thp()` of this mm.
-    pub pte_mapped: Option<u64>,
+    pub(crate) pte_mapped: Option<u64>,
     /// Its last flush.
-    pub flush: Option<Flush>,
+    pub(crate) flush: Option<Flush>,
     /// Its last call without the lock.
-    pub nolock: Option<Nolock>,
+    pub(crate) nolock: Option<Nolock>,
     /// In `pte_offset_map_lock()`.
-    pub locking: Option<Locking>,
+    pub(crate) locking: Option<Locking>,
     /// Open calls of `vma_pgtable_walk_begin()`; `None` if that is not known.
-    pub depth: Option<u32>,
+    pub(crate) depth: Option<u32>,
     /// In `migration_entry_wait_huge()` of this VMA; whether it has released the VMA's hugetlb lock.
-    pub huge_wait: Option<(u64, bool)>,
+    pub(crate) huge_wait: Option<(u64, bool)>,
     /// The task was seen to take or release a hugetlb lock, so the ones that it holds are known.
-    pub hugetlb: bool,
+    pub(crate) hugetlb: bool,
 }
 
 impl Walk {
     /// The task is in none of these calls and holds no hugetlb lock. Returns how many walks were open, if that was known.
-    pub fn outside(&mut self) -> Option<u32> {
+    pub(crate) fn outside(&mut self) -> Option<u32> {
         std::mem::replace(self, Self { known: true, depth: Some(0), hugetlb: true, ..Self::default() }).depth
     }
 }
@@ -262,7 +262,7 @@ impl Counts {
 
     /// Whether nothing was seen.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
@@ -272,7 +272,7 @@ pub const HAZARDS: [RuleId; 3] = [RuleId::H01, RuleId::H02, RuleId::H03];
 
 /// The shadow.
 #[derive(Clone, Debug, Default)]
-pub struct Tables {
+pub(crate) struct Tables {
     slots: FxHashMap<(u64, u64), Slot>,
     tables: FxHashMap<u64, Life>,
     /// `Tables::clock` when each mm was last locked for write, or died.
@@ -281,45 +281,45 @@ pub struct Tables {
     /// Advances with each of these.
     clock: u64,
     /// The shadow learns nothing about tasks from events up to this time, because some before it are missing.
-    pub blind_until: u64,
+    pub(crate) blind_until: u64,
     /// The base of the direct map.
-    pub direct_map: DirectMap,
+    pub(crate) direct_map: DirectMap,
     /// Numbers.
-    pub counts: Counts,
+    pub(crate) counts: Counts,
 }
 
 impl Tables {
     /// Returns a shadow that knows nothing, and learns nothing about tasks up to this time.
     #[must_use]
-    pub fn beginning(blind_until: u64) -> Self {
+    pub(crate) fn beginning(blind_until: u64) -> Self {
         Self { blind_until, ..Self::default() }
     }
 
     /// Returns what this task is doing.
     #[inline]
-    pub fn walk(&mut self, tid: u32) -> &mut Walk {
+    pub(crate) fn walk(&mut self, tid: u32) -> &mut Walk {
         self.walks.or_default_within(tid, KEPT, RecentMap::clear)
     }
 
     /// Returns what this task is doing, if anything is known.
     #[inline]
-    pub fn walk_of(&mut self, tid: u32) -> Option<&mut Walk> {
+    pub(crate) fn walk_of(&mut self, tid: u32) -> Option<&mut Walk> {
         self.walks.get_mut(tid)
     }
 
     /// This task is gone, or another task has its id.
-    pub fn forget_task(&mut self, tid: u32) {
+    pub(crate) fn forget_task(&mut self, tid: u32) {
         self.walks.remove(tid);
     }
 
     /// Some events of tasks were not seen.
-    pub fn forget_walks(&mut self, until: u64) {
+    pub(crate) fn forget_walks(&mut self, until: u64) {
         self.walks.clear();
         self.blind_until = self.blind_until.max(until);
     }
 
     /// Some events of PMD entries, or of the calls that map by them, were not seen.
-    pub fn forget_slots(&mut self) {
+    pub(crate) fn forget_slots(&mut self) {
         self.slots.clear();
         for walk in self.walks.values_mut() {
             walk.nolock = None;
@@ -328,13 +328,13 @@ impl Tables {
     }
 
     /// Some events of tables were not seen.
-    pub fn forget_tables(&mut self) {
+    pub(crate) fn forget_tables(&mut self) {
         self.slots.clear();
         self.tables.clear();
     }
 
     /// The mm was locked for write, or is another one, so its tables may have moved.
-    pub fn written(&mut self, mm: u64) {
+    pub(crate) fn written(&mut self, mm: u64) {
         self.clock += 1;
         if self.slots.is_empty() {
             return;
@@ -349,7 +349,7 @@ impl Tables {
     /// The table that this PMD entry is known to point to.
     #[inline]
     #[must_use]
-    pub fn foretell(&self, slot: (u64, u64)) -> Option<u64> {
+    pub(crate) fn foretell(&self, slot: (u64, u64)) -> Option<u64> {
         let known = self.slots.get(&slot)?;
         let written = self.written.get(&slot.0).copied().unwrap_or(0);
         known.table.filter(|_| known.since >= written)
@@ -357,13 +357,13 @@ impl Tables {
 
     /// Returns the time when a collapse last unlinked the table under this PMD entry, nanoseconds, and the task.
     #[must_use]
-    pub fn unlinked(&self, slot: (u64, u64)) -> Option<(u64, u32)> {
+    pub(crate) fn unlinked(&self, slot: (u64, u64)) -> Option<(u64, u32)> {
         self.slots.get(&slot)?.unlinked
     }
 
     /// This PMD entry points to this table; `None` if that is not known.
     #[inline]
-    pub fn learn(&mut self, slot: (u64, u64), table: Option<u64>) {
+    pub(crate) fn learn(&mut self, slot: (u64, u64), table: Option<u64>) {
         if let Some(known) = self.slots.get_mut(&slot) {
             if known.table == table {
                 known.since = self.clock;
@@ -383,7 +383,7 @@ impl Tables {
     }
 
     /// A collapse unlinks the table under this PMD entry.
-    pub fn unlink(&mut self, slot: (u64, u64), ts: u64, by: u32) {
+    pub(crate) fn unlink(&mut self, slot: (u64, u64), ts: u64, by: u32) {
         if self.slots.len() >= KEPT && !self.slots.contains_key(&slot) {
             self.slots.clear();
         }
@@ -391,7 +391,7 @@ impl Tables {
     }
 
     /// The table is at this stage of its life now. A table that is being freed stays so until it is freed.
-    pub fn live(&mut self, frame: u64, life: Life) {
+    pub(crate) fn live(&mut self, frame: u64, life: Life) {
         if self.tables.len() >= KEPT && !self.tables.contains_key(&frame) {
             self.tables.clear();
         }
@@ -403,12 +403,12 @@ impl Tables {
 
     /// Returns the stage of the table's life.
     #[inline]
-    pub fn life(&mut self, frame: u64) -> Option<&mut Life> {
+    pub(crate) fn life(&mut self, frame: u64) -> Option<&mut Life> {
         self.tables.get_mut(&frame)
     }
 
     /// The table is freed, and no PMD entry is known to point to it. Returns what was known of it.
-    pub fn free(&mut self, frame: u64) -> Option<Life> {
+    pub(crate) fn free(&mut self, frame: u64) -> Option<Life> {
         let life = self.tables.remove(&frame)?;
         if let Life::Linked { slot } = life
             && self.foretell(slot) == Some(frame)
@@ -419,7 +419,7 @@ impl Tables {
     }
 
     /// Tables that wait for their grace period.
-    pub fn deferred(&self) -> impl Iterator<Item = (u64, Life)> + '_ {
+    pub(crate) fn deferred(&self) -> impl Iterator<Item = (u64, Life)> + '_ {
         self.tables.iter().filter(|(_, l)| matches!(l, Life::Deferred { .. })).map(|(f, l)| (*f, *l))
     }
 }

@@ -33,7 +33,7 @@ const BEHIND: u16 = 26;
 const WIDE: u16 = 160;
 
 /// The columns.
-pub const COLUMNS: &[Column] = &[
+pub(crate) const COLUMNS: &[Column] = &[
     left("thread", 18),
     right("threads", 7),
     left("process", 23),
@@ -50,7 +50,7 @@ pub const COLUMNS: &[Column] = &[
 ];
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
+pub(crate) fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
     if !scene.engine.context().has(Kind::AcquireReturned) {
         return note(frame, area, scene, "mmap_lock: not observable here, its tracepoints are not recorded", state);
     }

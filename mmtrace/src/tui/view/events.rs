@@ -19,7 +19,7 @@ use crate::tui::{
 };
 
 /// The columns.
-pub const COLUMNS: &[Column] = &[
+pub(crate) const COLUMNS: &[Column] = &[
     right("time", 12),
     right("cpu", 3),
     right("pid", 7),
@@ -38,7 +38,7 @@ const NEWEST: usize = 4096;
 const SEARCHED: usize = 1 << 15;
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
+pub(crate) fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
     let Some(sink) = scene.engine.sink() else { return Drawn::default() };
     let how = state.current();
     let context = scene.engine.context();

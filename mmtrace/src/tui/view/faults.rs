@@ -63,7 +63,7 @@ const UNKNOWN: &[Cause] = &[Cause::Unknown, Cause::EmptyEntry, Cause::Registered
 const UNPAIRED_MIN: u64 = 64;
 
 /// The columns.
-pub const COLUMNS: &[Column] = &[
+pub(crate) const COLUMNS: &[Column] = &[
     right("pid", 7),
     left("process", 15).of(NAMES),
     CGROUP,
@@ -114,7 +114,7 @@ const COUNTED: [Counted; 8] = [
 const MAPPING: Column = left("mapping", 24).of(&[Kind::MaWrite]).carrying(Carried::Anonymous);
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
+pub(crate) fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
     let Some(stats) = scene.engine.stats() else { return Drawn::default() };
     let how = state.current();
     if let Some((pid, process)) = how.inside.and_then(|pid| Some((pid as u32, stats.faults.get(pid as u32)?))) {

@@ -13,49 +13,49 @@ use crate::tui::{column::Column, drawn::Drawn, layout::View, state::Rows, tone::
 
 /// A cell: what is shown, what it is sorted by, how it is to be understood.
 #[derive(Clone, Debug, Default)]
-pub struct Cell {
+pub(crate) struct Cell {
     /// Shown.
-    pub text: String,
+    pub(crate) text: String,
     /// Sorted by; texts by themselves if this is 0 everywhere.
-    pub order: u64,
+    pub(crate) order: u64,
     /// Understood.
-    pub tone: Tone,
+    pub(crate) tone: Tone,
 }
 
 impl Cell {
     /// A text.
-    pub fn text(text: impl Into<String>) -> Self {
+    pub(crate) fn text(text: impl Into<String>) -> Self {
         Self { text: text.into(), order: 0, tone: Tone::Plain }
     }
 
     /// A number.
     #[must_use]
-    pub fn number(n: u64) -> Self {
+    pub(crate) fn number(n: u64) -> Self {
         Self { text: mmtrace_model::report::grouped(n), order: n, tone: if n == 0 { Tone::Dim } else { Tone::Plain } }
     }
 
     /// A duration, nanoseconds.
     #[must_use]
-    pub fn duration(ns: u64) -> Self {
+    pub(crate) fn duration(ns: u64) -> Self {
         let text = if ns == 0 { "-".to_owned() } else { mmtrace_model::report::duration(ns) };
         Self { text, order: ns, tone: if ns == 0 { Tone::Dim } else { Tone::Plain } }
     }
 
     /// A number, where it can be known.
     #[must_use]
-    pub fn known(n: Option<u64>) -> Self {
+    pub(crate) fn known(n: Option<u64>) -> Self {
         n.map_or_else(Self::none, Self::number)
     }
 
     /// Nothing is known.
     #[must_use]
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self::text("-").tone(Tone::Dim)
     }
 
     /// In another tone.
     #[must_use]
-    pub fn tone(mut self, tone: Tone) -> Self {
+    pub(crate) fn tone(mut self, tone: Tone) -> Self {
         self.tone = tone;
         self
     }
@@ -63,11 +63,11 @@ impl Cell {
 
 /// A row.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub(crate) struct Row {
     /// Key of the thing that the row shows.
-    pub key: u64,
+    pub(crate) key: u64,
     /// As many as there are columns.
-    pub cells: Vec<Cell>,
+    pub(crate) cells: Vec<Cell>,
 }
 
 /// Sorts and filters as the user wants it.
@@ -122,7 +122,7 @@ fn ordered(columns: &[Column], layout: &View, context: &Context) -> Vec<usize> {
 
 /// A text in so many characters, clean; what is missing is shown to be.
 #[must_use]
-pub fn cut(text: &str, width: usize) -> String {
+pub(crate) fn cut(text: &str, width: usize) -> String {
     let text = clean(text);
     if text.chars().count() <= width {
         return text.into_owned();
@@ -139,7 +139,7 @@ const fn first(selected: usize, page: usize) -> usize {
 
 /// The rows that will be seen of so many, if nothing is sorted or filtered: only these need cells.
 #[must_use]
-pub fn visible(area: Rect, rows: usize, how: &Rows) -> std::ops::Range<usize> {
+pub(crate) fn visible(area: Rect, rows: usize, how: &Rows) -> std::ops::Range<usize> {
     let page = usize::from(area.height.saturating_sub(1));
     let first = first(how.selected.min(rows.saturating_sub(1)), page);
     first..first.saturating_add(page)
@@ -151,7 +151,7 @@ fn same(columns: &[Column], others: &[Column]) -> bool {
 }
 
 /// Draws a list.
-pub fn draw(
+pub(crate) fn draw(
     frame: &mut Frame<'_>,
     area: Rect,
     scene: &Scene<'_>,

@@ -30,7 +30,7 @@ const VMA_LOCKS: &[Kind] = &[Kind::LockVmaUnderRcu, Kind::VmaStartWriteReturn];
 const NAMES: &[Kind] = &[Kind::TaskRename];
 
 /// The columns.
-pub const COLUMNS: &[Column] = &[
+pub(crate) const COLUMNS: &[Column] = &[
     right("pid", 7),
     left("process", 15).of(NAMES),
     CGROUP,
@@ -51,7 +51,7 @@ pub const COLUMNS: &[Column] = &[
 ];
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
+pub(crate) fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
     let Some(stats) = scene.engine.stats() else { return Drawn::default() };
     let how = state.current();
     let nows = scene.engine.model().zip(scene.engine.open_calls()).map(|(model, calls)| Now::all(model, calls));

@@ -39,7 +39,7 @@ pub struct ViewKind {
     /// In layouts.
     pub name: &'static str,
     /// The columns of its list.
-    pub columns: &'static [Column],
+    pub(crate) columns: &'static [Column],
     draw: fn(&mut Frame<'_>, Rect, &Scene<'_>, &State) -> Drawn,
 }
 
@@ -59,7 +59,7 @@ pub const KINDS: [ViewKind; 8] = [
 const LEAST: (u16, u16) = (30, 8);
 
 /// Draws everything.
-pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>, state: &State) -> Drawn {
+pub(crate) fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>, state: &State) -> Drawn {
     let drawn = compose(frame, scene, state);
     screen(frame.buffer_mut());
     drawn

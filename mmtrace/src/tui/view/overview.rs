@@ -30,16 +30,16 @@ use super::{
 use crate::tui::{drawn::Drawn, state::State, tone::Tone};
 
 /// A part of the overview.
-pub struct Panel {
+pub(crate) struct Panel {
     /// In layouts.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// It takes the whole width.
     wide: bool,
     lines: fn(&Scene<'_>, Rect) -> Vec<Line<'static>>,
 }
 
 /// Every part.
-pub const PANELS: [Panel; 6] = [
+pub(crate) const PANELS: [Panel; 6] = [
     Panel { name: "rates", wide: true, lines: rates },
     Panel { name: "verdicts", wide: false, lines: verdicts },
     Panel { name: "callers", wide: false, lines: callers },
@@ -67,7 +67,7 @@ const LOCKS: usize = 4;
 const CALLERS: usize = 2;
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
+pub(crate) fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
     let names = &scene.layout.view(scene.view).panels;
     let chosen: Vec<&Panel> = if names.is_empty() {
         PANELS.iter().collect()

@@ -20,7 +20,7 @@ use crate::tui::{
 };
 
 /// The columns. A hazard is not broken but met.
-pub const COLUMNS: &[Column] = &[
+pub(crate) const COLUMNS: &[Column] = &[
     left("rule", 5),
     left("verdict", 14),
     right("evaluated", 11),
@@ -30,7 +30,7 @@ pub const COLUMNS: &[Column] = &[
 ];
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
+pub(crate) fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
     let Some(sink) = scene.engine.sink() else { return Drawn::default() };
     let how = state.current();
     if let Some(rule) = how.inside.and_then(|i| RULES.get(i as usize)) {

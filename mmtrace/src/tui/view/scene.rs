@@ -40,36 +40,36 @@ pub enum Place {
 #[derive(Clone, Copy, Debug)]
 pub struct Scene<'a> {
     /// Model, verdicts and statistics.
-    pub engine: &'a Engine,
+    pub(crate) engine: &'a Engine,
     /// Position in the stream.
-    pub place: Place,
+    pub(crate) place: Place,
     /// Colours may be used.
-    pub colour: bool,
+    pub(crate) colour: bool,
     /// The views that there are.
-    pub layout: &'a Layout,
+    pub(crate) layout: &'a Layout,
     /// Index of the view that is drawn; [`draw`](super::draw) sets it.
-    pub view: usize,
+    pub(crate) view: usize,
     /// The columns that the layout of this view speaks of; [`draw`](super::draw) sees to that.
-    pub columns: &'a [Column],
+    pub(crate) columns: &'a [Column],
 }
 
 impl<'a> Scene<'a> {
     /// Without colours, of the first view.
     #[must_use]
-    pub const fn new(engine: &'a Engine, place: Place, layout: &'a Layout) -> Self {
+    pub(crate) const fn new(engine: &'a Engine, place: Place, layout: &'a Layout) -> Self {
         Self { engine, place, colour: false, layout, view: 0, columns: &[] }
     }
 
     /// Whether any kernel function is recorded; else there are tracepoints only.
     #[must_use]
-    pub fn has_functions(&self) -> bool {
+    pub(crate) fn has_functions(&self) -> bool {
         let context = self.engine.context();
         SPECS.iter().any(|s| s.site.at.is_function() && context.has(s.kind))
     }
 
     /// The style of a tone. Without colours, what is wrong is reversed.
     #[must_use]
-    pub fn style(&self, tone: Tone) -> Style {
+    pub(crate) fn style(&self, tone: Tone) -> Style {
         let plain = Style::new();
         match (tone, self.colour) {
             (Tone::Plain, _) | (Tone::Good | Tone::Doubt, false) => plain,
@@ -83,7 +83,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Text in a tone.
-    pub fn span(&self, text: impl Into<String>, tone: Tone) -> Span<'static> {
+    pub(crate) fn span(&self, text: impl Into<String>, tone: Tone) -> Span<'static> {
         Span::styled(escaped(&text.into()).into_owned(), self.style(tone))
     }
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::tui::{drawn::Drawn, state::State, tone::Tone};
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
+pub(crate) fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
     if !scene.has_functions() {
         let why = "Page tables are not observable here: their birth, retraction and end, and what a walk finds, are \
                    seen by function probes (fentry, kprobe), and this recording has tracepoints only. \"mmtrace \

@@ -25,10 +25,10 @@ use crate::tui::{
 };
 
 /// The columns.
-pub const COLUMNS: &[Column] = &[left("what", 21), right("times", 9), rest("result", 8)];
+pub(crate) const COLUMNS: &[Column] = &[left("what", 21), right("times", 9), rest("result", 8)];
 
 /// Draws the view.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
+pub(crate) fn draw(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>, state: &State) -> Drawn {
     let (Some(stats), Some(model)) = (scene.engine.stats(), scene.engine.model()) else { return Drawn::default() };
     let context = scene.engine.context();
     let mut list = List { context, functions: scene.has_functions(), rows: Vec::new() };
