@@ -185,7 +185,7 @@ impl Btf {
     ///
     /// # Errors
     /// [`BtfError::Absent`]; [`BtfError::Ambiguous`] when there are several.
-    pub fn struct_id(&self, name: &str) -> Result<u32, BtfError> {
+    pub(crate) fn struct_id(&self, name: &str) -> Result<u32, BtfError> {
         let found = self.raw.named(name).filter(|(_, ty)| ty.kind == raw::STRUCT).map(|(id, _)| id);
         single(found.collect(), || format!("struct {name}"))
     }

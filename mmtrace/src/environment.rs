@@ -75,7 +75,7 @@ impl Environment {
     /// As [`Environment::examine`], with what only `doctor` tells: facts that a recording does well without. `symbols`: whether
     /// the kernel shows addresses of its symbols; `takes`: what a recording takes by default.
     #[must_use]
-    pub fn examine_all(symbols: Option<bool>, takes: Takes) -> Self {
+    pub(crate) fn examine_all(symbols: Option<bool>, takes: Takes) -> Self {
         Self::examine_for(Some((symbols, takes)))
     }
 

@@ -25,7 +25,7 @@ const SHOWN: usize = 8;
 
 /// Reason why a name leads to no container.
 #[derive(Debug, thiserror::Error)]
-pub enum ContainerError {
+pub(crate) enum ContainerError {
     /// No cgroup is that container's.
     #[error(
         "no container {name} runs here: no cgroup v2 below {} belongs to one of this id, and docker, podman and nerdctl keep \
@@ -61,7 +61,7 @@ fn listed(found: &[PathBuf]) -> String {
 ///
 /// # Errors
 /// There is none, or there are several.
-pub fn find(name: &str) -> Result<PathBuf, ContainerError> {
+pub(crate) fn find(name: &str) -> Result<PathBuf, ContainerError> {
     let root = Path::new("/");
     let mounts = mount::mounts(root);
     let hierarchy = mount::cgroup2(&mounts).ok_or(CgroupError::NotMounted)?;

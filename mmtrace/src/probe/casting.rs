@@ -14,7 +14,7 @@ const WORD: &str = "r15";
 
 /// What a call of `bpf_rdonly_cast()` takes, by ids of the kernel's BTF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Casting {
+pub(crate) struct Casting {
     /// The function.
     function: u32,
     /// The struct that an address is cast to.
@@ -24,7 +24,7 @@ pub struct Casting {
 impl Casting {
     /// Looks both up.
     #[must_use]
-    pub fn of(btf: &Btf) -> Option<Self> {
+    pub(crate) fn of(btf: &Btf) -> Option<Self> {
         btf.member_offset(STRUCT, WORD).ok().filter(|offset| *offset == 0)?;
         Some(Self { function: btf.func_id(FUNCTION).ok()?, strukt: btf.struct_id(STRUCT).ok()? })
     }
@@ -32,7 +32,7 @@ impl Casting {
     /// Whether this kernel takes a program that casts and loads. It does not if its BPF programs are interpreted, and the
     /// BTF of a module's function has no id that a program could use.
     #[must_use]
-    pub fn works(self) -> bool {
+    pub(crate) fn works(self) -> bool {
         let code = [
             // r1 = 0; r2 = the struct; r0 = the function(r1, r2); r0 = *(u64 *)(r0 + 0); r0 = 0; exit
             0x0000_0000_0000_01b7,

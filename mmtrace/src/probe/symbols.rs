@@ -58,7 +58,7 @@ impl Symbols {
 
     /// Whether the kernel shows the addresses of its symbols; `None` if it shows no symbols.
     #[must_use]
-    pub fn are_shown(&self) -> Option<bool> {
+    pub(crate) fn are_shown(&self) -> Option<bool> {
         let table = self.table.as_ref().filter(|table| !table.is_empty())?;
         Some(table.values().flatten().any(|address| *address != 0))
     }
