@@ -192,7 +192,15 @@ impl Tried {
         };
         let own = std::process::id();
         let pids = std::fs::read_dir(root.join("proc")).into_iter().flatten().flatten();
-        let others = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|pid: &u32| *pid != own);
+        // A kernel thread has no memory, and no mappings that could be closed.
+        let has_memory = |pid: &u32| {
+            let size = std::fs::read(root.join(format!("proc/{pid}/statm")));
+            size.is_ok_and(|size| !size.starts_with(b"0 "))
+        };
+        let mut others: Vec<u32> = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        // The newest first: the oldest are kernel threads.
+        others.sort_unstable_by(|a, b| b.cmp(a));
+        let others = others.into_iter().filter(|pid| *pid != own).filter(has_memory);
         let opened =
             others.take(OTHERS).map(|pid| is_open(File::open(root.join(format!("proc/{pid}/maps"))).map(drop)));
         // Some processes are closed to everybody, as the first one of some machines.

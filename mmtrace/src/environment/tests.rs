@@ -409,7 +409,7 @@ fn each_capability_that_helps_is_told_by_itself() {
     let findings = permission::useful(&root.status(), permission::Tried { mappings: Some(false), cgroups: Some(true) });
     let warned: Vec<_> = findings.iter().filter(|finding| finding.status == Status::Warn).collect();
     assert!(matches!(warned[..], [one] if one.name == "CAP_SYS_PTRACE" && one.value.contains("refuses")), "{warned:?}");
-    let open = Root::new().file("proc/7/maps", "").file("proc/8/stat", "");
+    let open = Root::new().file("proc/7/maps", "").file("proc/7/statm", "5 1\n").file("proc/8/statm", "0 0\n");
     assert_eq!(permission::Tried::now(open.path(), None), permission::Tried { mappings: Some(true), cgroups: None });
     assert_eq!(permission::Tried::now(Root::new().path(), None), permission::Tried::default());
     // CAP_SYS_ADMIN includes CAP_CHECKPOINT_RESTORE (include/linux/capability.h:checkpoint_restore_ns_capable).
