@@ -118,7 +118,8 @@ impl Environment {
         findings.extend([facts::unprivileged_bpf(root), facts::perf_event_paranoid(root)]);
         if let Some((symbols, takes)) = recording {
             let may_look = capabilities.is_some_and(|set| set.has(Capability::SysPtrace));
-            findings.extend(permission::useful(&status));
+            let tried = permission::Tried::now(root, cgroup2.as_deref());
+            findings.extend(permission::useful(&status, tried));
             findings.extend([facts::kptr_restrict(root, symbols), facts::hidepid(&mounts, may_look)]);
             findings.extend(syscall::open_files_limit().ok().map(|hard| limits::open_files(hard, takes)));
             findings.push(limits::memory(limits::memory_room(root, &mounts).as_ref(), takes));

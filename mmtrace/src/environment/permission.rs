@@ -1,13 +1,15 @@
 //! Whether this process may use bpf(2): its capabilities, and what the kernel says when asked.
 
 use super::{
-    facts::Lockdown,
+    facts::{self, Lockdown},
     finding::{Finding, Status},
     syscall,
 };
 use serde::Serialize;
 use std::fmt;
+use std::fs::File;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 /// A capability that matters here (capabilities(7)).
@@ -167,13 +169,78 @@ const USEFUL: [Useful; 4] = [
     },
 ];
 
+/// What came of trying what a capability is for; `None` if there was nothing to try it on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tried {
+    /// Opening the mappings of other processes.
+    pub(super) mappings: Option<bool>,
+    /// Opening a cgroup by its id.
+    pub(super) cgroups: Option<bool>,
+}
+
+/// Processes that are tried, and how many must be closed where none is open.
+const OTHERS: usize = 64;
+const REFUSED: usize = 3;
+
+impl Tried {
+    /// Tries. `root` stands for `/`; `cgroup2` is where the hierarchy is mounted.
+    pub(super) fn now(root: &Path, cgroup2: Option<&Path>) -> Self {
+        let is_open = |result: io::Result<()>| match result {
+            Ok(()) => Some(true),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Some(false),
+            Err(_) => None,
+        };
+        let own = std::process::id();
+        let pids = std::fs::read_dir(root.join("proc")).into_iter().flatten().flatten();
+        // A kernel thread has no memory, and no mappings that could be closed.
+        let has_memory = |pid: &u32| {
+            let size = std::fs::read(root.join(format!("proc/{pid}/statm")));
+            size.is_ok_and(|size| !size.starts_with(b"0 "))
+        };
+        let mut others: Vec<u32> = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        // The newest first: the oldest are kernel threads.
+        others.sort_unstable_by(|a, b| b.cmp(a));
+        let others = others.into_iter().filter(|pid| *pid != own).filter(has_memory);
+        let opened =
+            others.take(OTHERS).map(|pid| is_open(File::open(root.join(format!("proc/{pid}/maps"))).map(drop)));
+        // Some processes are closed to everybody, as the first one of some machines.
+        let mut refused = 0;
+        let mappings = opened.flatten().find(|open| {
+            refused += usize::from(!open);
+            *open
+        });
+        let mappings = mappings.or((refused >= REFUSED).then_some(false));
+        let cgroups = cgroup2.and_then(|folder| {
+            let (id, folder) = (facts::inode(folder).ok()?, File::open(folder).ok()?);
+            is_open(syscall::open_cgroup(folder.as_fd(), id).map(drop))
+        });
+        Self { mappings, cgroups }
+    }
+
+    const fn of(self, capability: Capability) -> Option<bool> {
+        match capability {
+            Capability::SysPtrace => self.mappings,
+            Capability::DacReadSearch => self.cgroups,
+            _ => None,
+        }
+    }
+}
+
 /// One fact for each capability that a recording can do without.
-pub(super) fn useful(status: &ProcessStatus) -> Vec<Finding> {
+pub(super) fn useful(status: &ProcessStatus, tried: Tried) -> Vec<Finding> {
     let Some(effective) = status.capabilities() else { return Vec::new() };
     let finding = |Useful { name, capability, allows, without }: &Useful| {
         let implied = *capability == Capability::CheckpointRestore && effective.has(Capability::SysAdmin);
         if implied || effective.has(*capability) {
-            return Finding::ok(name, *allows);
+            if tried.of(*capability) != Some(false) {
+                return Finding::ok(name, *allows);
+            }
+            return Finding::new(name, Status::Warn, "there, and the kernel refuses what it is for all the same")
+                .consequence(*without)
+                .fix(
+                    "a security policy (AppArmor, SELinux or another), or the seccomp filter of a container forbids it: \
+                     docker or podman run --security-opt apparmor=unconfined",
+                );
         }
         let add = name.strip_prefix("CAP_").unwrap_or(name);
         Finding::new(name, Status::Warn, "missing").consequence(*without).fix(format!(

@@ -396,13 +396,22 @@ fn hidepid_matters_to_who_may_not_look_into_others() {
 fn each_capability_that_helps_is_told_by_itself() {
     let told = |bits: u64| {
         let root = Root::new().file("proc/self/status", format!("CapEff:\t{bits:016x}\n"));
-        permission::useful(&root.status()).into_iter().map(|f| (f.name, f.status)).collect::<Vec<_>>()
+        let findings = permission::useful(&root.status(), permission::Tried::default());
+        findings.into_iter().map(|f| (f.name, f.status)).collect::<Vec<_>>()
     };
     let names = ["CAP_SYSLOG", "CAP_SYS_PTRACE", "CAP_CHECKPOINT_RESTORE", "CAP_DAC_READ_SEARCH"];
     assert_eq!(told(0), names.map(|name| (name, Status::Warn)));
     assert_eq!(told(u64::MAX), names.map(|name| (name, Status::Ok)));
     let ptrace = told(1 << 19);
     assert!(ptrace.iter().all(|(name, status)| (*status == Status::Ok) == (*name == "CAP_SYS_PTRACE")), "{ptrace:?}");
+    // A security policy may forbid what a capability allows.
+    let root = Root::new().file("proc/self/status", format!("CapEff:\t{:016x}\n", u64::MAX));
+    let findings = permission::useful(&root.status(), permission::Tried { mappings: Some(false), cgroups: Some(true) });
+    let warned: Vec<_> = findings.iter().filter(|finding| finding.status == Status::Warn).collect();
+    assert!(matches!(warned[..], [one] if one.name == "CAP_SYS_PTRACE" && one.value.contains("refuses")), "{warned:?}");
+    let open = Root::new().file("proc/7/maps", "").file("proc/7/statm", "5 1\n").file("proc/8/statm", "0 0\n");
+    assert_eq!(permission::Tried::now(open.path(), None), permission::Tried { mappings: Some(true), cgroups: None });
+    assert_eq!(permission::Tried::now(Root::new().path(), None), permission::Tried::default());
     // CAP_SYS_ADMIN includes CAP_CHECKPOINT_RESTORE (include/linux/capability.h:checkpoint_restore_ns_capable).
     let admin = told(1 << 21);
     assert!(admin.iter().all(|(name, status)| (*status == Status::Ok) == (*name == "CAP_CHECKPOINT_RESTORE")));
