@@ -36,7 +36,7 @@ pub fn of(command: &Command) -> Option<Need> {
     paths.push((dir.clone(), Access::Read));
     let capabilities = capabilities(&paths, groups.contains(&Group::Owner));
     paths.extend(confine::common_files());
-    Some(Need { paths, groups, capabilities })
+    Some(Need { paths, groups, capabilities, command: None })
 }
 
 /// Returns the capabilities without which these paths would be closed. `owner`: files are made with the rights of who

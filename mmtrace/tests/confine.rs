@@ -172,7 +172,7 @@ fn who_reads_a_capture_opens_nothing_else_and_starts_nothing() {
     };
     let mut status = File::open("/proc/thread-self/status").expect("open");
     let paths = vec![(folder.clone(), Access::Read), (folder.join("is not there"), Access::Read)];
-    let need = Need { paths, groups: &[Group::Run, Group::Read], capabilities: 0 };
+    let need = Need { paths, groups: &[Group::Run, Group::Read], capabilities: 0, command: None };
     let has_landlock = mmtrace::confine::offered().folders.is_ok();
     let confined = need.enter();
     println!("{confined:?}");
@@ -199,6 +199,7 @@ fn who_writes_makes_files_in_its_folder_alone() {
         paths: vec![(folder.clone(), Access::Write)],
         groups: &[Group::Run, Group::Read, Group::Write],
         capabilities: 0,
+        command: None,
     };
     let confined = need.enter();
     fs::create_dir(folder.join("new")).expect("made");
@@ -251,8 +252,8 @@ fn who_records_is_held_in_the_threads_that_were_there_too() {
     let mut own = status();
     let has_landlock = mmtrace::confine::offered().folders.is_ok();
     let groups = &[Group::Run, Group::Read, Group::Write, Group::Record];
-    let confined =
-        Need { paths: vec![(folder.clone(), Access::Write)], groups, capabilities: 0 }.enter_everywhere(None);
+    let confined = Need { paths: vec![(folder.clone(), Access::Write)], groups, capabilities: 0, command: None }
+        .enter_everywhere(None);
     println!("{confined:?}");
     assert!(confined.rights.is_ok() && confined.system_calls.is_ok(), "{confined:?}");
     assert_eq!(confined.folders.is_ok(), has_landlock);
@@ -271,7 +272,7 @@ fn who_helps_a_recorder_opens_files_for_reading_alone() {
         return;
     };
     let groups = &[Group::Run, Group::Read, Group::Serve];
-    let confined = Need { paths: Vec::new(), groups, capabilities: 0 }.enter_with_all_files();
+    let confined = Need { paths: Vec::new(), groups, capabilities: 0, command: None }.enter_with_all_files();
     assert!(confined.rights.is_ok() && confined.system_calls.is_ok(), "{confined:?}");
     assert!(File::open("/proc/self/maps").is_ok(), "it reads what it is asked for");
     assert!(is_denied(&File::create(folder.join("new"))), "files are made");

@@ -27,6 +27,8 @@ pub struct Need {
     pub groups: &'static [Group],
     /// Capabilities that stay permitted, by their bits.
     pub capabilities: u64,
+    /// The only process that it ends, with [`Group::Record`].
+    pub command: Option<u32>,
 }
 
 /// What the kernel has put into force, or the reason why it has not.
@@ -49,7 +51,7 @@ impl Need {
         let rights = rights::keep(self.capabilities).map_err(|error| error.to_string());
         let folders = rules.and_then(|rules| rules.enter());
         // Last, since the calls above are refused from then on.
-        Confined { rights, folders, system_calls: system_calls::allow(self.groups) }
+        Confined { rights, folders, system_calls: system_calls::allow(self.groups, self.command) }
     }
 
     /// As [`Need::enter`], but leaves all files open: for a process that has to look into others, which landlock forbids.
@@ -57,7 +59,7 @@ impl Need {
     pub fn enter_with_all_files(&self) -> Confined {
         let rights = rights::keep(self.capabilities).map_err(|error| error.to_string());
         let folders = Err("not asked for".to_owned());
-        Confined { rights, folders, system_calls: system_calls::allow(self.groups) }
+        Confined { rights, folders, system_calls: system_calls::allow(self.groups, self.command) }
     }
 
     /// Confines all threads of this process, once. `owner`: files are worked on with the rights of this user from then on.
@@ -67,7 +69,7 @@ impl Need {
         let ruleset = rules.as_ref().ok().map(folders::Rules::ruleset);
         let rights = threads::everywhere(threads::Work { owner, capabilities: self.capabilities, ruleset });
         let folders = rules.and_then(|rules| rights.clone().map(|()| rules.version()));
-        Confined { rights, folders, system_calls: system_calls::allow(self.groups) }
+        Confined { rights, folders, system_calls: system_calls::allow(self.groups, self.command) }
     }
 }
 

@@ -46,9 +46,11 @@ enum When {
     With(u8, u64),
     /// It is the id of this process.
     Own(u8),
+    /// The first is the id of the recorded command, and the second one of these.
+    OfCommand(&'static [u64]),
 }
 
-use When::{Always, Null, OneOf, Own, With, Without};
+use When::{Always, Null, OfCommand, OneOf, Own, With, Without};
 
 /// Flags of open(2) that make or change a file; `__O_TMPFILE` is the last.
 const CHANGES: u64 =
@@ -72,8 +74,28 @@ const REQUESTS: [u64; 13] = [
     0x402c_542d,
 ];
 
-/// Signals that the recorded command is sent: none, to see whether it is there, and those that end it.
-const ENDING: [u64; 4] = [0, libc::SIGTERM as u64, libc::SIGCONT as u64, libc::SIGKILL as u64];
+/// Signals that the recorded command is sent: those that end it.
+const ENDING: [u64; 3] = [libc::SIGTERM as u64, libc::SIGCONT as u64, libc::SIGKILL as u64];
+
+/// Commands of fcntl(2): copies, flags and locks, those of open file descriptions (36 to 38) among them. Not those by which
+/// the kernel sends a signal to somebody when a file is ready.
+const FLAGS_AND_LOCKS: [u64; 15] = [
+    libc::F_DUPFD as u64,
+    libc::F_GETFD as u64,
+    libc::F_SETFD as u64,
+    libc::F_GETFL as u64,
+    libc::F_SETFL as u64,
+    libc::F_GETLK as u64,
+    libc::F_SETLK as u64,
+    libc::F_SETLKW as u64,
+    36,
+    37,
+    38,
+    libc::F_DUPFD_CLOEXEC as u64,
+    libc::F_GETPIPE_SZ as u64,
+    libc::F_ADD_SEALS as u64,
+    libc::F_GET_SEALS as u64,
+];
 
 /// **The table of system calls.** One that has several rows of its groups is allowed where one of them fits.
 const CALLS: &[(Group, &[libc::c_long], When)] = &[
@@ -98,7 +120,8 @@ const CALLS: &[(Group, &[libc::c_long], When)] = &[
     (Group::Run, &[libc::SYS_nanosleep, libc::SYS_gettimeofday], Always),
     (Group::Run, &[libc::SYS_read, libc::SYS_readv, libc::SYS_pread64, libc::SYS_preadv], Always),
     (Group::Run, &[libc::SYS_write, libc::SYS_writev, libc::SYS_pwrite64, libc::SYS_lseek, libc::SYS_close], Always),
-    (Group::Run, &[libc::SYS_fstat, libc::SYS_fcntl, libc::SYS_dup, libc::SYS_dup3], Always),
+    (Group::Run, &[libc::SYS_fstat, libc::SYS_dup, libc::SYS_dup3], Always),
+    (Group::Run, &[libc::SYS_fcntl], OneOf(1, &FLAGS_AND_LOCKS)),
     (Group::Run, &[libc::SYS_ppoll, libc::SYS_copy_file_range, libc::SYS_sendfile, libc::SYS_splice], Always),
     (Group::Run, &[libc::SYS_ioctl], OneOf(1, &REQUESTS)),
     (Group::Read, &[libc::SYS_openat], Without(2, CHANGES)),
@@ -113,20 +136,26 @@ const CALLS: &[(Group, &[libc::c_long], When)] = &[
     (Group::Owner, &[libc::SYS_capget, libc::SYS_capset], Always),
     // What wakes the thread that waits for keys is a pair of sockets, which lead nowhere else.
     (Group::Terminal, &[libc::SYS_socketpair], OneOf(0, &[libc::AF_UNIX as u64])),
-    (Group::Terminal, &[libc::SYS_sendto, libc::SYS_recvfrom, libc::SYS_eventfd2, libc::SYS_pipe2], Always),
+    (Group::Terminal, &[libc::SYS_sendto], Null(4)),
+    (Group::Terminal, &[libc::SYS_recvfrom, libc::SYS_eventfd2, libc::SYS_pipe2], Always),
     (Group::Terminal, &[libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait], Always),
     // Commands of bpf(2) on what is loaded already: elements of maps, what a program has counted, iterators, and attaching
     // once more. Nothing is loaded, and nothing of others is found.
     (Group::Record, &[libc::SYS_bpf], OneOf(0, &[1, 2, 3, 4, 15, 17, 24, 28, 33])),
-    (Group::Record, &[libc::SYS_accept, libc::SYS_accept4, libc::SYS_sendto, libc::SYS_recvfrom], Always),
-    (Group::Record, &[libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_shutdown, libc::SYS_getsockopt], Always),
+    (Group::Record, &[libc::SYS_accept, libc::SYS_accept4, libc::SYS_recvfrom], Always),
+    // To whom a socket leads already, and to nobody else.
+    (Group::Record, &[libc::SYS_sendto], Null(4)),
+    (Group::Record, &[libc::SYS_recvmsg, libc::SYS_shutdown, libc::SYS_getsockopt], Always),
     (Group::Record, &[libc::SYS_setsockopt, libc::SYS_getsockname, libc::SYS_getpeername], Always),
     (Group::Record, &[libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait, libc::SYS_eventfd2], Always),
     (Group::Record, &[libc::SYS_wait4, libc::SYS_waitid, libc::SYS_memfd_create], Always),
-    (Group::Record, &[libc::SYS_kill], OneOf(1, &ENDING)),
+    // Whether a process is there, and the end of the recorded command.
+    (Group::Record, &[libc::SYS_kill], OneOf(1, &[0])),
+    (Group::Record, &[libc::SYS_kill], OfCommand(&ENDING)),
     // `PERF_EVENT_IOC_ENABLE`, `PERF_EVENT_IOC_DISABLE`, and `PROCMAP_QUERY`, which asks an open `maps` for one mapping.
     (Group::Record, &[libc::SYS_ioctl], OneOf(1, &[0x2400, 0x2401, 0xc068_6611])),
     (Group::Serve, &[libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_open_by_handle_at], Always),
+    (Group::Serve, &[libc::SYS_sendto], Null(4)),
     (Group::Serve, &[libc::SYS_pidfd_send_signal], OneOf(1, &ENDING)),
     (Group::Detach, &[libc::SYS_read, libc::SYS_close, libc::SYS_exit, libc::SYS_exit_group], Always),
     (Group::Detach, &[libc::SYS_rt_sigreturn, libc::SYS_restart_syscall], Always),
@@ -150,8 +179,8 @@ const OLD_CALLS: &[(Group, &[libc::c_long], When)] = &[];
 ///
 /// # Errors
 /// The kernel has no filters, or refuses, for this reason.
-pub(super) fn allow(groups: &[Group]) -> Result<(), String> {
-    Filter::of(groups)?.enter().map_err(|error| error.to_string())
+pub(super) fn allow(groups: &[Group], command: Option<u32>) -> Result<(), String> {
+    Filter::of(groups, command)?.enter().map_err(|error| error.to_string())
 }
 
 /// The filters of some groups, ready to be put into force.
@@ -162,13 +191,13 @@ impl Filter {
     ///
     /// # Errors
     /// mmtrace has none for this machine, for this reason.
-    pub fn of(groups: &[Group]) -> Result<Self, String> {
+    pub fn of(groups: &[Group], command: Option<u32>) -> Result<Self, String> {
         // clone3() keeps its flags in memory, where a filter cannot look: the C library falls back on clone(). The kernel takes
         // the stricter of two filters.
         let hidden = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
         Ok(Self([
             compiled(hidden, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))?,
-            compiled(rules(groups)?, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)?,
+            compiled(rules(groups, command)?, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)?,
         ]))
     }
 
@@ -193,12 +222,14 @@ fn compiled(
 }
 
 /// Returns the rules of these groups by number: none of a call that is always allowed.
-fn rules(groups: &[Group]) -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
+fn rules(groups: &[Group], command: Option<u32>) -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     let of_groups = || CALLS.iter().chain(OLD_CALLS).filter(|(group, ..)| groups.contains(group));
     for (_, calls, when) in of_groups().filter(|(.., when)| *when != Always) {
-        for call in *calls {
-            rules.entry(*call).or_default().extend(when.rules()?);
+        // No rule would allow the call whatever its arguments are.
+        let fitting = when.rules(command)?;
+        for call in calls.iter().filter(|_| !fitting.is_empty()) {
+            rules.entry(*call).or_default().extend(fitting.clone());
         }
     }
     for (_, calls, _) in of_groups().filter(|(.., when)| *when == Always) {
@@ -208,11 +239,14 @@ fn rules(groups: &[Group]) -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
 }
 
 impl When {
-    fn rules(self) -> Result<Vec<SeccompRule>, String> {
+    fn rules(self, command: Option<u32>) -> Result<Vec<SeccompRule>, String> {
         // The upper half of a number that is passed as an int is not looked at by the kernel either.
-        let is = |argument, operator, value| {
+        let condition = |argument, operator, value| {
             let length = if matches!(self, Null(_)) { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
             SeccompCondition::new(argument, length, operator, value)
+        };
+        let is = |argument, operator, value| {
+            condition(argument, operator, value)
                 .and_then(|condition| SeccompRule::new(vec![condition]))
                 .map_err(|error| error.to_string())
         };
@@ -223,6 +257,14 @@ impl When {
             Without(argument, bits) => Ok(vec![is(argument, SeccompCmpOp::MaskedEq(bits), 0)?]),
             With(argument, bits) => Ok(vec![is(argument, SeccompCmpOp::MaskedEq(bits), bits)?]),
             Own(argument) => Ok(vec![is(argument, SeccompCmpOp::Eq, u64::from(std::process::id()))?]),
+            OfCommand(values) => {
+                let Some(command) = command else { return Ok(Vec::new()) };
+                let both = |value| {
+                    let first = condition(0, SeccompCmpOp::Eq, command.into())?;
+                    SeccompRule::new(vec![first, condition(1, SeccompCmpOp::Eq, value)?])
+                };
+                values.iter().map(|value| both(*value).map_err(|error| error.to_string())).collect()
+            }
         }
     }
 }

@@ -110,9 +110,16 @@ pub(super) fn everywhere(work: Work) -> Result<(), String> {
     let caller = unsafe { libc::syscall(libc::SYS_gettid) } as i32;
     let begun = Instant::now();
     let mut asked: Vec<i32> = Vec::new();
+    let mut unknown = None;
     // A thread that starts meanwhile is found in the next round.
     let left = loop {
-        let others = others(caller).map_err(|error| error.to_string())?;
+        let others = match others(caller) {
+            Ok(others) => others,
+            Err(error) => {
+                unknown = Some(format!("its threads are not in /proc: {error}"));
+                break 0;
+            }
+        };
         for tid in others.iter().filter(|tid| !asked.contains(tid)) {
             // SAFETY: takes numbers only.
             unsafe { libc::syscall(libc::SYS_tgkill, own, *tid, signal) };
@@ -128,16 +135,26 @@ pub(super) fn everywhere(work: Work) -> Result<(), String> {
     let failed = FAILED.load(Ordering::Relaxed);
     match caller {
         Err(error) => Err(error.to_string()),
+        Ok(()) if unknown.is_some() => Err(unknown.unwrap_or_default()),
         Ok(()) if left + failed > 0 => Err(format!("{} threads could not be confined", left + failed)),
         Ok(()) => Ok(()),
     }
 }
 
-/// The ids of the other threads of this process.
+/// The ids of the other threads of this process, in its own pid namespace: /proc may be that of an outer one.
 fn others(caller: i32) -> io::Result<Vec<i32>> {
-    let tasks = std::fs::read_dir("/proc/self/task")?.flatten();
-    let ids = tasks.filter_map(|task| task.file_name().to_str()?.parse().ok());
-    Ok(ids.filter(|tid| *tid != caller).collect())
+    let tasks = std::fs::read_dir("/proc/self/task")?;
+    let statuses = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+    let ids: Vec<i32> = statuses.filter_map(|status| own_id(&status)).collect();
+    if !ids.contains(&caller) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(ids.into_iter().filter(|tid| *tid != caller).collect())
+}
+
+/// Returns the id of a thread in the innermost of its pid namespaces, by its status: the last of `NSpid`.
+fn own_id(status: &str) -> Option<i32> {
+    status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?.parse().ok()
 }
 
 /// Does something with the rights to files that this process itself has, in a thread of its own: a thread cannot take
@@ -155,4 +172,25 @@ pub(super) fn as_process(work: impl FnOnce() + Send) {
         // Without a thread it stays undone.
         let _ = thread::Builder::new().spawn_scoped(scope, work);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_named_by_its_innermost_namespace() {
+        assert_eq!(own_id("Name:\tx\nNSpid:\t4711\t12\nNSpgid:\t9\t1\n"), Some(12));
+        assert_eq!(own_id("NSpid:\t4711\n"), Some(4711));
+        assert_eq!((own_id("NSpid:\n"), own_id("Name:\tx\n")), (None, None));
+    }
+
+    #[test]
+    fn the_threads_of_this_process_are_found() {
+        // SAFETY: takes nothing and cannot fail.
+        let caller = unsafe { libc::syscall(libc::SYS_gettid) } as i32;
+        let tid = thread::spawn(move || others(caller).map(|others| others.contains(&caller))).join();
+        assert!(!tid.expect("it ends").expect("read"), "the caller is left out");
+        assert!(others(-1).is_err(), "this thread is no caller");
+    }
 }

@@ -225,7 +225,7 @@ fn print(diagnosis: &Diagnosis, style: Style, out: &mut dyn Write) -> io::Result
         let how = style.good(&format!("{:<8}", form.name()));
         write!(out, "  {how} {:<46}", format!("{}:{}", probe.system, probe.event))?;
         if !probe.absent.is_empty() {
-            write!(out, " without {}, which this kernel lacks;", probe.absent.join(", "))?;
+            write!(out, " without {}, which cannot be had here;", probe.absent.join(", "))?;
         }
         match &probe.reason {
             Some(reason) => writeln!(out, " {}", clean(reason))?,

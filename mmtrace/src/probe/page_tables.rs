@@ -31,7 +31,11 @@ pub(super) fn find(mut run: impl FnMut(&[u64; 5]) -> io::Result<u32>) -> io::Res
     let address = (&raw const page.0[13]) as u64;
     let frame = FRAME & frame_limit(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default());
     let memory = fs::read_to_string("/proc/iomem").unwrap_or_default();
-    for below in std::iter::once(BY_SYMBOL).chain(0..=gib(&memory)) {
+    let end = match gib(&memory) {
+        0 => gib_at_most(super::sys::memory_bytes()),
+        end => end,
+    };
+    for below in std::iter::once(BY_SYMBOL).chain(0..=end) {
         for levels in [4, 5] {
             if run(&[below, frame, levels, address, std::hint::black_box(&page).0[13]])? == 1 {
                 return Ok(true);
@@ -60,6 +64,12 @@ fn gib(iomem: &str) -> u64 {
     (ends.max().unwrap_or(0) >> 30).min(GIB_MAX)
 }
 
+/// Returns where a machine of so much memory has its last GiB, or beyond: what the ranges are is for `CAP_SYS_ADMIN`
+/// (kernel/resource.c:r_show). Below 4 GiB, devices take the place of memory, and a machine has as much above.
+fn gib_at_most(memory: u64) -> u64 {
+    (memory >> 30).saturating_add(5).min(GIB_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +87,7 @@ mod tests {
         assert_eq!(gib(text), 24);
         assert_eq!(gib("00000000-00000000 : System RAM\n"), 0);
         assert_eq!(gib("strange"), 0);
+        assert_eq!((gib_at_most(24 << 30), gib_at_most(u64::MAX)), (29, GIB_MAX));
         assert_eq!(gib("0-ffffffffffffffff : System RAM\n"), GIB_MAX);
     }
 

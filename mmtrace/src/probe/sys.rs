@@ -198,6 +198,18 @@ pub(crate) fn has_kprobes() -> bool {
     std::path::Path::new("/sys/bus/event_source/devices/kprobe/type").exists()
 }
 
+/// Bytes of memory that this machine has.
+#[must_use]
+pub fn memory_bytes() -> u64 {
+    // SAFETY: plain data, which the kernel fills; asked with memory of that size it cannot fail.
+    let info = unsafe {
+        let mut info: libc::sysinfo = std::mem::zeroed();
+        libc::sysinfo(&raw mut info);
+        info
+    };
+    info.totalram.saturating_mul(u64::from(info.mem_unit))
+}
+
 /// Whether a ring buffer holds data, complete or still being written. Does not wait.
 #[must_use]
 pub(crate) fn is_readable(ring: BorrowedFd<'_>) -> bool {

@@ -19,8 +19,8 @@ use crate::environment::CgroupPaths;
 /// The helper's knowledge.
 pub(super) struct HelperAnswers {
     cgroups: Mutex<Option<CgroupPaths>>,
-    /// The recorded command, as a descriptor of its process.
-    command: OnceLock<OwnedFd>,
+    /// The recorded command, as a descriptor of its process; `None`: there is none, and will be none.
+    command: OnceLock<Option<OwnedFd>>,
 }
 
 impl HelperAnswers {
@@ -30,7 +30,7 @@ impl HelperAnswers {
     }
 
     fn end(&self, ending: Ending) -> io::Result<Answer> {
-        let command = self.command.get().ok_or(io::ErrorKind::NotFound)?;
+        let command = self.command.get().and_then(Option::as_ref).ok_or(io::ErrorKind::NotFound)?;
         // A stopped process does not see the first before the second.
         let signals = match ending {
             Ending::Asked => &[libc::SIGTERM, libc::SIGCONT][..],
@@ -48,11 +48,19 @@ impl HelperAnswers {
     }
 }
 
-/// Hands a file over if it is a program or a library. A recorder that a stranger has taken over gets no other file.
+/// Hands a file over if it is a program or a library. A recorder that a stranger has taken over gets no other file: not the
+/// memory of a process that was written down when it crashed, which is an ELF file as well.
 fn program(file: File) -> io::Result<Answer> {
-    let mut magic = [0; 4];
-    file.read_exact_at(&mut magic, 0)?;
-    if magic == *b"\x7fELF" { Ok(file.into()) } else { Err(io::ErrorKind::InvalidData.into()) }
+    /// `ET_EXEC` and `ET_DYN` (include/uapi/linux/elf.h); the type has two bytes, in the order of the machine.
+    const TYPES: [u16; 2] = [2, 3];
+    let mut head = [0; 18];
+    file.read_exact_at(&mut head, 0)?;
+    let kind = u16::from_ne_bytes([head[16], head[17]]);
+    if head.starts_with(b"\x7fELF") && TYPES.contains(&kind) {
+        Ok(file.into())
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
 }
 
 impl Answers for HelperAnswers {
@@ -70,8 +78,7 @@ impl Answers for HelperAnswers {
             }
             Request::Waits { pid, tid } => bytes(fs::read(format!("/proc/{pid}/task/{tid}/wchan"))?),
             Request::Command => {
-                let command = sent.ok_or(io::ErrorKind::InvalidInput)?;
-                self.command.set(command).map_err(|_| io::ErrorKind::AlreadyExists)?;
+                self.command.set(sent).map_err(|_| io::ErrorKind::AlreadyExists)?;
                 Ok(Answer::default())
             }
             Request::End(ending) => self.end(ending),
@@ -104,13 +111,27 @@ mod tests {
         other.write_all(b"root:secret").expect("written");
         assert!(asked(other.path()).is_err());
         assert!(asked(Path::new("/dev/zero")).is_err());
+        // A core dump.
+        let mut core = fs::read(&own).expect("read")[..64].to_vec();
+        core[16..18].copy_from_slice(&4_u16.to_ne_bytes());
+        let mut dump = tempfile::NamedTempFile::new_in(own.parent().expect("a folder")).expect("a file");
+        dump.write_all(&core).expect("written");
+        assert!(asked(dump.path()).is_err());
+    }
+
+    #[test]
+    fn nobody_is_ended_once_it_is_said_that_there_is_no_command() {
+        let answers = HelperAnswers::new();
+        answers.answer(&Request::Command, None).expect("there is none");
+        let own = super::super::target::pidfd(std::process::id()).expect("a descriptor");
+        assert!(answers.answer(&Request::Command, Some(own)).is_err());
+        assert!(answers.answer(&Request::End(Ending::Asked), None).is_err());
     }
 
     #[test]
     fn a_command_is_named_once_and_ended_only_then() {
         let answers = HelperAnswers::new();
         assert!(answers.answer(&Request::End(Ending::Killed), None).is_err(), "nobody was named");
-        assert!(answers.answer(&Request::Command, None).is_err(), "no process came with it");
         let mut child = std::process::Command::new("sleep").arg("100").spawn().expect("it starts");
         let process = super::super::target::pidfd(child.id()).expect("a descriptor");
         let again = process.try_clone().expect("another");

@@ -74,10 +74,15 @@ impl Recorded {
         let child = command.spawn().with_context(|| format!("cannot run {name}"))?;
         let process = child.id().and_then(pidfd);
         // Without a descriptor it is ended by this process, or not at all.
-        let helper = helper.zip(process).and_then(|(helper, process)| {
-            helper.ask_with(&Request::Command, Some(process.as_fd())).is_ok().then_some(helper)
+        let helper = helper.filter(|helper| {
+            helper.ask_with(&Request::Command, process.as_ref().map(AsFd::as_fd)).is_ok() && process.is_some()
         });
         Ok(Some(Self { child, name, helper, asked: None }))
+    }
+
+    /// Its process, while it has not been waited for.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// Waits for its end.
@@ -131,11 +136,9 @@ impl Recorded {
             }
             return;
         }
-        if self.child.start_kill().is_err()
-            && let Some(helper) = &self.helper
-        {
-            let _ = helper.ask(&Request::End(Ending::Killed));
-        }
+        let refused = self.child.start_kill().is_err();
+        let killed_it =
+            !refused || self.helper.as_ref().is_some_and(|helper| helper.ask(&Request::End(Ending::Killed)).is_ok());
         match tokio::time::timeout(KILLED, self.child.wait()).await {
             Ok(Ok(status)) if status.signal() == Some(libc::SIGKILL) => {
                 tell(&format!(
@@ -145,6 +148,13 @@ impl Recorded {
                 ));
             }
             Ok(_) => {}
+            Err(_) if !killed_it => {
+                tell(&format!(
+                    "{} (process {pid}) does not end, and mmtrace may not kill it: it is another user's, and the helper that \
+                     could is gone; to end it: sudo kill -9 {pid}",
+                    self.name
+                ));
+            }
             Err(_) => {
                 tell(&format!(
                     "{} (process {pid}) does not end: mmtrace killed it {} s ago, and the kernel has not ended it; mmtrace \

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use mmtrace_capture::{User, effective_uid};
 
 use super::{MARKS_FOLDER, RecordArgs};
-use crate::confine::{self, Access, Group, Need};
+use crate::{
+    confine::{self, Access, Group, Need},
+    console::tell,
+};
 
 /// `CAP_BPF` and `CAP_PERFMON`: before Linux 5.19 every call of bpf(2) takes them, also one on what is loaded.
 const LOADED: u64 = 1 << 39 | 1 << 38;
@@ -17,8 +20,13 @@ const LINE: &[Group] = &[Group::Run, Group::Read, Group::Write, Group::Owner, Gr
 const DASHBOARD: &[Group] = &[Group::Run, Group::Read, Group::Write, Group::Owner, Group::Record, Group::Terminal];
 
 /// Confines every thread of the recorder. `is_answered`: whether the kernel answers about what is loaded. `cgroups`: where
-/// the hierarchy is mounted.
-pub(super) fn enter(args: &RecordArgs, is_answered: impl FnOnce() -> bool, cgroups: Option<&Path>) {
+/// the hierarchy is mounted. `command`: the process of the recorded command.
+pub(super) fn enter(
+    args: &RecordArgs,
+    is_answered: impl FnOnce() -> bool,
+    cgroups: Option<&Path>,
+    command: Option<u32>,
+) {
     let written = written(args);
     let owner = User::invoking().ok().flatten().filter(|user| user.uid != effective_uid());
     let mut capabilities = if confine::works_without(is_answered) { 0 } else { LOADED };
@@ -38,8 +46,14 @@ pub(super) fn enter(args: &RecordArgs, is_answered: impl FnOnce() -> bool, cgrou
     }
     paths.extend(confine::common_files());
     let groups = if args.tui { DASHBOARD } else { LINE };
+    let confined = Need { paths, groups, capabilities, command }.enter_everywhere(owner);
     // `doctor` tells what the kernel lacks.
-    let _ = Need { paths, groups, capabilities }.enter_everywhere(owner);
+    if let Err(why) = confined.rights {
+        tell(&format!(
+            "mmtrace keeps rights that it does not need any more: {why}; it records all the same. If /proc is that of other \
+             processes, or is missing: sudo mount -t proc proc /proc"
+        ));
+    }
 }
 
 /// The folders beneath which the recording writes.

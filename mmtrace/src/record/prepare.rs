@@ -23,7 +23,7 @@ use super::{
     detaching::Held,
     dump::Dumps,
     functions::FunctionReader,
-    helper::Helper,
+    helper::{Helper, Request},
     kernel, limits,
     live::{Live, Sources},
     maps::MapsReader,
@@ -148,7 +148,11 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals, helper: Option<
     // Now that it gets a CPU when it needs one: others may keep it from doing even this.
     live.begin(rings.start());
     let is_answered = || live.is_answered() && object.get().wanted().is_ok();
-    confinement::enter(args, is_answered, environment.cgroup2.as_deref());
+    if let Some(helper) = helper.as_ref().filter(|_| child.is_none()) {
+        // From now on it ends nobody.
+        let _ = helper.recorder().ask(&Request::Command);
+    }
+    confinement::enter(args, is_answered, environment.cgroup2.as_deref(), child.as_ref().and_then(Recorded::id));
     let cost = Cost::new(&rings, object.get().is_measured());
     let overhead = args.watch.max_overhead.map(|limit| Overhead::new(limit, &rings));
     Ok(Session {

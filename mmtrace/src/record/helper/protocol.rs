@@ -38,7 +38,8 @@ pub(in crate::record) enum Request<'a> {
     Cgroup { id: u64 },
     /// Where in the kernel a task waits, by process and thread.
     Waits { pid: u32, tid: u32 },
-    /// The recorded command is the process of the descriptor that comes with this; only the first one is.
+    /// The recorded command is the process of the descriptor that comes with this; without one, there is no command. Only
+    /// the first such message counts.
     Command,
     /// The recorded command is to end.
     End(Ending),

@@ -36,8 +36,12 @@ pub(super) fn run<A: Answers>([first, second, third]: [OwnedFd; 3], recorder: u3
         prepare(recorder, &keep)?;
         let answers = Arc::new(answers());
         // Landlock is not among it: a process in a domain of landlock may look into no process outside.
-        let need =
-            Need { paths: Vec::new(), groups: &[Group::Run, Group::Read, Group::Serve], capabilities: CAPABILITIES };
+        let need = Need {
+            paths: Vec::new(),
+            groups: &[Group::Run, Group::Read, Group::Serve],
+            capabilities: CAPABILITIES,
+            command: None,
+        };
         let _ = need.enter_with_all_files();
         for end in [second, third] {
             let answers = Arc::clone(&answers);

@@ -48,6 +48,9 @@ pub(super) fn set_patience(end: &OwnedFd, most: Duration) -> io::Result<()> {
 /// # Errors
 /// Nobody has the other end.
 pub(super) fn send(end: &OwnedFd, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    if descriptor.is_none() {
+        return send_bytes(end, message);
+    }
     let mut part = libc::iovec { iov_base: message.as_ptr().cast_mut().cast(), iov_len: message.len() };
     let mut control = Control([0; CONTROL]);
     // SAFETY: plain data, for which zeros mean that nothing is sent.
@@ -69,6 +72,21 @@ pub(super) fn send(end: &OwnedFd, message: &[u8], descriptor: Option<BorrowedFd<
     loop {
         // SAFETY: the header leads to the message and the control message, which outlive the call.
         if unsafe { libc::sendmsg(end.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL) } >= 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// A confined recorder may use this call only: sendmsg(2) can send to another address.
+fn send_bytes(end: &OwnedFd, message: &[u8]) -> io::Result<()> {
+    loop {
+        // SAFETY: the kernel reads as many bytes as the message has.
+        let sent = unsafe { libc::send(end.as_raw_fd(), message.as_ptr().cast(), message.len(), libc::MSG_NOSIGNAL) };
+        if sent >= 0 {
             return Ok(());
         }
         let error = io::Error::last_os_error();
