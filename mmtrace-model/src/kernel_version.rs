@@ -45,7 +45,7 @@ impl KernelVersion {
     }
 
     /// Whether /proc/PID/maps can be asked for the mapping of an address ("fs/procfs: implement efficient VMA querying API
-    /// for /proc/<pid>/maps", merged for 6.11).
+    /// for /proc/PID/maps", merged for 6.11).
     #[must_use]
     pub fn has_mapping_queries(self) -> bool {
         self >= Self::new(6, 11)
