@@ -139,7 +139,7 @@ const FILTERS: &[(&str, &str)] = &[
     ),
 ];
 /// Some seconds of forks, each of which makes page faults in parent and child: more than a busy machine needs to attach.
-const FORKS: &str = "i=0; while [ $i -lt 8000 ]; do (:); i=$((i+1)); done";
+const FORKS: &str = "i=0; while [ $i -lt 20000 ]; do (:); i=$((i+1)); done";
 
 /// Records single processes; says of which too little was seen.
 fn filters(mmtrace: &Path, root: &Path) -> Result<Vec<String>> {
