@@ -29,8 +29,8 @@ pub(crate) enum ContainerError {
     /// No cgroup is that container's.
     #[error(
         "no container {name} runs here: no cgroup v2 below {} belongs to one whose id begins so (four hexadecimal digits at \
-         least, in small letters), and docker, podman and nerdctl keep no such name here; to list the ids: docker ps, podman ps, crictl ps or nerdctl ps; to record a cgroup by its \
-         path: -G PATH", root.display()
+         least, in small letters), and docker, podman and nerdctl keep no such name here; to list the ids: docker ps, podman \
+         ps, crictl ps or nerdctl ps; to record a cgroup by its path: -G PATH", root.display()
     )]
     Absent {
         /// As given.
