@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Style, duration};
+use super::{Style, duration, few};
 use crate::{replay::Engine, stats::callers::HeldBefore};
 
 /// Shorter ones are what any moment of a busy process has, nanoseconds.
@@ -48,17 +48,13 @@ impl HeldBeforeRow {
 /// # Errors
 /// `out` cannot be written.
 pub fn print(rows: &[HeldBeforeRow], style: Style, out: &mut dyn Write) -> io::Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    writeln!(out, "\n{}", style.bold("Held since before the recording, and in no sum above"))?;
-    for row in rows.iter().take(SHOWN) {
-        writeln!(out, "  {}", row.text())?;
-    }
-    if rows.len() > SHOWN {
-        writeln!(out, "  {}", style.dim(&format!("and {} more", rows.len() - SHOWN)))?;
-    }
-    Ok(())
+    few::print(
+        "Held since before the recording, and in no sum above",
+        rows.iter().map(HeldBeforeRow::text),
+        SHOWN,
+        style,
+        out,
+    )
 }
 
 /// Returns those of a stream that had lasted for 1 ms and more, longest first.

@@ -2,6 +2,7 @@
 
 mod answers;
 pub mod callers;
+mod few;
 mod folding;
 pub mod functions;
 pub mod held_before;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Style, duration};
+use super::{Style, duration, few};
 use crate::{
     names::call_name,
     replay::Engine,
@@ -78,17 +78,7 @@ impl UnfinishedRow {
 /// # Errors
 /// `out` cannot be written.
 pub fn print(rows: &[UnfinishedRow], style: Style, out: &mut dyn Write) -> io::Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    writeln!(out, "\n{}", style.bold("Not over at the end, and in no figure above"))?;
-    for row in rows.iter().take(SHOWN) {
-        writeln!(out, "  {}", row.text())?;
-    }
-    if rows.len() > SHOWN {
-        writeln!(out, "  {}", style.dim(&format!("and {} more", rows.len() - SHOWN)))?;
-    }
-    Ok(())
+    few::print("Not over at the end, and in no figure above", rows.iter().map(UnfinishedRow::text), SHOWN, style, out)
 }
 
 /// Returns those of a stream that had lasted for 1 ms and more, longest first.

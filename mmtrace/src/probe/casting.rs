@@ -29,8 +29,7 @@ impl Casting {
         Some(Self { function: btf.func_id(FUNCTION).ok()?, strukt: btf.struct_id(STRUCT).ok()? })
     }
 
-    /// Whether this kernel takes a program that casts and loads. It does not if its BPF programs are interpreted, and the
-    /// BTF of a module's function has no id that a program could use.
+    /// Whether this kernel takes a program that casts and loads. It does not where BPF programs are interpreted.
     #[must_use]
     pub(crate) fn works(self) -> bool {
         let code = [
