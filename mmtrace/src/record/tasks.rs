@@ -200,11 +200,15 @@ mod tests {
         command.args(["-c", "sleep 100 & sleep 100; true"]).stdin(Stdio::null());
         let mut child = command.spawn().expect("a shell");
         let process = Process::of(child.id()).expect("it runs");
+        let sleeps =
+            |process: &Process| Stat::read(&format!("/proc/{}", process.pid)).is_some_and(|stat| stat.state == 'S');
+        // A program that still waits for its pages to be read from disk is in state D, and would be told of first.
         let start = std::time::Instant::now();
-        while process.tree().len() < 3 && start.elapsed() < Duration::from_secs(20) {
+        let mut tree = process.tree();
+        while !(tree.len() == 3 && tree.iter().all(sleeps)) && start.elapsed() < Duration::from_secs(60) {
             thread::sleep(Duration::from_millis(5));
+            tree = process.tree();
         }
-        let tree = process.tree();
         assert_eq!(tree.len(), 3, "{tree:?}");
         let told = tell_of_stuck(tree.clone(), Some(process), None);
         assert!(told.first().is_some_and(|t| t.starts_with(&format!("task {} (sh)", child.id()))), "{told:?}");
