@@ -36,6 +36,14 @@ use std::path::{Path, PathBuf};
 /// First kernel that accounts the memory of maps and programs to cgroups, and no longer by `RLIMIT_MEMLOCK`.
 const ACCOUNTED_MEMORY: KernelVersion = KernelVersion::new(5, 11);
 
+/// Returns what stands in the way of a recording in the cgroup that limits this process's memory, if anything does.
+#[must_use]
+pub(crate) fn lack_of_memory(takes: Takes) -> Option<Finding> {
+    let root = Path::new("/");
+    let finding = limits::memory(limits::memory_room(root, &mount::mounts(root)).as_ref(), takes);
+    (finding.status != Status::Ok).then_some(finding)
+}
+
 /// Everything that was found out.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Environment {
@@ -119,7 +127,7 @@ impl Environment {
         if let Some((symbols, takes)) = recording {
             let may_look = capabilities.is_some_and(|set| set.has(Capability::SysPtrace));
             let tried = permission::Tried::now(root, cgroup2.as_deref());
-            findings.extend(permission::useful(&status, tried));
+            findings.extend(permission::useful(&status, initial_user_namespace, tried));
             findings.extend([facts::kptr_restrict(root, symbols), facts::hidepid(&mounts, may_look)]);
             findings.extend(syscall::open_files_limit().ok().map(|hard| limits::open_files(hard, takes)));
             findings.push(limits::memory(limits::memory_room(root, &mounts).as_ref(), takes));

@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::Args;
+use mmtrace_capture::effective_uid;
 use mmtrace_common::{Kind, SPECS};
 use mmtrace_model::{
     context::{Context, Form, ProbeState},
@@ -255,7 +256,7 @@ fn answer(diagnosis: &Diagnosis, style: Style, out: &mut dyn Write) -> io::Resul
             style.good("This machine can record"),
             diagnosis.probes.len(),
             RULES.len(),
-            style.bold("sudo mmtrace record")
+            style.bold(if effective_uid() == 0 { "sudo mmtrace record" } else { "mmtrace record" })
         );
     }
     let what = style.bad("Recording is not possible here");

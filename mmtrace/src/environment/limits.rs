@@ -13,8 +13,8 @@ use super::{
 
 /// Memory of which v1 says that it is not limited: `PAGE_COUNTER_MAX`, or more than any machine has.
 const UNLIMITED: u64 = 1 << 60;
-/// Memory that a recording takes beside its rings.
-const BESIDE: u64 = 128 << 20;
+/// Memory that a recording takes beside its rings: the largest of those that were measured, and some room.
+const BESIDE: u64 = 256 << 20;
 const MIB: u64 = 1 << 20;
 
 /// What a recording takes by default.

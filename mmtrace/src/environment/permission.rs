@@ -227,10 +227,15 @@ impl Tried {
 }
 
 /// One fact for each capability that a recording can do without.
-pub(super) fn useful(status: &ProcessStatus, tried: Tried) -> Vec<Finding> {
+pub(super) fn useful(status: &ProcessStatus, initial_namespace: Option<bool>, tried: Tried) -> Vec<Finding> {
     let Some(effective) = status.capabilities() else { return Vec::new() };
     let finding = |Useful { name, capability, allows, without }: &Useful| {
         let implied = *capability == Capability::CheckpointRestore && effective.has(Capability::SysAdmin);
+        if initial_namespace == Some(false) && (implied || effective.has(*capability)) {
+            return Finding::new(name, Status::Warn, "there, but only inside this user namespace")
+                .consequence(*without)
+                .fix("run mmtrace in the initial user namespace, as the host's root has it");
+        }
         if implied || effective.has(*capability) {
             if tried.of(*capability) != Some(false) {
                 return Finding::ok(name, *allows);

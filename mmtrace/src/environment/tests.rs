@@ -329,10 +329,10 @@ fn a_memory_cgroup_without_room_for_the_rings_is_named_with_the_option_that_help
     };
     let mib = |n: u64| format!("{}\n", n << 20);
     assert_eq!(says("max\n", &mib(10), "max\n").value, "not limited");
-    assert_eq!(says(&mib(512), &mib(10), "max\n").status, Status::Ok);
-    let finding = says(&mib(256), &mib(64), "max\n");
+    assert_eq!(says(&mib(640), &mib(10), "max\n").status, Status::Ok);
+    let finding = says(&mib(384), &mib(64), "max\n");
     assert_eq!(finding.status, Status::Warn);
-    assert!(finding.value.starts_with("192 MiB left of 256 MiB in "), "{finding}");
+    assert!(finding.value.starts_with("320 MiB left of 384 MiB in "), "{finding}");
     assert!(finding.fix.expect("a fix").starts_with("--buffer 16"), "64 MiB for four rings");
     let finding = says(&mib(4096), &mib(64), &mib(100));
     assert!(finding.value.starts_with("36 MiB left of 100 MiB"), "the high limit counts too: {finding}");
@@ -396,7 +396,7 @@ fn hidepid_matters_to_who_may_not_look_into_others() {
 fn each_capability_that_helps_is_told_by_itself() {
     let told = |bits: u64| {
         let root = Root::new().file("proc/self/status", format!("CapEff:\t{bits:016x}\n"));
-        let findings = permission::useful(&root.status(), permission::Tried::default());
+        let findings = permission::useful(&root.status(), Some(true), permission::Tried::default());
         findings.into_iter().map(|f| (f.name, f.status)).collect::<Vec<_>>()
     };
     let names = ["CAP_SYSLOG", "CAP_SYS_PTRACE", "CAP_CHECKPOINT_RESTORE", "CAP_DAC_READ_SEARCH"];
@@ -406,9 +406,15 @@ fn each_capability_that_helps_is_told_by_itself() {
     assert!(ptrace.iter().all(|(name, status)| (*status == Status::Ok) == (*name == "CAP_SYS_PTRACE")), "{ptrace:?}");
     // A security policy may forbid what a capability allows.
     let root = Root::new().file("proc/self/status", format!("CapEff:\t{:016x}\n", u64::MAX));
-    let findings = permission::useful(&root.status(), permission::Tried { mappings: Some(false), cgroups: Some(true) });
+    let findings = permission::useful(
+        &root.status(),
+        Some(true),
+        permission::Tried { mappings: Some(false), cgroups: Some(true) },
+    );
     let warned: Vec<_> = findings.iter().filter(|finding| finding.status == Status::Warn).collect();
     assert!(matches!(warned[..], [one] if one.name == "CAP_SYS_PTRACE" && one.value.contains("refuses")), "{warned:?}");
+    let inside = permission::useful(&root.status(), Some(false), permission::Tried::default());
+    assert!(inside.iter().all(|finding| finding.status == Status::Warn), "{inside:?}");
     let open = Root::new().file("proc/7/maps", "").file("proc/7/statm", "5 1\n").file("proc/8/statm", "0 0\n");
     assert_eq!(permission::Tried::now(open.path(), None), permission::Tried { mappings: Some(true), cgroups: None });
     assert_eq!(permission::Tried::now(Root::new().path(), None), permission::Tried::default());
