@@ -1,6 +1,7 @@
 //! `mmtrace mark TEXT`: puts a label on the time line of a recording.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{ErrorKind, Write},
     os::unix::net::UnixDatagram,
@@ -57,7 +58,7 @@ fn send(folder: &Path, args: &MarkArgs) -> Result<Vec<String>> {
     };
     let socket = UnixDatagram::unbound().context("cannot make a socket")?;
     socket.set_nonblocking(true).context("cannot make a socket")?;
-    let (mut marked, mut failed) = (Vec::new(), Vec::new());
+    let (mut marked, mut failed) = (Vec::new(), BTreeMap::<String, Vec<u32>>::new());
     for entry in entries {
         let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
         let pid = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".mark")?.parse::<u32>().ok());
@@ -67,17 +68,27 @@ fn send(folder: &Path, args: &MarkArgs) -> Result<Vec<String>> {
             // A recorder that was killed leaves its socket.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => drop(fs::remove_file(&path)),
             // One that does not keep up leaves the others theirs.
-            Err(error) => failed.push(format!("cannot mark the recording of process {pid}: {error}")),
+            Err(error) => failed.entry(error.to_string()).or_default().push(pid),
         }
     }
     if !failed.is_empty() {
         let others = if marked.is_empty() { String::new() } else { format!("; marked {}", marked.join(", ")) };
+        let failed: Vec<String> = failed.iter().map(|(why, of)| not_marked(of, why)).collect();
         bail!("{}{others}", failed.join("; "));
     }
     match (marked.is_empty(), args.pid) {
         (false, _) => Ok(marked),
         (true, Some(pid)) => bail!("no recording of process {pid} takes marks; without -p, every recording is marked"),
         (true, None) => bail!(none),
+    }
+}
+
+/// Says which recordings could not be marked for one reason.
+fn not_marked(of: &[u32], why: &str) -> String {
+    match of {
+        [pid] => format!("cannot mark the recording of process {pid}: {why}"),
+        [first, .., last] => format!("cannot mark {} recordings, of processes {first} to {last}: {why}", of.len()),
+        [] => why.to_owned(),
     }
 }
 
