@@ -383,6 +383,32 @@ impl Folder {
         })
     }
 
+    /// Moves a folder that is in it into the folder around it, where nothing has its name.
+    pub(super) fn move_out(&self, name: &OsStr) -> io::Result<()> {
+        let around = &self.place.parent;
+        self.rights.with(|| match renameat_with(&self.file, name, around, name, RenameFlags::NOREPLACE) {
+            // Not every file system can. Of what may be there, only an empty folder would be replaced.
+            Err(Errno::INVAL | Errno::NOSYS) => Ok(renameat(&self.file, name, around, name)?),
+            renamed => Ok(renamed?),
+        })
+    }
+
+    /// Returns the place of a name in it.
+    pub(super) fn place(&self, name: &OsStr) -> io::Result<Place> {
+        let parent = Arc::new(self.descriptor()?);
+        Ok(Place { parent, name: name.to_owned(), path: self.path().join(name), owners: self.place.owners.clone() })
+    }
+
+    /// Returns it as a descriptor of its own.
+    pub(super) fn descriptor(&self) -> io::Result<OwnedFd> {
+        Ok(self.file.try_clone()?.into())
+    }
+
+    /// Returns the folder around it, which is a place only.
+    pub(super) fn around(&self) -> BorrowedFd<'_> {
+        self.place.parent.as_fd()
+    }
+
     /// Gives it another name in the same folder, which nothing has.
     pub(super) fn rename_self(&self, to: &OsStr) -> io::Result<()> {
         let place = &self.place;

@@ -1,7 +1,7 @@
 //! The files of a capture, by their names.
 
 /// The manifest.
-pub(super) const MANIFEST: &str = "manifest.json";
+pub const MANIFEST: &str = "manifest.json";
 /// The name under which a manifest is written before it replaces the old one.
 pub(super) const NEW_MANIFEST: &str = "manifest.json.tmp";
 

@@ -1,6 +1,7 @@
 //! Saving a part of a stream as a capture of its own.
 
 use super::error::CaptureError;
+use super::staging::Staging;
 use super::writer::{CaptureWriter, FinalInfo, WriterOptions};
 use mmtrace_common::{Column, Kind, Record};
 use mmtrace_model::context::Context;
@@ -24,7 +25,7 @@ pub struct Saved {
 /// long before the events among which it happened, since every recorder reads the rings at least this often.
 pub const LOOK_BACK_NS: u64 = 10_000_000_000;
 
-/// Writes records from `from` on as a capture in `dir`: as if recording had begun with the first of them, or with the
+/// Writes records from `from` on as a capture in `dir`, which is beside `staging`: as if recording had begun with the first of them, or with the
 /// end of what is known to be missing among them. Without records nothing is written. Those of the last
 /// [`LOOK_BACK_NS`] before are only asked for losses.
 ///
@@ -33,6 +34,7 @@ pub const LOOK_BACK_NS: u64 = 10_000_000_000;
 /// As [`CaptureWriter`].
 pub fn save(
     dir: &Path,
+    staging: &Staging,
     context: &Context,
     command_line: Vec<String>,
     realtime_offset_ns: Option<i64>,
@@ -52,7 +54,7 @@ pub fn save(
     let Some(first) = records.peek().map(|r| r.ts) else { return Ok(None) };
     let context = Context { start: first.max(missing_until.get()), ..context.clone() };
     let options = WriterOptions { realtime_offset_ns, ..WriterOptions::default() };
-    let mut writer = CaptureWriter::create(dir, &context, command_line, options)?;
+    let mut writer = CaptureWriter::create(&staging.place(dir), &context, command_line, options)?;
     let (mut last, mut events) = (first, 0);
     for record in records {
         writer.append(&record)?;
@@ -60,6 +62,7 @@ pub fn save(
         events += 1;
     }
     writer.finish(FinalInfo { end_ts: last })?;
+    staging.publish(dir)?;
     Ok(Some(Saved { dir: dir.to_path_buf(), events, ns: last - first }))
 }
 
@@ -82,6 +85,7 @@ mod tests {
     #[test]
     fn what_is_missing_among_the_first_events_puts_off_the_start() {
         let dir = tempfile::tempdir().expect("a folder");
+        let staging = Staging::beside(&dir.path().join("x")).expect("made");
         let at = |ts| Record { ts, kind: Kind::TlbFlush as u16, ..Record::default() };
         // Of 3 events between 10 and 40 nothing is known.
         let missed = Record {
@@ -91,12 +95,13 @@ mod tests {
             ..Record::default()
         };
         let records = [at(5), missed, at(20), at(30), at(50)];
-        let saved =
-            save(&dir.path().join("x"), &Context::default(), vec![], None, 20, records.into_iter()).expect("saved");
+        let saved = save(&dir.path().join("x"), &staging, &Context::default(), vec![], None, 20, records.into_iter())
+            .expect("saved");
         assert_eq!(saved.map(|s| s.events), Some(3));
         let capture = Capture::open(&dir.path().join("x")).expect("a capture");
         assert_eq!(capture.context().start, 40);
-        save(&dir.path().join("y"), &Context::default(), vec![], None, 10, records.into_iter()).expect("saved");
+        save(&dir.path().join("y"), &staging, &Context::default(), vec![], None, 10, records.into_iter())
+            .expect("saved");
         let capture = Capture::open(&dir.path().join("y")).expect("a capture");
         assert_eq!(capture.context().start, 10, "the record is there to tell");
     }

@@ -7,9 +7,11 @@ use super::folder::{Folder, Place};
 use super::layout::{Form, segment_name};
 use super::manifest::{Manifest, State};
 use super::segment::{Flusher, OpenSegment, SealingSegment, remove};
+use super::staging::Staging;
 use mmtrace_common::Record;
 use mmtrace_model::context::Context;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -75,6 +77,7 @@ enum Job {
     Open(Flusher),
     Batch(Box<Batch>),
     Seal,
+    Stage(Staging),
     Dump(PathBuf, Sender<Result<u64, CaptureError>>),
     Finish(FinalInfo),
 }
@@ -129,8 +132,9 @@ impl CaptureWriter {
         let unfinished = Arc::<AtomicUsize>::default();
         let theirs = Arc::clone(&unfinished);
         let (sync_every, keep_bytes) = (options.sync_every, options.keep_bytes);
-        let (segment, synced, dirty) = (None, Instant::now(), false);
-        let disk = Disk { folder: Arc::clone(&folder), id, manifest, sync_every, keep_bytes, segment, synced, dirty };
+        let (segment, synced, dirty, staging) = (None, Instant::now(), false, None);
+        let theirs_too = Arc::clone(&folder);
+        let disk = Disk { folder: theirs_too, id, manifest, sync_every, keep_bytes, segment, synced, dirty, staging };
         let thread = std::thread::Builder::new()
             .name("capture".to_owned())
             .spawn(move || disk.run(&queue, &theirs))
@@ -226,6 +230,29 @@ impl CaptureWriter {
         self.folder.is_in_place().unwrap_or(false)
     }
 
+    /// Makes the folder in which saves are made from now on, so that [`CaptureWriter::dump`] needs no other one. Returns it,
+    /// and the one around it, as descriptors.
+    ///
+    /// # Errors
+    ///
+    /// As [`CaptureWriter::create`].
+    pub fn stage(&mut self) -> Result<(OwnedFd, OwnedFd), CaptureError> {
+        let failed = |error| CaptureError::io(self.folder.path(), "hold it", NOTHING_RECORDED, error);
+        let staging = Staging::beside_folder(&self.folder)?;
+        let held = staging.held().map_err(failed)?;
+        self.send(Job::Stage(staging))?;
+        Ok(held)
+    }
+
+    /// Returns its folder as a descriptor.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is left.
+    pub fn held(&self) -> io::Result<OwnedFd> {
+        self.folder.descriptor()
+    }
+
     /// Returns how many segments were begun.
     #[must_use]
     pub const fn segments(&self) -> u64 {
@@ -300,6 +327,8 @@ struct Disk {
     segment: Option<SealingSegment>,
     synced: Instant,
     dirty: bool,
+    /// Where saves are made; `None`: beside the capture, each time anew.
+    staging: Option<Staging>,
 }
 
 impl Disk {
@@ -317,6 +346,7 @@ impl Disk {
                 }
                 Ok(Job::Seal) => self.seal()?,
                 // A copy that cannot be kept elsewhere is no reason to stop here.
+                Ok(Job::Stage(staging)) => self.staging = Some(staging),
                 Ok(Job::Dump(dir, done)) => drop(done.send(self.dump(&dir))),
                 Ok(Job::Finish(info)) => {
                     self.manifest.state = State::Complete;
@@ -384,12 +414,15 @@ impl Disk {
 
     /// Keeps the sealed segments as a capture of their own.
     fn dump(&self, dir: &Path) -> Result<u64, CaptureError> {
-        let place = match dir.file_name() {
-            Some(name) if dir.parent() == self.folder.path().parent() => Some(self.folder.beside(name)),
-            _ => Place::at(dir)?,
+        let own;
+        let staging = match &self.staging {
+            Some(staging) => staging,
+            None => {
+                own = Staging::beside_folder(&self.folder)?;
+                &own
+            }
         };
-        let nowhere = || CaptureError::io(dir, "create it", RECORDING_STOPPED, io::ErrorKind::NotFound.into());
-        let kept = place.ok_or_else(nowhere)?.new_folder(&self.folder)?;
+        let kept = staging.new_folder(dir, &self.folder)?;
         for entry in &self.manifest.segments {
             self.folder
                 .share(&entry.file, &kept)
@@ -399,6 +432,7 @@ impl Disk {
         manifest.state = State::Complete;
         manifest.end_ts = manifest.segments.iter().map(|s| s.last_ts).max();
         manifest.store(&kept, RECORDING_STOPPED)?;
+        staging.publish(dir)?;
         Ok(manifest.totals.events)
     }
 

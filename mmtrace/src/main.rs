@@ -18,7 +18,7 @@ use mmtrace::{
     console::{self, complain, complain_at_length},
     doctor, needs, panics, record, workload,
 };
-use mmtrace_capture::CaptureError;
+use mmtrace_capture::{CaptureError, Staging};
 use mmtrace_model::{report::Style, untrusted::Screened};
 
 /// Something was violated.
@@ -47,10 +47,12 @@ fn run() -> ExitCode {
     let style = console::style_of_stdout();
     let mut out = Screened::new(BufWriter::new(Output(console::stdout())), style.has_colour());
     // Before anything of a stranger's is read, and before there is another thread. `doctor` tells what the kernel lacks.
-    if let Some(need) = needs::of(&cli.command) {
-        let _ = need.enter();
+    let mut needs = needs::of(&cli.command);
+    if let Some(needs) = &mut needs {
+        let _ = needs.enter();
     }
-    let done = dispatch(&cli.command, style, &mut out).and_then(|code| {
+    let staging = needs.as_ref().and_then(|needs| needs.staging.as_ref());
+    let done = dispatch(&cli.command, staging, style, &mut out).and_then(|code| {
         out.flush()?;
         Ok(code)
     });
@@ -99,7 +101,7 @@ impl Write for Output {
     }
 }
 
-fn dispatch(command: &Command, style: Style, out: &mut dyn Write) -> anyhow::Result<u8> {
+fn dispatch(command: &Command, staging: Option<&Staging>, style: Style, out: &mut dyn Write) -> anyhow::Result<u8> {
     let verdict = |violated: bool| if violated { VIOLATED } else { 0 };
     Ok(match command {
         Command::Record(args) => verdict(record::run(args, style)?),
@@ -109,7 +111,7 @@ fn dispatch(command: &Command, style: Style, out: &mut dyn Write) -> anyhow::Res
             commands::mark::run(args, out)?;
             0
         }
-        Command::Replay(args) => match replay::run(args, out, style)? {
+        Command::Replay(args) => match replay::run(args, staging, out, style)? {
             replay::Outcome::Clean => 0,
             replay::Outcome::Violated => VIOLATED,
             replay::Outcome::Damaged => FAILED,

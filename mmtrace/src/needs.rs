@@ -1,12 +1,17 @@
 //! What each command needs that reads a capture. A command that is not here reads none, or is the recorder.
 
-use std::path::PathBuf;
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
-use mmtrace_capture::{User, effective_uid};
+use mmtrace_capture::{MANIFEST, Staging, User, effective_uid};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, statat};
 
 use crate::{
     cli::Command,
-    confine::{self, Access, Group, Need, TERMINAL},
+    confine::{self, Access, Confined, Group, Need, TERMINAL},
+    tui::player::SAVED,
 };
 
 /// Reads a capture, and prints.
@@ -16,47 +21,87 @@ const WRITER: &[Group] = &[Group::Run, Group::Read, Group::Write, Group::Owner];
 /// Also shows a dashboard, which can save what it shows.
 const DASHBOARD: &[Group] = &[Group::Run, Group::Read, Group::Write, Group::Owner, Group::Terminal];
 
+/// What a command needs that reads a capture.
+pub struct Needs {
+    need: Need,
+    /// With whose rights it works on files, if not its own.
+    owner: Option<User>,
+    /// Where its dashboard saves, if it has one and can.
+    pub staging: Option<Staging>,
+}
+
 /// Returns what a command needs that reads a capture; `None` for another one.
 #[must_use]
-pub fn of(command: &Command) -> Option<Need> {
+pub fn of(command: &Command) -> Option<Needs> {
     let (dir, groups, mut paths) = match command {
         Command::Replay(args) if args.tui => {
             let layout = (PathBuf::from(&args.dashboard), Access::Read);
-            // `P` saves into the current folder.
-            let saves = (PathBuf::from("."), Access::Write);
-            (&args.dir, DASHBOARD, vec![layout, saves, (PathBuf::from(TERMINAL), Access::Terminal)])
+            (&args.dir, DASHBOARD, vec![layout, (PathBuf::from(TERMINAL), Access::Terminal)])
         }
         Command::Replay(args) => (&args.dir, READER, Vec::new()),
         Command::Report(args) => (&args.dir, READER, Vec::new()),
         Command::Info(args) => (&args.dir, READER, Vec::new()),
         Command::Dump(args) => (&args.dir, READER, Vec::new()),
-        Command::Tables(args) => (&args.dir, WRITER, vec![(args.dir.clone(), Access::Write)]),
+        Command::Tables(args) => (&args.dir, WRITER, Vec::new()),
         _ => return None,
     };
-    paths.push((dir.clone(), Access::Read));
-    let capabilities = capabilities(&paths, groups.contains(&Group::Owner));
+    let writes = matches!(command, Command::Tables(_));
+    // `P` saves into the current folder.
+    let staging = (groups == DASHBOARD).then(|| Staging::beside(Path::new(SAVED)).ok()).flatten();
+    let owner = groups.contains(&Group::Owner).then(User::invoking).and_then(Result::ok).flatten();
+    let owner = owner.filter(|user| user.uid != effective_uid());
+    let mut held = held(dir, if writes { Access::Write } else { Access::Read });
+    if let Some((inside, around)) = staging.as_ref().and_then(|staging| staging.held().ok()) {
+        held.extend([(inside, Access::Write), (around, Access::Publish)]);
+    }
+    let mut looked_at = vec![(dir.clone(), Access::Read)];
+    looked_at.extend(writes.then(|| (dir.clone(), Access::Write)));
+    looked_at.extend(paths.iter().cloned());
+    // Whoever takes another user's rights has no others.
+    let capabilities = if owner.is_some() { 0 } else { capabilities(&looked_at) };
     paths.extend(confine::common_files());
-    Some(Need { paths, groups, capabilities, command: None })
+    let need = Need { paths, held, groups, capabilities, command: None };
+    Some(Needs { need, owner, staging })
 }
 
-/// Returns the capabilities without which these paths would be closed. `owner`: files are made with the rights of who
-/// called sudo.
-fn capabilities(paths: &[(PathBuf, Access)], owner: bool) -> u64 {
+impl Needs {
+    /// Gives up everything else, in the only thread.
+    pub fn enter(&mut self) -> Confined {
+        match self.owner.take() {
+            None => self.need.enter(),
+            owner => self.need.enter_everywhere(owner),
+        }
+    }
+}
+
+/// Opens the folder of a capture, so that no other one can be put in its place. What is no capture can be listed, to say so.
+fn held(dir: &Path, access: Access) -> Vec<(OwnedFd, Access)> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(folder) = openat(CWD, dir, flags, Mode::empty()) else { return Vec::new() };
+    let access = if is_capture(&folder) { access } else { Access::List };
+    vec![(folder, access)]
+}
+
+/// Whether a folder has a manifest that is not a stranger's. Anybody may put one into /tmp.
+fn is_capture(folder: &OwnedFd) -> bool {
+    const WRITABLE_BY_ALL: u32 = 0o002;
+    let (Ok(around), Ok(manifest)) = (fstat(folder), statat(folder, MANIFEST, AtFlags::SYMLINK_NOFOLLOW)) else {
+        return false;
+    };
+    let is_file = FileType::from_raw_mode(manifest.st_mode) == FileType::RegularFile;
+    is_file && (around.st_mode & WRITABLE_BY_ALL == 0 || around.st_uid == manifest.st_uid)
+}
+
+/// Returns the capabilities without which these paths would be closed.
+fn capabilities(paths: &[(PathBuf, Access)]) -> u64 {
     const READ: u64 = 1 << 2;
     const WRITE: u64 = 1 << 1;
-    const GROUPS_AND_USERS: u64 = 1 << 6 | 1 << 7;
     let is_closed = |(path, access): &(PathBuf, Access)| {
         let beneath = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
         std::iter::once(path.clone()).chain(beneath).any(|path| !confine::is_open(&path, *access))
     };
     // A folder that cannot be listed without a capability is closed itself.
     let closed = |access| !confine::works_without(|| !paths.iter().filter(|(_, of)| *of == access).any(is_closed));
-    let mut kept = 0;
-    kept |= if closed(Access::Read) { READ } else { 0 };
-    if owner {
-        let is_another = matches!(User::invoking(), Ok(Some(user)) if user.uid != effective_uid());
-        kept |= if is_another { GROUPS_AND_USERS } else { 0 };
-        kept |= if closed(Access::Write) { WRITE } else { 0 };
-    }
-    kept
+    let read = if closed(Access::Read) { READ } else { 0 };
+    read | if closed(Access::Write) { WRITE } else { 0 }
 }

@@ -4,7 +4,10 @@
 use std::{
     fs::{self, File},
     io::{self, Read as _},
-    os::{fd::AsRawFd as _, unix::fs::chown},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown},
+    },
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     thread,
@@ -137,7 +140,26 @@ fn assert_nothing_else_is_allowed() {
         let mapped =
             libc::syscall(libc::SYS_mmap, none, 4096, executable, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
         assert_refused("mmap(PROT_EXEC)", mapped);
+        // A program that others may run with somebody's rights; a signal to who has the terminal; root's files.
+        assert_refused("fchmod", libc::c_long::from(libc::fchmod(0, 0o4755)));
+        assert_refused(
+            "fchmodat",
+            libc::syscall(libc::SYS_fchmodat, libc::AT_FDCWD, c"/proc/self/exe".as_ptr(), 0o4755),
+        );
+        assert_refused("fchown", libc::c_long::from(libc::fchown(0, 0, 0)));
+        assert_refused("fcntl(O_ASYNC)", libc::c_long::from(libc::fcntl(0, libc::F_SETFL, libc::O_ASYNC)));
+        assert_refused("setfsuid", libc::syscall(libc::SYS_setfsuid, 0));
+        assert_refused("setgroups", libc::syscall(libc::SYS_setgroups, 0, none));
+        assert_refused("openat2", libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, c"/".as_ptr(), none, 0));
+        let made = libc::openat(libc::AT_FDCWD, c"made".as_ptr(), libc::O_CREAT | libc::O_WRONLY, 0o4755);
+        assert_refused("openat(O_CREAT, 04755)", libc::c_long::from(made));
     }
+}
+
+/// Makes a file that is its owner's alone, as every file of a capture is.
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    use std::io::Write as _;
+    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }
 
 fn is_denied<T>(result: &io::Result<T>) -> bool {
@@ -172,7 +194,7 @@ fn who_reads_a_capture_opens_nothing_else_and_starts_nothing() {
     };
     let mut status = File::open("/proc/thread-self/status").expect("open");
     let paths = vec![(folder.clone(), Access::Read), (folder.join("is not there"), Access::Read)];
-    let need = Need { paths, groups: &[Group::Run, Group::Read], capabilities: 0, command: None };
+    let need = Need { paths, groups: &[Group::Run, Group::Read], capabilities: 0, command: None, held: Vec::new() };
     let has_landlock = mmtrace::confine::offered().folders.is_ok();
     let confined = need.enter();
     println!("{confined:?}");
@@ -200,10 +222,13 @@ fn who_writes_makes_files_in_its_folder_alone() {
         groups: &[Group::Run, Group::Read, Group::Write],
         capabilities: 0,
         command: None,
+        held: Vec::new(),
     };
     let confined = need.enter();
-    fs::create_dir(folder.join("new")).expect("made");
-    fs::write(folder.join("new/file"), "text").expect("written");
+    fs::DirBuilder::new().mode(0o700).create(folder.join("new")).expect("made");
+    write_private(&folder.join("new/file"), "text").expect("written");
+    assert!(is_denied(&fs::write(folder.join("new/open"), "text")), "files are made that others may read");
+    assert!(is_denied(&fs::create_dir(folder.join("open"))), "folders are made that others may enter");
     fs::rename(folder.join("new/file"), folder.join("file")).expect("moved");
     let file = File::options().write(true).open(folder.join("file")).expect("opened");
     file.set_len(0).and_then(|()| file.sync_all()).expect("emptied");
@@ -211,7 +236,7 @@ fn who_writes_makes_files_in_its_folder_alone() {
     fs::remove_file(folder.join("file")).expect("removed");
     fs::remove_dir(folder.join("new")).expect("removed");
     if confined.folders.is_ok() {
-        assert!(is_denied(&File::create(beside.path().join("new"))), "files are made elsewhere");
+        assert!(is_denied(&write_private(&beside.path().join("new"), "")), "files are made elsewhere");
     }
     assert_nothing_else_is_allowed();
     drop(beside.keep());
@@ -231,10 +256,10 @@ fn who_records_is_held_in_the_threads_that_were_there_too() {
         status.read_to_string(&mut text).expect("it was open");
         assert_confined(&text);
         let file = folder.join(format!("{:?}", thread::current().id()));
-        fs::write(&file, "text").and_then(|()| fs::remove_file(&file)).expect("its own folder is open");
+        write_private(&file, "text").and_then(|()| fs::remove_file(&file)).expect("its own folder is open");
         if has_landlock {
             assert!(is_denied(&File::open("/etc/passwd")), "other files are open");
-            assert!(is_denied(&fs::write("/tmp/not-to-be-written", "")), "other files are made");
+            assert!(is_denied(&write_private(Path::new("/tmp/not-to-be-written"), "")), "other files are made");
         }
         assert_nothing_else_is_allowed();
         assert_handles_are_closed();
@@ -252,8 +277,9 @@ fn who_records_is_held_in_the_threads_that_were_there_too() {
     let mut own = status();
     let has_landlock = mmtrace::confine::offered().folders.is_ok();
     let groups = &[Group::Run, Group::Read, Group::Write, Group::Record];
-    let confined = Need { paths: vec![(folder.clone(), Access::Write)], groups, capabilities: 0, command: None }
-        .enter_everywhere(None);
+    let confined =
+        Need { paths: vec![(folder.clone(), Access::Write)], groups, capabilities: 0, command: None, held: Vec::new() }
+            .enter_everywhere(None);
     println!("{confined:?}");
     assert!(confined.rights.is_ok() && confined.system_calls.is_ok(), "{confined:?}");
     assert_eq!(confined.folders.is_ok(), has_landlock);
@@ -272,7 +298,8 @@ fn who_helps_a_recorder_opens_files_for_reading_alone() {
         return;
     };
     let groups = &[Group::Run, Group::Read, Group::Serve];
-    let confined = Need { paths: Vec::new(), groups, capabilities: 0, command: None }.enter_with_all_files();
+    let confined =
+        Need { paths: Vec::new(), groups, capabilities: 0, command: None, held: Vec::new() }.enter_with_all_files();
     assert!(confined.rights.is_ok() && confined.system_calls.is_ok(), "{confined:?}");
     assert!(File::open("/proc/self/maps").is_ok(), "it reads what it is asked for");
     assert!(is_denied(&File::create(folder.join("new"))), "files are made");
@@ -442,15 +469,24 @@ fn nobody_records_with_the_listed_capabilities_alone() {
             command.args([set, &format!("-all,{listed}")]);
         }
         command.arg(&program).args(args).current_dir(&home).stdin(Stdio::null()).env_remove("SUDO_UID");
-        command.output().expect("it starts")
+        command
     };
-    let recorded = as_nobody(&["record", "-a", "--seconds", "1", "--json"]);
+    let mut recording = as_nobody(&["record", "-a", "--seconds", "3", "--json"]);
+    let recording = recording.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    // To others of its user, what it holds is closed: the kernel gives /proc/PID to root then (ptrace(2), proc(5)).
+    let (own, begun) = (PathBuf::from(format!("/proc/{}/io", recording.id())), Instant::now());
+    let owner = || fs::metadata(&own).map(|own| own.uid());
+    while owner().is_ok_and(|uid| uid != 0) && begun.elapsed() < Duration::from_secs(60) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(owner().expect("it runs"), 0, "another process of this user can trace it");
+    let recorded = recording.wait_with_output().expect("it ends");
     assert!(recorded.status.success(), "{recorded:?}");
     let report: serde_json::Value = serde_json::from_slice(&recorded.stdout).expect("JSON");
     assert!(report["events"]["total"].as_u64().is_some_and(|total| total > 0), "{report}");
-    let replayed = as_nobody(&["replay", "--json"]);
+    let replayed = as_nobody(&["replay", "--json"]).output().expect("it starts");
     assert!(replayed.status.success() && replayed.stdout == recorded.stdout, "{replayed:?}");
-    let doctor = as_nobody(&["doctor", "--json"]);
+    let doctor = as_nobody(&["doctor", "--json"]).output().expect("it starts");
     assert!(doctor.status.success(), "{doctor:?}");
     let told: serde_json::Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
     for name in LISTED.iter().skip(2).map(|name| format!("CAP_{}", name.to_uppercase())) {

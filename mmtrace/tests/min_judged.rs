@@ -72,7 +72,7 @@ fn replay_judges_as_the_recording_did_unless_told_otherwise() {
                 jumps: None,
             };
             let mut text = Vec::new();
-            replay::run(&args, &mut text, Style::plain()).expect("replayed");
+            replay::run(&args, None, &mut text, Style::plain()).expect("replayed");
             verdicts(&text)
         };
         assert_eq!(replayed(None), *expected, "{name}");

@@ -229,12 +229,12 @@ fn the_report_and_info_say_what_was_shed_when_and_why() {
         dashboard: String::new(),
         jumps: None,
     };
-    replay::run(&args, &mut replayed, Style::plain()).expect("replayed");
+    replay::run(&args, None, &mut replayed, Style::plain()).expect("replayed");
     assert_eq!(String::from_utf8(replayed).expect("UTF-8"), report);
     // From later on, what ended before is known all the same.
     let mut late = Vec::new();
     let from = Some(format!("{}ms", (last - start) / 1_000_000 - 1).parse().expect("a time"));
-    replay::run(&ReplayArgs { from, ..args }, &mut late, Style::plain()).expect("replayed");
+    replay::run(&ReplayArgs { from, ..args }, None, &mut late, Style::plain()).expect("replayed");
     let late = String::from_utf8(late).expect("UTF-8");
     assert!(late.contains("page_fault_user was shed"), "{late}");
 

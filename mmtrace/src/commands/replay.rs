@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io::Write, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use mmtrace_capture::Capture;
+use mmtrace_capture::{Capture, Condition, Staging};
 use mmtrace_common::{Column, Kind, Record};
 use mmtrace_model::{
     replay::Engine,
@@ -75,16 +75,16 @@ pub enum Outcome {
     Damaged,
 }
 
-/// Replays a capture and prints the report.
+/// Replays a capture and prints the report. `staging`: where the dashboard saves.
 ///
 /// # Errors
 /// The capture cannot be read, or the report cannot be printed.
-pub fn run(args: &ReplayArgs, out: &mut dyn Write, style: Style) -> Result<Outcome> {
+pub fn run(args: &ReplayArgs, staging: Option<&Staging>, out: &mut dyn Write, style: Style) -> Result<Outcome> {
     if args.tui {
         let layout = Layout::load(&args.dashboard)?;
         crate::tui::terminal::required()?;
         let capture = Capture::open(&args.dir)?;
-        let violated = crate::tui::player::run(&capture, layout)?;
+        let violated = crate::tui::player::run(&capture, layout, staging)?;
         return Ok(outcome(&capture, violated));
     }
     let capture = Capture::open(&args.dir)?;
@@ -151,6 +151,12 @@ impl Reaching {
 pub(super) fn outcome(capture: &Capture, violated: bool) -> Outcome {
     for problem in capture.problems() {
         complain(format_args!("{}: {problem}", capture.dir().display()));
+    }
+    if capture.condition() == Condition::Recovered {
+        complain(format_args!(
+            "{}: the recording was interrupted, or still runs: this is about what it had written",
+            capture.dir().display()
+        ));
     }
     match (violated, capture.has_problems()) {
         (true, _) => Outcome::Violated,

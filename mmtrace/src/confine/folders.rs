@@ -2,13 +2,13 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd as _, OwnedFd, RawFd},
     path::{Path, PathBuf},
 };
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _, Scope, path_beneath_rules,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath, Ruleset,
+    RulesetAttr as _, RulesetCreatedAttr as _, Scope, path_beneath_rules,
 };
 
 /// The newest version of the interface whose restrictions are known here. The kernel gets those that it has.
@@ -23,6 +23,12 @@ pub enum Access {
     Read,
     /// Also makes, writes, renames and removes files and folders.
     Write,
+    /// Lists folders.
+    List,
+    /// Makes folders, puts there what was written elsewhere, and removes empty folders.
+    Publish,
+    /// Removes files.
+    Remove,
     /// Opens a terminal.
     Terminal,
 }
@@ -32,6 +38,9 @@ impl Access {
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
         match self {
             Self::Read => read,
+            Self::List => AccessFs::ReadDir.into(),
+            Self::Publish => AccessFs::MakeDir | AccessFs::Refer | AccessFs::RemoveDir,
+            Self::Remove => AccessFs::RemoveFile.into(),
             Self::Write => {
                 let make = AccessFs::MakeDir | AccessFs::MakeReg | AccessFs::WriteFile | AccessFs::Truncate;
                 read | make | AccessFs::RemoveFile | AccessFs::RemoveDir | AccessFs::Refer
@@ -54,7 +63,7 @@ impl Rules {
     ///
     /// # Errors
     /// The kernel has no landlock, or refuses, for this reason.
-    pub(super) fn new(paths: &[(PathBuf, Access)]) -> Result<Self, String> {
+    pub(super) fn new(paths: &[(PathBuf, Access)], held: &[(OwnedFd, Access)]) -> Result<Self, String> {
         let version = version()?;
         let failed = |error: landlock::RulesetError| error.to_string();
         let mut ruleset = Ruleset::default()
@@ -66,6 +75,9 @@ impl Rules {
             .map_err(failed)?;
         for (path, access) in paths {
             ruleset = ruleset.add_rules(path_beneath_rules([path], access.rights())).map_err(failed)?;
+        }
+        for (folder, access) in held {
+            ruleset = ruleset.add_rule(PathBeneath::new(folder.as_fd(), access.rights())).map_err(failed)?;
         }
         let ruleset = Option::<OwnedFd>::from(ruleset).ok_or("the kernel has no landlock")?;
         Ok(Self { version, ruleset })
@@ -121,7 +133,8 @@ pub(super) fn version() -> Result<u32, String> {
 pub fn is_open(path: &Path, access: Access) -> bool {
     use rustix::fs::{Access as Mode, AtFlags, CWD, accessat};
     let mode = match access {
-        Access::Read => Mode::READ_OK,
+        Access::Read | Access::List => Mode::READ_OK,
+        Access::Publish | Access::Remove => Mode::WRITE_OK,
         Access::Write | Access::Terminal => Mode::READ_OK | Mode::WRITE_OK,
     };
     let mode = if path.is_dir() { mode | Mode::EXEC_OK } else { mode };

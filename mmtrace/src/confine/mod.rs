@@ -14,7 +14,10 @@ pub use common_files::{TERMINAL, common_files};
 pub use folders::{Access, is_open};
 pub use system_calls::{Filter, Group};
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use mmtrace_capture::User;
 
@@ -23,6 +26,8 @@ use mmtrace_capture::User;
 pub struct Need {
     /// Folders and files, with what is done beneath them. One that does not exist is left out.
     pub paths: Vec<(PathBuf, Access)>,
+    /// The same for folders that are held: their paths may lead elsewhere by now.
+    pub held: Vec<(OwnedFd, Access)>,
     /// Groups of system calls.
     pub groups: &'static [Group],
     /// Capabilities that stay permitted, by their bits.
@@ -47,7 +52,8 @@ impl Need {
     #[must_use]
     pub fn enter(&self) -> Confined {
         // First the folders: to name them may take a capability.
-        let rules = folders::Rules::new(&self.paths);
+        let rules = folders::Rules::new(&self.paths, &self.held);
+        rights::close_memory();
         let rights = rights::keep(self.capabilities).map_err(|error| error.to_string());
         let folders = rules.and_then(|rules| rules.enter());
         // Last, since the calls above are refused from then on.
@@ -57,6 +63,7 @@ impl Need {
     /// As [`Need::enter`], but leaves all files open: for a process that has to look into others, which landlock forbids.
     #[must_use]
     pub fn enter_with_all_files(&self) -> Confined {
+        rights::close_memory();
         let rights = rights::keep(self.capabilities).map_err(|error| error.to_string());
         let folders = Err("not asked for".to_owned());
         Confined { rights, folders, system_calls: system_calls::allow(self.groups, self.command) }
@@ -65,7 +72,8 @@ impl Need {
     /// Confines all threads of this process, once. `owner`: files are worked on with the rights of this user from then on.
     #[must_use]
     pub fn enter_everywhere(&self, owner: Option<User>) -> Confined {
-        let rules = folders::Rules::new(&self.paths);
+        let rules = folders::Rules::new(&self.paths, &self.held);
+        rights::close_memory();
         let ruleset = rules.as_ref().ok().map(folders::Rules::ruleset);
         let rights = threads::everywhere(threads::Work { owner, capabilities: self.capabilities, ruleset });
         let folders = rules.and_then(|rules| rights.clone().map(|()| rules.version()));
@@ -77,11 +85,6 @@ impl Need {
 pub(crate) fn give_up_all() {
     // What the kernel does not take is no worse than before.
     let _ = rights::keep(0);
-}
-
-/// Does something with the rights to files that this process itself has, where it works on files with another user's.
-pub(crate) fn as_process(work: impl FnOnce() + Send) {
-    threads::as_process(work);
 }
 
 /// Whether something works without any capability.

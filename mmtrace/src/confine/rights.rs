@@ -50,6 +50,13 @@ pub(super) fn keep(wanted: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes the memory and the descriptors of this process to others of its user, who could otherwise trace it and use what it
+/// still has (ptrace(2), `PTRACE_MODE_ATTACH`).
+pub(super) fn close_memory() {
+    // SAFETY: takes numbers only. It cannot fail with this value.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+}
+
 fn read() -> io::Result<[Sets; 2]> {
     let (header, mut sets) = (Header { version: VERSION, pid: 0 }, [Sets::default(); 2]);
     // SAFETY: the kernel reads the header and writes two sets, which outlive the call.

@@ -19,7 +19,7 @@ pub enum Group {
     Read,
     /// Opening, making, renaming and removing files.
     Write,
-    /// Files with the rights of who called sudo.
+    /// Finding out that files are worked on with the rights of who called sudo.
     Owner,
     /// Keys and window sizes.
     Terminal,
@@ -28,6 +28,8 @@ pub enum Group {
     Record,
     /// What the helper of a recording does: it opens what it is asked for, and hands it over.
     Serve,
+    /// What the helper does where there is a recorded command: it ends that.
+    End,
     /// What the process does that holds the last links of probes: it closes them.
     Detach,
 }
@@ -48,9 +50,22 @@ enum When {
     Own(u8),
     /// The first is the id of the recorded command, and the second one of these.
     OfCommand(&'static [u64]),
+    /// What it makes is its owner's alone, and gives nobody the rights of another: the argument of this index is the mode.
+    Private(u8),
+    /// As `Private`, where the flags of open(2) in the first argument have a file made.
+    PrivateIfMade(u8, u8),
+    /// The argument of this index is the value, and the next one has none of these bits.
+    ValueWithout(u8, u64, u64),
 }
 
-use When::{Always, Null, OfCommand, OneOf, Own, With, Without};
+use When::{Always, Null, OfCommand, OneOf, Own, Private, PrivateIfMade, ValueWithout, With, Without};
+
+/// Modes of files that others could use: what a group and others may do, set-user-id and its kin.
+const NOT_PRIVATE: u64 = 0o7077;
+/// Flags of open(2) that make a file: `O_CREAT`, and `__O_TMPFILE`.
+const MAKES: u64 = libc::O_CREAT as u64 | 0o20_000_000;
+/// What setfsuid(2) and setfsgid(2) take for a question.
+const NO_ID: [u64; 1] = [u32::MAX as u64];
 
 /// Flags of open(2) that make or change a file; `__O_TMPFILE` is the last.
 const CHANGES: u64 =
@@ -79,12 +94,11 @@ const ENDING: [u64; 3] = [libc::SIGTERM as u64, libc::SIGCONT as u64, libc::SIGK
 
 /// Commands of fcntl(2): copies, flags and locks, those of open file descriptions (36 to 38) among them. Not those by which
 /// the kernel sends a signal to somebody when a file is ready.
-const FLAGS_AND_LOCKS: [u64; 15] = [
+const FLAGS_AND_LOCKS: [u64; 14] = [
     libc::F_DUPFD as u64,
     libc::F_GETFD as u64,
     libc::F_SETFD as u64,
     libc::F_GETFL as u64,
-    libc::F_SETFL as u64,
     libc::F_GETLK as u64,
     libc::F_SETLK as u64,
     libc::F_SETLKW as u64,
@@ -122,18 +136,22 @@ const CALLS: &[(Group, &[libc::c_long], When)] = &[
     (Group::Run, &[libc::SYS_write, libc::SYS_writev, libc::SYS_pwrite64, libc::SYS_lseek, libc::SYS_close], Always),
     (Group::Run, &[libc::SYS_fstat, libc::SYS_dup, libc::SYS_dup3], Always),
     (Group::Run, &[libc::SYS_fcntl], OneOf(1, &FLAGS_AND_LOCKS)),
+    // A signal goes to who has the terminal, not only to this process.
+    (Group::Run, &[libc::SYS_fcntl], ValueWithout(1, libc::F_SETFL as u64, libc::O_ASYNC as u64)),
     (Group::Run, &[libc::SYS_ppoll, libc::SYS_copy_file_range, libc::SYS_sendfile, libc::SYS_splice], Always),
     (Group::Run, &[libc::SYS_ioctl], OneOf(1, &REQUESTS)),
     (Group::Read, &[libc::SYS_openat], Without(2, CHANGES)),
     (Group::Read, &[libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_faccessat, libc::SYS_faccessat2], Always),
     (Group::Read, &[libc::SYS_readlinkat, libc::SYS_getdents64, libc::SYS_getcwd, libc::SYS_flock], Always),
     (Group::Read, &[libc::SYS_fadvise64, libc::SYS_statfs, libc::SYS_fstatfs], Always),
-    (Group::Write, &[libc::SYS_openat, libc::SYS_openat2, libc::SYS_mkdirat, libc::SYS_unlinkat], Always),
-    (Group::Write, &[libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_linkat], Always),
+    // No file changes its mode, and none is made that gives anybody rights: openat2() keeps its mode in memory, where a
+    // filter cannot look.
+    (Group::Write, &[libc::SYS_openat], PrivateIfMade(2, 3)),
+    (Group::Write, &[libc::SYS_mkdirat], Private(2)),
+    (Group::Write, &[libc::SYS_unlinkat, libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_linkat], Always),
     (Group::Write, &[libc::SYS_ftruncate, libc::SYS_fallocate, libc::SYS_fsync, libc::SYS_fdatasync], Always),
-    (Group::Write, &[libc::SYS_fchmod, libc::SYS_fchown, libc::SYS_umask, libc::SYS_getgroups], Always),
-    (Group::Owner, &[libc::SYS_setfsuid, libc::SYS_setfsgid, libc::SYS_setgroups], Always),
-    (Group::Owner, &[libc::SYS_capget, libc::SYS_capset], Always),
+    (Group::Write, &[libc::SYS_getgroups, libc::SYS_capget], Always),
+    (Group::Owner, &[libc::SYS_setfsuid, libc::SYS_setfsgid], OneOf(0, &NO_ID)),
     // What wakes the thread that waits for keys is a pair of sockets, which lead nowhere else.
     (Group::Terminal, &[libc::SYS_socketpair], OneOf(0, &[libc::AF_UNIX as u64])),
     (Group::Terminal, &[libc::SYS_sendto], Null(4)),
@@ -156,7 +174,7 @@ const CALLS: &[(Group, &[libc::c_long], When)] = &[
     (Group::Record, &[libc::SYS_ioctl], OneOf(1, &[0x2400, 0x2401, 0xc068_6611])),
     (Group::Serve, &[libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_open_by_handle_at], Always),
     (Group::Serve, &[libc::SYS_sendto], Null(4)),
-    (Group::Serve, &[libc::SYS_pidfd_send_signal], OneOf(1, &ENDING)),
+    (Group::End, &[libc::SYS_pidfd_send_signal], OneOf(1, &ENDING)),
     (Group::Detach, &[libc::SYS_read, libc::SYS_close, libc::SYS_exit, libc::SYS_exit_group], Always),
     (Group::Detach, &[libc::SYS_rt_sigreturn, libc::SYS_restart_syscall], Always),
     (Group::Terminal, &[libc::SYS_openat], OneOf(2, &[(libc::O_RDWR | libc::O_CLOEXEC) as u64])),
@@ -168,7 +186,9 @@ const OLD_CALLS: &[(Group, &[libc::c_long], When)] = &[
     (Group::Run, &[libc::SYS_poll, libc::SYS_dup2, libc::SYS_time], Always),
     (Group::Read, &[libc::SYS_open], Without(1, CHANGES)),
     (Group::Read, &[libc::SYS_stat, libc::SYS_lstat, libc::SYS_access, libc::SYS_readlink], Always),
-    (Group::Write, &[libc::SYS_open, libc::SYS_mkdir, libc::SYS_rmdir, libc::SYS_unlink, libc::SYS_rename], Always),
+    (Group::Write, &[libc::SYS_open], PrivateIfMade(1, 2)),
+    (Group::Write, &[libc::SYS_mkdir], Private(1)),
+    (Group::Write, &[libc::SYS_rmdir, libc::SYS_unlink, libc::SYS_rename], Always),
     (Group::Terminal, &[libc::SYS_epoll_wait], Always),
     (Group::Record, &[libc::SYS_epoll_wait], Always),
 ];
@@ -250,8 +270,19 @@ impl When {
                 .and_then(|condition| SeccompRule::new(vec![condition]))
                 .map_err(|error| error.to_string())
         };
+        let all = |conditions: Vec<_>| {
+            let conditions: Result<Vec<_>, _> = conditions.into_iter().collect();
+            conditions.and_then(SeccompRule::new).map_err(|error| error.to_string())
+        };
+        let private = |mode| is(mode, SeccompCmpOp::MaskedEq(NOT_PRIVATE), 0);
         match self {
             Always => Ok(Vec::new()),
+            Private(mode) => Ok(vec![private(mode)?]),
+            PrivateIfMade(flags, mode) => Ok(vec![is(flags, SeccompCmpOp::MaskedEq(MAKES), 0)?, private(mode)?]),
+            ValueWithout(argument, value, bits) => Ok(vec![all(vec![
+                condition(argument, SeccompCmpOp::Eq, value),
+                condition(argument + 1, SeccompCmpOp::MaskedEq(bits), 0),
+            ])?]),
             OneOf(argument, values) => values.iter().map(|value| is(argument, SeccompCmpOp::Eq, *value)).collect(),
             Null(argument) => Ok(vec![is(argument, SeccompCmpOp::Eq, 0)?]),
             Without(argument, bits) => Ok(vec![is(argument, SeccompCmpOp::MaskedEq(bits), 0)?]),
@@ -259,11 +290,8 @@ impl When {
             Own(argument) => Ok(vec![is(argument, SeccompCmpOp::Eq, u64::from(std::process::id()))?]),
             OfCommand(values) => {
                 let Some(command) = command else { return Ok(Vec::new()) };
-                let both = |value| {
-                    let first = condition(0, SeccompCmpOp::Eq, command.into())?;
-                    SeccompRule::new(vec![first, condition(1, SeccompCmpOp::Eq, value)?])
-                };
-                values.iter().map(|value| both(*value).map_err(|error| error.to_string())).collect()
+                let first = || condition(0, SeccompCmpOp::Eq, command.into());
+                values.iter().map(|value| all(vec![first(), condition(1, SeccompCmpOp::Eq, *value)])).collect()
             }
         }
     }

@@ -157,23 +157,6 @@ fn own_id(status: &str) -> Option<i32> {
     status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?.parse().ok()
 }
 
-/// Does something with the rights to files that this process itself has, in a thread of its own: a thread cannot take
-/// another user's rights again.
-pub(super) fn as_process(work: impl FnOnce() + Send) {
-    thread::scope(|scope| {
-        let work = move || {
-            // SAFETY: takes numbers only; the process may take its own ids.
-            unsafe {
-                libc::syscall(libc::SYS_setfsgid, libc::getegid());
-                libc::syscall(libc::SYS_setfsuid, libc::geteuid());
-            }
-            work();
-        };
-        // Without a thread it stays undone.
-        let _ = thread::Builder::new().spawn_scoped(scope, work);
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,9 @@
 //! What a recording needs once its probes are attached, its capture is created and its command runs.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use mmtrace_capture::{User, effective_uid};
 
@@ -19,34 +22,34 @@ const WRITE: u64 = 1 << 1;
 const LINE: &[Group] = &[Group::Run, Group::Read, Group::Write, Group::Owner, Group::Record];
 const DASHBOARD: &[Group] = &[Group::Run, Group::Read, Group::Write, Group::Owner, Group::Record, Group::Terminal];
 
-/// Confines every thread of the recorder. `is_answered`: whether the kernel answers about what is loaded. `cgroups`: where
+/// Confines every thread of the recorder. `held`: the folders that it writes into. `is_answered`: whether the kernel answers about what is loaded. `cgroups`: where
 /// the hierarchy is mounted. `command`: the process of the recorded command.
 pub(super) fn enter(
     args: &RecordArgs,
+    held: Vec<(OwnedFd, Access)>,
     is_answered: impl FnOnce() -> bool,
     cgroups: Option<&Path>,
     command: Option<u32>,
 ) {
-    let written = written(args);
     let owner = User::invoking().ok().flatten().filter(|user| user.uid != effective_uid());
     let mut capabilities = if confine::works_without(is_answered) { 0 } else { LOADED };
     if owner.is_none() {
         // Root may record into a folder that it could not enter without a capability.
+        let written = written(args);
         let is_closed = |path: &PathBuf, access| !confine::is_open_without(path, access);
         capabilities |= if written.iter().any(|path| is_closed(path, Access::Read)) { READ } else { 0 };
         capabilities |= if written.iter().any(|path| is_closed(path, Access::Write)) { WRITE } else { 0 };
     }
-    let mut paths: Vec<(PathBuf, Access)> = written.into_iter().map(|path| (path, Access::Write)).collect();
     // Where the command is stuck, and which CPUs are online.
-    paths.extend(["/proc", "/sys/devices/system/cpu"].map(|path| (PathBuf::from(path), Access::Read)));
+    let mut paths = Vec::from(["/proc", "/sys/devices/system/cpu"].map(|path| (PathBuf::from(path), Access::Read)));
     paths.extend(cgroups.map(|path| (path.to_path_buf(), Access::Read)));
-    paths.push((PathBuf::from(MARKS_FOLDER), Access::Write));
+    paths.push((PathBuf::from(MARKS_FOLDER), Access::Remove));
     if args.tui {
         paths.push((PathBuf::from(confine::TERMINAL), Access::Terminal));
     }
     paths.extend(confine::common_files());
     let groups = if args.tui { DASHBOARD } else { LINE };
-    let confined = Need { paths, groups, capabilities, command }.enter_everywhere(owner);
+    let confined = Need { paths, held, groups, capabilities, command }.enter_everywhere(owner);
     // `doctor` tells what the kernel lacks.
     if let Err(why) = confined.rights {
         tell(&format!(
@@ -56,7 +59,7 @@ pub(super) fn enter(
     }
 }
 
-/// The folders beneath which the recording writes.
+/// The folders into which the recording writes.
 fn written(args: &RecordArgs) -> Vec<PathBuf> {
     let mut written = Vec::new();
     if !args.no_capture {

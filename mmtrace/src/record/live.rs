@@ -8,10 +8,16 @@ use mmtrace_common::{Column, Kind, LOST_KINDS, Record};
 use mmtrace_model::{replay::Engine, report::grouped};
 
 use super::{
-    closing::Capture, dump::Dumps, functions::FunctionReader, maps::MapsReader, marks::MarkSocket, names::TaskNames,
+    closing::Capture,
+    dump::Dumps,
+    functions::FunctionReader,
+    maps::MapsReader,
+    marks::{FOLDER as MARKS_FOLDER, MarkSocket},
+    names::TaskNames,
     status::Face,
 };
 use crate::{
+    console::tell,
     export::offer::Offer,
     probe::rings::{self, Pass, Rings},
 };
@@ -74,7 +80,9 @@ impl Live {
         }
         let (batch, flushed) = (Vec::new(), Instant::now());
         let (judged, pass, failed) = (0, Pass::Drained, None);
-        let marks = MarkSocket::new().ok();
+        let marks = MarkSocket::new()
+            .map_err(|why| tell(&format!("mmtrace mark will not reach this recording: {MARKS_FOLDER}: {why}")))
+            .ok();
         Self {
             engine,
             writer,

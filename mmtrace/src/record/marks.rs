@@ -3,20 +3,20 @@
 use std::{
     fs, io,
     os::unix::{
-        fs::{DirBuilderExt as _, MetadataExt as _},
+        fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _},
         net::UnixDatagram,
     },
     path::{Path, PathBuf},
     process,
 };
 
-use crate::confine;
-
 use mmtrace_common::Record;
 use mmtrace_model::replay::marks::{MARK_MAX, Mark};
 
 /// The folder of the sockets. Only its owner can reach them: a mark is written into a capture by whoever records.
 pub const FOLDER: &str = "/run/mmtrace";
+/// How the names of sockets end.
+const SUFFIX: &str = ".mark";
 /// Marks that are taken at a time; the others wait in the socket.
 const AT_ONCE: usize = 16;
 
@@ -45,8 +45,9 @@ impl MarkSocket {
         if !found.is_dir() || found.uid() != unsafe { libc::geteuid() } || found.mode() & 0o077 != 0 {
             return Err(io::Error::other("the folder of the sockets is not this user's alone"));
         }
-        let path = folder.join(format!("{}.mark", process::id()));
-        // Of an earlier process of this id.
+        let path = folder.join(format!("{}{SUFFIX}", process::id()));
+        // Of earlier processes: one that works on files with the rights of who called sudo cannot remove its own.
+        sweep(folder);
         let _ = fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path)?;
         socket.set_nonblocking(true)?;
@@ -65,11 +66,24 @@ impl MarkSocket {
     }
 }
 
+/// Removes the sockets that nobody listens at any more.
+fn sweep(folder: &Path) {
+    let Ok(asks) = UnixDatagram::unbound() else { return };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
+        if is_socket && entry.file_name().to_string_lossy().ends_with(SUFFIX) {
+            let asked = asks.connect(entry.path());
+            if asked.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
 impl Drop for MarkSocket {
     fn drop(&mut self) {
-        // The folder is this process's own, whoever's the capture is.
-        let path = &self.path;
-        confine::as_process(|| drop(fs::remove_file(path)));
+        // Otherwise the next recorder does.
+        let _ = fs::remove_file(&self.path);
     }
 }
 

@@ -52,7 +52,16 @@ pub use size::Size;
 pub fn run(args: &RecordArgs, style: Style) -> Result<bool> {
     limits::raise()?;
     // While there is one thread. Without a helper, names are missing that take a capability, and nothing else.
-    let helper = helper::Helper::start(answers::HelperAnswers::new).ok();
+    let helper = match helper::Helper::start(!args.watch.command.is_empty(), answers::HelperAnswers::new) {
+        Ok(helper) => Some(helper),
+        Err(why) => {
+            console::tell(&format!(
+                "mmtrace cannot start its helper ({why}), so mappings that are older than the recording and functions in \
+                 other users' files may have no names; if /proc is not mounted: sudo mount -t proc proc /proc"
+            ));
+            None
+        }
+    };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot set up the event loop")?;
     tokio::task::LocalSet::new().block_on(&runtime, async {

@@ -2,12 +2,13 @@
 //! command is started.
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
-use mmtrace_capture::{CaptureWriter, WriterOptions, make_room};
+use mmtrace_capture::{CaptureWriter, Staging, WriterOptions, make_room};
 use mmtrace_common::{Column, Kind};
 use mmtrace_model::{
     context::{Context, ProbeState},
@@ -40,8 +41,9 @@ use super::{
 use crate::{
     btf::Btf,
     command_line,
+    confine::Access,
     console::tell,
-    environment::Environment,
+    environment::{Environment, Takes, lack_of_memory},
     export::offer::Offer,
     probe::{
         object::{self, Object},
@@ -51,7 +53,7 @@ use crate::{
         symbols::Symbols,
         sys,
     },
-    tui::{layout::Layout, terminal, watch::Watch},
+    tui::{layout::Layout, player::SAVED, terminal, watch::Watch},
 };
 
 /// A workload that has not ended by so much after its time is ended.
@@ -79,6 +81,11 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals, helper: Option<
 
     let kernel = kernel::running();
     let standby = Standby::of(&kernel, &environment.preemption, args.watch.standby);
+    let takes = object::takes();
+    let ring_bytes = args.watch.buffer.map_or(takes.ring_bytes, |mib| u64::from(mib) << 20);
+    if let Some(finding) = lack_of_memory(Takes { ring_bytes, ..takes }) {
+        tell(&finding.to_string());
+    }
     let mut object = Object::load(&plan, &target.filter, args.watch.buffer.map(|mib| mib << 20), standby)?;
     if args.watch.max_overhead.is_some() {
         // Before any program is attached: the kernel patches its code for it.
@@ -123,16 +130,27 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals, helper: Option<
     let rings = Rings::new(streams, &context.kernel).context("cannot read the loss counters")?;
     context.start = rings.start();
     let realtime_offset_ns = Some(sys::realtime_offset_ns());
-    let mut writer = None;
+    // Before the command runs, which may put something else in their place.
+    let (mut writer, mut held) = (None, Vec::new());
     if !args.no_capture {
         let options = WriterOptions { realtime_offset_ns, ..WriterOptions::keeping(args.ring.map(|r| r.0)) };
-        writer = Some(CaptureWriter::create(&args.output, &context, command_line::words(), options)?);
+        let mut created = CaptureWriter::create(&args.output, &context, command_line::words(), options)?;
+        held.push((created.held().context("cannot hold the folder of the capture")?, Access::Write));
+        if !args.dump_on.is_empty() {
+            let (inside, around) = created.stage()?;
+            held.extend([(inside, Access::Write), (around, Access::Publish)]);
+        }
+        writer = Some(created);
     }
     let engine = Engine::new(context, !args.no_validate);
     let wake = Arc::new(Notify::new());
     let (engine, face) = match layout {
         Some(layout) => {
-            let watch = Watch::new(layout, realtime_offset_ns, Arc::clone(&wake))?;
+            let staging = Staging::beside(Path::new(SAVED)).ok().map(Arc::new);
+            if let Some((inside, around)) = staging.as_ref().and_then(|staging| staging.held().ok()) {
+                held.extend([(inside, Access::Write), (around, Access::Publish)]);
+            }
+            let watch = Watch::new(layout, realtime_offset_ns, staging, Arc::clone(&wake))?;
             (engine.with_stats(), Face::Dashboard(Box::new(watch)))
         }
         None => (engine, Face::Line(Status::new())),
@@ -152,7 +170,7 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals, helper: Option<
         // From now on it ends nobody.
         let _ = helper.recorder().ask(&Request::Command);
     }
-    confinement::enter(args, is_answered, environment.cgroup2.as_deref(), child.as_ref().and_then(Recorded::id));
+    confinement::enter(args, held, is_answered, environment.cgroup2.as_deref(), child.as_ref().and_then(Recorded::id));
     let cost = Cost::new(&rings, object.get().is_measured());
     let overhead = args.watch.max_overhead.map(|limit| Overhead::new(limit, &rings));
     Ok(Session {

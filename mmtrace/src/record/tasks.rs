@@ -61,6 +61,11 @@ impl Stat {
     }
 }
 
+/// Whether a process was stopped by a signal, or by who traces it.
+pub(super) fn is_stopped(pid: u32) -> bool {
+    Stat::read(&format!("/proc/{pid}")).is_some_and(|stat| matches!(stat.state, 'T' | 't'))
+}
+
 impl Process {
     /// The process of this number now.
     pub(super) fn of(pid: u32) -> Option<Self> {

@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
-use mmtrace_capture::{Capture, LOOK_BACK_NS, Saved, free_name, save};
+use anyhow::{Context as _, Result, bail};
+use mmtrace_capture::{Capture, LOOK_BACK_NS, Saved, Staging, free_name, save};
 use mmtrace_model::{
     replay::{Engine, recent::Stored, source::Source, timeline::Timeline},
     report::grouped,
@@ -66,13 +66,13 @@ const VERIFIED_WITHIN: Duration = Duration::from_secs(2);
 /// # Errors
 ///
 /// There is no terminal.
-pub(crate) fn run(capture: &Capture, layout: Layout) -> Result<bool> {
+pub(crate) fn run(capture: &Capture, layout: Layout, staging: Option<&Staging>) -> Result<bool> {
     let given_up = AtomicBool::new(false);
     thread::scope(|scope| {
         let verify = || capture.verify(|| given_up.load(Ordering::Relaxed));
         // Without a thread, only what is played is verified.
         let verifier = thread::Builder::new().name("verify".to_owned()).spawn_scoped(scope, verify).ok();
-        let violated = look(capture, layout);
+        let violated = look(capture, layout, staging);
         let over = Instant::now();
         while verifier.as_ref().is_some_and(|verifier| !verifier.is_finished()) && over.elapsed() < VERIFIED_WITHIN {
             thread::sleep(Duration::from_millis(5));
@@ -82,7 +82,7 @@ pub(crate) fn run(capture: &Capture, layout: Layout) -> Result<bool> {
     })
 }
 
-fn look(capture: &Capture, layout: Layout) -> Result<bool> {
+fn look(capture: &Capture, layout: Layout, staging: Option<&Staging>) -> Result<bool> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in ENDING {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
@@ -119,7 +119,7 @@ fn look(capture: &Capture, layout: Layout) -> Result<bool> {
                     stop.store(true, Ordering::Relaxed);
                     None
                 }
-                Request::Save(length) => Some(match player.save(capture, length) {
+                Request::Save(length) => Some(match player.save(capture, staging, length) {
                     Ok(message) => message,
                     Err(error) => format!("cannot save: {error:#}"),
                 }),
@@ -158,14 +158,14 @@ impl Player<Stored> {
 
 impl Player<&Capture> {
     /// Saves what lies before the time that is shown.
-    fn save(&self, capture: &Capture, length: &str) -> Result<String> {
+    fn save(&self, capture: &Capture, staging: Option<&Staging>, length: &str) -> Result<String> {
         let from = self.cursor.saturating_sub(duration(length)?);
         let offset = capture.manifest().clock.realtime_offset_ns;
         let records = capture.records_between(from.saturating_sub(LOOK_BACK_NS).max(1), self.cursor);
-        Ok(told(
-            save(&free_name(Path::new(SAVED)), capture.context(), crate::command_line::words(), offset, from, records)?
-                .as_ref(),
-        ))
+        let staging = staging.context(NO_FOLDER)?;
+        let dir = free_name(Path::new(SAVED));
+        let saved = save(&dir, staging, capture.context(), crate::command_line::words(), offset, from, records)?;
+        Ok(told(saved.as_ref()))
     }
 }
 
@@ -340,7 +340,10 @@ impl<S: Source> Player<S> {
 }
 
 /// Folders of what `P` saves begin so.
-pub(super) const SAVED: &str = "mmtrace.saved";
+pub const SAVED: &str = "mmtrace.saved";
+/// Why nothing can be saved.
+pub(super) const NO_FOLDER: &str =
+    "mmtrace could make no folder where it was started, in which it saves; start it in one that you can write into";
 
 /// A length of time as it is typed, nanoseconds.
 pub(super) fn duration(text: &str) -> Result<u64> {

@@ -2,8 +2,8 @@
 
 use std::{path::Path, sync::Arc, thread, thread::JoinHandle, time::Duration};
 
-use anyhow::Result;
-use mmtrace_capture::{CaptureError, Saved, free_name, save};
+use anyhow::{Context as _, Result};
+use mmtrace_capture::{CaptureError, Saved, Staging, free_name, save};
 use mmtrace_common::Record;
 use mmtrace_model::replay::{
     Engine,
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::{
     Dashboard,
     layout::Layout,
-    player::{Player, SAVED, duration, told},
+    player::{NO_FOLDER, Player, SAVED, duration, told},
     state::Request,
     view::Place,
 };
@@ -27,6 +27,8 @@ pub(crate) struct Watch {
     still: Option<Box<Player<Stored>>>,
     saving: Vec<JoinHandle<Result<Option<Saved>, CaptureError>>>,
     realtime_offset_ns: Option<i64>,
+    /// Where saves are made; `None` if there is no such folder.
+    staging: Option<Arc<Staging>>,
     over: bool,
     events: u64,
 }
@@ -37,13 +39,19 @@ impl Watch {
     /// # Errors
     ///
     /// There is none.
-    pub(crate) fn new(layout: Layout, realtime_offset_ns: Option<i64>, wake: Arc<Notify>) -> Result<Self> {
+    pub(crate) fn new(
+        layout: Layout,
+        realtime_offset_ns: Option<i64>,
+        staging: Option<Arc<Staging>>,
+        wake: Arc<Notify>,
+    ) -> Result<Self> {
         Ok(Self {
             dashboard: Dashboard::new(layout, move || wake.notify_one())?,
             recent: Recent::default(),
             still: None,
             saving: Vec::new(),
             realtime_offset_ns,
+            staging,
             over: false,
             events: 0,
         })
@@ -121,8 +129,8 @@ impl Watch {
         let stored = self.still.as_ref().map(|player| player.stored());
         let records = stored.unwrap_or_else(|| self.recent.stored()).filter(move |r| r.ts <= to);
         let (context, offset) = (engine.context().clone(), self.realtime_offset_ns);
-        let dir = free_name(Path::new(SAVED));
-        let write = move || save(&dir, &context, crate::command_line::words(), offset, from, records);
+        let (dir, staging) = (free_name(Path::new(SAVED)), self.staging.clone().context(NO_FOLDER)?);
+        let write = move || save(&dir, &staging, &context, crate::command_line::words(), offset, from, records);
         self.saving.push(thread::Builder::new().name("save".to_owned()).spawn(write)?);
         Ok(())
     }

@@ -23,8 +23,12 @@ use std::{
 pub(super) use protocol::{Ending, MESSAGE_MAX, Request};
 pub(super) use serve::Answers;
 
+use super::tasks;
+
 /// Longest wait for an answer where the recorder itself waits; its other threads may wait as long as a process keeps them.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Time between two looks whether the helper is stopped.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for the end of the helper.
 const END: Duration = Duration::from_secs(1);
 /// First byte of an answer.
@@ -49,6 +53,10 @@ pub(super) struct Helper {
     lost: Arc<AtomicBool>,
     /// It was said that it is gone.
     is_told: bool,
+    /// It was said that it is stopped.
+    is_stopped: bool,
+    /// Last look at it.
+    looked: Instant,
     /// Of the recorder itself, of the reader of mappings, and of that of functions.
     recorder: Connection,
     maps: Connection,
@@ -63,11 +71,12 @@ pub(super) struct Connection {
 }
 
 impl Helper {
-    /// Starts the helper, from the only thread of this process. `answers` is called in it.
+    /// Starts the helper, from the only thread of this process. `ends`: there will be a command to end. `answers` is called in
+    /// it.
     ///
     /// # Errors
     /// No process can be had, or there are other threads.
-    pub(super) fn start<A: Answers>(answers: impl FnOnce() -> A) -> io::Result<Self> {
+    pub(super) fn start<A: Answers>(ends: bool, answers: impl FnOnce() -> A) -> io::Result<Self> {
         if std::fs::read_dir("/proc/self/task")?.count() != 1 {
             return Err(io::Error::other("other threads may hold locks"));
         }
@@ -75,7 +84,7 @@ impl Helper {
         // SAFETY: there is no other thread, so the child may do whatever this process may; it does not return.
         let pid = match unsafe { libc::fork() } {
             -1 => return Err(io::Error::last_os_error()),
-            0 => serve::run(pairs.map(|(ours, theirs)| drop_first(ours, theirs)), recorder, answers),
+            0 => serve::run(pairs.map(|(ours, theirs)| drop_first(ours, theirs)), recorder, ends, answers),
             pid => pid,
         };
         let lost = Arc::<AtomicBool>::default();
@@ -83,7 +92,7 @@ impl Helper {
             |(ours, _): (OwnedFd, OwnedFd)| Connection { end: Arc::new(Mutex::new(ours)), lost: Arc::clone(&lost) };
         let [recorder, maps, functions] = pairs.map(connection);
         socket::set_patience(&recorder.end.lock().unwrap_or_else(PoisonError::into_inner), PATIENCE)?;
-        Ok(Self { pid, lost, is_told: false, recorder, maps, functions })
+        Ok(Self { pid, lost, is_told: false, is_stopped: false, looked: Instant::now(), recorder, maps, functions })
     }
 
     /// For the thread that records.
@@ -101,16 +110,41 @@ impl Helper {
         self.functions.clone()
     }
 
-    /// Returns a message, once, if the helper is gone.
+    /// Returns a message, once, if the helper is gone or stopped.
     pub(super) fn loss(&mut self) -> Option<String> {
+        if let Some(message) = self.stop() {
+            return Some(message);
+        }
         let is_new = self.lost.load(Ordering::Relaxed) && !std::mem::replace(&mut self.is_told, true);
         is_new.then(|| {
             format!(
                 "the helper (process {}) does not answer, so the recording goes on without it: from now on, mappings that \
                  are older than the recording and functions in files that were not read yet have no names, and mmtrace \
-                 cannot end a command that has become another user's",
+                 cannot end a command that has become another user's; to have them again, end this recording and start \
+                 another",
                 self.pid
             )
+        })
+    }
+
+    /// Returns a message when the helper was stopped, and when it goes on: nobody sees that names are missing meanwhile.
+    fn stop(&mut self) -> Option<String> {
+        if self.looked.elapsed() < LOOK_EVERY {
+            return None;
+        }
+        self.looked = Instant::now();
+        let stopped = tasks::is_stopped(self.pid.cast_unsigned());
+        if std::mem::replace(&mut self.is_stopped, stopped) == stopped {
+            return None;
+        }
+        Some(if stopped {
+            format!(
+                "the helper (process {pid}) is stopped: until it goes on, mappings that are older than the recording and \
+                 functions in files have no names; to let it go on: kill -CONT {pid}",
+                pid = self.pid
+            )
+        } else {
+            format!("the helper (process {}) goes on", self.pid)
         })
     }
 }

@@ -14,9 +14,13 @@ use crate::confine::{Group, Need};
 
 /// First byte of the answer to what was not done.
 const REFUSED: u8 = 0;
-/// `CAP_DAC_READ_SEARCH`: paths of cgroups, and files in closed folders; `CAP_KILL`: the recorded command may be another
-/// user's; `CAP_SYS_PTRACE` and `CAP_CHECKPOINT_RESTORE`: other users' `/proc/PID`, and `map_files` in it.
-const CAPABILITIES: u64 = 1 << 2 | 1 << 5 | 1 << 19 | 1 << 40;
+/// `CAP_DAC_READ_SEARCH`: paths of cgroups, and files in closed folders; `CAP_SYS_PTRACE` and `CAP_CHECKPOINT_RESTORE`:
+/// other users' `/proc/PID`, and `map_files` in it.
+const CAPABILITIES: u64 = 1 << 2 | 1 << 19 | 1 << 40;
+/// `CAP_KILL`: the recorded command may be another user's.
+const KILL: u64 = 1 << 5;
+/// System calls of who ends nobody.
+const SERVES: &[Group] = &[Group::Run, Group::Read, Group::Serve];
 /// Signals that end a recording, which the recorder sees to.
 const SIGNALS: [libc::c_int; 5] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGTSTP];
 
@@ -29,8 +33,14 @@ pub(in crate::record) trait Answers: Send + Sync + 'static {
     fn answer(&self, request: &Request<'_>, sent: Option<OwnedFd>) -> io::Result<Answer>;
 }
 
-/// Answers what comes through these ends, each in a thread of its own, until nobody has the other end of the first.
-pub(super) fn run<A: Answers>([first, second, third]: [OwnedFd; 3], recorder: u32, answers: impl FnOnce() -> A) -> ! {
+/// Answers what comes through these ends, each in a thread of its own, until nobody has the other end of the first. `ends`:
+/// there will be a recorded command, which it may have to end.
+pub(super) fn run<A: Answers>(
+    [first, second, third]: [OwnedFd; 3],
+    recorder: u32,
+    ends: bool,
+    answers: impl FnOnce() -> A,
+) -> ! {
     let served = panic::catch_unwind(AssertUnwindSafe(|| {
         let keep = [&first, &second, &third].map(|end| end.as_raw_fd());
         prepare(recorder, &keep)?;
@@ -38,8 +48,9 @@ pub(super) fn run<A: Answers>([first, second, third]: [OwnedFd; 3], recorder: u3
         // Landlock is not among it: a process in a domain of landlock may look into no process outside.
         let need = Need {
             paths: Vec::new(),
-            groups: &[Group::Run, Group::Read, Group::Serve],
-            capabilities: CAPABILITIES,
+            held: Vec::new(),
+            groups: if ends { &[Group::Run, Group::Read, Group::Serve, Group::End] } else { SERVES },
+            capabilities: if ends { CAPABILITIES | KILL } else { CAPABILITIES },
             command: None,
         };
         let _ = need.enter_with_all_files();
@@ -70,7 +81,11 @@ fn prepare(recorder: u32, keep: &[i32]) -> io::Result<()> {
         }
     }
     // Nobody shall wait for the end of what the helper holds by mistake.
-    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    let null = match OpenOptions::new().read(true).write(true).open("/dev/null") {
+        Ok(null) => OwnedFd::from(null),
+        // A container may have no devices. An empty file does as well.
+        Err(_) => rustix::fs::memfd_create("null", rustix::fs::MemfdFlags::CLOEXEC)?,
+    };
     let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
