@@ -47,13 +47,15 @@ fn a_release_says_who_held_the_lock_how_and_since_when() {
 #[test]
 fn an_acquisition_says_how_long_it_was_waited_for_and_a_downgrade_what_it_ended() {
     let mut m = Made::begun();
+    let first = m.records.iter().find(|record| record.kind() == Some(Kind::AcquireReturned));
+    let complete_since = first.map(|record| record.ts);
     m.write_lock(2);
     let (begun, acquired) = (m.now - m.step, m.now);
     let interval = |since| Some(Interval { mode: Mode::Write, since, across_loss: false, isolated: false });
-    assert_eq!(last(&m).what, What::Locked { mode: Mode::Write, waited: interval(begun), ended: None });
+    assert_eq!(last(&m).what, What::Locked { mode: Mode::Write, waited: interval(begun), ended: None, complete_since });
     downgrade(&mut m, 2);
     let downgraded = m.now;
-    assert_eq!(last(&m).what, What::Locked { mode: Mode::Downgraded, waited: None, ended: interval(acquired) });
+    assert_eq!(last(&m).what, What::Locked { mode: Mode::Downgraded, waited: None, ended: interval(acquired), complete_since });
     m.unlock(2, false);
     let What::Unlocked { write: false, ended: Some(hold), .. } = last(&m).what else { panic!("{:?}", last(&m)) };
     assert_eq!((hold.mode, hold.since), (Mode::Downgraded, downgraded));
