@@ -55,7 +55,10 @@ fn an_acquisition_says_how_long_it_was_waited_for_and_a_downgrade_what_it_ended(
     assert_eq!(last(&m).what, What::Locked { mode: Mode::Write, waited: interval(begun), ended: None, complete_since });
     downgrade(&mut m, 2);
     let downgraded = m.now;
-    assert_eq!(last(&m).what, What::Locked { mode: Mode::Downgraded, waited: None, ended: interval(acquired), complete_since });
+    assert_eq!(
+        last(&m).what,
+        What::Locked { mode: Mode::Downgraded, waited: None, ended: interval(acquired), complete_since }
+    );
     m.unlock(2, false);
     let What::Unlocked { write: false, ended: Some(hold), .. } = last(&m).what else { panic!("{:?}", last(&m)) };
     assert_eq!((hold.mode, hold.since), (Mode::Downgraded, downgraded));

@@ -133,6 +133,11 @@ impl BlameRow {
         }
     }
 
+    /// Everybody whom the row names.
+    fn names(&self) -> impl Iterator<Item = &Who> {
+        self.who.iter().chain(self.victims.iter().chain(&self.via).map(|part| &part.who))
+    }
+
     fn held(&self) -> Option<Held> {
         let write = self.write?;
         Some(if self.since_before { Held::WriteBefore } else { Held::of(write, self.downgraded) })
@@ -156,8 +161,7 @@ fn texts(parts: &[Part], limit: usize, of: u64, words: &str) -> Vec<String> {
     // Where the others are one, it has a name.
     let named = if parts.len() == limit.saturating_add(1) { parts.len() } else { limit };
     let shown = parts.iter().take(named).filter(|part| share(part.ns) >= 1.0);
-    let mut lines: Vec<String> =
-        shown.map(|part| format!("{} % {words} {}", share(part.ns), part.text())).collect();
+    let mut lines: Vec<String> = shown.map(|part| format!("{} % {words} {}", share(part.ns), part.text())).collect();
     let others: u64 = parts.iter().skip(named).map(|part| part.ns).sum();
     if share(others) >= 1.0 {
         let n = parts.len().saturating_sub(named);
@@ -184,9 +188,11 @@ pub fn rows(callers: &Callers, tasks: &Tasks, by: By, start: u64) -> Vec<BlameRo
     let blame = callers.blame();
     let tids = tasks.tids();
     let all = || callers.locks().map(|(caller, ..)| caller).chain(blame.holders_before());
+    // As in the tables of callers, so that a row has the same name in both.
+    let foldable = all().chain(callers.faults().map(|(caller, _)| caller));
     let folding = match by {
-        By::Cgroup => Folding::by_cgroup(all(), tasks),
-        _ => Folding::new(all(), tasks, |caller| by.key(caller, tasks)),
+        By::Cgroup => Folding::by_cgroup(foldable, tasks),
+        _ => Folding::new(foldable, tasks, |caller| by.key(caller, tasks)),
     };
     let key = |caller: Caller| folding.row(by.key(caller, tasks));
     let mut members: BTreeMap<Caller, Members> = BTreeMap::new();
@@ -240,11 +246,7 @@ pub fn rows(callers: &Callers, tasks: &Tasks, by: By, start: u64) -> Vec<BlameRo
         let order = |row: &BlameRow| (Reverse(row.charged.sum_ns), row.kind);
         order(one).cmp(&order(other)).then_with(|| (&one.who, one.write).cmp(&(&other.who, other.write)))
     });
-    let named = |row: &'_ BlameRow| -> Vec<Who> {
-        row.who.iter().chain(row.victims.iter().chain(&row.via).map(|part| &part.who)).cloned().collect()
-    };
-    let names: Vec<Who> = rows.iter().flat_map(named).collect();
-    if !several_cgroups(&names) {
+    if !several_cgroups(&mut rows.iter().flat_map(BlameRow::names)) {
         for row in &mut rows {
             let parts = row.victims.iter_mut().chain(&mut row.via).map(|part| &mut part.who);
             row.who.iter_mut().chain(parts).for_each(Who::placeless);

@@ -645,17 +645,19 @@ impl Tables {
 
     /// Whether the callers are known to have been in more than one cgroup.
     fn has_several_cgroups(&self) -> bool {
-        several_cgroups(self.locks.iter().map(|row| &row.who).chain(self.faults.iter().map(|row| &row.who)))
+        several_cgroups(&mut self.locks.iter().map(|row| &row.who).chain(self.faults.iter().map(|row| &row.who)))
     }
 }
 
 /// Whether callers are known to have been in more than one cgroup.
-pub(super) fn several_cgroups<'a>(all: impl IntoIterator<Item = &'a Who>) -> bool {
-    let mut first = None;
-    all.into_iter().any(|who| {
-        let first: &mut Option<&str> = &mut first;
-        let cgroup = who.cgroup.as_deref();
-        *first = first.or(cgroup);
-        who.cgroups.is_some() || who.cgroup_beyond.is_some() || (cgroup.is_some() && cgroup != *first)
-    })
+pub(super) fn several_cgroups(all: &mut dyn Iterator<Item = &Who>) -> bool {
+    let mut first: Option<&str> = None;
+    for who in all {
+        first = first.or(who.cgroup.as_deref());
+        let other = who.cgroup.is_some() && who.cgroup.as_deref() != first;
+        if other || who.cgroups.is_some() || who.cgroup_beyond.is_some() {
+            return true;
+        }
+    }
+    false
 }

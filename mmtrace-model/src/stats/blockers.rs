@@ -198,47 +198,38 @@ impl Blockers {
 
     /// A task has given up.
     pub(super) fn refused(&mut self, mm: u64, tid: u32, write: bool, ts: u64) {
-        self.leave(mm, tid, write, |lock, waiter| {
-            if !write {
-                return;
-            }
+        let Some(lock) = self.locks.get_mut(mm) else { return };
+        // The begin of a wait that is not followed was not seen.
+        let since = lock.take(tid, write).map_or(0, |waiter| waiter.since);
+        if write && !lock.waiting.is_empty() {
             if lock.gave_up.len() >= GAVE_UP_MAX {
                 let (_, until) = lock.gave_up.remove(0);
                 lock.since = lock.since.max(until);
             }
-            lock.gave_up.push((waiter.since, ts));
-        });
+            lock.gave_up.push((since, ts));
+        }
+        self.leave(mm);
     }
 
     /// A task has got the lock. `waited_since`: when its wait began, nanoseconds, if it was seen whole.
     #[inline]
     pub(super) fn acquired(&mut self, mm: u64, tid: u32, write: bool, ts: u64, waited_since: Option<u64>) {
-        self.leave(mm, tid, write, |lock, _| {
-            if write {
-                lock.writer = Some((ts, waited_since.map_or(Queued::Unseen, Queued::Since)));
-            }
-        });
-        // Its wait was forgotten, while others wait.
-        if write
-            && let Some(lock) = self.locks.get_mut(mm)
-            && !lock.waiting.is_empty()
-            && lock.writer.is_none_or(|(since, _)| since != ts)
-        {
-            lock.writer = Some((ts, Queued::Unseen));
+        let Some(lock) = self.locks.get_mut(mm) else { return };
+        lock.take(tid, write);
+        if write && !lock.waiting.is_empty() {
+            lock.writer = Some((ts, waited_since.map_or(Queued::Unseen, Queued::Since)));
         }
+        self.leave(mm);
     }
 
+    /// A task has left the queue: if it was the last one, nothing is kept.
     #[inline]
-    fn leave(&mut self, mm: u64, tid: u32, write: bool, others: impl FnOnce(&mut Awaited, Waiter)) {
+    fn leave(&mut self, mm: u64) {
         if let Some(lock) = self.locks.get_mut(mm)
-            && let Some(waiter) = lock.take(tid, write)
+            && lock.waiting.is_empty()
         {
-            if lock.waiting.is_empty() {
-                self.all -= lock.over.len();
-                lock.clear();
-            } else {
-                others(lock, waiter);
-            }
+            self.all -= lock.over.len();
+            lock.clear();
         }
     }
 
@@ -317,11 +308,9 @@ struct Division<'a> {
     named_from: u64,
     /// Waits for write that ended without the lock.
     gave_up: &'a [(u64, u64)],
-    /// Writers that got the lock in the wait, each with the time from which on it had waited. The one that waited the
-    /// shortest is the last.
-    ahead: Vec<(u64, Caller)>,
-    /// Of another writer that got the lock in the wait, it was not seen since when it had waited.
-    unseen_ahead: bool,
+    /// Writers that got the lock in the wait, each with the time from which on it had waited; `None`: the begin of its wait
+    /// was not seen. The one that got the lock next is the last, and those that waited no longer than it are left out.
+    ahead: Vec<(u64, Option<Caller>)>,
     /// Somebody else has got the lock after what is divided now.
     passed: bool,
     pieces: &'a mut Vec<Part>,
@@ -335,7 +324,7 @@ impl<'a> Division<'a> {
         let known_from = wait.complete_since.unwrap_or(u64::MAX).max(blockers.blind_until).max(forgotten);
         let named_from = if blockers.blind_until == 0 { forgotten } else { known_from };
         let gave_up = lock.map_or(&[][..], |lock| &lock.gave_up);
-        Self { wait, reached: wait.until, known_from, named_from, gave_up, ahead: Vec::new(), unseen_ahead: false, passed: false, pieces }
+        Self { wait, reached: wait.until, known_from, named_from, gave_up, ahead: Vec::new(), passed: false, pieces }
     }
 
     fn charge(&mut self, culprit: Culprit, to: u64) {
@@ -400,35 +389,30 @@ impl<'a> Division<'a> {
             return;
         }
         // A reader does not wait for readers, unless a writer ahead of it does.
-        let behind_from = match self.ahead.first() {
-            _ if self.unseen_ahead => from,
-            Some((since, _)) => from.max(*since),
-            None => return,
-        };
+        let Some((since, _)) = self.ahead.first() else { return };
+        let behind_from = from.max(*since);
         if behind_from >= self.reached || behind_from >= until {
             return;
         }
         self.free(until.min(self.reached));
         for at in (0..self.ahead.len()).rev() {
-            let (since, via) = self.ahead[at];
-            let to = since.clamp(behind_from, self.reached);
-            self.charge_known(Culprit::Hold { by, held, via: Some(via) }, to, self.named_from);
+            let (since, writer) = self.ahead[at];
+            let culprit = writer.map_or(Culprit::Unknown, |writer| Culprit::Hold { by, held, via: Some(writer) });
+            self.charge_known(culprit, since.clamp(behind_from, self.reached), self.named_from);
         }
-        self.charge(Culprit::Unknown, behind_from);
     }
 
     /// A writer had waited for what is divided next.
     fn queue(&mut self, by: Caller, queued: Queued) {
-        match queued {
-            Queued::Since(since) => {
-                while self.ahead.last().is_some_and(|(earlier, _)| *earlier >= since) {
-                    self.ahead.pop();
-                }
-                self.ahead.push((since, by));
-            }
-            Queued::Unseen => self.unseen_ahead = true,
-            Queued::Before => {}
+        let (since, writer) = match queued {
+            Queued::Since(since) => (since, Some(by)),
+            Queued::Unseen => (0, None),
+            Queued::Before => return,
+        };
+        while self.ahead.last().is_some_and(|(earlier, _)| *earlier >= since) {
+            self.ahead.pop();
         }
+        self.ahead.push((since, writer));
     }
 }
 

@@ -329,7 +329,10 @@ impl Callers {
             blame: self.blame.trimmed(most),
             before: self.before.clone(),
             histograms: 0,
-            partial: self.partial || self.locks.len() > most || self.faults.len() > most || self.blame.is_longer_than(most),
+            partial: self.partial
+                || self.locks.len() > most
+                || self.faults.len() > most
+                || self.blame.is_longer_than(most),
         }
     }
 
