@@ -28,7 +28,9 @@ pub struct Contention {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
-    /// Awaits the lock.
+    /// Begins to acquire the lock, and does not run before it is in the queue.
+    Begins(bool),
+    /// Is in the queue.
     Queued(bool),
     /// Has been granted the lock, and has not run yet.
     Granted(bool),
@@ -86,12 +88,21 @@ impl Lock {
         (has(false), has(true))
     }
 
+    /// Whether a reader that awaits the lock waits for readers as well: a writer is ahead of it.
+    fn is_behind_a_writer(&self, reader: u32) -> bool {
+        let ahead = self.queue.iter().take_while(|tid| **tid != reader);
+        let queued = ahead.into_iter().any(|tid| self.state(*tid) == State::Queued(true));
+        // The order in which tasks get into the queue is not seen.
+        let begins = matches!(self.state(reader), State::Begins(_)) && self.states.contains(&State::Begins(true));
+        queued || begins
+    }
+
     fn charge(&self, ns: u64, in_the_way: &mut BTreeMap<(Party, Party), u64>) {
-        for (at, tid) in self.queue.iter().enumerate() {
-            let State::Queued(write) = self.state(*tid) else { continue };
-            let writer_ahead = self.queue.iter().take(at).any(|tid| self.state(*tid) == State::Queued(true));
-            for holder in self.holders().filter(|(_, holds)| *holds || write || writer_ahead) {
-                *in_the_way.entry(((*tid, write), holder)).or_default() += ns;
+        for tid in 1..=TASKS {
+            let (State::Begins(write) | State::Queued(write)) = self.state(tid) else { continue };
+            let all = write || self.is_behind_a_writer(tid);
+            for holder in self.holders().filter(|(_, holds)| *holds || all) {
+                *in_the_way.entry(((tid, write), holder)).or_default() += ns;
             }
         }
     }
@@ -115,6 +126,9 @@ impl Lock {
         match self.state(tid) {
             State::Idle => {
                 made.at(tid, Kind::StartLocking, MM, &[column(write), call]);
+                self.states[tid as usize] = State::Begins(write);
+            }
+            State::Begins(write) => {
                 self.states[tid as usize] = State::Queued(write);
                 self.queue.push_back(tid);
             }

@@ -270,6 +270,12 @@ impl Blockers {
         self.blind_until = self.blind_until.max(until);
     }
 
+    /// The lock, if somebody is known to wait for it: otherwise nothing is kept.
+    #[inline]
+    fn followed(&self, mm: u64) -> Option<&Awaited> {
+        self.locks.get(mm).filter(|lock| !lock.waiting.is_empty())
+    }
+
     /// Time up to which events may be missing, nanoseconds.
     pub(super) const fn blind_until(&self) -> u64 {
         self.blind_until
@@ -278,14 +284,14 @@ impl Blockers {
     /// Whether a hold ended in the wait.
     #[inline]
     pub(super) fn has_holds(&self, wait: &Wait) -> bool {
-        let last = self.locks.get(wait.mm).and_then(|lock| lock.over.back());
+        let last = self.followed(wait.mm).and_then(|lock| lock.over.back());
         last.is_some_and(|(hold, _)| hold.until > wait.since)
     }
 
     /// Divides a wait into pieces, latest first, before its task leaves the queue. They add up to the wait.
     pub(super) fn divide(&self, wait: &Wait, pieces: &mut Vec<Part>) {
         let mut division = Division::new(self, wait, pieces);
-        let lock = self.locks.get(wait.mm);
+        let lock = self.followed(wait.mm);
         for (hold, queued) in lock.into_iter().flat_map(|lock| lock.over.iter().rev()) {
             if hold.until <= wait.since {
                 break;
@@ -318,7 +324,7 @@ struct Division<'a> {
 
 impl<'a> Division<'a> {
     fn new(blockers: &'a Blockers, wait: &'a Wait, pieces: &'a mut Vec<Part>) -> Self {
-        let lock = blockers.locks.get(wait.mm);
+        let lock = blockers.followed(wait.mm);
         let seen_from = lock.map_or(wait.until, |lock| if lock.since > wait.since { lock.since } else { 0 });
         let forgotten = blockers.forgotten_until.max(seen_from);
         let known_from = wait.complete_since.unwrap_or(u64::MAX).max(blockers.blind_until).max(forgotten);
