@@ -10,8 +10,20 @@ use mmtrace_model::{
     },
 };
 
-/// Somebody, and whether for write.
-pub type Party = (Who, bool);
+/// Somebody, by what does not depend on who else is in the row, and whether for write.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Party {
+    ids: (u32, u32),
+    names: [Option<String>; 4],
+    write: bool,
+}
+
+impl Party {
+    fn new(who: Who, write: bool, by: By) -> Self {
+        let Who { pid, tid, process, thread, call, cgroup, .. } = who;
+        Self { ids: (pid, tid), names: [process, thread, call, cgroup.filter(|_| by == By::Cgroup)], write }
+    }
+}
 
 /// The rows of blame.
 pub fn blame(engine: &Engine, by: By) -> Vec<BlameRow> {
@@ -22,7 +34,7 @@ pub fn blame(engine: &Engine, by: By) -> Vec<BlameRow> {
 pub fn by_victim(engine: &Engine, by: By) -> BTreeMap<Party, u64> {
     let mut sums = BTreeMap::new();
     for part in blame(engine, by).into_iter().flat_map(|row| row.victims) {
-        *sums.entry((part.who, part.write)).or_default() += part.ns;
+        *sums.entry(Party::new(part.who, part.write, by)).or_default() += part.ns;
     }
     sums
 }
@@ -30,7 +42,8 @@ pub fn by_victim(engine: &Engine, by: By) -> BTreeMap<Party, u64> {
 /// The contended waits of each caller, nanoseconds.
 pub fn contended(engine: &Engine, by: By) -> BTreeMap<Party, u64> {
     let tables = Tables::new(engine.callers().expect("it judges"), engine.tasks(), by, engine.context().start);
-    let waits = tables.locks.into_iter().filter_map(|row| Some(((row.who, row.write), row.contended?.sum_ns)));
+    let waits =
+        tables.locks.into_iter().filter_map(|row| Some((Party::new(row.who, row.write, by), row.contended?.sum_ns)));
     waits.collect()
 }
 
