@@ -86,6 +86,16 @@ fn a_hold_is_measured_across_a_loss_that_cannot_have_ended_it_while_rules_know_n
     assert_eq!(hold(&[Kind::StartLocking, Kind::AcquireReturned, Kind::Released]), None);
 }
 
+/// The task holds the lock for write until an event that is missing, and has it for read again later.
+#[test]
+fn a_hold_ends_with_a_release_for_read_whose_downgrade_is_missing() {
+    let mut m = Made::begun();
+    m.write_lock(2).lose(Kind::Loss, Kind::AcquireReturned, 1).later(1_000_000).unlock(2, false);
+    assert_eq!(last(&m).what, What::Unlocked { write: false, ended: None, known_since: None });
+    m.later(1_000_000).lock(2, false);
+    let What::Locked { mode: Mode::Read, ended: None, .. } = last(&m).what else { panic!("{:?}", last(&m)) };
+}
+
 #[test]
 fn who_was_in_user_mode_after_a_loss_holds_nothing_from_before() {
     let mut m = Made::begun();

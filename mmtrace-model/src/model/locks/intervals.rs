@@ -231,6 +231,10 @@ impl Intervals {
             }
             (LockStep::Released, _) => {
                 let hold = lock.end(record.tid, write, self.from(record.tid));
+                if !write && hold.is_none() {
+                    // Nobody holds a lock for read beside its holder for write: the downgrade is missing.
+                    lock.forget_writes_of(record.tid);
+                }
                 if write && hold.is_none() {
                     // From before recording, if its acquisition is not one of those that are missing.
                     self.writes += u64::from(self.missing_writes == 0);
