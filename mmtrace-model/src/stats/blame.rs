@@ -28,8 +28,38 @@ pub(crate) type Victim = (Caller, bool);
 pub(crate) struct Blame {
     rows: FxHashMap<(Culprit, Victim), Intervals>,
     histograms: usize,
-    /// Pieces of one wait; kept for its room.
-    pieces: Vec<Part>,
+    /// Pieces of one wait; kept for their room.
+    pieces: Pieces,
+}
+
+/// Pieces of one wait, by culprit. Most waits have few culprits, whatever the number of their pieces.
+#[derive(Clone, Debug, Default)]
+struct Pieces {
+    sums: Vec<Part>,
+    /// Places in `sums` of culprits beyond the first [`AT_ONCE`].
+    places: FxHashMap<Culprit, usize>,
+}
+
+/// Culprits that are found without a search in a map.
+const AT_ONCE: usize = 8;
+
+impl Pieces {
+    fn clear(&mut self) {
+        self.sums.clear();
+        self.places.clear();
+    }
+
+    fn add(&mut self, part: Part) {
+        let first = self.sums.iter().take(AT_ONCE).position(|sum| sum.culprit == part.culprit);
+        if let Some(at) = first.or_else(|| self.places.get(&part.culprit).copied()) {
+            self.sums[at].ns += part.ns;
+            return;
+        }
+        if self.sums.len() >= AT_ONCE {
+            self.places.insert(part.culprit, self.sums.len());
+        }
+        self.sums.push(part);
+    }
 }
 
 impl Blame {
@@ -46,29 +76,26 @@ impl Blame {
         self.rows.len() > most
     }
 
-    /// Charges a wait that was behind a hold, or is `long`. Returns whether it is charged. `divide` writes its pieces, which
-    /// add up to it; each of them is also shown to `see`.
+    /// Charges the pieces of a wait that `divide` gives, if the wait was behind a hold, or is `long`. What each culprit is
+    /// charged is also shown to `see`. Returns whether the wait is charged.
     pub(super) fn charge(
         &mut self,
         victim: Victim,
         wait: Longest,
         long: bool,
-        divide: impl FnOnce(&mut Vec<Part>),
-        mut see: impl FnMut(&Part),
+        divide: impl FnOnce(&mut dyn FnMut(Part)),
+        see: impl FnMut(&Part),
     ) -> bool {
         let mut pieces = std::mem::take(&mut self.pieces);
         pieces.clear();
-        divide(&mut pieces);
-        debug_assert_eq!(pieces.iter().map(|part| part.ns).sum::<u64>(), wait.ns, "{wait:?}: {pieces:?}");
-        let charged = long || pieces.iter().any(|part| matches!(part.culprit, Culprit::Hold { .. }));
-        if !charged {
-            pieces.clear();
-        }
-        pieces.iter().for_each(&mut see);
-        pieces.sort_unstable();
-        for same in pieces.chunk_by(|one, other| one.culprit == other.culprit) {
-            let ns = same.iter().map(|part| part.ns).sum();
-            self.add(same[0].culprit, victim, Longest { ns, ..wait });
+        divide(&mut |part| pieces.add(part));
+        debug_assert_eq!(pieces.sums.iter().map(|sum| sum.ns).sum::<u64>(), wait.ns, "{wait:?}: {pieces:?}");
+        let charged = long || pieces.sums.iter().any(|sum| matches!(sum.culprit, Culprit::Hold { .. }));
+        if charged {
+            pieces.sums.iter().for_each(see);
+            for Part { culprit, ns } in &pieces.sums {
+                self.add(*culprit, victim, Longest { ns: *ns, ..wait });
+            }
         }
         self.pieces = pieces;
         charged

@@ -106,7 +106,7 @@ pub(super) struct Wait {
 }
 
 /// A piece of a wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     /// What it is charged to.
     pub(super) culprit: Culprit,
@@ -288,9 +288,10 @@ impl Blockers {
         last.is_some_and(|(hold, _)| hold.until > wait.since)
     }
 
-    /// Divides a wait into pieces, latest first, before its task leaves the queue. They add up to the wait.
-    pub(super) fn divide(&self, wait: &Wait, pieces: &mut Vec<Part>) {
-        let mut division = Division::new(self, wait, pieces);
+    /// Divides a wait into pieces, latest first, before its task leaves the queue. They add up to the wait. `charge` takes
+    /// each of them.
+    pub(super) fn divide(&self, wait: &Wait, charge: impl FnMut(Part)) {
+        let mut division = Division::new(self, wait, charge);
         let lock = self.followed(wait.mm);
         for (hold, queued) in lock.into_iter().flat_map(|lock| lock.over.iter().rev()) {
             if hold.until <= wait.since {
@@ -303,7 +304,7 @@ impl Blockers {
 }
 
 /// Division of one wait, from its end to its begin.
-struct Division<'a> {
+struct Division<'a, F> {
     wait: &'a Wait,
     /// What is later is divided.
     reached: u64,
@@ -319,29 +320,25 @@ struct Division<'a> {
     ahead: Vec<(u64, Option<Caller>)>,
     /// Somebody else has got the lock after what is divided now.
     passed: bool,
-    pieces: &'a mut Vec<Part>,
+    take: F,
 }
 
-impl<'a> Division<'a> {
-    fn new(blockers: &'a Blockers, wait: &'a Wait, pieces: &'a mut Vec<Part>) -> Self {
+impl<'a, F: FnMut(Part)> Division<'a, F> {
+    fn new(blockers: &'a Blockers, wait: &'a Wait, take: F) -> Self {
         let lock = blockers.followed(wait.mm);
         let seen_from = lock.map_or(wait.until, |lock| if lock.since > wait.since { lock.since } else { 0 });
         let forgotten = blockers.forgotten_until.max(seen_from);
         let known_from = wait.complete_since.unwrap_or(u64::MAX).max(blockers.blind_until).max(forgotten);
         let named_from = if blockers.blind_until == 0 { forgotten } else { known_from };
         let gave_up = lock.map_or(&[][..], |lock| &lock.gave_up);
-        Self { wait, reached: wait.until, known_from, named_from, gave_up, ahead: Vec::new(), passed: false, pieces }
+        Self { wait, reached: wait.until, known_from, named_from, gave_up, ahead: Vec::new(), passed: false, take }
     }
 
     fn charge(&mut self, culprit: Culprit, to: u64) {
         let ns = self.reached.saturating_sub(to);
-        if ns == 0 {
-            return;
-        }
-        self.reached = to;
-        match self.pieces.last_mut() {
-            Some(part) if part.culprit == culprit => part.ns += ns,
-            _ => self.pieces.push(Part { culprit, ns }),
+        if ns > 0 {
+            self.reached = to;
+            (self.take)(Part { culprit, ns });
         }
     }
 

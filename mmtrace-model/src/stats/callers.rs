@@ -454,7 +454,7 @@ impl Callers {
         }
         let blind = waited.since <= self.blockers.blind_until();
         let (blockers, behind) = (&self.blockers, &mut self.behind);
-        let divide = |pieces: &mut Vec<Part>| blockers.divide(&wait, pieces);
+        let divide = |take: &mut dyn FnMut(Part)| blockers.divide(&wait, take);
         let charge = |part: &Part| match part.culprit {
             Culprit::Hold { by, held, .. } => row.behind.add((by, held), part.ns, behind),
             _ if blind => row.behind.unknown = row.behind.unknown.saturating_add(part.ns),

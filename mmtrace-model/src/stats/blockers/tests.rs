@@ -35,8 +35,11 @@ const AHEAD: u16 = 10_002;
 const UNKNOWN: u16 = 10_003;
 
 fn divided(blockers: &Blockers, wait: Wait) -> Vec<(u16, u64)> {
-    let mut pieces = Vec::new();
-    blockers.divide(&wait, &mut pieces);
+    let mut pieces: Vec<Part> = Vec::new();
+    blockers.divide(&wait, |part| match pieces.last_mut() {
+        Some(last) if last.culprit == part.culprit => last.ns += part.ns,
+        _ => pieces.push(part),
+    });
     assert_eq!(pieces.iter().map(|part| part.ns).sum::<u64>(), wait.until - wait.since, "{pieces:?}");
     pieces.iter().map(|part| (number(part.culprit), part.ns)).collect()
 }
