@@ -47,13 +47,18 @@ fn a_release_says_who_held_the_lock_how_and_since_when() {
 #[test]
 fn an_acquisition_says_how_long_it_was_waited_for_and_a_downgrade_what_it_ended() {
     let mut m = Made::begun();
+    let first = m.records.iter().find(|record| record.kind() == Some(Kind::AcquireReturned));
+    let complete_since = first.map(|record| record.ts);
     m.write_lock(2);
     let (begun, acquired) = (m.now - m.step, m.now);
     let interval = |since| Some(Interval { mode: Mode::Write, since, across_loss: false, isolated: false });
-    assert_eq!(last(&m).what, What::Locked { mode: Mode::Write, waited: interval(begun), ended: None });
+    assert_eq!(last(&m).what, What::Locked { mode: Mode::Write, waited: interval(begun), ended: None, complete_since });
     downgrade(&mut m, 2);
     let downgraded = m.now;
-    assert_eq!(last(&m).what, What::Locked { mode: Mode::Downgraded, waited: None, ended: interval(acquired) });
+    assert_eq!(
+        last(&m).what,
+        What::Locked { mode: Mode::Downgraded, waited: None, ended: interval(acquired), complete_since }
+    );
     m.unlock(2, false);
     let What::Unlocked { write: false, ended: Some(hold), .. } = last(&m).what else { panic!("{:?}", last(&m)) };
     assert_eq!((hold.mode, hold.since), (Mode::Downgraded, downgraded));
@@ -79,6 +84,16 @@ fn a_hold_is_measured_across_a_loss_that_cannot_have_ended_it_while_rules_know_n
     assert_eq!(hold(&[Kind::StartLocking]), Some((true, true)));
     assert_eq!(hold(&[Kind::AcquireReturned, Kind::Released]), Some((true, true)));
     assert_eq!(hold(&[Kind::StartLocking, Kind::AcquireReturned, Kind::Released]), None);
+}
+
+/// The task holds the lock for write until an event that is missing, and has it for read again later.
+#[test]
+fn a_hold_ends_with_a_release_for_read_whose_downgrade_is_missing() {
+    let mut m = Made::begun();
+    m.write_lock(2).lose(Kind::Loss, Kind::AcquireReturned, 1).later(1_000_000).unlock(2, false);
+    assert_eq!(last(&m).what, What::Unlocked { write: false, ended: None, known_since: None });
+    m.later(1_000_000).lock(2, false);
+    let What::Locked { mode: Mode::Read, ended: None, .. } = last(&m).what else { panic!("{:?}", last(&m)) };
 }
 
 #[test]

@@ -2,6 +2,8 @@
 #![expect(missing_docs, reason = "tests read the names, which are those of the kernel's events")]
 
 pub mod captured;
+pub mod charges;
+pub mod contention;
 pub mod folders;
 pub mod holes;
 pub mod judging;

@@ -33,6 +33,8 @@ fn json_has_the_tables_that_were_asked_for() {
         (&["--by", "call", "--waits"], &["lock_users"]),
         (&["--by", "mapping"], &["faults_by_mapping"]),
         (&["--by", "function"], &["faults_by_function"]),
+        (&["--blame"], &["blame"]),
+        (&["--blame", "--by", "process"], &["blame"]),
     ] {
         let json = json("6.18-functions", args);
         let keys: Vec<&String> = json.as_object().expect("an object").keys().collect();
@@ -45,6 +47,8 @@ fn rows_are_sorted_by_a_column_of_their_table() {
     for (capture, args, list, column) in [
         ("6.18-mmap", &["--sort", "longest"][..], "lock_users", "/held/longest_ns"),
         ("6.18-mmap", &["--waits", "--sort", "times"], "lock_users", "/contended/count"),
+        ("6.18-mmap", &["--blame"], "blame", "/charged/sum_ns"),
+        ("6.18-mmap", &["--blame", "--sort", "p99"], "blame", "/charged/p99_ns"),
         ("6.18-mappings", &["--by", "mapping"], "faults_by_mapping", "/count"),
         ("6.18-mappings", &["--by", "mapping", "--sort", "mappings"], "faults_by_mapping", "/mappings"),
         ("6.18-functions", &["--by", "function", "--sort", "faults"], "faults_by_function", "/count"),
@@ -67,12 +71,37 @@ fn a_column_that_no_table_has_is_refused_with_those_it_has() {
         (&["--by", "kind", "--sort", "p99"], "cannot be sorted by p99, but by faults"),
         (&["--waits", "--sort", "faults"], "cannot be sorted by faults, but by total or times or p99 or longest"),
         (&["--by", "function", "--holds"], "belong to no function"),
+        (&["--by", "mapping", "--blame"], "belong to no mapping"),
+        (&["--by", "kind", "--blame"], "belong to no kind of fault"),
+        (&["--blame", "--sort", "faults"], "cannot be sorted by faults, but by total or times or p99 or longest"),
     ] {
         let output = run("6.18-mappings", args);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(said.contains(says) && output.stdout.is_empty(), "{args:?}: {said}");
     }
+}
+
+/// Whatever a row stands for, all rows are the waits that the report begins with.
+#[test]
+fn blame_is_told_of_each_pair_and_adds_up() {
+    let sum = |rows: &serde_json::Value, of: &str| -> u64 {
+        rows.as_array().expect("rows").iter().filter_map(|row| row.pointer(of)).filter_map(|ns| ns.as_u64()).sum()
+    };
+    let waits = sum(&json("6.18-mmap", &["--waits"])["lock_users"], "/contended/sum_ns");
+    assert!(waits > 0);
+    for by in ["caller", "thread", "process", "call", "cgroup"] {
+        assert_eq!(sum(&json("6.18-mmap", &["--blame", "--by", by])["blame"], "/charged/sum_ns"), waits, "{by}");
+    }
+    let csv = report("6.18-mmap", &["--blame", "--csv"]);
+    let (head, rows) = csv.split_once('\n').expect("a line of titles");
+    let column = head.split(',').position(|title| title == "total_ns").expect("a column");
+    let total: u64 =
+        rows.lines().map(|line| line.split(',').nth(column).expect("a cell").parse::<u64>().expect("n")).sum();
+    assert_eq!(total, waits, "{csv}");
+    let text = report("6.18-mmap", &["--blame", "--limit", "1"]);
+    assert!(text.contains("What waits for mmap_locks are charged to: "), "{text}");
+    assert!(text.contains("% waited by") && text.contains("more: --limit 0 shows all"), "{text}");
 }
 
 /// Half of a capture was asked for: nothing is missing from it.

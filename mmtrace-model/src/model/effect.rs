@@ -231,6 +231,8 @@ pub enum What {
         waited: Option<Interval>,
         /// The hold for write that the downgrade ended, if it was seen whole.
         ended: Option<Interval>,
+        /// Time since which every holder of the lock before this one is known, nanoseconds; `None`: one may not be known.
+        complete_since: Option<u64>,
     },
     /// It is about to release the mmap_lock.
     Unlocked {

@@ -97,7 +97,7 @@ impl Who {
     }
 
     /// Leaves out what is said of the cgroup for people.
-    fn placeless(&mut self) {
+    pub(super) fn placeless(&mut self) {
         self.place = None;
     }
 
@@ -189,7 +189,7 @@ impl Held {
         }
     }
 
-    const fn of(write: bool, downgraded: bool) -> Self {
+    pub(super) const fn of(write: bool, downgraded: bool) -> Self {
         match (write, downgraded) {
             (true, _) => Self::Write,
             (false, true) => Self::Downgraded,
@@ -217,7 +217,7 @@ pub struct Times {
 }
 
 impl Times {
-    fn new(intervals: &Intervals, start: u64) -> Option<Self> {
+    pub(super) fn new(intervals: &Intervals, start: u64) -> Option<Self> {
         let longest = intervals.longest()?;
         Some(Self {
             count: intervals.count(),
@@ -495,7 +495,7 @@ pub enum By {
 
 impl By {
     /// Names a row: what rows are not told apart by is absent.
-    fn who(self, caller: Caller, members: &Members, tasks: &Tasks, folding: &Folding) -> Who {
+    pub(super) fn who(self, caller: Caller, members: &Members, tasks: &Tasks, folding: &Folding) -> Who {
         if self == Self::Cgroup {
             return Who::of_cgroup(members, tasks);
         }
@@ -519,7 +519,7 @@ impl By {
     }
 
     /// The part of a caller that rows are told apart by.
-    fn key(self, caller: Caller, tasks: &Tasks) -> Caller {
+    pub(super) fn key(self, caller: Caller, tasks: &Tasks) -> Caller {
         match self {
             Self::Caller | Self::Kind => caller,
             Self::Thread | Self::Cgroup => Caller { call: None, ..caller },
@@ -645,12 +645,19 @@ impl Tables {
 
     /// Whether the callers are known to have been in more than one cgroup.
     fn has_several_cgroups(&self) -> bool {
-        let all = || self.locks.iter().map(|row| &row.who).chain(self.faults.iter().map(|row| &row.who));
-        let first = all().find_map(|who| who.cgroup.as_ref());
-        all().any(|who| {
-            who.cgroups.is_some()
-                || who.cgroup_beyond.is_some()
-                || (who.cgroup.is_some() && who.cgroup.as_ref() != first)
-        })
+        several_cgroups(&mut self.locks.iter().map(|row| &row.who).chain(self.faults.iter().map(|row| &row.who)))
     }
+}
+
+/// Whether callers are known to have been in more than one cgroup.
+pub(super) fn several_cgroups(all: &mut dyn Iterator<Item = &Who>) -> bool {
+    let mut first: Option<&str> = None;
+    for who in all {
+        first = first.or(who.cgroup.as_deref());
+        let other = who.cgroup.is_some() && who.cgroup.as_deref() != first;
+        if other || who.cgroups.is_some() || who.cgroup_beyond.is_some() {
+            return true;
+        }
+    }
+    false
 }

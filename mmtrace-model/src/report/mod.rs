@@ -1,6 +1,7 @@
 //! The closing report of a recording or a replay.
 
 mod answers;
+pub mod blame;
 pub mod callers;
 mod few;
 mod folding;

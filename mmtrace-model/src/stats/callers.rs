@@ -18,7 +18,8 @@ use crate::{
     names::{Tasks, ThreadId},
     recent_map::RecentMap,
     stats::{
-        blockers::{Blockers, HeldAs, Over},
+        blame::Blame,
+        blockers::{Blockers, Culprit, HeldAs, Over, Part, Wait},
         caller::Caller,
         open_calls::Via,
     },
@@ -88,7 +89,8 @@ pub(crate) struct Intervals {
 }
 
 impl Intervals {
-    fn add(&mut self, interval: Longest, histograms: &mut usize) {
+    /// Adds one, unless it needs another histogram than `most`.
+    pub(super) fn add(&mut self, interval: Longest, histograms: &mut usize, most: usize) {
         self.count += 1;
         self.sum = self.sum.saturating_add(interval.ns);
         if self.longest.is_none_or(|longest| interval.ns > longest.ns) {
@@ -98,7 +100,7 @@ impl Intervals {
             many.add(interval.ns);
         } else if self.few.len() < FEW && self.count == self.few.len() as u64 + 1 {
             self.few.push(interval.ns);
-        } else if !self.few.is_empty() && *histograms < HISTOGRAMS_MAX {
+        } else if !self.few.is_empty() && *histograms < most {
             *histograms += 1;
             let mut many = Box::<Durations>::default();
             std::mem::take(&mut self.few).into_iter().chain([interval.ns]).for_each(|ns| many.add(ns));
@@ -109,7 +111,7 @@ impl Intervals {
     }
 
     /// Returns a copy without quantiles.
-    const fn trimmed(&self) -> Self {
+    pub(super) const fn trimmed(&self) -> Self {
         Self { count: self.count, sum: self.sum, longest: self.longest, few: Vec::new(), many: None }
     }
 
@@ -299,8 +301,7 @@ pub struct Callers {
     faults: RecentMap<Caller, Causes>,
     fault_times: FaultTimes,
     blockers: Blockers,
-    /// Events of locks may be missing up to this time.
-    blockers_blind_until: u64,
+    blame: Blame,
     before: Vec<HeldBefore>,
     histograms: usize,
     /// Entries of [`Behind`] in all rows.
@@ -325,10 +326,13 @@ impl Callers {
             faults: faults.into_iter().take(most).collect(),
             fault_times: self.fault_times.clone(),
             blockers: self.blockers.clone(),
-            blockers_blind_until: self.blockers_blind_until,
+            blame: self.blame.trimmed(most),
             before: self.before.clone(),
             histograms: 0,
-            partial: self.partial || self.locks.len() > most || self.faults.len() > most,
+            partial: self.partial
+                || self.locks.len() > most
+                || self.faults.len() > most
+                || self.blame.is_longer_than(most),
         }
     }
 
@@ -344,6 +348,7 @@ impl Callers {
         self.faults.clear();
         self.fault_times = FaultTimes::default();
         self.before.clear();
+        self.blame = Blame::default();
         (self.histograms, self.behind) = (0, 0);
     }
 
@@ -352,9 +357,9 @@ impl Callers {
     pub(crate) fn apply(&mut self, effect: &Effect, via: Via, names: &mut Tasks) {
         let Via { call, blocked, told } = via;
         match effect.what {
-            What::LockAwaited { .. } if told => self.blockers.awaited(effect.mm),
+            What::LockAwaited { write } if told => self.blockers.awaited(effect.mm, effect.tid, write, effect.ts),
             What::LockRefused { write } => {
-                self.blockers.waited(effect.mm);
+                self.blockers.refused(effect.mm, effect.tid, write, effect.ts);
                 let key = self.key(effect, call, write, names);
                 self.lock(key).refused += 1;
             }
@@ -363,13 +368,15 @@ impl Callers {
                 self.lock(key).downgraded += 1;
                 self.ended(effect, ended, call, names);
             }
-            What::Locked { mode, waited, ended } => {
-                let key = self.key(effect, call, mode == Mode::Write, names);
+            What::Locked { mode, waited, ended, complete_since } => {
+                let write = mode == Mode::Write;
+                let key = self.key(effect, call, write, names);
                 self.lock(key).acquired += 1;
                 if let Some(waited) = waited {
-                    self.waited(key, effect, waited, blocked);
+                    self.waited(key, effect, waited, complete_since, blocked);
                 }
-                self.blockers.waited(effect.mm);
+                let since = waited.map(|waited| waited.since);
+                self.blockers.acquired(effect.mm, effect.tid, write, effect.ts, since);
                 self.ended(effect, ended, call, names);
             }
             What::Unlocked { known_since: Some(since), .. } => self.ended_before(effect, since, names),
@@ -378,14 +385,9 @@ impl Callers {
                 of: None | Some(Kind::AcquireReturned | Kind::Released | Kind::StartLocking | Kind::PageFaultUser),
                 until,
                 ..
-            } => self.lose_blockers(until),
+            } => self.blockers.lost(until.saturating_add(EPSILON_NS)),
             _ => {}
         }
-    }
-
-    fn lose_blockers(&mut self, until: u64) {
-        self.blockers.clear();
-        self.blockers_blind_until = self.blockers_blind_until.max(until.saturating_add(EPSILON_NS));
     }
 
     /// Counts how long a fault took, if that was seen.
@@ -409,7 +411,7 @@ impl Callers {
             let write = ended.mode == Mode::Write;
             let key = self.key(effect, call, write, names);
             let row = self.locks.or_insert_with(key, LockUse::default);
-            row.holds.add(longest(effect, ended), &mut self.histograms);
+            row.holds.add(longest(effect, ended), &mut self.histograms, HISTOGRAMS_MAX);
             let held = HeldAs::of(write);
             self.blockers.over(effect.mm, Over { by: key.0, held, since: ended.since, until: effect.ts });
         }
@@ -434,22 +436,32 @@ impl Callers {
     }
 
     /// A wait that was seen whole is over.
-    fn waited(&mut self, key: (Caller, bool), effect: &Effect, waited: Interval, blocked: bool) {
+    fn waited(
+        &mut self,
+        key: (Caller, bool),
+        effect: &Effect,
+        waited: Interval,
+        complete_since: Option<u64>,
+        blocked: bool,
+    ) {
         let interval = longest(effect, waited);
         let row = self.locks.or_insert_with(key, LockUse::default);
-        row.waits.add(interval, &mut self.histograms);
-        let mut contended = blocked || interval.ns >= LONG_NS;
-        let mut known = 0;
-        for part in self.blockers.of(effect.mm, key.1, waited.since, effect.ts) {
-            contended = true;
-            known += part.ns;
-            row.behind.add((part.by, part.held), part.ns, &mut self.behind);
+        row.waits.add(interval, &mut self.histograms, HISTOGRAMS_MAX);
+        let wait = Wait { mm: effect.mm, write: key.1, since: waited.since, until: effect.ts, complete_since };
+        let long = blocked || interval.ns >= LONG_NS;
+        if !long && !self.blockers.has_holds(&wait) {
+            return;
         }
-        if contended {
-            if waited.since <= self.blockers_blind_until {
-                row.behind.unknown = row.behind.unknown.saturating_add(interval.ns.saturating_sub(known));
-            }
-            row.contended.add(interval, &mut self.histograms);
+        let blind = waited.since <= self.blockers.blind_until();
+        let (blockers, behind) = (&self.blockers, &mut self.behind);
+        let divide = |take: &mut dyn FnMut(Part)| blockers.divide(&wait, take);
+        let charge = |part: &Part| match part.culprit {
+            Culprit::Hold { by, held, .. } => row.behind.add((by, held), part.ns, behind),
+            _ if blind => row.behind.unknown = row.behind.unknown.saturating_add(part.ns),
+            _ => {}
+        };
+        if self.blame.charge(key, interval, long, divide, charge) {
+            row.contended.add(interval, &mut self.histograms, HISTOGRAMS_MAX);
         }
     }
 
@@ -472,6 +484,12 @@ impl Callers {
     /// Returns what each caller did with mmap_locks; the flag says for write.
     pub(crate) fn locks(&self) -> impl Iterator<Item = (Caller, bool, &LockUse)> {
         self.locks.iter().map(|((caller, write), used)| (*caller, *write, used))
+    }
+
+    /// Returns what the contended waits are charged to.
+    #[must_use]
+    pub(crate) const fn blame(&self) -> &Blame {
+        &self.blame
     }
 
     /// Returns how long faults in user mode took.

@@ -327,7 +327,7 @@ impl Locks {
         let lock = self.lock(effect, faults);
         match effect.what {
             What::LockRefused { .. } => lock.failed += 1,
-            What::Locked { mode, waited, ended } => lock.locked(effect, call, mode, waited, ended),
+            What::Locked { mode, waited, ended, .. } => lock.locked(effect, call, mode, waited, ended),
             What::Unlocked { write, ended, .. } => lock.ended(effect, call, write, ended),
             _ => {}
         }

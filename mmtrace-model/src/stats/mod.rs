@@ -9,6 +9,7 @@ use crate::model::{
     mappings::Mappings,
 };
 
+pub(crate) mod blame;
 pub mod blockers;
 pub mod caller;
 pub mod callers;

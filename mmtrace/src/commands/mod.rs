@@ -1,6 +1,8 @@
 //! The subcommands over captures and scenarios: what each takes, and what it prints.
 
 mod ahead;
+mod blame;
+mod cells;
 mod dump;
 mod error;
 pub mod explore;

@@ -16,17 +16,19 @@ use mmtrace_model::{
     replay::Engine,
     report::{
         Part, Report, Style,
+        blame::rows,
         callers::{By, FaultRow, LockRow, Tables, Times},
         duration, functions, grouped, held_before, mappings,
         overhead::RecordingCost,
         unfinished,
     },
-    untrusted::{clean, json},
+    untrusted::json,
 };
 use serde::Serialize;
 
 use super::{
-    ahead,
+    ahead, blame,
+    cells::{cell, more, names},
     replay::{Outcome, outcome},
 };
 use crate::moment::{Moment, described, part};
@@ -98,6 +100,7 @@ Examples:
   mmtrace report --by kind               page faults by kind
   mmtrace report --by cgroup --waits     which container or service waited, and behind which
   mmtrace report --waits --sort longest  the longest waits first
+  mmtrace report --blame                 what the waits were for: whose holds, and whose waits those were
   mmtrace report --from 2 --to 2.5       half a second of the capture
   mmtrace report --csv --holds           all rows, for a spreadsheet
 
@@ -123,6 +126,10 @@ pub struct ReportArgs {
     /// Show page faults
     #[arg(long)]
     faults: bool,
+    /// Show what waits for mmap_locks are charged to: the holds in the way, and those that a writer ahead in the queue
+    /// waited for
+    #[arg(long, conflicts_with_all = ["holds", "waits", "faults"])]
+    blame: bool,
     /// Rows of each table; 0 shows all
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
@@ -135,7 +142,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "T")]
     to: Option<Moment>,
     /// Print all rows of the tables that were asked for as JSON: `lock_users` and `faults_by` of docs/report.md,
-    /// `faults_by_mapping` or `faults_by_function`
+    /// `faults_by_mapping`, `faults_by_function` or `blame`
     #[arg(long)]
     json: bool,
     /// Print all rows as comma-separated values
@@ -148,6 +155,7 @@ pub struct ReportArgs {
 enum Table {
     Holds,
     Waits,
+    Blame,
     Faults,
     Mappings,
     Functions,
@@ -158,6 +166,7 @@ impl Table {
         match self {
             Self::Holds => "Held mmap_locks",
             Self::Waits => "Waited for mmap_locks",
+            Self::Blame => "What waits for mmap_locks are charged to",
             Self::Faults => "Page faults",
             Self::Mappings => "Page faults by mapping",
             Self::Functions => "Page faults by function",
@@ -167,7 +176,7 @@ impl Table {
     /// Events of which one at least must have been recorded.
     const fn events(self) -> &'static [Kind] {
         match self {
-            Self::Holds | Self::Waits => &[Kind::AcquireReturned],
+            Self::Holds | Self::Waits | Self::Blame => &[Kind::AcquireReturned],
             Self::Faults | Self::Mappings | Self::Functions => &[Kind::PageFaultUser, Kind::PageFaultKernel],
         }
     }
@@ -175,7 +184,7 @@ impl Table {
     /// What its rows can be sorted by; by the first, unless the user says otherwise.
     const fn keys(self) -> &'static [Sort] {
         match self {
-            Self::Holds | Self::Waits => &[Sort::Total, Sort::Times, Sort::P99, Sort::Longest],
+            Self::Holds | Self::Waits | Self::Blame => &[Sort::Total, Sort::Times, Sort::P99, Sort::Longest],
             Self::Faults => &[Sort::Faults],
             Self::Mappings => &[Sort::Faults, Sort::Mappings],
             Self::Functions => &[Sort::Faults, Sort::Total],
@@ -185,6 +194,9 @@ impl Table {
 
 impl ReportArgs {
     fn tables(&self) -> Vec<Table> {
+        if self.blame {
+            return vec![Table::Blame];
+        }
         match self.by {
             Group::Mapping => return vec![Table::Mappings],
             Group::Function => return vec![Table::Functions],
@@ -209,6 +221,12 @@ impl ReportArgs {
             Group::Function => Some("function"),
             _ => None,
         };
+        let of = if self.blame && self.by == Group::Kind { Some("kind of fault") } else { of };
+        if let Some(of) = of.filter(|_| self.blame) {
+            bail!(
+                "waits for mmap_locks belong to no {of}, only page faults do; this shows them: mmtrace report --blame"
+            );
+        }
         if let Some(of) = of.filter(|_| self.holds || self.waits) {
             let (what, flag) = if self.waits { ("waits for", "--waits") } else { ("holds of", "--holds") };
             bail!("{what} mmap_locks belong to no {of}, only page faults do; this shows them: mmtrace report {flag}");
@@ -279,6 +297,11 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write, style: Style) -> Result<Outco
     }
     if by == By::Process && !args.csv && !args.json {
         writeln!(out, "{}\n", style.dim(BY_PROCESS)).context("cannot print the report")?;
+    }
+    if args.blame {
+        return blamed(args, &engine, by, start, style, out)
+            .context("cannot print the report")
+            .map(|()| outcome(&capture, violated));
     }
     let mut tables =
         engine.callers().map_or_else(Tables::default, |callers| Tables::new(callers, engine.tasks(), by, start));
@@ -404,7 +427,7 @@ fn print(
             Table::Holds | Table::Waits => locks(args, table, tables, style, out)?,
             Table::Faults => faults(args, &tables.faults, style, out)?,
             // They have no rows of callers.
-            Table::Mappings | Table::Functions => {}
+            Table::Mappings | Table::Functions | Table::Blame => {}
         }
     }
     Ok(())
@@ -489,6 +512,27 @@ fn shares(
         writeln!(out, "  {:>9} {share:>5.1}%  {text}", grouped(count))?;
     }
     more(of, shown, style, out)
+}
+
+/// What waits are charged to.
+fn blamed(args: &ReportArgs, engine: &Engine, by: By, start: u64, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let Some(callers) = engine.callers() else { return Ok(()) };
+    let mut rows = rows(callers, engine.tasks(), by, start);
+    rows.sort_by_key(|row| Reverse(value(&row.charged, args.key(Table::Blame))));
+    if args.json {
+        json(&BTreeMap::from([("blame", &rows)]), out)?;
+        return writeln!(out);
+    }
+    if args.csv {
+        return blame::csv(&rows, out);
+    }
+    let title = style.bold(Table::Blame.title());
+    if !Table::Blame.events().iter().any(|kind| engine.context().has(*kind)) {
+        return writeln!(out, "{title}: not recorded: mmtrace info says which events were");
+    }
+    let seen = Tables::new(callers, engine.tasks(), by, start).waits_seen().text("waits");
+    blame::print(&title, &rows, seen, args.limit, style, out)?;
+    unfinished::print(&unfinished::rows(engine), style, out)
 }
 
 /// Page faults by mapping.
@@ -581,24 +625,4 @@ fn by_function(
         writeln!(out, "  {}", style.dim(&format!("the function of {part} is known")))?;
     }
     shares(args, total, rows.iter().map(|row| (row.count, row.text())), style, out)
-}
-
-fn more(rows: usize, shown: usize, style: Style, out: &mut dyn Write) -> io::Result<()> {
-    if rows > shown {
-        writeln!(out, "  {}", style.dim(&format!("and {} more: --limit 0 shows all", grouped((rows - shown) as u64))))?;
-    }
-    Ok(())
-}
-
-/// A text as a cell of CSV.
-fn cell(text: &str) -> String {
-    let text = clean(text).replace('"', "\"\"");
-    if text.contains([',', '"']) { format!("\"{text}\"") } else { text }
-}
-
-/// Returns the caller as cells of CSV.
-fn names(who: &mmtrace_model::report::callers::Who) -> String {
-    let cell = |text: &Option<String>| cell(text.as_deref().unwrap_or_default());
-    let (process, thread, call) = (cell(&who.process), cell(&who.thread), cell(&who.call));
-    format!("{},{process},{thread},{},{},{call}", who.pid, who.threads, who.tid)
 }

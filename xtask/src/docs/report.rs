@@ -530,6 +530,58 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
     ),
 ];
 
+/// A member of `mmtrace report --blame --json`, likewise.
+const BLAME: &[(&str, &str, bool, &str)] = &[
+    (
+        "blame[]",
+        "array",
+        true,
+        "what waits for mmap_locks are charged to, the most waited for first; each contended wait (`lock_users[].contended`) is \
+         divided into pieces, so that all rows add up to these waits to the nanosecond",
+    ),
+    (
+        "blame[].kind",
+        "string",
+        true,
+        "`hold`: holds of a caller; `hand_over`: no hold in the way was seen until the waiter had the lock; \
+         `hand_over_ahead`: none was seen until another task had it; `not_known`: a hold or a writer in the queue may not be \
+         known, since events are missing or it came before the recording; `others`: there were too many rows",
+    ),
+    (
+        "blame[].pid",
+        "number",
+        false,
+        "of `hold`: the holder's process; the row has the members that `lock_users[]` has for names and cgroups",
+    ),
+    ("blame[].write", "boolean", false, "of `hold`: the lock was held for write; a downgraded hold counts as read"),
+    ("blame[].since_before", "boolean", false, "true if the holder held the lock since before the recording"),
+    (
+        "blame[].charged",
+        "object",
+        true,
+        "the time of waits that is charged to it, with the members of `lock_users[].waited`. What one wait is charged counts \
+         as one, unless a row puts several callers or ways through the queue together; `longest_at_ns` and `longest_tid` are \
+         the begin and the thread of the wait with the longest charge",
+    ),
+    (
+        "blame[].victims[]",
+        "array",
+        true,
+        "whose waits these are, longest first, with the members of `blame[]` for names",
+    ),
+    ("blame[].victims[].write", "boolean", true, "it waited for write"),
+    ("blame[].victims[].ns", "number", true, "nanoseconds of its waits"),
+    ("blame[].victims[].count", "number", true, "number of charges"),
+    ("blame[].victims[].longest_ns", "number", true, "the longest of them, nanoseconds"),
+    (
+        "blame[].via[]",
+        "array",
+        false,
+        "writers that waited for these holds, and that the waiters, readers, were behind in the queue; it has the members of \
+         `victims[]`",
+    ),
+];
+
 const INTRO: &str = "
 `mmtrace record --json` and `mmtrace replay --json` print one JSON object with these fields. A field keeps its name and
 its meaning; new fields may be added. The replay of a capture prints, byte for byte, what its recording printed. The exit
@@ -545,17 +597,24 @@ The kind of a fault is read: from the page tables when the CPU raised it, from t
 
 ";
 
+fn fields(fields: &[(&str, &str, bool, &str)]) -> String {
+    table(
+        &["field", "type", "always", "meaning"],
+        fields.iter().map(|(path, ty, always, meaning)| {
+            vec![code(path), (*ty).into(), if *always { "yes" } else { "no" }.into(), (*meaning).into()]
+        }),
+    )
+}
+
 /// The page.
 pub(super) fn page() -> String {
     let mut text =
         head("The report as JSON", "xtask/src/docs/report.rs, which a test holds to the reports in testdata/");
     text.push_str(INTRO);
-    text.push_str(&table(
-        &["field", "type", "always", "meaning"],
-        FIELDS.iter().map(|(path, ty, always, meaning)| {
-            vec![code(path), (*ty).into(), if *always { "yes" } else { "no" }.into(), (*meaning).into()]
-        }),
-    ));
+    text.push_str(&fields(FIELDS));
+    text.push_str("\n## What waits are charged to\n\n");
+    text.push_str("`mmtrace report --blame --json` prints one object with these fields.\n\n");
+    text.push_str(&fields(BLAME));
     text.push_str("\n## Causes of faults\n\n");
     text.push_str(KINDS);
     text.push_str(&table(
@@ -569,11 +628,14 @@ pub(super) fn page() -> String {
 mod tests {
     use std::{collections::BTreeSet, fs, path::Path};
 
+    use mmtrace_capture::Capture;
     use mmtrace_model::{
         context::Context,
         model::{measures::Overlap, page_tables::shadow::Counts},
+        replay::Engine,
         report::{
-            Story, Walker,
+            Story, Walker, blame,
+            callers::By,
             overhead::{RecordingCost, ShedRow},
         },
         verdict::{RULES, Violation},
@@ -586,7 +648,9 @@ mod tests {
     fn paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
         match value {
             // The table says whose members these have.
-            Value::Object(_) if path == "lock_users[].contended" => drop(found.insert(path.to_owned())),
+            Value::Object(_) if matches!(path, "lock_users[].contended" | "blame[].charged") => {
+                drop(found.insert(path.to_owned()))
+            }
             Value::Object(map) if path == "lock_users[].behind[]" => {
                 let own = |key: &&String| matches!(key.as_str(), "ns" | "since_before");
                 found.extend(map.keys().filter(own).map(|key| format!("{path}.{key}")));
@@ -691,6 +755,27 @@ mod tests {
     fn walker() -> Value {
         let hazards = [("H01", 1)].into();
         serde_json::to_value(Walker { counts: Counts::default(), hazards }).expect("JSON")
+    }
+
+    #[test]
+    fn the_table_of_blame_has_every_field_but_names() {
+        let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata");
+        let mut found = BTreeSet::from(["blame[].since_before".to_owned()]);
+        for capture in fs::read_dir(testdata).expect("testdata/") {
+            let Ok(capture) = Capture::open(&capture.expect("an entry").path().join("capture")) else { continue };
+            let mut engine = Engine::new(capture.context().clone(), true);
+            capture.records().for_each(|record| engine.apply(&record));
+            engine.finish();
+            let callers = engine.callers().expect("it judges");
+            let rows = blame::rows(callers, engine.tasks(), By::Caller, engine.context().start);
+            paths(&serde_json::to_value(rows).expect("JSON"), "blame", &mut found);
+        }
+        let names = ["process", "thread", "threads", "tid", "call", "cgroup", "cgroups", "container", "pid"];
+        let is_name = |path: &str| path.rsplit_once('.').is_some_and(|(_, last)| names.contains(&last));
+        found.retain(|path| path == "blame[].pid" || !is_name(path));
+        found.retain(|path| !path.starts_with("blame[].via[]."));
+        let table: BTreeSet<String> = BLAME.iter().map(|f| f.0.to_owned()).collect();
+        assert_eq!(found, table);
     }
 
     #[test]

@@ -57,6 +57,22 @@ struct Task {
     from: u64,
 }
 
+/// What an acquisition or a downgrade came to for its task.
+#[derive(Clone, Copy, Debug)]
+struct Locked {
+    mode: Mode,
+    waited: Option<Interval>,
+    ended: Option<Interval>,
+}
+
+impl Locked {
+    /// With the time since which every other holder is known.
+    const fn told(self, complete_since: Option<u64>) -> What {
+        let Self { mode, waited, ended } = self;
+        What::Locked { mode, waited, ended, complete_since }
+    }
+}
+
 /// Takes the newest of which this is true.
 fn take(open: &mut Vec<Wait>, is: impl Fn(&Wait) -> bool) -> Option<Wait> {
     open.iter().rposition(is).map(|at| open.remove(at))
@@ -190,6 +206,7 @@ impl Intervals {
             self.first = record.ts;
         }
         let untouched_since = lock.comes(record.ts, matches!(step, LockStep::Acquired | LockStep::Released));
+        let complete_since = lock.complete_since();
         match (step, write) {
             (LockStep::Starts, _) => {
                 if write {
@@ -207,10 +224,17 @@ impl Intervals {
                 take(&mut self.task(record.tid).waits, |w| w.mm == record.mm && w.write == write);
                 (What::LockRefused { write }, false)
             }
-            (LockStep::Acquired, true) => (self.write_acquired(lock, record), false),
-            (LockStep::Acquired, false) => self.read_acquired(lock, record),
+            (LockStep::Acquired, true) => (self.write_acquired(lock, record).told(complete_since), false),
+            (LockStep::Acquired, false) => {
+                let (locked, downgrade) = self.read_acquired(lock, record);
+                (locked.told(complete_since), downgrade)
+            }
             (LockStep::Released, _) => {
                 let hold = lock.end(record.tid, write, self.from(record.tid));
+                if !write && hold.is_none() {
+                    // Nobody holds a lock for read beside its holder for write: the downgrade is missing.
+                    lock.forget_writes_of(record.tid);
+                }
                 if write && hold.is_none() {
                     // From before recording, if its acquisition is not one of those that are missing.
                     self.writes += u64::from(self.missing_writes == 0);
@@ -223,15 +247,15 @@ impl Intervals {
         }
     }
 
-    fn write_acquired(&mut self, lock: &mut MmapLock, record: &Record) -> What {
+    fn write_acquired(&mut self, lock: &mut MmapLock, record: &Record) -> Locked {
         self.writes += 1;
         lock.forget_writes_of(record.tid);
         lock.begin(record, Mode::Write, self.number());
         let wait = take(&mut self.task(record.tid).waits, |w| w.mm == record.mm && w.write);
-        What::Locked { mode: Mode::Write, waited: self.waited(wait, false), ended: None }
+        Locked { mode: Mode::Write, waited: self.waited(wait, false), ended: None }
     }
 
-    fn read_acquired(&mut self, lock: &mut MmapLock, record: &Record) -> (What, bool) {
+    fn read_acquired(&mut self, lock: &mut MmapLock, record: &Record) -> (Locked, bool) {
         let is_wait = |w: &Wait| w.mm == record.mm && !w.write;
         let task = self.task(record.tid);
         let wait = task.waits.iter().rfind(|w| is_wait(w)).copied();
@@ -254,21 +278,21 @@ impl Intervals {
                 task.waits.retain(|w| !is_wait(w) || w.since < hold.since);
                 self.begin_read(lock, record, Mode::Downgraded);
                 let ended = self.held(hold);
-                return (What::Locked { mode: Mode::Downgraded, waited: None, ended }, true);
+                return (Locked { mode: Mode::Downgraded, waited: None, ended }, true);
             }
             if wait.is_none() || stale {
                 // This is a downgrade, or another acquisition after a release. One of the two events is missing.
                 task.waits.retain(|w| !is_wait(w) || w.since < hold.since);
                 self.acquired += 1;
                 self.begin_read(lock, record, mode);
-                return (What::Locked { mode, waited: None, ended: None }, true);
+                return (Locked { mode, waited: None, ended: None }, true);
             }
         }
         take(&mut self.task(record.tid).waits, is_wait);
         let downgrade = wait.is_none_or(|w| written_since || self.missing(false, w.since) & bit(ACQUIRED) != 0);
         let wait = wait.filter(|_| !written_since);
         self.begin_read(lock, record, mode);
-        (What::Locked { mode, waited: self.waited(wait, several), ended: None }, downgrade)
+        (Locked { mode, waited: self.waited(wait, several), ended: None }, downgrade)
     }
 
     /// A release for read may be on behalf of another task, so that none from among missing events can be told from others.

@@ -201,6 +201,12 @@ impl MmapLock {
         self.complete && !self.tainted && !self.overlaps() && is_over(self.complete_since, self.now)
     }
 
+    /// Returns the time since which every holder is known, nanoseconds, if that holds until now.
+    #[must_use]
+    pub(in crate::model) const fn complete_since(&self) -> Option<u64> {
+        if self.complete && !self.tainted { Some(self.complete_since) } else { None }
+    }
+
     /// There are holds that exclude each other: the clocks, or a breach. That is to say a writer
     /// and anybody else ([`Mode::excludes`]): two downgraded holds had a writer between them.
     const fn overlaps(&self) -> bool {
