@@ -2,6 +2,8 @@
 //! does raises nothing and is evaluated, one planted fault raises its rule and no other, and what
 //! is missing raises nothing.
 
+#[path = "common/holed.rs"]
+mod holed;
 #[macro_use]
 #[path = "common/planting.rs"]
 mod planting;
@@ -605,6 +607,11 @@ fn a_sound_kernel_breaks_nothing() {
     let rules =
         [L10, L11, L12, L13, L14, L15, L16, L17, L18, L19, L20, L21, L22, L26, L27, L33, L34, H04, H06, M01, M02, M03];
     soundness::whole(Sound::stream, &rules);
+}
+
+#[test]
+fn a_rule_says_so_when_a_hole_keeps_it_from_judging() {
+    holed::a_rule_says_so_when_a_hole_keeps_it_from_judging(Sound::stream, FAULTS, 25);
 }
 
 #[test]

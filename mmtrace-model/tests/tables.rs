@@ -5,6 +5,8 @@
 #[macro_use]
 #[path = "common/planting.rs"]
 mod planting;
+#[path = "common/holed.rs"]
+mod holed;
 #[path = "common/sound_tables.rs"]
 mod sound_tables;
 #[path = "common/soundness.rs"]
@@ -687,6 +689,51 @@ fn a_sound_kernel_breaks_nothing() {
     use RuleId::*;
     let rules = [L23, L24, L25, L28, L29, L30, L31, L32, L47, L48, H01, H02, H03, M07];
     soundness::whole(Sound::stream, &rules);
+}
+
+/// A table that waits to be freed was mapped; whether it is freed after that is not seen.
+#[test]
+fn a_map_that_a_loss_leaves_unjudged_is_counted() {
+    let mut m = Made::learned();
+    m.map_lock(2, 0xa0).map_lock(2, 0xa1);
+    retract(&mut m, Inside::default());
+    m.map_lock(2, 0xa0).later(1_000_000).lose(Kind::Missed, Kind::PteFreeDefer, 1).later(10_000);
+    let engine = end(&mut m);
+    assert_eq!(broken(&engine), []);
+    let sink = engine.sink().expect("it judges");
+    assert_eq!(sink.not_judged(RuleId::L48), 1);
+    assert!(!sink.judged(RuleId::L48).expect("an event is missing").evaluations.is_whole());
+}
+
+/// A walk is open, and whether it is ended before the task returns to user mode is not seen.
+#[test]
+fn an_open_walk_that_a_loss_leaves_unjudged_is_counted() {
+    let mut m = Made::begun();
+    m.of_vma(2, Kind::VmaPgtableWalkBegin, VMA).of_vma(2, Kind::VmaPgtableWalkEnd, VMA).user(2, START);
+    m.of_vma(2, Kind::VmaPgtableWalkBegin, VMA).later(10_000);
+    m.lose(Kind::Missed, Kind::CollapsePteMappedThp, 1).later(10_000).user(2, START);
+    let engine = end(&mut m);
+    assert_eq!(broken(&engine), []);
+    let sink = engine.sink().expect("it judges");
+    assert_eq!(sink.not_judged(RuleId::L29), 1);
+    assert!(!sink.judged(RuleId::L29).expect("an event is missing").evaluations.is_whole());
+}
+
+/// L47 needs none of these, since older kernels have none, and judges them where there are any.
+#[test]
+fn a_missing_call_that_a_rule_judges_as_well_is_told() {
+    for kind in [Kind::PteOffsetMapRwNolock, Kind::PteOffsetMapRoNolock] {
+        let mut m = Made::begun();
+        m.lose(Kind::Missed, kind, 1).later(10_000).map_nolock(2, pte(0xa0, START), table(0xa0));
+        let engine = end(&mut m);
+        let judged = engine.sink().expect("it judges").judged(RuleId::L47);
+        assert_eq!(judged.map(|judged| judged.missing), Some(1), "{}", kind.name());
+    }
+}
+
+#[test]
+fn a_rule_says_so_when_a_hole_keeps_it_from_judging() {
+    holed::a_rule_says_so_when_a_hole_keeps_it_from_judging(Sound::stream, FAULTS, 25);
 }
 
 #[test]

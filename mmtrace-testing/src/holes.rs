@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use mmtrace_common::{Column, Kind, Record, spec};
+use mmtrace_model::{model::locks::mmap_lock::EPSILON_NS, replay::Engine, verdict::RuleId};
 
-use crate::random::Random;
+use crate::{judging::broken, random::Random};
 
 /// Which of the events from a place on go missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,66 @@ pub struct Hole {
     pub before: u64,
     pub after: u64,
     pub seed: u64,
+}
+
+impl Hole {
+    /// A hole of any kind and shape that begins at a place, `longest` events long at most, and told of up to `edge`
+    /// nanoseconds too widely.
+    pub fn any(random: &mut Random, at: usize, longest: usize, edge: u64) -> Self {
+        let told = random.pick(&[Kind::Missed, Kind::Missed, Kind::Loss, Kind::Gap]);
+        let which = random.pick(&[Which::All, Which::OfCpu(0), Which::Scattered, Which::OfKind]);
+        let (before, after) = (random.below(edge), random.below(edge));
+        let len = 1 + random.index(longest);
+        Self { at, len, which, told, before, after, seed: random.number() }
+    }
+}
+
+/// Whether a time lies in a hole, as the stream tells of it.
+pub fn is_in_hole(stream: &[Record], ts: u64) -> bool {
+    stream.iter().filter(|r| r.kind().is_some_and(Kind::is_missing)).any(|r| {
+        let until = r.get(Column::Until).expect("it says until when");
+        r.ts <= ts && ts <= until.saturating_add(EPSILON_NS)
+    })
+}
+
+/// What a rule says of a fault that it finds where no event is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// A rule is broken. It may be another one: the fault is real, and what is missing can make it look different.
+    Found,
+    /// It was not judged at something, it was not evaluated at all, or a part of the fault lies in the hole that it tells of.
+    Unjudged,
+    /// It was held, and nothing that it says covers the fault.
+    Nothing,
+}
+
+/// Returns what a rule says of a fault, after a stream with holes. `times` are those of the fault, and of what leads to the
+/// violation.
+pub fn said(engine: &Engine, rule: RuleId, stream: &[Record], times: &[u64]) -> Said {
+    let sink = engine.sink().expect("it judges");
+    if !broken(engine).is_empty() {
+        return Said::Found;
+    }
+    if sink.evaluations(rule) == 0 {
+        return Said::Unjudged;
+    }
+    match sink.judged(rule) {
+        Some(judged) if !judged.evaluations.is_whole() || times.iter().any(|ts| is_in_hole(stream, *ts)) => {
+            Said::Unjudged
+        }
+        _ => Said::Nothing,
+    }
+}
+
+/// The holes of a stream, for messages.
+pub fn told_of(stream: &[Record]) -> String {
+    let holes = stream.iter().filter(|r| r.kind().is_some_and(Kind::is_missing));
+    let lost = |r: &Record| r.get(Column::LostKind).and_then(|k| Kind::from_u16(k as u16));
+    let text = |r: &Record| {
+        let kind = r.kind().map_or("", Kind::name);
+        format!("{kind} of {:?} {}..{:?}", lost(r).map(Kind::name), r.ts, r.get(Column::Until))
+    };
+    holes.map(text).collect::<Vec<_>>().join(", ")
 }
 
 /// A stream with holes in it.

@@ -7,6 +7,7 @@ mod golden;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    path::Path,
     process::Command,
 };
 
@@ -16,7 +17,7 @@ use mmtrace_model::{
     model::locks::mmap_lock::EPSILON_NS,
     replay::Engine,
     report::{Output, Report, Style},
-    verdict::RULES,
+    verdict::{RULES, RuleId},
 };
 use mmtrace_testing::{
     holes::{Hole, Holed, Which, told},
@@ -28,10 +29,14 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner},
 };
 
-use golden::{Golden, goldens};
+use golden::{Golden, TESTDATA, captures, goldens};
 
 /// As a pass of the recorder: losses are reported at the head of what arrived in so long.
 const PASS_NS: u64 = 10_000_000;
+/// Within this time, half of the holes are followed by an evaluation of each rule that can be broken, but for those that
+/// are evaluated once for each process that ends.
+const AGAIN_NS: u64 = 1_000_000_000;
+const ONCE_PER_PROCESS: [RuleId; 2] = [RuleId::L09, RuleId::L43];
 
 /// Rules that need what is missing and do not say that something is.
 fn overconfident(engine: &Engine, lost: impl Fn(Kind) -> bool) -> Vec<&'static str> {
@@ -96,6 +101,52 @@ fn many_skipped_probes_are_no_violation() {
 #[test]
 fn many_gaps_are_no_violation() {
     assert!(many_holes(Kind::Gap, 12) > 500);
+}
+
+/// Each rule is judged again soon after a hole. Prints how soon, over all captures and over the capture that has missed
+/// events by itself.
+#[test]
+fn a_rule_is_judged_again_soon_after_a_hole() {
+    let mut medians: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    let missed = captures(&Path::new(TESTDATA).join("missed"));
+    let mut add = |engine: &Engine| {
+        let sink = engine.sink().expect("it judges");
+        for rule in RULES.iter().filter(|rule| rule.severity.can_fail()) {
+            let next = sink.judged(rule.id).and_then(|judged| judged.median_to_next_ns);
+            if let Some(next) = next {
+                medians.entry(rule.name).or_default().push(next);
+            }
+        }
+    };
+    for golden in &missed {
+        add(&judge(&golden.context, &golden.records));
+    }
+    for golden in goldens() {
+        for seed in 0..8 {
+            let mut random = Random(seed);
+            let mut holed = Holed::new(&golden.records);
+            let mut at = random.index(2000);
+            while at < golden.records.len() {
+                let len = 1 + random.index(100);
+                let (which, told) = (random.pick(&[Which::All, Which::Scattered]), Kind::Missed);
+                holed.make(Hole { at, len, which, told, before: 0, after: 0, seed: random.number() });
+                at += len + 5_000 + random.index(10_000);
+            }
+            add(&judge(&golden.context, holed.stream()));
+        }
+    }
+    eprintln!("from the beginning of a hole to the next evaluation, median of each stream: shortest, median, longest");
+    let mut slow = Vec::new();
+    for (rule, mut all) in medians {
+        all.sort_unstable();
+        let median = all[all.len() / 2];
+        let [low, middle, high] = [all[0], median, all[all.len() - 1]].map(|ns| ns as f64 / 1e6);
+        eprintln!("  {rule} {low:9.3} ms {middle:9.3} ms {high:9.3} ms  ({} streams)", all.len());
+        if median > AGAIN_NS && !ONCE_PER_PROCESS.iter().any(|once| once.rule().name == rule) {
+            slow.push(format!("{rule}: {middle} ms"));
+        }
+    }
+    assert!(slow.is_empty(), "{slow:?}");
 }
 
 fn runner(cases: u32) -> TestRunner {

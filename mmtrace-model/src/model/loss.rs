@@ -25,6 +25,16 @@ impl Model {
                 sink.unjudged_since_gap(RuleId::L05);
             }
         }
+        if of.map_or(ALL, |kind| spec(kind).unknown) & TABLES != 0 {
+            // Whether the table was freed after it was mapped is not seen any more.
+            for _ in 0..self.tables.deferred().filter(|(_, life)| life.is_mapped_late()).count() {
+                sink.unjudged_since_gap(RuleId::L48);
+            }
+            // Whether the open walks are ended before the task returns to user mode is not seen any more.
+            for _ in 0..self.tables.open_walks() {
+                sink.unjudged_since_gap(RuleId::L29);
+            }
+        }
         self.forget(kind, of, count, until);
     }
 

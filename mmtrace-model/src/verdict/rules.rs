@@ -33,6 +33,8 @@ pub struct Rule {
     pub example: &'static str,
     /// Events without which it cannot be judged.
     pub needs: &'static [Kind],
+    /// Events that it judges as well, where they are recorded.
+    pub(crate) also: &'static [Kind],
     /// First kernel that it is true of.
     pub since: KernelVersion,
     /// First kernel that it is no longer known to be true of.
@@ -107,6 +109,7 @@ macro_rules! rules {
         meaning: $meaning:literal,
         example: $example:literal,
         needs: [$($kind:ident),*],
+        $(also: [$($also:ident),*],)?
         $(since: ($since_major:literal, $since_minor:literal),)?
         $(before: ($before_major:literal, $before_minor:literal),)?
         $(whole_system: $whole:literal,)?
@@ -129,6 +132,7 @@ macro_rules! rules {
             meaning: $meaning,
             example: $example,
             needs: &[$($kind),*],
+            also: &[$($($also),*)?],
             since: first!($(KernelVersion::new($since_major, $since_minor),)? FIRST_EXAMINED),
             before: option!($(KernelVersion::new($before_major, $before_minor))?),
             whole_system: first!($($whole,)? false),
@@ -597,6 +601,7 @@ rules! {
         meaning: "The probes or the model read page tables wrongly, or a table was replaced under the lock of the walker.",
         example: "pte_offset_map_rw_nolock: pmd_used points to table A, ptep lies in table B",
         needs: [PteOffsetMapLock],
+        also: [PteOffsetMapRwNolock, PteOffsetMapRoNolock],
         since: (6, 5),
         x86_64: true,
     }

@@ -149,7 +149,8 @@ impl Sink {
         let tally = &self.tallies[rule as usize];
         let judged = || {
             let evaluations = Coverage::of(tally.evaluations, tally.unjudged_since_gap);
-            Judged::new(&tally.gaps, evaluations, self.events.of(rule.rule().needs), self.span)
+            let named: Vec<Kind> = rule.rule().needs.iter().chain(rule.rule().also).copied().collect();
+            Judged::new(&tally.gaps, evaluations, self.events.of(&named), self.span)
         };
         (self.is_open(rule) && tally.gaps.any()).then(judged)
     }
@@ -270,13 +271,14 @@ impl Sink {
 
     /// So many events of a kind are missing, from one time to another one; `None`: of any kind.
     ///
-    /// A rule needs them if it names the kind, or if the model forgets a part without it that the rule's events tell of.
+    /// A rule misses them if it names the kind, or if the model forgets a part without it that the rule's events tell of.
     pub(crate) fn missing(&mut self, kind: Option<Kind>, count: u64, from: u64, until: u64) {
         self.events.missing(kind, count, until);
         self.blind.add(from, until);
         for (rule, tally) in RULES.iter().zip(&mut self.tallies) {
             let forgets = |k: Kind| spec(k).unknown & rule.needs.iter().fold(0, |parts, n| parts | spec(*n).unknown);
-            if kind.is_none_or(|k| rule.needs.contains(&k) || forgets(k) & JUDGED_BY != 0) {
+            let names = |k: Kind| rule.needs.contains(&k) || rule.also.contains(&k);
+            if kind.is_none_or(|k| names(k) || forgets(k) & JUDGED_BY != 0) {
                 tally.gaps.missing(count, from, until);
             }
         }

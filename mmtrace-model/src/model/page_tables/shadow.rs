@@ -145,6 +145,13 @@ pub(crate) enum Life {
     },
 }
 
+impl Life {
+    /// Whether a task mapped and locked it after its freeing had been requested.
+    pub(crate) const fn is_mapped_late(&self) -> bool {
+        matches!(self, Self::Deferred { mapped: Some(_), .. })
+    }
+}
+
 /// A flush of a collapse.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flush {
@@ -310,6 +317,11 @@ impl Tables {
     /// This task is gone, or another task has its id.
     pub(crate) fn forget_task(&mut self, tid: u32) {
         self.walks.remove(tid);
+    }
+
+    /// Number of calls of `vma_pgtable_walk_begin()` that are seen to be open.
+    pub(crate) fn open_walks(&self) -> u64 {
+        self.walks.values().map(|walk| u64::from(walk.depth.unwrap_or(0))).sum()
     }
 
     /// Some events of tasks were not seen.

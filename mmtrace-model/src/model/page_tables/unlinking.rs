@@ -311,8 +311,7 @@ impl Model {
                 Record { ts, mm: self.collapsing[index].slot.0, tid: self.collapsing[index].tid, ..Record::default() };
             self.collapse_unlocks(&end, sink);
         }
-        let late: Vec<(u64, Life)> =
-            self.tables.deferred().filter(|(_, l)| matches!(l, Life::Deferred { mapped: Some(_), .. })).collect();
+        let late: Vec<(u64, Life)> = self.tables.deferred().filter(|(_, life)| life.is_mapped_late()).collect();
         for (frame, life) in late {
             if let Life::Deferred { by, mapped, .. } = life {
                 self.end_of_table(frame, by, mapped, &Record { ts, ..Record::default() }, sink);
