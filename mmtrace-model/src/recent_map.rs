@@ -44,20 +44,20 @@ impl<K, V, const RECENT: usize> Default for RecentMap<K, V, RECENT> {
 }
 
 impl<K: Key, V, const RECENT: usize> RecentMap<K, V, RECENT> {
-    #[inline]
+    #[inline(always)]
     fn slot(key: K) -> usize {
         // Fibonacci hashing: neighbours go to different slots, and so do pointers to objects of one slab.
         (key.number().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - RECENT.ilog2())) as usize
     }
 
     /// Returns the place of a row, if it is among the last ones.
-    #[inline]
+    #[inline(always)]
     fn recent(&self, key: K) -> Option<usize> {
         let at = self.recent[Self::slot(key)] as usize;
         self.rows.get(at).is_some_and(|(of, _)| *of == key).then_some(at)
     }
 
-    #[inline]
+    #[inline(always)]
     fn find(&mut self, key: K) -> Option<usize> {
         self.recent(key).or_else(|| self.search(key))
     }
@@ -81,7 +81,7 @@ impl<K: Key, V, const RECENT: usize> RecentMap<K, V, RECENT> {
     /// Returns the value of a key.
     #[inline]
     pub(crate) fn get(&self, key: K) -> Option<&V> {
-        let at = self.recent(key).or_else(|| Some(*self.places.get(&key)? as usize))?;
+        let at = self.place(key)?;
         Some(&self.rows[at].1)
     }
 
@@ -108,21 +108,43 @@ impl<K: Key, V, const RECENT: usize> RecentMap<K, V, RECENT> {
     }
 
     /// Returns the value of a key, at first the default. `make_room` is called before there are more than `most` rows.
-    #[inline]
+    ///
+    /// What is not among the last rows is found by a call: the model asks several of these maps about each event.
+    #[inline(always)]
     pub(crate) fn or_default_within(&mut self, key: K, most: usize, make_room: impl FnOnce(&mut Self)) -> &mut V
     where
         V: Default,
     {
-        let at = match self.find(key) {
+        let at = match self.recent(key) {
             Some(at) => at,
-            None => {
-                if self.rows.len() >= most {
-                    make_room(self);
-                }
-                self.push(key, V::default())
-            }
+            None => self.search_or_default(key, most, make_room),
         };
         &mut self.rows[at].1
+    }
+
+    #[inline(never)]
+    fn search_or_default(&mut self, key: K, most: usize, make_room: impl FnOnce(&mut Self)) -> usize
+    where
+        V: Default,
+    {
+        self.search(key).unwrap_or_else(|| {
+            if self.rows.len() >= most {
+                make_room(self);
+            }
+            self.push(key, V::default())
+        })
+    }
+
+    /// Returns the place of a row. The row stays there until a row is taken out.
+    #[inline]
+    pub(crate) fn place(&self, key: K) -> Option<usize> {
+        self.recent(key).or_else(|| Some(*self.places.get(&key)? as usize))
+    }
+
+    /// Returns the value of the row at a place.
+    #[inline(always)]
+    pub(crate) fn at_place(&mut self, place: usize) -> Option<&mut V> {
+        self.rows.get_mut(place).map(|(_, value)| value)
     }
 
     /// Sets the value of a key. Returns the one that it had.

@@ -17,10 +17,7 @@ impl Kind {
     #[inline]
     #[must_use]
     pub const fn from_u16(number: u16) -> Option<Self> {
-        match index(number) {
-            Some(index) => Some(SPECS[index].kind),
-            None => None,
-        }
+        if (number as usize) < LOST_KINDS { KINDS[number as usize] } else { None }
     }
 
     /// Whether the event has no probe of its own: it says what is missing, or what a task or a mapping is called.
@@ -454,6 +451,17 @@ const INDICES: [u8; LOST_KINDS] = {
         row += 1;
     }
     index
+};
+
+/// Kinds by wire number.
+const KINDS: [Option<Kind>; LOST_KINDS] = {
+    let mut kinds = [None; LOST_KINDS];
+    let mut row = 0;
+    while row < SPECS.len() {
+        kinds[SPECS[row].kind as usize] = Some(SPECS[row].kind);
+        row += 1;
+    }
+    kinds
 };
 
 /// The row of a wire number.

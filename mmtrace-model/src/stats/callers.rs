@@ -398,12 +398,24 @@ impl Callers {
 
     /// Counts a fault of a thread.
     pub(crate) fn fault(&mut self, fault: &Fault, thread: ThreadId, names: &mut Tasks) {
-        let call = if fault.user { Some(Call::UserTrap) } else { fault.call };
-        let mut caller = Caller { thread, call };
+        let mut caller = fault_caller(fault, thread);
         if self.faults.len() >= ROWS_MAX && !self.faults.contains_key(caller) {
             caller = late(&self.faults, caller, names);
         }
         self.faults.or_insert_with(caller, || [0; Cause::ALL.len()])[fault.cause as usize] += 1;
+    }
+
+    /// Returns the place of the row that counts such faults of a thread, if there is one of its own.
+    pub(super) fn fault_place(&self, fault: &Fault, thread: ThreadId) -> Option<usize> {
+        self.faults.place(fault_caller(fault, thread))
+    }
+
+    /// Counts a fault in the row at a place.
+    #[inline]
+    pub(super) fn fault_at(&mut self, place: usize, cause: Cause) {
+        if let Some(causes) = self.faults.at_place(place) {
+            causes[cause as usize] += 1;
+        }
     }
 
     fn ended(&mut self, effect: &Effect, ended: Option<Interval>, call: Option<Call>, names: &mut Tasks) {
@@ -502,6 +514,12 @@ impl Callers {
     pub(crate) fn faults(&self) -> impl Iterator<Item = (Caller, &Causes)> {
         self.faults.iter().map(|(caller, causes)| (*caller, causes))
     }
+}
+
+/// Whom a fault of a thread is charged to.
+const fn fault_caller(fault: &Fault, thread: ThreadId) -> Caller {
+    let call = if fault.user { Some(Call::UserTrap) } else { fault.call };
+    Caller { thread, call }
 }
 
 /// A row for a caller that comes when there are too many: by names alone, or by its call alone.

@@ -9,6 +9,7 @@ use std::mem::take;
 use mmtrace_common::Call;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::recent_faults::PlaceInMm;
 use crate::{
     model::{
         effect::{Effect, Fault, What},
@@ -87,6 +88,15 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
+    /// One fault. `ns`: how long it took, if that was seen.
+    #[inline]
+    const fn one(ns: Option<u64>) -> Self {
+        match ns {
+            Some(ns) => Self { count: 1, timed: 1, ns },
+            None => Self { count: 1, timed: 0, ns: 0 },
+        }
+    }
+
     /// Adds others.
     pub(crate) const fn add(&mut self, other: Self) {
         self.count = self.count.saturating_add(other.count);
@@ -121,6 +131,8 @@ pub(crate) struct FunctionFaults {
     /// Instructions over all mms: in [`Mm::live`], and in [`Mm::pending`].
     live: usize,
     pending: usize,
+    /// Number of times that rows were taken out of `mms`.
+    moves: u64,
     rows: Rows,
     asked: FxHashSet<(FileId, u64)>,
     /// Files that were asked for with an mm: their contents may have been replaced since an earlier mm.
@@ -139,6 +151,30 @@ impl FunctionFaults {
         }
     }
 
+    /// Returns a number that grows when rows are taken out.
+    #[inline]
+    pub(super) const fn moves(&self) -> u64 {
+        self.moves
+    }
+
+    /// Returns the place of the row that counts faults by the instruction of this one.
+    pub(super) fn place(&self, fault: &Fault, mappings: &Mappings) -> Option<PlaceInMm> {
+        let of = self.mms.get(fault.mm)?;
+        let row = of.live.place(Instruction::of(fault, mappings)?)?;
+        Some(PlaceInMm { mm: self.mms.place(fault.mm)?, row })
+    }
+
+    /// Counts a fault of a thread in the row at a place. `ns`: how long it took, if that was seen.
+    #[inline]
+    pub(super) fn fault_at(&mut self, place: PlaceInMm, ns: Option<u64>, thread: ThreadId) {
+        if let Some(of) = self.mms.at_place(place.mm)
+            && let Some(live) = of.live.at_place(place.row)
+        {
+            live.counted.add(Counted::one(ns));
+            live.process = thread;
+        }
+    }
+
     /// Counts a fault of a thread. `ns`: how long it took, if that was seen.
     pub(crate) fn fault(
         &mut self,
@@ -148,12 +184,12 @@ impl FunctionFaults {
         mappings: &Mappings,
         names: &Tasks,
     ) {
-        let one = Counted { count: 1, timed: ns.is_some().into(), ns: ns.unwrap_or(0) };
-        let Fault { tgid, mm, ip, user, call, .. } = *fault;
+        let one = Counted::one(ns);
+        let Fault { tgid, mm, ip, .. } = *fault;
         let of = self.mms.or_insert_with(mm, Mm::default);
-        let instruction = if user && ip >> 63 == 0 {
-            let found = mappings.at(mm, ip);
-            if found == At::Unknown && mm != 0 {
+        let instruction = match Instruction::of(fault, mappings) {
+            Some(instruction) => instruction,
+            None => {
                 if let Some(live) = of.pending.get_mut(&ip) {
                     live.counted.add(one);
                     live.process = thread;
@@ -164,10 +200,8 @@ impl FunctionFaults {
                     of.pending.insert(ip, Live { counted: one, process: thread });
                     return;
                 }
+                Instruction::UNKNOWN
             }
-            Instruction::new(mappings, mm, ip, found)
-        } else {
-            Instruction { code: Code::Kernel(call), at: None }
         };
         if let Some(live) = of.live.get_mut(instruction) {
             live.counted.add(one);
@@ -184,6 +218,7 @@ impl FunctionFaults {
             for of in self.mms.values_mut() {
                 of.live.drain().for_each(|(instruction, live)| put(instruction, live, &mut self.rows, names));
             }
+            self.moves += 1;
             self.mms.retain(|_, of| !of.pending.is_empty());
             self.live = 0;
         }
@@ -247,6 +282,7 @@ impl FunctionFaults {
     /// Puts the faults of an mm into their rows.
     fn settle(&mut self, mm: u64, names: &Tasks) {
         let Some(of) = self.mms.remove(mm) else { return };
+        self.moves += 1;
         self.live -= of.live.len();
         self.pending -= of.pending.len();
         put_all(&of, &mut self.rows, names);
@@ -269,6 +305,19 @@ impl Key for Instruction {
 }
 
 impl Instruction {
+    /// In a mapping that is not known.
+    const UNKNOWN: Self = Self { code: Code::Unknown, at: None };
+
+    /// Returns the instruction of a fault; `None` if the mapping that it is in may still be read.
+    fn of(fault: &Fault, mappings: &Mappings) -> Option<Self> {
+        let Fault { mm, ip, user, call, .. } = *fault;
+        if !user || ip >> 63 != 0 {
+            return Some(Self { code: Code::Kernel(call), at: None });
+        }
+        let found = mappings.at(mm, ip);
+        (found != At::Unknown || mm == 0).then(|| Self::new(mappings, mm, ip, found))
+    }
+
     fn new(mappings: &Mappings, mm: u64, ip: u64, found: At) -> Self {
         let (code, at) = match found {
             At::Mapping(found) => match found.mapping.backing {
@@ -278,7 +327,7 @@ impl Instruction {
                     (Code::Memory(of), ip)
                 }
             },
-            At::Outside | At::Unknown => return Self { code: Code::Unknown, at: None },
+            At::Outside | At::Unknown => return Self::UNKNOWN,
         };
         Self { code, at: Some(at) }
     }
@@ -287,7 +336,7 @@ impl Instruction {
 /// Adds what is counted of an mm to rows.
 fn put_all(of: &Mm, rows: &mut Rows, names: &Tasks) {
     of.live.iter().for_each(|(instruction, live)| put(*instruction, *live, rows, names));
-    of.pending.values().for_each(|live| put(Instruction { code: Code::Unknown, at: None }, *live, rows, names));
+    of.pending.values().for_each(|live| put(Instruction::UNKNOWN, *live, rows, names));
 }
 
 fn put(instruction: Instruction, live: Live, rows: &mut Rows, names: &Tasks) {

@@ -5,12 +5,12 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::callers::Causes;
+use super::{callers::Causes, recent_faults::PlaceInMm};
 use crate::{
     model::{
         effect::{Effect, Fault, What},
         faults::address_space::Cause,
-        mappings::{At, Label, MappingId, Mappings, Of},
+        mappings::{At, Found, Label, MappingId, Mappings, Of},
     },
     names::{Comm, Tasks, ThreadId},
     recent_map::{Key, RecentMap},
@@ -67,6 +67,22 @@ struct Live {
     /// Its first address as of the last fault.
     start: u64,
     label: Label,
+}
+
+impl Live {
+    /// Counts faults in the mapping, which has these addresses now.
+    #[inline]
+    const fn add(&mut self, range: (u64, u64), cause: Cause, n: u64) {
+        if self.range.0 == range.0 && self.range.1 == range.1 {
+            self.votes = self.votes.saturating_add(n);
+        } else if self.votes > n {
+            self.votes -= n;
+        } else {
+            (self.range, self.votes) = (range, n - self.votes);
+        }
+        self.start = range.0;
+        self.causes[cause as usize] += n;
+    }
 }
 
 /// Faults in one mm.
@@ -140,6 +156,8 @@ pub(crate) struct MappedFaults {
     pending: FxHashMap<(u64, u64, Cause), u64>,
     rows: Rows,
     live: usize,
+    /// Number of times that mms were taken out.
+    moves: u64,
     /// Mappings that are in the numbers of `rows`, and may fault again.
     counted: FxHashSet<MappingId>,
 }
@@ -155,12 +173,41 @@ impl MappedFaults {
         }
     }
 
-    /// Counts a fault of a thread.
-    pub(crate) fn fault(&mut self, fault: &Fault, thread: ThreadId, mappings: &Mappings, names: &Tasks) {
-        let Fault { mm, addr, at, cause, .. } = *fault;
+    /// Makes room for another mapping. That is due before each fault.
+    #[inline]
+    pub(super) fn make_room(&mut self, mappings: &Mappings, names: &Tasks) {
         if self.live >= LIVE_MAX {
             self.settle_all(mappings, names);
         }
+    }
+
+    /// Returns a number that grows when rows are taken out.
+    #[inline]
+    pub(super) const fn moves(&self) -> u64 {
+        self.moves
+    }
+
+    /// Returns the place of the row that counts faults in a mapping.
+    pub(super) fn place(&self, mm: u64, found: &Found) -> Option<PlaceInMm> {
+        let of = self.mms.get(mm)?;
+        let row = of.live.place(Place::Mapping(found.mapping.id))?;
+        Some(PlaceInMm { mm: self.mms.place(mm)?, row })
+    }
+
+    /// Counts a fault of a thread in the row at a place.
+    #[inline]
+    pub(super) fn fault_at(&mut self, place: PlaceInMm, found: &Found, cause: Cause, thread: ThreadId) {
+        let Some(of) = self.mms.at_place(place.mm) else { return };
+        of.process = Some(thread);
+        if let Some(live) = of.live.at_place(place.row) {
+            live.add((found.start, found.end), cause, 1);
+        }
+    }
+
+    /// Counts a fault of a thread.
+    pub(crate) fn fault(&mut self, fault: &Fault, thread: ThreadId, mappings: &Mappings, names: &Tasks) {
+        let Fault { mm, addr, at, cause, .. } = *fault;
+        self.make_room(mappings, names);
         let of = self.mms.or_insert_with(mm, Mm::default);
         of.process = Some(thread);
         let (place, range) = match at {
@@ -208,6 +255,7 @@ impl MappedFaults {
     /// Puts the mappings of an mm into their rows.
     fn settle(&mut self, mm: u64, mappings: &Mappings, names: &Tasks) {
         let Some(of) = self.mms.remove(mm) else { return };
+        self.moves += 1;
         self.live = self.live.saturating_sub(of.live.len());
         if of.pending > 0 {
             let mut causes = [0; Cause::ALL.len()];
@@ -222,6 +270,7 @@ impl MappedFaults {
 
     fn settle_all(&mut self, mappings: &Mappings, names: &Tasks) {
         let mms = std::mem::take(&mut self.mms);
+        self.moves += 1;
         put_all_pending(self.pending.drain(), &mms, &mut self.rows, names);
         for (mm, of) in mms.iter() {
             put(*mm, of, &mut self.rows, &self.counted, mappings, names);
@@ -259,15 +308,7 @@ fn count(
         *all += 1;
         Live { causes: [0; Cause::ALL.len()], range, votes: 0, start: range.0, label: label() }
     });
-    if live.range == range {
-        live.votes = live.votes.saturating_add(n);
-    } else if live.votes > n {
-        live.votes -= n;
-    } else {
-        (live.range, live.votes) = (range, n - live.votes);
-    }
-    live.start = range.0;
-    live.causes[cause as usize] += n;
+    live.add(range, cause, n);
 }
 
 /// Returns the name of an mm's process.

@@ -21,6 +21,7 @@ pub mod locks;
 pub mod mappings;
 pub mod open_calls;
 pub mod rates;
+mod recent_faults;
 pub mod work;
 
 use faults::Faults;

@@ -188,18 +188,19 @@ impl Live {
     /// what was recorded is worth a verdict.
     fn judge(&mut self, slice: std::ops::Range<usize>) {
         self.judged = slice.end;
-        for at in slice {
-            let record = self.batch[at];
-            self.engine.apply(&record);
+        let batch = std::mem::take(&mut self.batch);
+        for record in &batch[slice] {
+            self.engine.apply(record);
             if let Some(dumps) = &mut self.dumps {
-                dumps.see(&self.engine, &record);
+                dumps.see(&self.engine, record);
             }
-            if let Some(Err(error)) = self.writer.as_mut().map(|writer| writer.append(&record)) {
+            if let Some(Err(error)) = self.writer.as_mut().map(|writer| writer.append(record)) {
                 self.writer = None;
                 self.failed.get_or_insert(error.into());
             }
             self.name_again(record.ts);
         }
+        self.batch = batch;
     }
 
     /// Puts the paths of cgroups that the batch is the first to mention in front of it: a filter of `dump` then knows them

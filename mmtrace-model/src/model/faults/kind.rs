@@ -20,7 +20,7 @@ const SWAP_FILES: u8 = 22;
 const DEADLY_MARKER: u8 = 6;
 
 /// Swap types that mean something other than a page in swap.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::model) struct SwapTypes {
     /// `SWP_PTE_MARKER`.
     pub(in crate::model) marker: u8,
@@ -72,7 +72,7 @@ impl Mapped {
 }
 
 /// Everything that is known of a fault.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::model) struct Seen {
     /// Result of the walk of the page tables; `None`: they were not walked.
     pub(in crate::model) walk: Option<Walk>,
@@ -322,7 +322,38 @@ rows! {
     },
 }
 
+/// What the table was asked, and its answer.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    seen: Seen,
+    types: SwapTypes,
+    history: Cause,
+    kind: Cause,
+}
+
+/// The table, with the answers that it gave last: a row is found by a dozen conditions, and most faults are of few kinds.
+#[derive(Clone, Debug, Default)]
+pub(in crate::model) struct Kinds([Option<Answer>; 16]);
+
+impl Kinds {
+    /// As [`kind()`].
+    #[inline]
+    pub(in crate::model) fn of(&mut self, seen: &Seen, types: SwapTypes, history: Cause) -> Cause {
+        // Whether the page was present, written, in user mode and fetched.
+        let slot = (seen.code & 7 | seen.code >> 1 & 8) as usize;
+        if let Some(answer) = &self.0[slot]
+            && (answer.seen, answer.types, answer.history) == (*seen, types, history)
+        {
+            return answer.kind;
+        }
+        let kind = kind(seen, types, history);
+        self.0[slot] = Some(Answer { seen: *seen, types, history, kind });
+        kind
+    }
+}
+
 /// Returns the kind of a fault. `history`: what is known of its page from before.
+#[inline(never)]
 pub(in crate::model) fn kind(fault: &Seen, types: SwapTypes, history: Cause) -> Cause {
     let Some(walk) = fault.walk else { return history };
     if let Some(kind) = first(fault, types) {

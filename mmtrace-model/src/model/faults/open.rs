@@ -13,7 +13,7 @@ use std::collections::hash_map::Entry;
 use mmtrace_common::{Call, Column, Kind, Record, View as _, Walk, event};
 use rustc_hash::FxHashMap;
 
-use super::kind::{End, Mapped, Seen, SwapTypes, kind};
+use super::kind::{End, Kinds, Mapped, Seen, SwapTypes, kind};
 use crate::context::{Context, FaultEnds};
 use crate::examined_kernels::EXAMINED_KERNELS;
 use crate::kernel_version::KernelVersion;
@@ -138,6 +138,7 @@ pub(in crate::model) struct OpenFaults {
     /// Acquisitions of mmap_locks may be missing up to this time, nanoseconds.
     locks_blind_until: u64,
     old_swap_types: bool,
+    kinds: Kinds,
 }
 
 impl OpenFaults {
@@ -156,7 +157,8 @@ impl OpenFaults {
         // "mm: use pte markers for swap errors" (6.2) left one type fewer.
         let old_swap_types = context.kernel.series().is_some_and(|series| series < KernelVersion::new(6, 2));
         let blind = context.start.saturating_add(EPSILON_NS);
-        Self { open: FxHashMap::default(), tells, blind_until: blind, locks_blind_until: blind, old_swap_types }
+        let (open, kinds) = (FxHashMap::default(), Kinds::default());
+        Self { open, tells, blind_until: blind, locks_blind_until: blind, old_swap_types, kinds }
     }
 
     /// Number of faults that are not settled.
@@ -282,7 +284,7 @@ impl Model {
         // One that is not handled leaves what the task is in the middle of as it is.
         let followed = tells.walk || matches!(tells.ends, Ends::Counted(_));
         if !followed || matches!(history, Cause::KernelAddress | Cause::PagefaultDisabled) {
-            self.settled(fault);
+            self.settled(&fault, history);
             return;
         }
         self.fault_left(tid);
@@ -313,7 +315,14 @@ impl Model {
     }
 
     /// The task is seen where the fault that it had open is over, though its end was not seen.
+    #[inline]
     pub(in crate::model) fn fault_left(&mut self, tid: u32) {
+        if !self.open_faults.open.is_empty() {
+            self.open_fault_left(tid);
+        }
+    }
+
+    fn open_fault_left(&mut self, tid: u32) {
         let Some(open) = self.open_faults.open.remove(&tid) else { return };
         if !open.whole || open.called || self.open_faults.tells.ends != Ends::Functions {
             // A signal has ended it before it was tried again, or an event is missing.
@@ -322,7 +331,7 @@ impl Model {
             self.settle_fault(&open, End::Failed);
         } else if self.open_faults.tells.look {
             // Neither looked up nor handled: the kernel was not allowed to sleep (`faulthandler_disabled()`).
-            self.settled(Fault { cause: Cause::PagefaultDisabled, ..open.fault });
+            self.settled(&open.fault, Cause::PagefaultDisabled);
         } else {
             self.settle_fault(&open, End::Unseen);
         }
@@ -417,17 +426,20 @@ impl Model {
         }
     }
 
+    #[inline]
     fn settle_fault(&mut self, open: &Open, end: End) {
         let seen = Seen { end: if open.whole { end } else { End::Unseen }, ..open.seen };
-        let cause = kind(&seen, self.swap_types(), open.fault.cause);
-        self.settled(Fault { cause, ..open.fault });
+        let types = self.swap_types();
+        let cause = self.open_faults.kinds.of(&seen, types, open.fault.cause);
+        self.settled(&open.fault, cause);
     }
 
-    /// Counts a fault, whose kind is what it is now.
-    fn settled(&mut self, fault: Fault) {
-        self.causes[fault.cause as usize] += 1;
+    /// Counts a fault, which is of this kind.
+    #[inline]
+    fn settled(&mut self, fault: &Fault, cause: Cause) {
+        self.causes[cause as usize] += 1;
         let [first, second] = &mut self.effect.faults;
-        *(if first.is_none() { first } else { second }) = Some(fault);
+        *(if first.is_none() { first } else { second }) = Some(Fault { cause, ..*fault });
     }
 
     /// Takes the end of the stream: returns the faults that are still open, oldest first, with the kinds that they have as

@@ -108,6 +108,12 @@ impl AddressMap {
         at
     }
 
+    /// Whether it is known what an address belongs to. As [`AddressMap::find`].
+    #[inline]
+    pub(super) fn finds(&mut self, addr: u64) -> bool {
+        self.recent(addr).is_some() || self.find(addr) != At::Unknown
+    }
+
     /// Returns what an address belongs to.
     #[inline]
     pub(super) fn at(&self, addr: u64) -> At {

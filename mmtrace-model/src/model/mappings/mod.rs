@@ -65,6 +65,8 @@ const HEAP: &[u8] = b"[heap]";
 #[derive(Clone, Debug, Default)]
 struct Mm {
     map: AddressMap,
+    /// Number of the last change of its mappings or of their names, over all mms.
+    version: u64,
     /// Names of anonymous memory may have changed up to this time, nanoseconds.
     renamed: u64,
     /// Its mappings are not asked for before this time, nanoseconds.
@@ -134,6 +136,8 @@ pub struct Mappings {
     pieces: usize,
     /// The number of the next mapping.
     next_id: u64,
+    /// The number of the last change of any mm.
+    versions: u64,
     /// Nothing is learned from events up to this time, because some before it are missing.
     blind_until: u64,
     asked: Vec<(u32, u64)>,
@@ -206,6 +210,8 @@ impl Mappings {
             Some(E::UserfaultfdSetCtx(e)) => {
                 if let Some(mm) = self.mms.get_mut(record.mm) {
                     mm.map.register(e.vma, e.vm_flags);
+                    self.versions += 1;
+                    mm.version = self.versions;
                 }
             }
             Some(E::ExitMmap(_)) => self.ends(record.mm),
@@ -244,6 +250,13 @@ impl Mappings {
     #[must_use]
     pub const fn faulted(&self) -> At {
         self.faulted
+    }
+
+    /// Returns a number that stays the same as long as [`Self::at`] and [`Self::label`] give the same answers about an mm;
+    /// `None` if it is not followed.
+    #[inline]
+    pub(crate) fn version(&self, mm: u64) -> Option<u64> {
+        self.mms.get(mm).map(|mm| mm.version)
     }
 
     /// Returns what an address of an mm belongs to.
@@ -436,17 +449,21 @@ impl Mappings {
         };
         self.faulted = mm.map.find(addr);
         // What was mapped before the recording may be code alone.
-        let is_strange = ip.is_some_and(|ip| ip != 0 && matches!(mm.map.find(ip), At::Unknown));
+        let is_strange = ip.is_some_and(|ip| ip != 0 && !mm.map.finds(ip));
         let renamed = mm.renamed;
         let may_have_name = |found: &Found| {
             renamed > 0
                 && found.mapping.backing == Backing::Anonymous
                 && !found.was_read_after(renamed.saturating_add(EPSILON_NS))
         };
-        let asks = match self.faulted {
+        let asks = match &self.faulted {
             At::Unknown => true,
             At::Outside => false,
-            At::Mapping(found) => may_have_name(&found) && !self.ask_one(addr, found.start, record),
+            At::Mapping(found) if may_have_name(found) => {
+                let start = found.start;
+                !self.ask_one(addr, start, record)
+            }
+            At::Mapping(_) => false,
         };
         if asks || is_strange {
             self.ask(record);
@@ -496,7 +513,9 @@ impl Mappings {
         if self.mms.len() >= MMS_MAX && !self.mms.contains_key(mm) {
             self.forget();
         }
-        Some(self.mms.or_insert_with(mm, Mm::default))
+        self.versions += 1;
+        let version = self.versions;
+        Some(self.mms.or_insert_with(mm, || Mm { version, ..Mm::default() }))
     }
 
     fn forget(&mut self) {
@@ -507,7 +526,10 @@ impl Mappings {
 
     /// Works on an mm's mappings within the memory that all of them may use.
     fn with_map(&mut self, mm: u64, work: impl FnOnce(&mut AddressMap)) {
+        self.versions += 1;
+        let version = self.versions;
         let Some(of) = self.mm_mut(mm) else { return };
+        of.version = version;
         let before = of.map.len();
         work(&mut of.map);
         let after = of.map.len();
@@ -529,6 +551,8 @@ impl Mappings {
             && let Some(mm) = self.mms.get_mut(record.mm)
         {
             mm.renamed = mm.renamed.max(record.ts);
+            self.versions += 1;
+            mm.version = self.versions;
         }
         if self.writers.len() >= WRITERS_MAX && !self.writers.contains_key(record.tid) {
             self.writers.clear();
@@ -642,7 +666,10 @@ impl Mappings {
         // Without it, a call of prctl() or a fork may have gone unseen.
         if of.is_none_or(|kind| kind == Kind::StartLocking) {
             self.writers.clear();
-            self.mms.values_mut().for_each(|mm| mm.renamed = mm.renamed.max(until));
+            self.versions += 1;
+            for mm in self.mms.values_mut() {
+                (mm.renamed, mm.version) = (mm.renamed.max(until), self.versions);
+            }
         }
     }
 }
