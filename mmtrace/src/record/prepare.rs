@@ -78,7 +78,10 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals, helper: Option<
     };
 
     let kernel = kernel::running();
-    let standby = Standby::of(&kernel, &environment.preemption, args.watch.standby);
+    let mut standby = Standby::of(&kernel, &environment.preemption, args.watch.standby);
+    if !limits::allow(object::takes().files) {
+        standby = standby.without_reserve();
+    }
     let mut object = Object::load(&plan, &target.filter, args.watch.buffer.map(|mib| mib << 20), standby)?;
     if args.watch.max_overhead.is_some() {
         // Before any program is attached: the kernel patches its code for it.
@@ -165,7 +168,6 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals, helper: Option<
         child,
         deadline,
         wake,
-        standby,
         target,
         silence,
         report,
