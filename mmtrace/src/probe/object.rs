@@ -24,7 +24,7 @@ use super::{
     filter::Filter,
     page_tables,
     plan::{Plan, Planned, offset_global, offset_name},
-    standby::{self, MARKS_OF_CPU, Numbers, Standby, is_of_other_locks},
+    standby::{self, MARKS_OF_CPU, Numbers, Standby},
     sys,
 };
 use crate::environment::Takes;
@@ -364,18 +364,14 @@ impl Object {
         Ok(states)
     }
 
-    /// Loads a standby program more for each program on a tracepoint whose skipped runs can be missing events. One that is
-    /// refused is not in reserve, and that is all.
+    /// Loads a standby program more for each program on a tracepoint that the kernel can skip. One that is refused is not in
+    /// reserve, and that is all.
     fn load_reserve(&mut self, states: &[ProbeState]) -> Result<(), ObjectError> {
-        if self.standby.reserve == 0 {
-            return Ok(());
-        }
         for index in 0..self.attached.len() {
             let (kind, number) = (self.attached[index].kind, self.attached[index].standby.len() + 1);
             let is_typed = states.iter().any(|s| s.event == kind.name() && s.form == Some(Form::TpBtf));
             let name = standby_name(kind, number as u32);
-            let is_idle = is_of_other_locks(kind, self.standby.preempts_tracepoints);
-            if is_typed && !is_idle && self.ebpf.program(&name).is_some() {
+            if is_typed && self.standby.is_reserved(kind) && self.ebpf.program(&name).is_some() {
                 self.attached[index].reserve = self.put(&name, kind.name(), Form::TpBtf, Extent::Load)?.ok();
             }
         }

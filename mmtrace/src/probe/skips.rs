@@ -19,7 +19,7 @@ use mmtrace_model::context::Kernel;
 
 use super::{
     object::{Attached, Lost},
-    standby::{MOST, is_of_other_locks},
+    standby::MOST,
     sys,
 };
 
@@ -273,6 +273,13 @@ fn of(taken: &[Lost], kind: Kind) -> u64 {
 /// Whether two kinds are events of one trace system.
 fn is_of_one_system(one: Kind, other: Kind) -> bool {
     spec(one).site.system == spec(other).site.system
+}
+
+/// Whether skipped runs of this kind's program can have been about no event of ours. The programs of `contention_*`
+/// are entered for every lock of the kernel, and write what is about an mmap_lock that is slept for. Where they cannot
+/// be preempted, only an interrupt can have met them running, and no interrupt sleeps for a lock.
+const fn is_of_other_locks(kind: Kind, preemptible: bool) -> bool {
+    !preemptible && matches!(kind, Kind::ContentionBegin | Kind::ContentionEnd)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use aya::{
     Ebpf,
     maps::{Array, MapError},
 };
-use mmtrace_common::{Kind, LOST_KINDS};
+use mmtrace_common::{Kind, LOST_KINDS, spec};
 use mmtrace_model::context::{Form, Kernel};
 
 use crate::environment::Preemption;
@@ -23,8 +23,11 @@ pub(crate) const MOST: u32 = 2;
 /// CPUs: while one task waits to go on in the program, another must not be preempted in the standby program.
 const USUAL: u32 = 1;
 /// Standby programs of a program on a tracepoint that are in reserve, unless the user said how many there are to be. To
-/// load one takes some milliseconds, which is less than it would take to keep a process with the right to load.
+/// load one takes about 10 ms of CPU time, which is less than it would take to keep a process with the right to load.
 const RESERVE: u32 = 1;
+/// Trace system of the events that an interrupt can bring forth: it tries to acquire a lock, and does not map, fork or
+/// migrate.
+const OF_INTERRUPTS: &str = "mmap_lock";
 
 /// Marks that fill a cache line, as a power of two.
 const ALIGNED_BITS: u32 = 3;
@@ -73,6 +76,12 @@ impl Standby {
         }
     }
 
+    /// Whether the kernel can skip a program on this kind's tracepoint, so that one in reserve is of use.
+    #[must_use]
+    pub(crate) fn is_reserved(self, kind: Kind) -> bool {
+        self.reserve > 0 && (self.preempts_tracepoints || spec(kind).site.system == OF_INTERRUPTS)
+    }
+
     /// Whether there are any, or may be.
     #[must_use]
     pub(crate) const fn any(self) -> bool {
@@ -117,13 +126,6 @@ impl Numbers {
     }
 }
 
-/// Whether skipped runs of this kind's program can have been about no event of ours. The programs of `contention_*`
-/// are entered for every lock of the kernel, and write what is about an mmap_lock that is slept for. Where they cannot
-/// be preempted, only an interrupt can have met them running, and no interrupt sleeps for a lock.
-pub(super) const fn is_of_other_locks(kind: Kind, preemptible: bool) -> bool {
-    !preemptible && matches!(kind, Kind::ContentionBegin | Kind::ContentionEnd)
-}
-
 /// Task ids that this system can have, as a power of two: the marks of so many tasks are kept, eight bytes for each, so
 /// 32 MiB of kernel memory at most.
 fn task_bits() -> u32 {
@@ -149,6 +151,14 @@ mod tests {
         assert_eq!(of("6.12.1", "full", None), (0, 1, 1));
         assert_eq!(of("6.12.1", "voluntary", None), (0, 0, 1));
         assert_eq!(of("6.18.1", "none", Some(2)), (2, 2, 0));
+    }
+
+    #[test]
+    fn those_are_in_reserve_that_the_kernel_can_skip() {
+        let reserve = Standby { reserve: 1, ..Standby::default() };
+        assert!(reserve.is_reserved(Kind::Released) && !reserve.is_reserved(Kind::Fork));
+        assert!(Standby { preempts_tracepoints: true, ..reserve }.is_reserved(Kind::Fork));
+        assert!(!Standby::default().is_reserved(Kind::Released));
     }
 
     #[test]
