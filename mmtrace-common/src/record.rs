@@ -7,7 +7,7 @@ pub const ARGS_MAX: usize = 6;
 pub const HEADER_WORDS: usize = 4;
 
 /// Length of the per-CPU loss counter array; larger than every wire [`Kind`](crate::Kind).
-pub const LOST_KINDS: usize = 96;
+pub const LOST_KINDS: usize = 104;
 
 /// One event, as the eBPF side writes it: four header words, then as many
 /// argument words as the event's kind has.

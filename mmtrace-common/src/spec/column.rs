@@ -132,6 +132,8 @@ columns! {
     MmtraceNs "mmtrace_ns" FieldType::Uint, "CPU time of mmtrace itself in that second, nanoseconds";
     MaxOverhead "max_overhead" FieldType::Uint, "most CPU time that recording may take (--max-overhead), in hundredths of a percent of all CPUs";
     ShedKind "shed_kind" FieldType::Kind, "kind of the events that are not recorded any more";
+    StandbyKind "standby_kind" FieldType::Kind, "kind of the events that have a standby program more from here on";
+    StandbyPrograms "standby_programs" FieldType::Uint, "number of standby programs that the kernel enters for these events";
     LostKind "lost_kind" FieldType::Kind, "kind of the events that are missing";
     Count "count" FieldType::Uint, "number of events missing, 0 when it cannot be known";
     Until "until" FieldType::Time, "the loss happened between `ts` and this time";

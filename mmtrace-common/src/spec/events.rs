@@ -987,6 +987,13 @@ events! {
         max_overhead: u32, bits(0, 16), MaxOverhead, user();
     }
 
+    /// from `ts` on, the kernel enters a standby program more for events of one kind, since it had skipped runs of their
+    /// program; made by the user side
+    StandbyAttached = 96, "standby_attached", made_here(), Life, NOTHING => {
+        standby_kind: u64, word(0), StandbyKind, user();
+        standby_programs: u32, bits(0, 16), StandbyPrograms, user();
+    }
+
     // Made by the user side: what is missing.
 
     /// the ring buffer was full: events of one kind on one CPU were not delivered between `ts` and `until`

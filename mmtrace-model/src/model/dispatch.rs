@@ -400,6 +400,8 @@ impl Model {
             E::TaskRename(_) | E::TaskName(_) | E::Mark(_) => {}
             // The cost of the recording changes nothing; what it gives up is not seen from now on.
             E::RecordingCost(_) => {}
+            // Which program records an event changes nothing; what was missed is told apart.
+            E::StandbyAttached(_) => {}
             E::EventsShed(e) => {
                 if let Some(kind) = u16::try_from(e.shed_kind).ok().and_then(Kind::from_u16) {
                     self.shed(kind, record);

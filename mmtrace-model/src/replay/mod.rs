@@ -7,6 +7,7 @@ use mmtrace_common::{Column, Kind, LOST_KINDS, Record};
 use self::{
     marks::Marks,
     overhead::{Cost, Overhead, Shed},
+    standby::{Standby, StandbyAttached},
 };
 use crate::{
     context::Context,
@@ -28,6 +29,7 @@ pub mod marks;
 pub mod overhead;
 pub mod recent;
 pub mod source;
+pub mod standby;
 pub mod timeline;
 
 /// Callers that a checkpoint keeps, of each table.
@@ -42,6 +44,7 @@ pub struct Engine {
     tasks: Tasks,
     marks: Marks,
     overhead: Overhead,
+    standby: Standby,
     counts: [u64; LOST_KINDS],
     lost: u64,
     missed: u64,
@@ -80,6 +83,7 @@ impl Engine {
             tasks,
             marks,
             overhead,
+            standby: Standby::default(),
             counts,
             lost: 0,
             missed: 0,
@@ -103,9 +107,9 @@ impl Engine {
                 stats: stats.clone(),
             })
         });
-        let Self { context, tasks, marks, overhead, .. } = self;
+        let Self { context, tasks, marks, overhead, standby, .. } = self;
         let (context, tasks, marks, overhead) = (context.clone(), tasks.clone(), marks.clone(), overhead.clone());
-        Self { context, tasks, marks, overhead, judge, ..*self }
+        Self { context, tasks, marks, overhead, standby: standby.clone(), judge, ..*self }
     }
 
     /// Sets the share, 0 to 1, of its evaluations and of the time that must have been judged for a rule to be held, in
@@ -173,6 +177,12 @@ impl Engine {
     #[must_use]
     pub const fn overhead(&self) -> &Overhead {
         &self.overhead
+    }
+
+    /// Returns the standby programs that were attached during the recording, in the order in which they were.
+    #[must_use]
+    pub fn standby_attached(&self) -> &[StandbyAttached] {
+        self.standby.all()
     }
 
     /// Returns who took locks and faulted; `None` when only counting.
@@ -262,7 +272,11 @@ impl Engine {
         let count = record.get(Column::Count).unwrap_or(0);
         match record.kind() {
             Some(Kind::Loss) => self.lost = self.lost.saturating_add(count),
-            Some(Kind::Missed) => self.missed = self.missed.saturating_add(count),
+            Some(Kind::Missed) => {
+                self.missed = self.missed.saturating_add(count);
+                self.standby.missed(record);
+            }
+            Some(Kind::StandbyAttached) => self.standby.attached(record),
             Some(Kind::Gap) => self.gaps += 1,
             Some(Kind::Foreign) => self.foreign = self.foreign.saturating_add(count),
             _ => {}

@@ -11,6 +11,7 @@ pub mod mappings;
 mod members;
 pub mod overhead;
 mod rules_text;
+pub mod standby;
 mod story;
 mod style;
 mod text;
@@ -68,6 +69,9 @@ pub struct Report {
     /// What recording itself cost; absent without `--max-overhead`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recording_cost: Option<overhead::RecordingCost>,
+    /// Standby programs that were attached during the recording; absent if none were.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub standby_attached: Vec<standby::StandbyRow>,
     /// Faults by cause.
     pub faults: BTreeMap<&'static str, u64>,
     /// Events that show when a fault has been handled.
@@ -326,6 +330,7 @@ impl Report {
             gaps: engine.gaps(),
             foreign: engine.foreign(),
             recording_cost: overhead::RecordingCost::of(engine),
+            standby_attached: standby::rows(engine),
             faults,
             fault_ends: context.fault_ends(),
             fault_latency: FaultLatency::new(engine),

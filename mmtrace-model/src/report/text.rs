@@ -7,7 +7,7 @@ use super::{
     callers::{LockRow, Times, causes},
     duration, functions, grouped, held_before,
     mappings::known,
-    rules_text, unfinished,
+    rules_text, standby, unfinished,
 };
 use crate::{
     coverage::Coverage,
@@ -108,7 +108,7 @@ fn stream(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> 
     if let Some(cost) = &report.recording_cost {
         cost.print(report.kernel.cpus, style, out)?;
     }
-    Ok(())
+    standby::print(&report.standby_attached, style, out)
 }
 
 /// Writes the violations.

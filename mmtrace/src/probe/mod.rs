@@ -4,7 +4,7 @@
 //! in the kernel's BTF or refuses it with the reason ([`refusal`]; [`function`] and
 //! [`symbols`] serve kernel functions), [`object`] loads and attaches,
 //! [`rings`] brings the records over in an order that can be judged, [`standby`] says how many
-//! standby programs each program gets, `skips` which events are missing all the same, `casting` how
+//! standby programs each program gets, [`skips`] which events are missing all the same, `casting` how
 //! the programs read memory, [`tasks`] says
 //! how the programs know a task, and [`sys`] holds the `bpf(2)` calls that the loader library does not offer.
 
@@ -17,7 +17,7 @@ pub mod plan;
 pub mod refusal;
 pub mod rings;
 pub mod selection;
-mod skips;
+pub mod skips;
 pub mod standby;
 pub mod symbols;
 pub mod sys;

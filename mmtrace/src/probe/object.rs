@@ -24,7 +24,7 @@ use super::{
     filter::Filter,
     page_tables,
     plan::{Plan, Planned, offset_global, offset_name},
-    standby::{self, Standby},
+    standby::{self, MARKS_OF_CPU, Numbers, Standby},
     sys,
 };
 use crate::environment::Takes;
@@ -93,6 +93,8 @@ pub(crate) struct Object {
     btf: Btf,
     rings: usize,
     standby: Standby,
+    /// Number of standby programs by kind.
+    numbers: Numbers,
     attached: Vec<Attached>,
     /// Events whose standby programs were refused.
     bare: Vec<&'static str>,
@@ -110,6 +112,10 @@ pub(crate) struct Attached {
     pub(crate) program: ProgramFd,
     /// Its standby programs.
     pub(crate) standby: Vec<ProgramFd>,
+    /// A standby program that is loaded and not attached.
+    pub(crate) reserve: Option<ProgramFd>,
+    /// The object has standby programs for it.
+    pub(crate) can_have_standby: bool,
 }
 
 /// The rings and counters of an [`Object`], for the reader of events.
@@ -163,16 +169,17 @@ impl Object {
             loader.map_max_entries(name, if i < rings { ring_bytes } else { UNUSED_RING_BYTES });
         }
         loader.override_global("RING_MASK", &ring_mask, true);
-        loader.override_global("STANDBY_TRACEPOINT", &standby.tracepoint, true);
-        loader.override_global("STANDBY_FUNCTION", &standby.function, true);
+        let (possible, preemptible) = (u32::from(standby.any()), u32::from(standby.preempts_tracepoints));
+        loader.override_global("STANDBY_POSSIBLE", &possible, true);
+        loader.override_global("TRACEPOINTS_PREEMPTIBLE", &preemptible, true);
         let casting = plan.casting.filter(|casting| casting.works());
         let type_of_words = casting.map_or(0, |casting| casting.strukt);
         loader.override_global("TYPE_OF_WORDS", &type_of_words, true);
-        let mark_bits = standby::task_bits();
+        let mark_bits = standby.mark_bits();
         loader.override_global("MARK_BITS", &mark_bits, true);
         loader.override_global("STACK_SIZE", &plan.stack_size, true);
         if standby.any() {
-            loader.map_max_entries("MARKS", (1 << mark_bits) + cpus as u32);
+            loader.map_max_entries("MARKS", (1 << mark_bits) + MARKS_OF_CPU * cpus as u32);
         }
         // Messages below this level are not even formatted in the kernel.
         let log_level = if std::env::var_os("MMTRACE_LOG").is_some() { LOG_DEBUG } else { LOG_WARN };
@@ -208,6 +215,7 @@ impl Object {
             btf: Btf::from_sys_fs()?,
             rings,
             standby,
+            numbers: Numbers::default(),
             attached: Vec::new(),
             bare: Vec::new(),
             walks: false,
@@ -350,7 +358,49 @@ impl Object {
                 }
             }
         }
+        if extent == Extent::Attach {
+            self.load_reserve(&states)?;
+        }
         Ok(states)
+    }
+
+    /// Loads a standby program more for each program on a tracepoint that the kernel can skip. One that is refused is not in
+    /// reserve, and that is all.
+    fn load_reserve(&mut self, states: &[ProbeState]) -> Result<(), ObjectError> {
+        for index in 0..self.attached.len() {
+            let (kind, number) = (self.attached[index].kind, self.attached[index].standby.len() + 1);
+            let is_typed = states.iter().any(|s| s.event == kind.name() && s.form == Some(Form::TpBtf));
+            let name = standby_name(kind, number as u32);
+            if is_typed && self.standby.is_reserved(kind) && self.ebpf.program(&name).is_some() {
+                self.attached[index].reserve = self.put(&name, kind.name(), Form::TpBtf, Extent::Load)?.ok();
+            }
+        }
+        Ok(())
+    }
+
+    /// Attaches the standby program of an event that is in reserve, behind those that are attached: it is the `number`th.
+    ///
+    /// # Errors
+    /// The kernel refused, for this reason; nothing has changed then.
+    pub(crate) fn attach_standby(&mut self, kind: Kind, number: u32) -> Result<(), String> {
+        let refused = |error: &dyn std::error::Error| chain(error);
+        // First the number: an event that has the standby program has a mark.
+        self.numbers.set(&mut self.ebpf, kind, number).map_err(|e| refused(&e))?;
+        let attached = self
+            .program::<BtfTracePoint>(&standby_name(kind, number))
+            .map_err(|e| refused(&e))
+            .and_then(|program| program.attach().map(drop).map_err(|e| explain(&e)));
+        if attached.is_err() {
+            // That it was set before says that it can be set.
+            let _ = self.numbers.set(&mut self.ebpf, kind, number - 1);
+        }
+        attached
+    }
+
+    /// Sets the number of standby programs that are attached behind an event's program.
+    fn stand_by(&mut self, kind: Kind, number: usize) -> Result<(), ObjectError> {
+        let what = "cannot set the number of standby programs";
+        self.numbers.set(&mut self.ebpf, kind, number as u32).map_err(|source| ObjectError::Map { what, source })
     }
 
     fn bring(&mut self, probe: &Planned, extent: Extent) -> Result<ProbeState, ObjectError> {
@@ -404,7 +454,7 @@ impl Object {
         let name = if form == Form::RawTp { format!("{}_raw", spec.name) } else { spec.name.to_owned() };
         let standby: Vec<String> = match extent {
             Extent::Load => Vec::new(),
-            Extent::Attach => (1..=self.standby.behind(form)).map(|n| format!("{}_standby_{n}", spec.name)).collect(),
+            Extent::Attach => (1..=self.standby.behind(form)).map(|n| standby_name(spec.kind, n)).collect(),
         };
         // An event that nobody can be preempted at has none.
         let standby: Vec<&String> = standby.iter().filter(|name| self.ebpf.program(name).is_some()).collect();
@@ -412,6 +462,7 @@ impl Object {
         // trampoline in the reverse order (kernel/bpf/trampoline.c:__bpf_trampoline_link_prog).
         let first_last = matches!(form, Form::Fentry | Form::Fexit);
         let mut behind = Vec::new();
+        self.stand_by(spec.kind, standby.len())?;
         if first_last {
             behind = self.put_all(standby.iter().rev(), place, form)?;
         }
@@ -419,6 +470,7 @@ impl Object {
             Ok(program) => program,
             Err(why) => {
                 self.withdraw(&standby);
+                self.stand_by(spec.kind, 0)?;
                 return Ok(Err(why));
             }
         };
@@ -429,9 +481,12 @@ impl Object {
             // Some alone would not know what the others did: then rather none.
             self.bare.push(spec.name);
             self.withdraw(&standby);
+            self.stand_by(spec.kind, 0)?;
             behind.clear();
         }
-        self.attached.push(Attached { kind: spec.kind, program, standby: behind });
+        let can_have_standby = matches!(form, Form::TpBtf | Form::Fentry | Form::Fexit)
+            && self.ebpf.program(&standby_name(spec.kind, 1)).is_some();
+        self.attached.push(Attached { kind: spec.kind, program, standby: behind, reserve: None, can_have_standby });
         Ok(Ok(()))
     }
 
@@ -471,7 +526,7 @@ impl Object {
     pub(crate) fn detach_events(&mut self, kinds: &[Kind]) {
         for kind in kinds {
             let name = kind.name();
-            let standby = (1..=standby::MOST).map(|n| format!("{name}_standby_{n}"));
+            let standby = (1..=standby::MOST).map(|n| standby_name(*kind, n));
             let names: Vec<String> = [name.to_owned(), format!("{name}_raw")].into_iter().chain(standby).collect();
             self.withdraw(&names.iter().collect::<Vec<_>>());
         }
@@ -563,6 +618,11 @@ impl Object {
             }
         }
     }
+}
+
+/// Returns the name of the `number`th standby program of an event.
+fn standby_name(kind: Kind, number: u32) -> String {
+    format!("{}_standby_{number}", kind.name())
 }
 
 /// Returns the number of rings on so many CPUs, and the bytes of each by default.

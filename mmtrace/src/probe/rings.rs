@@ -28,7 +28,7 @@ use mmtrace_model::context::Kernel;
 
 use super::{
     object::{Lost, Streams},
-    skips::Skips,
+    skips::{Avoidable, Skips},
     sys,
 };
 
@@ -155,10 +155,21 @@ impl Rings {
         self.rings.len()
     }
 
-    /// Events that are missing although standby programs stood by.
+    /// Returns the events that are missing and that more standby programs would have recorded.
     #[must_use]
-    pub(crate) const fn missed_despite_standby(&self) -> u64 {
-        self.skips.despite_standby()
+    pub(crate) const fn avoidable(&self) -> Avoidable {
+        self.skips.avoidable()
+    }
+
+    /// Takes the kinds whose program the kernel has skipped and that have a standby program in reserve, and which number it
+    /// gets. The caller attaches it, and says so ([`Self::stand_by`]).
+    pub(crate) fn short_of_standby(&mut self) -> Vec<(Kind, u32)> {
+        if self.stop == u64::MAX { self.skips.short() } else { Vec::new() }
+    }
+
+    /// The standby program of this kind that was in reserve has been attached, or was refused.
+    pub(crate) fn stand_by(&mut self, kind: Kind, is_attached: bool) {
+        self.skips.stand_by(kind, is_attached);
     }
 
     /// Returns each program's number of runs and their total time in nanoseconds; nothing unless the kernel counts it
@@ -435,7 +446,7 @@ mod tests {
         };
         assert_eq!(record(Kind::MaWrite as u16).and_then(|r| r.kind()), Some(Kind::MaWrite));
         // A number that no kind has, and what only the user side makes.
-        for kind in [0, 95, u16::MAX, Kind::Loss as u16, Kind::Missed as u16, Kind::Gap as u16, Kind::Foreign as u16] {
+        for kind in [0, 97, u16::MAX, Kind::Loss as u16, Kind::Missed as u16, Kind::Gap as u16, Kind::Foreign as u16] {
             assert_eq!(record(kind), None, "{kind}");
         }
         assert_eq!(ours(&[0; 33]), None);

@@ -14,11 +14,12 @@ use aya::{
     maps::{MapData, PerCpuArray},
     programs::ProgramFd,
 };
-use mmtrace_common::Kind;
+use mmtrace_common::{Kind, spec};
 use mmtrace_model::context::Kernel;
 
 use super::{
     object::{Attached, Lost},
+    standby::MOST,
     sys,
 };
 
@@ -40,10 +41,23 @@ pub(super) struct Skips {
     taken_over: PerCpuArray<MapData, Lost>,
     /// The last time at which no record was to come.
     agreed: u64,
-    /// Events that are missing although their program has standby programs.
-    preempted: u64,
+    /// A task can be preempted between a program and its standby program.
+    preemptible: bool,
+    /// Kinds whose program was skipped, and that have a standby program in reserve.
+    short: Vec<Kind>,
+    /// Events that are missing and that more standby programs would have recorded.
+    avoidable: Avoidable,
     /// Time that programs ran which are no longer attached, nanoseconds.
     ended_ns: u64,
+}
+
+/// Events that are missing, and for which the object has standby programs that were not in reserve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Avoidable {
+    /// Their program had no standby program.
+    pub(crate) without_standby: u64,
+    /// Their program had fewer than there are.
+    pub(crate) despite_standby: u64,
 }
 
 /// The balance of one program.
@@ -51,6 +65,8 @@ pub(super) struct Skips {
 struct Account {
     /// It has standby programs.
     has_standby: bool,
+    /// It has had them only since the last balance, and no record that was due then can come later.
+    is_new: bool,
     /// Its skipped runs stand for no events.
     idle: bool,
     /// Events known to be missing: skipped runs less what standby programs took.
@@ -95,6 +111,12 @@ impl Account {
             return Balance::Even;
         }
         let (most, least) = (skipped as i64 - taken.0 as i64, skipped as i64 - taken.1 as i64);
+        // What was skipped before the kernel had the standby program in its list is missing, and nothing to wait for.
+        if std::mem::take(&mut self.is_new) && least > self.missing {
+            let new = least.abs_diff(self.missing);
+            (self.missing, self.skipped) = (least, skipped);
+            return Balance::Off(new);
+        }
         if self.has_standby {
             if most == self.missing {
                 self.due = None;
@@ -117,7 +139,9 @@ impl Account {
 impl Skips {
     pub(super) fn new(programs: Vec<Attached>, taken_over: PerCpuArray<MapData, Lost>, kernel: &Kernel) -> Self {
         let accounts = programs.iter().map(|p| Account::of(p, kernel)).collect();
-        Self { programs, accounts, taken_over, agreed: 0, preempted: 0, ended_ns: 0 }
+        let preemptible = kernel.preempts_tracepoints();
+        let (short, avoidable) = (Vec::new(), Avoidable::default());
+        Self { programs, accounts, taken_over, preemptible, short, avoidable, agreed: 0, ended_ns: 0 }
     }
 
     /// From now on: what was skipped, and taken over, while programs were attached one by one, says nothing.
@@ -160,8 +184,12 @@ impl Skips {
                 Balance::Even => {}
                 Balance::Open => agree = false,
                 Balance::Off(count) => {
-                    if account.has_standby {
-                        self.preempted += count;
+                    if attached.reserve.is_some() {
+                        self.short.push(attached.kind);
+                    } else if !attached.standby.is_empty() && attached.standby.len() < MOST as usize {
+                        self.avoidable.despite_standby += count;
+                    } else if attached.standby.is_empty() && attached.can_have_standby {
+                        self.avoidable.without_standby += count;
                     }
                     report(attached.kind, count);
                 }
@@ -189,9 +217,28 @@ impl Skips {
         Ok(self.taken_over.get(&0, 0).map_err(io::Error::other)?.to_vec())
     }
 
-    /// Events that are missing although standby programs stood by.
-    pub(super) const fn despite_standby(&self) -> u64 {
-        self.preempted
+    /// Takes the kinds that need a standby program and have one in reserve, and which number it gets: those whose program
+    /// was skipped, and the others of their trace system. An interrupt that tries to acquire a lock brings forth all events
+    /// of the lock, and each that is missed first is another gap.
+    pub(super) fn short(&mut self) -> Vec<(Kind, u32)> {
+        let short = std::mem::take(&mut self.short);
+        let needs = |p: &&Attached| p.reserve.is_some() && short.iter().any(|kind| is_of_one_system(*kind, p.kind));
+        self.programs.iter().filter(needs).map(|p| (p.kind, p.standby.len() as u32 + 1)).collect()
+    }
+
+    /// The standby program of this kind that was in reserve is attached, or was refused.
+    pub(super) fn stand_by(&mut self, kind: Kind, is_attached: bool) {
+        for (program, account) in self.programs.iter_mut().zip(&mut self.accounts).filter(|(p, _)| p.kind == kind) {
+            let Some(reserve) = program.reserve.take().filter(|_| is_attached) else { continue };
+            program.standby.push(reserve);
+            account.is_new = !self.preemptible;
+            account.has_standby = true;
+        }
+    }
+
+    /// Returns the events that are missing and that more standby programs would have recorded.
+    pub(super) const fn avoidable(&self) -> Avoidable {
+        self.avoidable
     }
 
     /// Returns the time that all programs ran, as far as the kernel measured it, nanoseconds.
@@ -221,6 +268,11 @@ fn run_ns(attached: &Attached) -> u64 {
 /// Returns how many events of a kind standby programs took over.
 fn of(taken: &[Lost], kind: Kind) -> u64 {
     taken.iter().map(|cpu| cpu.0[kind as usize]).sum()
+}
+
+/// Whether two kinds are events of one trace system.
+fn is_of_one_system(one: Kind, other: Kind) -> bool {
+    spec(one).site.system == spec(other).site.system
 }
 
 /// Whether skipped runs of this kind's program can have been about no event of ours. The programs of `contention_*`
@@ -296,6 +348,29 @@ mod tests {
         assert_eq!(account.balance(LATE, 3, (2, 2)), Balance::Off(1));
         assert_eq!(account.balance(LATE, 3, (2, 2)), Balance::Even);
         assert_eq!(account.balance(LATE + DOUBT_NS, 4, (3, 3)), Balance::Even);
+    }
+
+    #[test]
+    fn a_standby_program_that_comes_later_loses_no_miss() {
+        let mut account = Account::default();
+        account.begin(3, 0);
+        assert_eq!(account.balance(NOW, 4, (0, 0)), Balance::Off(1));
+        // It was attached; two runs were skipped before the kernel had it in its list, and one after.
+        (account.has_standby, account.is_new) = (true, true);
+        assert_eq!(account.balance(NOW, 7, (1, 1)), Balance::Off(2));
+        assert_eq!(account.balance(NOW, 9, (3, 3)), Balance::Even);
+        assert_eq!(account.balance(NOW, 10, (3, 3)), Balance::Open);
+        assert_eq!(account.balance(LATE, 10, (3, 3)), Balance::Off(1));
+    }
+
+    #[test]
+    fn a_standby_program_that_comes_where_tasks_are_preempted_is_waited_for() {
+        let mut account = Account::default();
+        account.begin(3, 0);
+        account.has_standby = true;
+        // Its task may have been preempted before it was entered.
+        assert_eq!(account.balance(NOW, 4, (0, 0)), Balance::Open);
+        assert_eq!(account.balance(NOW, 4, (1, 1)), Balance::Even);
     }
 
     #[test]

@@ -79,12 +79,14 @@ pub struct WatchArgs {
     #[arg(long, value_name = "MIB", value_parser = buffer)]
     pub(crate) buffer: Option<u32>,
 
-    /// Number of standby programs of each probe, 0 to 2 [default: 1 where tasks are preempted in probes, else 0]
+    /// Number of standby programs of each probe, 0 to 2 [default: 1 where tasks are preempted in probes, else 0, and 1 more
+    /// when the kernel skips a tracepoint's probe]
     ///
-    /// If a task is preempted in an eBPF program, the kernel skips that program for every other task on this CPU, and
-    /// their events are missing. A standby program is a copy of the program that records these events. Each standby
-    /// program makes an event cost about half as much again. 2 helps on machines with many more busy tasks than CPUs.
-    /// `mmtrace doctor` says whether this kernel preempts tasks.
+    /// The kernel skips an eBPF program that is running already on the same CPU. If a task is preempted in it, that is so
+    /// for every other task on this CPU; an interrupt on top of it, such as a profiler's, may bring forth its event too.
+    /// These events are missing. A standby program is a copy of the program that records them. Each standby program makes
+    /// an event cost about half as much again. 2 helps on machines with many more busy tasks than CPUs. With N, no more are
+    /// attached while mmtrace records. `mmtrace doctor` says whether this kernel preempts tasks.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=2))]
     pub(crate) standby: Option<u32>,
 

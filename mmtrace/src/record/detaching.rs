@@ -39,6 +39,8 @@ pub(super) struct Held<T> {
 struct Keeper {
     pid: libc::pid_t,
     ours: PipeWriter,
+    /// The descriptors that it holds. Links that were made later are this process' alone.
+    links: Vec<i32>,
 }
 
 /// Probes that are coming off.
@@ -73,7 +75,7 @@ impl<T> Held<T> {
     /// Takes the probes off, without waiting for it.
     pub(super) fn detach(self) -> Detaching<T> {
         let begun = Instant::now();
-        let Some(Keeper { pid, ours }) = self.keeper else {
+        let Some(Keeper { pid, ours, .. }) = self.keeper else {
             return Detaching { pid: None, last: Some(self.held), begun };
         };
         // First these, which are not the last ones.
@@ -95,13 +97,14 @@ impl Keeper {
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => keep(&close, &links, filter.as_ref(), theirs),
-            pid => Ok(Self { pid, ours }),
+            pid => Ok(Self { pid, ours, links }),
         }
     }
 
     /// Has the other process close its copies of these descriptors.
     fn close(&mut self, fds: impl Iterator<Item = i32>) {
-        for fd in fds {
+        // Another number may be that of the pipe, over there.
+        for fd in fds.filter(|fd| self.links.contains(fd)) {
             // One that does not arrive stays open until the end; what its program writes is dropped.
             let _ = self.ours.write_all(&fd.to_ne_bytes());
         }

@@ -12,11 +12,7 @@ use super::{
 };
 use crate::{
     console::tell,
-    probe::{
-        rings::Rings,
-        standby::{self, Standby},
-        sys,
-    },
+    probe::{rings::Rings, skips::Avoidable, standby, sys},
 };
 
 /// Longest wait, from the end of the recording, for a record that is still being written.
@@ -35,7 +31,7 @@ const COUNT: Duration = Duration::from_millis(500);
 /// Ends the recording: no event counts from now on. What lies in the rings is taken, for a bounded time; the rest
 /// is lost, and said to be.
 pub(super) async fn drain(session: Session<'_>) -> Closing<'_> {
-    let Session { args, mut signals, mut live, mut rings, object, diagnostics, mut child, standby, news, .. } = session;
+    let Session { args, mut signals, mut live, mut rings, object, diagnostics, mut child, news, .. } = session;
     let Session { target, silence, report, cost, overhead, helper, failed: unfinished, .. } = session;
     if let Some(mut overhead) = overhead {
         overhead.finish(&mut rings);
@@ -65,7 +61,7 @@ pub(super) async fn drain(session: Session<'_>) -> Closing<'_> {
             begun.elapsed().as_secs_f64()
         ));
     }
-    tell_of_missed(&rings, standby, live.engine.missed());
+    tell_of_missed(rings.avoidable());
     tell(&cost);
     for (kind, runs, ns) in costs {
         tell(&format!("the probe of {} ran {runs} times, for {} ns each time", kind.name(), ns / runs.max(1)));
@@ -118,19 +114,20 @@ async fn empty(live: &mut Live, rings: &mut Rings, begun: Instant, unhurried: Du
     drained
 }
 
-/// Says which option covers more, if the kernel skipped programs that had no standby programs, or if these were skipped too.
-fn tell_of_missed(rings: &Rings, standby: Standby, all: u64) {
-    let despite = rings.missed_despite_standby();
-    if despite > 0 && standby.most() < standby::MOST {
+/// Says which option covers more, where mmtrace could not see to it by itself.
+fn tell_of_missed(avoidable: Avoidable) {
+    let Avoidable { without_standby, despite_standby } = avoidable;
+    if despite_standby > 0 {
         tell(&format!(
-            "{despite} events are missing because tasks were preempted in a program and in its standby program; fewer \
-             are missed with --standby {}",
+            "{despite_standby} events are missing because the kernel skipped a program and its standby program; fewer are \
+             missed with --standby {}",
             standby::MOST
         ));
-    } else if all > 0 && standby.most() == 0 {
+    }
+    if without_standby > 0 {
         tell(&format!(
-            "{all} events are missing because the kernel skipped programs that were running already: an interrupt on top of \
-             them, such as a profiler's, did what they trace; nearly all are recorded with --standby 1"
+            "{without_standby} events are missing because the kernel skipped programs that were running already: an interrupt \
+             on top of them, such as a profiler's, did what they trace; nearly all are recorded with --standby 1"
         ));
     }
 }

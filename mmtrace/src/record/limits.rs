@@ -34,6 +34,14 @@ pub(super) fn raise() -> Result<()> {
     Ok(())
 }
 
+/// Whether this process may have so many files open.
+pub(super) fn allow(files: u64) -> bool {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel fills the struct that is passed.
+    let asked = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    asked == 0 && limit.rlim_cur >= files
+}
+
 /// Has the command begin with the limit as it was: select(2) knows no descriptor beyond 1023.
 pub(super) fn give_back(command: &mut Command) {
     let Some(before) = BEFORE.get().copied() else { return };

@@ -28,6 +28,7 @@ mod session;
 mod signals;
 mod silence;
 mod size;
+mod standby;
 mod status;
 mod target;
 mod tasks;

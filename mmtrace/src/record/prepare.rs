@@ -80,8 +80,11 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals, helper: Option<
     };
 
     let kernel = kernel::running();
-    let standby = Standby::of(&kernel, &environment.preemption, args.watch.standby);
     let takes = object::takes();
+    let mut standby = Standby::of(&kernel, &environment.preemption, args.watch.standby);
+    if !limits::allow(takes.files) {
+        standby = standby.without_reserve();
+    }
     let ring_bytes = args.watch.buffer.map_or(takes.ring_bytes, |mib| u64::from(mib) << 20);
     if let Some(finding) = lack_of_memory(Takes { ring_bytes, ..takes }) {
         tell(&finding.to_string());
@@ -183,7 +186,6 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals, helper: Option<
         child,
         deadline,
         wake,
-        standby,
         target,
         silence,
         report,

@@ -19,9 +19,10 @@ use super::{
     report_file::ReportFile,
     signals::Signals,
     silence::Silence,
+    standby,
     target::Target,
 };
-use crate::probe::{object::Object, rings::Rings, standby::Standby};
+use crate::probe::{object::Object, rings::Rings};
 
 /// While events come, how long a pass waits for more of them.
 pub(super) const PASS_EVERY: Duration = Duration::from_millis(10);
@@ -42,7 +43,6 @@ pub(super) struct Session<'a> {
     pub(super) deadline: Option<Instant>,
     /// Woken by the keyboard.
     pub(super) wake: Arc<Notify>,
-    pub(super) standby: Standby,
     pub(super) target: Target,
     pub(super) silence: Silence,
     /// File for the closing report; `None` for standard output.
@@ -64,6 +64,7 @@ impl Session<'_> {
     pub(super) async fn run(&mut self) {
         while !self.live.has_seen_enough() {
             self.limit_cost();
+            self.attach_standby();
             if let Some(message) = self.helper.as_mut().and_then(Helper::loss) {
                 self.live.face.say(&message);
             }
@@ -89,6 +90,17 @@ impl Session<'_> {
                 () = rest(pause) => {}
                 () = self.wake.notified() => {}
             }
+        }
+    }
+
+    /// Attaches standby programs where the kernel has skipped runs.
+    fn attach_standby(&mut self) {
+        let short = self.rings.short_of_standby();
+        if !short.is_empty() {
+            let started = self.rings.start();
+            let (records, message) = standby::attach(self.object.get(), &mut self.rings, &short, started);
+            records.into_iter().for_each(|record| self.rings.put(record));
+            self.live.face.say(&message);
         }
     }
 

@@ -264,6 +264,18 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
         "until when they were recorded, nanoseconds from the start of the recording",
     ),
     ("recording_cost.shed[].percent", "number", true, "what recording took in the second before"),
+    (
+        "standby_attached[]",
+        "array",
+        false,
+        "standby programs that mmtrace attached during the recording, since the kernel had skipped runs of an event's \
+         program, in the order in which they were; absent if none were",
+    ),
+    ("standby_attached[].event", "string", true, "the event"),
+    ("standby_attached[].at_ns", "number", true, "when, nanoseconds from the start of the recording"),
+    ("standby_attached[].standby_programs", "number", true, "number of standby programs of the event from then on"),
+    ("standby_attached[].missed_before", "number", true, "events of the kind that were missed before"),
+    ("standby_attached[].missed_since", "number", true, "events of the kind that were missed since"),
     ("marks[]", "array", false, "the labels that `mmtrace mark` put on the time line, oldest first"),
     ("marks[].at_ns", "number", true, "the time of the label, nanoseconds from the start of the recording"),
     ("marks[].text", "string", true, "its text; harmful characters and bytes that are not UTF-8 are escapes"),
@@ -637,6 +649,7 @@ mod tests {
             Story, Walker, blame,
             callers::By,
             overhead::{RecordingCost, ShedRow},
+            standby::StandbyRow,
         },
         verdict::{RULES, Violation},
     };
@@ -751,6 +764,12 @@ mod tests {
         .expect("JSON")
     }
 
+    /// Nor standby programs that were attached while it ran.
+    fn standby_attached() -> Value {
+        let row = StandbyRow { event: "tlb_flush", at_ns: 1, standby_programs: 1, missed_before: 1, missed_since: 0 };
+        serde_json::to_value(vec![row]).expect("JSON")
+    }
+
     /// Nor page tables: they are recorded with tracepoints alone.
     fn walker() -> Value {
         let hazards = [("H01", 1)].into();
@@ -794,6 +813,7 @@ mod tests {
         found.insert("rules[].worst[]".to_owned());
         paths(&walker(), "walker", &mut found);
         paths(&recording_cost(), "recording_cost", &mut found);
+        paths(&standby_attached(), "standby_attached", &mut found);
         found.extend(UNRECORDED.iter().map(|path| (*path).to_owned()));
         let table: BTreeSet<String> = FIELDS.iter().map(|f| f.0.to_owned()).collect();
         let missing: Vec<_> = found.difference(&table).collect();
