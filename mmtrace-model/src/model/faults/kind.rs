@@ -535,4 +535,24 @@ mod tests {
     fn every_row_has_its_source() {
         assert!(SOURCES.iter().all(|source| source.contains(".c:") || source.contains("vm_ops")));
     }
+
+    #[test]
+    fn an_answer_that_was_kept_is_that_of_the_table() {
+        let mut random = mmtrace_testing::random::Random(7);
+        let mut kinds = Kinds::default();
+        for _ in 0..20_000 {
+            let entry =
+                random.pick(&[NONE, READ_ONLY, WRITABLE, Entry::ProtNone, swap(3, 0), swap(29, 0), swap(31, 4)]);
+            let code = random.pick(&[0, access::WRITE, access::FETCH]);
+            let facts =
+                random.pick(&[None, Some(0x73), Some(0x273)]).map(|flags| VmaFacts::new(flags, false, false, 0));
+            let end = random.pick(&[End::Unseen, End::Handled, End::Failed]);
+            let fault = Seen { grew: random.below(2) == 0, ..seen(entry, code, facts, end) };
+            let types = SwapTypes { migration: random.pick(&[0, TYPES.migration]), ..TYPES };
+            let history = random.pick(&[Cause::Unknown, Cause::FirstTouch]);
+            for _ in 0..2 {
+                assert_eq!(kinds.of(&fault, types, history), kind(&fault, types, history), "{fault:?}");
+            }
+        }
+    }
 }
