@@ -409,3 +409,50 @@ fn a_checkpoint_has_the_callers_and_counts_on() {
     assert!(tables(&copy, By::Caller).locks[0].held.is_some_and(|held| held.p99_ns.is_none()));
     assert!(!copy.callers().expect("it judges").is_partial());
 }
+
+/// Seen: a program whose 98 waits were all ended by a signal waited for nobody, as the report had it.
+#[test]
+fn a_wait_that_a_signal_ended_is_a_wait() {
+    let mut m = Made { step: 1_000, ..Made::begun() };
+    for (tid, text) in [(PROCESS, "killed"), (2, "long-holder"), (3, "doomed-waiter")] {
+        begins_as(&mut m, tid, text);
+    }
+    m.say(2, Kind::StartLocking, &[(Column::Write, 1), call(Call::System(25))]);
+    m.say(2, Kind::AcquireReturned, &[(Column::Write, 1), (Column::Success, 1)]);
+    m.say(3, Kind::StartLocking, &[(Column::Write, 1), call(Call::System(9))]);
+    m.later(20_000_000);
+    m.say(3, Kind::AcquireReturned, &[(Column::Write, 1), (Column::Success, 0)]);
+    // A trylock that fails is none, nor one in whose midst the task lost its CPU for a moment.
+    for late in [0, 50_000] {
+        m.say(4, Kind::StartLocking, &[(Column::Write, 0), call(Call::KernelThread)]);
+        m.later(late);
+        m.say(4, Kind::AcquireReturned, &[(Column::Write, 0), (Column::Success, 0)]);
+    }
+    m.unlock(2, true);
+    let report = Report::new(&judged(&m));
+    let row = |text: &str| report.callers.locks.iter().find(|row| row.who.name().contains(text)).expect("a row");
+    let doomed = row("doomed-waiter");
+    assert_eq!((doomed.acquired, doomed.refused, doomed.given_up), (0, 1, 1));
+    let waited = doomed.contended.expect("it waited");
+    assert!(waited.sum_ns >= 20_000_000, "{waited:?}");
+    let behind = doomed.behind_text(3);
+    assert!(behind[0].starts_with("100 % behind killed 1 · long-holder 2: mremap (write)"), "{behind:?}");
+    assert_eq!(behind.last().map(String::as_str), Some("1 of the waits was ended by a signal"));
+    let tried = report.callers.locks.iter().find(|row| row.who.tid == 4).expect("a row");
+    assert!(tried.given_up == 0 && tried.contended.is_none(), "{tried:?}");
+}
+
+/// Seen: a lock that somebody held from before the recording to its end left an empty report.
+#[test]
+fn who_tries_in_vain_is_told() {
+    let mut m = Made { step: 1_000, ..Made::begun() };
+    begins_as(&mut m, 4, "khugepaged");
+    for _ in 0..112 {
+        m.say(4, Kind::StartLocking, &[(Column::Write, 0), call(Call::KernelThread)]);
+        m.say(4, Kind::AcquireReturned, &[(Column::Write, 0), (Column::Success, 0)]);
+    }
+    let mut text = Vec::new();
+    Report::new(&judged(&m)).print(Output::Text, Style::plain(), &mut text).expect("printed");
+    let text = String::from_utf8(text).expect("text");
+    assert!(text.contains("tried 112 times to get an mmap_lock, and never did"), "{text}");
+}

@@ -222,6 +222,10 @@ pub enum What {
     LockRefused {
         /// For write.
         write: bool,
+        /// Time since it began to acquire the lock, if that was seen whole; of a trylock it is next to nothing.
+        waited: Option<Interval>,
+        /// Time since which every holder of the lock is known, nanoseconds; `None`: one may not be known.
+        complete_since: Option<u64>,
     },
     /// It has acquired the mmap_lock, or downgraded it.
     Locked {

@@ -11,12 +11,12 @@ use self::{
 };
 use crate::{
     context::Context,
-    model::Model,
+    model::{Model, effect::What, locks::exclusion::Mode},
     names::Tasks,
     optional_events::OPTIONAL_EVENTS,
     stats::{
         Stats,
-        callers::Callers,
+        callers::{Callers, OpenHold},
         charges::Charges,
         functions::{Asked, FunctionFaults},
         mappings::MappedFaults,
@@ -62,6 +62,25 @@ struct Judge {
     charges: Charges,
     /// Statistics, which are kept only on request.
     stats: Option<Box<Stats>>,
+}
+
+/// Returns the holds that go on of the lock that somebody has just given up waiting for; `None` if nobody has.
+#[inline]
+fn open_holds(model: &Model, calls: &OpenCalls, tasks: &Tasks) -> Option<Vec<OpenHold>> {
+    /// A trylock that fails takes less, nanoseconds.
+    const WAIT_NS: u64 = 10_000;
+    let effect = model.effect();
+    let What::LockRefused { waited: Some(waited), .. } = effect.what else { return None };
+    if effect.since(waited.since) < WAIT_NS {
+        return None;
+    }
+    let holds = model.holders().filter(|(mm, _)| *mm == effect.mm);
+    let open = holds.map(|(mm, hold)| {
+        let write = hold.mode == Mode::Write;
+        let (tgid, call) = (tasks.tgid_of(hold.tid).unwrap_or(0), calls.holds(hold.tid, mm, write));
+        OpenHold { tid: hold.tid, tgid, write, since: hold.since, call }
+    });
+    Some(open.collect())
 }
 
 impl Engine {
@@ -261,6 +280,9 @@ impl Engine {
             model.apply(record, sink);
             let (effect, mappings) = (model.effect(), model.mappings());
             let via = calls.apply(effect);
+            if let Some(holds) = open_holds(model, calls, &self.tasks) {
+                charges.callers.go_on(holds);
+            }
             charges.apply(effect, via, mappings, &mut self.tasks);
             if let Some(stats) = stats {
                 stats.apply(record, effect, via.call, mappings);

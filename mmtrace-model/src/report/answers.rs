@@ -28,6 +28,7 @@ pub(super) fn print(report: &Report, style: Style, out: &mut dyn Write) -> io::R
     let mut lines = Vec::new();
     lines.extend(lock_lines(report, "Waits", |row| row.contended));
     lines.extend(lock_lines(report, "Holds", |row| row.held));
+    lines.extend(in_vain_lines(report));
     lines.extend(held_before_lines(report));
     lines.extend(unfinished_lines(report));
     lines.extend(fault_lines(report));
@@ -78,6 +79,18 @@ fn lock_lines(report: &Report, title: &'static str, times: impl Fn(&LockRow) -> 
         }
     }
     lines
+}
+
+/// Who tried often, and never got a lock: whoever holds it may have taken it before the recording, and shows in no other line.
+fn in_vain_lines(report: &Report) -> Option<Line> {
+    const OFTEN: u64 = 10;
+    let in_vain = |row: &&LockRow| row.acquired == 0 && row.refused - row.given_up.min(row.refused) >= OFTEN;
+    let row = report.callers.locks.iter().filter(in_vain).max_by_key(|row| row.refused)?;
+    let (who, tries) = (row.who.caller(Some(row.mode())), grouped(row.refused));
+    Some((
+        "In vain",
+        format!("{who}: tried {tries} times to get an mmap_lock, and never did: somebody held it each time"),
+    ))
 }
 
 /// What began before the recording has no length that a sum could have.

@@ -1,6 +1,6 @@
 //! Holds of mmap_locks, waits for them, and faults, by the names of callers.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use mmtrace_common::Call;
 use serde::Serialize;
@@ -124,25 +124,35 @@ impl Who {
         }
         let process = match &self.process {
             Some(process) if self.processes.is_some() => {
+                let process = visible(process);
                 format!("{process} ({} processes)", grouped(self.processes.unwrap_or_default().into()))
             }
             None if self.processes.is_some() => {
                 format!("{} processes without a name", grouped(self.processes.unwrap_or_default().into()))
             }
-            Some(process) if self.pid == 0 => format!("{process} (several processes)"),
-            Some(process) => format!("{process} {}", self.pid),
+            Some(process) if self.pid == 0 => format!("{} (several processes)", visible(process)),
+            Some(process) => format!("{} {}", visible(process), self.pid),
             None => format!("process {}", self.pid),
         };
         let of_many = || format!("({} threads)", self.threads);
         match (&self.thread, self.threads) {
             (Some(thread), _) if self.pid == 0 && self.process.as_ref() == Some(thread) => process,
-            (Some(thread), _) if self.pid == 0 => format!("{process} · {thread}"),
-            (Some(thread), threads) if threads > 1 => format!("{process} · {thread} {}", of_many()),
+            (Some(thread), _) if self.pid == 0 => format!("{process} · {}", visible(thread)),
+            (Some(thread), threads) if threads > 1 => format!("{process} · {} {}", visible(thread), of_many()),
             (Some(thread), _) if self.tid == self.pid && self.process.as_ref() == Some(thread) => process,
-            (Some(thread), _) => format!("{process} · {thread} {}", self.tid),
+            (Some(thread), _) => format!("{process} · {} {}", visible(thread), self.tid),
             (None, _) if self.tid == self.pid || self.pid == 0 => process,
             (None, _) => format!("{process} · task {}", self.tid),
         }
+    }
+}
+
+/// A name as people see it: in quotes if it is empty, or has a space at an end.
+fn visible(name: &str) -> Cow<'_, str> {
+    if name.is_empty() || name.starts_with(' ') || name.ends_with(' ') {
+        format!("\"{name}\"").into()
+    } else {
+        name.into()
     }
 }
 
@@ -272,10 +282,13 @@ pub struct LockRow {
     /// Failed trylocks, and waits that were killed.
     #[serde(skip_serializing_if = "is_zero")]
     pub refused: u64,
+    /// The waits among them that a signal ended. They are among the waits.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub given_up: u64,
     /// Holds that were seen whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<Times>,
-    /// Waits that were seen whole: from the wish to the acquisition, however short.
+    /// Waits that were seen whole: from the wish to the acquisition, or to the signal that ended them, however short.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waited: Option<Times>,
     /// The waits among them that were behind somebody: another task held the lock in the way, or this one was queued and
@@ -334,6 +347,11 @@ impl LockRow {
         let free = share(self.behind_nobody_ns());
         if free >= 1.0 {
             lines.push(format!("{free} % behind no hold that was seen: a hand-over, or a wait for a CPU"));
+        }
+        match self.given_up {
+            0 => {}
+            1 => lines.push("1 of the waits was ended by a signal".to_owned()),
+            n => lines.push(format!("{} of the waits were ended by a signal", grouped(n))),
         }
         lines
     }
@@ -540,7 +558,7 @@ impl Tables {
     /// Returns how many of the acquisitions had a wait that was seen whole.
     #[must_use]
     pub fn waits_seen(&self) -> Coverage {
-        seen(self.locks.iter().map(|row| (row.waited, row.acquired)))
+        seen(self.locks.iter().map(|row| (row.waited, row.acquired.saturating_add(row.given_up))))
     }
 
     /// Puts rows together. `start`: when the recording began.
@@ -593,6 +611,7 @@ impl Tables {
                     acquired: used.acquired,
                     downgraded: used.downgraded,
                     refused: used.refused,
+                    given_up: used.given_up,
                     held: Times::new(&used.holds, start),
                     waited: Times::new(&used.waits, start),
                     contended: Times::new(&used.contended, start),

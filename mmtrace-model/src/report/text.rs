@@ -192,6 +192,10 @@ fn more(rows: usize, style: Style, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+/// What the figures of faults do not cover.
+const NOT_GUP: &str = "pages that get_user_pages() brings in raise no fault, and are not among these: mlock, MAP_POPULATE, \
+                       ptrace, process_vm_readv, io_uring";
+
 /// Writes whose faults there were, and why.
 fn faults(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
     if !report.faults.is_empty() {
@@ -201,6 +205,7 @@ fn faults(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> 
             "\n{}",
             style.bold(&format!("Page faults: {total}: {}", causes(&report.faults, Cause::ALL.len())))
         )?;
+        writeln!(out, "  {}", style.dim(NOT_GUP))?;
         for row in report.callers.faults.iter().take(ROWS) {
             writeln!(out, "  {:>9}  {}", grouped(row.count), row.text())?;
         }

@@ -81,7 +81,7 @@ pub fn print(rows: &[UnfinishedRow], style: Style, out: &mut dyn Write) -> io::R
     few::print("Not over at the end, and in no figure above", rows.iter().map(UnfinishedRow::text), SHOWN, style, out)
 }
 
-/// Returns those of a stream that had lasted for 1 ms and more, longest first.
+/// Returns those of a stream that had lasted for 1 ms and more: holds first, then waits, the longest of each first.
 #[must_use]
 pub fn rows(engine: &Engine) -> Vec<UnfinishedRow> {
     let (Some(model), Some(calls), Some((_, end))) = (engine.model(), engine.open_calls(), engine.span()) else {
@@ -94,7 +94,8 @@ pub fn rows(engine: &Engine) -> Vec<UnfinishedRow> {
         rows.extend(new.map(|(of, waits)| UnfinishedRow::new(engine, of, waits, end)));
     }
     rows.retain(|row| row.ns >= LEAST_NS);
-    rows.sort_by_key(|row| (std::cmp::Reverse(row.ns), row.waits, row.tid));
+    // Who holds a lock is the reason why others wait.
+    rows.sort_by_key(|row| (row.waits, std::cmp::Reverse(row.ns), row.tid));
     rows.truncate(ROWS_MAX);
     rows
 }

@@ -77,7 +77,7 @@ pub(crate) enum Culprit {
     Others,
 }
 
-/// A hold that is over.
+/// A hold that is over, or is taken as such.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Over {
     /// The holder.
@@ -254,6 +254,27 @@ impl Blockers {
         self.all += 1;
         if self.all > HOLDS_ALL_MAX {
             self.forget(hold.until);
+        }
+    }
+
+    /// Takes holds that go on as ones that end now, for a wait that ends before they do. Returns their number, for
+    /// [`Self::withdraw`].
+    pub(super) fn suppose(&mut self, mm: u64, holds: &[Over]) -> usize {
+        let Some(lock) = self.locks.get_mut(mm) else { return 0 };
+        for hold in holds {
+            let queued = match lock.writer {
+                Some((since, queued)) if since == hold.since => queued,
+                _ => Queued::Before,
+            };
+            lock.over.push_back((*hold, queued));
+        }
+        holds.len()
+    }
+
+    /// Takes back the holds that were supposed last.
+    pub(super) fn withdraw(&mut self, mm: u64, supposed: usize) {
+        if let Some(lock) = self.locks.get_mut(mm) {
+            lock.over.truncate(lock.over.len() - supposed);
         }
     }
 

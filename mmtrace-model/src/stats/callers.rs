@@ -42,6 +42,36 @@ const BEFORE_MAX: usize = 64;
 /// process that is not recorded. Shorter ones are what two events and the code between them take.
 const LONG_NS: u64 = 10_000;
 
+/// A hold that goes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenHold {
+    /// The task.
+    pub(crate) tid: u32,
+    /// Its process.
+    pub(crate) tgid: u32,
+    /// For write.
+    pub(crate) write: bool,
+    /// Time when it began, nanoseconds.
+    pub(crate) since: u64,
+    /// The call by which the task took the lock; `None` if it is not known.
+    pub(crate) call: Option<Call>,
+}
+
+impl OpenHold {
+    /// Takes it as one that ends at `until`, nanoseconds.
+    fn over(&self, until: u64, names: &mut Tasks) -> Over {
+        let by = Caller { thread: names.of_ids(self.tid, self.tgid), call: self.call };
+        Over { by, held: HeldAs::of(self.write), since: self.since, until }
+    }
+}
+
+/// Whether an acquisition that failed after so many nanoseconds was a wait that a signal ended, where no event says that the
+/// task blocked. A trylock returns at once. A task may lose its CPU in one, which is rare, and a system call rarely tries.
+fn is_given_up(call: Option<Call>, ns: u64) -> bool {
+    const LONG_NS: u64 = 1_000_000;
+    matches!(call, Some(Call::System(_) | Call::Compat(_) | Call::X32(_) | Call::OnProc(..))) && ns >= LONG_NS
+}
+
 /// A hold of an mmap_lock for write that began before the recording. Its length is not known: it is in no sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldBefore {
@@ -228,6 +258,8 @@ pub(crate) struct LockUse {
     pub(crate) downgraded: u64,
     /// Times that it did not get one: a failed trylock, or a wait that was killed.
     pub(crate) refused: u64,
+    /// The waits among them that a signal ended. They are among the waits.
+    pub(crate) given_up: u64,
     /// Waits that were seen whole, however short: most are the time that an acquisition takes when nobody is in the way.
     pub(crate) waits: Intervals,
     /// The waits among them for a lock that another task held in the way, that blocked, or that took 10 us and more.
@@ -241,9 +273,9 @@ pub(crate) struct LockUse {
 impl LockUse {
     /// Returns a copy without quantiles.
     fn trimmed(&self) -> Self {
-        let Self { acquired, downgraded, refused, .. } = *self;
+        let Self { acquired, downgraded, refused, given_up, .. } = *self;
         let [waits, contended, holds] = [&self.waits, &self.contended, &self.holds].map(Intervals::trimmed);
-        Self { acquired, downgraded, refused, waits, contended, behind: self.behind.clone(), holds }
+        Self { acquired, downgraded, refused, given_up, waits, contended, behind: self.behind.clone(), holds }
     }
 
     /// Takes those of another row as well. `key` says which holders it was behind are put together.
@@ -251,6 +283,7 @@ impl LockUse {
         self.acquired += other.acquired;
         self.downgraded += other.downgraded;
         self.refused += other.refused;
+        self.given_up += other.given_up;
         self.waits.merge(&other.waits);
         self.contended.merge(&other.contended);
         self.behind.merge(&other.behind, key);
@@ -303,6 +336,8 @@ pub struct Callers {
     blockers: Blockers,
     blame: Blame,
     before: Vec<HeldBefore>,
+    /// Holds of the lock that go on while somebody gives up waiting for it.
+    open: Vec<OpenHold>,
     histograms: usize,
     /// Entries of [`Behind`] in all rows.
     behind: usize,
@@ -328,6 +363,7 @@ impl Callers {
             blockers: self.blockers.clone(),
             blame: self.blame.trimmed(most),
             before: self.before.clone(),
+            open: Vec::new(),
             histograms: 0,
             partial: self.partial
                 || self.locks.len() > most
@@ -358,10 +394,18 @@ impl Callers {
         let Via { call, blocked, told } = via;
         match effect.what {
             What::LockAwaited { write } if told => self.blockers.awaited(effect.mm, effect.tid, write, effect.ts),
-            What::LockRefused { write } => {
-                self.blockers.refused(effect.mm, effect.tid, write, effect.ts);
+            What::LockRefused { write, waited, complete_since } => {
                 let key = self.key(effect, call, write, names);
                 self.lock(key).refused += 1;
+                if let Some(waited) = waited.filter(|wait| blocked || is_given_up(call, effect.since(wait.since))) {
+                    self.lock(key).given_up += 1;
+                    let open = std::mem::take(&mut self.open);
+                    let holds: Vec<Over> = open.iter().map(|hold| hold.over(effect.ts, names)).collect();
+                    let supposed = self.blockers.suppose(effect.mm, &holds);
+                    self.waited(key, effect, waited, complete_since, true);
+                    self.blockers.withdraw(effect.mm, supposed);
+                }
+                self.blockers.refused(effect.mm, effect.tid, write, effect.ts);
             }
             What::Locked { mode: Mode::Downgraded, ended, .. } => {
                 let key = self.key(effect, call, false, names);
@@ -388,6 +432,12 @@ impl Callers {
             } => self.blockers.lost(until.saturating_add(EPSILON_NS)),
             _ => {}
         }
+    }
+
+    /// Tells which holds of a lock go on, before the effect is taken that somebody has given up waiting for it.
+    #[cold]
+    pub(crate) fn go_on(&mut self, holds: Vec<OpenHold>) {
+        self.open = holds;
     }
 
     /// Counts how long a fault took, if that was seen.

@@ -115,7 +115,11 @@ impl OpenCalls {
                 via.call = call;
             }
             What::LockBlocked => self.task(effect.tid).blocked = true,
-            What::LockRefused { write } => via.call = self.task(effect.tid).waited(write),
+            What::LockRefused { write, .. } => {
+                let task = self.task(effect.tid);
+                via.call = task.waited(write);
+                via.blocked = std::mem::take(&mut task.blocked);
+            }
             What::Locked { mode: Mode::Downgraded, .. } => {
                 let task = self.task(effect.tid);
                 via.call = task.held(effect.mm, true);

@@ -135,6 +135,12 @@ const FIELDS: &[(&str, &str, bool, &str)] = &[
         "holds for write that it downgraded, in the row for read; absent if there were none",
     ),
     ("lock_users[].refused", "number", false, "failed trylocks and killed waits; absent if there were none"),
+    (
+        "lock_users[].given_up",
+        "number",
+        false,
+        "the waits among them that a signal ended, which are among the waits; absent if there were none",
+    ),
     ("lock_users[].held.count", "number", false, "holds that were seen whole; `held` is absent if there were none"),
     ("lock_users[].held.sum_ns", "number", false, "their sum, nanoseconds"),
     (

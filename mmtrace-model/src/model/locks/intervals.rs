@@ -221,8 +221,8 @@ impl Intervals {
                 (What::LockAwaited { write }, false)
             }
             (LockStep::Failed, _) => {
-                take(&mut self.task(record.tid).waits, |w| w.mm == record.mm && w.write == write);
-                (What::LockRefused { write }, false)
+                let wait = take(&mut self.task(record.tid).waits, |w| w.mm == record.mm && w.write == write);
+                (What::LockRefused { write, waited: self.whole(wait, false), complete_since }, false)
             }
             (LockStep::Acquired, true) => (self.write_acquired(lock, record).told(complete_since), false),
             (LockStep::Acquired, false) => {
@@ -313,6 +313,11 @@ impl Intervals {
     /// `several`: others of its task are open, be it in an interrupt on top of it.
     fn waited(&mut self, wait: Option<Wait>, several: bool) -> Option<Interval> {
         self.acquired += 1;
+        self.whole(wait, several)
+    }
+
+    /// The interval of a wait, if it was seen whole.
+    fn whole(&self, wait: Option<Wait>, several: bool) -> Option<Interval> {
         let Wait { write, since, .. } = wait?;
         let missing = self.missing(write, since);
         let whole = missing & ANOTHER != ANOTHER && !(several && missing & bit(ACQUIRED) != 0);
