@@ -47,8 +47,11 @@ pub fn contended(engine: &Engine, by: By) -> BTreeMap<Party, u64> {
     waits.collect()
 }
 
+/// A victim and whether it waits for write, and what it is charged to: the kind, and the holder with its mode.
+pub type Pair = (String, bool, BlameKind, Option<(String, bool)>);
+
 /// What each victim's waits are charged of each kind and culprit, nanoseconds: by the names and ids of threads.
-pub fn pairs(engine: &Engine) -> BTreeMap<(String, bool, BlameKind, Option<(String, bool)>), u64> {
+pub fn pairs(engine: &Engine) -> BTreeMap<Pair, u64> {
     let mut sums = BTreeMap::new();
     for row in blame(engine, By::Thread) {
         let culprit = row.who.as_ref().map(|who| (who.name(), row.write == Some(true)));

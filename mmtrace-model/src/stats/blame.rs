@@ -136,3 +136,61 @@ impl Blame {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mmtrace_common::Call;
+
+    use super::*;
+
+    fn by(nr: u32) -> Caller {
+        Caller { thread: ThreadId::OTHERS, call: Some(Call::System(nr as u16)) }
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_sum_is_exact() {
+        let mut blame = Blame::default();
+        let mut sum = 0;
+        for n in 0..80_000_u32 {
+            // A few rows have many charges, and histograms.
+            let (holder, waiter) = if n % 4 == 0 { (n % 64, 0) } else { (n % 4_096, n / 4_096) };
+            let culprit = Culprit::Hold { by: by(holder), held: HeldAs::Write, via: Some(by(n % 3)) };
+            let wait = Longest { ns: 7, since: 1, tid: 2, mm: 3 };
+            let divide = |take: &mut dyn FnMut(Part)| {
+                take(Part { culprit, ns: 3 });
+                take(Part { culprit: Culprit::HandOver, ns: 2 });
+                take(Part { culprit, ns: 2 });
+            };
+            assert!(blame.charge((by(waiter), true), wait, false, divide, |_| {}));
+            sum += wait.ns;
+        }
+        assert!(blame.rows.len() <= 2 * ROWS_MAX + 2 && blame.rows.len() > ROWS_MAX, "{}", blame.rows.len());
+        assert!(blame.histograms <= HISTOGRAMS_MAX);
+        assert_eq!(blame.rows().map(|(.., charged)| charged.sum()).sum::<u64>(), sum);
+        assert!(blame.trimmed(10).rows.len() == 10 && blame.is_longer_than(10));
+    }
+
+    #[test]
+    fn a_short_wait_behind_nobody_is_not_charged() {
+        let mut blame = Blame::default();
+        let wait = Longest { ns: 7, since: 1, tid: 2, mm: 3 };
+        let divide = |take: &mut dyn FnMut(Part)| take(Part { culprit: Culprit::Unknown, ns: 7 });
+        assert!(!blame.charge((by(1), true), wait, false, divide, |_| {}));
+        assert!(blame.charge((by(1), true), wait, true, divide, |_| {}));
+        assert_eq!(blame.rows().map(|(.., charged)| charged.count()).sum::<u64>(), 1);
+    }
+
+    #[test]
+    fn a_wait_behind_many_is_charged_to_each_once() {
+        let mut blame = Blame::default();
+        let wait = Longest { ns: 400, since: 1, tid: 2, mm: 3 };
+        let divide = |take: &mut dyn FnMut(Part)| {
+            for n in 0..200 {
+                take(Part { culprit: Culprit::Hold { by: by(n % 100), held: HeldAs::Read, via: None }, ns: 2 });
+            }
+        };
+        assert!(blame.charge((by(1), true), wait, false, divide, |_| {}));
+        assert!(blame.rows().all(|(.., charged)| (charged.count(), charged.sum()) == (1, 4)));
+        assert_eq!(blame.rows().count(), 100);
+    }
+}

@@ -48,11 +48,12 @@ fn wait(write: bool, since: u64, until: u64) -> Wait {
     Wait { mm: MM, write, since, until, complete_since: Some(0) }
 }
 
+type Event = Box<dyn Fn(&mut Blockers)>;
+
 /// Each hold: its number, whether for write, since when it was waited for, when it began and ended.
 fn blockers(holds: &[(u16, bool, u64, u64, u64)], write: bool, since: u64, until: u64) -> Blockers {
     let mut blockers = Blockers::default();
-    let mut events: Vec<(u64, Box<dyn Fn(&mut Blockers)>)> =
-        vec![(since, Box::new(move |b| b.awaited(MM, WAITER, write, since)))];
+    let mut events: Vec<(u64, Event)> = vec![(since, Box::new(move |b| b.awaited(MM, WAITER, write, since)))];
     for &(nr, write, awaited, since, until) in holds {
         let tid = u32::from(nr);
         events.push((awaited, Box::new(move |b| b.awaited(MM, tid, write, awaited))));
