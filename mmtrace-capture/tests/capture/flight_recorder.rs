@@ -79,13 +79,18 @@ fn what_a_flight_recorder_gave_up_stays_out() {
 fn what_is_saved_is_a_capture_that_begins_there() {
     let (_temp, dir) = temp();
     let some = few(300);
-    let saved = mmtrace_capture::save(&dir, &context(), vec![], None, 0, some[100..].iter().copied()).expect("saved");
+    let staging = mmtrace_capture::Staging::beside(&dir).expect("made");
+    let saved =
+        mmtrace_capture::save(&dir, &staging, &context(), vec![], None, 0, some[100..].iter().copied()).expect("saved");
     assert_eq!(saved.map(|s| s.events), Some(200));
     let (records, capture) = read(&dir);
     assert_eq!(records, some[100..]);
     assert_eq!(capture.context().start, some[100].ts);
     let beside = mmtrace_capture::free_name(&dir);
     assert!(beside.to_string_lossy().ends_with("-1"));
-    assert_eq!(mmtrace_capture::save(&beside, &context(), vec![], None, 0, std::iter::empty()).expect("nothing"), None);
+    assert_eq!(
+        mmtrace_capture::save(&beside, &staging, &context(), vec![], None, 0, std::iter::empty()).expect("nothing"),
+        None
+    );
     assert!(!beside.exists());
 }

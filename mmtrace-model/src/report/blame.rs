@@ -15,7 +15,8 @@ use crate::{
         blame::Victim,
         blockers::{Culprit, HeldAs},
         caller::Caller,
-        callers::{Callers, Intervals},
+        callers::Callers,
+        intervals::Intervals,
     },
 };
 

@@ -14,7 +14,8 @@ use crate::{
     stats::{
         blockers::HeldAs,
         caller::Caller,
-        callers::{Callers, Causes, Intervals, LockUse},
+        callers::{Callers, Causes, LockUse},
+        intervals::Intervals,
     },
 };
 

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use super::{
     blockers::{Culprit, HeldAs, Part},
     caller::Caller,
-    callers::{Intervals, Longest},
+    intervals::{Intervals, Longest},
 };
 use crate::names::ThreadId;
 

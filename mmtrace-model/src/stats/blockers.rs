@@ -1,6 +1,6 @@
 //! What a wait for an mmap_lock was behind: the holds that ended while it lasted, and the writers ahead of it in the queue.
 //!
-//! A wait is divided where holds begin and end; each piece is charged to one [`Culprit`], so the pieces add up to the wait.
+//! A wait is divided where holds begin and end; each piece is charged to one `Culprit`, so the pieces add up to the wait.
 //! What the kernel does is in kernel/locking/rwsem.c:
 //!
 //! * A hold for write excludes every waiter.

@@ -17,6 +17,7 @@ pub mod cgroups;
 pub(crate) mod charges;
 pub mod faults;
 pub mod functions;
+pub(crate) mod intervals;
 pub mod locks;
 pub mod mappings;
 pub mod open_calls;

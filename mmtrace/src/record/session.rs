@@ -21,6 +21,7 @@ use super::{
     silence::Silence,
     standby,
     target::Target,
+    tasks,
 };
 use crate::probe::{object::Object, rings::Rings};
 
@@ -65,7 +66,7 @@ impl Session<'_> {
         while !self.live.has_seen_enough() {
             self.limit_cost();
             self.attach_standby();
-            if let Some(message) = self.helper.as_mut().and_then(Helper::loss) {
+            if let Some(message) = self.helper.as_mut().and_then(|helper| helper.loss(tasks::is_stopped)) {
                 self.live.face.say(&message);
             }
             let pause = match self.live.step(&mut self.rings) {

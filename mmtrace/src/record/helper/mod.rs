@@ -23,8 +23,6 @@ use std::{
 pub(super) use protocol::{Ending, MESSAGE_MAX, Request};
 pub(super) use serve::Answers;
 
-use super::tasks;
-
 /// Longest wait for an answer where the recorder itself waits; its other threads may wait as long as a process keeps them.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Time between two looks whether the helper is stopped.
@@ -110,9 +108,9 @@ impl Helper {
         self.functions.clone()
     }
 
-    /// Returns a message, once, if the helper is gone or stopped.
-    pub(super) fn loss(&mut self) -> Option<String> {
-        if let Some(message) = self.stop() {
+    /// Returns a message, once, if the helper is gone or stopped. `is_stopped` looks at a process.
+    pub(super) fn loss(&mut self, is_stopped: impl Fn(u32) -> bool) -> Option<String> {
+        if let Some(message) = self.stop(is_stopped) {
             return Some(message);
         }
         let is_new = self.lost.load(Ordering::Relaxed) && !std::mem::replace(&mut self.is_told, true);
@@ -128,12 +126,12 @@ impl Helper {
     }
 
     /// Returns a message when the helper was stopped, and when it goes on: nobody sees that names are missing meanwhile.
-    fn stop(&mut self) -> Option<String> {
+    fn stop(&mut self, is_stopped: impl Fn(u32) -> bool) -> Option<String> {
         if self.looked.elapsed() < LOOK_EVERY {
             return None;
         }
         self.looked = Instant::now();
-        let stopped = tasks::is_stopped(self.pid.cast_unsigned());
+        let stopped = is_stopped(self.pid.cast_unsigned());
         if std::mem::replace(&mut self.is_stopped, stopped) == stopped {
             return None;
         }
