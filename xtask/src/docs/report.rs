@@ -697,7 +697,7 @@ mod tests {
     }
 
     /// Fields that no recorded report has.
-    const UNRECORDED: [&str; 40] = [
+    const UNRECORDED: [&str; 41] = [
         "rules[].judged.missing",
         "rules[].judged.gaps",
         "rules[].judged.evaluations.counted",
@@ -716,6 +716,7 @@ mod tests {
         "part.of_ns",
         "filter",
         "rules[].judged_until_ns",
+        "lock_users[].given_up",
         "lock_users[].processes",
         "lock_users[].container",
         "lock_users[].cgroup_beyond",
