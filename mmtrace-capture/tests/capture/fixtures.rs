@@ -1,7 +1,7 @@
 //! Captures made up for the tests.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -54,12 +54,21 @@ pub(crate) fn in_lists<'a>(start: impl Fn() -> Records<'a>) -> Vec<Record> {
     all
 }
 
+/// Copies a capture. A writer that still runs may replace a stream by its segment meanwhile: the copy is then made again.
 pub(crate) fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).expect("mkdir");
-    for entry in fs::read_dir(from).expect("list") {
-        let entry = entry.expect("entry");
-        fs::copy(entry.path(), to.join(entry.file_name())).expect("copy");
+    while let Err(error) = try_copy(from, to) {
+        assert_eq!(error.kind(), io::ErrorKind::NotFound, "copy");
+        fs::remove_dir_all(to).expect("removed");
     }
+}
+
+fn try_copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 pub(crate) fn is_gap(record: &Record) -> bool {
