@@ -10,6 +10,7 @@ use arrow_schema::{ArrowError, Schema, SchemaRef};
 use mmtrace_common::{Column, FieldType, Kind, Record, SPECS, Slot};
 use mmtrace_model::context::Context;
 use rustc_hash::FxHashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Rows after which a writer closes a batch.
@@ -27,6 +28,26 @@ impl Bits {
             self.0.resize((byte + 1).max(BATCH_ROWS / 8), 0);
         }
         self.0[byte] |= 1 << (row & 7);
+    }
+
+    /// Sets the bits of these rows.
+    fn set_all(&mut self, rows: Range<usize>) {
+        let Range { start, end } = rows;
+        if start == end {
+            return;
+        }
+        let (first, last) = (start >> 3, (end - 1) >> 3);
+        if last >= self.0.len() {
+            self.0.resize((last + 1).max(BATCH_ROWS / 8), 0);
+        }
+        let (head, tail) = (0xff_u8 << (start & 7), 0xff_u8 >> (7 - ((end - 1) & 7)));
+        if first == last {
+            self.0[first] |= head & tail;
+            return;
+        }
+        self.0[first] |= head;
+        self.0[first + 1..last].fill(0xff);
+        self.0[last] |= tail;
     }
 
     /// Returns the first `rows` bits, as the builder whose result Arrow takes.
@@ -47,12 +68,13 @@ enum Values {
     Name { keys: Vec<i32>, extra: Vec<u64>, extra_keys: FxHashMap<u64, i32> },
 }
 
+/// Adds values from a row on. Rows before it that had none are null.
 #[inline]
-fn put<T: Copy + Default>(values: &mut Vec<T>, row: usize, value: T) {
+fn put<T: Copy + Default>(values: &mut Vec<T>, row: usize, more: impl ExactSizeIterator<Item = T>) {
     if values.len() < row || values.capacity() == 0 {
         fill(values, row);
     }
-    values.push(value);
+    values.extend(more);
 }
 
 #[cold]
@@ -98,27 +120,29 @@ impl Cells {
         Self { values, valid: Bits::default() }
     }
 
-    #[inline]
-    fn put(&mut self, row: usize, raw: u64, column: Column, names: &Names) {
-        self.valid.set(row);
+    /// Adds the values of a run of records from a row on.
+    fn put(&mut self, row: usize, run: &[Record], FieldPlace { column, slot }: FieldPlace, names: &Names) {
+        let raw = run.iter().map(|record| slot.get(record));
+        self.valid.set_all(row..row + run.len());
         match &mut self.values {
             Values::U64(values) => put(values, row, raw),
-            Values::I32(values) => put(values, row, raw as i32),
+            Values::I32(values) => put(values, row, raw.map(|raw| raw as i32)),
             // The kernel's bool is a byte; the rest of a register is whatever it was.
             Values::Bool(bits) => {
-                if raw & 0xff != 0 {
-                    bits.set(row);
-                }
+                let set = raw.enumerate().filter(|(_, raw)| raw & 0xff != 0);
+                set.for_each(|(index, _)| bits.set(row + index));
             }
             Values::Name { keys, extra, extra_keys } => {
                 let Some(dictionary) = names.column(column) else { return };
-                let key = dictionary.key(raw).unwrap_or_else(|| {
-                    *extra_keys.entry(raw).or_insert_with(|| {
-                        extra.push(raw);
-                        (dictionary.names().len() + extra.len() - 1) as i32
+                let key = |raw| {
+                    dictionary.key(raw).unwrap_or_else(|| {
+                        *extra_keys.entry(raw).or_insert_with(|| {
+                            extra.push(raw);
+                            (dictionary.names().len() + extra.len() - 1) as i32
+                        })
                     })
-                });
-                put(keys, row, key);
+                };
+                put(keys, row, raw.map(key));
             }
         }
     }
@@ -253,31 +277,41 @@ impl BatchBuilder {
         }
     }
 
-    /// Adds one record. `false`, and counted in [`BatchBuilder::unknown`], when this build does not know its kind.
-    #[inline]
-    pub(super) fn append(&mut self, record: &Record) -> bool {
-        let Some(Some(of_kind)) = self.fields_of_kinds.get(usize::from(record.kind)) else {
-            self.unknown += 1;
-            return false;
+    /// Adds records. Those of kinds that this build does not know are only counted: [`BatchBuilder::unknown`].
+    ///
+    /// Most events come in runs of one kind, which have the same columns: a column takes the values of a whole run at a time.
+    pub(super) fn append(&mut self, records: &[Record]) {
+        records.chunk_by(|one, next| one.kind == next.kind).for_each(|run| self.append_run(run));
+    }
+
+    /// Adds records of one kind.
+    fn append_run(&mut self, run: &[Record]) {
+        let kind = run.first().map_or(0, |record| record.kind);
+        let Some(Some(of_kind)) = self.fields_of_kinds.get(usize::from(kind)) else {
+            self.unknown += run.len() as u64;
+            return;
         };
         let row = self.ts.len();
-        self.ts.push(record.ts);
-        self.cpu.push(record.cpu);
-        self.pid.push(record.tgid);
-        self.tid.push(record.tid);
-        self.kind.push(of_kind.key);
-        if record.mm != 0 {
-            put(&mut self.mm, row, record.mm);
-            self.mm_valid.set(row);
+        self.ts.extend(run.iter().map(|record| record.ts));
+        self.cpu.extend(run.iter().map(|record| record.cpu));
+        self.pid.extend(run.iter().map(|record| record.tgid));
+        self.tid.extend(run.iter().map(|record| record.tid));
+        self.kind.resize(row + run.len(), of_kind.key);
+        let mut next = row;
+        for of_mm in run.chunk_by(|one, next| (one.mm == 0) == (next.mm == 0)) {
+            let rows = next..next + of_mm.len();
+            next = rows.end;
+            if of_mm.first().is_some_and(|record| record.mm != 0) {
+                put(&mut self.mm, rows.start, of_mm.iter().map(|record| record.mm));
+                self.mm_valid.set_all(rows);
+            }
         }
         for place in &of_kind.places {
-            self.cells[place.column as usize].put(row, place.slot.get(record), place.column, &self.names);
+            self.cells[place.column as usize].put(row, run, *place, &self.names);
         }
-        if record.kind < Kind::Loss as u16 {
-            return true;
+        if kind >= Kind::Loss as u16 {
+            run.iter().for_each(|record| self.account(record));
         }
-        self.account(record);
-        true
     }
 
     #[cold]

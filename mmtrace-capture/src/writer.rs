@@ -13,6 +13,7 @@ use mmtrace_model::context::Context;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -150,10 +151,32 @@ impl CaptureWriter {
     /// # Errors
     ///
     /// The error of the disk; [`CaptureError::Stopped`] after that.
-    #[inline]
     pub fn append(&mut self, record: &Record) -> Result<(), CaptureError> {
-        self.builder.append(record);
-        if self.builder.rows() >= BATCH_ROWS { self.flush() } else { Ok(()) }
+        self.append_all(slice::from_ref(record))
+    }
+
+    /// Adds records, as [`CaptureWriter::append`] adds each of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`CaptureWriter::append`]. Some of the records may have been added.
+    pub fn append_all(&mut self, mut records: &[Record]) -> Result<(), CaptureError> {
+        while !records.is_empty() {
+            let (fitting, rest) = records.split_at(records.len().min(self.batch_room()));
+            self.builder.append(fitting);
+            if self.batch_room() == 0 {
+                self.flush()?;
+            }
+            records = rest;
+        }
+        Ok(())
+    }
+
+    /// Returns how many records fit into the open batch, 1 at least. The last of them completes it, and the segment with it
+    /// if that is full.
+    #[must_use]
+    pub fn batch_room(&self) -> usize {
+        BATCH_ROWS.saturating_sub(self.builder.rows())
     }
 
     /// Returns whether a batch can be added without waiting for the thread.

@@ -47,6 +47,34 @@ fn a_batch_is_flushed_when_it_is_full() {
 }
 
 #[test]
+fn runs_of_any_length_come_back_as_they_went_in() {
+    let (_temp, dir) = temp();
+    // Runs of one kind, some longer than a batch, some without an mm in their midst.
+    let kinds = records(1000);
+    let (mut all, mut ts) = (Vec::new(), 0);
+    for (n, record) in kinds.iter().enumerate() {
+        let length = if n % 333 == 0 { 20_000 } else { n % 23 };
+        for at in 0..length {
+            ts += 1;
+            let mm = if (at + n).is_multiple_of(7) { 0 } else { record.mm };
+            all.push(Record { ts, mm, ..*record });
+        }
+    }
+    let mut writer = CaptureWriter::create(&dir, &context(), vec![], small(30_000)).expect("create");
+    let mut rest = &all[..];
+    for length in [1, 2, 9, 10_000, 7, 50_000].into_iter().cycle() {
+        let (now, later) = rest.split_at(rest.len().min(length));
+        writer.append_all(now).expect("appended");
+        rest = later;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    writer.finish(FinalInfo::default()).expect("finish");
+    assert!(read(&dir).0 == all, "other records");
+}
+
+#[test]
 fn an_empty_capture_is_complete() {
     let (_temp, dir) = temp();
     write(&dir, &[], 1, 10);

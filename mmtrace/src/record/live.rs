@@ -189,18 +189,32 @@ impl Live {
     fn judge(&mut self, slice: std::ops::Range<usize>) {
         self.judged = slice.end;
         let batch = std::mem::take(&mut self.batch);
-        for record in &batch[slice] {
+        let mut rest = &batch[slice];
+        while !rest.is_empty() {
+            // What is behind the capture's batch may go into the next segment, which begins with names.
+            let room = self.writer.as_ref().map_or(rest.len(), CaptureWriter::batch_room);
+            let (records, behind) = rest.split_at(room.min(rest.len()));
+            self.judge_all(records);
+            rest = behind;
+        }
+        self.batch = batch;
+    }
+
+    /// Judges these records, and writes them.
+    fn judge_all(&mut self, records: &[Record]) {
+        for record in records {
             self.engine.apply(record);
             if let Some(dumps) = &mut self.dumps {
                 dumps.see(&self.engine, record);
             }
-            if let Some(Err(error)) = self.writer.as_mut().map(|writer| writer.append(record)) {
-                self.writer = None;
-                self.failed.get_or_insert(error.into());
-            }
-            self.name_again(record.ts);
         }
-        self.batch = batch;
+        if let Some(Err(error)) = self.writer.as_mut().map(|writer| writer.append_all(records)) {
+            self.writer = None;
+            self.failed.get_or_insert(error.into());
+        }
+        if let Some(last) = records.last() {
+            self.name_again(last.ts);
+        }
     }
 
     /// Puts the paths of cgroups that the batch is the first to mention in front of it: a filter of `dump` then knows them
