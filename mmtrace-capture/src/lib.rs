@@ -58,9 +58,9 @@
 //! `mmtrace.capture` of its footer, an open one under the same key in the metadata of each stream's schema. A reader
 //! names a segment with another id, or without one, and does not read it. Captures before version 1.1 have no ids.
 //!
-//! **The open segment** is one or more Arrow IPC streams, back to back. A stream has only the columns that its events
-//! use; a new one begins when an event brings another column. A recorder that begins the next segment ends this one
-//! with 16 bytes, the end-of-stream mark of Arrow twice: `ff ff ff ff 00 00 00 00 ff ff ff ff 00 00 00 00`. A stream
+//! **The open segment** is one or more Arrow IPC streams, back to back. A stream has only some of the columns:
+//! those that its events use. A new one begins when an event brings another column, or when no event has used some for
+//! long. A recorder that begins the next segment ends this one with 16 bytes, the end-of-stream mark of Arrow twice: `ff ff ff ff 00 00 00 00 ff ff ff ff 00 00 00 00`. A stream
 //! without them breaks off: it is the newest, or its end did not reach the disk.
 //!
 //! # What is stable

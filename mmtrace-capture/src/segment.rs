@@ -22,6 +22,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Rows without a value after which a column is left out of the next stream.
+const UNUSED_ROWS: u64 = 1 << 17;
+/// Such columns for which a new stream begins: its schema takes as much time as a few of them.
+const UNUSED_COLUMNS: usize = 8;
+
 /// The open segment's stream: what a reader finds after a crash.
 pub(super) struct OpenSegment {
     path: PathBuf,
@@ -31,6 +36,8 @@ pub(super) struct OpenSegment {
     stream: Option<StreamWriter<Vec<u8>>>,
     /// Columns in the current stream, as indices into the capture's schema.
     columns: Vec<usize>,
+    /// Rows before the last batch that had a value, for each column of the capture's schema; `None`: no batch had one.
+    used: Vec<Option<u64>>,
     opened: Instant,
     rows: u64,
 }
@@ -40,7 +47,8 @@ impl OpenSegment {
         let name = segment_name(number, Form::Arrows);
         let path = folder.at(&name);
         let file = folder.create(&name).map_err(|e| CaptureError::io(&path, "create it", RECORDING_STOPPED, e))?;
-        Ok(Self { path, number, id, file, stream: None, columns: Vec::new(), opened: Instant::now(), rows: 0 })
+        let (columns, used, opened) = (Vec::new(), Vec::new(), Instant::now());
+        Ok(Self { path, number, id, file, stream: None, columns, used, opened, rows: 0 })
     }
 
     pub(super) fn rows(&self) -> u64 {
@@ -77,26 +85,29 @@ impl OpenSegment {
         Ok(())
     }
 
-    /// Encodes the batch as stream messages. Columns that no event had yet are left out, as nulls are as large as
+    /// Encodes the batch as stream messages. Columns that no event had lately are left out, as nulls are as large as
     /// values before compression; the first event that has one starts a new stream. LZ4 makes a mixed batch six times
     /// smaller and costs less than writing it would.
     fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-        let mut columns = self.columns.clone();
-        let used =
-            (0..batch.num_columns()).filter(|i| *i < FIXED.len() || batch.column(*i).null_count() < batch.num_rows());
-        columns.extend(used);
-        columns.sort_unstable();
-        columns.dedup();
+        self.used.resize(batch.num_columns(), None);
+        for (index, used) in self.used.iter_mut().enumerate() {
+            if index < FIXED.len() || batch.column(index).null_count() < batch.num_rows() {
+                *used = Some(self.rows);
+            }
+        }
+        let is_recent = |used: &Option<u64>| used.is_some_and(|rows| self.rows - rows < UNUSED_ROWS);
+        let recent: Vec<usize> = (0..self.used.len()).filter(|index| is_recent(&self.used[*index])).collect();
+        let is_short = recent.iter().any(|index| !self.columns.contains(index));
         let mut bytes = Vec::new();
-        if self.stream.is_none() || columns != self.columns {
+        if is_short || self.columns.len() - recent.len() >= UNUSED_COLUMNS {
             if let Some(stream) = self.stream.take() {
                 bytes = stream.into_inner()?;
             }
-            let schema = batch.schema().project(&columns)?;
+            let schema = batch.schema().project(&recent)?;
             let schema = schema.with_metadata([(KEY.to_owned(), self.id.to_string())]);
             let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
             self.stream = Some(StreamWriter::try_new_with_options(bytes, &schema, options)?);
-            self.columns = columns;
+            self.columns = recent;
         }
         let Some(stream) = &mut self.stream else { return Ok(Vec::new()) };
         stream.write(&batch.project(&self.columns)?)?;

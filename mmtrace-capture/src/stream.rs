@@ -1,8 +1,7 @@
 //! Reading the open segment's `.arrows` file.
 //!
-//! It is one or more Arrow IPC streams, back to back: a stream has only the columns that
-//! its events use, and a new one begins when an event brings another column. A reader
-//! opens a stream, reads to its end, and opens the next at that position until the file ends.
+//! It is one or more Arrow IPC streams, back to back: a stream has only the columns that its events use, and a new one
+//! begins when an event brings another column, or when no event has used some for long. A reader opens a stream, reads to its end, and opens the next at that position until the file ends.
 //!
 //! The file may end anywhere, and may hold anything: every length is checked against the
 //! file and against a limit before it is believed.

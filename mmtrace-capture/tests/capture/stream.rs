@@ -32,6 +32,31 @@ fn a_stream_cut_anywhere_gives_a_prefix() {
 }
 
 #[test]
+fn columns_that_no_event_uses_any_more_are_left_out() {
+    const BATCH: usize = 16_384;
+    let (_temp, dir) = temp();
+    // All columns, then few for so long that the others are left out, then all again.
+    let mut all = records(BATCH);
+    all.extend(few(12 * BATCH));
+    let mut writer = start(&dir, &all[..BATCH], BATCH, small(u64::MAX));
+    let length = || fs::metadata(dir.join("segment-000001.arrows")).expect("stream").len();
+    let lengths: Vec<u64> = all[BATCH..]
+        .chunks(BATCH)
+        .map(|chunk| {
+            let before = length();
+            writer.append_all(chunk).expect("appended");
+            length() - before
+        })
+        .collect();
+    assert!(lengths[11] < lengths[1], "{lengths:?}");
+    let more = records(BATCH);
+    writer.append_all(&more).expect("appended");
+    all.extend(more);
+    drop(writer);
+    assert_eq!(read(&dir).0, all);
+}
+
+#[test]
 fn a_flipped_byte_in_a_stream_never_panics() {
     let (temp, dir) = temp();
     let all = few(24);
