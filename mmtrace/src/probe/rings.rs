@@ -51,6 +51,8 @@ pub(crate) struct Rings {
     lost: Vec<Lost>,
     skips: Skips,
     pending: Vec<Record>,
+    /// Times and places of the records in `pending`, during a pass.
+    order: Vec<(u64, u32)>,
     /// Nothing before is of use: not all probes were attached.
     start: u64,
     /// Nothing after is of use: some probes were detached.
@@ -116,6 +118,7 @@ impl Rings {
             lost: Vec::new(),
             skips: Skips::new(streams.programs, streams.taken_over, kernel),
             pending: Vec::with_capacity(PASS),
+            order: Vec::with_capacity(PASS),
             start: 0,
             stop: u64::MAX,
             ended: [u64::MAX; LOST_KINDS],
@@ -354,10 +357,7 @@ impl Rings {
             let (ts, kind) = (self.watermark, Kind::Foreign as u16);
             out.push(Record { ts, kind, cpu: u16::MAX, args, ..Record::default() });
         }
-        // Each ring is sorted but for neighbours, so this is a merge.
-        self.pending.sort_by_key(|r| r.ts);
-        let ready = self.pending.partition_point(|r| r.ts <= until);
-        out.extend(self.pending.drain(..ready));
+        hand_out(&mut self.pending, &mut self.order, until, out);
         self.watermark = self.watermark.max(until);
         Ok(result)
     }
@@ -395,6 +395,21 @@ impl Rings {
         }
         Ok(agreed)
     }
+}
+
+/// Moves the pending records up to a time to `out`, in order. Those that stay are in order too. `order` is memory that is
+/// used again.
+fn hand_out(pending: &mut Vec<Record>, order: &mut Vec<(u64, u32)>, until: u64, out: &mut Vec<Record>) {
+    order.clear();
+    order.extend(pending.iter().zip(0..).map(|(record, place)| (record.ts, place)));
+    // Each ring is sorted but for neighbours, so this is a merge. A record is five times as large as its time and place,
+    // and is moved once.
+    order.sort_by_key(|(ts, _)| *ts);
+    let (ready, later) = order.split_at(order.partition_point(|(ts, _)| *ts <= until));
+    out.extend(ready.iter().map(|(_, place)| pending[*place as usize]));
+    let later: Vec<Record> = later.iter().map(|(_, place)| pending[*place as usize]).collect();
+    pending.clear();
+    pending.extend(later);
 }
 
 /// Whether an event happened while all programs of its kind were attached.
@@ -437,6 +452,21 @@ mod tests {
     use mmtrace_common::header_word;
 
     use super::*;
+
+    #[test]
+    fn records_are_handed_out_in_order_and_those_of_one_time_as_they_came() {
+        let at = |ts, tid| Record { ts, tid, ..Record::default() };
+        // Two rings: the first one has neighbours in the wrong order.
+        let mut pending = vec![at(2, 0), at(1, 1), at(5, 2), at(9, 3), at(2, 4), at(5, 5), at(8, 6)];
+        let (mut order, mut out) = (Vec::new(), vec![at(0, 9)]);
+        hand_out(&mut pending, &mut order, 5, &mut out);
+        assert_eq!(out, [at(0, 9), at(1, 1), at(2, 0), at(2, 4), at(5, 2), at(5, 5)]);
+        assert_eq!(pending, [at(8, 6), at(9, 3)]);
+        pending.push(at(7, 7));
+        hand_out(&mut pending, &mut order, 9, &mut out);
+        assert_eq!(out[6..], [at(7, 7), at(8, 6), at(9, 3)]);
+        assert!(pending.is_empty());
+    }
 
     #[test]
     fn what_no_program_of_ours_can_have_written_is_not_taken_for_an_event() {
