@@ -156,7 +156,7 @@ impl<'a> Lines<'a> {
     fn mapping(&self, record: &Record) -> Option<String> {
         let is_fault = matches!(record.kind(), Some(Kind::PageFaultUser | Kind::PageFaultKernel));
         (is_fault && self.mappings.is_told())
-            .then(|| self.mappings.text(self.mappings.label(record.mm, self.mappings.faulted())))
+            .then(|| self.mappings.text(self.mappings.label(record.mm, *self.mappings.faulted())))
     }
 
     /// What the cgroup of a record's task is called; nothing if that is not known.

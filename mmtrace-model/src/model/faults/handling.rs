@@ -149,8 +149,10 @@ impl Caller {
     }
 
     fn forget_grants(&mut self) {
-        self.grants = [Grant::default(); GRANTS];
-        self.granted = 0;
+        if self.granted > 0 {
+            self.grants = [Grant::default(); GRANTS];
+            self.granted = 0;
+        }
     }
 
     /// Adds an mmap_lock that the task got for read.

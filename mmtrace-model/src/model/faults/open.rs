@@ -277,14 +277,14 @@ impl Model {
             (Mapped::Nothing, _) => At::Outside,
             (Mapped::BelowStack, _) => self.mappings.stack_above(mm, addr).unwrap_or(At::Unknown),
             (Mapped::Unknown, At::Mapping(found)) if addr < found.start => At::Unknown,
-            (_, at) => at,
+            (_, at) => *at,
         };
         let fault = Fault { tid, tgid, mm, ts, addr, ip, write, user, call, at, cause: history };
         let tells = self.open_faults.tells;
         // One that is not handled leaves what the task is in the middle of as it is.
         let followed = tells.walk || matches!(tells.ends, Ends::Counted(_));
         if !followed || matches!(history, Cause::KernelAddress | Cause::PagefaultDisabled) {
-            self.settled(&fault, history);
+            self.settled(fault, history);
             return;
         }
         self.fault_left(tid);
@@ -305,12 +305,15 @@ impl Model {
             grew: false,
             huge: false,
         };
-        let locked = (ts > self.open_faults.locks_blind_until).then_some(0);
-        let open = Open { fault, seen, called: false, looked: false, locked, whole: true };
         if self.open_faults.follows(ts, functions) && self.open_faults.open.len() < OPEN_MAX {
+            let locked = (ts > self.open_faults.locks_blind_until).then_some(0);
+            let open = Open { fault, seen, called: false, looked: false, locked, whole: true };
             self.open_faults.open.insert(tid, open);
         } else {
-            self.settle_fault(&open, End::Unseen);
+            // Its end is not seen.
+            let types = self.swap_types();
+            let cause = self.open_faults.kinds.of(&seen, types, history);
+            self.settled(fault, cause);
         }
     }
 
@@ -331,7 +334,7 @@ impl Model {
             self.settle_fault(&open, End::Failed);
         } else if self.open_faults.tells.look {
             // Neither looked up nor handled: the kernel was not allowed to sleep (`faulthandler_disabled()`).
-            self.settled(&open.fault, Cause::PagefaultDisabled);
+            self.settled(open.fault, Cause::PagefaultDisabled);
         } else {
             self.settle_fault(&open, End::Unseen);
         }
@@ -431,15 +434,15 @@ impl Model {
         let seen = Seen { end: if open.whole { end } else { End::Unseen }, ..open.seen };
         let types = self.swap_types();
         let cause = self.open_faults.kinds.of(&seen, types, open.fault.cause);
-        self.settled(&open.fault, cause);
+        self.settled(open.fault, cause);
     }
 
     /// Counts a fault, which is of this kind.
     #[inline]
-    fn settled(&mut self, fault: &Fault, cause: Cause) {
+    fn settled(&mut self, fault: Fault, cause: Cause) {
         self.causes[cause as usize] += 1;
         let [first, second] = &mut self.effect.faults;
-        *(if first.is_none() { first } else { second }) = Some(Fault { cause, ..*fault });
+        *(if first.is_none() { first } else { second }) = Some(Fault { cause, ..fault });
     }
 
     /// Takes the end of the stream: returns the faults that are still open, oldest first, with the kinds that they have as

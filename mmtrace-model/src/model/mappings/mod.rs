@@ -248,8 +248,8 @@ impl Mappings {
 
     /// Returns what the address of the last fault belongs to.
     #[must_use]
-    pub const fn faulted(&self) -> At {
-        self.faulted
+    pub const fn faulted(&self) -> &At {
+        &self.faulted
     }
 
     /// Returns a number that stays the same as long as [`Self::at`] and [`Self::label`] give the same answers about an mm;

@@ -77,7 +77,7 @@ impl Stream {
 
     fn fault(&mut self, mm: u64, addr: u64) -> String {
         self.say(mm, event::PageFaultUser { addr, ..event::PageFaultUser::default() });
-        self.mappings.text(self.mappings.label(mm, self.mappings.faulted()))
+        self.mappings.text(self.mappings.label(mm, *self.mappings.faulted()))
     }
 }
 
