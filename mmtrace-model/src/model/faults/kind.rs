@@ -331,23 +331,61 @@ struct Answer {
     kind: Cause,
 }
 
+/// Everything that decides the kind of a fault of which nothing is seen but the exception, if the VMA is among it: numbers
+/// as the event has them, which need not be taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::model) struct Exception {
+    /// The number of the walk.
+    pub(in crate::model) walk: u32,
+    /// The error code.
+    pub(in crate::model) code: u32,
+    /// The number of what the VMA is.
+    pub(in crate::model) vma_facts: u32,
+    /// As [`Seen::tells_userfaultfd`].
+    pub(in crate::model) tells_userfaultfd: bool,
+    /// The swap types.
+    pub(in crate::model) types: SwapTypes,
+    /// What is known of the page from before.
+    pub(in crate::model) history: Cause,
+}
+
+/// Slot of the answers about faults with this error code: whether the page was present, written, in user mode and fetched.
+#[inline]
+const fn slot(code: u32) -> usize {
+    (code & 7 | code >> 1 & 8) as usize
+}
+
 /// The table, with the answers that it gave last: a row is found by a dozen conditions, and most faults are of few kinds.
 #[derive(Clone, Debug, Default)]
-pub(in crate::model) struct Kinds([Option<Answer>; 16]);
+pub(in crate::model) struct Kinds {
+    answers: [Option<Answer>; 16],
+    of_exceptions: [Option<(Exception, Cause)>; 16],
+}
 
 impl Kinds {
+    /// Returns the kind of a fault of which nothing else is seen, if it was kept.
+    #[inline]
+    pub(in crate::model) fn kept(&self, exception: &Exception) -> Option<Cause> {
+        let (of, kind) = self.of_exceptions[slot(exception.code)].as_ref()?;
+        (of == exception).then_some(*kind)
+    }
+
+    /// Keeps the kind of a fault of which nothing else is seen.
+    pub(in crate::model) const fn keep(&mut self, exception: Exception, kind: Cause) {
+        self.of_exceptions[slot(exception.code)] = Some((exception, kind));
+    }
+
     /// As [`kind()`].
     #[inline]
     pub(in crate::model) fn of(&mut self, seen: &Seen, types: SwapTypes, history: Cause) -> Cause {
-        // Whether the page was present, written, in user mode and fetched.
-        let slot = (seen.code & 7 | seen.code >> 1 & 8) as usize;
-        if let Some(answer) = &self.0[slot]
+        let slot = slot(seen.code);
+        if let Some(answer) = &self.answers[slot]
             && (answer.seen, answer.types, answer.history) == (*seen, types, history)
         {
             return answer.kind;
         }
         let kind = kind(seen, types, history);
-        self.0[slot] = Some(Answer { seen: *seen, types, history, kind });
+        self.answers[slot] = Some(Answer { seen: *seen, types, history, kind });
         kind
     }
 }

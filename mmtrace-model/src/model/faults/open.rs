@@ -13,7 +13,7 @@ use std::collections::hash_map::Entry;
 use mmtrace_common::{Call, Column, Kind, Record, View as _, Walk, event};
 use rustc_hash::FxHashMap;
 
-use super::kind::{End, Kinds, Mapped, Seen, SwapTypes, kind};
+use super::kind::{End, Exception, Kinds, Mapped, Seen, SwapTypes, kind};
 use crate::context::{Context, FaultEnds};
 use crate::examined_kernels::EXAMINED_KERNELS;
 use crate::kernel_version::KernelVersion;
@@ -288,31 +288,38 @@ impl Model {
             return;
         }
         self.fault_left(tid);
+        let follows = self.open_faults.follows(ts, functions) && self.open_faults.open.len() < OPEN_MAX;
+        let (types, tells_userfaultfd) = (self.swap_types(), tells.userfaultfd && functions);
+        let exception = Exception { walk, code: error_code, vma_facts, tells_userfaultfd, types, history };
+        if !follows && let Some(cause) = self.open_faults.kinds.kept(&exception) {
+            self.settled(fault, cause);
+            return;
+        }
+        let read = Mapped::of_number(vma_facts);
         let seen = Seen {
             walk: Walk::of_number(walk).filter(|_| tells.walk),
             code: error_code,
-            mapped: match Mapped::of_number(vma_facts) {
-                Mapped::Unknown => self.mapped(addr),
-                read => read,
-            },
+            mapped: if read == Mapped::Unknown { self.mapped(addr) } else { read },
             end: End::Unseen,
             major: None,
             met_migration: false,
             met_userfaultfd: false,
-            tells_userfaultfd: tells.userfaultfd && functions,
+            tells_userfaultfd,
             at_once: false,
             counted_major: false,
             grew: false,
             huge: false,
         };
-        if self.open_faults.follows(ts, functions) && self.open_faults.open.len() < OPEN_MAX {
+        if follows {
             let locked = (ts > self.open_faults.locks_blind_until).then_some(0);
             let open = Open { fault, seen, called: false, looked: false, locked, whole: true };
             self.open_faults.open.insert(tid, open);
         } else {
             // Its end is not seen.
-            let types = self.swap_types();
             let cause = self.open_faults.kinds.of(&seen, types, history);
+            if read != Mapped::Unknown {
+                self.open_faults.kinds.keep(exception, cause);
+            }
             self.settled(fault, cause);
         }
     }
@@ -457,5 +464,39 @@ impl Model {
             .collect();
         faults.iter().for_each(|fault| self.causes[fault.cause as usize] += 1);
         faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mmtrace_common::VmaFacts;
+    use mmtrace_testing::random::Random;
+
+    use super::*;
+    use crate::context::Kernel;
+    use crate::verdict::Sink;
+
+    #[test]
+    fn a_kind_that_was_kept_is_that_of_the_table() {
+        let mut context = Context::with_every_probe(Kernel { release: "6.12.0".to_owned(), ..Kernel::default() });
+        // Nothing shows the end of a fault.
+        let ends =
+            [Kind::HandleMmFault, Kind::HandleMmFaultReturn, Kind::PageFaultsMin, Kind::PageFaultsMaj].map(Kind::name);
+        context.probes.retain(|probe| !ends.contains(&probe.event.as_str()));
+        let (mut model, mut sink) = (Model::new(&context), Sink::new(&context));
+        let (mut plain, mut other) = (model.clone(), sink.clone());
+        let mut random = Random(5);
+        for ts in 0..20_000 {
+            let mut record = Record { ts: (1 << 40) + ts * 1000, mm: 4096, tgid: 7, tid: 7, ..Record::default() };
+            let (addr, walk) = (random.below(4) << 12, random.pick(&[0, 8 | 1, 8 | 2, 8 | 3, 8 | 4]));
+            let facts = [0x73, 0x273, 0xfb].map(|flags| VmaFacts::new(flags, false, false, 0).number());
+            let vma_facts = random.pick(&[0, facts[0], facts[1], facts[2]]);
+            let error_code = random.pick(&[4, 6, 7, 20]);
+            event::PageFaultUser { addr, ip: 1, error_code, walk, vma_facts }.write(&mut record);
+            let faults = model.apply(&record, &mut sink).faults;
+            plain.open_faults.kinds = Kinds::default();
+            assert_eq!(faults, plain.apply(&record, &mut other).faults, "{record:?}");
+        }
+        assert!(format!("{:?}", model.open_faults.kinds).contains("Exception"), "nothing was kept");
     }
 }

@@ -71,7 +71,7 @@ impl Model {
     /// A fault in user mode, before the model of tasks takes it. A task that was not seen on this mm before shows that
     /// this is another mm, whose fork or exec was not seen.
     pub(in crate::model) fn runs(&mut self, record: &Record, sink: &mut Sink) {
-        if !self.functions.dead.is_empty()
+        if self.functions.dead.since(record.mm).is_some()
             && !self.is_seen_on(record.tid, record.mm)
             && self.functions.dead.forget(record.mm)
         {
