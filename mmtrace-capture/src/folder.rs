@@ -5,10 +5,11 @@
 //! and only regular files are opened or removed.
 
 use super::error::{CaptureError, NOTHING_RECORDED};
+use super::identity::effective_uid;
 use super::rights::{Owners, Rights};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Uid, fchmod, fchown, fstat,
-    linkat, mkdirat, openat, openat2, readlinkat, renameat, renameat_with, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, fchmod, fstat, linkat, mkdirat, openat,
+    openat2, readlinkat, renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::collections::VecDeque;
@@ -91,7 +92,7 @@ fn open_parent(path: &Path, owners: &Owners) -> io::Result<OwnedFd> {
                         io::ErrorKind::PermissionDenied,
                         format!(
                             "{} is a symbolic link that belongs to uid {}, who may turn it elsewhere; name the folder \
-                             itself with -o",
+                             itself",
                             name.display(),
                             stat.st_uid
                         ),
@@ -181,7 +182,7 @@ impl Place {
         let stat = fstat(&held).map_err(|e| failed(e.into()))?;
         let Some(rights) = self.owners.rights_of(stat.st_uid) else {
             let path = self.path.clone();
-            return Err(CaptureError::Foreign { path, owner: stat.st_uid, own: crate::identity::effective_uid() });
+            return Err(CaptureError::Foreign { path, owner: stat.st_uid, own: effective_uid() });
         };
         // The same folder once more, to look into it: with its owner's rights.
         let file = rights.with(|| Ok(openat(&held, ".", LIST, Mode::empty())?)).map_err(failed)?;
@@ -204,11 +205,11 @@ impl Place {
     /// As [`Place::folder`]; [`CaptureError::Occupied`] when it is not empty, [`CaptureError::Exposed`] when others
     /// may write into it, whatever is done.
     pub(super) fn empty_folder(&self) -> Result<Folder, CaptureError> {
-        match self.make(&self.owners.rights()) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made.map_err(|e| self.not_made(e))?,
-        }
-        self.taken()
+        let is_new = match self.make(&self.owners.rights()) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+            made => made.map(|()| true).map_err(|e| self.not_made(e))?,
+        };
+        self.taken(is_new)
     }
 
     /// Makes a folder here, with the rights of another one.
@@ -218,17 +219,34 @@ impl Place {
     /// As [`Place::empty_folder`], and when something is there already.
     pub(super) fn new_folder(&self, like: &Folder) -> Result<Folder, CaptureError> {
         self.make(&like.rights).map_err(|e| self.not_made(e))?;
-        self.taken()
+        self.taken(true)
+    }
+
+    /// Opens a file for writing, which need not be there, with the rights of who called sudo. What it holds stays. A
+    /// symbolic link is refused, and a FIFO that nobody reads. A new file is its owner's alone.
+    pub(super) fn file(&self) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        self.owners.rights().with(|| Ok(openat(&self.parent, &self.name, flags, PRIVATE_FILE)?)).map(File::from)
     }
 
     fn not_made(&self, error: io::Error) -> CaptureError {
-        denied(&self.path, &self.owners, "create it", error)
+        self.denied("create it", error)
     }
 
-    /// Opens the folder that is there, if it is empty and only its owner may write into it.
-    fn taken(&self) -> Result<Folder, CaptureError> {
+    /// Returns an error of doing something here, with the user who called sudo where that user may not.
+    pub(super) fn denied(&self, doing: &'static str, error: io::Error) -> CaptureError {
+        denied(&self.path, &self.owners, doing, error)
+    }
+
+    /// Opens the folder that is there, if it is empty and only its owner may write into it. `is_new`: it was just
+    /// made.
+    fn taken(&self, is_new: bool) -> Result<Folder, CaptureError> {
         let gone = || CaptureError::io(&self.path, "open it", NOTHING_RECORDED, Errno::NOENT.into());
-        let mut folder = self.folder()?.ok_or_else(gone)?;
+        let folder = self.folder()?.ok_or_else(gone)?;
+        if let (false, Some(user), None) = (is_new, self.owners.rights().who(), folder.rights.who()) {
+            // Root may have made it for something else. A file system without owners shows a new one as root's.
+            return Err(CaptureError::Foreign { path: self.path.clone(), owner: effective_uid(), own: user.uid });
+        }
         let failed = |doing, e| CaptureError::io(&self.path, doing, NOTHING_RECORDED, e);
         let occupied = || CaptureError::Occupied { path: self.path.clone() };
         let is_empty = |folder: &Folder| folder.names().map(|n| n.is_empty()).map_err(|e| failed("look into it", e));
@@ -236,7 +254,6 @@ impl Place {
         if !is_empty(&folder)? {
             return Err(occupied());
         }
-        folder.give();
         let mode = |folder: &Folder| fstat(&folder.file).map(|s| s.st_mode & 0o777).map_err(io::Error::from);
         if mode(&folder).map_err(|e| failed("look at it", e))? != PRIVATE_FOLDER.as_raw_mode() {
             let made = folder.rights.with(|| Ok(fchmod(&folder.file, PRIVATE_FOLDER)?));
@@ -268,17 +285,6 @@ impl Folder {
     /// Returns the place of another name in the folder that this one was in when it was opened.
     pub(super) fn beside(&self, name: &OsStr) -> Place {
         self.place.beside(name)
-    }
-
-    /// Gives root's folder to the user who called sudo: what is written into it is then theirs. If the file system
-    /// cannot do that, it stays root's.
-    fn give(&mut self) {
-        let rights = self.place.owners.rights();
-        if let (Some(user), None) = (rights.who(), self.rights.who())
-            && fchown(&self.file, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid))).is_ok()
-        {
-            self.rights = rights;
-        }
     }
 
     /// Returns whether its name is still its own.
@@ -409,10 +415,10 @@ impl Folder {
         self.place.parent.as_fd()
     }
 
-    /// Gives it another name in the same folder, which nothing has.
+    /// Gives it another name in the same folder, which nothing has, with the rights of who called sudo.
     pub(super) fn rename_self(&self, to: &OsStr) -> io::Result<()> {
         let place = &self.place;
-        self.rights.with(|| {
+        place.owners.rights().with(|| {
             self.still_there()?;
             match renameat_with(&place.parent, &place.name, &place.parent, to, RenameFlags::NOREPLACE) {
                 // Not every file system can. Of what may be there, only an empty folder would be replaced.

@@ -77,6 +77,7 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 mod batch;
+mod beside;
 mod capture_id;
 mod decode;
 mod digest;
@@ -110,6 +111,7 @@ mod thrift;
 mod value_text;
 mod writer;
 
+pub use beside::open_file;
 pub use capture_id::CaptureId;
 pub use error::CaptureError;
 pub use filter::{Filter, FilterError};

@@ -86,7 +86,7 @@ pub fn make_room(path: &Path) -> Result<Option<PathBuf>, CaptureError> {
         }
         Occupant::Capture(older, files) => remove(&older, &files)?,
     }
-    folder.rename_self(&name).map_err(|e| failed(path, "rename the older capture", e))?;
+    folder.rename_self(&name).map_err(|e| place.denied("rename the older capture", e))?;
     Ok(Some(old.path().to_path_buf()))
 }
 

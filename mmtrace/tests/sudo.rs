@@ -5,7 +5,7 @@
 use std::{
     fs,
     os::unix::{
-        fs::{chown, symlink},
+        fs::{MetadataExt as _, chown, symlink},
         process::CommandExt as _,
     },
     path::{Path, PathBuf},
@@ -61,14 +61,23 @@ fn under_sudo_a_capture_belongs_to_who_called_it() {
     let replay = Command::new(&program).arg("replay").arg(&dir).uid(NOBODY).gid(NOBODY).output().expect("it starts");
     assert!(replay.status.success(), "{replay:?}");
 
-    // An empty folder of root's is given to them, whoever could look into it before.
-    for open in [0o700, 0o777] {
-        let dir = temp.path().join(format!("given{open:o}"));
+    // An empty folder of root's is not given to them, wherever it is.
+    for (place, open) in [(temp.path(), 0o700), (temp.path(), 0o777), (home.as_path(), 0o755)] {
+        let dir = place.join(format!("roots{open:o}"));
         fs::create_dir(&dir).expect("a folder");
         set_mode(&dir, open);
-        assert!(rendered(&program, &dir, "65534").status.success());
-        assert_belongs(&dir, NOBODY);
+        let output = rendered(&program, &dir, "65534");
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(err.contains("belongs to uid 0") && output.status.code() == Some(2), "{output:?}");
+        let owner = fs::metadata(&dir).expect("it is there").uid();
+        assert_eq!((owner, names(&dir).len(), mode(&dir)), (0, 0, open));
     }
+    // Nor is a capture of root's moved that they could not move.
+    let dir = temp.path().join("kept.mmt");
+    assert!(rendered(&program, &dir, "0").status.success());
+    let output = rendered(&program, &dir, "65534");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("who called sudo"), "{output:?}");
+    assert!(dir.exists() && !temp.path().join("kept.mmt.old").exists());
     // A capture of root's is moved, and in the end removed, as what it is.
     let (dir, old) = (home.join("root.mmt"), home.join("root.mmt.old"));
     assert!(rendered(&program, &dir, "0").status.success());
@@ -110,6 +119,16 @@ fn under_sudo_nothing_is_written_that_who_called_it_could_not_write() {
             assert!(err.contains("who called sudo") && err.contains("env -u SUDO_UID"), "{err}");
             assert_eq!(names(&roots).len(), 0);
         }
+    }
+    // Nor a report, which is opened before anything is recorded.
+    for report in [roots.join("report"), home.join("link/report")] {
+        let mut command = Command::new(&program);
+        command.args(["record", "--report"]).arg(&report).arg("-o").arg(home.join("c.mmt")).args(["--", "true"]);
+        command.stdin(Stdio::null());
+        let output = command.env("SUDO_UID", "65534").env("SUDO_GID", "65534").output().expect("it starts");
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write the report"), "{output:?}");
+        assert_eq!(names(&roots).len(), 0);
     }
     // A folder that the user put a link in the place of, and one that others own.
     let output = rendered(&program, &home.join("link"), "65534");

@@ -1,9 +1,8 @@
 //! `--report FILE`: the closing report in a file, where the output of the command cannot mix with it.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io,
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -20,7 +19,8 @@ impl ReportFile {
     /// is there.
     ///
     /// # Errors
-    /// It is in the folder of the capture, it cannot be written, or it is a symbolic link: mmtrace runs as root, and somebody else may have made that.
+    /// It is in the folder of the capture, it cannot be written, or it is a symbolic link: mmtrace runs as root, and somebody else may have
+    /// made that. Under sudo it is written with the rights of who called it.
     pub(super) fn open(path: &Path, capture: Option<&Path>) -> Result<Self> {
         if let Some(capture) = capture
             && is_within(path, capture)
@@ -30,9 +30,7 @@ impl ReportFile {
                 path.display()
             );
         }
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let file = options.open(path).with_context(|| {
+        let file = mmtrace_capture::open_file(path).with_context(|| {
             format!("cannot write the report to {}; to print it instead, leave --report out", path.display())
         })?;
         Ok(Self { path: path.to_path_buf(), file })
