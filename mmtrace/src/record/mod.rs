@@ -32,6 +32,7 @@ mod standby;
 mod status;
 mod target;
 mod tasks;
+mod terminal_input;
 mod user;
 
 use anyhow::{Context as _, Result};

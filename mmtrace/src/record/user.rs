@@ -1,16 +1,17 @@
 //! User that the recorded command runs as, and the rights of the recorder that it keeps.
 
-use std::{ffi::OsStr, path::Path};
+use std::{ffi::OsStr, io, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use mmtrace_capture::{User, effective_uid, parse_uid};
+use rustix::process::setsid;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, Uid, capabilities, clear_ambient_capability_set, set_capabilities,
     set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 use tokio::process::Command;
 
-use super::RecordArgs;
+use super::{RecordArgs, terminal_input::NoInput};
 
 /// The user of `--user`; `None` without the option.
 ///
@@ -63,7 +64,12 @@ pub(super) fn run_as(command: &mut Command, user: &User) {
     command.env("HOME", user.home.as_deref().unwrap_or(Path::new("/")));
     let groups: Vec<Gid> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    let no_input = NoInput::new();
     let change = move || {
+        if no_input.enter().is_err() {
+            // Without a terminal of its own it cannot type into one either. Ctrl-C reaches mmtrace, which ends it.
+            setsid()?;
+        }
         set_thread_groups(&groups)?;
         set_thread_res_gid(gid, gid, gid)?;
         set_thread_res_uid(uid, uid, uid)?;
@@ -72,10 +78,27 @@ pub(super) fn run_as(command: &mut Command, user: &User) {
             let none = CapabilitySet::empty();
             set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
         }
-        Ok(())
+        leave_keyring()
     };
     // SAFETY: between fork and exec only system calls are made, of the one thread that there is; nothing is allocated.
     unsafe { command.pre_exec(change) };
+}
+
+/// Begins a session keyring of the calling process' own: who has one possesses the keys in it, whoever's they are
+/// (keyrings(7)). Makes one system call.
+fn leave_keyring() -> io::Result<()> {
+    /// `KEYCTL_JOIN_SESSION_KEYRING` (include/uapi/linux/keyctl.h)
+    const JOIN: libc::c_long = 1;
+    // SAFETY: without a name the kernel reads nothing.
+    if unsafe { libc::syscall(libc::SYS_keyctl, JOIN, std::ptr::null::<libc::c_char>()) } >= 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // The kernel has no keys, or a container lets nobody use any.
+        Some(libc::ENOSYS | libc::EPERM) => Ok(()),
+        _ => Err(error),
+    }
 }
 
 #[cfg(test)]
@@ -126,6 +149,28 @@ mod tests {
         let error = wanted(&args).expect_err("refused").to_string();
         let says = if effective_uid() == 0 { "there is no user no such user" } else { "only root can" };
         assert!(error.contains(says) && error.contains("nothing was recorded"), "{error}");
+    }
+
+    #[test]
+    fn a_session_keyring_is_left_behind() {
+        /// `KEYCTL_GET_KEYRING_ID` and `KEY_SPEC_SESSION_KEYRING` (include/uapi/linux/keyctl.h)
+        const ASK: [libc::c_long; 2] = [0, -3];
+        // SAFETY: takes numbers only.
+        let session = || unsafe { libc::syscall(libc::SYS_keyctl, ASK[0], ASK[1], 0) };
+        // Keyrings are a thread's.
+        let [before, after] = std::thread::spawn(move || {
+            leave_keyring().expect("left");
+            let before = session();
+            leave_keyring().expect("left once more");
+            [before, session()]
+        })
+        .join()
+        .expect("it ends");
+        if before < 0 {
+            eprintln!("not run, since this kernel or container has no keys");
+            return;
+        }
+        assert_ne!(before, after);
     }
 
     #[test]
