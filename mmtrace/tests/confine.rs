@@ -377,6 +377,40 @@ fn children(pid: u32) -> Vec<(String, String)> {
     found.filter(|(_, status)| field(status, "PPid") == pid.to_string()).collect()
 }
 
+/// A line of what the kernel says about a descriptor.
+fn line<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"))
+}
+
+/// Asserts that a recorder can write no map but those that say what is recorded: two hash tables of what is wanted, and the
+/// array of the numbers of standby programs. A ring buffer cannot be written by bpf(2).
+fn assert_maps_are_frozen(pid: u32) {
+    const HASH: &str = "1";
+    const ARRAY: &str = "2";
+    const RING: &str = "27";
+    let infos = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("it runs").flatten();
+    let infos: Vec<String> = infos.filter_map(|info| fs::read_to_string(info.path()).ok()).collect();
+    let maps = infos.iter().filter(|info| line(info, "map_id").is_some());
+    let (rings, others): (Vec<&String>, Vec<&String>) = maps.partition(|info| line(info, "map_type") == Some(RING));
+    let open = others.iter().filter(|info| line(info, "frozen") != Some("1"));
+    let mut open: Vec<_> = open.map(|info| line(info, "map_type").expect("a type")).collect();
+    open.sort_unstable();
+    println!("{} maps and {} rings; open to writing: types {open:?}", others.len(), rings.len());
+    assert!(!rings.is_empty() && others.len() > 8, "they are found: {infos:?}");
+    assert_eq!(open, [HASH, HASH, ARRAY]);
+}
+
+/// Asserts that a recorder can open few files more: each could attach a program once more.
+fn assert_files_are_bounded(pid: u32) {
+    const MARGIN: u64 = 192;
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").count() as u64;
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("it runs");
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("a limit");
+    let limits: Vec<u64> = files.split_whitespace().filter_map(|limit| limit.parse().ok()).collect();
+    println!("{open} files are open, the limits are {limits:?}");
+    assert!(limits.len() == 2 && limits.iter().all(|limit| *limit < open + MARGIN), "{open} are open: {limits:?}");
+}
+
 #[test]
 fn a_recording_holds_nothing_once_its_command_runs_and_the_command_is_free() {
     if !can_record("a recording that is looked at") {
@@ -400,6 +434,8 @@ fn a_recording_holds_nothing_once_its_command_runs_and_the_command_is_free() {
         println!("{} of the recorder", field(&status, "Name"));
         assert_confined(&status);
     }
+    assert_maps_are_frozen(pid);
+    assert_files_are_bounded(pid);
     let children = children(pid);
     let child = |name: &str| children.iter().find(|(of, _)| of == name).map(|(_, status)| status);
     let helper = child("mmtrace-helper").expect("there is one");

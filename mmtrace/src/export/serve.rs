@@ -20,7 +20,7 @@ use tokio::{
 };
 
 /// Most connections that are open at a time.
-const AT_ONCE: usize = 16;
+pub(crate) const AT_ONCE: usize = 16;
 /// Longest time that a connection may take, from its beginning to the last byte of the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Pause after a connection could not be accepted.

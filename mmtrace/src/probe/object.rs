@@ -22,7 +22,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 use super::{
     casting::with_calls,
     filter::Filter,
-    page_tables,
+    freezing, page_tables,
     plan::{Plan, Planned, offset_global, offset_name},
     standby::{self, MARKS_OF_CPU, Numbers, Standby},
     sys,
@@ -71,6 +71,17 @@ pub(crate) enum ObjectError {
     /// mmtrace could not find out which mm is its own.
     #[error("cannot run the BPF program that tells mmtrace its own mm: {0}")]
     Own(String),
+    /// A map stays open to writing.
+    #[error(
+        "the kernel refused to freeze mmtrace's BPF map {map} ({source}), so that who takes over the recorder could have \
+         the programs read any memory; nothing was recorded; to see what stands in the way: mmtrace doctor"
+    )]
+    Freeze {
+        /// Its name.
+        map: String,
+        /// The kernel's error.
+        source: io::Error,
+    },
 }
 
 /// An error with its causes, in one line.
@@ -102,6 +113,8 @@ pub(crate) struct Object {
     walks: bool,
     /// Has the kernel measure programs. Closed last, when they are off.
     measuring: Option<OwnedFd>,
+    /// Number of standby programs that are loaded and not attached.
+    reserved: u64,
 }
 
 /// A program in the kernel.
@@ -129,6 +142,12 @@ pub(crate) struct Streams {
     /// The attached programs, for their counters.
     pub(crate) programs: Vec<Attached>,
 }
+
+/// Program that tells mmtrace its own mm. As the next one, it runs once and is unloaded: attached to an event, it would write
+/// what the others take for addresses.
+const OWN_MM: &str = "own_mm";
+/// Program that finds out how page tables are walked.
+const FIND_PAGE_TABLES: &str = "find_page_tables";
 
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h)
 const NO_EXIST: u64 = 1;
@@ -220,9 +239,12 @@ impl Object {
             bare: Vec::new(),
             walks: false,
             measuring: None,
+            reserved: 0,
         };
         object.learn_own_mm()?;
         object.find_page_tables(plan)?;
+        // Only these programs write what the others take for addresses.
+        freezing::freeze(&object.ebpf).map_err(|(map, source)| ObjectError::Freeze { map, source })?;
         for process in &filter.pids {
             object.want_pid(process.tgid)?;
         }
@@ -230,10 +252,12 @@ impl Object {
     }
 
     fn learn_own_mm(&mut self) -> Result<(), ObjectError> {
-        let program = self.program::<RawTracePoint>("own_mm")?;
+        let program = self.program::<RawTracePoint>(OWN_MM)?;
         program.load().map_err(|e| ObjectError::Own(explain(&e)))?;
         let fd = program.fd().map_err(|e| ObjectError::Own(e.to_string()))?.as_fd();
-        sys::run_once(fd).map(|_| ()).map_err(|e| ObjectError::Own(e.to_string()))
+        let done = sys::run_once(fd).map(|_| ()).map_err(|e| ObjectError::Own(e.to_string()));
+        self.withdraw(&[&OWN_MM.to_owned()]);
+        done
     }
 
     /// Finds out how page tables are walked. Where nothing works, the programs do not walk, and say so.
@@ -241,11 +265,12 @@ impl Object {
         if !plan.offsets.iter().any(|(id, _)| *id == OffsetId::MmPgd) {
             return Ok(());
         }
-        let program = self.program::<RawTracePoint>("find_page_tables")?;
+        let program = self.program::<RawTracePoint>(FIND_PAGE_TABLES)?;
         program.load().map_err(|e| ObjectError::Own(explain(&e)))?;
         let fd = program.fd().map_err(|e| ObjectError::Own(e.to_string()))?.as_fd();
         // A kernel that does not run it is one whose page tables are not walked.
         self.walks = page_tables::find(|arguments| sys::run_once_with(fd, arguments)).unwrap_or(false);
+        self.withdraw(&[&FIND_PAGE_TABLES.to_owned()]);
         Ok(())
     }
 
@@ -256,6 +281,12 @@ impl Object {
     pub(crate) fn measure(&mut self) -> io::Result<()> {
         self.measuring = Some(sys::measure_programs()?);
         Ok(())
+    }
+
+    /// Number of standby programs in reserve, each of which takes one more file when it is attached.
+    #[must_use]
+    pub(crate) fn in_reserve(&self) -> u64 {
+        self.reserved
     }
 
     /// Whether the kernel measures the programs at this object's request.
@@ -373,6 +404,7 @@ impl Object {
             let name = standby_name(kind, number as u32);
             if is_typed && self.standby.is_reserved(kind) && self.ebpf.program(&name).is_some() {
                 self.attached[index].reserve = self.put(&name, kind.name(), Form::TpBtf, Extent::Load)?.ok();
+                self.reserved += u64::from(self.attached[index].reserve.is_some());
             }
         }
         Ok(())

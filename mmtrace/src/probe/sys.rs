@@ -78,6 +78,16 @@ pub(crate) fn iterate(program: BorrowedFd<'_>, tid: Option<u32>) -> io::Result<O
     descriptor(bpf_cmd::BPF_ITER_CREATE, &mut attr)
 }
 
+/// Closes a map to bpf(2) calls that would write it, for good; programs go on writing it (`BPF_MAP_FREEZE`, Linux 5.2).
+///
+/// # Errors
+/// The map is frozen already, somebody has mapped it for writing, or the kernel does not allow it.
+pub(crate) fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = nothing_asked();
+    attr.__bindgen_anon_2.map_fd = map.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr).map(drop)
+}
+
 /// Counters that the kernel keeps of a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {

@@ -42,6 +42,27 @@ pub(super) fn allow(files: u64) -> bool {
     asked == 0 && limit.rlim_cur >= files
 }
 
+/// Lowers the limit for good, so that this process can open only so many files more: each link that attaches a program once
+/// more is one. What is open stays open.
+pub(super) fn lower(more: u64) {
+    let is_open = |fd: u64| {
+        // SAFETY: takes numbers only.
+        libc::c_int::try_from(fd).is_ok_and(|fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0)
+    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel fills the struct that is passed.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return;
+    }
+    // The limit is on the numbers of descriptors: the kernel takes the lowest one that is free.
+    let free = (0..limit.rlim_cur).filter(|fd| !is_open(*fd)).nth(usize::try_from(more).unwrap_or(usize::MAX));
+    let Some(least) = free else { return };
+    let lowered = libc::rlimit { rlim_cur: least, rlim_max: least };
+    // SAFETY: the kernel reads the struct that is passed. To lower a limit needs no right; where a filter forbids it, the
+    // limit stays as it was.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const lowered) };
+}
+
 /// Has the command begin with the limit as it was: select(2) knows no descriptor beyond 1023.
 pub(super) fn give_back(command: &mut Command) {
     let Some(before) = BEFORE.get().copied() else { return };
