@@ -60,7 +60,7 @@ pub fn of(command: &Command) -> Option<Needs> {
     // Whoever takes another user's rights has no others.
     let capabilities = if owner.is_some() { 0 } else { capabilities(&looked_at) };
     paths.extend(confine::common_files());
-    let need = Need { paths, held, groups, capabilities, command: None };
+    let need = Need { paths, held, groups, capabilities };
     Some(Needs { need, owner, staging })
 }
 

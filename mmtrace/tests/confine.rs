@@ -131,6 +131,9 @@ fn assert_nothing_else_is_allowed() {
         assert_refused("mount", libc::syscall(libc::SYS_mount, none, none, none, 0, none));
         assert_refused("process_vm_readv", libc::syscall(libc::SYS_process_vm_readv, 1, none, 0, none, 0, 0));
         assert_refused("kill(SIGSTOP)", libc::syscall(libc::SYS_kill, libc::getppid(), libc::SIGSTOP));
+        assert_refused("kill(SIGTERM)", libc::syscall(libc::SYS_kill, libc::getppid(), libc::SIGTERM));
+        assert_refused("setsockopt", libc::syscall(libc::SYS_setsockopt, 0, 1, 20, none, 0));
+        assert_refused("bpf(BPF_PROG_TEST_RUN)", libc::syscall(libc::SYS_bpf, 10, none, 0));
         assert_refused("setuid", libc::syscall(libc::SYS_setuid, 0));
         assert_refused("unshare", libc::syscall(libc::SYS_unshare, libc::CLONE_NEWUSER));
         assert_refused("io_uring_setup", libc::syscall(libc::SYS_io_uring_setup, 1, none));
@@ -194,7 +197,7 @@ fn who_reads_a_capture_opens_nothing_else_and_starts_nothing() {
     };
     let mut status = File::open("/proc/thread-self/status").expect("open");
     let paths = vec![(folder.clone(), Access::Read), (folder.join("is not there"), Access::Read)];
-    let need = Need { paths, groups: &[Group::Run, Group::Read], capabilities: 0, command: None, held: Vec::new() };
+    let need = Need { paths, groups: &[Group::Run, Group::Read], capabilities: 0, held: Vec::new() };
     let has_landlock = mmtrace::confine::offered().folders.is_ok();
     let confined = need.enter();
     println!("{confined:?}");
@@ -221,7 +224,6 @@ fn who_writes_makes_files_in_its_folder_alone() {
         paths: vec![(folder.clone(), Access::Write)],
         groups: &[Group::Run, Group::Read, Group::Write],
         capabilities: 0,
-        command: None,
         held: Vec::new(),
     };
     let confined = need.enter();
@@ -277,9 +279,8 @@ fn who_records_is_held_in_the_threads_that_were_there_too() {
     let mut own = status();
     let has_landlock = mmtrace::confine::offered().folders.is_ok();
     let groups = &[Group::Run, Group::Read, Group::Write, Group::Record];
-    let confined =
-        Need { paths: vec![(folder.clone(), Access::Write)], groups, capabilities: 0, command: None, held: Vec::new() }
-            .enter_everywhere(None);
+    let confined = Need { paths: vec![(folder.clone(), Access::Write)], groups, capabilities: 0, held: Vec::new() }
+        .enter_everywhere(None);
     println!("{confined:?}");
     assert!(confined.rights.is_ok() && confined.system_calls.is_ok(), "{confined:?}");
     assert_eq!(confined.folders.is_ok(), has_landlock);
@@ -298,8 +299,7 @@ fn who_helps_a_recorder_opens_files_for_reading_alone() {
         return;
     };
     let groups = &[Group::Run, Group::Read, Group::Serve];
-    let confined =
-        Need { paths: Vec::new(), groups, capabilities: 0, command: None, held: Vec::new() }.enter_with_all_files();
+    let confined = Need { paths: Vec::new(), groups, capabilities: 0, held: Vec::new() }.enter_with_all_files();
     assert!(confined.rights.is_ok() && confined.system_calls.is_ok(), "{confined:?}");
     assert!(File::open("/proc/self/maps").is_ok(), "it reads what it is asked for");
     assert!(is_denied(&File::create(folder.join("new"))), "files are made");
@@ -452,9 +452,13 @@ fn a_recording_holds_nothing_once_its_command_runs_and_the_command_is_free() {
     for name in ["CapPrm", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp"] {
         assert_eq!(field(command, name), field(&own, name), "{name} of the command");
     }
+    let asked = Instant::now();
     // SAFETY: no memory is involved; the process is our child.
     unsafe { libc::kill(pid.cast_signed(), libc::SIGINT) };
     let ended = record.wait().expect("it ends");
+    // The helper has ended the command, which mmtrace itself may not.
+    assert!(asked.elapsed() < Duration::from_secs(40), "the command was not ended");
+    assert!(!Path::new(&format!("/proc/{}", field(command, "Pid"))).exists(), "the command was left behind");
     let mut said = String::new();
     record.stderr.take().expect("piped").read_to_string(&mut said).expect("read");
     assert!(ended.success() && said.contains("wrote the capture"), "{ended}: {said}");
@@ -475,11 +479,40 @@ fn who_called_sudo_gets_what_a_confined_recorder_writes() {
     set_mode(&home, 0o700);
     let dir = home.join("capture");
     let mut record = mmtrace();
-    record.args(["record", "-o"]).arg(&dir).args(["--", "true"]).env("SUDO_UID", "65534").env("SUDO_GID", "65534");
+    let report = home.join("report");
+    record
+        .args(["record", "--report"])
+        .arg(&report)
+        .arg("-o")
+        .arg(&dir)
+        .args(["--", "true"])
+        .env("SUDO_UID", "65534")
+        .env("SUDO_GID", "65534");
     let output = record.output().expect("it starts");
     assert!(output.status.success(), "{output:?}");
     assert_belongs(&dir, NOBODY);
     assert!(dir.join("tasks.parquet").exists(), "{output:?}");
+    let report = fs::metadata(&report).expect("it is there");
+    assert_eq!((report.uid(), report.mode() & 0o777), (NOBODY, 0o600));
+    assert!(report.len() > 0);
+}
+
+#[test]
+fn a_command_of_another_user_cannot_type_into_the_terminal_and_can_run_sudo() {
+    if !can_record("a command as another user") {
+        return;
+    }
+    let mut record = mmtrace();
+    let temp = tempfile::tempdir().expect("a folder");
+    record.args(["record", "--user", "nobody", "--report", "/dev/null", "-o"]).arg(temp.path().join("capture"));
+    record.args(["--", "cat", "/proc/self/status"]);
+    let output = record.output().expect("it starts");
+    let status = String::from_utf8_lossy(&output.stdout).into_owned();
+    let own = fs::read_to_string("/proc/self/status").expect("read");
+    let filters = |status: &str| field(status, "Seccomp_filters").parse::<u32>().expect("a number");
+    assert_eq!(field(&status, "Uid").split('\t').next(), Some("65534"), "{output:?}");
+    assert_eq!((filters(&status), field(&status, "Seccomp")), (filters(&own) + 1, "2"), "{status}");
+    assert_eq!(field(&status, "NoNewPrivs"), field(&own, "NoNewPrivs"));
 }
 
 #[test]
@@ -516,6 +549,11 @@ fn nobody_records_with_the_listed_capabilities_alone() {
         thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(owner().expect("it runs"), 0, "another process of this user can trace it");
+    let detaching = || children(recording.id()).into_iter().find(|(name, _)| name == "mmtrace-detach");
+    if let Some((_, status)) = detaching() {
+        let io = format!("/proc/{}/io", field(&status, "Pid"));
+        assert_eq!(fs::metadata(io).expect("it runs").uid(), 0, "another process of this user can take its links");
+    }
     let recorded = recording.wait_with_output().expect("it ends");
     assert!(recorded.status.success(), "{recorded:?}");
     let report: serde_json::Value = serde_json::from_slice(&recorded.stdout).expect("JSON");

@@ -32,8 +32,6 @@ pub struct Need {
     pub groups: &'static [Group],
     /// Capabilities that stay permitted, by their bits.
     pub capabilities: u64,
-    /// The only process that it ends, with [`Group::Record`].
-    pub command: Option<u32>,
 }
 
 /// What the kernel has put into force, or the reason why it has not.
@@ -57,7 +55,7 @@ impl Need {
         let rights = rights::keep(self.capabilities).map_err(|error| error.to_string());
         let folders = rules.and_then(|rules| rules.enter());
         // Last, since the calls above are refused from then on.
-        Confined { rights, folders, system_calls: system_calls::allow(self.groups, self.command) }
+        Confined { rights, folders, system_calls: system_calls::allow(self.groups) }
     }
 
     /// As [`Need::enter`], but leaves all files open: for a process that has to look into others, which landlock forbids.
@@ -66,7 +64,7 @@ impl Need {
         rights::close_memory();
         let rights = rights::keep(self.capabilities).map_err(|error| error.to_string());
         let folders = Err("not asked for".to_owned());
-        Confined { rights, folders, system_calls: system_calls::allow(self.groups, self.command) }
+        Confined { rights, folders, system_calls: system_calls::allow(self.groups) }
     }
 
     /// Confines all threads of this process, once. `owner`: files are worked on with the rights of this user from then on.
@@ -77,14 +75,15 @@ impl Need {
         let ruleset = rules.as_ref().ok().map(folders::Rules::ruleset);
         let rights = threads::everywhere(threads::Work { owner, capabilities: self.capabilities, ruleset });
         let folders = rules.and_then(|rules| rights.clone().map(|()| rules.version()));
-        Confined { rights, folders, system_calls: system_calls::allow(self.groups, self.command) }
+        Confined { rights, folders, system_calls: system_calls::allow(self.groups) }
     }
 }
 
-/// Gives up every capability of the calling thread. Makes system calls only.
+/// Gives up every capability of the calling thread, and closes its memory and descriptors to others. Makes system calls only.
 pub(crate) fn give_up_all() {
     // What the kernel does not take is no worse than before.
     let _ = rights::keep(0);
+    rights::close_memory();
 }
 
 /// Whether something works without any capability.

@@ -48,8 +48,6 @@ enum When {
     With(u8, u64),
     /// It is the id of this process.
     Own(u8),
-    /// The first is the id of the recorded command, and the second one of these.
-    OfCommand(&'static [u64]),
     /// What it makes is its owner's alone, and gives nobody the rights of another: the argument of this index is the mode.
     Private(u8),
     /// As `Private`, where the flags of open(2) in the first argument have a file made.
@@ -58,7 +56,7 @@ enum When {
     ValueWithout(u8, u64, u64),
 }
 
-use When::{Always, Null, OfCommand, OneOf, Own, Private, PrivateIfMade, ValueWithout, With, Without};
+use When::{Always, Null, OneOf, Own, Private, PrivateIfMade, ValueWithout, With, Without};
 
 /// Modes of files that others could use: what a group and others may do, set-user-id and its kin.
 const NOT_PRIVATE: u64 = 0o7077;
@@ -164,12 +162,12 @@ const CALLS: &[(Group, &[libc::c_long], When)] = &[
     // To whom a socket leads already, and to nobody else.
     (Group::Record, &[libc::SYS_sendto], Null(4)),
     (Group::Record, &[libc::SYS_recvmsg, libc::SYS_shutdown, libc::SYS_getsockopt], Always),
-    (Group::Record, &[libc::SYS_setsockopt, libc::SYS_getsockname, libc::SYS_getpeername], Always),
+    (Group::Record, &[libc::SYS_getsockname, libc::SYS_getpeername], Always),
     (Group::Record, &[libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait, libc::SYS_eventfd2], Always),
     (Group::Record, &[libc::SYS_wait4, libc::SYS_waitid, libc::SYS_memfd_create], Always),
-    // Whether a process is there, and the end of the recorded command.
+    // Whether a process is there. The recorded command is ended by the helper, which holds a descriptor of the process:
+    // once it has ended, its id may be another's.
     (Group::Record, &[libc::SYS_kill], OneOf(1, &[0])),
-    (Group::Record, &[libc::SYS_kill], OfCommand(&ENDING)),
     // `PERF_EVENT_IOC_ENABLE`, `PERF_EVENT_IOC_DISABLE`, and `PROCMAP_QUERY`, which asks an open `maps` for one mapping.
     (Group::Record, &[libc::SYS_ioctl], OneOf(1, &[0x2400, 0x2401, 0xc068_6611])),
     (Group::Serve, &[libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_open_by_handle_at], Always),
@@ -199,8 +197,8 @@ const OLD_CALLS: &[(Group, &[libc::c_long], When)] = &[];
 ///
 /// # Errors
 /// The kernel has no filters, or refuses, for this reason.
-pub(super) fn allow(groups: &[Group], command: Option<u32>) -> Result<(), String> {
-    Filter::of(groups, command)?.enter().map_err(|error| error.to_string())
+pub(super) fn allow(groups: &[Group]) -> Result<(), String> {
+    Filter::of(groups)?.enter().map_err(|error| error.to_string())
 }
 
 /// The filters of some groups, ready to be put into force.
@@ -211,13 +209,13 @@ impl Filter {
     ///
     /// # Errors
     /// mmtrace has none for this machine, for this reason.
-    pub fn of(groups: &[Group], command: Option<u32>) -> Result<Self, String> {
+    pub fn of(groups: &[Group]) -> Result<Self, String> {
         // clone3() keeps its flags in memory, where a filter cannot look: the C library falls back on clone(). The kernel takes
         // the stricter of two filters.
         let hidden = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
         Ok(Self([
             compiled(hidden, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))?,
-            compiled(rules(groups, command)?, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)?,
+            compiled(rules(groups)?, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)?,
         ]))
     }
 
@@ -242,12 +240,12 @@ fn compiled(
 }
 
 /// Returns the rules of these groups by number: none of a call that is always allowed.
-fn rules(groups: &[Group], command: Option<u32>) -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
+fn rules(groups: &[Group]) -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     let of_groups = || CALLS.iter().chain(OLD_CALLS).filter(|(group, ..)| groups.contains(group));
     for (_, calls, when) in of_groups().filter(|(.., when)| *when != Always) {
         // No rule would allow the call whatever its arguments are.
-        let fitting = when.rules(command)?;
+        let fitting = when.rules()?;
         for call in calls.iter().filter(|_| !fitting.is_empty()) {
             rules.entry(*call).or_default().extend(fitting.clone());
         }
@@ -259,7 +257,7 @@ fn rules(groups: &[Group], command: Option<u32>) -> Result<BTreeMap<i64, Vec<Sec
 }
 
 impl When {
-    fn rules(self, command: Option<u32>) -> Result<Vec<SeccompRule>, String> {
+    fn rules(self) -> Result<Vec<SeccompRule>, String> {
         // The upper half of a number that is passed as an int is not looked at by the kernel either.
         let condition = |argument, operator, value| {
             let length = if matches!(self, Null(_)) { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
@@ -288,11 +286,6 @@ impl When {
             Without(argument, bits) => Ok(vec![is(argument, SeccompCmpOp::MaskedEq(bits), 0)?]),
             With(argument, bits) => Ok(vec![is(argument, SeccompCmpOp::MaskedEq(bits), bits)?]),
             Own(argument) => Ok(vec![is(argument, SeccompCmpOp::Eq, u64::from(std::process::id()))?]),
-            OfCommand(values) => {
-                let Some(command) = command else { return Ok(Vec::new()) };
-                let first = || condition(0, SeccompCmpOp::Eq, command.into());
-                values.iter().map(|value| all(vec![first(), condition(1, SeccompCmpOp::Eq, *value)])).collect()
-            }
         }
     }
 }

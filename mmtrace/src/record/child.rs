@@ -31,7 +31,7 @@ const KILLED: Duration = Duration::from_secs(2);
 pub(super) struct Recorded {
     child: Child,
     name: String,
-    /// Who ends it if it is another user's by now; `None`: nobody.
+    /// Who ends it once the recorder is confined; `None`: nobody.
     helper: Option<Connection>,
     /// Time of the request to end, with the process and its descendants at that time.
     asked: Option<(Instant, Vec<Process>)>,
@@ -78,11 +78,6 @@ impl Recorded {
             helper.ask_with(&Request::Command, process.as_ref().map(AsFd::as_fd)).is_ok() && process.is_some()
         });
         Ok(Some(Self { child, name, helper, asked: None }))
-    }
-
-    /// Its process, while it has not been waited for.
-    pub(super) fn id(&self) -> Option<u32> {
-        self.child.id()
     }
 
     /// Waits for its end.
@@ -150,8 +145,7 @@ impl Recorded {
             Ok(_) => {}
             Err(_) if !killed_it => {
                 tell(&format!(
-                    "{} (process {pid}) does not end, and mmtrace may not kill it: it is another user's, and the helper that \
-                     could is gone; to end it: sudo kill -9 {pid}",
+                    "{} (process {pid}) does not end, and mmtrace may not kill it, and the helper that could is gone; to end it: sudo kill -9 {pid}",
                     self.name
                 ));
             }

@@ -7,7 +7,7 @@ use std::{
 
 use mmtrace_capture::{User, effective_uid};
 
-use super::{MARKS_FOLDER, RecordArgs};
+use super::{MARKS_FOLDER, RecordArgs, limits};
 use crate::{
     confine::{self, Access, Group, Need},
     console::tell,
@@ -19,17 +19,21 @@ const LOADED: u64 = 1 << 39 | 1 << 38;
 const READ: u64 = 1 << 2;
 const WRITE: u64 = 1 << 1;
 
+/// Files that a recorder opens after that, at most, beside connections and the links of standby programs: those of the
+/// capture, of one that is saved and of tables, `/proc`, iterators, and programs whose functions are read.
+const BESIDE: u64 = 64;
+
 const LINE: &[Group] = &[Group::Run, Group::Read, Group::Write, Group::Owner, Group::Record];
 const DASHBOARD: &[Group] = &[Group::Run, Group::Read, Group::Write, Group::Owner, Group::Record, Group::Terminal];
 
 /// Confines every thread of the recorder. `held`: the folders that it writes into. `is_answered`: whether the kernel answers about what is loaded. `cgroups`: where
-/// the hierarchy is mounted. `command`: the process of the recorded command.
+/// the hierarchy is mounted. `files`: how many more will be open than are now, beside those of [`BESIDE`].
 pub(super) fn enter(
     args: &RecordArgs,
     held: Vec<(OwnedFd, Access)>,
     is_answered: impl FnOnce() -> bool,
     cgroups: Option<&Path>,
-    command: Option<u32>,
+    files: u64,
 ) {
     let owner = User::invoking().ok().flatten().filter(|user| user.uid != effective_uid());
     let mut capabilities = if confine::works_without(is_answered) { 0 } else { LOADED };
@@ -48,8 +52,9 @@ pub(super) fn enter(
         paths.push((PathBuf::from(confine::TERMINAL), Access::Terminal));
     }
     paths.extend(confine::common_files());
+    limits::lower(files + BESIDE);
     let groups = if args.tui { DASHBOARD } else { LINE };
-    let confined = Need { paths, held, groups, capabilities, command }.enter_everywhere(owner);
+    let confined = Need { paths, held, groups, capabilities }.enter_everywhere(owner);
     // `doctor` tells what the kernel lacks.
     if let Err(why) = confined.rights {
         tell(&format!(

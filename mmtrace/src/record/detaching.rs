@@ -88,7 +88,7 @@ impl<T> Held<T> {
 impl Keeper {
     fn start() -> io::Result<Self> {
         let (theirs, ours) = io::pipe()?;
-        let filter = Filter::of(&[Group::Detach], None).ok();
+        let filter = Filter::of(&[Group::Detach]).ok();
         // Nobody shall wait for an end of file, or for a lock, that the other process holds by mistake.
         let links = descriptors(is_link)?;
         let close = descriptors(|name| !is_link(name) && name != MEASURING.as_bytes())?;

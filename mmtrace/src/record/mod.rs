@@ -54,7 +54,10 @@ pub use size::Size;
 pub fn run(args: &RecordArgs, style: Style) -> Result<bool> {
     limits::raise()?;
     // While there is one thread. Without a helper, names are missing that take a capability, and nothing else.
-    let helper = match helper::Helper::start(!args.watch.command.is_empty(), answers::HelperAnswers::new) {
+    let helper = match helper::Helper::start(
+        !args.watch.command.is_empty() || args.watch.workload.is_some(),
+        answers::HelperAnswers::new,
+    ) {
         Ok(helper) => Some(helper),
         Err(why) => {
             console::tell(&format!(

@@ -44,7 +44,7 @@ use crate::{
     confine::Access,
     console::tell,
     environment::{Environment, Takes, lack_of_memory},
-    export::offer::Offer,
+    export::{offer::Offer, serve::AT_ONCE},
     probe::{
         object::{self, Object},
         plan::Plan,
@@ -170,10 +170,13 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals, helper: Option<
     live.begin(rings.start());
     let is_answered = || live.is_answered() && object.get().wanted().is_ok();
     if let Some(helper) = helper.as_ref().filter(|_| child.is_none()) {
+    let reserved = object.get().in_reserve();
         // From now on it ends nobody.
         let _ = helper.recorder().ask(&Request::Command);
     }
-    confinement::enter(args, held, is_answered, environment.cgroup2.as_deref(), child.as_ref().and_then(Recorded::id));
+    let connections = args.watch.metrics.map_or(0, |_| AT_ONCE as u64 + 1);
+    let files = reserved + connections;
+    confinement::enter(args, held, is_answered, environment.cgroup2.as_deref(), files);
     let cost = Cost::new(&rings, object.get().is_measured());
     let overhead = args.watch.max_overhead.map(|limit| Overhead::new(limit, &rings));
     Ok(Session {

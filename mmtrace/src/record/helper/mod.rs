@@ -118,7 +118,7 @@ impl Helper {
             format!(
                 "the helper (process {}) does not answer, so the recording goes on without it: from now on, mappings that \
                  are older than the recording and functions in files that were not read yet have no names, and mmtrace \
-                 cannot end a command that has become another user's; to have them again, end this recording and start \
+                 cannot end the recorded command; to have them again, end this recording and start \
                  another",
                 self.pid
             )

@@ -51,7 +51,6 @@ pub(super) fn run<A: Answers>(
             held: Vec::new(),
             groups: if ends { &[Group::Run, Group::Read, Group::Serve, Group::End] } else { SERVES },
             capabilities: if ends { CAPABILITIES | KILL } else { CAPABILITIES },
-            command: None,
         };
         let _ = need.enter_with_all_files();
         for end in [second, third] {
