@@ -126,7 +126,7 @@ pub use reader::{Capture, Condition, Summary};
 pub use records::Records;
 pub use save::{LOOK_BACK_NS, Saved, free_name, save};
 pub use schema::{StoredColumn, columns};
-pub use staging::Staging;
+pub use staging::{Publish, Staging};
 pub use tables::{TableColumn, TablesWritten, has_tables, table_columns, tables_bytes, write_tables};
 pub use value_text::ValueText;
 pub use writer::{CaptureWriter, FinalInfo, WriterOptions};

@@ -5,7 +5,7 @@
 
 use std::{
     ffi::OsStr,
-    io,
+    fmt, io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process,
@@ -17,10 +17,22 @@ use super::{
     folder::{Folder, Place},
 };
 
+/// Who gives what was saved its name, where this process may not. Dropped, it removes the folder if nothing is left in it.
+pub trait Publish: fmt::Debug + Send + Sync {
+    /// Moves the folder of this name out, where nothing has it.
+    ///
+    /// # Errors
+    ///
+    /// Something is there already, or it is refused.
+    fn publish(&self, name: &OsStr) -> io::Result<()>;
+}
+
 /// The folder; removed when this is dropped, if nothing is left in it.
 #[derive(Debug)]
 pub struct Staging {
     folder: Folder,
+    /// `None`: this process publishes.
+    publisher: Option<Box<dyn Publish>>,
 }
 
 impl Staging {
@@ -40,7 +52,7 @@ impl Staging {
     }
 
     fn at(place: &Place) -> Result<Self, CaptureError> {
-        Ok(Self { folder: place.empty_folder()? })
+        Ok(Self { folder: place.empty_folder()?, publisher: None })
     }
 
     /// Makes the folder of a capture that will be `path`, with the rights of another folder.
@@ -64,7 +76,22 @@ impl Staging {
     pub fn publish(&self, path: &Path) -> Result<(), CaptureError> {
         let failed = |error| CaptureError::io(path, "give what was saved its name", NOTHING_RECORDED, error);
         let name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
-        self.folder.move_out(name).map_err(failed)
+        match &self.publisher {
+            Some(publisher) => publisher.publish(name),
+            None => self.folder.move_out(name),
+        }
+        .map_err(failed)
+    }
+
+    /// Leaves it to another to publish.
+    pub fn hand_over(&mut self, publisher: Box<dyn Publish>) {
+        self.publisher = Some(publisher);
+    }
+
+    /// Returns its name in the folder around it.
+    #[must_use]
+    pub fn name(&self) -> &OsStr {
+        self.folder.path().file_name().unwrap_or_default()
     }
 
     /// Returns the folder, and the one around it, as descriptors.
@@ -85,6 +112,7 @@ fn name() -> String {
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        drop(self.publisher.take());
         // A save that was interrupted stays, for who wants to look at it.
         let _ = self.folder.remove_self();
     }

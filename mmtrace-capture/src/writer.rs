@@ -253,18 +253,19 @@ impl CaptureWriter {
         self.folder.is_in_place().unwrap_or(false)
     }
 
-    /// Makes the folder in which saves are made from now on, so that [`CaptureWriter::dump`] needs no other one. Returns it,
-    /// and the one around it, as descriptors.
+    /// Makes the folder in which saves are made from now on, so that [`CaptureWriter::dump`] needs no other one. Returns
+    /// it as a descriptor. `with`: what is to be done with it before.
     ///
     /// # Errors
     ///
     /// As [`CaptureWriter::create`].
-    pub fn stage(&mut self) -> Result<(OwnedFd, OwnedFd), CaptureError> {
+    pub fn stage(&mut self, with: impl FnOnce(&mut Staging)) -> Result<OwnedFd, CaptureError> {
         let failed = |error| CaptureError::io(self.folder.path(), "hold it", NOTHING_RECORDED, error);
-        let staging = Staging::beside_folder(&self.folder)?;
-        let held = staging.held().map_err(failed)?;
+        let mut staging = Staging::beside_folder(&self.folder)?;
+        with(&mut staging);
+        let (inside, _) = staging.held().map_err(failed)?;
         self.send(Job::Stage(staging))?;
-        Ok(held)
+        Ok(inside)
     }
 
     /// Returns its folder as a descriptor.

@@ -47,12 +47,13 @@ pub fn of(command: &Command) -> Option<Needs> {
     };
     let writes = matches!(command, Command::Tables(_));
     // `P` saves into the current folder.
-    let staging = (groups == DASHBOARD).then(|| Staging::beside(Path::new(SAVED)).ok()).flatten();
+    let mut staging = (groups == DASHBOARD).then(|| Staging::beside(Path::new(SAVED)).ok()).flatten();
     let owner = groups.contains(&Group::Owner).then(User::invoking).and_then(Result::ok).flatten();
     let owner = owner.filter(|user| user.uid != effective_uid());
     let mut held = held(dir, if writes { Access::Write } else { Access::Read });
-    if let Some((inside, around)) = staging.as_ref().and_then(|staging| staging.held().ok()) {
-        held.extend([(inside, Access::Write), (around, Access::Publish)]);
+    if let Some(staging) = &mut staging {
+        confine::publish_apart(staging, SAVED.as_ref());
+        held.extend(staging.held().ok().map(|(inside, _)| (inside, Access::Write)));
     }
     let mut looked_at = vec![(dir.clone(), Access::Read)];
     looked_at.extend(writes.then(|| (dir.clone(), Access::Write)));

@@ -6,12 +6,14 @@
 
 mod common_files;
 mod folders;
+mod publisher;
 mod rights;
 mod system_calls;
 mod threads;
 
 pub use common_files::{TERMINAL, common_files};
 pub use folders::{Access, is_open};
+pub use publisher::publish_apart;
 pub use system_calls::{Filter, Group};
 
 use std::{

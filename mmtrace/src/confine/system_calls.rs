@@ -32,6 +32,8 @@ pub enum Group {
     End,
     /// What the process does that holds the last links of probes: it closes them.
     Detach,
+    /// What the process does that publishes: it moves folders, and removes an empty one.
+    Publish,
 }
 
 /// What a system call's arguments must be.
@@ -175,6 +177,16 @@ const CALLS: &[(Group, &[libc::c_long], When)] = &[
     (Group::End, &[libc::SYS_pidfd_send_signal], OneOf(1, &ENDING)),
     (Group::Detach, &[libc::SYS_read, libc::SYS_close, libc::SYS_exit, libc::SYS_exit_group], Always),
     (Group::Detach, &[libc::SYS_rt_sigreturn, libc::SYS_restart_syscall], Always),
+    (
+        Group::Publish,
+        &[libc::SYS_read, libc::SYS_write, libc::SYS_close, libc::SYS_renameat2, libc::SYS_unlinkat],
+        Always,
+    ),
+    (
+        Group::Publish,
+        &[libc::SYS_exit, libc::SYS_exit_group, libc::SYS_rt_sigreturn, libc::SYS_restart_syscall],
+        Always,
+    ),
     (Group::Terminal, &[libc::SYS_openat], OneOf(2, &[(libc::O_RDWR | libc::O_CLOEXEC) as u64])),
 ];
 

@@ -41,7 +41,7 @@ static FAILED: AtomicUsize = AtomicUsize::new(0);
 
 impl Work {
     /// Does it in the calling thread. Makes system calls only, so that it can run in the handler of a signal.
-    fn apply(&self) -> io::Result<()> {
+    pub(super) fn apply(&self) -> io::Result<()> {
         if let Some(user) = &self.owner {
             // The C library's functions of these names would change all threads, by a signal of their own.
             // SAFETY: the kernel reads as many groups as the list has.

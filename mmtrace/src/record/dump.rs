@@ -1,6 +1,8 @@
 //! `--dump-on`: saves what the flight recorder holds when something happens.
 
 use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, TryRecvError},
     time::{Duration, Instant},
@@ -21,6 +23,9 @@ const AFTER: Duration = Duration::from_secs(1);
 /// A long wait, hold or fault is saved so often, and not again within this time: the disk would fill.
 const LONG_MAX: usize = 5;
 const LONG_EVERY: Duration = Duration::from_secs(10);
+
+/// Between the name of the capture and what a save is named after.
+const SEPARATOR: &str = ".";
 
 /// A save that is due.
 struct Due {
@@ -50,6 +55,21 @@ struct Writing {
     dir: PathBuf,
     why: String,
     done: Receiver<Result<u64, CaptureError>>,
+}
+
+/// Returns what the names of all that is kept beside the capture at `dir` begin with.
+pub(super) fn names(dir: &Path) -> OsString {
+    let name = named(dir, "x");
+    let name = name.file_name().unwrap_or_default().as_bytes();
+    OsStr::from_bytes(&name[..name.len().saturating_sub(1)]).to_owned()
+}
+
+/// Returns a path beside the capture at `dir`, whether a slash ends that or not.
+fn named(dir: &Path, what: &str) -> PathBuf {
+    let mut name = dir.components().as_path().as_os_str().to_owned();
+    name.push(SEPARATOR);
+    name.push(what);
+    name.into()
 }
 
 impl Dumps {
@@ -123,9 +143,7 @@ impl Dumps {
 
     fn dump(&mut self, writer: &mut CaptureWriter) -> Result<(), CaptureError> {
         let Some(Due { name: what, why, .. }) = self.due.take() else { return Ok(()) };
-        let mut name = self.dir.as_os_str().to_owned();
-        name.push(format!(".{what}"));
-        let dir = free_name(Path::new(&name));
+        let dir = free_name(&named(&self.dir, what));
         let done = writer.dump(&dir)?;
         self.writing.push(Writing { dir, why, done });
         Ok(())
@@ -175,6 +193,15 @@ mod tests {
         dumps.close(&engine, &mut writer).expect("kept");
         writer.finish(FinalInfo::default()).expect("finished");
         dumps.last()
+    }
+
+    #[test]
+    fn what_is_kept_begins_with_the_name_of_the_capture() {
+        for (dir, begins) in [("capture", "capture."), ("a/b.mmt", "b.mmt."), ("/x/", "x."), (".", "..")] {
+            assert_eq!(names(Path::new(dir)), *begins);
+            let saved = free_name(&named(Path::new(dir), "wait"));
+            assert!(saved.file_name().expect("a name").as_bytes().starts_with(begins.as_bytes()), "{dir}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::{
     confinement,
     cost::Cost,
     detaching::Held,
-    dump::Dumps,
+    dump::{self, Dumps},
     functions::FunctionReader,
     helper::{Helper, Request},
     kernel, limits,
@@ -41,7 +41,7 @@ use super::{
 use crate::{
     btf::Btf,
     command_line,
-    confine::Access,
+    confine::{Access, publish_apart},
     console::tell,
     environment::{Environment, Takes, lack_of_memory},
     export::{offer::Offer, serve::AT_ONCE},
@@ -140,8 +140,8 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals, helper: Option<
         let mut created = CaptureWriter::create(&args.output, &context, command_line::words(), options)?;
         held.push((created.held().context("cannot hold the folder of the capture")?, Access::Write));
         if !args.dump_on.is_empty() {
-            let (inside, around) = created.stage()?;
-            held.extend([(inside, Access::Write), (around, Access::Publish)]);
+            let inside = created.stage(|staging| publish_apart(staging, &dump::names(&args.output)))?;
+            held.push((inside, Access::Write));
         }
         writer = Some(created);
     }
@@ -149,10 +149,12 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals, helper: Option<
     let wake = Arc::new(Notify::new());
     let (engine, face) = match layout {
         Some(layout) => {
-            let staging = Staging::beside(Path::new(SAVED)).ok().map(Arc::new);
-            if let Some((inside, around)) = staging.as_ref().and_then(|staging| staging.held().ok()) {
-                held.extend([(inside, Access::Write), (around, Access::Publish)]);
+            let mut staging = Staging::beside(Path::new(SAVED)).ok();
+            if let Some(staging) = &mut staging {
+                publish_apart(staging, SAVED.as_ref());
+                held.extend(staging.held().ok().map(|(inside, _)| (inside, Access::Write)));
             }
+            let staging = staging.map(Arc::new);
             let watch = Watch::new(layout, realtime_offset_ns, staging, Arc::clone(&wake))?;
             (engine.with_stats(), Face::Dashboard(Box::new(watch)))
         }
