@@ -83,9 +83,9 @@ impl Need {
 
 /// Gives up every capability of the calling thread, and closes its memory and descriptors to others. Makes system calls only.
 pub(crate) fn give_up_all() {
+    rights::close_memory();
     // What the kernel does not take is no worse than before.
     let _ = rights::keep(0);
-    rights::close_memory();
 }
 
 /// Whether something works without any capability.

@@ -170,9 +170,9 @@ pub(super) async fn prepare(args: &RecordArgs, signals: Signals, helper: Option<
     sys::raise_priority();
     // Now that it gets a CPU when it needs one: others may keep it from doing even this.
     live.begin(rings.start());
+    let reserved = object.get().in_reserve();
     let is_answered = || live.is_answered() && object.get().wanted().is_ok();
     if let Some(helper) = helper.as_ref().filter(|_| child.is_none()) {
-    let reserved = object.get().in_reserve();
         // From now on it ends nobody.
         let _ = helper.recorder().ask(&Request::Command);
     }
