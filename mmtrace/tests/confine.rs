@@ -14,8 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mmtrace::confine::{Access, Group, Need};
-use mmtrace_testing::folders::{assert_belongs, is_root, set_mode};
+use mmtrace::confine::{Access, Group, Need, publish_apart};
+use mmtrace_capture::Staging;
+use mmtrace_testing::folders::{assert_belongs, is_root, names, set_mode};
 use tempfile::TempDir;
 
 /// Tells a test that it is the process of its own, and which folder is open to it.
@@ -242,6 +243,40 @@ fn who_writes_makes_files_in_its_folder_alone() {
     }
     assert_nothing_else_is_allowed();
     drop(beside.keep());
+}
+
+#[test]
+fn who_saves_gets_a_name_for_it_and_changes_nothing_beside() {
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else {
+        let temp = tempfile::tempdir().expect("a folder");
+        fs::create_dir(temp.path().join(".ssh")).expect("a folder");
+        if is_offered() {
+            assert_passed(&alone("who_saves_gets_a_name_for_it_and_changes_nothing_beside", temp.path()));
+            assert_eq!(names(temp.path()), [".ssh", "capture.wait-1"], "the folder for saves is removed");
+        }
+        return;
+    };
+    let saved = folder.join("capture.wait-1");
+    let mut staging = Staging::beside(&saved).expect("made");
+    publish_apart(&mut staging, "capture.".as_ref());
+    let (inside, _) = staging.held().expect("held");
+    let groups = &[Group::Run, Group::Read, Group::Write];
+    let held = vec![(inside, Access::Write)];
+    let confined = Need { paths: Vec::new(), held, groups, capabilities: 0 }.enter();
+    let make = |path: &Path| fs::DirBuilder::new().mode(0o700).create(path);
+    make(&staging.place(&saved)).expect("made");
+    staging.publish(&saved).expect("it has its name");
+    let other = folder.join("other");
+    make(&staging.place(&other)).expect("made");
+    assert!(staging.publish(&other).is_err() && !other.exists(), "it begins otherwise");
+    if confined.folders.is_ok() {
+        assert!(is_denied(&make(&other)), "folders are made beside");
+        assert!(is_denied(&fs::remove_dir(folder.join(".ssh"))), "folders are removed beside");
+        assert!(is_denied(&fs::rename(folder.join(".ssh"), &other)), "folders are renamed beside");
+        assert!(is_denied(&fs::rename(staging.place(&other), &other)), "folders are moved out");
+    }
+    fs::remove_dir(staging.place(&other)).expect("removed");
+    drop(staging);
 }
 
 #[test]
